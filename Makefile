@@ -1,0 +1,46 @@
+# make demo    the whole road on synthetic cells, about ten minutes on two CPU cores
+# make test    lint and tests
+# Both make $(VENV) first. VENV=folder and PYTHON=interpreter override.
+
+VENV ?= .venv
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
+BIN := $(VENV)/bin
+READY := $(VENV)/.installed-for-mmcell
+DEMO := work_dirs/demo
+DEMO_CONFIG := configs/cell/mask-rcnn_r18_demo.py
+
+.PHONY: demo test test-slow lint
+
+# opencv-python and opencv-python-headless come in as dependencies of others and write to the same folder. The
+# headless one is written again, last: it needs no graphics libraries of the system.
+$(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 needed: none found; name one with PYTHON=" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -r requirements.txt -r requirements-dev.txt -c constraints.txt
+	$(BIN)/pip install --force-reinstall --no-deps $$(grep '^opencv-python-headless==' constraints.txt)
+	touch $(READY)
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: lint
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+
+demo: $(READY)
+	rm -rf $(DEMO)
+	$(BIN)/python data_prep/make_demo_data.py $(DEMO)/data
+	$(BIN)/python data_prep/to_coco.py $(DEMO)/data --out $(DEMO)/annotations \
+		--class-names epithelial lymphocyte neutrophil macrophage
+	$(BIN)/python tools/train.py $(DEMO_CONFIG)
+	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO)/run/best_*.pth --split val --out $(DEMO)/val.pkl
+	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO)/run/best_*.pth --out $(DEMO)/test.pkl
+	$(BIN)/python tools/submit.py $(DEMO)/test.pkl --annotations $(DEMO)/annotations/test.json --out $(DEMO)/submission.zip
+	$(BIN)/python tools/submit.py --check $(DEMO)/submission.zip --annotations $(DEMO)/annotations/test.json
+	$(BIN)/python tools/overlay.py $(DEMO)/val.pkl --annotations $(DEMO)/annotations/val.json --out $(DEMO)/overlays
+	@echo
+	@grep -h 'Epoch(test)' $(DEMO)/run/*/*.log | grep -o 'AP: .*AP50@100: [0-9.]*' | tail -n 1 | sed 's/^/validation images: /'
+	@echo "submission: $(DEMO)/submission.zip    pictures: $(DEMO)/overlays"

@@ -1,0 +1,25 @@
+"""Mask R-CNN with a ConvNeXt-T (ImageNet) backbone: does a stronger backbone help?
+
+    python tools/train.py configs/cell/mask-rcnn_convnext.py
+
+FPN on all four stages, 300 detections an image, 30 epochs. Reported by its authors for this design: validation AP
+.362, test AP50 .4727 (public), .4810 (private). Value here: not run yet on the whole task.
+"""
+
+_base_ = ['mask-rcnn_r50.py']
+
+model = dict(
+    backbone=dict(
+        _delete_=True,
+        type='mmpretrain.ConvNeXt',
+        arch='tiny',
+        out_indices=[0, 1, 2, 3],
+        drop_path_rate=.2,
+        gap_before_final_norm=False,
+        init_cfg=dict(
+            type='Pretrained',
+            checkpoint='https://download.openmmlab.com/mmclassification/v0/convnext/'
+                       'convnext-tiny_32xb128_in1k_20221207-998cf3e9.pth',
+            prefix='backbone.')),
+    neck=dict(in_channels=[96, 192, 384, 768]),
+    test_cfg=dict(rcnn=dict(max_per_img=300)))

@@ -1,0 +1,51 @@
+"""Demo: a Mask R-CNN small enough to learn synthetic cells on two CPU cores in minutes, from random weights.
+
+    make demo
+
+Narrow ResNet-18 (stem and stages half as wide), FPN and heads of 64 channels, crops of 192 px.
+"""
+
+_base_ = ['mask-rcnn_r50.py']
+
+model = dict(
+    backbone=dict(depth=18, stem_channels=32, base_channels=32, frozen_stages=-1, norm_eval=False, init_cfg=None),
+    neck=dict(in_channels=[32, 64, 128, 256], out_channels=64),
+    rpn_head=dict(in_channels=64, feat_channels=64),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=64),
+        bbox_head=dict(in_channels=64, fc_out_channels=256),
+        mask_roi_extractor=dict(out_channels=64),
+        mask_head=dict(in_channels=64, conv_out_channels=64)),
+    train_cfg=dict(
+        rpn_proposal=dict(nms_pre=1000, max_per_img=300),
+        rcnn=dict(sampler=dict(num=128))),
+    test_cfg=dict(
+        rpn=dict(nms_pre=1000, max_per_img=500),
+        rcnn=dict(max_per_img=300)))
+
+annotations = 'work_dirs/demo/annotations/'
+train_pipeline = [
+    dict(type='LoadTiff'),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='RandomCrop', crop_size=(192, 192), allow_negative_crop=True, recompute_bbox=True),
+    dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
+    dict(type='RandomFlip', prob=.75, direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='PackDetInputs'),
+]
+# 32 images, batch 4, 10 rounds over the images an epoch: 80 steps; 4 epochs, 320 steps.
+train_dataloader = dict(
+    batch_size=4,
+    dataset=dict(
+        _delete_=True, type='RepeatDataset', times=10,
+        dataset=dict(type='CellDataset', ann_file=annotations + 'train.json', channel_order='bgr',
+                     pipeline=train_pipeline)))
+val_dataloader = dict(dataset=dict(ann_file=annotations + 'val.json'))
+test_dataloader = dict(dataset=dict(ann_file=annotations + 'test.json'))
+
+train_cfg = dict(max_epochs=4)
+optim_wrapper = dict(optimizer=dict(lr=1e-3))
+param_scheduler = [
+    dict(type='LinearLR', start_factor=.01, by_epoch=False, begin=0, end=50),
+    dict(type='CosineAnnealingLR', by_epoch=True, begin=0, end=4, T_max=4, convert_to_iter_based=True),
+]
+work_dir = 'work_dirs/demo/run'

@@ -1,0 +1,24 @@
+"""Baseline: Mask R-CNN, ResNet-50 (ImageNet) with FPN, fitted to cells.
+
+    python tools/train.py configs/cell/mask-rcnn_r50.py
+
+Against MMDetection's Mask R-CNN: four classes, anchors half as large (16 ... 256 px: cells are 12 to 60 px wide), up
+to 2,000 proposals and 1,000 detections an image, images at their own size. Value: not run yet on the whole task.
+"""
+
+_base_ = [
+    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    '../_base_/cells.py',
+    '../_base_/schedule_30e.py',
+    '../_base_/runtime.py',
+]
+
+model = dict(
+    # LoadTiff gives RGB.
+    data_preprocessor=dict(bgr_to_rgb=False),
+    rpn_head=dict(anchor_generator=dict(scales=[4])),
+    roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(num_classes=4)),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=2000)),
+    test_cfg=dict(
+        rpn=dict(nms_pre=2000, max_per_img=2000),
+        rcnn=dict(max_per_img=1000)))

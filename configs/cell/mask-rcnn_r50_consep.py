@@ -1,0 +1,13 @@
+"""The ResNet-50 baseline on other data: CoNSeP, whose images are in true RGB.
+
+    python data_prep/to_coco.py CONSEP --out annotations/consep
+    python tools/train.py configs/cell/mask-rcnn_r50_consep.py
+
+Value: not run yet.
+"""
+
+_base_ = ['mask-rcnn_r50.py']
+
+train_dataloader = dict(dataset=dict(ann_file='annotations/consep/train.json', channel_order='rgb'))
+val_dataloader = dict(dataset=dict(ann_file='annotations/consep/val.json', channel_order='rgb'))
+test_dataloader = dict(dataset=dict(ann_file='annotations/consep/test.json', channel_order='rgb'))

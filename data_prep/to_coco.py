@@ -1,0 +1,194 @@
+"""Writes per-class TIFF masks as COCO JSON."""
+
+import argparse
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+
+from mmcell import coco_json, raw_layout
+from mmcell.images import ImageReadError
+from mmcell.raw_layout import LayoutError, TestImage, TrainImage
+
+EXAMPLE = """example:
+  python data_prep/to_coco.py DATA_ROOT --out annotations/
+  DATA_ROOT/train/<name>/image.tif, class1.tif … (instance-id maps; absent where the image has no such cell)
+  DATA_ROOT/test_release/<name>.tif and DATA_ROOT/test_image_name_to_ids.json (both or neither)
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('data_root', type=Path, help='folder that holds train/ and, for tests, test_release/')
+    parser.add_argument('--out', type=Path, default=Path('annotations'),
+                        help='folder for train.json, val.json, trainval.json, test.json (default: annotations)')
+    parser.add_argument('--val-ratio', type=float, default=.2, help='part of the images for validation (default: .2)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of the split (default: 0)')
+    parser.add_argument('--class-names', nargs='+', metavar='NAME',
+                        help='names of class 1, 2, … (default: class1, class2, … as far as the files go)')
+    parser.add_argument('--test-ids', type=Path, help='id list (default: DATA_ROOT/test_image_name_to_ids.json)')
+    parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='processes (default: one a core)')
+    args = parser.parse_args()
+    if not 0 <= args.val_ratio < 1:
+        parser.error(f'--val-ratio must be at least 0 and less than 1, got {args.val_ratio}')
+    if args.jobs < 1:
+        parser.error(f'--jobs must be at least 1, got {args.jobs}')
+    return args
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        train_images = read_all(
+            partial(raw_layout.read_train_image, data_root=args.data_root),
+            raw_layout.find_train_folders(args.data_root), args.jobs, 'train images')
+        names = choose_class_names(train_images, args.class_names)
+        test_images = find_test_images(args.data_root, args.test_ids, args.jobs)
+    except (LayoutError, ImageReadError, OSError) as error:
+        print(f'error: {error}\nnothing was written', file=sys.stderr)
+        return 1
+    val_ids = choose_validation_ids(len(train_images), args.val_ratio, args.seed)
+    documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out)
+    coco_json.write_all(documents)
+    print_summary(train_images, test_images, names, val_ids)
+    print('wrote ' + ', '.join(str(path) for path in documents))
+    return 0
+
+
+def read_all(read_one, items: list, jobs: int, what: str) -> list:
+    """``read_one`` of every item, in order, on several processes, with a progress bar.
+
+    The first error stops the work and is raised here.
+    """
+    from rich.console import Console
+    from rich.progress import track
+    console = Console(stderr=True)
+    if jobs == 1 or len(items) < 2:
+        return [read_one(item) for item in track(items, what, console=console)]
+    # Spawned, not forked: the progress bar has a thread, and a forked copy of a threaded process may hang.
+    with ProcessPoolExecutor(min(jobs, len(items)), mp_context=get_context('spawn')) as pool:
+        try:
+            return list(track(pool.map(read_one, items), what, total=len(items), console=console))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def choose_class_names(images: list[TrainImage], given: list[str] | None) -> list[str]:
+    """Class names from 1 up to the largest class number found, or those given.
+
+    Raises:
+        LayoutError: fewer names are given than there are classes, a name repeats, or there is no class at all.
+    """
+    n_classes = max((number for image in images for number in image.instances_by_class), default=0)
+    if given is None:
+        if n_classes == 0:
+            raise LayoutError('no image has a cell: class1.tif … with instance ids expected beside each image.tif')
+        return [f'class{number}' for number in range(1, n_classes + 1)]
+    if len(given) < n_classes:
+        raise LayoutError(f'{len(given)} --class-names for masks up to class{n_classes}.tif: name every class')
+    if len(set(given)) < len(given):
+        raise LayoutError(f'--class-names must differ from each other, got {given}')
+    return given
+
+
+def find_test_images(data_root: Path, test_ids: Path | None, jobs: int) -> list[TestImage]:
+    """The test images of the id list, each checked against its file; none where there is no test folder.
+
+    Raises:
+        LayoutError: there are test images without an id list, or an id list that was asked for without images.
+    """
+    folder = data_root / raw_layout.TEST_FOLDER
+    ids_file = test_ids or data_root / raw_layout.TEST_IDS_FILE
+    if not folder.is_dir():
+        if test_ids is not None:
+            raise LayoutError(f'--test-ids was given, but there is no folder {folder}')
+        return []
+    if not ids_file.exists():
+        raise LayoutError(f'{folder} has test images, but there is no id list {ids_file}: name it with --test-ids')
+    images = raw_layout.read_test_ids(ids_file)
+    read_all(partial(raw_layout.check_test_image, test_folder=folder), images, jobs, 'test images')
+    return images
+
+
+def choose_validation_ids(n_images: int, val_ratio: float, seed: int) -> set[int]:
+    """Image ids (from 1) of the validation part: a seeded random choice, never all of the images.
+
+    With two images or more and a ratio above 0 at least one is chosen; a single image stays in training.
+    """
+    n_val = round(n_images * val_ratio)
+    if val_ratio > 0:
+        n_val = max(n_val, 1)
+    n_val = min(n_val, n_images - 1)
+    return set((np.random.default_rng(seed).permutation(n_images)[:n_val] + 1).tolist())
+
+
+def build_documents(train_images: list[TrainImage], test_images: list[TestImage], names: list[str],
+                    val_ids: set[int], data_root: Path, out: Path) -> dict[Path, dict]:
+    """Path to content of every file to write. ``info.data_root`` leads from the file's folder to the images."""
+    info = {'description': 'cells, converted by mmcell', 'data_root': path_between(out, data_root)}
+    cats = coco_json.categories(names)
+    image_records, annotations = coco_json.train_records(train_images)
+    all_ids = {record['id'] for record in image_records}
+    documents = {}
+    for name, ids in (('train', all_ids - val_ids), ('val', val_ids), ('trainval', all_ids)):
+        images, cells = coco_json.subset(image_records, annotations, ids)
+        documents[out / f'{name}.json'] = {'info': info, 'categories': cats, 'images': images, 'annotations': cells}
+    if test_images:
+        images = coco_json.test_records(test_images, raw_layout.TEST_FOLDER)
+        documents[out / 'test.json'] = {'info': info, 'categories': cats, 'images': images, 'annotations': []}
+    return documents
+
+
+def path_between(start: Path, target: Path) -> str:
+    """Relative path with forward slashes, or the absolute one where there is none (another drive)."""
+    try:
+        return Path(os.path.relpath(target, start)).as_posix()
+    except ValueError:
+        return target.resolve().as_posix()
+
+
+def print_summary(train_images: list[TrainImage], test_images: list[TestImage], names: list[str],
+                  val_ids: set[int]) -> None:
+    """Prints what was found and what was left out."""
+    from rich.console import Console
+    from rich.table import Table
+    console = Console()
+    parts = [('train', [image for i, image in enumerate(train_images, 1) if i not in val_ids]),
+             ('val', [image for i, image in enumerate(train_images, 1) if i in val_ids]),
+             ('trainval', train_images)]
+    table = Table('', *(name for name, _ in parts), title='cells')
+    table.add_row('images', *(str(len(images)) for _, images in parts))
+    for number, name in enumerate(names, start=1):
+        table.add_row(name, *(str(sum(cells_by_class(image).get(number, 0) for image in images))
+                              for _, images in parts))
+    counts = [[sum(cells_by_class(image).values()) for image in images] for _, images in parts]
+    table.add_row('cells', *(str(sum(values)) for values in counts))
+    table.add_row('cells an image: median', *(f'{np.median(values):g}' if values else '-' for values in counts))
+    table.add_row('cells an image: maximum', *(str(max(values)) if values else '-' for values in counts))
+    sizes = [[f'{image.width}x{image.height}' for image in sorted(images, key=lambda x: x.width * x.height)]
+             for _, images in parts]
+    table.add_row('smallest image, px', *(values[0] if values else '-' for values in sizes))
+    table.add_row('largest image, px', *(values[-1] if values else '-' for values in sizes))
+    console.print(table)
+    if not val_ids:
+        console.print('val.json is empty: all images are in train.json')
+    print(f'test images: {len(test_images)}' if test_images
+          else f'no {raw_layout.TEST_FOLDER}/ folder: test.json is not written')
+    empty_masks = [name for image in train_images for name in image.empty_masks]
+    print(f'dropped: {len(empty_masks)} masks without any cell' + (': ' + ', '.join(empty_masks) if empty_masks else ''))
+    cell_free = sum(not image.instances_by_class for image in train_images)
+    print(f'kept: {cell_free} images without any cell')
+
+
+def cells_by_class(image: TrainImage) -> dict[int, int]:
+    return {number: len(instances.ids) for number, instances in image.instances_by_class.items()}
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Cells from COCO annotation files."""
+
+from pathlib import Path
+
+from mmdet.datasets import CocoDataset
+from mmdet.registry import DATASETS
+from mmengine.logging import print_log
+
+from mmcell.coco_json import AnnotationError, read_annotations
+from mmcell.images import CHANNEL_ORDERS
+from mmcell.visualization.colors import class_colors
+
+
+@DATASETS.register_module()
+class CellDataset(CocoDataset):
+    """MMDetection's ``CocoDataset`` for files of ``data_prep/to_coco.py``, or any COCO file, that fails early.
+
+    Class names come from the annotation file. Where ``metainfo`` names classes, they must be the same in the same
+    order: the stock class takes the order of the file whatever ``classes`` says, and silently drops every
+    annotation of a name that is spelt differently.
+
+    Images are looked for under ``data_root`` and ``data_prefix['img']`` where either is given; else where
+    ``info.data_root`` of the annotation file leads (written by the converter, relative to the annotation file).
+
+    ``metainfo`` gets classes, palette, ann_file and channel_order, so that metrics and checkpoints know them.
+
+    Args:
+        ann_file: COCO JSON with ids from 1.
+        channel_order: 'rgb', or 'bgr' where the image files say RGB but hold blue first. :class:`LoadTiff` obeys it.
+        kwargs: as ``mmdet.datasets.CocoDataset``. No image is filtered out unless ``filter_cfg`` says so.
+
+    Raises:
+        AnnotationError: the file contradicts itself or ``metainfo``, or training data has no cell at all.
+        FileNotFoundError: the annotation file or an image is not there.
+    """
+
+    METAINFO: dict = {}
+
+    def __init__(self, *args, channel_order: str = 'rgb', data_prefix: dict | None = None, **kwargs) -> None:
+        if channel_order not in CHANNEL_ORDERS:
+            raise ValueError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
+        self.channel_order = channel_order
+        super().__init__(*args, data_prefix=data_prefix or {'img': ''}, **kwargs)
+
+    def load_data_list(self) -> list[dict]:
+        """Reads the annotation file into one dict an image, as ``CocoDataset`` does, with the checks above."""
+        document = read_annotations(self.ann_file)
+        self._adopt_classes(document['categories'])
+        self._locate_images(document)
+        annotations_by_image: dict[int, list[dict]] = {image['id']: [] for image in document['images']}
+        for annotation in document['annotations']:
+            annotations_by_image[annotation['image_id']].append(annotation)
+        self.cat_img_map = {cat_id: [] for cat_id in self.cat_ids}
+        for annotation in document['annotations']:
+            self.cat_img_map[annotation['category_id']].append(annotation['image_id'])
+        data_list = [
+            self.parse_data_info({'raw_img_info': {**image, 'img_id': image['id']},
+                                  'raw_ann_info': annotations_by_image[image['id']]})
+            for image in document['images']]
+        self._check_loaded(data_list, n_annotations=len(document['annotations']))
+        return data_list
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """As ``CocoDataset.parse_data_info``, and the channel order."""
+        return {**super().parse_data_info(raw_data_info), 'channel_order': self.channel_order}
+
+    def _adopt_classes(self, categories: list[dict]) -> None:
+        names = tuple(category['name'] for category in categories)
+        declared = self._metainfo.get('classes')
+        if declared is not None and tuple(declared) != names:
+            raise AnnotationError(
+                f'the config names the classes {tuple(declared)}, {self.ann_file} has {names}: make them equal, in '
+                'the same order, or leave classes out of metainfo')
+        self._metainfo.update(classes=names, ann_file=self.ann_file, channel_order=self.channel_order)
+        self._metainfo.setdefault('palette', class_colors(len(names)))
+        self.cat_ids = [category['id'] for category in categories]
+        self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
+
+    def _locate_images(self, document: dict) -> None:
+        root = document.get('info', {}).get('data_root')
+        if not self.data_root and not self.data_prefix['img'] and root:
+            self.data_prefix['img'] = str(Path(self.ann_file).parent / root)
+        paths = [Path(self.data_prefix['img']) / image['file_name'] for image in document['images']]
+        missing = [path for path in paths if not path.exists()]
+        if missing:
+            raise FileNotFoundError(
+                f'{len(missing)} of {len(paths)} images of {self.ann_file} are not there, the first is {missing[0]}: '
+                'if the images were moved, convert again or set data_prefix.img')
+
+    def _check_loaded(self, data_list: list[dict], n_annotations: int) -> None:
+        n_loaded = sum(len(data_info['instances']) for data_info in data_list)
+        if n_loaded < n_annotations:
+            print_log(f'{self.ann_file}: {n_annotations - n_loaded} of {n_annotations} annotations have no area or lie '
+                      'outside their image and are left out', logger='current', level=30)
+        if not data_list and not self.test_mode:
+            raise AnnotationError(f'{self.ann_file}: has no image to train on')
+        if n_loaded == 0 and not self.test_mode:
+            raise AnnotationError(f'{self.ann_file}: has {len(data_list)} images but not one cell to train on')

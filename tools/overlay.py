@@ -1,0 +1,91 @@
+"""Draws predicted cells over their images, beside the true ones where they are known."""
+
+import argparse
+import sys
+from pathlib import Path
+
+EXAMPLE = """example:
+  python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays
+  python tools/overlay.py results.pkl --annotations annotations/test.json --out work_dirs/overlays --classes class3
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('results', help='file written by tools/test.py --out')
+    parser.add_argument('--annotations', required=True, help='annotation file of the images that were predicted')
+    parser.add_argument('--out', type=Path, required=True, help='folder for one PNG an image')
+    parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw these classes alone (default: all)')
+    parser.add_argument('--score-thr', type=float, default=.5, help='least score that is drawn (default: .5)')
+    parser.add_argument('--scale', type=int, default=2, help='enlargement, a whole number (default: 2)')
+    parser.add_argument('--max-images', type=int, help='draw the first so many images (default: all)')
+    args = parser.parse_args()
+    if args.scale < 1:
+        parser.error(f'--scale must be at least 1, got {args.scale}')
+    return args
+
+
+def main() -> int:
+    args = parse_args()
+    from mmcell.coco_json import read_annotations
+    from mmcell.results import load_results
+    try:
+        document = read_annotations(args.annotations)
+        names = {category['id']: category['name'] for category in document['categories']}
+        unknown = set(args.classes or ()) - set(names.values())
+        if unknown:
+            raise ValueError(f'--classes {sorted(unknown)} unknown; {args.annotations} has {list(names.values())}')
+        results = load_results(args.results)[:args.max_images]
+        args.out.mkdir(parents=True, exist_ok=True)
+        paths = draw_all(results, document, names, args)
+    except (ValueError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    print(f'wrote {len(paths)} pictures to {args.out}')
+    return 0
+
+
+def draw_all(results: list[dict], document: dict, names: dict[int, str], args: argparse.Namespace) -> list[Path]:
+    """Writes one PNG for each result; gives their paths."""
+    import cv2
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmcell.images import read_image
+    from mmcell.results import to_coco_detections
+    from mmcell.visualization.colors import class_colors
+    from mmcell.visualization.overlay import add_legend, beside, draw_instances
+
+    colors = dict(zip(names, class_colors(len(names)), strict=True))
+    shown = [category_id for category_id, name in names.items() if args.classes is None or name in args.classes]
+    truth = {image['id']: [] for image in document['images']}
+    for annotation in document['annotations']:
+        truth[annotation['image_id']].append(annotation)
+    paths = []
+    for result in track(results, 'overlays', console=Console(stderr=True)):
+        if result['img_id'] not in truth:
+            raise ValueError(f"{args.results} has image id {result['img_id']}, which {args.annotations} has not")
+        image = read_image(result['img_path'], result.get('channel_order', 'rgb'))
+        detections = [detection for detection in to_coco_detections(result, list(names))
+                      if detection['score'] >= args.score_thr]
+        panels = []
+        for title, cells in (('true', truth[result['img_id']]), (f'predicted >= {args.score_thr:g}', detections)):
+            cells = [cell for cell in cells if cell['category_id'] in shown]
+            if title == 'true' and not cells:
+                continue
+            picture = draw_instances(image, [cell['segmentation'] for cell in cells],
+                                     [colors[cell['category_id']] for cell in cells], args.scale)
+            panels.append(add_legend(picture, f'{title}: {len(cells)} cells', [names[i] for i in shown],
+                                     [colors[i] for i in shown]))
+        picture = beside(*panels) if len(panels) == 2 else panels[0]
+        image_path = Path(result['img_path'])
+        # The images of the raw layout are all called image.tif: their folder is their name.
+        stem = image_path.parent.name if image_path.stem == 'image' else image_path.stem
+        paths.append(args.out / f'{stem}.png')
+        cv2.imwrite(str(paths[-1]), picture[:, :, ::-1])
+    return paths
+
+
+if __name__ == '__main__':
+    sys.exit(main())

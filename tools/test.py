@@ -1,0 +1,44 @@
+"""Predicts the test images of a config, and writes what its evaluators make of them."""
+
+import argparse
+
+from _arguments import add_config_arguments, load_config
+
+EXAMPLE = """example:
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50/best_*.pth --out results.pkl
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50/best_*.pth --split val
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('config', help='config file')
+    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('--out', '--dump-results', dest='out', metavar='FILE.pkl',
+                        help='write the predictions to this file, masks as RLE')
+    parser.add_argument('--split', choices=['test', 'val'], default='test',
+                        help="val: the config's validation images and metrics instead of its test ones")
+    add_config_arguments(parser)
+    args = parser.parse_args()
+    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out must end with .pkl or .pickle, got {args.out}')
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    cfg = load_config(args)
+    cfg.load_from = args.checkpoint
+    if args.split == 'val':
+        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    from mmengine.runner import Runner
+    runner = Runner.from_cfg(cfg)
+    if args.out is not None:
+        from mmdet.evaluation import DumpDetResults
+        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+    runner.test()
+
+
+if __name__ == '__main__':
+    main()
