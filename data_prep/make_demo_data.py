@@ -151,7 +151,8 @@ def cell_shape(rng: np.random.Generator, kind: CellKind, center: tuple[float, fl
         depth = lobed_depth(rng, kind.lobes, along, across, radius)
     else:
         theta = np.arctan2(across, along)
-        waves = sum(kind.waviness * rng.uniform(0, 1) * np.cos(k * theta + rng.uniform(0, 2 * np.pi)) for k in (2, 3, 5))
+        waves = sum(kind.waviness * rng.uniform(0, 1) * np.cos(k * theta + rng.uniform(0, 2 * np.pi))
+                    for k in (2, 3, 5))
         depth = np.hypot(along / stretch, across) / (radius * (1 + waves))
     return (rows, cols), depth < 1, depth
 

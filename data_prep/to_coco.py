@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -60,7 +61,7 @@ def main() -> int:
     return 0
 
 
-def read_all(read_one, items: list, jobs: int, what: str) -> list:
+def read_all(read_one: Callable, items: list, jobs: int, what: str) -> list:
     """``read_one`` of every item, in order, on several processes, with a progress bar.
 
     The first error stops the work and is raised here.
@@ -181,7 +182,8 @@ def print_summary(train_images: list[TrainImage], test_images: list[TestImage], 
     print(f'test images: {len(test_images)}' if test_images
           else f'no {raw_layout.TEST_FOLDER}/ folder: test.json is not written')
     empty_masks = [name for image in train_images for name in image.empty_masks]
-    print(f'dropped: {len(empty_masks)} masks without any cell' + (': ' + ', '.join(empty_masks) if empty_masks else ''))
+    print(f'dropped: {len(empty_masks)} masks without any cell'
+          + (': ' + ', '.join(empty_masks) if empty_masks else ''))
     cell_free = sum(not image.instances_by_class for image in train_images)
     print(f'kept: {cell_free} images without any cell')
 

@@ -42,10 +42,7 @@ def read_image(path: str | Path, channel_order: str = 'rgb',
         raise ValueError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
     path = Path(path)
     channels_last = _read_channels_last(path)
-    if percentiles is not None:
-        image = _stretch_contrast(channels_last, *percentiles)
-    else:
-        image = _to_uint8(channels_last, path)
+    image = _to_uint8(channels_last, path) if percentiles is None else _stretch_contrast(channels_last, *percentiles)
     if image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     if channel_order == 'bgr':
@@ -55,17 +52,19 @@ def read_image(path: str | Path, channel_order: str = 'rgb',
 
 def _read_channels_last(path: Path) -> np.ndarray:
     """(H, W, 1 or 3) in the file's own dtype and the order that the file claims, alpha left out."""
-    if not path.exists():
-        raise FileNotFoundError(f'no image at {path}')
-    if path.suffix.lower() in _TIFF_SUFFIXES:
-        pixels = _read_tiff(path)
-    else:
-        pixels = _read_with_opencv(path)
+    pixels = _read_file(path)
     n_channels = pixels.shape[2]
     if n_channels > 4:
         raise ImageReadError(f'{path}: has {n_channels} channels; grey, RGB or RGBA expected')
     # Two channels are grey and alpha, four are RGB and alpha.
     return pixels[:, :, :n_channels - 1] if n_channels in (2, 4) else pixels
+
+
+def _read_file(path: Path) -> np.ndarray:
+    """(H, W, C) in the file's own dtype and the order that the file claims."""
+    if not path.exists():
+        raise FileNotFoundError(f'no image file {path}')
+    return _read_tiff(path) if path.suffix.lower() in _TIFF_SUFFIXES else _read_with_opencv(path)
 
 
 def _read_with_opencv(path: Path) -> np.ndarray:
@@ -146,9 +145,7 @@ def read_label_map(path: str | Path) -> np.ndarray:
             not finite or above 2^31 - 1.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f'no mask at {path}')
-    pixels = _read_tiff(path) if path.suffix.lower() in _TIFF_SUFFIXES else _read_with_opencv(path)
+    pixels = _read_file(path)
     if pixels.shape[2] != 1:
         raise ImageReadError(f'{path}: has {pixels.shape[2]} channels; an instance-id map has one')
     ids = pixels[:, :, 0]

@@ -13,7 +13,9 @@ tensors that the caller has allocated.
 import importlib.machinery
 import sys
 import types
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
+from typing import NoReturn
 
 EXT_NAME = 'mmcv._ext'
 
@@ -40,12 +42,12 @@ class _TorchvisionExtLoader(Loader):
         module.__getattr__ = _missing_op
 
 
-def _missing_op(name: str):
+def _missing_op(name: str) -> Callable:
     """Module-level ``__getattr__``: a stand-in for the op ``name`` that raises when it is called."""
     if name.startswith('__'):
         raise AttributeError(name)
 
-    def raise_missing_op(*args, **kwargs):
+    def raise_missing_op(*args: object, **kwargs: object) -> NoReturn:
         raise MissingOpError(name)
 
     return raise_missing_op
@@ -53,7 +55,8 @@ def _missing_op(name: str):
 
 class _TorchvisionExtFinder(MetaPathFinder):
 
-    def find_spec(self, fullname, path=None, target=None):
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None,
+                  target: types.ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         if fullname != EXT_NAME:
             return None
         return importlib.machinery.ModuleSpec(fullname, _TorchvisionExtLoader(), origin='torchvision')
@@ -67,7 +70,7 @@ def provide_mmcv_ops() -> None:
 
 
 def _repair_early_import() -> None:
-    """``mmdet.structures.mask``, imported before mmcell, has already replaced ``roi_align`` by a function that raises."""
+    """``mmdet.structures.mask``, imported before mmcell, has replaced ``roi_align`` by a function that raises."""
     structures = sys.modules.get('mmdet.structures.mask.structures')
     if structures is not None and structures.roi_align.__module__ == structures.__name__:
         from mmcv.ops.roi_align import roi_align

@@ -8,7 +8,7 @@ below float32 is computed in float32 and rounded once at the end.
 """
 
 import torch
-import torchvision  # noqa: F401  (loads the kernels into torch.ops.torchvision)
+import torchvision  # loads the kernels into torch.ops.torchvision
 from torch import Tensor
 
 from mmcell.ops import MissingOpError
@@ -117,7 +117,9 @@ def deform_conv_backward_parameters(input: Tensor, offset: Tensor, grad_output: 
         grad_output, input, weight, offset, geometry, group, deformable_group)[1]
 
 
-def _deform_conv_backward(grad_output, input, weight, offset, geometry, group, deformable_group):
+def _deform_conv_backward(grad_output: Tensor, input: Tensor, weight: Tensor, offset: Tensor, geometry: dict[str, int],
+                          group: int, deformable_group: int) -> tuple[Tensor, ...]:
+    """Gradients with respect to input, weight, offset, (unused) mask and bias."""
     mask, bias = _absent_mask(offset), weight.new_zeros(weight.shape[0])
     return torch.ops.torchvision._deform_conv2d_backward(
         *_computable(grad_output, input, weight, offset, mask, bias), *_geometry_v1(geometry), group,

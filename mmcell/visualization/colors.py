@@ -2,7 +2,8 @@
 
 # Okabe & Ito, "Color Universal Design" (2008), RGB; black is left out, and the colours that stand out from
 # pink and purple tissue come first.
-_OKABE_ITO = [(0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (86, 180, 233), (230, 159, 0), (204, 121, 167)]
+_OKABE_ITO = [(0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (86, 180, 233), (230, 159, 0),
+              (204, 121, 167)]
 
 
 def class_colors(n_classes: int) -> list[tuple[int, int, int]]:

@@ -36,7 +36,8 @@ def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, 
     canvas = cv2.resize(canvas.round().astype(np.uint8), (scale * width, scale * height), interpolation=cv2.INTER_CUBIC)
     for mask, (left, top), color in masks:
         enlarged = np.kron(mask, np.ones((scale, scale), np.uint8))
-        contours, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(scale * left, scale * top))
+        contours, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE,
+                                       offset=(scale * left, scale * top))
         cv2.drawContours(canvas, contours, -1, color, 1)
     return canvas
 

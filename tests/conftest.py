@@ -1,0 +1,58 @@
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+REPO = Path(__file__).resolve().parents[1]
+# data_prep and tools are folders of scripts; tests of their functions import them as the scripts do one another.
+sys.path[:0] = [str(REPO / 'data_prep'), str(REPO / 'tools')]
+
+import mmcell  # noqa: E402, F401
+
+
+@pytest.fixture
+def real_data():
+    """Folder of real data, where there is one (see MMCELL_REAL_DATA in the README)."""
+    folder = Path(os.environ.get('MMCELL_REAL_DATA', REPO.parent / 'shared' / 'data'))
+    if not folder.is_dir():
+        pytest.skip(f'no real data at {folder}; set MMCELL_REAL_DATA')
+    return folder
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+def discs(shape, centers_and_radii):
+    """Label map (H, W) int32 with one disc for each (id, y, x, radius)."""
+    yy, xx = np.mgrid[:shape[0], :shape[1]]
+    label_map = np.zeros(shape, np.int32)
+    for label, y, x, radius in centers_and_radii:
+        label_map[(yy - y) ** 2 + (xx - x) ** 2 <= radius ** 2] = label
+    return label_map
+
+
+@pytest.fixture
+def raw_root(tmp_path):
+    """Two images and one test image in the raw layout; ids have gaps, class 2 is absent from the second image."""
+    root = tmp_path / 'raw'
+    maps = {
+        'a': {1: discs((40, 50), [(3, 10, 10, 5), (9, 10, 20, 5)]), 2: discs((40, 50), [(7, 30, 30, 6)])},
+        'b': {1: discs((36, 44), [(1, 12, 12, 4)])},
+    }
+    for name, masks in maps.items():
+        folder = root / 'train' / name
+        folder.mkdir(parents=True)
+        shape = masks[1].shape
+        image = np.zeros((*shape, 4), np.uint8) + np.array([200, 100, 50, 255], np.uint8)
+        tifffile.imwrite(folder / 'image.tif', image, photometric='rgb', extrasamples=['unassalpha'], compression='lzw')
+        for number, label_map in masks.items():
+            tifffile.imwrite(folder / f'class{number}.tif', label_map.astype(np.float64))
+    (root / 'test_release').mkdir()
+    tifffile.imwrite(root / 'test_release' / 't.tif', np.zeros((30, 20, 4), np.uint8), photometric='rgb')
+    (root / 'test_image_name_to_ids.json').write_text('[{"file_name": "t.tif", "id": 5, "height": 30, "width": 20}]')
+    return root, maps

@@ -1,0 +1,187 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tifffile
+from conftest import REPO
+from to_coco import choose_validation_ids
+
+from mmcell.rle import decode_to_label_map
+
+
+def convert(*args):
+    command = [sys.executable, str(REPO / 'data_prep' / 'to_coco.py'), '--jobs', '1', *map(str, args)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_maps_to_json_to_maps_is_lossless(raw_root, tmp_path):
+    root, maps = raw_root
+    run = convert(root, '--out', tmp_path / 'ann')
+    assert run.returncode == 0, run.stderr
+    document = json.loads((tmp_path / 'ann' / 'trainval.json').read_text())
+    assert [c['id'] for c in document['categories']] == [1, 2]
+    assert [a['id'] for a in document['annotations']] == [1, 2, 3, 4]
+    for image in document['images']:
+        name = image['file_name'].split('/')[1]
+        for number in (1, 2):
+            cells = [a for a in document['annotations']
+                     if a['image_id'] == image['id'] and a['category_id'] == number]
+            expected = maps[name].get(number)
+            assert bool(cells) == (expected is not None)
+            if cells:
+                ids = np.unique(expected[expected > 0])
+                decoded = decode_to_label_map([cell['segmentation'] for cell in cells], ids)
+                np.testing.assert_array_equal(decoded, expected)
+                assert [cell['area'] for cell in cells] == [(expected == i).sum() for i in ids]
+
+
+def test_splits_share_ids_and_cover_everything_once(raw_root, tmp_path):
+    root, _ = raw_root
+    assert convert(root, '--out', tmp_path / 'ann').returncode == 0
+    parts = {name: json.loads((tmp_path / 'ann' / f'{name}.json').read_text()) for name in ('train', 'val', 'trainval')}
+    for key in ('images', 'annotations'):
+        both = parts['train'][key] + parts['val'][key]
+        assert sorted(both, key=lambda record: record['id']) == parts['trainval'][key]
+    assert len(parts['val']['images']) == 1
+
+
+def test_the_test_set_keeps_the_ids_of_its_list(raw_root, tmp_path):
+    root, _ = raw_root
+    assert convert(root, '--out', tmp_path / 'ann').returncode == 0
+    document = json.loads((tmp_path / 'ann' / 'test.json').read_text())
+    assert document['images'] == [{'id': 5, 'file_name': 'test_release/t.tif', 'height': 30, 'width': 20}]
+    assert document['annotations'] == []
+    assert (tmp_path / 'ann' / document['info']['data_root'] / 'test_release' / 't.tif').exists()
+
+
+def test_the_same_input_gives_the_same_bytes(raw_root, tmp_path):
+    root, _ = raw_root
+    for out in ('one', 'two'):
+        assert convert(root, '--out', tmp_path / out).returncode == 0
+    for name in ('train', 'val', 'trainval', 'test'):
+        assert (tmp_path / 'one' / f'{name}.json').read_bytes() == (tmp_path / 'two' / f'{name}.json').read_bytes()
+
+
+def test_class_names_and_the_table(raw_root, tmp_path):
+    root, _ = raw_root
+    run = convert(root, '--out', tmp_path / 'ann', '--class-names', 'epithelial', 'lymphocyte', 'neutrophil')
+    assert run.returncode == 0
+    document = json.loads((tmp_path / 'ann' / 'val.json').read_text())
+    assert document['categories'] == [
+        {'id': 1, 'name': 'epithelial'}, {'id': 2, 'name': 'lymphocyte'}, {'id': 3, 'name': 'neutrophil'}]
+    row = next(line for line in run.stdout.splitlines() if 'epithelial' in line)
+    assert row.split('│')[-2].strip() == '3'
+
+
+def test_one_image_goes_to_train(raw_root, tmp_path):
+    root, _ = raw_root
+    for path in (root / 'train' / 'b').iterdir():
+        path.unlink()
+    (root / 'train' / 'b').rmdir()
+    run = convert(root, '--out', tmp_path / 'ann')
+    assert run.returncode == 0
+    assert 'val.json is empty' in run.stdout
+    assert json.loads((tmp_path / 'ann' / 'val.json').read_text())['images'] == []
+    assert len(json.loads((tmp_path / 'ann' / 'train.json').read_text())['images']) == 1
+
+
+@pytest.mark.parametrize('n_images, ratio, expected', [(10, .2, 2), (1, .2, 0), (2, .2, 1), (3, .9, 2), (5, 0, 0)])
+def test_validation_part(n_images, ratio, expected):
+    chosen = choose_validation_ids(n_images, ratio, seed=1)
+    assert len(chosen) == expected and chosen <= set(range(1, n_images + 1))
+
+
+def remove_image(root):
+    (root / 'train' / 'b' / 'image.tif').unlink()
+    return 'image.tif'
+
+
+def wrong_size(root):
+    tifffile.imwrite(root / 'train' / 'b' / 'class1.tif', np.ones((36, 45)))
+    return 'class1.tif: the mask is 45 x 36 px, its image 44 x 36'
+
+
+def truncated_mask(root):
+    path = root / 'train' / 'b' / 'class1.tif'
+    path.write_bytes(path.read_bytes()[:100])
+    return 'class1.tif'
+
+
+def fractional_ids(root):
+    tifffile.imwrite(root / 'train' / 'b' / 'class1.tif', np.full((36, 44), .5))
+    return 'whole numbers'
+
+
+def class_zero(root):
+    tifffile.imwrite(root / 'train' / 'b' / 'class0.tif', np.ones((36, 44)))
+    return 'numbered from 1'
+
+
+def missing_test_image(root):
+    (root / 'test_release' / 't.tif').unlink()
+    return 't.tif'
+
+
+def test_image_of_other_size(root):
+    tifffile.imwrite(root / 'test_release' / 't.tif', np.zeros((31, 20, 4), np.uint8), photometric='rgb')
+    return '20 x 31 px, in the id list 20 x 30'
+
+
+test_image_of_other_size.__test__ = False
+
+
+def missing_id_list(root):
+    (root / 'test_image_name_to_ids.json').unlink()
+    return '--test-ids'
+
+
+def repeated_test_id(root):
+    entry = '{"file_name": "%s.tif", "id": 5, "height": 30, "width": 20}'
+    (root / 'test_image_name_to_ids.json').write_text(f"[{entry % 't'}, {entry % 'u'}]")
+    return 'id 5 is there more than once'
+
+
+def no_train_folder(root):
+    (root / 'train').rename(root / 'other')
+    return 'no image folders'
+
+
+@pytest.mark.parametrize('damage', [
+    remove_image, wrong_size, truncated_mask, fractional_ids, class_zero, missing_test_image,
+    test_image_of_other_size, missing_id_list, repeated_test_id, no_train_folder], ids=lambda f: f.__name__)
+def test_bad_input_is_named_and_nothing_is_written(raw_root, tmp_path, damage):
+    root, _ = raw_root
+    expected = damage(root)
+    out = tmp_path / 'ann'
+    out.mkdir()
+    (out / 'train.json').write_text('old')
+    run = convert(root, '--out', out)
+    assert run.returncode == 1
+    assert expected in run.stderr
+    assert {path.name: path.read_text() for path in out.iterdir()} == {'train.json': 'old'}
+
+
+def test_several_processes_write_the_same_and_stop_at_the_first_error(raw_root, tmp_path):
+    root, _ = raw_root
+    assert convert(root, '--out', tmp_path / 'one').returncode == 0
+    assert convert(root, '--out', tmp_path / 'two', '--jobs', 2).returncode == 0
+    assert (tmp_path / 'one' / 'trainval.json').read_bytes() == (tmp_path / 'two' / 'trainval.json').read_bytes()
+    expected = wrong_size(root)
+    run = convert(root, '--out', tmp_path / 'three', '--jobs', 2)
+    assert run.returncode == 1 and expected in run.stderr
+    assert not (tmp_path / 'three').exists()
+
+
+@pytest.mark.parametrize('folder, cells', [
+    ('hw3_sample', [2, 159]),
+    ('hw3', [662, 2997, 57, 139]),
+    ('consep', [371, 3941, 5537, 5706]),
+])
+def test_real_data(real_data, tmp_path, folder, cells):
+    run = convert(real_data / folder, '--out', tmp_path / 'ann', '--jobs', 2)
+    assert run.returncode == 0, run.stderr
+    document = json.loads((tmp_path / 'ann' / 'trainval.json').read_text())
+    found = np.bincount([a['category_id'] for a in document['annotations']], minlength=len(cells) + 1)
+    assert found[1:].tolist() == cells
