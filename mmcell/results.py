@@ -22,7 +22,7 @@ def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
     Returns:
         N dicts with image_id, category_id, bbox xywh, score, segmentation (compressed RLE, ``counts`` a str).
     """
-    instances = {key: value.cpu() if hasattr(value, 'cpu') else value
+    instances = {key: value.cpu().numpy() if hasattr(value, 'cpu') else value
                  for key, value in sample['pred_instances'].items()}
     bboxes_xywh = np.array(instances['bboxes'], dtype=float).reshape(-1, 4)
     bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
@@ -114,7 +114,15 @@ def _load_storage(data: bytes) -> object:
     return torch.load(io.BytesIO(data), weights_only=True)
 
 
+def _encode(text: str, encoding: str) -> bytes:
+    if encoding != 'latin1':
+        raise pickle.UnpicklingError(f'it holds text encoded as {encoding}')
+    return text.encode(encoding)
+
+
 _ALLOWED = {
+    # Bytes, in the pickle protocol 2 that mmengine writes.
+    ('_codecs', 'encode'): _encode,
     ('collections', 'OrderedDict'): OrderedDict,
     ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
     ('torch.storage', '_load_from_bytes'): _load_storage,

@@ -148,13 +148,13 @@ def _shortened(lines: list[str], separator: str) -> str:
     return separator.join(lines[:MAX_LISTED] + ([f'… and {more} more'] if more > 0 else []))
 
 
-def write_submission(detections: list[dict], test_set: TestSet, path: str | Path) -> list[str]:
+def write_submission(detections: list[dict], test_set: TestSet, path: str | Path) -> SubmissionReport:
     """Writes a checked submission zip; the file appears whole or not at all, and the same input gives the same bytes.
 
     Masks without a pixel, and equal masks of one class in one image but the best scored, are left out.
 
     Returns:
-        Remarks for the user: what was left out, which images have no detection.
+        What was written, with remarks for the user: what was left out, which images have no detection.
 
     Raises:
         SubmissionError: what is left is not valid.
@@ -175,9 +175,9 @@ def write_submission(detections: list[dict], test_set: TestSet, path: str | Path
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    dropped = [f'left out: {n} {what}' for n, what in
-               ((n_empty, 'masks without a pixel'), (n_repeated, 'repeated masks')) if n]
-    return dropped + report.remarks
+    report.remarks[:0] = [f'left out: {n} {what}' for n, what in
+                          ((n_empty, 'masks without a pixel'), (n_repeated, 'repeated masks')) if n]
+    return report
 
 
 def read_submission(path: str | Path) -> object:

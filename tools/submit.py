@@ -38,9 +38,10 @@ def submit(args: argparse.Namespace) -> int:
     test_set = read_test_set(args.annotations)
     results = load_results(args.results)
     detections = [detection for result in results for detection in to_coco_detections(result, test_set.category_ids)]
-    for remark in write_submission(detections, test_set, args.out):
+    report = write_submission(detections, test_set, args.out)
+    for remark in report.remarks:
         print(remark)
-    print(f'wrote {args.out}')
+    print(f'wrote {report.n_detections} detections to {args.out}')
     return 0
 
 

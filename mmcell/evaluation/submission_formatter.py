@@ -47,7 +47,8 @@ class SubmissionFormatter(BaseMetric):
         logger = MMLogger.get_current_instance()
         out = self.out or str(Path(logger.log_file or '.').parent / 'submission.zip')
         detections = [detection for found in results for detection in found]
-        for remark in write_submission(detections, self.test_set, out):
+        report = write_submission(detections, self.test_set, out)
+        for remark in report.remarks:
             logger.info(remark)
-        logger.info(f'submission written to {out}')
-        return {'detections': len(detections)}
+        logger.info(f'submission of {report.n_detections} detections written to {out}')
+        return {'detections': report.n_detections}

@@ -2,7 +2,7 @@
 
 # Okabe & Ito, "Color Universal Design" (2008), RGB; black is left out, and the colours that stand out from
 # pink and purple tissue come first.
-_OKABE_ITO = [(0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (86, 180, 233), (230, 159, 0),
+_OKABE_ITO = [(0, 158, 115), (240, 228, 66), (86, 180, 233), (213, 94, 0), (0, 114, 178), (230, 159, 0),
               (204, 121, 167)]
 
 

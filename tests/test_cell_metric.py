@@ -1,0 +1,129 @@
+import contextlib
+import io
+import json
+import math
+
+import numpy as np
+import pycocotools.mask
+import pytest
+import torch
+from conftest import discs
+from mmdet.registry import METRICS
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from mmcell.coco_json import categories
+from mmcell.rle import encode_label_map
+
+SIZE = (120, 160)
+
+
+def ground_truth(n_images=2, n_cells=12):
+    """Small discs on a grid, alternating between two classes."""
+    images, annotations = [], []
+    for image_id in range(1, n_images + 1):
+        images.append(dict(id=image_id, file_name=f'{image_id}.tif', height=SIZE[0], width=SIZE[1]))
+        per_row = SIZE[1] // 10
+        cells = [(i + 1, 5 + 10 * (i // per_row), 5 + 10 * (i % per_row), 3) for i in range(n_cells)]
+        encoded = encode_label_map(discs(SIZE, cells))
+        for i, (rle, area, bbox) in enumerate(zip(encoded.rles, encoded.areas_px, encoded.bboxes_xywh, strict=True)):
+            annotations.append(dict(id=len(annotations) + 1, image_id=image_id, category_id=i % 2 + 1, iscrowd=0,
+                                    segmentation=rle, area=int(area), bbox=bbox.tolist()))
+    return dict(images=images, annotations=annotations, categories=categories(['a', 'b', 'absent']))
+
+
+def samples_of(document, rng=None):
+    """Predictions: the truth, or with ``rng`` shifted, misnamed, doubled and left out at random."""
+    samples = []
+    for image in document['images']:
+        masks, labels = [], []
+        for annotation in document['annotations']:
+            if annotation['image_id'] != image['id']:
+                continue
+            mask, label = pycocotools.mask.decode(annotation['segmentation']), annotation['category_id'] - 1
+            if rng is None:
+                masks.append(mask), labels.append(label)
+                continue
+            for _ in range(rng.integers(0, 3)):
+                masks.append(np.roll(mask, rng.integers(-1, 2, 2), (0, 1)))
+                labels.append(int(rng.integers(0, 2)) if rng.random() < .2 else label)
+        n = len(masks)
+        scores = torch.ones(n) if rng is None else torch.from_numpy(rng.permutation(n) / max(n, 1)).float()
+        samples.append(dict(img_id=image['id'], ori_shape=SIZE, pred_instances=dict(
+            bboxes=torch.tensor([[0., 0, 10, 10]]).repeat(n, 1), scores=scores,
+            labels=torch.tensor(labels, dtype=torch.int64),
+            masks=torch.from_numpy(np.array(masks, bool).reshape(n, *SIZE)))))
+    return samples
+
+
+def evaluate(document, samples, tmp_path):
+    path = tmp_path / 'gt.json'
+    path.write_text(json.dumps(document))
+    metric = METRICS.build(dict(type='CellMetric'))
+    metric.dataset_meta = dict(ann_file=str(path))
+    for sample in samples:
+        metric.process({}, [sample])
+    return metric.evaluate(len(samples))
+
+
+def by_pycocotools(document, samples, max_dets):
+    results = [dict(image_id=sample['img_id'], category_id=int(label) + 1, score=float(score),
+                    segmentation=pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)))
+               for sample in samples
+               for label, score, mask in zip(*(sample['pred_instances'][k] for k in ('labels', 'scores', 'masks')))]
+    with contextlib.redirect_stdout(io.StringIO()):
+        coco = COCO()
+        coco.dataset = document
+        coco.createIndex()
+        evaluation = COCOeval(coco, coco.loadRes(results), 'segm')
+        evaluation.params.maxDets = [1, 10, max_dets]
+        evaluation.evaluate()
+        evaluation.accumulate()
+    precision = evaluation.eval['precision'][:, :, :, 0, -1]
+    return {'AP': precision[precision > -1].mean(), 'AP50': precision[0][precision[0] > -1].mean()}
+
+
+def test_the_truth_scores_one(tmp_path):
+    document = ground_truth()
+    assert evaluate(document, samples_of(document), tmp_path) == {'AP': 1, 'AP50': 1, 'AP@100': 1, 'AP50@100': 1}
+
+
+@pytest.mark.parametrize('n_cells', [12, 190])
+def test_both_caps_agree_with_pycocotools(tmp_path, n_cells):
+    document = ground_truth(n_cells=n_cells)
+    samples = samples_of(document, np.random.default_rng(n_cells))
+    metrics = evaluate(document, samples, tmp_path)
+    for suffix, max_dets in (('', 1000), ('@100', 100)):
+        for name, expected in by_pycocotools(document, samples, max_dets).items():
+            assert metrics[name + suffix] == pytest.approx(expected, abs=1e-12)
+            assert 0 < metrics[name + suffix] < 1
+
+
+def test_the_cap_hides_cells_beyond_a_hundred(tmp_path):
+    document = ground_truth(n_images=1, n_cells=190)
+    metrics = evaluate(document, samples_of(document), tmp_path)
+    assert metrics['AP50'] == 1 and metrics['AP50@100'] == 1
+    for annotation in document['annotations']:
+        annotation['category_id'] = 1
+    metrics = evaluate(document, samples_of(document), tmp_path)
+    # 100 of 190 found: precision 1 up to recall 100/190, 53 of the 101 recalls .00 … .52.
+    assert metrics['AP50'] == 1 and metrics['AP50@100'] == pytest.approx(53 / 101)
+
+
+def test_no_detection_is_zero_and_no_truth_is_nan(tmp_path):
+    document = ground_truth(n_images=1)
+    samples = samples_of(document)
+    empty = dict(samples[0], pred_instances={key: value[:0] for key, value in samples[0]['pred_instances'].items()})
+    assert set(evaluate(document, [empty], tmp_path).values()) == {0.}
+    document['annotations'] = []
+    assert all(math.isnan(value) for value in evaluate(document, samples, tmp_path).values())
+
+
+def test_category_ids_need_not_be_labels_plus_one(tmp_path):
+    document = ground_truth()
+    for category, number in zip(document['categories'], (4, 7, 9), strict=True):
+        category['id'] = number
+    for annotation in document['annotations']:
+        annotation['category_id'] = {1: 4, 2: 7}[annotation['category_id']]
+    samples = samples_of(ground_truth())
+    assert evaluate(document, samples, tmp_path)['AP'] == 1
