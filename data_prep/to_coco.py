@@ -178,7 +178,8 @@ def print_summary(train_images: list[TrainImage], test_images: list[TestImage], 
     table.add_row('largest image, px', *(values[-1] if values else '-' for values in sizes))
     console.print(table)
     if not val_ids:
-        console.print('val.json is empty: all images are in train.json')
+        print('val.json is empty: all images are in train.json. To train without validation: tools/train.py CONFIG '
+              '--cfg-options val_dataloader=None val_cfg=None val_evaluator=None')
     print(f'test images: {len(test_images)}' if test_images
           else f'no {raw_layout.TEST_FOLDER}/ folder: test.json is not written')
     empty_masks = [name for image in train_images for name in image.empty_masks]

@@ -1,3 +1,4 @@
+import json
 import os
 import sys
 from pathlib import Path
@@ -10,7 +11,8 @@ REPO = Path(__file__).resolve().parents[1]
 # data_prep and tools are folders of scripts; tests of their functions import them as the scripts do one another.
 sys.path[:0] = [str(REPO / 'data_prep'), str(REPO / 'tools')]
 
-import mmcell  # noqa: E402, F401
+from mmcell.coco_json import categories, train_records  # noqa: E402
+from mmcell.raw_layout import find_train_folders, read_train_image  # noqa: E402
 
 
 @pytest.fixture
@@ -25,6 +27,14 @@ def real_data():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+def write_annotations(root, path, names):
+    """Writes all training images of a raw folder as one annotation file."""
+    images, annotations = train_records(read_train_image(folder, root) for folder in find_train_folders(root))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dict(info=dict(data_root=os.path.relpath(root, path.parent)), images=images,
+                                    categories=categories(names), annotations=annotations)))
 
 
 def discs(shape, centers_and_radii):

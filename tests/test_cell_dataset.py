@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 import tifffile
+from conftest import write_annotations
 from mmdet.registry import DATASETS
 from mmdet.structures.mask import BitmapMasks
 
-from mmcell.coco_json import AnnotationError, categories, train_records
+from mmcell.coco_json import AnnotationError
 from mmcell.datasets import CellDataset, LoadTiff
-from mmcell.raw_layout import find_train_folders, read_train_image
 
 PIPELINE = [dict(type='mmdet.LoadTiff'), dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
             dict(type='mmdet.PackDetInputs')]
@@ -17,12 +17,8 @@ PIPELINE = [dict(type='mmdet.LoadTiff'), dict(type='mmdet.LoadAnnotations', with
 @pytest.fixture
 def annotation_file(raw_root, tmp_path):
     root, _ = raw_root
-    images, annotations = train_records(read_train_image(folder, root) for folder in find_train_folders(root))
-    document = dict(info=dict(data_root='../raw'), categories=categories(['big', 'small']), images=images,
-                    annotations=annotations)
-    (tmp_path / 'ann').mkdir()
     path = tmp_path / 'ann' / 'train.json'
-    path.write_text(json.dumps(document))
+    write_annotations(root, path, ['big', 'small'])
     return path
 
 
@@ -99,6 +95,12 @@ def test_files_that_contradict_themselves_are_refused(annotation_file, change, m
     edit(annotation_file, change)
     with pytest.raises(AnnotationError, match=message):
         build(annotation_file)
+
+
+def test_an_empty_validation_file_says_how_to_go_on(annotation_file):
+    edit(annotation_file, lambda d: d.update(annotations=[], images=[]))
+    with pytest.raises(AnnotationError, match='val_dataloader=None'):
+        build(annotation_file, test_mode=True)
 
 
 def test_test_data_may_have_no_annotations(annotation_file):

@@ -70,7 +70,8 @@ def by_pycocotools(document, samples, max_dets):
     results = [dict(image_id=sample['img_id'], category_id=int(label) + 1, score=float(score),
                     segmentation=pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)))
                for sample in samples
-               for label, score, mask in zip(*(sample['pred_instances'][k] for k in ('labels', 'scores', 'masks')))]
+               for label, score, mask in zip(
+                   *(sample['pred_instances'][key] for key in ('labels', 'scores', 'masks')), strict=True)]
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
         coco.dataset = document

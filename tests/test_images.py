@@ -20,7 +20,8 @@ def with_alpha(colors, alpha=128):
     (COLORS[:, :, 0], dict(photometric='minisblack'), np.repeat(COLORS[:, :, :1], 3, 2)),
     (COLORS[:, :, 0], dict(photometric='miniswhite'), np.repeat(255 - COLORS[:, :, :1], 3, 2)),
     (COLORS[:, :, 0] > 100, dict(photometric='minisblack'), np.array([[[255] * 3, [0] * 3]])),
-    (COLORS[None, :, :, 0], dict(photometric='minisblack', metadata={'axes': 'ZYX'}), np.repeat(COLORS[:, :, :1], 3, 2)),
+    (COLORS[None, :, :, 0], dict(photometric='minisblack', metadata={'axes': 'ZYX'}),
+     np.repeat(COLORS[:, :, :1], 3, 2)),
 ])
 def test_tiff_variants_become_rgb_uint8(tmp_path, pixels, options, expected):
     path = tmp_path / 'image.tif'

@@ -191,7 +191,8 @@ def test_deformable_convolution_gradients():
     x, offset, mask, weight = (t.requires_grad_() for t in deform_inputs(n=1, size=4))
     bias = torch.rand(6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda *a: deform_conv2d(*a, 1, 1, 1, 2, 2), (x, offset, weight))
-    assert torch.autograd.gradcheck(lambda *a: modulated_deform_conv2d(*a, 1, 1, 1, 2, 2), (x, offset, mask, weight, bias))
+    assert torch.autograd.gradcheck(
+        lambda *a: modulated_deform_conv2d(*a, 1, 1, 1, 2, 2), (x, offset, mask, weight, bias))
     assert torch.autograd.gradcheck(
         lambda *a: modulated_deform_conv2d(*a, None, 1, 1, 1, 2, 2), (x, offset, mask, weight))
 
@@ -310,7 +311,8 @@ def test_ops_work_in_spawned_workers(tmp_path):
                 annotations=[annotation])))
             dataset = CocoDataset(
                 ann_file=str(root / 'a.json'), data_prefix=dict(img=str(root)), metainfo=dict(classes=('c',)),
-                pipeline=[dict(type='mmdet.LoadTiff'), dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
+                pipeline=[dict(type='mmdet.LoadTiff'),
+                          dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
                           dict(type='mmdet.PackDetInputs')])
             loader = DataLoader(dataset, num_workers=1, multiprocessing_context='spawn', collate_fn=crop_in_worker)
             area, kept = next(iter(loader))

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pycocotools.mask
 import pytest
@@ -31,9 +33,10 @@ def test_every_instance_is_encoded_as_pycocotools_does(label_map, id_step, magni
 
 
 @given(label_maps())
-def test_decoding_gives_the_label_map_back(label_map):
+def test_maps_to_json_to_maps_is_lossless(label_map):
     encoded = encode_label_map(label_map)
-    decoded = decode_to_label_map(encoded.rles, encoded.ids, label_map.shape)
+    through_json = json.loads(json.dumps(encoded.rles))
+    decoded = decode_to_label_map(through_json, encoded.ids, label_map.shape)
     np.testing.assert_array_equal(decoded, label_map)
 
 

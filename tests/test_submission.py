@@ -25,7 +25,8 @@ from mmcell.submission import (
 SIZE = (30, 40)
 MASK = encode_label_map(discs(SIZE, [(1, 10, 10, 4)])).rles[0]
 OTHER = encode_label_map(discs(SIZE, [(1, 20, 25, 5)])).rles[0]
-EMPTY = {'size': list(SIZE), 'counts': pycocotools.mask.encode(np.zeros(SIZE, np.uint8, order='F'))['counts'].decode()}
+EMPTY = {'size': list(SIZE),
+         'counts': pycocotools.mask.encode(np.zeros(SIZE, np.uint8, order='F'))['counts'].decode()}
 
 
 @pytest.fixture
@@ -195,8 +196,8 @@ def test_the_evaluator_writes_the_same_file_as_the_tool(test_json, tmp_path):
     dump([sample(masks)], tmp_path / 'r.pkl')
 
     def submit(*args):
-        return subprocess.run([sys.executable, str(REPO / 'tools' / 'submit.py'), '--annotations', str(test_json), *args],
-                              capture_output=True, text=True, check=False)
+        command = [sys.executable, str(REPO / 'tools' / 'submit.py'), '--annotations', str(test_json), *args]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
 
     run = submit(str(tmp_path / 'r.pkl'), '--out', str(tmp_path / 'tool.zip'))
     assert run.returncode == 0, run.stderr

@@ -18,8 +18,8 @@ model = dict(
         gap_before_final_norm=False,
         init_cfg=dict(
             type='Pretrained',
-            checkpoint='https://download.openmmlab.com/mmclassification/v0/convnext/'
-                       'convnext-tiny_32xb128_in1k_20221207-998cf3e9.pth',
+            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/convnext/downstream/'
+                       'convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634.pth',
             prefix='backbone.')),
     neck=dict(in_channels=[96, 192, 384, 768]),
     test_cfg=dict(rcnn=dict(max_per_img=300)))

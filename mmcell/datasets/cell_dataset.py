@@ -30,7 +30,7 @@ class CellDataset(CocoDataset):
         kwargs: as ``mmdet.datasets.CocoDataset``. No image is filtered out unless ``filter_cfg`` says so.
 
     Raises:
-        AnnotationError: the file contradicts itself or ``metainfo``, or training data has no cell at all.
+        AnnotationError: the file contradicts itself or ``metainfo``, a file without an image, or training data without a cell.
         FileNotFoundError: the annotation file or an image is not there.
     """
 
@@ -92,7 +92,9 @@ class CellDataset(CocoDataset):
         if n_loaded < n_annotations:
             print_log(f'{self.ann_file}: {n_annotations - n_loaded} of {n_annotations} annotations have no area or lie '
                       'outside their image and are left out', logger='current', level=30)
-        if not data_list and not self.test_mode:
-            raise AnnotationError(f'{self.ann_file}: has no image to train on')
+        if not data_list:
+            raise AnnotationError(
+                f'{self.ann_file}: has no image. To train without validation: --cfg-options val_dataloader=None '
+                'val_cfg=None val_evaluator=None')
         if n_loaded == 0 and not self.test_mode:
             raise AnnotationError(f'{self.ann_file}: has {len(data_list)} images but not one cell to train on')

@@ -1,0 +1,66 @@
+"""Label map to COCO RLE: one pass over the pixels against one pycocotools.encode an instance, in turn in one run."""
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pycocotools.mask
+
+from mmcell.images import read_label_map
+from mmcell.rle import encode_label_map
+
+EXAMPLE = """example:
+  python benchmarks/label_map_rle.py
+  python benchmarks/label_map_rle.py CONSEP/train/train_1/class4.tif
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('maps', nargs='*', type=Path, help='label maps to measure beside the synthetic one')
+    parser.add_argument('--rounds', type=int, default=5, help='rounds, each method once a round (default: 5)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    maps = {'1024x1024, 961 discs': grid_of_discs(1024, 31)}
+    maps.update((f'{path.parent.name}/{path.name}', read_label_map(path)) for path in args.maps)
+    print(f"{'label map':32} {'cells':>6} {'pycocotools':>12} {'mmcell':>10} {'ratio':>20}  same bytes")
+    for name, label_map in maps.items():
+        rounds = [(timed(encode_each, label_map), timed(encode_label_map, label_map)) for _ in range(args.rounds)]
+        same = rounds[0][0][1] == rounds[0][1][1].rles
+        theirs, ours = (np.array([pair[i][0] for pair in rounds]) for i in (0, 1))
+        ratios = theirs / ours
+        spread = f'{np.median(ratios):.0f}x ({ratios.min():.0f}-{ratios.max():.0f})'
+        print(f'{name:32} {len(rounds[0][1][1].ids):6} {np.median(theirs) * 1e3:9.1f} ms '
+              f'{np.median(ours) * 1e3:7.1f} ms {spread:>20}  {same}')
+
+
+def grid_of_discs(side: int, per_row: int) -> np.ndarray:
+    """Label map (side, side) int32 with per_row squared discs that nearly touch."""
+    step = side / per_row
+    yy, xx = np.mgrid[:side, :side]
+    row, column = (yy // step).astype(np.int32), (xx // step).astype(np.int32)
+    inside = (yy - (row + .5) * step) ** 2 + (xx - (column + .5) * step) ** 2 < (step / 2 - .5) ** 2
+    return np.where(inside, row * per_row + column + 1, 0).astype(np.int32)
+
+
+def encode_each(label_map: np.ndarray) -> list[dict]:
+    """The straightforward way: a full-size mask and an encoding for each id."""
+    rles = [pycocotools.mask.encode(np.asfortranarray(label_map == label)) for label in np.unique(label_map) if label]
+    return [{'size': rle['size'], 'counts': rle['counts'].decode()} for rle in rles]
+
+
+def timed(encode: Callable, label_map: np.ndarray) -> tuple[float, object]:
+    """Seconds and result of one call."""
+    start = time.perf_counter()
+    result = encode(label_map)
+    return time.perf_counter() - start, result
+
+
+if __name__ == '__main__':
+    main()

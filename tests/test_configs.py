@@ -1,0 +1,108 @@
+"""Every config loads, builds, trains one step and predicts at a tiny size."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import REPO, discs, write_annotations
+from mmdet.registry import DATASETS, MODELS
+from mmdet.structures import DetDataSample
+from mmdet.structures.mask import BitmapMasks
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+
+CONFIGS = sorted((REPO / 'configs' / 'cell').glob('*.py'))
+SIDE = 96
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def config(request):
+    cfg = Config.fromfile(request.param)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def depth_of(path):
+    """Levels of inheritance inside this project, the file itself counted."""
+    bases = next((ast.literal_eval(node.value) for node in ast.parse(path.read_text()).body
+                  if isinstance(node, ast.Assign) and node.targets[0].id == '_base_'), [])
+    own = [(path.parent / base).resolve() for base in bases if '::' not in base]
+    return 1 + max((depth_of(base) for base in own), default=0)
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_inheritance_is_at_most_three_levels(path):
+    assert 1 < depth_of(path) <= 3
+
+
+def test_mmcell_is_named_in_one_base_alone():
+    named = [path for path in (REPO / 'configs').rglob('*.py') if 'custom_imports' in path.read_text()]
+    assert [path.name for path in named] == ['runtime.py']
+
+
+def test_the_facts_of_cells_hold(config):
+    model = config.model
+    assert model.data_preprocessor.bgr_to_rgb is False
+    assert model.rpn_head.anchor_generator.scales == [4]
+    assert model.roi_head.bbox_head.num_classes == model.roi_head.mask_head.num_classes == 4
+    assert model.test_cfg.rcnn.max_per_img >= 300
+    assert model.test_cfg.rpn.max_per_img >= model.test_cfg.rcnn.max_per_img
+    orders = {_innermost(config[f'{split}_dataloader'].dataset).channel_order for split in ('train', 'val', 'test')}
+    assert len(orders) == 1
+    assert config.default_hooks.checkpoint.save_best == 'AP50'
+    assert config.test_evaluator.type == 'SubmissionFormatter'
+
+
+def _innermost(dataset):
+    return _innermost(dataset.dataset) if 'dataset' in dataset else dataset
+
+
+def sample(rng):
+    label_map = discs((SIDE, SIDE), [(i + 1, 16 + 30 * (i // 3), 16 + 30 * (i % 3), 10) for i in range(9)])
+    masks = BitmapMasks(np.stack([label_map == i + 1 for i in range(9)]).astype(np.uint8), SIDE, SIDE)
+    instances = InstanceData(masks=masks, labels=torch.arange(9) % 4, bboxes=masks.get_bboxes('hbox').tensor)
+    data_sample = DetDataSample(metainfo=dict(
+        img_id=1, img_shape=(SIDE, SIDE), ori_shape=(SIDE, SIDE), scale_factor=(1., 1.)))
+    data_sample.gt_instances = instances
+    return torch.from_numpy(rng.integers(0, 255, (3, SIDE, SIDE), np.uint8)), data_sample
+
+
+def test_one_step_and_one_prediction(config, rng):
+    torch.manual_seed(0)
+    config.model.backbone.init_cfg = None
+    model = MODELS.build(config.model)
+    model.init_weights()
+    model.train()
+    inputs, data_sample = sample(rng)
+    batch = model.data_preprocessor(dict(inputs=[inputs] * 2, data_samples=[data_sample] * 2), training=True)
+    losses = model(**batch, mode='loss')
+    total = sum(value.sum() if torch.is_tensor(value) else sum(v.sum() for v in value)
+                for name, value in losses.items() if 'loss' in name)
+    assert total.isfinite()
+    total.backward()
+    trainable = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert all(grad is not None and grad.isfinite().all() for grad in trainable.values())
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-4)
+    optimizer.step()
+    model.eval()
+    with torch.no_grad():
+        batch = model.data_preprocessor(dict(inputs=[inputs], data_samples=[data_sample]))
+        predicted = model(**batch, mode='predict')[0].pred_instances
+    assert predicted.masks.shape[1:] == (SIDE, SIDE)
+    assert len(predicted.scores) <= config.model.test_cfg.rcnn.max_per_img
+
+
+def test_the_data_sets_build(config, raw_root, tmp_path, monkeypatch):
+    root, _ = raw_root
+    monkeypatch.chdir(tmp_path)
+    for split in ('train', 'val', 'test'):
+        dataset = _innermost(config[f'{split}_dataloader'].dataset)
+        write_annotations(root, tmp_path / Path(dataset.ann_file), ['a', 'b', 'c', 'd'])
+        built = DATASETS.build(dataset)
+        assert built.metainfo['classes'] == ('a', 'b', 'c', 'd')
+        item = built[0]
+        assert item['inputs'].dtype == torch.uint8 and item['inputs'].shape[0] == 3
+        assert item['data_samples'].img_id > 0

@@ -1,0 +1,93 @@
+"""The whole road with the real commands, at a size that a test can afford."""
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+
+import pytest
+from conftest import REPO
+
+from mmcell.results import load_results
+
+CONFIG = 'configs/cell/mask-rcnn_r18_demo.py'
+TINY = ['train_dataloader.dataset.times=1', 'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
+        'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
+        'val_dataloader.persistent_workers=False', 'test_dataloader.num_workers=0', 'param_scheduler.0.end=2',
+        'model.test_cfg.rcnn.score_thr=0.', 'model.test_cfg.rcnn.max_per_img=20']
+
+
+def run(*command, cwd=REPO):
+    # Two threads a process: more than the cores of a small machine slow one another down.
+    result = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, check=False,
+                            env={**os.environ, 'OMP_NUM_THREADS': '2'})
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr
+
+
+@pytest.fixture(scope='module')
+def road(tmp_path_factory):
+    """Demo data, annotations and options that point a config at them."""
+    root = tmp_path_factory.mktemp('road')
+    run('data_prep/make_demo_data.py', root / 'data', '--images', 5, '--test-images', 2, '--size', 96)
+    run('data_prep/to_coco.py', root / 'data', '--out', root / 'annotations', '--jobs', 1,
+        '--class-names', 'epithelial', 'lymphocyte', 'neutrophil', 'macrophage')
+    files = {'train': 'train_dataloader.dataset.dataset.ann_file', 'val': 'val_dataloader.dataset.ann_file',
+             'test': 'test_dataloader.dataset.ann_file'}
+    options = [f'{key}={root}/annotations/{name}.json' for name, key in files.items()]
+    return root, ['--work-dir', root / 'run', '--cfg-options', *TINY, *options]
+
+
+@pytest.fixture(scope='module')
+def checkpoint(road):
+    root, options = road
+    log = run('tools/train.py', CONFIG, *options, 'train_cfg.max_epochs=1')
+    for name in ('AP:', 'AP50:', 'AP@100:', 'AP50@100:'):
+        assert name in log
+    return root / 'run' / 'epoch_1.pth'
+
+
+def test_from_masks_to_submission(road, checkpoint):
+    root, options = road
+    run('tools/test.py', CONFIG, checkpoint, '--dump-results', root / 'results.pkl', *options)
+    results = load_results(root / 'results.pkl')
+    assert [result['img_id'] for result in results] == [1, 2]
+    assert all(set(rle) == {'size', 'counts'} for rle in results[0]['pred_instances']['masks'])
+
+    annotations = root / 'annotations' / 'test.json'
+    run('tools/submit.py', root / 'results.pkl', '--annotations', annotations, '--out', root / 'submission.zip')
+    assert 'valid' in run('tools/submit.py', '--check', root / 'submission.zip', '--annotations', annotations)
+    with zipfile.ZipFile(root / 'submission.zip') as archive:
+        detections = json.loads(archive.read('test-results.json'))
+    assert {detection['image_id'] for detection in detections} <= {1, 2}
+    written = list((root / 'run').glob('*/submission.zip'))
+    assert [path.read_bytes() for path in written] == [(root / 'submission.zip').read_bytes()]
+
+
+def test_validation_and_pictures(road, checkpoint):
+    root, options = road
+    log = run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--out', root / 'val.pkl', *options)
+    assert 'AP50@100:' in log
+    run('tools/overlay.py', root / 'val.pkl', '--annotations', root / 'annotations' / 'val.json',
+        '--out', root / 'overlays', '--score-thr', 0, '--classes', 'lymphocyte')
+    assert len(list((root / 'overlays').glob('demo_*.png'))) == 1
+
+
+def test_training_goes_on_where_it_stopped(road, checkpoint):
+    _, options = road
+    log = run('tools/train.py', CONFIG, '--resume', *options, 'train_cfg.max_epochs=2')
+    assert 'Epoch(train) [2]' in log or 'Epoch(val) [2]' in log
+    assert 'Epoch(val) [1]' not in log
+
+
+@pytest.mark.slow
+def test_the_configs_train_under_mmdetections_own_command(road):
+    import mmdet
+    from mmengine.utils import get_installed_path
+    root, options = road
+    options = [root / 'stock' if option == root / 'run' else option for option in options]
+    script = os.path.join(get_installed_path('mmdet'), '.mim', 'tools', 'train.py')
+    assert os.path.exists(script), mmdet.__file__
+    run(script, CONFIG, *options, 'train_cfg.max_epochs=1')
+    assert (root / 'stock' / 'epoch_1.pth').exists()
