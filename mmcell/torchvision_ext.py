@@ -1,17 +1,19 @@
 """The functions of ``mmcv._ext`` that torchvision can answer, with mmcv's calling convention.
 
-mmcv allocates the outputs and passes them in; each function here computes with torchvision's kernel and copies
-the result into them. Tensors are NCHW; boxes are xyxy in pixels of the input image.
+The signatures are those with which ``mmcv/ops/*.py`` (mmcv 2.3) calls its extension: mmcv allocates the outputs and
+passes them in; each function here computes with torchvision's kernel and copies the result into them. Tensors are
+NCHW; boxes are xyxy in pixels of the input image.
 
 Half precision: torchvision has no half-precision CPU kernels for some of these, so that on the CPU everything
 below float32 is computed in float32 and rounded once at the end.
 """
 
+from collections.abc import Callable
+from typing import NoReturn
+
 import torch
 import torchvision  # loads the kernels into torch.ops.torchvision
 from torch import Tensor
-
-from mmcell.ops import MissingOpError
 
 __all__ = [
     'deform_conv_backward_input',
@@ -25,6 +27,28 @@ __all__ = [
     'roi_align_backward',
     'roi_align_forward',
 ]
+
+
+class MissingOpError(RuntimeError):
+    """An op of ``mmcv.ops`` was called that torchvision has no kernel for."""
+
+    def __init__(self, op: str) -> None:
+        super().__init__(
+            f'mmcv op {op!r} needs a compiled mmcv: torchvision, which mmcell uses instead, has no such kernel. '
+            'Either choose a module that needs only NMS, RoIAlign (average) or deformable convolution, or build '
+            'mmcv with its ops: MMCV_WITH_OPS=1 pip install --no-build-isolation --no-binary onedl-mmcv onedl-mmcv '
+            '(takes a C++ compiler, and a CUDA toolkit for ops on a GPU).')
+
+
+def __getattr__(name: str) -> Callable:
+    """Any other function of the extension: a stand-in that raises when it is called."""
+    if name.startswith('__'):
+        raise AttributeError(name)
+
+    def raise_missing_op(*args: object, **kwargs: object) -> NoReturn:
+        raise MissingOpError(name)
+
+    return raise_missing_op
 
 
 def get_compiler_version() -> str:

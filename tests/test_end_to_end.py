@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import pytest
 from conftest import REPO
@@ -83,11 +84,8 @@ def test_training_goes_on_where_it_stopped(road, checkpoint):
 
 @pytest.mark.slow
 def test_the_configs_train_under_mmdetections_own_command(road):
-    import mmdet
     from mmengine.utils import get_installed_path
     root, options = road
     options = [root / 'stock' if option == root / 'run' else option for option in options]
-    script = os.path.join(get_installed_path('mmdet'), '.mim', 'tools', 'train.py')
-    assert os.path.exists(script), mmdet.__file__
-    run(script, CONFIG, *options, 'train_cfg.max_epochs=1')
+    run(Path(get_installed_path('mmdet')) / '.mim' / 'tools' / 'train.py', CONFIG, *options, 'train_cfg.max_epochs=1')
     assert (root / 'stock' / 'epoch_1.pth').exists()

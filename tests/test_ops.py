@@ -18,7 +18,8 @@ from mmcv.ops import (
 )
 from torch import nn
 
-from mmcell.ops import MissingOpError, provide_mmcv_ops
+from mmcell.ops import provide_mmcv_ops
+from mmcell.torchvision_ext import MissingOpError
 
 
 def random_boxes(n, seed, span=40.):

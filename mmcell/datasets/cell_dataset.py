@@ -30,7 +30,7 @@ class CellDataset(CocoDataset):
         kwargs: as ``mmdet.datasets.CocoDataset``. No image is filtered out unless ``filter_cfg`` says so.
 
     Raises:
-        AnnotationError: the file contradicts itself or ``metainfo``, a file without an image, or training data without a cell.
+        AnnotationError: the file contradicts itself or ``metainfo``, or has no image, or no cell to train on.
         FileNotFoundError: the annotation file or an image is not there.
     """
 
