@@ -36,11 +36,12 @@ demo: $(READY)
 	$(BIN)/python data_prep/to_coco.py $(DEMO)/data --out $(DEMO)/annotations \
 		--class-names epithelial lymphocyte neutrophil macrophage
 	$(BIN)/python tools/train.py $(DEMO_CONFIG)
-	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO)/run/best_*.pth --split val --out $(DEMO)/val.pkl
-	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO)/run/best_*.pth --out $(DEMO)/test.pkl
+	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO)/run --split val --out $(DEMO)/val.pkl
+	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO)/run --out $(DEMO)/test.pkl
 	$(BIN)/python tools/submit.py $(DEMO)/test.pkl --annotations $(DEMO)/annotations/test.json --out $(DEMO)/submission.zip
 	$(BIN)/python tools/submit.py --check $(DEMO)/submission.zip --annotations $(DEMO)/annotations/test.json
 	$(BIN)/python tools/overlay.py $(DEMO)/val.pkl --annotations $(DEMO)/annotations/val.json --out $(DEMO)/overlays
 	@echo
-	@grep -h 'Epoch(test)' $(DEMO)/run/*/*.log | grep -o 'AP: .*AP50@100: [0-9.]*' | tail -n 1 | sed 's/^/validation images: /'
+	@printf 'validation images: '
+	@grep -h 'Epoch(test)' $(DEMO)/run/*/*.log | grep -o 'AP: .*AP50@100: [0-9.]*' | tail -n 1 | grep .
 	@echo "submission: $(DEMO)/submission.zip    pictures: $(DEMO)/overlays"

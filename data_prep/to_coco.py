@@ -15,6 +15,7 @@ from mmcell import coco_json, raw_layout
 from mmcell.images import ImageReadError
 from mmcell.raw_layout import LayoutError, TestImage, TrainImage
 
+TEST_JSON = 'test.json'
 EXAMPLE = """example:
   python data_prep/to_coco.py DATA_ROOT --out annotations/
   DATA_ROOT/train/<name>/image.tif, class1.tif … (instance-id maps; absent where the image has no such cell)
@@ -33,13 +34,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--class-names', nargs='+', metavar='NAME',
                         help='names of class 1, 2, … (default: class1, class2, … as far as the files go)')
     parser.add_argument('--test-ids', type=Path, help='id list (default: DATA_ROOT/test_image_name_to_ids.json)')
-    parser.add_argument('--jobs', type=int, default=os.cpu_count(), help='processes (default: one a core)')
+    parser.add_argument('--jobs', type=int, default=usable_cores(), help='processes (default: one a core)')
     args = parser.parse_args()
     if not 0 <= args.val_ratio < 1:
         parser.error(f'--val-ratio must be at least 0 and less than 1, got {args.val_ratio}')
     if args.jobs < 1:
         parser.error(f'--jobs must be at least 1, got {args.jobs}')
     return args
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
 
 def main() -> int:
@@ -50,14 +55,19 @@ def main() -> int:
             raw_layout.find_train_folders(args.data_root), args.jobs, 'train images')
         names = choose_class_names(train_images, args.class_names)
         test_images = find_test_images(args.data_root, args.test_ids, args.jobs)
+        val_ids = choose_validation_ids(len(train_images), args.val_ratio, args.seed)
+        documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out)
+        coco_json.write_all(documents)
     except (LayoutError, ImageReadError, OSError) as error:
         print(f'error: {error}\nnothing was written', file=sys.stderr)
         return 1
-    val_ids = choose_validation_ids(len(train_images), args.val_ratio, args.seed)
-    documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out)
-    coco_json.write_all(documents)
-    print_summary(train_images, test_images, names, val_ids)
+    print_table(train_images, names, val_ids)
+    print_notes(train_images, test_images, val_ids, args.data_root)
     print('wrote ' + ', '.join(str(path) for path in documents))
+    stale = args.out / TEST_JSON
+    if not test_images and stale.exists():
+        stale.unlink()
+        print(f'removed {stale}, left by an earlier conversion')
     return 0
 
 
@@ -142,24 +152,23 @@ def build_documents(train_images: list[TrainImage], test_images: list[TestImage]
         documents[out / f'{name}.json'] = {'info': info, 'categories': cats, 'images': images, 'annotations': cells}
     if test_images:
         images = coco_json.test_records(test_images, raw_layout.TEST_FOLDER)
-        documents[out / 'test.json'] = {'info': info, 'categories': cats, 'images': images, 'annotations': []}
+        documents[out / TEST_JSON] = {'info': info, 'categories': cats, 'images': images, 'annotations': []}
     return documents
 
 
 def path_between(start: Path, target: Path) -> str:
     """Relative path with forward slashes, or the absolute one where there is none (another drive)."""
     try:
-        return Path(os.path.relpath(target, start)).as_posix()
+        # Through links: '..' from a linked folder leads up from where it really lies.
+        return Path(os.path.relpath(target.resolve(), start.resolve())).as_posix()
     except ValueError:
         return target.resolve().as_posix()
 
 
-def print_summary(train_images: list[TrainImage], test_images: list[TestImage], names: list[str],
-                  val_ids: set[int]) -> None:
-    """Prints what was found and what was left out."""
+def print_table(train_images: list[TrainImage], names: list[str], val_ids: set[int]) -> None:
+    """Prints images, cells of each class, cells an image and image sizes of each part."""
     from rich.console import Console
     from rich.table import Table
-    console = Console()
     parts = [('train', [image for i, image in enumerate(train_images, 1) if i not in val_ids]),
              ('val', [image for i, image in enumerate(train_images, 1) if i in val_ids]),
              ('trainval', train_images)]
@@ -176,17 +185,26 @@ def print_summary(train_images: list[TrainImage], test_images: list[TestImage], 
              for _, images in parts]
     table.add_row('smallest image, px', *(values[0] if values else '-' for values in sizes))
     table.add_row('largest image, px', *(values[-1] if values else '-' for values in sizes))
-    console.print(table)
+    Console().print(table)
+
+
+def print_notes(train_images: list[TrainImage], test_images: list[TestImage], val_ids: set[int],
+                data_root: Path) -> None:
+    """Prints what was left out, and what else a reader would want to know."""
     if not val_ids:
         print('val.json is empty: all images are in train.json. To train without validation: tools/train.py CONFIG '
               '--cfg-options val_dataloader=None val_cfg=None val_evaluator=None')
     print(f'test images: {len(test_images)}' if test_images
-          else f'no {raw_layout.TEST_FOLDER}/ folder: test.json is not written')
-    empty_masks = [name for image in train_images for name in image.empty_masks]
-    print(f'dropped: {len(empty_masks)} masks without any cell'
-          + (': ' + ', '.join(empty_masks) if empty_masks else ''))
-    cell_free = sum(not image.instances_by_class for image in train_images)
-    print(f'kept: {cell_free} images without any cell')
+          else f'no {raw_layout.TEST_FOLDER}/ folder: {TEST_JSON} is not written')
+    print(f'images without any cell, kept: {sum(not image.instances_by_class for image in train_images)}')
+    listed = {image.file_name for image in test_images}
+    test_folder = data_root / raw_layout.TEST_FOLDER
+    unlisted = [path.name for path in sorted(test_folder.iterdir()) if path.name not in listed] if test_images else []
+    for what, names in (('masks without any cell', [name for image in train_images for name in image.empty_masks]),
+                        ('files that are neither image.tif nor class<k>.tif',
+                         [name for image in train_images for name in image.stray_files]),
+                        ('test images that are not in the id list', unlisted)):
+        print(f'left out, {what}: {len(names)}' + (f" ({', '.join(names)})" if names else ''))
 
 
 def cells_by_class(image: TrainImage) -> dict[int, int]:

@@ -21,11 +21,11 @@ def read_image(path: str | Path, channel_order: str = 'rgb',
     Rules:
 
     - Grey and palette images become three channels; an alpha channel is left out (not blended); white-is-zero
-      images are inverted; channels may be stored interleaved or as planes.
+      images are inverted; channels may be stored interleaved or as planes. CMYK, CIELAB and the like are refused.
     - uint8 is kept. uint16 is divided by 257, so that 65535 becomes 255. bool becomes 0 and 255. Other types
       have no natural range and need ``percentiles``.
-    - A file with several images (time, depth, more than four channels) is refused; of a pyramid the full
-      resolution is read.
+    - A file with several images (time, depth, two or more than three channels of fluorescence) is refused; of a
+      pyramid the full resolution is read.
 
     Args:
         path: TIFF (any codec that imagecodecs has), or anything that OpenCV reads.
@@ -41,8 +41,8 @@ def read_image(path: str | Path, channel_order: str = 'rgb',
     if channel_order not in CHANNEL_ORDERS:
         raise ValueError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
     path = Path(path)
-    channels_last = _read_channels_last(path)
-    image = _to_uint8(channels_last, path) if percentiles is None else _stretch_contrast(channels_last, *percentiles)
+    colors = _read_colors(path)
+    image = _to_uint8(colors, path) if percentiles is None else _stretch_contrast(colors, *percentiles)
     if image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     if channel_order == 'bgr':
@@ -50,54 +50,74 @@ def read_image(path: str | Path, channel_order: str = 'rgb',
     return np.ascontiguousarray(image)
 
 
-def _read_channels_last(path: Path) -> np.ndarray:
-    """(H, W, 1 or 3) in the file's own dtype and the order that the file claims, alpha left out."""
-    pixels = _read_file(path)
-    n_channels = pixels.shape[2]
-    if n_channels > 4:
-        raise ImageReadError(f'{path}: has {n_channels} channels; grey, RGB or RGBA expected')
-    # Two channels are grey and alpha, four are RGB and alpha.
-    return pixels[:, :, :n_channels - 1] if n_channels in (2, 4) else pixels
+def read_image_size(path: str | Path) -> tuple[int, int]:
+    """(height, width) in px of an image of any pixel type; it is decoded whole, so that damage shows.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ImageReadError: it cannot be read.
+    """
+    return _read_colors(Path(path)).shape[:2]
 
 
-def _read_file(path: Path) -> np.ndarray:
-    """(H, W, C) in the file's own dtype and the order that the file claims."""
+def _read_colors(path: Path) -> np.ndarray:
+    """(H, W, 1 or 3) in the file's own dtype, grey or colours in the order that the file claims, without alpha."""
     if not path.exists():
         raise FileNotFoundError(f'no image file {path}')
-    return _read_tiff(path) if path.suffix.lower() in _TIFF_SUFFIXES else _read_with_opencv(path)
+    if path.suffix.lower() in _TIFF_SUFFIXES:
+        return _read_tiff(path, interpret=True)
+    samples = _read_with_opencv(path)
+    if samples.shape[2] == 1:
+        return samples
+    return samples[:, :, 2::-1]
 
 
 def _read_with_opencv(path: Path) -> np.ndarray:
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
-    if pixels is None:
+    """Stored samples (H, W, C); three or four of them in OpenCV's order: blue, green, red, alpha."""
+    samples = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
+    if samples is None:
         raise ImageReadError(f'{path}: is not an image that can be read (by its name not a TIFF; tried OpenCV)')
-    if pixels.ndim == 2:
-        return pixels[:, :, None]
-    return pixels[:, :, [2, 1, 0, *range(3, pixels.shape[2])]]
+    return samples[:, :, None] if samples.ndim == 2 else samples
 
 
-def _read_tiff(path: Path) -> np.ndarray:
-    """(H, W, C) of the one image in a TIFF file, colours as the file claims them."""
+def _read_tiff(path: Path, interpret: bool) -> np.ndarray:
+    """The one image in a TIFF file: samples (H, W, C) as they are stored, or interpreted as grey or RGB."""
     try:
         with tifffile.TiffFile(path) as tiff:
             if len(tiff.series) > 1:
                 raise ImageReadError(f'{path}: holds {len(tiff.series)} images; one expected')
             series = tiff.series[0]
-            page = series.keyframe
-            pixels = _axes_to_channels_last(series.asarray(), series.axes, path)
-            photometric, palette = page.photometric, page.colormap
-            n_bits = page.bitspersample
+            samples = _axes_to_channels_last(series.asarray(), series.axes, path)
+            return _interpret_tiff(samples, series.keyframe, path) if interpret else samples
     except ImageReadError:
         raise
     except Exception as error:  # tifffile and its codecs raise many kinds of error on a damaged file
         raise ImageReadError(f'{path}: cannot be read as TIFF: {type(error).__name__}: {error}') from error
-    if photometric == tifffile.PHOTOMETRIC.PALETTE and palette is not None:
-        # Palette entries are 16-bit; those of 8-bit images are usually, but not always, stored times 256 or 257.
-        pixels = np.moveaxis(palette, 0, -1)[pixels[:, :, 0]]
-        pixels = (pixels >> 8).astype(np.uint8) if palette.max() > 255 else pixels.astype(np.uint8)
-    elif photometric == tifffile.PHOTOMETRIC.MINISWHITE:
-        pixels = ~pixels if pixels.dtype == bool else pixels.dtype.type((1 << n_bits) - 1) - pixels
-    return pixels
+
+
+def _interpret_tiff(samples: np.ndarray, page: tifffile.TiffPage, path: Path) -> np.ndarray:
+    """Grey (H, W, 1) or RGB (H, W, 3) of stored samples (H, W, C)."""
+    kind, n_samples = page.photometric, samples.shape[2]
+    photometric = tifffile.PHOTOMETRIC
+    if kind == photometric.PALETTE and page.colormap is not None and n_samples == 1:
+        # Palette entries are 16-bit; a few writers store 8-bit ones as they are.
+        colors = np.moveaxis(page.colormap, 0, -1)[samples[:, :, 0]]
+        return (colors >> 8 if page.colormap.max() > 255 else colors).astype(np.uint8)
+    # tifffile gives JPEG's YCbCr as RGB.
+    is_rgb = kind == photometric.RGB or (kind == photometric.YCBCR and page.compression == tifffile.COMPRESSION.JPEG)
+    if is_rgb and n_samples in (3, 4):
+        return samples[:, :, :3]
+    is_grey = kind in (photometric.MINISBLACK, photometric.MINISWHITE)
+    # An extra sample of unspecified kind (0) may be a second stain; only one that is called alpha goes.
+    if is_grey and n_samples == 2 and any(page.extrasamples):
+        samples = samples[:, :, :1]
+    if not is_grey or samples.shape[2] not in (1, 3):
+        name = getattr(kind, 'name', kind)
+        raise ImageReadError(f'{path}: has {n_samples} channels of kind {name}; grey, palette, RGB or RGBA expected')
+    if kind == photometric.MINISWHITE:
+        largest = True if samples.dtype == bool else (1 << page.bitspersample) - 1
+        return samples ^ samples.dtype.type(largest) if samples.dtype.kind in 'bu' else -samples
+    return samples
 
 
 def _axes_to_channels_last(pixels: np.ndarray, axes: str, path: Path) -> np.ndarray:
@@ -137,7 +157,8 @@ def _stretch_contrast(pixels: np.ndarray, low: float, high: float) -> np.ndarray
 def read_label_map(path: str | Path) -> np.ndarray:
     """Reads an instance-id map as (H, W) int32, 0 = background.
 
-    Any numeric TIFF (or PNG) of one channel is taken: the published masks of the task are float64.
+    Any numeric TIFF (or PNG) of one channel is taken: the published masks of the task are float64. The samples are
+    taken as they are stored, whatever the file says about colours (writers call bool masks white-is-zero).
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -145,10 +166,13 @@ def read_label_map(path: str | Path) -> np.ndarray:
             not finite or above 2^31 - 1.
     """
     path = Path(path)
-    pixels = _read_file(path)
-    if pixels.shape[2] != 1:
-        raise ImageReadError(f'{path}: has {pixels.shape[2]} channels; an instance-id map has one')
-    ids = pixels[:, :, 0]
+    if not path.exists():
+        raise FileNotFoundError(f'no mask file {path}')
+    is_tiff = path.suffix.lower() in _TIFF_SUFFIXES
+    samples = _read_tiff(path, interpret=False) if is_tiff else _read_with_opencv(path)
+    if samples.shape[2] != 1:
+        raise ImageReadError(f'{path}: has {samples.shape[2]} channels; an instance-id map has one')
+    ids = samples[:, :, 0]
     if ids.dtype.kind == 'f' and not (np.isfinite(ids).all() and (ids == np.floor(ids)).all()):
         raise ImageReadError(f'{path}: has ids that are not whole numbers; an instance-id map has 0 for background '
                              'and one positive integer for each cell')

@@ -5,14 +5,14 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmcell.images import ImageReadError, read_image, read_label_map
+from mmcell.images import read_image_size, read_label_map
 from mmcell.rle import EncodedInstances, encode_label_map
 
 TRAIN_FOLDER = 'train'
 TEST_FOLDER = 'test_release'
 IMAGE_FILE = 'image.tif'
 TEST_IDS_FILE = 'test_image_name_to_ids.json'
-_CLASS_FILE = re.compile(r'class(\d+)\.tiff?')
+_CLASS_FILE = re.compile(r'class(\d+)\.tiff?', re.IGNORECASE)
 
 
 class LayoutError(ValueError):
@@ -26,7 +26,8 @@ class TrainImage:
     Attributes:
         file_name: path of the image relative to the data root, with forward slashes.
         instances_by_class: class number (from the file name) to its instances.
-        empty_masks: names of class files that have no cell, relative to the data root.
+        empty_masks: class files that have no cell, relative to the data root.
+        stray_files: files in the folder that are neither image nor masks, relative to the data root.
     """
 
     file_name: str
@@ -34,6 +35,7 @@ class TrainImage:
     width: int
     instances_by_class: dict[int, EncodedInstances] = field(default_factory=dict)
     empty_masks: tuple[str, ...] = ()
+    stray_files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,10 @@ def read_train_image(folder: Path, data_root: Path) -> TrainImage:
     image_path = folder / IMAGE_FILE
     if not image_path.exists():
         raise LayoutError(f'{folder}: has no {IMAGE_FILE}')
-    height, width = read_image(image_path).shape[:2]
+    height, width = read_image_size(image_path)
     instances_by_class, empty_masks = {}, []
-    for number, path in class_files(folder).items():
+    masks = class_files(folder)
+    for number, path in masks.items():
         label_map = read_label_map(path)
         if label_map.shape != (height, width):
             raise LayoutError(f'{path}: the mask is {label_map.shape[1]} x {label_map.shape[0]} px, '
@@ -101,8 +104,9 @@ def read_train_image(folder: Path, data_root: Path) -> TrainImage:
             instances_by_class[number] = instances
         else:
             empty_masks.append(path.relative_to(data_root).as_posix())
-    file_name = image_path.relative_to(data_root).as_posix()
-    return TrainImage(file_name, height, width, instances_by_class, tuple(empty_masks))
+    stray_files = sorted(set(folder.iterdir()) - {image_path, *masks.values()})
+    return TrainImage(image_path.relative_to(data_root).as_posix(), height, width, instances_by_class,
+                      tuple(empty_masks), tuple(path.relative_to(data_root).as_posix() for path in stray_files))
 
 
 def read_test_ids(path: Path) -> list[TestImage]:
@@ -141,12 +145,7 @@ def check_test_image(image: TestImage, test_folder: Path) -> None:
     path = test_folder / image.file_name
     if not path.exists():
         raise LayoutError(f'{path}: is in the id list, but there is no such file')
-    height, width = read_image(path).shape[:2]
+    height, width = read_image_size(path)
     if (height, width) != (image.height, image.width):
         raise LayoutError(f'{path}: is {width} x {height} px, in the id list {image.width} x {image.height} px')
 
-
-__all__ = [
-    'IMAGE_FILE', 'TEST_FOLDER', 'TEST_IDS_FILE', 'TRAIN_FOLDER', 'ImageReadError', 'LayoutError', 'TestImage',
-    'TrainImage', 'check_test_image', 'class_files', 'find_train_folders', 'read_test_ids', 'read_train_image',
-]

@@ -21,9 +21,16 @@ def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
 
     Returns:
         N dicts with image_id, category_id, bbox xywh, score, segmentation (compressed RLE, ``counts`` a str).
+
+    Raises:
+        ValueError: a label has no category: model and annotation file disagree about the classes.
     """
     instances = {key: value.cpu().numpy() if hasattr(value, 'cpu') else value
                  for key, value in sample['pred_instances'].items()}
+    labels = np.array(instances['labels']).tolist()
+    if labels and not 0 <= min(labels) <= max(labels) < len(category_ids):
+        raise ValueError(f"image {sample['img_id']}: labels {min(labels)} to {max(labels)} predicted, but there are "
+                         f'{len(category_ids)} categories')
     bboxes_xywh = np.array(instances['bboxes'], dtype=float).reshape(-1, 4)
     bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
     return [
@@ -31,7 +38,7 @@ def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
          'segmentation': rle}
         for bbox, score, label, rle in zip(
             bboxes_xywh.tolist(), np.array(instances['scores'], dtype=float).tolist(),
-            np.array(instances['labels']).tolist(), _to_rles(instances['masks']), strict=True)]
+            labels, _to_rles(instances['masks']), strict=True)]
 
 
 def _to_rles(masks: object) -> list[dict]:
@@ -67,8 +74,8 @@ class ResultsError(ValueError):
 def load_results(path: str | Path) -> list[dict]:
     """Reads the dump of ``tools/test.py --out``: one dict an image with ``img_id`` and ``pred_instances``.
 
-    A pickle can run any code when it is loaded. Here it may hold numbers, strings, containers, arrays and tensors
-    alone; tensors come back as numpy arrays.
+    A pickle can run any code when it is loaded. Here it may hold numbers, strings, containers and tensors alone;
+    tensors come back as numpy arrays.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -79,12 +86,13 @@ def load_results(path: str | Path) -> list[dict]:
         raise FileNotFoundError(f'no results file {path}: make it with tools/test.py CONFIG CHECKPOINT --out {path}')
     try:
         with open(path, 'rb') as file:
-            results = _ArraysOnlyUnpickler(file).load()
+            results = _TensorsOnlyUnpickler(file).load()
     except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError, TypeError,
             ValueError, RuntimeError) as error:
         raise ResultsError(f'{path}: cannot be read as a results file: {error}') from error
     is_dump = isinstance(results, list) and all(
-        isinstance(result, dict) and {'img_id', 'pred_instances'} <= result.keys() for result in results)
+        isinstance(result, dict) and 'img_id' in result and isinstance(result.get('pred_instances'), dict)
+        for result in results)
     if not is_dump:
         raise ResultsError(f'{path}: a list of dicts with img_id and pred_instances expected')
     for result in results:
@@ -94,19 +102,22 @@ def load_results(path: str | Path) -> list[dict]:
     return results
 
 
-class _ArraysOnlyUnpickler(pickle.Unpickler):
-    """Unpickles containers, numbers, strings, numpy arrays and CPU tensors; refuses every other global."""
+class _TensorsOnlyUnpickler(pickle.Unpickler):
+    """Unpickles containers, numbers, strings and CPU tensors; refuses every other global.
+
+    Not even numpy's own: ``numpy.dtype`` alone lets a crafted file read memory.
+    """
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
-        raise pickle.UnpicklingError(f'it holds {module}.{name}; only numbers, strings, arrays and tensors are read')
+        raise pickle.UnpicklingError(f'it holds {module}.{name}; only numbers, strings and tensors are read')
 
 
 def _rebuild_tensor(storage: object, offset: int, size: tuple, stride: tuple, *unused: object) -> np.ndarray:
     import torch
-    return torch.as_strided(torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage), size, stride,
-                            offset).numpy()
+    flat = torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
+    return torch.as_strided(flat, size, stride, offset).numpy()
 
 
 def _load_storage(data: bytes) -> object:
@@ -121,13 +132,9 @@ def _encode(text: str, encoding: str) -> bytes:
 
 
 _ALLOWED = {
-    # Bytes, in the pickle protocol 2 that mmengine writes.
-    ('_codecs', 'encode'): _encode,
     ('collections', 'OrderedDict'): OrderedDict,
     ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
     ('torch.storage', '_load_from_bytes'): _load_storage,
-    ('numpy', 'ndarray'): np.ndarray,
-    ('numpy', 'dtype'): np.dtype,
-    **{(f'numpy.{core}.multiarray', name): getattr(np._core.multiarray, name)
-       for core in ('core', '_core') for name in ('_reconstruct', 'scalar')},
+    # Bytes, in the pickle protocol 2 that mmengine writes.
+    ('_codecs', 'encode'): _encode,
 }

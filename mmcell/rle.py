@@ -159,7 +159,8 @@ def parse_rle(rle: dict) -> np.ndarray:
     if not isinstance(rle, dict) or not {'size', 'counts'} <= rle.keys():
         raise ValueError(f"RLE must be a dict with 'size' and 'counts', got {str(rle)[:60]}")
     size, counts = rle['size'], rle['counts']
-    if len(size) != 2 or not all(isinstance(side, int | np.integer) and side >= 0 for side in size):
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(
+            isinstance(side, int | np.integer) and side >= 0 for side in size):
         raise ValueError(f'RLE size must be [height, width], got {size}')
     if isinstance(counts, str | bytes):
         runs = _decompress(counts)
@@ -168,10 +169,12 @@ def parse_rle(rle: dict) -> np.ndarray:
         if runs.ndim != 1 or (runs.size and runs.dtype.kind not in 'iu'):
             raise ValueError('RLE counts must be a string or a list of integers')
         runs = runs.astype(np.int64)
-    if (runs < 0).any():
-        raise ValueError('RLE has a negative run length')
-    if runs.sum() != size[0] * size[1]:
-        raise ValueError(f'RLE runs cover {runs.sum()} pixels, its size {list(size)} has {size[0] * size[1]}')
+    n_pixels = size[0] * size[1]
+    # Each by itself first: the sum of huge ones would go round.
+    if ((runs < 0) | (runs > n_pixels)).any():
+        raise ValueError('RLE has a negative run length, or one longer than its image')
+    if runs.sum() != n_pixels:
+        raise ValueError(f'RLE runs cover {runs.sum()} pixels, its size {list(size)} has {n_pixels}')
     return runs
 
 

@@ -7,11 +7,14 @@ import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pycocotools.mask
+
 from mmcell.results import drop_empty_and_repeated
 from mmcell.rle import area_px
 
 MEMBER = 'test-results.json'
 KEYS = {'image_id', 'bbox', 'score', 'category_id', 'segmentation'}
+TASK_CATEGORY_IDS = [1, 2, 3, 4]
 MAX_LISTED = 20
 
 
@@ -43,14 +46,14 @@ class SubmissionReport:
     remarks: list[str] = field(default_factory=list)
 
 
-def read_test_set(path: str | Path, default_category_ids: list[int] | None = None) -> TestSet:
+def read_test_set(path: str | Path) -> TestSet:
     """Reads ``annotations/test.json``, or the task's own id list (a JSON list of file_name, id, height, width).
 
-    An id list names no categories: then they are ``default_category_ids``, 1 to 4 where not given.
+    An id list names no categories: then they are the task's, 1 to 4.
 
     Raises:
         FileNotFoundError: there is no such file.
-        SubmissionError: it is neither.
+        SubmissionError: it is neither, or an image id is there twice.
     """
     path = Path(path)
     if not path.exists():
@@ -58,13 +61,16 @@ def read_test_set(path: str | Path, default_category_ids: list[int] | None = Non
     try:
         document = json.loads(path.read_text(encoding='utf-8'))
         records = document if isinstance(document, list) else document['images']
-        category_ids = default_category_ids or [1, 2, 3, 4]
+        category_ids = TASK_CATEGORY_IDS
         if isinstance(document, dict):
             category_ids = [category['id'] for category in document['categories']]
-        return TestSet({record['id']: (record['height'], record['width']) for record in records},
+        test_set = TestSet({record['id']: (record['height'], record['width']) for record in records},
                        {record['id']: record['file_name'] for record in records}, category_ids)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise SubmissionError(f'{path}: COCO JSON or an id list expected: {error!r}') from error
+    if len(test_set.sizes) < len(records):
+        raise SubmissionError(f'{path}: an image id is there more than once')
+    return test_set
 
 
 def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
@@ -135,7 +141,10 @@ def _is_int(value: object) -> bool:
 
 
 def _is_finite(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond any float
+        return False
 
 
 def _leaves_image(bbox_xywh: list[float], size: tuple[int, int]) -> bool:
@@ -151,7 +160,8 @@ def _shortened(lines: list[str], separator: str) -> str:
 def write_submission(detections: list[dict], test_set: TestSet, path: str | Path) -> SubmissionReport:
     """Writes a checked submission zip; the file appears whole or not at all, and the same input gives the same bytes.
 
-    Masks without a pixel, and equal masks of one class in one image but the best scored, are left out.
+    Masks without a pixel, and equal masks of one class in one image but the best scored, are left out. Boxes are
+    the masks' own, as in COCO's ground truth: a predicted box may have no width where the image ends.
 
     Returns:
         What was written, with remarks for the user: what was left out, which images have no detection.
@@ -160,6 +170,7 @@ def write_submission(detections: list[dict], test_set: TestSet, path: str | Path
         SubmissionError: what is left is not valid.
     """
     kept, n_empty, n_repeated = drop_empty_and_repeated(detections)
+    kept = [{**detection, 'bbox': pycocotools.mask.toBbox(detection['segmentation']).tolist()} for detection in kept]
     report = check_detections(kept, test_set)
     if report.errors:
         raise SubmissionError(f'{len(report.errors)} errors, nothing was written:\n' + _shortened(report.errors, '\n'))
@@ -200,5 +211,6 @@ def read_submission(path: str | Path) -> object:
         else:
             text = path.read_bytes()
         return json.loads(text)
-    except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, RecursionError, RuntimeError,
+            NotImplementedError) as error:  # the last two: encrypted or oddly compressed members
         raise SubmissionError(f'{path}: neither a zip with {MEMBER} nor JSON: {error}') from error

@@ -52,6 +52,13 @@ def test_masks_are_those_of_the_raw_maps(annotation_file, raw_root):
     np.testing.assert_array_equal(masks, expected)
 
 
+def test_files_of_other_programs_need_no_info(annotation_file, raw_root):
+    root, _ = raw_root
+    for info in (None, 'x', {}):
+        edit(annotation_file, lambda d, info=info: d.update(info=info))
+        assert len(build(annotation_file, data_prefix=dict(img=str(root)))) == 2
+
+
 def test_images_without_cells_and_small_images_are_kept(annotation_file):
     edit(annotation_file, lambda d: d.update(annotations=[a for a in d['annotations'] if a['image_id'] == 1]))
     assert len(build(annotation_file)) == 2

@@ -1,17 +1,21 @@
 """Every config loads, builds, trains one step and predicts at a tiny size."""
 
 import ast
+import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from conftest import REPO, discs, write_annotations
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
+from mmengine.runner import BaseLoop, Runner
 from mmengine.structures import InstanceData
 
 CONFIGS = sorted((REPO / 'configs' / 'cell').glob('*.py'))
@@ -96,6 +100,57 @@ def test_one_step_and_one_prediction(config, rng):
         predicted = model(**batch, mode='predict')[0].pred_instances
     assert predicted.masks.shape[1:] == (SIDE, SIDE)
     assert len(predicted.scores) <= 5
+
+
+def test_crops_keep_no_empty_mask_and_may_be_without_cells(config, tmp_path):
+    dataset_config = _innermost(config.train_dataloader.dataset)
+    crop = next(step.crop_size[0] for step in dataset_config.pipeline if step.type == 'RandomCrop')
+    size = crop + 88
+    label_map = np.zeros((size, size), int)
+    label_map[2:8, 2:8] = 1
+    # Two pixels, one of them in few of the crops: most see its box but no pixel.
+    label_map[5, size // 2] = label_map[size - 5, size // 2] = 2
+    folder = tmp_path / 'raw' / 'train' / 'a'
+    folder.mkdir(parents=True)
+    tifffile.imwrite(folder / 'image.tif', np.zeros((size, size, 3), np.uint8), photometric='rgb')
+    tifffile.imwrite(folder / 'class1.tif', label_map.astype(float))
+    write_annotations(tmp_path / 'raw', tmp_path / 'train.json', ['a'])
+    np.random.seed(0)
+    dataset = DATASETS.build({**dataset_config, 'ann_file': str(tmp_path / 'train.json')})
+    counts = set()
+    for _ in range(40):
+        sample = dataset.prepare_data(0)
+        assert sample['inputs'].shape == (3, crop, crop)
+        instances = sample['data_samples'].gt_instances
+        assert len(instances.bboxes) == len(instances.labels) == len(instances.masks)
+        assert (instances.masks.areas > 0).all()
+        counts.add(len(instances.masks))
+    assert 0 in counts and max(counts) > 0
+
+
+class SixtyEpochsOfTenSteps(BaseLoop):
+    max_epochs, max_iters, dataloader = 60, 600, [None] * 10
+
+    def run(self):
+        pass
+
+
+def test_the_learning_rate_follows_the_length_of_the_training(config):
+    config.train_cfg.max_epochs = 60
+    runner = Runner.__new__(Runner)
+    runner._train_loop = SixtyEpochsOfTenSteps.__new__(SixtyEpochsOfTenSteps)
+    runner.logger = logging.getLogger('test')
+    wrapper = build_optim_wrapper(torch.nn.Linear(2, 2), config.optim_wrapper)
+    runner.optim_wrapper = wrapper
+    schedulers = runner.build_param_scheduler(config.param_scheduler)
+    rates = []
+    for _ in range(600):
+        rates.append(wrapper.param_groups[0]['lr'])
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[300] > .3 * max(rates)
+    assert rates[450] > .05 * max(rates)
+    assert rates[-1] < .01 * max(rates)
 
 
 def test_the_data_sets_build(config, raw_root, tmp_path, monkeypatch):

@@ -51,14 +51,15 @@ def checkpoint(road):
 
 def test_from_masks_to_submission(road, checkpoint):
     root, options = road
-    run('tools/test.py', CONFIG, checkpoint, '--dump-results', root / 'results.pkl', *options)
+    run('tools/test.py', CONFIG, checkpoint.parent, '--dump-results', root / 'results.pkl', *options)
     results = load_results(root / 'results.pkl')
     assert [result['img_id'] for result in results] == [1, 2]
     assert all(set(rle) == {'size', 'counts'} for rle in results[0]['pred_instances']['masks'])
 
     annotations = root / 'annotations' / 'test.json'
     run('tools/submit.py', root / 'results.pkl', '--annotations', annotations, '--out', root / 'submission.zip')
-    assert 'valid' in run('tools/submit.py', '--check', root / 'submission.zip', '--annotations', annotations)
+    checked = run('tools/submit.py', '--check', root / 'submission.zip', '--annotations', annotations)
+    assert 'detections, valid' in checked
     with zipfile.ZipFile(root / 'submission.zip') as archive:
         detections = json.loads(archive.read('test-results.json'))
     assert {detection['image_id'] for detection in detections} <= {1, 2}

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from mmcell.images import ImageReadError, read_image, read_label_map
+from mmcell.images import ImageReadError, read_image, read_image_size, read_label_map
 
 COLORS = np.array([[[200, 100, 50], [10, 20, 30]]], np.uint8)
 
@@ -17,6 +17,8 @@ def with_alpha(colors, alpha=128):
     (with_alpha(COLORS), dict(photometric='rgb', extrasamples=['unassalpha'], compression='lzw'), COLORS),
     (np.moveaxis(COLORS, -1, 0), dict(photometric='rgb', planarconfig='separate'), COLORS),
     (COLORS.astype(np.uint16) * 257, dict(photometric='rgb'), COLORS),
+    (with_alpha(COLORS)[:, :, 2:], dict(photometric='minisblack', extrasamples=['unassalpha'], planarconfig='contig'),
+     np.repeat(COLORS[:, :, 2:], 3, 2)),
     (COLORS[:, :, 0], dict(photometric='minisblack'), np.repeat(COLORS[:, :, :1], 3, 2)),
     (COLORS[:, :, 0], dict(photometric='miniswhite'), np.repeat(255 - COLORS[:, :, :1], 3, 2)),
     (COLORS[:, :, 0] > 100, dict(photometric='minisblack'), np.array([[[255] * 3, [0] * 3]])),
@@ -30,6 +32,32 @@ def test_tiff_variants_become_rgb_uint8(tmp_path, pixels, options, expected):
     assert image.dtype == np.uint8 and image.flags['C_CONTIGUOUS']
     np.testing.assert_array_equal(image, expected)
     np.testing.assert_array_equal(read_image(path, 'bgr'), expected[:, :, ::-1])
+
+
+@pytest.mark.parametrize('shape, options', [
+    ((8, 8, 4), dict(photometric='separated')),
+    ((8, 8, 3), dict(photometric='cielab')),
+    ((2, 8, 8), dict(photometric='minisblack', planarconfig='separate')),
+    ((2, 8, 8), dict(photometric='minisblack', metadata={'axes': 'CYX'})),
+    ((4, 8, 8), dict(photometric='minisblack', metadata={'axes': 'CYX'})),
+])
+def test_channels_that_are_not_colours_are_refused(tmp_path, shape, options):
+    tifffile.imwrite(tmp_path / 'i.tif', np.zeros(shape, np.uint8), **options)
+    with pytest.raises(ImageReadError, match='expected'):
+        read_image(tmp_path / 'i.tif')
+
+
+def test_of_a_pyramid_the_full_resolution_is_read(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / 'p.tif') as tiff:
+        tiff.write(pixels, subifds=1, tile=(16, 16), photometric='rgb')
+        tiff.write(pixels[::2, ::2], subfiletype=1, tile=(16, 16), photometric='rgb')
+    np.testing.assert_array_equal(read_image(tmp_path / 'p.tif'), pixels)
+
+
+def test_sizes_are_read_of_any_pixel_type(tmp_path):
+    tifffile.imwrite(tmp_path / 'i.tif', np.zeros((4, 5), np.float32))
+    assert read_image_size(tmp_path / 'i.tif') == (4, 5)
 
 
 def test_palette_becomes_its_colours(tmp_path):
@@ -100,6 +128,17 @@ def test_label_maps_keep_their_ids(tmp_path, dtype):
     label_map = read_label_map(tmp_path / 'm.tif')
     assert label_map.dtype == np.int32
     np.testing.assert_array_equal(label_map, ids)
+
+
+@pytest.mark.parametrize('ids, options', [
+    (np.array([[False, True]]), {}),
+    (np.array([[0, 1]], np.uint8), dict(photometric='miniswhite')),
+    (np.array([[0, 1]], np.int16), dict(photometric='miniswhite')),
+    (np.array([[0, 1]], np.uint8), dict(photometric='palette', colormap=np.full((3, 256), 65535, np.uint16))),
+])
+def test_ids_are_the_stored_samples_whatever_the_file_says_of_colours(tmp_path, ids, options):
+    tifffile.imwrite(tmp_path / 'm.tif', ids, **options)
+    assert read_label_map(tmp_path / 'm.tif').tolist() == [[0, 1]]
 
 
 @pytest.mark.parametrize('ids, message', [

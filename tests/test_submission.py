@@ -64,6 +64,7 @@ def test_an_id_list_serves_as_well(tmp_path):
     (dict(score=-.1), 'score -0.1'),
     (dict(score=float('nan')), 'score nan'),
     (dict(score=None), 'score None'),
+    (dict(score=10**400), 'is not a number'),
     (dict(bbox=[1, 2, 3]), 'bbox'),
     (dict(bbox=[1, 2, 0, 3]), 'bbox'),
     (dict(bbox=[1, 2, 3, float('inf')]), 'bbox'),
@@ -80,6 +81,13 @@ def test_each_fault_is_found(test_json, change, message):
     assert report.errors[0].startswith('detection 1: ') and message in report.errors[0]
 
 
+def test_a_test_set_with_an_id_twice_is_refused(tmp_path):
+    record = dict(file_name='x.tif', id=3, height=30, width=40)
+    (tmp_path / 'ids.json').write_text(json.dumps([record, record]))
+    with pytest.raises(SubmissionError, match='more than once'):
+        read_test_set(tmp_path / 'ids.json')
+
+
 def test_repeated_masks_and_other_documents_are_errors(test_json):
     test_set = read_test_set(test_json)
     report = check_detections([detection(), detection(score=.1), detection(category_id=1)], test_set)
@@ -94,7 +102,8 @@ def test_boxes_given_as_corners_are_remarked(test_json):
 
 def test_what_is_written_reads_back_and_is_reproducible(test_json, tmp_path):
     test_set = read_test_set(test_json)
-    written = [detection(score=.3), detection(score=.8), detection(segmentation=EMPTY), detection(category_id=1)]
+    written = [detection(score=.3), detection(score=.8, bbox=[40., 5., 0., 10.]),
+               detection(segmentation=EMPTY), detection(category_id=1)]
     report = write_submission(written, test_set, tmp_path / 'a' / 's.zip')
     write_submission(written, test_set, tmp_path / 't.zip')
     assert report.n_detections == 2
@@ -102,6 +111,7 @@ def test_what_is_written_reads_back_and_is_reproducible(test_json, tmp_path):
     assert (tmp_path / 'a' / 's.zip').read_bytes() == (tmp_path / 't.zip').read_bytes()
     with zipfile.ZipFile(tmp_path / 't.zip') as archive:
         assert archive.namelist() == ['test-results.json']
+    # Discs of radius 4 round (10, 10): the masks' own box, whatever box was predicted.
     assert read_submission(tmp_path / 't.zip') == [detection(score=.8), detection(category_id=1)]
 
 
@@ -121,9 +131,10 @@ def test_zips_with_other_content_are_refused(tmp_path):
         archive.writestr('notes.txt', '')
     with pytest.raises(SubmissionError, match='exactly test-results.json'):
         read_submission(path)
-    path.write_text('neither')
-    with pytest.raises(SubmissionError, match='neither a zip'):
-        read_submission(path)
+    for content in ('neither', '[' * 100_000):
+        path.write_text(content)
+        with pytest.raises(SubmissionError, match='neither a zip'):
+            read_submission(path)
 
 
 def sample(masks):
@@ -141,6 +152,14 @@ def test_predictions_become_coco_results():
         assert [d['category_id'] for d in found] == [1, 2]
         assert found[0]['bbox'] == [6, 6, 9, 9]
         assert found[0]['score'] == pytest.approx(.9)
+
+
+@pytest.mark.parametrize('labels', [[4], [-1]])
+def test_labels_without_a_category_are_refused(labels):
+    wrong = sample([MASK])
+    wrong['pred_instances']['labels'] = torch.tensor(labels)
+    with pytest.raises(ValueError, match='image 3: labels.*4 categories'):
+        to_coco_detections(wrong, [1, 2, 3, 4])
 
 
 def test_of_equal_masks_the_best_scored_stays():
@@ -176,6 +195,8 @@ class Malicious:
     (pickle.dumps({'a': 1}), 'a list of dicts'),
     (pickle.dumps([{'img_id': 1}]), 'a list of dicts'),
     (pickle.dumps([{'img_id': 1, 'pred_instances': {'bboxes': 1}}]), "no ['labels', 'masks', 'scores']"),
+    (pickle.dumps([{'img_id': 1, 'pred_instances': None}]), 'a list of dicts'),
+    (pickle.dumps([{'img_id': 1, 'pred_instances': np.dtype('O')}]), 'numpy'),
     (b'nothing', 'cannot be read'),
     (b'', 'cannot be read'),
 ])

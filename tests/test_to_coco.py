@@ -93,6 +93,44 @@ def test_validation_part(n_images, ratio, expected):
     assert len(chosen) == expected and chosen <= set(range(1, n_images + 1))
 
 
+def test_what_is_left_out_is_told(raw_root, tmp_path):
+    root, _ = raw_root
+    folder = root / 'train' / 'b'
+    (folder / 'class1.tif').rename(folder / 'CLASS1.TIF')
+    (folder / 'notes.txt').write_text('')
+    tifffile.imwrite(folder / 'class2.tif', np.zeros((36, 44)))
+    tifffile.imwrite(root / 'test_release' / 'u.tif', np.zeros((3, 3), np.uint8))
+    run = convert(root, '--out', tmp_path / 'ann')
+    assert run.returncode == 0, run.stderr
+    for line in ('masks without any cell: 1 (train/b/class2.tif)', 'class<k>.tif: 1 (train/b/notes.txt)',
+                 'not in the id list: 1 (u.tif)', 'images without any cell, kept: 0'):
+        assert line in run.stdout
+
+
+def test_images_that_need_a_contrast_stretch_are_converted(raw_root, tmp_path):
+    root, _ = raw_root
+    tifffile.imwrite(root / 'train' / 'b' / 'image.tif', np.zeros((36, 44), np.float32))
+    assert convert(root, '--out', tmp_path / 'ann').returncode == 0
+
+
+def test_the_way_to_the_images_goes_through_links(raw_root, tmp_path):
+    root, _ = raw_root
+    (tmp_path / 'deep' / 'er').mkdir(parents=True)
+    (tmp_path / 'link').symlink_to(tmp_path / 'deep' / 'er')
+    assert convert(root, '--out', tmp_path / 'link').returncode == 0
+    document = json.loads((tmp_path / 'link' / 'train.json').read_text())
+    assert (tmp_path / 'link' / document['info']['data_root'] / 'train').is_dir()
+
+
+def test_a_test_file_of_other_data_does_not_stay(raw_root, tmp_path):
+    root, _ = raw_root
+    assert convert(root, '--out', tmp_path / 'ann').returncode == 0
+    (root / 'test_release').rename(root / 'elsewhere')
+    run = convert(root, '--out', tmp_path / 'ann')
+    assert run.returncode == 0 and 'removed' in run.stdout
+    assert not (tmp_path / 'ann' / 'test.json').exists()
+
+
 def remove_image(root):
     (root / 'train' / 'b' / 'image.tif').unlink()
     return 'image.tif'

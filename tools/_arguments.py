@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
@@ -31,3 +32,15 @@ def load_config(args: argparse.Namespace) -> Config:
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     return cfg
+
+
+def find_checkpoint(path: str) -> str:
+    """The file itself; of a work folder the newest ``best_*.pth``, else the newest ``*.pth``, else the program ends."""
+    folder = Path(path)
+    if not folder.is_dir():
+        return path
+    for pattern in ('best_*.pth', '*.pth'):
+        found = sorted(folder.glob(pattern), key=lambda file: file.stat().st_mtime)
+        if found:
+            return str(found[-1])
+    sys.exit(f'error: {folder} holds no checkpoint (*.pth)')

@@ -66,7 +66,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
     for result in track(results, 'overlays', console=Console(stderr=True)):
         if result['img_id'] not in truth:
             raise ValueError(f"{args.results} has image id {result['img_id']}, which {args.annotations} has not")
-        image = read_image(result['img_path'], result.get('channel_order', 'rgb'))
+        image = read_image(result['img_path'], result.get('channel_order', 'rgb'), result.get('percentiles'))
         detections = [detection for detection in to_coco_detections(result, list(names))
                       if detection['score'] >= args.score_thr]
         panels = []
@@ -82,8 +82,9 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
         image_path = Path(result['img_path'])
         # The images of the raw layout are all called image.tif: their folder is their name.
         stem = image_path.parent.name if image_path.stem == 'image' else image_path.stem
-        paths.append(args.out / f'{stem}.png')
-        cv2.imwrite(str(paths[-1]), picture[:, :, ::-1])
+        paths.append(args.out / f"{result['img_id']:04d}_{stem}.png")
+        if not cv2.imwrite(str(paths[-1]), picture[:, :, ::-1]):
+            raise OSError(f'{paths[-1]} cannot be written')
     return paths
 
 

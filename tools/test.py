@@ -2,11 +2,11 @@
 
 import argparse
 
-from _arguments import add_config_arguments, load_config
+from _arguments import add_config_arguments, find_checkpoint, load_config
 
 EXAMPLE = """example:
-  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50/best_*.pth --out results.pkl
-  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50/best_*.pth --split val
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --out results.pkl
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --split val
 """
 
 
@@ -14,7 +14,7 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file')
+    parser.add_argument('checkpoint', help='checkpoint file, or a work folder: its best checkpoint, else its latest')
     parser.add_argument('--out', '--dump-results', dest='out', metavar='FILE.pkl',
                         help='write the predictions to this file, masks as RLE')
     parser.add_argument('--split', choices=['test', 'val'], default='test',
@@ -29,14 +29,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     cfg = load_config(args)
-    cfg.load_from = args.checkpoint
+    cfg.load_from = find_checkpoint(args.checkpoint)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     from mmengine.runner import Runner
     runner = Runner.from_cfg(cfg)
     if args.out is not None:
         from mmdet.evaluation import DumpDetResults
-        runner.test_evaluator.metrics.append(DumpDetResults(out_file_path=args.out))
+        # First: what a later evaluator refuses can still be looked at.
+        runner.test_evaluator.metrics.insert(0, DumpDetResults(out_file_path=args.out))
     runner.test()
 
 

@@ -18,7 +18,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadTiff'),
     dict(type='PackDetInputs',
-         meta_keys=('img_id', 'img_path', 'channel_order', 'ori_shape', 'img_shape', 'scale_factor')),
+         meta_keys=('img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 
 train_dataloader = dict(

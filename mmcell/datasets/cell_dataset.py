@@ -77,7 +77,8 @@ class CellDataset(CocoDataset):
         self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
 
     def _locate_images(self, document: dict) -> None:
-        root = document.get('info', {}).get('data_root')
+        info = document.get('info')
+        root = info.get('data_root') if isinstance(info, dict) else None
         if not self.data_root and not self.data_prefix['img'] and root:
             self.data_prefix['img'] = str(Path(self.ann_file).parent / root)
         paths = [Path(self.data_prefix['img']) / image['file_name'] for image in document['images']]

@@ -26,6 +26,7 @@ class LoadTiff(BaseTransform):
     - img: (H, W, 3) uint8, RGB
     - img_shape, ori_shape: (H, W)
     - scale_factor: (1.0, 1.0), which mask heads ask for; a later resize changes it
+    - channel_order, percentiles: as they were used, so that pictures can be made of the same image
 
     Args:
         channel_order: 'rgb', or 'bgr' for files that say RGB but hold blue first. None: what the data set
@@ -46,8 +47,8 @@ class LoadTiff(BaseTransform):
         """Reads ``results['img_path']``."""
         order = self.channel_order or results.get('channel_order', 'rgb')
         image = read_image(results['img_path'], order, self.percentiles)
-        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2],
-                       scale_factor=(1., 1.))
+        results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], scale_factor=(1., 1.),
+                       channel_order=order, percentiles=self.percentiles)
         return results
 
     def __repr__(self) -> str:
