@@ -73,7 +73,7 @@ def test_validation_and_pictures(road, checkpoint):
     assert 'AP50@100:' in log
     run('tools/overlay.py', root / 'val.pkl', '--annotations', root / 'annotations' / 'val.json',
         '--out', root / 'overlays', '--score-thr', 0, '--classes', 'lymphocyte')
-    assert len(list((root / 'overlays').glob('demo_*.png'))) == 1
+    assert len(list((root / 'overlays').glob('*_demo_*.png'))) == 1
 
 
 def test_training_goes_on_where_it_stopped(road, checkpoint):

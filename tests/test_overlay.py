@@ -36,7 +36,8 @@ def test_pictures_are_framed_and_joined():
     framed = add_legend(GREY, 'true: 3 cells', ['one', 'two'], class_colors(2))
     assert framed.shape[0] == 30 + LEGEND_HEIGHT_PX and framed.shape[1] > 40
     np.testing.assert_array_equal(framed[LEGEND_HEIGHT_PX:, :40], GREY)
-    assert beside(framed, framed).shape[1] == 2 * framed.shape[1] + 8
+    assert beside([framed, framed]).shape[1] == 2 * framed.shape[1] + 8
+    assert beside([framed]).shape == framed.shape
 
 
 def test_seven_classes_have_seven_colours():

@@ -69,16 +69,16 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
         image = read_image(result['img_path'], result.get('channel_order', 'rgb'), result.get('percentiles'))
         detections = [detection for detection in to_coco_detections(result, list(names))
                       if detection['score'] >= args.score_thr]
-        panels = []
-        for title, cells in (('true', truth[result['img_id']]), (f'predicted >= {args.score_thr:g}', detections)):
+        panels, titles = [], []
+        predicted = f'predicted, score >= {args.score_thr:g}'
+        for title, cells in (('true', truth[result['img_id']]), (predicted, detections)):
             cells = [cell for cell in cells if cell['category_id'] in shown]
             if title == 'true' and not cells:
                 continue
-            picture = draw_instances(image, [cell['segmentation'] for cell in cells],
-                                     [colors[cell['category_id']] for cell in cells], args.scale)
-            panels.append(add_legend(picture, f'{title}: {len(cells)} cells', [names[i] for i in shown],
-                                     [colors[i] for i in shown]))
-        picture = beside(*panels) if len(panels) == 2 else panels[0]
+            panels.append(draw_instances(image, [cell['segmentation'] for cell in cells],
+                                         [colors[cell['category_id']] for cell in cells], args.scale))
+            titles.append(f'{len(cells)} {title}')
+        picture = add_legend(beside(panels), ' | '.join(titles), [names[i] for i in shown], [colors[i] for i in shown])
         image_path = Path(result['img_path'])
         # The images of the raw layout are all called image.tif: their folder is their name.
         stem = image_path.parent.name if image_path.stem == 'image' else image_path.stem

@@ -62,7 +62,8 @@ def add_legend(picture: np.ndarray, title: str, names: list[str],
     return framed
 
 
-def beside(left: np.ndarray, right: np.ndarray, gap_px: int = 8) -> np.ndarray:
-    """Two pictures of one height side by side, white between them."""
-    gap = np.full((left.shape[0], gap_px, 3), 255, np.uint8)
-    return np.concatenate([left, gap, right], axis=1)
+def beside(pictures: list[np.ndarray], gap_px: int = 8) -> np.ndarray:
+    """Pictures of one height side by side, white between them."""
+    gap = np.full((pictures[0].shape[0], gap_px, 3), 255, np.uint8)
+    parts = [part for picture in pictures for part in (gap, picture)]
+    return np.concatenate(parts[1:], axis=1)
