@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -14,8 +15,10 @@ import numpy as np
 from mmcell import coco_json, raw_layout
 from mmcell.images import ImageReadError
 from mmcell.raw_layout import LayoutError, TestImage, TrainImage
+from mmcell.splits import choose_validation_groups
 
 TEST_JSON = 'test.json'
+EXIT_SKIPPED = 3
 EXAMPLE = """example:
   python data_prep/to_coco.py DATA_ROOT --out annotations/
   DATA_ROOT/train/<name>/image.tif, class1.tif … (instance-id maps; absent where the image has no such cell)
@@ -31,6 +34,11 @@ def parse_args() -> argparse.Namespace:
                         help='folder for train.json, val.json, trainval.json, test.json (default: annotations)')
     parser.add_argument('--val-ratio', type=float, default=.2, help='part of the images for validation (default: .2)')
     parser.add_argument('--seed', type=int, default=0, help='seed of the split (default: 0)')
+    parser.add_argument('--group-by', type=regular_expression, metavar='REGEX',
+                        help='images whose folder names match alike stay on one side, for example those of a patient: '
+                             r"'^(TCGA-\w+-\w+)'; compared is the first group of the expression, or the whole match")
+    parser.add_argument('--skip-bad', action='store_true',
+                        help='leave out images with bad files, list them, and end with exit status 3')
     parser.add_argument('--class-names', nargs='+', metavar='NAME',
                         help='names of class 1, 2, … (default: class1, class2, … as far as the files go)')
     parser.add_argument('--test-ids', type=Path, help='id list (default: DATA_ROOT/test_image_name_to_ids.json)')
@@ -43,6 +51,13 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
+def regular_expression(text: str) -> re.Pattern:
+    try:
+        return re.compile(text)
+    except re.error as error:
+        raise argparse.ArgumentTypeError(f'{text!r} is not a regular expression: {error}') from error
+
+
 def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
 
@@ -50,12 +65,13 @@ def usable_cores() -> int:
 def main() -> int:
     args = parse_args()
     try:
-        train_images = read_all(
+        train_images, bad = read_all(
             partial(raw_layout.read_train_image, data_root=args.data_root),
-            raw_layout.find_train_folders(args.data_root), args.jobs, 'train images')
+            raw_layout.find_train_folders(args.data_root), args.jobs, 'train images', args.skip_bad)
         names = choose_class_names(train_images, args.class_names)
-        test_images = find_test_images(args.data_root, args.test_ids, args.jobs)
-        val_ids = choose_validation_ids(len(train_images), args.val_ratio, args.seed)
+        test_images, bad_tests = find_test_images(args.data_root, args.test_ids, args.jobs, args.skip_bad)
+        bad += bad_tests
+        val_ids = choose_validation_ids(train_images, args.val_ratio, args.seed, args.group_by)
         documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out)
         coco_json.write_all(documents)
     except (LayoutError, ImageReadError, OSError) as error:
@@ -68,26 +84,44 @@ def main() -> int:
     if not test_images and stale.exists():
         stale.unlink()
         print(f'removed {stale}, left by an earlier conversion')
-    return 0
+    for message in bad:
+        print(f'skipped: {message}', file=sys.stderr)
+    return EXIT_SKIPPED if bad else 0
 
 
-def read_all(read_one: Callable, items: list, jobs: int, what: str) -> list:
-    """``read_one`` of every item, in order, on several processes, with a progress bar.
+def read_all(read_one: Callable, items: list, jobs: int, what: str, skip_bad: bool) -> tuple[list, list[str]]:
+    """``read_one`` of every item, on several processes, with a progress bar.
 
-    The first error stops the work and is raised here.
+    Returns:
+        What was read, in the order of the items, and the messages of the bad ones with ``skip_bad``.
+
+    Raises:
+        LayoutError, ImageReadError, OSError: the first bad item without ``skip_bad``; the work stops there.
     """
     from rich.console import Console
     from rich.progress import track
-    console = Console(stderr=True)
+    attempt = partial(read_or_message, read_one) if skip_bad else read_one
+    bar = partial(track, description=what, total=len(items), console=Console(stderr=True))
     if jobs == 1 or len(items) < 2:
-        return [read_one(item) for item in track(items, what, console=console)]
-    # Spawned, not forked: the progress bar has a thread, and a forked copy of a threaded process may hang.
-    with ProcessPoolExecutor(min(jobs, len(items)), mp_context=get_context('spawn')) as pool:
-        try:
-            return list(track(pool.map(read_one, items), what, total=len(items), console=console))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        results = [attempt(item) for item in bar(items)]
+    else:
+        # Spawned, not forked: the progress bar has a thread, and a forked copy of a threaded process may hang.
+        with ProcessPoolExecutor(min(jobs, len(items)), mp_context=get_context('spawn')) as pool:
+            try:
+                results = list(bar(pool.map(attempt, items)))
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    return ([result for result in results if not isinstance(result, str)],
+            [result for result in results if isinstance(result, str)])
+
+
+def read_or_message(read_one: Callable, item: object) -> object:
+    """What ``read_one`` gives, or the message of its error."""
+    try:
+        return read_one(item)
+    except (LayoutError, ImageReadError, OSError) as error:
+        return str(error)
 
 
 def choose_class_names(images: list[TrainImage], given: list[str] | None) -> list[str]:
@@ -108,8 +142,11 @@ def choose_class_names(images: list[TrainImage], given: list[str] | None) -> lis
     return given
 
 
-def find_test_images(data_root: Path, test_ids: Path | None, jobs: int) -> list[TestImage]:
-    """The test images of the id list, each checked against its file; none where there is no test folder.
+def find_test_images(data_root: Path, test_ids: Path | None, jobs: int,
+                     skip_bad: bool) -> tuple[list[TestImage], list[str]]:
+    """The test images of the id list, each checked against its file, and messages of bad ones with ``skip_bad``.
+
+    None where there is no test folder.
 
     Raises:
         LayoutError: there are test images without an id list, or an id list that was asked for without images.
@@ -119,24 +156,36 @@ def find_test_images(data_root: Path, test_ids: Path | None, jobs: int) -> list[
     if not folder.is_dir():
         if test_ids is not None:
             raise LayoutError(f'--test-ids was given, but there is no folder {folder}')
-        return []
+        return [], []
     if not ids_file.exists():
         raise LayoutError(f'{folder} has test images, but there is no id list {ids_file}: name it with --test-ids')
-    images = raw_layout.read_test_ids(ids_file)
-    read_all(partial(raw_layout.check_test_image, test_folder=folder), images, jobs, 'test images')
-    return images
+    check = partial(raw_layout.check_test_image, test_folder=folder)
+    return read_all(check, raw_layout.read_test_ids(ids_file), jobs, 'test images', skip_bad)
 
 
-def choose_validation_ids(n_images: int, val_ratio: float, seed: int) -> set[int]:
-    """Image ids (from 1) of the validation part: a seeded random choice, never all of the images.
+def choose_validation_ids(images: list[TrainImage], val_ratio: float, seed: int,
+                          group_by: re.Pattern | None) -> set[int]:
+    """Image ids (from 1) of the validation part, chosen by :func:`mmcell.splits.choose_validation_groups`.
 
-    With two images or more and a ratio above 0 at least one is chosen; a single image stays in training.
+    An image whose folder name does not match ``group_by`` is a group by itself.
     """
-    n_val = round(n_images * val_ratio)
-    if val_ratio > 0:
-        n_val = max(n_val, 1)
-    n_val = min(n_val, n_images - 1)
-    return set((np.random.default_rng(seed).permutation(n_images)[:n_val] + 1).tolist())
+    names = [Path(image.file_name).parent.name for image in images]
+    keys = [(group_key(name, group_by), '') if group_by and group_by.search(name) else ('', name) for name in names]
+    groups = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    n_classes = max((max(cells_by_class(image), default=0) for image in images), default=0)
+    n_images, n_cells = np.zeros(len(groups)), np.zeros((len(groups), n_classes))
+    for key, image in zip(keys, images, strict=True):
+        n_images[groups[key]] += 1
+        for number, count in cells_by_class(image).items():
+            n_cells[groups[key], number - 1] += count
+    in_val = choose_validation_groups(n_images, n_cells, val_ratio, seed)
+    return {image_id for image_id, key in enumerate(keys, start=1) if in_val[groups[key]]}
+
+
+def group_key(name: str, group_by: re.Pattern) -> str:
+    """The part of a matching name that tells its group."""
+    match = group_by.search(name)
+    return match.group(1) if group_by.groups else match.group()
 
 
 def build_documents(train_images: list[TrainImage], test_images: list[TestImage], names: list[str],

@@ -1,11 +1,14 @@
 """Microscopy images to RGB uint8, and instance-id maps to integers: one set of rules for the whole program."""
 
+import math
 from pathlib import Path
 
 import cv2
 import numpy as np
 import tifffile
 
+# A header is believed up to so many samples; what it claims would be allocated before anything is decoded.
+MAX_SAMPLES = 2_000_000_000
 CHANNEL_ORDERS = ('rgb', 'bgr')
 _TIFF_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8'}
 
@@ -74,7 +77,10 @@ def _read_colors(path: Path) -> np.ndarray:
 
 def _read_with_opencv(path: Path) -> np.ndarray:
     """Stored samples (H, W, C); three or four of them in OpenCV's order: blue, green, red, alpha."""
-    samples = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED) if path.stat().st_size else None
+    try:
+        samples = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:  # an empty file, or a header that claims more than OpenCV's limit of pixels
+        raise ImageReadError(f'{path}: cannot be read: {error}') from error
     if samples is None:
         raise ImageReadError(f'{path}: is not an image that can be read (by its name not a TIFF; tried OpenCV)')
     return samples[:, :, None] if samples.ndim == 2 else samples
@@ -87,6 +93,9 @@ def _read_tiff(path: Path, interpret: bool) -> np.ndarray:
             if len(tiff.series) > 1:
                 raise ImageReadError(f'{path}: holds {len(tiff.series)} images; one expected')
             series = tiff.series[0]
+            if math.prod(series.shape) > MAX_SAMPLES:
+                raise ImageReadError(f'{path}: claims to hold {math.prod(series.shape):.2g} samples {series.shape}; at '
+                                     f'most {MAX_SAMPLES:.0e} are read at once')
             samples = _axes_to_channels_last(series.asarray(), series.axes, path)
             return _interpret_tiff(samples, series.keyframe, path) if interpret else samples
     except ImageReadError:

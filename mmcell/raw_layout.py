@@ -135,8 +135,8 @@ def _as_int(value: object) -> int:
     return value
 
 
-def check_test_image(image: TestImage, test_folder: Path) -> None:
-    """Reads a test image and compares its size with the id list.
+def check_test_image(image: TestImage, test_folder: Path) -> TestImage:
+    """Reads a test image and compares its size with the id list; gives the entry back.
 
     Raises:
         LayoutError: the file is missing or has another size.
@@ -148,4 +148,5 @@ def check_test_image(image: TestImage, test_folder: Path) -> None:
     height, width = read_image_size(path)
     if (height, width) != (image.height, image.width):
         raise LayoutError(f'{path}: is {width} x {height} px, in the id list {image.width} x {image.height} px')
+    return image
 
