@@ -8,6 +8,7 @@ _LOCATIONS = {
     registry.DATASETS: 'mmcell.datasets',
     registry.TRANSFORMS: 'mmcell.datasets',
     registry.METRICS: 'mmcell.evaluation',
+    registry.MODELS: 'mmcell.models',
 }
 
 
