@@ -243,6 +243,8 @@ def print_notes(train_images: list[TrainImage], test_images: list[TestImage], va
     if not val_ids:
         print('val.json is empty: all images are in train.json. To train without validation: tools/train.py CONFIG '
               '--cfg-options val_dataloader=None val_cfg=None val_evaluator=None')
+    elif not any(cells_by_class(image) for i, image in enumerate(train_images, 1) if i in val_ids):
+        print('warning: the validation images have no cell, so that nothing can be measured on them')
     print(f'test images: {len(test_images)}' if test_images
           else f'no {raw_layout.TEST_FOLDER}/ folder: {TEST_JSON} is not written')
     print(f'images without any cell, kept: {sum(not image.instances_by_class for image in train_images)}')

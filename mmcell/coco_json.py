@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from mmcell.errors import MmcellError
 from mmcell.raw_layout import TestImage, TrainImage
 
 
@@ -58,7 +59,7 @@ def write_all(documents: dict[Path, dict]) -> None:
             path.unlink(missing_ok=True)
 
 
-class AnnotationError(ValueError):
+class AnnotationError(MmcellError):
     """An annotation file contradicts itself or the config; the message says how, and what to do."""
 
 

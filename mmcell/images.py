@@ -7,13 +7,15 @@ import cv2
 import numpy as np
 import tifffile
 
+from mmcell.errors import MmcellError
+
 # A header is believed up to so many samples; what it claims would be allocated before anything is decoded.
 MAX_SAMPLES = 2_000_000_000
 CHANNEL_ORDERS = ('rgb', 'bgr')
 _TIFF_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8'}
 
 
-class ImageReadError(ValueError):
+class ImageReadError(MmcellError):
     """A file is not an image of the kind expected; the message names the file, what was found and what to do."""
 
 

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmcell.errors import MmcellError
 from mmcell.images import read_image_size, read_label_map
 from mmcell.rle import EncodedInstances, encode_label_map
 
@@ -15,7 +16,7 @@ TEST_IDS_FILE = 'test_image_name_to_ids.json'
 _CLASS_FILE = re.compile(r'class(\d+)\.tiff?', re.IGNORECASE)
 
 
-class LayoutError(ValueError):
+class LayoutError(MmcellError):
     """The folders are not as the layout says; the message names the path, what was found and what to do."""
 
 
@@ -85,7 +86,7 @@ def read_train_image(folder: Path, data_root: Path) -> TrainImage:
     """Reads and encodes one image folder.
 
     Raises:
-        LayoutError: the image is missing, or a mask has another size than the image.
+        LayoutError: the image is missing, a mask has another size than it, or a TIFF is neither.
         ImageReadError: a file cannot be read, or a mask holds other things than ids.
     """
     image_path = folder / IMAGE_FILE
@@ -105,6 +106,9 @@ def read_train_image(folder: Path, data_root: Path) -> TrainImage:
         else:
             empty_masks.append(path.relative_to(data_root).as_posix())
     stray_files = sorted(set(folder.iterdir()) - {image_path, *masks.values()})
+    for path in stray_files:
+        if path.suffix.lower() in ('.tif', '.tiff'):
+            raise LayoutError(f'{path}: is neither {IMAGE_FILE} nor class<number>.tif; rename it, or move it away')
     return TrainImage(image_path.relative_to(data_root).as_posix(), height, width, instances_by_class,
                       tuple(empty_masks), tuple(path.relative_to(data_root).as_posix() for path in stray_files))
 

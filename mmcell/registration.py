@@ -9,6 +9,7 @@ _LOCATIONS = {
     registry.TRANSFORMS: 'mmcell.datasets',
     registry.METRICS: 'mmcell.evaluation',
     registry.MODELS: 'mmcell.models',
+    registry.HOOKS: 'mmcell.hooks',
 }
 
 

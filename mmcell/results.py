@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pycocotools.mask
 
+from mmcell.errors import MmcellError
 from mmcell.rle import area_px
 
 
@@ -23,14 +24,14 @@ def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
         N dicts with image_id, category_id, bbox xywh, score, segmentation (compressed RLE, ``counts`` a str).
 
     Raises:
-        ValueError: a label has no category: model and annotation file disagree about the classes.
+        ResultsError: a label has no category: model and annotation file disagree about the classes.
     """
     instances = {key: value.cpu().numpy() if hasattr(value, 'cpu') else value
                  for key, value in sample['pred_instances'].items()}
     labels = np.array(instances['labels']).tolist()
     if labels and not 0 <= min(labels) <= max(labels) < len(category_ids):
-        raise ValueError(f"image {sample['img_id']}: labels {min(labels)} to {max(labels)} predicted, but there are "
-                         f'{len(category_ids)} categories')
+        raise ResultsError(f"image {sample['img_id']}: labels {min(labels)} to {max(labels)} predicted, but there are "
+                           f'{len(category_ids)} categories')
     bboxes_xywh = np.array(instances['bboxes'], dtype=float).reshape(-1, 4)
     bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
     return [
@@ -67,7 +68,7 @@ def drop_empty_and_repeated(detections: list[dict]) -> tuple[list[dict], int, in
     return kept, len(detections) - len(not_empty), len(not_empty) - len(kept)
 
 
-class ResultsError(ValueError):
+class ResultsError(MmcellError):
     """A results file is not what MMDetection's ``tools/test.py --out`` writes."""
 
 

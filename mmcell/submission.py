@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pycocotools.mask
 
+from mmcell.errors import MmcellError
 from mmcell.results import drop_empty_and_repeated
 from mmcell.rle import area_px
 
@@ -18,7 +19,7 @@ TASK_CATEGORY_IDS = [1, 2, 3, 4]
 MAX_LISTED = 20
 
 
-class SubmissionError(ValueError):
+class SubmissionError(MmcellError):
     """A submission is not valid; the message lists what is wrong."""
 
 
@@ -186,8 +187,8 @@ def write_submission(detections: list[dict], test_set: TestSet, path: str | Path
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    report.remarks[:0] = [f'left out: {n} {what}' for n, what in
-                          ((n_empty, 'masks without a pixel'), (n_repeated, 'repeated masks')) if n]
+    dropped = ((n_empty, 'masks without a pixel (nowhere likely enough)'), (n_repeated, 'repeated masks'))
+    report.remarks[:0] = [f'left out: {n} {what}' for n, what in dropped if n]
     return report
 
 

@@ -7,10 +7,12 @@ import torch
 from mmengine.runner import checkpoint
 from mmengine.runner.checkpoint import CheckpointLoader
 
+from mmcell.errors import MmcellError
+
 _load_from_http = checkpoint.load_from_http
 
 
-class WeightsError(RuntimeError):
+class WeightsError(MmcellError):
     """Pretrained weights cannot be had; the message says how to go on."""
 
 
@@ -32,4 +34,5 @@ def _load_from_http_or_explain(filename: str, *args: object, **kwargs: object) -
         raise WeightsError(
             f'the weights {filename} cannot be downloaded ({error}). Fetch the file on a machine with a network and '
             f'put it at {target}, or name a local file: --cfg-options model.backbone.init_cfg.checkpoint=FILE, or '
-            'start from random weights: --cfg-options model.backbone.init_cfg=None') from error
+            'start from random weights: --cfg-options model.backbone.init_cfg=None, for a ResNet with '
+            'model.backbone.frozen_stages=-1 model.backbone.norm_eval=False') from error

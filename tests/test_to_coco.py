@@ -249,7 +249,13 @@ def folder_in_place_of_a_mask(root):
     return 'class1.tif'
 
 
+def misspelt_mask(root):
+    tifffile.imwrite(root / 'train' / 'b' / 'classs2.tif', np.ones((36, 44)))
+    return 'classs2.tif: is neither'
+
+
 BAD_IMAGES = {
+    'misspelt_mask': misspelt_mask,
     'remove_image': remove_image, 'wrong_size': wrong_size, 'truncated_mask': truncated_mask,
     'not_a_tiff': not_a_tiff, 'unknown_codec': unknown_codec, 'absurd_size': absurd_size,
     'fractional_ids': fractional_ids, 'class_zero': class_zero, 'second_file': second_file_of_a_class,

@@ -3,9 +3,13 @@
 import argparse
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mmengine.config import Config, DictAction
+
+from mmcell.errors import MmcellError
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +41,8 @@ def load_config(args: argparse.Namespace) -> Config:
 def find_checkpoint(path: str) -> str:
     """The file itself; of a work folder the newest ``best_*.pth``, else the newest ``*.pth``, else the program ends."""
     folder = Path(path)
+    if not folder.exists() and '://' not in path:
+        sys.exit(f'error: no checkpoint or work folder {path}')
     if not folder.is_dir():
         return path
     for pattern in ('best_*.pth', '*.pth'):
@@ -44,3 +50,12 @@ def find_checkpoint(path: str) -> str:
         if found:
             return str(found[-1])
     sys.exit(f'error: {folder} holds no checkpoint (*.pth)')
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Ends the program with the message alone where the user can mend what is wrong."""
+    try:
+        yield
+    except (MmcellError, FileNotFoundError) as error:
+        sys.exit(f'error: {error}')

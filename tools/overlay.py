@@ -54,6 +54,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
 
     from mmcell.images import read_image
     from mmcell.results import to_coco_detections
+    from mmcell.rle import area_px
     from mmcell.visualization.colors import class_colors
     from mmcell.visualization.overlay import add_legend, beside, draw_instances
 
@@ -72,7 +73,8 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
         panels, titles = [], []
         predicted = f'predicted, score >= {args.score_thr:g}'
         for title, cells in (('true', truth[result['img_id']]), (predicted, detections)):
-            cells = [cell for cell in cells if cell['category_id'] in shown]
+            cells = [cell for cell in cells
+                     if cell['category_id'] in shown and area_px(cell['segmentation']) > 0]
             if title == 'true' and not cells:
                 continue
             panels.append(draw_instances(image, [cell['segmentation'] for cell in cells],

@@ -2,7 +2,7 @@
 
 import argparse
 
-from _arguments import add_config_arguments, find_checkpoint, load_config
+from _arguments import add_config_arguments, find_checkpoint, load_config, plain_errors
 
 EXAMPLE = """example:
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --out results.pkl
@@ -28,12 +28,19 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    with plain_errors():
+        test(args)
+
+
+def test(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     cfg.load_from = find_checkpoint(args.checkpoint)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
     from mmengine.runner import Runner
     runner = Runner.from_cfg(cfg)
+    from mmcell.hooks import FittingCheckpointHook
+    runner.register_hook(FittingCheckpointHook())
     if args.out is not None:
         from mmdet.evaluation import DumpDetResults
         # First: what a later evaluator refuses can still be looked at.

@@ -2,7 +2,7 @@
 
 import argparse
 
-from _arguments import add_config_arguments, load_config
+from _arguments import add_config_arguments, find_checkpoint, load_config, plain_errors
 
 EXAMPLE = """example:
   python tools/train.py configs/cell/mask-rcnn_r50.py
@@ -23,13 +23,18 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    with plain_errors():
+        train(args)
+
+
+def train(args: argparse.Namespace) -> None:
     cfg = load_config(args)
     if args.amp:
         cfg.optim_wrapper.type = 'AmpOptimWrapper'
         cfg.optim_wrapper.loss_scale = 'dynamic'
     if args.resume is not None:
         cfg.resume = True
-        cfg.load_from = None if args.resume == 'auto' else args.resume
+        cfg.load_from = None if args.resume == 'auto' else find_checkpoint(args.resume)
     from mmengine.runner import Runner
     Runner.from_cfg(cfg).train()
 

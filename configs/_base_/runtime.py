@@ -9,7 +9,7 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='AP50', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'))
-custom_hooks = [dict(type='NumClassCheckHook')]
+custom_hooks = [dict(type='ClassCountHook')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

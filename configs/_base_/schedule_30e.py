@@ -1,4 +1,4 @@
-"""Schedule: AdamW, 30 epochs, short warm-up, then cosine to zero."""
+"""Schedule: AdamW, 30 epochs, warm-up over the first, cosine to zero."""
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_interval=1)
 val_cfg = dict(type='ValLoop')
@@ -7,10 +7,9 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(.9, .999), weight_decay=.05),
-    paramwise_cfg=dict(norm_decay_mult=0.),
     clip_grad=dict(max_norm=10.))
 param_scheduler = [
-    dict(type='LinearLR', start_factor=.01, by_epoch=False, begin=0, end=200),
+    dict(type='LinearLR', start_factor=.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
     # Without end and T_max it ends with the training, whatever max_epochs a child sets.
     dict(type='CosineAnnealingLR', by_epoch=True, begin=0, convert_to_iter_based=True),
 ]

@@ -1,0 +1,73 @@
+"""Hooks that stop a run whose parts do not fit together."""
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import Runner
+
+from mmcell.errors import MmcellError
+
+MAX_LISTED = 5
+
+
+class FitError(MmcellError):
+    """Model, data and checkpoint do not belong together."""
+
+
+@HOOKS.register_module()
+class ClassCountHook(Hook):
+    """Compares the number of classes of the model's heads with the data, before training, validation and testing.
+
+    MMDetection's ``NumClassCheckHook`` does not look at test data, and does not say which settings to change.
+    """
+
+    def before_train(self, runner: Runner) -> None:
+        """Checks the training data; warns where a resumed schedule has already ended."""
+        self._check(runner, runner.train_dataloader.dataset)
+        schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+        if runner.iter and runner.iter < runner.max_iters and all(s.last_step >= s.end for s in schedulers):
+            runner.logger.warning(
+                'The learning-rate schedule that was resumed has ended: training goes on at its last value. To train '
+                'longer with a schedule of its own, start anew with --cfg-options load_from=CHECKPOINT')
+
+    def before_val(self, runner: Runner) -> None:
+        """Checks the validation data."""
+        self._check(runner, runner.val_dataloader.dataset)
+
+    def before_test(self, runner: Runner) -> None:
+        """Checks the test data."""
+        self._check(runner, runner.test_dataloader.dataset)
+
+    def _check(self, runner: Runner, dataset: object) -> None:
+        classes = dataset.metainfo['classes']
+        wrong = {name: module.num_classes for name, module in runner.model.named_modules()
+                 if hasattr(module, 'num_classes') and not name.endswith('rpn_head')
+                 and module.num_classes != len(classes)}
+        if wrong:
+            options = ' '.join(f"model.{name.removeprefix('module.')}.num_classes={len(classes)}" for name in wrong)
+            raise FitError(f'the model has {next(iter(wrong.values()))} classes, the data {len(classes)} '
+                           f'({", ".join(classes)}): --cfg-options {options}')
+
+
+class FittingCheckpointHook(Hook):
+    """Refuses a checkpoint that does not have every weight of the model in its shape; for testing.
+
+    mmengine logs mismatches and goes on with random weights, which is right for starting a training alone.
+    """
+
+    priority = 'LOWEST'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compares the state dict with the model.
+
+        Raises:
+            FitError: a weight is missing or has another shape.
+        """
+        state = checkpoint.get('state_dict', checkpoint)
+        shapes = {name.removeprefix('module.'): tuple(value.shape) for name, value in state.items()}
+        wanted = {name.removeprefix('module.'): tuple(value.shape) for name, value in runner.model.state_dict().items()}
+        wrong = [f'{name} {shapes.get(name, "missing")}, model {shape}'
+                 for name, shape in wanted.items() if shapes.get(name) != shape]
+        if wrong:
+            raise FitError(
+                f'the checkpoint is of another model than the config: {len(wrong)} of {len(wanted)} weights differ: '
+                + '; '.join(wrong[:MAX_LISTED]) + (' …' if len(wrong) > MAX_LISTED else ''))
