@@ -4,16 +4,14 @@ import argparse
 import os
 import re
 import sys
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from mmcell import coco_json, raw_layout
-from mmcell.images import ImageReadError
+from mmcell.errors import MmcellError
+from mmcell.parallel import map_with_progress
 from mmcell.raw_layout import LayoutError, TestImage, TrainImage
 from mmcell.splits import choose_validation_groups
 
@@ -65,7 +63,7 @@ def usable_cores() -> int:
 def main() -> int:
     args = parse_args()
     try:
-        train_images, bad = read_all(
+        train_images, bad = map_with_progress(
             partial(raw_layout.read_train_image, data_root=args.data_root),
             raw_layout.find_train_folders(args.data_root), args.jobs, 'train images', args.skip_bad)
         names = choose_class_names(train_images, args.class_names)
@@ -74,7 +72,7 @@ def main() -> int:
         val_ids = choose_validation_ids(train_images, args.val_ratio, args.seed, args.group_by)
         documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out)
         coco_json.write_all(documents)
-    except (LayoutError, ImageReadError, OSError) as error:
+    except (MmcellError, OSError) as error:
         print(f'error: {error}\nnothing was written', file=sys.stderr)
         return 1
     print_table(train_images, names, val_ids)
@@ -87,41 +85,6 @@ def main() -> int:
     for message in bad:
         print(f'skipped: {message}', file=sys.stderr)
     return EXIT_SKIPPED if bad else 0
-
-
-def read_all(read_one: Callable, items: list, jobs: int, what: str, skip_bad: bool) -> tuple[list, list[str]]:
-    """``read_one`` of every item, on several processes, with a progress bar.
-
-    Returns:
-        What was read, in the order of the items, and the messages of the bad ones with ``skip_bad``.
-
-    Raises:
-        LayoutError, ImageReadError, OSError: the first bad item without ``skip_bad``; the work stops there.
-    """
-    from rich.console import Console
-    from rich.progress import track
-    attempt = partial(read_or_message, read_one) if skip_bad else read_one
-    bar = partial(track, description=what, total=len(items), console=Console(stderr=True))
-    if jobs == 1 or len(items) < 2:
-        results = [attempt(item) for item in bar(items)]
-    else:
-        # Spawned, not forked: the progress bar has a thread, and a forked copy of a threaded process may hang.
-        with ProcessPoolExecutor(min(jobs, len(items)), mp_context=get_context('spawn')) as pool:
-            try:
-                results = list(bar(pool.map(attempt, items)))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-    return ([result for result in results if not isinstance(result, str)],
-            [result for result in results if isinstance(result, str)])
-
-
-def read_or_message(read_one: Callable, item: object) -> object:
-    """What ``read_one`` gives, or the message of its error."""
-    try:
-        return read_one(item)
-    except (LayoutError, ImageReadError, OSError) as error:
-        return str(error)
 
 
 def choose_class_names(images: list[TrainImage], given: list[str] | None) -> list[str]:
@@ -160,7 +123,7 @@ def find_test_images(data_root: Path, test_ids: Path | None, jobs: int,
     if not ids_file.exists():
         raise LayoutError(f'{folder} has test images, but there is no id list {ids_file}: name it with --test-ids')
     check = partial(raw_layout.check_test_image, test_folder=folder)
-    return read_all(check, raw_layout.read_test_ids(ids_file), jobs, 'test images', skip_bad)
+    return map_with_progress(check, raw_layout.read_test_ids(ids_file), jobs, 'test images', skip_bad)
 
 
 def choose_validation_ids(images: list[TrainImage], val_ratio: float, seed: int,
