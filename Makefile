@@ -1,4 +1,4 @@
-# make demo    the whole road on synthetic cells, about ten minutes on two CPU cores
+# make demo    the whole road on synthetic cells, set-up and six to ten minutes on two CPU cores
 # make test    lint and tests
 # Both make $(VENV) first. VENV=folder and PYTHON=interpreter override.
 
