@@ -212,6 +212,6 @@ def read_submission(path: str | Path) -> object:
         else:
             text = path.read_bytes()
         return json.loads(text)
-    except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, RecursionError, RuntimeError,
-            NotImplementedError) as error:  # the last two: encrypted or oddly compressed members
+    # RuntimeError: JSON nested too deep, or a member that is encrypted or oddly compressed.
+    except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, RuntimeError) as error:
         raise SubmissionError(f'{path}: neither a zip with {MEMBER} nor JSON: {error}') from error
