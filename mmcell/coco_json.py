@@ -1,12 +1,12 @@
 """COCO annotation files: built from raw images, written whole or not at all, and checked when they are read."""
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from mmcell.errors import MmcellError
 from mmcell.raw_layout import TestImage, TrainImage
+from mmcell.whole_files import written_whole
 
 
 def categories(names: list[str]) -> list[dict]:
@@ -46,17 +46,10 @@ def write_all(documents: dict[Path, dict]) -> None:
 
     All are written under temporary names first and renamed when the last is complete.
     """
-    temporary = {path: path.with_name(f'.{path.name}.{os.getpid()}.tmp') for path in documents}
-    try:
-        for path, document in documents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary[path], 'w', encoding='utf-8') as file:
+    with written_whole(documents) as temporary:
+        for path, document in zip(temporary, documents.values(), strict=True):
+            with open(path, 'w', encoding='utf-8') as file:
                 json.dump(document, file, separators=(',', ':'), ensure_ascii=False)
-        for path in documents:
-            os.replace(temporary[path], path)
-    finally:
-        for path in temporary.values():
-            path.unlink(missing_ok=True)
 
 
 class AnnotationError(MmcellError):

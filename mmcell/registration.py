@@ -6,10 +6,12 @@ from mmdet import registry
 
 _LOCATIONS = {
     registry.DATASETS: 'mmcell.datasets',
+    registry.DATA_SAMPLERS: 'mmcell.datasets',
     registry.TRANSFORMS: 'mmcell.datasets',
     registry.METRICS: 'mmcell.evaluation',
     registry.MODELS: 'mmcell.models',
     registry.HOOKS: 'mmcell.hooks',
+    registry.OPTIM_WRAPPERS: 'mmcell.mixed_precision',
 }
 
 

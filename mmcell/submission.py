@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import pycocotools.mask
 from mmcell.errors import MmcellError
 from mmcell.results import drop_empty_and_repeated
 from mmcell.rle import area_px
+from mmcell.whole_files import written_whole
 
 MEMBER = 'test-results.json'
 KEYS = {'image_id', 'bbox', 'score', 'category_id', 'segmentation'}
@@ -175,18 +175,11 @@ def write_submission(detections: list[dict], test_set: TestSet, path: str | Path
     report = check_detections(kept, test_set)
     if report.errors:
         raise SubmissionError(f'{len(report.errors)} errors, nothing was written:\n' + _shortened(report.errors, '\n'))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
-    try:
-        with zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
-            # A fixed time stamp: the default is the time of day.
-            member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
-            member.compress_type = zipfile.ZIP_DEFLATED
-            archive.writestr(member, json.dumps(kept, separators=(',', ':'), allow_nan=False))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole([path]) as (temporary,), zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
+        # A fixed time stamp: the default is the time of day.
+        member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
+        member.compress_type = zipfile.ZIP_DEFLATED
+        archive.writestr(member, json.dumps(kept, separators=(',', ':'), allow_nan=False))
     dropped = ((n_empty, 'masks without a pixel (nowhere likely enough)'), (n_repeated, 'repeated masks'))
     report.remarks[:0] = [f'left out: {n} {what}' for n, what in dropped if n]
     return report

@@ -13,7 +13,7 @@ from conftest import REPO
 from mmcell.results import load_results
 
 CONFIG = 'configs/cell/mask-rcnn_r18_demo.py'
-TINY = ['train_dataloader.dataset.times=1', 'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
+TINY = ['train_dataloader.sampler.times=1', 'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
         'train_dataloader.persistent_workers=False', 'val_dataloader.num_workers=0',
         'val_dataloader.persistent_workers=False', 'test_dataloader.num_workers=0', 'param_scheduler.0.end=2',
         'model.test_cfg.rcnn.score_thr=0.', 'model.test_cfg.rcnn.max_per_img=20']
@@ -34,7 +34,7 @@ def road(tmp_path_factory):
     run('data_prep/make_demo_data.py', root / 'data', '--images', 5, '--test-images', 2, '--size', 96)
     run('data_prep/to_coco.py', root / 'data', '--out', root / 'annotations', '--jobs', 1,
         '--class-names', 'epithelial', 'lymphocyte', 'neutrophil', 'macrophage')
-    files = {'train': 'train_dataloader.dataset.dataset.ann_file', 'val': 'val_dataloader.dataset.ann_file',
+    files = {'train': 'train_dataloader.dataset.ann_file', 'val': 'val_dataloader.dataset.ann_file',
              'test': 'test_dataloader.dataset.ann_file'}
     options = [f'{key}={root}/annotations/{name}.json' for name, key in files.items()]
     return root, ['--work-dir', root / 'run', '--cfg-options', *TINY, *options]

@@ -1,6 +1,7 @@
 """Arguments that tools/train.py and tools/test.py share, with MMDetection's names, and the config they make."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
                              'model.backbone.init_cfg=None; lists as key="[a,b]"')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='how several processes were started (default: none)')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='also open checkpoints that hold more than tensors, numbers and strings, as those that '
+                             'MMDetection saves in training: this runs any code in the file; for origins you trust')
     # torch.distributed.launch passes it; torchrun sets the variable instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
@@ -35,7 +39,36 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    if args.trust_checkpoint:
+        from mmcell.weights import trust_checkpoints
+        trust_checkpoints()
     return cfg
+
+
+@contextmanager
+def processes(cfg: Config) -> Iterator[None]:
+    """Joins the other processes where there are any and no GPU: mmengine's launchers want CUDA.
+
+    Changes cfg to MMDetection's distributed wrapper without devices, over gloo. With GPUs mmengine does it all.
+
+    Raises:
+        MmcellError: another launcher than torchrun on CPUs.
+    """
+    import torch
+    from torch import distributed
+    on_cpu = cfg.launcher != 'none' and not torch.cuda.is_available()
+    if on_cpu:
+        if cfg.launcher != 'pytorch':
+            raise MmcellError(f'--launcher {cfg.launcher} needs GPUs; on CPUs: torchrun --nproc-per-node N '
+                              '… --launcher pytorch')
+        distributed.init_process_group('gloo')
+        cfg.env_cfg.dist_cfg = dict(backend='gloo')
+        cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False,
+                                     find_unused_parameters=cfg.get('find_unused_parameters', False))
+    yield
+    # Not after an error: the other processes may wait for this one.
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 def find_checkpoint(path: str) -> str:
@@ -58,4 +91,8 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except (MmcellError, FileNotFoundError) as error:
+        sys.exit(f'error: {error}')
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
         sys.exit(f'error: {error}')

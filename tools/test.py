@@ -2,11 +2,13 @@
 
 import argparse
 
-from _arguments import add_config_arguments, find_checkpoint, load_config, plain_errors
+from _arguments import add_config_arguments, find_checkpoint, load_config, plain_errors, processes
+from mmengine.config import Config
 
 EXAMPLE = """example:
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --out results.pkl
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --split val
+  torchrun --nproc-per-node 2 tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --launcher pytorch
 """
 
 
@@ -37,14 +39,19 @@ def test(args: argparse.Namespace) -> None:
     cfg.load_from = find_checkpoint(args.checkpoint)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    with processes(cfg):
+        run(cfg, args)
+
+
+def run(cfg: Config, args: argparse.Namespace) -> None:
     from mmengine.runner import Runner
     runner = Runner.from_cfg(cfg)
     from mmcell.hooks import FittingCheckpointHook
-    runner.register_hook(FittingCheckpointHook())
+    runner.register_hook(FittingCheckpointHook(args.split))
     if args.out is not None:
         from mmdet.evaluation import DumpDetResults
         # First: what a later evaluator refuses can still be looked at.
-        runner.test_evaluator.metrics.insert(0, DumpDetResults(out_file_path=args.out))
+        runner.test_evaluator.metrics.insert(0, DumpDetResults(out_file_path=args.out, collect_device='gpu'))
     runner.test()
 
 

@@ -12,12 +12,12 @@ train_pipeline = [
     # A box may enter the crop where its mask does not.
     dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
     dict(type='RandomFlip', prob=.75, direction=['horizontal', 'vertical', 'diagonal']),
-    dict(type='PackDetInputs'),
+    dict(type='PackCellInputs'),
 ]
 # Cells have one size in pixels whatever the size of the image: images are not resized.
 test_pipeline = [
     dict(type='LoadTiff'),
-    dict(type='PackDetInputs',
+    dict(type='PackCellInputs',
          meta_keys=('img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor')),
 ]
 
@@ -25,7 +25,7 @@ train_dataloader = dict(
     batch_size=2,
     num_workers=2,
     persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
+    sampler=dict(type='SeededSampler', shuffle=True),
     dataset=dict(type='CellDataset', ann_file='annotations/train.json', channel_order=channel_order,
                  pipeline=train_pipeline))
 val_dataloader = dict(

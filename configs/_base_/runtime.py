@@ -7,9 +7,9 @@ default_hooks = dict(
     timer=dict(type='IterTimerHook'),
     logger=dict(type='LoggerHook', interval=10),
     param_scheduler=dict(type='ParamSchedulerHook'),
-    checkpoint=dict(type='CheckpointHook', interval=1, max_keep_ckpts=1, save_best='AP50', rule='greater'),
+    checkpoint=dict(type='CellCheckpointHook', interval=1, max_keep_ckpts=1, save_best='AP50', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'))
-custom_hooks = [dict(type='ClassCountHook')]
+custom_hooks = [dict(type='ClassCountHook'), dict(type='StepSeedHook'), dict(type='FiniteLossHook')]
 
 env_cfg = dict(
     cudnn_benchmark=False,

@@ -30,15 +30,13 @@ train_pipeline = [
     dict(type='RandomCrop', crop_size=(192, 192), allow_negative_crop=True, recompute_bbox=True),
     dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
     dict(type='RandomFlip', prob=.75, direction=['horizontal', 'vertical', 'diagonal']),
-    dict(type='PackDetInputs'),
+    dict(type='PackCellInputs'),
 ]
 # 32 images, batch 4, 10 rounds over the images an epoch: 80 steps; 4 epochs, 320 steps.
 train_dataloader = dict(
     batch_size=4,
-    dataset=dict(
-        _delete_=True, type='RepeatDataset', times=10,
-        dataset=dict(type='CellDataset', ann_file=annotations + 'train.json', channel_order='bgr',
-                     pipeline=train_pipeline)))
+    sampler=dict(times=10),
+    dataset=dict(ann_file=annotations + 'train.json', pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(ann_file=annotations + 'val.json'))
 test_dataloader = dict(dataset=dict(ann_file=annotations + 'test.json'))
 

@@ -14,8 +14,11 @@ _base_ = [
 ]
 
 model = dict(
-    # LoadTiff gives RGB.
-    data_preprocessor=dict(bgr_to_rgb=False),
+    data_preprocessor=dict(
+        # LoadTiff gives RGB.
+        bgr_to_rgb=False,
+        # Batches are padded to 64 px at least: from 32 px the last stage is one value, which no BatchNorm can train on.
+        batch_augments=[dict(type='BatchMinSizePad', min_side=64)]),
     rpn_head=dict(anchor_generator=dict(scales=[4])),
     roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(num_classes=4)),
     train_cfg=dict(rpn_proposal=dict(max_per_img=2000)),

@@ -8,6 +8,7 @@ from mmengine.logging import print_log
 
 from mmcell.coco_json import AnnotationError, read_annotations
 from mmcell.images import CHANNEL_ORDERS
+from mmcell.randomness import SeededIndex, own_randomness
 from mmcell.visualization.colors import class_colors
 
 
@@ -59,6 +60,13 @@ class CellDataset(CocoDataset):
             for image in document['images']]
         self._check_loaded(data_list, n_annotations=len(document['annotations']))
         return data_list
+
+    def __getitem__(self, idx: int) -> dict:
+        """The sample; where the index carries a seed, its augmentation depends on that alone."""
+        if not isinstance(idx, SeededIndex):
+            return super().__getitem__(idx)
+        with own_randomness(idx.seed):
+            return super().__getitem__(int(idx))
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """As ``CocoDataset.parse_data_info``, and the channel order."""

@@ -31,12 +31,13 @@ class CellMetric(BaseMetric):
 
     Args:
         ann_file: COCO ground truth; None: the annotation file of the data set that is tested.
-        collect_device, collect_dir: as ``mmengine.evaluator.BaseMetric``.
+        collect_device, collect_dir: as ``mmengine.evaluator.BaseMetric``. 'gpu' gathers through the process group, on
+            the CPU too; 'cpu' through files in ``.dist_test``, which it leaves in the working directory.
     """
 
     default_prefix = ''
 
-    def __init__(self, ann_file: str | None = None, collect_device: str = 'cpu',
+    def __init__(self, ann_file: str | None = None, collect_device: str = 'gpu',
                  collect_dir: str | None = None) -> None:
         super().__init__(collect_device=collect_device, collect_dir=collect_dir)
         self.ann_file = ann_file

@@ -19,7 +19,8 @@ class SubmissionFormatter(BaseMetric):
     Args:
         ann_file: ``annotations/test.json``; None: the annotation file of the data set that is tested.
         out: the zip file; None: ``submission.zip`` beside the log file of the run.
-        collect_device, collect_dir: as ``mmengine.evaluator.BaseMetric``.
+        collect_device, collect_dir: as ``mmengine.evaluator.BaseMetric``. 'gpu' gathers through the process group, on
+            the CPU too; 'cpu' through files in ``.dist_test``, which it leaves in the working directory.
 
     Raises:
         SubmissionError: the predictions are not a valid submission.
@@ -27,7 +28,7 @@ class SubmissionFormatter(BaseMetric):
 
     default_prefix = 'submission'
 
-    def __init__(self, ann_file: str | None = None, out: str | None = None, collect_device: str = 'cpu',
+    def __init__(self, ann_file: str | None = None, out: str | None = None, collect_device: str = 'gpu',
                  collect_dir: str | None = None) -> None:
         super().__init__(collect_device=collect_device, collect_dir=collect_dir)
         self.ann_file = ann_file

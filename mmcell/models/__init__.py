@@ -1,5 +1,8 @@
 """Models, registered with MMDetection; imported before any model is built."""
 
-from mmcell.weights import explain_failed_downloads
+from mmcell.models.padding import BatchMinSizePad
+from mmcell.weights import load_safely
 
-explain_failed_downloads()
+load_safely()
+
+__all__ = ['BatchMinSizePad']

@@ -5,6 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmcell.errors import MmcellError
+from mmcell.provenance import compare_data, describe_data
 
 MAX_LISTED = 5
 
@@ -49,15 +50,21 @@ class ClassCountHook(Hook):
 
 
 class FittingCheckpointHook(Hook):
-    """Refuses a checkpoint that does not have every weight of the model in its shape; for testing.
+    """Refuses a checkpoint without every weight of the model in its shape, and warns where the data differ; for tests.
 
     mmengine logs mismatches and goes on with random weights, which is right for starting a training alone.
+
+    Args:
+        split: 'val' or 'test', what is tested.
     """
 
     priority = 'LOWEST'
 
+    def __init__(self, split: str = 'test') -> None:
+        self.split = split
+
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compares the state dict with the model.
+        """Compares the state dict with the model, and what mmcell recorded of the training data with the test data.
 
         Raises:
             FitError: a weight is missing or has another shape.
@@ -71,3 +78,7 @@ class FittingCheckpointHook(Hook):
             raise FitError(
                 f'the checkpoint is of another model than the config: {len(wrong)} of {len(wanted)} weights differ: '
                 + '; '.join(wrong[:MAX_LISTED]) + (' …' if len(wrong) > MAX_LISTED else ''))
+        recorded = checkpoint.get('meta', {}).get('mmcell')
+        if recorded is not None:
+            for warning in compare_data(recorded['data'], describe_data(runner.test_dataloader.dataset), self.split):
+                runner.logger.warning(warning)

@@ -1,0 +1,68 @@
+"""What a checkpoint may hold: tensors, numbers, strings, and containers of them."""
+
+from collections import OrderedDict, deque
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmengine.logging import HistoryBuffer
+
+from mmcell.errors import MmcellError
+
+# The mark of a mmengine HistoryBuffer in a checkpoint.
+BUFFER_KEYS = {'log_history', 'count_history', 'max_length'}
+
+
+class ContentError(MmcellError):
+    """Something was put into a checkpoint that cannot be loaded without running code."""
+
+
+def to_plain(value: object, name: str = 'checkpoint') -> object:
+    """The same content in types that ``torch.load(weights_only=True)`` reads without an allowlist.
+
+    Arrays become tensors, NumPy's numbers Python's, paths strings, deques lists; of mmengine's HistoryBuffer the
+    values are kept (:func:`to_history_buffers` makes it again). Tensors stay the objects that they are, and an
+    OrderedDict keeps its attributes: a state dict has its versions in ``_metadata``.
+
+    Raises:
+        ContentError: for anything else; ``name`` and the keys on the way say where it is.
+    """
+    if value is None or type(value) in (bool, int, float, complex, str, bytes) or type(value) is torch.Tensor:
+        return value
+    if isinstance(value, torch.Tensor):
+        return value.detach().as_subclass(torch.Tensor)
+    if isinstance(value, torch.Size | torch.dtype | torch.device):
+        return value
+    if isinstance(value, HistoryBuffer):
+        log_history, count_history = value.data
+        return {'log_history': torch.from_numpy(log_history.astype(np.float64)),
+                'count_history': torch.from_numpy(count_history.astype(np.float64)), 'max_length': value.max_length}
+    if isinstance(value, np.ndarray) and value.dtype.kind in 'biufc':
+        return torch.from_numpy(value.copy())
+    if isinstance(value, np.generic):
+        return to_plain(value.item(), name)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, OrderedDict):
+        plain = OrderedDict((key, to_plain(item, f'{name}[{key!r}]')) for key, item in value.items())
+        plain.__dict__.update(to_plain(vars(value), f'{name}.__dict__'))
+        return plain
+    if isinstance(value, dict):
+        return {to_plain(key, name): to_plain(item, f'{name}[{key!r}]') for key, item in value.items()}
+    if isinstance(value, tuple):
+        return tuple(to_plain(item, f'{name}[{i}]') for i, item in enumerate(value))
+    if isinstance(value, list | deque | set | frozenset):
+        return [to_plain(item, f'{name}[{i}]') for i, item in enumerate(value)]
+    if isinstance(value, bool | int | float | str):  # a subclass
+        base = next(kind for kind in (bool, int, float, str) if isinstance(value, kind))
+        return base(value)
+    raise ContentError(f'{name} is a {type(value).__module__}.{type(value).__qualname__}: a checkpoint holds tensors, '
+                       'numbers and strings alone, so that it can be loaded without running code')
+
+
+def to_history_buffers(log_scalars: dict) -> dict:
+    """The message hub's scalars from a checkpoint, as mmengine's HistoryBuffer again."""
+    return {key: HistoryBuffer(value['log_history'].cpu().numpy(), value['count_history'].cpu().numpy(),
+                               value['max_length'])
+            if isinstance(value, dict) and value.keys() == BUFFER_KEYS else value
+            for key, value in log_scalars.items()}

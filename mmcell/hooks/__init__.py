@@ -1,0 +1,8 @@
+"""Hooks, registered with MMDetection."""
+
+from mmcell.hooks.checkpoints import CellCheckpointHook
+from mmcell.hooks.fit import ClassCountHook, FitError, FittingCheckpointHook
+from mmcell.hooks.steps import FiniteLossHook, NonFiniteLossError, StepSeedHook
+
+__all__ = ['CellCheckpointHook', 'ClassCountHook', 'FiniteLossHook', 'FitError', 'FittingCheckpointHook',
+           'NonFiniteLossError', 'StepSeedHook']

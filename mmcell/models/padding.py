@@ -1,0 +1,33 @@
+"""Padding of training batches."""
+
+import torch.nn.functional as F
+from mmdet.registry import MODELS
+from torch import Tensor, nn
+
+
+@MODELS.register_module()
+class BatchMinSizePad(nn.Module):
+    """Pads a training batch at the right and the bottom until no side is shorter than ``min_side``.
+
+    An image of a few pixels, padded to 32, leaves one value a channel in the last stage, on which no BatchNorm can be
+    trained. MMDetection's ``BatchFixedSizePad`` does this for images that are too small in both directions alone.
+
+    Args:
+        min_side: in pixels.
+    """
+
+    def __init__(self, min_side: int = 64) -> None:
+        super().__init__()
+        self.min_side = min_side
+
+    def forward(self, inputs: Tensor, data_samples: list | None = None) -> tuple[Tensor, list | None]:
+        """Pads inputs (N, C, H, W) with 0, and the masks and sizes of the data samples alike."""
+        height, width = inputs.shape[-2:]
+        shape = max(height, self.min_side), max(width, self.min_side)
+        if shape == (height, width):
+            return inputs, data_samples
+        for sample in data_samples or ():
+            sample.set_metainfo({'batch_input_shape': shape, 'pad_shape': shape})
+            if 'masks' in sample.gt_instances:
+                sample.gt_instances.masks = sample.gt_instances.masks.pad(shape, pad_val=0)
+        return F.pad(inputs, (0, shape[1] - width, 0, shape[0] - height)), data_samples

@@ -1,0 +1,38 @@
+"""Files that appear whole or not at all."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(paths: Iterable[str | Path]) -> Iterator[list[Path]]:
+    """Gives a temporary path for each path; what was written there gets its name when the block ends.
+
+    Where the block fails, or the process is killed in it, every old file stays as it was. The temporary files lie in
+    the folders of the paths, which are made; they are removed when the block fails. Only a killed process leaves them.
+
+    Raises:
+        OSError: a file cannot be renamed; whatever the block raises.
+    """
+    paths = [Path(path) for path in paths]
+    temporary = [path.with_name(f'.{path.name}.{os.getpid()}.tmp') for path in paths]
+    try:
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        for path, written in zip(paths, temporary, strict=True):
+            with open(written, 'rb+') as file:
+                # Else the name may reach the disk before the content does.
+                os.fsync(file.fileno())
+            os.replace(written, path)
+    finally:
+        for written in temporary:
+            written.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: str | Path, suffix: str) -> None:
+    """Removes the temporary files that killed processes left of files with this suffix in a folder."""
+    for path in Path(folder).glob(f'.*{suffix}.*.tmp'):
+        path.unlink(missing_ok=True)
