@@ -12,14 +12,13 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-
 # First parts of the seeds of samples and of training steps, which must not coincide.
 SAMPLE, STEP = 0, 1
 
 
 def derive_seed(*parts: int) -> int:
-    """A seed in [0, 2**64) for a tuple of non-negative integers; near tuples give unrelated seeds (SeedSequence)."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0])
+    """A seed in [0, 2**64) for a tuple of integers in [0, 2**32); near tuples give unrelated seeds (SeedSequence)."""
+    return int(np.random.SeedSequence((len(parts), *parts)).generate_state(1, np.uint64)[0])
 
 
 def seed_generators(seed: int) -> None:
@@ -47,6 +46,8 @@ def own_randomness(seed: int) -> Iterator[None]:
 class SeededIndex(int):
     """The index of a sample with the seed of its augmentation; survives pickling to a worker.
 
+    Differences and remainders keep the seed: so mmengine's ConcatDataset and RepeatDataset find the index in a part.
+
     Attributes:
         seed: in [0, 2**64).
     """
@@ -61,3 +62,9 @@ class SeededIndex(int):
 
     def __getnewargs__(self) -> tuple[int, int]:
         return int(self), self.seed
+
+    def __sub__(self, other: int) -> 'SeededIndex':
+        return SeededIndex(int(self) - other, self.seed)
+
+    def __mod__(self, other: int) -> 'SeededIndex':
+        return SeededIndex(int(self) % other, self.seed)

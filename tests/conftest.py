@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+import torch
 from hypothesis import settings
 
 REPO = Path(__file__).resolve().parents[1]
@@ -18,6 +19,8 @@ from mmcell.raw_layout import find_train_folders, read_train_image  # noqa: E402
 # A shared machine is sometimes slow, and a test must not fail for that or by chance.
 settings.register_profile('steady', deadline=None, derandomize=True)
 settings.load_profile('steady')
+# Nor may threads that wait for one another on a busy machine make a second's work a minute's.
+torch.set_num_threads(1)
 
 
 @pytest.fixture

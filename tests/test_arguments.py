@@ -1,7 +1,12 @@
 import os
 
 import pytest
-from _arguments import find_checkpoint
+import torch
+from _arguments import find_checkpoint, processes
+from mmengine.config import Config
+from train import resume, use_mixed_precision
+
+from mmcell.errors import MmcellError
 
 
 def test_a_work_folder_stands_for_its_best_checkpoint(tmp_path):
@@ -15,3 +20,37 @@ def test_a_work_folder_stands_for_its_best_checkpoint(tmp_path):
     for path in tmp_path.glob('best_*'):
         path.unlink()
     assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_9.pth')
+
+
+def test_resuming_takes_the_newest_whole_checkpoint_or_starts(tmp_path, capsys):
+    cfg = Config(dict(work_dir=str(tmp_path), resume=False, load_from=None))
+    resume(cfg, 'auto')
+    assert not cfg.resume and 'holds no checkpoint' in capsys.readouterr().err
+    with pytest.raises(MmcellError, match='no whole checkpoint'):
+        resume(cfg, str(tmp_path))
+    torch.save({'weight': torch.ones(1)}, tmp_path / 'epoch_1.pth')
+    (tmp_path / 'epoch_2.pth').write_bytes(b'cut')
+    torch.save({'weight': torch.ones(1)}, tmp_path / 'best_AP50_epoch_1.pth')
+    for value in ('auto', str(tmp_path), str(tmp_path / 'epoch_1.pth')):
+        cfg.resume = False
+        resume(cfg, value)
+        assert cfg.resume and cfg.load_from == str(tmp_path / 'epoch_1.pth')
+
+
+def test_mixed_precision_takes_the_place_of_the_plain_wrapper():
+    cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', dtype='bfloat16')))
+    use_mixed_precision(cfg)
+    assert cfg.optim_wrapper == dict(type='MixedPrecisionOptimWrapper', dtype='bfloat16')
+    cfg.optim_wrapper.type = 'ApexOptimWrapper'
+    with pytest.raises(MmcellError, match='ApexOptimWrapper'):
+        use_mixed_precision(cfg)
+
+
+def test_processes_on_cpus_need_torchrun(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    with pytest.raises(MmcellError, match='--launcher slurm needs GPUs; on CPUs: torchrun'), \
+            processes(Config(dict(launcher='slurm', env_cfg=dict()))):
+        pass
+    cfg = Config(dict(launcher='none', env_cfg=dict()))
+    with processes(cfg):
+        assert 'model_wrapper_cfg' not in cfg

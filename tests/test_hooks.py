@@ -1,12 +1,19 @@
 import logging
+import math
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
-from mmdet.registry import HOOKS
+from conftest import write_annotations
+from mmdet.registry import DATASETS, HOOKS
+from mmdet.structures import DetDataSample
+from mmengine.logging import HistoryBuffer
+from mmengine.structures import InstanceData
 from torch import nn
 
-from mmcell.hooks import FitError, FittingCheckpointHook
+from mmcell.hooks import FiniteLossHook, FitError, FittingCheckpointHook, NonFiniteLossError
+from mmcell.provenance import describe_data
 
 
 def runner_with(n_model_classes, n_data_classes):
@@ -48,3 +55,32 @@ def test_a_checkpoint_must_fit_the_model():
                   {name: value for name, value in state.items() if name != 'bbox_head.weight'}):
         with pytest.raises(FitError, match='1 of 4 weights differ: bbox_head.weight'):
             hook.after_load_checkpoint(runner, dict(state_dict=wrong))
+
+
+def test_other_data_than_those_of_the_training_are_warned_of(raw_root, tmp_path, caplog):
+    write_annotations(raw_root[0], tmp_path / 'a.json', ['a', 'b'])
+    dataset = DATASETS.build(dict(type='CellDataset', ann_file=str(tmp_path / 'a.json'), pipeline=[]))
+    runner = runner_with(4, 4)
+    runner.test_dataloader = SimpleNamespace(dataset=dataset)
+    checkpoint = dict(state_dict=runner.model.state_dict(), meta=dict(mmcell=dict(data=dict(train=[], val=[]))))
+    FittingCheckpointHook('val').after_load_checkpoint(runner, checkpoint)
+    assert not caplog.records
+    checkpoint['meta']['mmcell']['data']['train'] = describe_data(dataset)
+    FittingCheckpointHook('val').after_load_checkpoint(runner, checkpoint)
+    assert '2 of the 2 images tested were in the training data' in caplog.text
+
+
+@pytest.mark.parametrize('norm, scaled, stops', [(1., False, False), (math.inf, False, True), (math.inf, True, False)])
+def test_a_gradient_that_is_not_finite_stops_unless_a_scaler_expects_it(tmp_path, norm, scaled, stops):
+    runner = SimpleNamespace(
+        iter=4, log_dir=str(tmp_path),
+        message_hub=SimpleNamespace(log_scalars={'train/grad_norm': HistoryBuffer([1., norm], [1, 1])}),
+        optim_wrapper=SimpleNamespace(loss_scaler=SimpleNamespace(is_enabled=lambda: scaled)))
+    sample = DetDataSample(metainfo=dict(img_path='x.tif'), gt_instances=InstanceData(
+        bboxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=int)))
+    batch = dict(inputs=[torch.zeros(3, 8, 8, dtype=torch.uint8)], data_samples=[sample])
+    check = partial(FiniteLossHook().after_train_iter, runner, 0, batch, dict(loss=torch.tensor(2.)))
+    if not stops:
+        return check()
+    with pytest.raises(NonFiniteLossError, match='step 5: grad_norm is inf. Images of the batch: x.tif'):
+        check()

@@ -2,7 +2,7 @@
 
 import argparse
 
-from _arguments import add_config_arguments, find_checkpoint, load_config, plain_errors, processes
+from _arguments import add_config_arguments, find_checkpoint, load_config, plain_errors, processes, stop_workers
 from mmengine.config import Config
 
 EXAMPLE = """example:
@@ -53,6 +53,7 @@ def run(cfg: Config, args: argparse.Namespace) -> None:
         # First: what a later evaluator refuses can still be looked at.
         runner.test_evaluator.metrics.insert(0, DumpDetResults(out_file_path=args.out, collect_device='gpu'))
     runner.test()
+    stop_workers(runner)
 
 
 if __name__ == '__main__':

@@ -4,7 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from _arguments import add_config_arguments, load_config, plain_errors, processes
+from _arguments import add_config_arguments, load_config, plain_errors, processes, stop_workers
 from mmengine.config import Config
 
 from mmcell.errors import MmcellError
@@ -44,7 +44,10 @@ def train(args: argparse.Namespace) -> None:
         resume(cfg, args.resume)
     from mmengine.runner import Runner
     with processes(cfg):
-        Runner.from_cfg(cfg).train()
+        runner = Runner.from_cfg(cfg)
+        runner.train()
+        stop_workers(runner)
+        del runner
 
 
 def use_mixed_precision(cfg: Config) -> None:

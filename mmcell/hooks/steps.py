@@ -64,7 +64,8 @@ class FiniteLossHook(Hook):
         Raises:
             NonFiniteLossError: one is not finite.
         """
-        losses = {name: float(torch.as_tensor(value).detach()) for name, value in (outputs or {}).items() if 'loss' in name}
+        losses = {name: float(torch.as_tensor(value).detach())
+                  for name, value in (outputs or {}).items() if 'loss' in name}
         if not getattr(getattr(runner.optim_wrapper, 'loss_scaler', None), 'is_enabled', lambda: False)():
             losses.update(last_gradient_norm(runner))
         wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
@@ -73,10 +74,11 @@ class FiniteLossHook(Hook):
         names = [sample.metainfo.get('img_path', '?') for sample in data_batch['data_samples']]
         folder = Path(runner.log_dir) / f'nonfinite_batch_iter{runner.iter}_rank{get_rank()}'
         save_batch(data_batch, losses, folder)
+        found = ', '.join(f'{name} is {value}' for name, value in wrong.items())
         raise NonFiniteLossError(
-            f'step {runner.iter + 1}: {", ".join(f"{name} is {value}" for name, value in wrong.items())}. Images of the '
-            f'batch: {", ".join(names)}; saved for a look in {folder}. If the data are right, lower the learning rate, '
-            'lengthen the warm-up or clip the gradient (optim_wrapper.clip_grad); resume from the last checkpoint')
+            f'step {runner.iter + 1}: {found}. Images of the batch: {", ".join(names)}; saved for a look in {folder}. '
+            'If the data are right, lower the learning rate, lengthen the warm-up or clip the gradient '
+            '(optim_wrapper.clip_grad); resume from the last checkpoint')
 
 
 def last_gradient_norm(runner: Runner) -> dict[str, float]:

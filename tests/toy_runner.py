@@ -1,0 +1,65 @@
+"""A training with everything real but the model: fast enough to be run again and again."""
+
+import itertools
+
+import torch
+from _arguments import stop_workers
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.model import BaseModel
+from mmengine.runner import Runner
+from torch import nn
+
+# mmengine keeps what belongs to an experiment under its name.
+_numbers = itertools.count()
+
+
+@MODELS.register_module()
+class ToyModel(BaseModel):
+    """Learns the mean colour of an image through dropout; its loss becomes NaN at iteration ``nan_at``."""
+
+    def __init__(self, nan_at=-1):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(.5), nn.Linear(8, 3))
+        self.nan_at = nan_at
+        self.n_calls = 0
+
+    def forward(self, inputs, data_samples=None, mode='loss'):
+        colors = torch.stack([image.float().mean((1, 2)) / 255 for image in inputs])
+        if mode == 'predict':
+            return data_samples
+        self.n_calls += 1
+        loss = (self.layers(colors) - colors).square().mean()
+        return dict(loss=loss * float('nan') if self.n_calls == self.nan_at + 1 else loss)
+
+
+def toy_config(ann_file, work_dir, **overrides):
+    """Two epochs of five steps; ``overrides`` have dotted names with __ for the dots."""
+    pipeline = [dict(type='LoadTiff'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+                dict(type='RandomCrop', crop_size=(20, 20), allow_negative_crop=True),
+                dict(type='RandomFlip', prob=.5), dict(type='PackCellInputs')]
+    cfg = Config(dict(
+        default_scope='mmdet', work_dir=str(work_dir), model=dict(type='ToyModel'),
+        train_dataloader=dict(
+            batch_size=2, num_workers=0, sampler=dict(type='SeededSampler', shuffle=True, times=5),
+            dataset=dict(type='CellDataset', ann_file=str(ann_file), pipeline=pipeline)),
+        optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=.01)),
+        param_scheduler=[dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True)],
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2),
+        default_hooks=dict(checkpoint=dict(type='CellCheckpointHook', interval=1)),
+        custom_hooks=[dict(type='StepSeedHook'), dict(type='FiniteLossHook'), dict(type='EMAHook', momentum=.1)],
+        randomness=dict(seed=3), log_level='WARNING', experiment_name=f'toy_{next(_numbers)}'))
+    for name, value in overrides.items():
+        *parents, key = name.split('__')
+        part = cfg
+        for parent in parents:
+            part = part[parent]
+        part[key] = value
+    return cfg
+
+
+def train(*args, **overrides):
+    runner = Runner.from_cfg(toy_config(*args, **overrides))
+    runner.train()
+    stop_workers(runner)
+    return runner
