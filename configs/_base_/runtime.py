@@ -8,8 +8,11 @@ default_hooks = dict(
     logger=dict(type='LoggerHook', interval=10),
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CellCheckpointHook', interval=1, max_keep_ckpts=1, save_best='AP50', rule='greater'),
-    sampler_seed=dict(type='DistSamplerSeedHook'))
-custom_hooks = [dict(type='ClassCountHook'), dict(type='StepSeedHook'), dict(type='FiniteLossHook')]
+    sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Here and not in custom_hooks, which stays free for experiments: dicts are merged, lists are replaced.
+    class_count=dict(type='ClassCountHook'),
+    step_seed=dict(type='StepSeedHook'),
+    finite_loss=dict(type='FiniteLossHook'))
 
 env_cfg = dict(
     cudnn_benchmark=False,
