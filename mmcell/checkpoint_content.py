@@ -12,6 +12,8 @@ from mmcell.errors import MmcellError
 # The mark of a mmengine HistoryBuffer in a checkpoint.
 BUFFER_KEYS = {'log_history', 'count_history', 'max_length'}
 
+_TENSOR_TYPES = {np.dtype(code) for code in '?bhilqBHILQefdFD'}
+
 
 class ContentError(MmcellError):
     """Something was put into a checkpoint that cannot be loaded without running code."""
@@ -37,9 +39,9 @@ def to_plain(value: object, name: str = 'checkpoint') -> object:
         log_history, count_history = value.data
         return {'log_history': torch.from_numpy(log_history.astype(np.float64)),
                 'count_history': torch.from_numpy(count_history.astype(np.float64)), 'max_length': value.max_length}
-    if isinstance(value, np.ndarray) and value.dtype.kind in 'biufc':
-        return torch.from_numpy(value.copy())
-    if isinstance(value, np.generic):
+    if isinstance(value, np.ndarray) and value.dtype.newbyteorder('=') in _TENSOR_TYPES:
+        return torch.from_numpy(value.astype(value.dtype.newbyteorder('=')))
+    if isinstance(value, np.generic) and not isinstance(value.item(), np.generic):
         return to_plain(value.item(), name)
     if isinstance(value, Path):
         return str(value)

@@ -47,13 +47,13 @@ def load_trusted(path: object, map_location: object = None) -> dict:
     Raises:
         WeightsError: it is damaged, or no checkpoint.
     """
-    print_log(f'{path}: opened with --trust-checkpoint, whatever code it may hold', logger='current', level=30)
+    print_log(f'{path}: opened because it is trusted, with whatever code it holds', logger='current', level=30)
     return _load(path, map_location, weights_only=False)
 
 
 def _load(path: object, map_location: object, weights_only: bool) -> dict:
     try:
-        return torch.load(path, map_location=map_location, weights_only=weights_only)
+        loaded = torch.load(path, map_location=map_location, weights_only=weights_only)
     except FileNotFoundError:
         raise
     except (UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError,
@@ -65,6 +65,9 @@ def _load(path: object, map_location: object, weights_only: bool) -> dict:
             f'{path}: holds {refused[1]} beside tensors, numbers and strings. Training checkpoints of MMDetection hold '
             'such things, but to open them is to run any code that their author put in. If you trust the origin of '
             'this one, add --trust-checkpoint; what mmcell saves from it needs that no more') from error
+    if not isinstance(loaded, dict):
+        raise WeightsError(f'{path}: not a checkpoint: a dict with weights expected, found {type(loaded).__name__}')
+    return loaded
 
 
 def find_newest_whole(work_dir: str | Path) -> Path | None:
@@ -72,12 +75,18 @@ def find_newest_whole(work_dir: str | Path) -> Path | None:
 
     Files that were cut short are passed over with a warning. None where there is no whole one.
     """
-    found = [path for pattern in ('epoch_*.pth', 'iter_*.pth') for path in Path(work_dir).glob(pattern)]
-    for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True):
+    series = [sorted(Path(work_dir).glob(f'{name}_*.pth'), key=_step_of, reverse=True) for name in ('epoch', 'iter')]
+    series.sort(key=lambda paths: paths[0].stat().st_mtime if paths else 0, reverse=True)
+    for path in (path for paths in series for path in paths):
         if is_whole(path):
             return path
-        print_log(f'{path} was cut short and is passed over', logger='current', level=30)
+        print_log(f'{path} is not whole, or in the format of torch before 1.6: passed over', logger='current', level=30)
     return None
+
+
+def _step_of(path: Path) -> int:
+    number = path.stem.rpartition('_')[2]
+    return int(number) if number.isdecimal() else -1
 
 
 def is_whole(path: str | Path) -> bool:
@@ -90,7 +99,7 @@ def is_whole(path: str | Path) -> bool:
 
 
 def trust_checkpoints() -> None:
-    """Makes the loaders of :func:`load_safely` open any file from now on, with :func:`load_trusted`."""
+    """Makes the loaders of :func:`load_safely` open what they refuse with :func:`load_trusted`, from now on."""
     global _trusting
     _trusting = True
 
@@ -110,20 +119,26 @@ def load_safely() -> None:
 
 
 def _load_file(path: object, map_location: object = None) -> dict:
-    return load_trusted(path, map_location) if _trusting else load_tensors_alone(path, map_location)
+    try:
+        return load_tensors_alone(path, map_location)
+    except UntrustedCheckpointError:
+        if not _trusting:
+            raise
+    return load_trusted(path, map_location)
 
 
 def _load_url_safely(url: str, **kwargs: object) -> dict:
     try:
-        return _load_url(url, weights_only=not _trusting, **kwargs)
+        return _load_url(url, weights_only=True, **kwargs)
     except (UnpicklingError, RuntimeError, OSError, LookupError, ValueError, TypeError):
-        if not _cached_file(url).exists():  # the download failed
+        cached = _cached_file(url, kwargs.get('model_dir'))
+        if not cached.exists():  # the download failed
             raise
-        return _load_file(_cached_file(url), kwargs.get('map_location'))  # for its message
+        return _load_file(cached, kwargs.get('map_location'))
 
 
-def _cached_file(url: str) -> Path:
-    return Path(torch.hub.get_dir()) / 'checkpoints' / Path(urlparse(url).path).name
+def _cached_file(url: str, model_dir: str | None = None) -> Path:
+    return Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints') / Path(urlparse(url).path).name
 
 
 def _load_from_http_or_explain(filename: str, *args: object, **kwargs: object) -> dict:

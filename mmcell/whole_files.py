@@ -35,4 +35,16 @@ def written_whole(paths: Iterable[str | Path]) -> Iterator[list[Path]]:
 def remove_leftovers(folder: str | Path, suffix: str) -> None:
     """Removes the temporary files that killed processes left of files with this suffix in a folder."""
     for path in Path(folder).glob(f'.*{suffix}.*.tmp'):
-        path.unlink(missing_ok=True)
+        process_id = path.name.split('.')[-2]
+        if not (process_id.isdecimal() and _is_alive(int(process_id))):
+            path.unlink(missing_ok=True)
+
+
+def _is_alive(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)  # asks, and sends nothing
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True

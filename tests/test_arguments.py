@@ -1,8 +1,10 @@
+import argparse
 import os
 
+import mmengine.device
 import pytest
 import torch
-from _arguments import find_checkpoint, processes
+from _arguments import add_config_arguments, find_checkpoint, load_config, processes
 from mmengine.config import Config
 from train import resume, use_mixed_precision
 
@@ -28,6 +30,8 @@ def test_resuming_takes_the_newest_whole_checkpoint_or_starts(tmp_path, capsys):
     assert not cfg.resume and 'holds no checkpoint' in capsys.readouterr().err
     with pytest.raises(MmcellError, match='no whole checkpoint'):
         resume(cfg, str(tmp_path))
+    with pytest.raises(MmcellError, match='no checkpoint or work folder .*nowhere'):
+        resume(cfg, str(tmp_path / 'nowhere'))
     torch.save({'weight': torch.ones(1)}, tmp_path / 'epoch_1.pth')
     (tmp_path / 'epoch_2.pth').write_bytes(b'cut')
     torch.save({'weight': torch.ones(1)}, tmp_path / 'best_AP50_epoch_1.pth')
@@ -47,10 +51,33 @@ def test_mixed_precision_takes_the_place_of_the_plain_wrapper():
 
 
 def test_processes_on_cpus_need_torchrun(monkeypatch):
-    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    monkeypatch.setattr(mmengine.device, 'get_device', lambda: 'cpu')
     with pytest.raises(MmcellError, match='--launcher slurm needs GPUs; on CPUs: torchrun'), \
             processes(Config(dict(launcher='slurm', env_cfg=dict()))):
         pass
     cfg = Config(dict(launcher='none', env_cfg=dict()))
     with processes(cfg):
         assert 'model_wrapper_cfg' not in cfg
+
+
+def arguments_of(config, *flags):
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    return argparse.Namespace(config=str(config), **vars(parser.parse_args([str(flag) for flag in flags])))
+
+
+def test_the_launcher_must_fit_how_the_process_was_started(tmp_path, monkeypatch):
+    (tmp_path / 'config.py').write_text('')
+    with pytest.raises(MmcellError, match='start with torchrun'):
+        load_config(arguments_of(tmp_path / 'config.py', '--launcher', 'pytorch'))
+    monkeypatch.setenv('RANK', '1')
+    monkeypatch.setenv('WORLD_SIZE', '2')
+    with pytest.raises(MmcellError, match='2 processes would each do the whole work: add --launcher pytorch'):
+        load_config(arguments_of(tmp_path / 'config.py'))
+
+
+def test_a_work_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / 'config.py').write_text('')
+    (tmp_path / 'file').write_text('')
+    with pytest.raises(MmcellError, match='cannot write to the work folder .*file/run .*--work-dir'):
+        load_config(arguments_of(tmp_path / 'config.py', '--work-dir', tmp_path / 'file' / 'run'))

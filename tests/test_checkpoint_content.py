@@ -34,6 +34,7 @@ def test_becomes_plain_and_loads_without_an_allowlist(value, plain):
 def test_arrays_become_tensors():
     found = through_a_file(to_plain({'a': np.arange(3, dtype=np.int16), 'b': nn.Parameter(torch.ones(2))}))
     assert found['a'].tolist() == [0, 1, 2] and found['a'].dtype == torch.int16
+    assert through_a_file(to_plain(np.array([1, 258], '>i4'))).tolist() == [1, 258]
     assert type(found['b']) is torch.Tensor
 
 
@@ -53,7 +54,8 @@ def test_history_buffers_come_back():
     assert to_history_buffers(already) == already
 
 
-@pytest.mark.parametrize('value', [print, object(), np.array([object()]), lambda: 0, HistoryBuffer], ids=repr)
+@pytest.mark.parametrize('value', [print, object(), np.array([object()]), lambda: 0, HistoryBuffer,
+                                   np.longdouble(1), np.zeros(2, np.longdouble), np.array(['a'])], ids=repr)
 def test_anything_else_is_refused_with_its_place(value):
     with pytest.raises(ContentError, match=r"checkpoint\['meta'\]\[1\] is a .*without running code"):
         to_plain({'meta': [0, value]})

@@ -2,6 +2,9 @@
 
 import errno
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +13,9 @@ import tifffile
 import torch
 from conftest import write_annotations
 from mmengine.config import Config
+from mmengine.evaluator import BaseMetric
 from mmengine.runner.checkpoint import save_checkpoint
-from toy_runner import train
+from toy_runner import toy_config, train
 
 from mmcell.hooks.checkpoints import WholeFileBackend
 from mmcell.weights import WeightsError, load_tensors_alone
@@ -131,9 +135,70 @@ def test_a_full_disk_leaves_the_last_checkpoint(ann_file, tmp_path, monkeypatch)
     load_tensors_alone(tmp_path / 'run' / 'epoch_1.pth')
 
 
+def test_the_description_appears_with_the_checkpoint_or_not_at_all(tmp_path, monkeypatch):
+    WholeFileBackend(description='{}').put(b'weights', tmp_path / 'a.pth')
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['a.json', 'a.pth']
+    monkeypatch.setattr(Path, 'write_bytes', lambda self, content: pytest.fail() if content == b'2' else None)
+    with pytest.raises(pytest.fail.Exception):
+        WholeFileBackend(description='{}').put(b'2', tmp_path / 'b.pth')
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+class Improving(BaseMetric):
+    """A metric that is better each time, from a start."""
+
+    def __init__(self, value):
+        super().__init__(prefix='')
+        self.value = value
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        self.value += 1
+        return {'AP50': self.value}
+
+
+def validated(ann_file, value):
+    """Overrides that validate with :class:`Improving`."""
+    loader = dict(batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False),
+                  dataset=dict(type='CellDataset', ann_file=str(ann_file), test_mode=True,
+                               pipeline=[dict(type='LoadTiff'), dict(type='PackCellInputs', meta_keys=())]))
+    return dict(val_dataloader=loader, val_cfg=dict(type='ValLoop'), val_evaluator=dict(type=Improving, value=value),
+                default_hooks__checkpoint__save_best='AP50', default_hooks__checkpoint__rule='greater')
+
+
+@pytest.mark.parametrize('value', [0, 10], ids=['better', 'worse'])
+def test_the_best_checkpoint_of_another_folder_stays(ann_file, tmp_path, value):
+    train(ann_file, tmp_path / 'first', **validated(ann_file, 10 - value))
+    names = sorted(path.name for path in (tmp_path / 'first').glob('*.pth'))
+    assert names == ['best_AP50_epoch_2.pth', 'epoch_1.pth', 'epoch_2.pth']
+    shutil.copytree(tmp_path / 'first', tmp_path / 'copy')
+    train(ann_file, tmp_path / 'second', resume=True, load_from=str(tmp_path / 'first' / 'epoch_1.pth'),
+          **validated(ann_file, value))
+    assert sorted(path.name for path in (tmp_path / 'first').glob('*.pth')) == names
+    assert (tmp_path / 'second' / 'best_AP50_epoch_2.pth').exists()
+
+
+def test_two_annotation_files_train_together_and_resume_exactly(ann_file, tmp_path):
+    (tmp_path / 'again.json').write_bytes(ann_file.read_bytes())
+    part = toy_config(ann_file, tmp_path / 'x').train_dataloader.dataset
+    both = dict(type='ConcatDataset', datasets=[part, {**part, 'ann_file': str(tmp_path / 'again.json')}])
+    hooks = [dict(type='ClassCountHook'), dict(type='StepSeedHook')]
+    train(ann_file, tmp_path / 'whole', train_dataloader__dataset=both, custom_hooks=hooks)
+    train(ann_file, tmp_path / 'two', train_dataloader__dataset=both, custom_hooks=hooks, resume=True,
+          load_from=str(tmp_path / 'whole' / 'epoch_1.pth'))
+    first, second = (load_tensors_alone(tmp_path / name / 'epoch_2.pth') for name in ('whole', 'two'))
+    assert differences(first['state_dict'], second['state_dict']) == []
+    assert [part['ann_file'] for part in first['meta']['mmcell']['data']['train']] == [
+        str(ann_file), str(tmp_path / 'again.json')]
+
+
 def test_what_a_killed_run_left_is_cleared_away(ann_file, tmp_path):
     (tmp_path / 'run').mkdir()
-    left = tmp_path / 'run' / '.epoch_1.pth.4711.tmp'
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    left = tmp_path / 'run' / f'.epoch_1.pth.{gone.pid}.tmp'
     left.write_bytes(b'half')
     train(ann_file, tmp_path / 'run')
     assert not left.exists()

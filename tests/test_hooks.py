@@ -34,6 +34,15 @@ def test_class_counts_are_compared(moment):
         check(runner_with(4, 2))
 
 
+def test_the_classes_of_every_part_are_compared():
+    hook, runner = HOOKS.build(dict(type='ClassCountHook')), runner_with(2, 2)
+    runner.train_dataloader.dataset.metainfo = [dict(classes=('a', 'b'))] * 2
+    hook.before_train(runner)
+    runner.train_dataloader.dataset.metainfo = [dict(classes=('a', 'b')), dict(classes=('a',))]
+    with pytest.raises(FitError, match='2 classes, the data 1'):
+        hook.before_train(runner)
+
+
 def test_a_resumed_schedule_that_has_ended_is_warned_of(caplog):
     hook, runner = HOOKS.build(dict(type='ClassCountHook')), runner_with(4, 4)
     runner.param_schedulers = [SimpleNamespace(last_step=10, end=5), SimpleNamespace(last_step=10, end=20)]
@@ -68,6 +77,22 @@ def test_other_data_than_those_of_the_training_are_warned_of(raw_root, tmp_path,
     checkpoint['meta']['mmcell']['data']['train'] = describe_data(dataset)
     FittingCheckpointHook('val').after_load_checkpoint(runner, checkpoint)
     assert '2 of the 2 images tested were in the training data' in caplog.text
+
+
+@pytest.mark.parametrize('checkpoint, message', [
+    (dict(state_dict=[1]), 'has a list where its weights should be'),
+    (dict(state_dict={'a': 1}), '4 of 4 weights differ'),
+])
+def test_what_holds_no_weights_is_refused(checkpoint, message):
+    with pytest.raises(FitError, match=message):
+        FittingCheckpointHook().after_load_checkpoint(runner_with(4, 4), checkpoint)
+
+
+def test_a_record_that_cannot_be_read_is_said(caplog):
+    runner = runner_with(4, 4)
+    FittingCheckpointHook().after_load_checkpoint(
+        runner, dict(state_dict=runner.model.state_dict(), meta=dict(mmcell='x')))
+    assert 'cannot be read' in caplog.text
 
 
 @pytest.mark.parametrize('norm, scaled, stops', [(1., False, False), (math.inf, False, True), (math.inf, True, False)])

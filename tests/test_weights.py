@@ -1,3 +1,4 @@
+import argparse
 import os
 from collections import OrderedDict
 from urllib.error import URLError
@@ -5,6 +6,7 @@ from urllib.error import URLError
 import mmengine.runner.checkpoint
 import pytest
 import torch
+from _arguments import add_config_arguments, load_config
 from mmdet.registry import MODELS
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint, save_checkpoint
@@ -56,6 +58,20 @@ def test_no_road_into_mmengine_runs_code(tmp_path, monkeypatch):
     assert (tmp_path / 'harm').exists()
 
 
+def test_the_commands_load_safely_whatever_the_config(tmp_path, monkeypatch):
+    for name in ('_safe_torch_load', 'load_url', 'load_from_http'):
+        monkeypatch.setattr(mmengine.runner.checkpoint, name, None)
+    config = tmp_path / 'other.py'
+    config.write_text("default_scope = 'mmpretrain'")
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    for flags, trusting in (([], False), (['--trust-checkpoint'], True)):
+        load_config(argparse.Namespace(config=str(config), **vars(
+            parser.parse_args(['--work-dir', str(tmp_path / 'run'), *flags]))))
+        assert mmengine.runner.checkpoint._safe_torch_load is weights._load_file
+        assert weights._trusting is trusting
+
+
 def test_an_old_training_checkpoint_of_mmengine_opens_on_trust(tmp_path):
     path = str(tmp_path / 'epoch_1.pth')
     save_checkpoint({'meta': {'epoch': 1}, 'state_dict': nn.Linear(2, 3).state_dict(),
@@ -79,6 +95,19 @@ def test_real_weights_open(real_data):
     assert 'conv1.weight' in CheckpointLoader.load_checkpoint(str(path))
 
 
+def test_trust_is_used_where_it_is_needed_alone(tmp_path, monkeypatch):
+    torch.save({'weight': torch.ones(2)}, tmp_path / 'plain.pth')
+    monkeypatch.setattr(weights, 'load_trusted', lambda *args: pytest.fail('opened without need'))
+    trust_checkpoints()
+    assert CheckpointLoader.load_checkpoint(str(tmp_path / 'plain.pth'))['weight'].tolist() == [1, 1]
+
+
+def test_what_is_no_dict_is_no_checkpoint(tmp_path):
+    torch.save([torch.ones(2)], tmp_path / 'list.pth')
+    with pytest.raises(WeightsError, match=r'list\.pth: not a checkpoint: a dict with weights expected, found list'):
+        CheckpointLoader.load_checkpoint(str(tmp_path / 'list.pth'))
+
+
 @pytest.mark.parametrize('damage', [b'', b'hello', 'cut'], ids=str)
 def test_a_damaged_file_is_named(tmp_path, damage):
     path = tmp_path / 'epoch_1.pth'
@@ -99,14 +128,22 @@ def test_a_changed_bit_is_found(tmp_path):
     assert not is_whole(path)
 
 
-def test_the_newest_whole_checkpoint_is_found(tmp_path, caplog):
-    assert find_newest_whole(tmp_path) is None
-    for age, name in ((40, 'epoch_1.pth'), (30, 'iter_20.pth'), (20, 'epoch_3.pth'), (10, 'best_AP50_epoch_3.pth')):
-        torch.save({'weight': torch.ones(2)}, tmp_path / name)
-        if name == 'epoch_3.pth':
-            (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-30])
-        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
-    assert find_newest_whole(tmp_path) == tmp_path / 'iter_20.pth'
+@pytest.mark.parametrize('ages, newest', [
+    ({'epoch_9': 30, 'epoch_10': 30, 'best_AP50_epoch_11': 1}, 'epoch_10'),
+    ({'epoch_1': 10, 'epoch_2': 20}, 'epoch_2'),  # copied: their times say nothing
+    ({'epoch_1': 10, 'epoch_2 cut': 5}, 'epoch_1'),
+    ({'epoch_1': 10, 'iter_20': 5}, 'iter_20'),
+    ({'epoch_1': 5, 'iter_20': 10}, 'epoch_1'),
+    ({'best_AP50_epoch_1': 5, 'epoch_1 cut': 5}, None),
+])
+def test_the_newest_whole_checkpoint_is_found(tmp_path, ages, newest):
+    for name, age in ages.items():
+        path = tmp_path / f'{name.removesuffix(" cut")}.pth'
+        torch.save({'weight': torch.ones(2)}, path)
+        if name.endswith(' cut'):
+            path.write_bytes(path.read_bytes()[:-30])
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert find_newest_whole(tmp_path) == (newest and tmp_path / f'{newest}.pth')
 
 
 @pytest.mark.parametrize('name, url', [

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 
 from mmcell.whole_files import remove_leftovers, written_whole
@@ -25,7 +29,10 @@ def test_a_block_that_fails_changes_nothing(tmp_path):
 
 
 def test_leftovers_of_one_kind_are_removed(tmp_path):
-    for name in ('.a.pth.12.tmp', '.b.json.12.tmp', 'a.pth', 'note.tmp'):
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    kept = ['a.pth', 'note.tmp', f'.b.json.{gone.pid}.tmp', f'.c.pth.{os.getpid()}.tmp']
+    for name in (f'.a.pth.{gone.pid}.tmp', *kept):
         (tmp_path / name).write_text('')
     remove_leftovers(tmp_path, '.pth')
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['.b.json.12.tmp', 'a.pth', 'note.tmp']
+    assert {path.name for path in tmp_path.iterdir()} == set(kept)

@@ -6,8 +6,9 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from mmengine.config import Config, DictAction
@@ -34,7 +35,16 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config file with the command line's overrides; its work_dir is set."""
+    """The config file with the command line's overrides; its work folder is there, and loading runs no code.
+
+    Raises:
+        MmcellError: the work folder cannot be written to, or the launcher does not fit how the process was started.
+    """
+    started_by_torchrun = 'RANK' in os.environ and 'WORLD_SIZE' in os.environ
+    if args.launcher == 'pytorch' and not started_by_torchrun:
+        raise MmcellError(f'--launcher pytorch: start with torchrun --nproc-per-node N {" ".join(sys.argv)}')
+    if args.launcher == 'none' and started_by_torchrun and os.environ['WORLD_SIZE'] != '1':
+        raise MmcellError(f'{os.environ["WORLD_SIZE"]} processes would each do the whole work: add --launcher pytorch')
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
@@ -44,8 +54,16 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+    try:
+        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=cfg.work_dir):
+            pass
+    except OSError as error:
+        raise MmcellError(f'cannot write to the work folder {cfg.work_dir} ({error.strerror}): name another with '
+                          '--work-dir') from error
+    from mmcell.weights import load_safely, trust_checkpoints
+    load_safely()
     if args.trust_checkpoint:
-        from mmcell.weights import trust_checkpoints
         trust_checkpoints()
     return cfg
 
@@ -59,10 +77,9 @@ def processes(cfg: Config) -> Iterator[None]:
     Raises:
         MmcellError: another launcher than torchrun on CPUs.
     """
-    import torch
+    from mmengine.device import get_device
     from torch import distributed
-    on_cpu = cfg.launcher != 'none' and not torch.cuda.is_available()
-    if on_cpu:
+    if cfg.launcher != 'none' and get_device() == 'cpu':
         if cfg.launcher != 'pytorch':
             raise MmcellError(f'--launcher {cfg.launcher} needs GPUs; on CPUs: torchrun --nproc-per-node N '
                               '… --launcher pytorch')
@@ -77,6 +94,9 @@ def processes(cfg: Config) -> Iterator[None]:
         gc.collect()
         distributed.barrier()
         distributed.destroy_process_group()
+        # Metrics other than mmcell's gather their results through files and leave their folder.
+        with suppress(OSError):
+            Path('.dist_test').rmdir()
 
 
 def stop_workers(runner: 'Runner') -> None:

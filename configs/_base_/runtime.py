@@ -9,6 +9,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CellCheckpointHook', interval=1, max_keep_ckpts=1, save_best='AP50', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Of several processes each has its own BatchNorm statistics: what is saved and validated is their mean.
+    sync_buffers=dict(type='SyncBuffersHook'),
     # Here and not in custom_hooks, which stays free for experiments: dicts are merged, lists are replaced.
     class_count=dict(type='ClassCountHook'),
     step_seed=dict(type='StepSeedHook'),

@@ -18,9 +18,14 @@ BACKEND = 'mmcell_whole_files'
 
 
 class WholeFileBackend(LocalBackend):
-    """Local files that appear whole or not at all; those to be removed stay until what replaces them is there."""
+    """Local files that appear whole or not at all; those to be removed stay until what replaces them is there.
 
-    def __init__(self) -> None:
+    Args:
+        description: text that ``put`` writes beside a file, as NAME.json of NAME.pth; both appear, or neither.
+    """
+
+    def __init__(self, description: str | None = None) -> None:
+        self.description = description
         self.outdated: list[str] = []
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
@@ -29,9 +34,13 @@ class WholeFileBackend(LocalBackend):
         Raises:
             WeightsError: it cannot be written (the disk is full, say); an older file of that name stays.
         """
+        contents = {Path(filepath): obj}
+        if self.description is not None:
+            contents = {describe_path(Path(filepath)): self.description.encode(), **contents}
         try:
-            with written_whole([filepath]) as (temporary,):
-                temporary.write_bytes(obj)
+            with written_whole(contents) as temporary:
+                for path, content in zip(temporary, contents.values(), strict=True):
+                    path.write_bytes(content)
         except OSError as error:
             raise WeightsError(f'the checkpoint {filepath} cannot be written ({error.strerror}); earlier ones are '
                                'untouched: go on with --resume when that is mended') from error
@@ -40,9 +49,9 @@ class WholeFileBackend(LocalBackend):
         """Marks a file; :meth:`remove_outdated` removes it."""
         self.outdated.append(str(filepath))
 
-    def remove_outdated(self) -> None:
-        """Removes what was marked, and its description."""
-        for path in map(Path, self.outdated):
+    def remove_outdated(self, kept: set[str]) -> None:
+        """Removes what was marked and is not kept, and its description."""
+        for path in map(Path, set(self.outdated) - kept):
             path.unlink(missing_ok=True)
             describe_path(path).unlink(missing_ok=True)
         self.outdated.clear()
@@ -70,14 +79,14 @@ class CellCheckpointHook(CheckpointHook):
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
-        if self.backend_args is None and '://' not in str(self.out_dir):
+        if self.backend_args is None and self.file_client_args is None and '://' not in str(self.out_dir):
             self.backend_args = dict(backend=BACKEND)
         self.record: dict = {}
-        self.moment: dict = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Describes software and data, once."""
+        """Describes software and data, once; leaves the best checkpoint of another folder to itself."""
         super().before_train(runner)
+        self._forget_best_elsewhere(runner)
         if not is_main_process():
             return
         val_loop = runner.val_loop
@@ -85,16 +94,31 @@ class CellCheckpointHook(CheckpointHook):
             'software': describe_software(),
             'data': {'train': describe_data(runner.train_dataloader.dataset),
                      'val': [] if val_loop is None else describe_data(val_loop.dataloader.dataset)}}
-        if self._is_whole():
+        if isinstance(self.file_backend, WholeFileBackend):
             remove_leftovers(self.out_dir, '.pth')
         if runner.epoch >= runner.max_epochs or runner.iter >= runner.max_iters:
             runner.logger.warning(f'Nothing to train: {runner.iter} of {runner.max_iters} steps are done.')
+
+    def _forget_best_elsewhere(self, runner: Runner) -> None:
+        """A run resumed from another folder keeps the best of its own epochs; the stock hook deletes the other's."""
+        if all(Path(path).resolve().parent == Path(self.out_dir).resolve() for path in self._best_paths()):
+            return
+        for key in [key for key in runner.message_hub.runtime_info if key.startswith(('best_ckpt', 'best_score'))]:
+            runner.message_hub.pop_info(key)
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = None
+        else:
+            self.best_ckpt_path_dict = dict.fromkeys(self.key_indicators)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Makes the content plain, and adds the record."""
         checkpoint['meta']['mmcell'] = self.record
         checkpoint.update(to_plain(checkpoint))
-        self.moment = {key: checkpoint['meta'][key] for key in ('epoch', 'iter', 'seed', 'time')}
+        if self.backend_args is not None and self.backend_args.get('backend') == BACKEND:
+            moment = {key: checkpoint['meta'][key] for key in ('epoch', 'iter', 'seed', 'time')}
+            description = {**moment, **self.record, 'config': runner.cfg.pretty_text}
+            # The runner makes the backend from these arguments when it writes.
+            self.backend_args['description'] = json.dumps(description, indent=1, ensure_ascii=False)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Makes the message hub's buffers again; refuses to resume from weights alone.
@@ -118,27 +142,16 @@ class CellCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         super()._save_checkpoint_with_step(runner, step, meta)
-        self._finish(runner, [self.last_ckpt])
+        self._remove_outdated()
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
-        before = self._best_paths()
         super()._save_best_checkpoint(runner, metrics)
-        self._finish(runner, self._best_paths() - before)
+        self._remove_outdated()
 
     def _best_paths(self) -> set[str]:
         paths = {getattr(self, 'best_ckpt_path', None), *getattr(self, 'best_ckpt_path_dict', {}).values()}
         return paths - {None}
 
-    def _finish(self, runner: Runner, written: list[str] | set[str]) -> None:
-        """Writes the descriptions of new checkpoints and removes the ones that they replace."""
-        if not is_main_process() or not self._is_whole():
-            return
-        for path in written:
-            description = {**self.moment, **self.record, 'config': runner.cfg.pretty_text}
-            text = json.dumps(description, indent=1, ensure_ascii=False)
-            self.file_backend.put(text.encode(), describe_path(Path(path)))
-            self.file_backend.outdated = [other for other in self.file_backend.outdated if other != path]
-        self.file_backend.remove_outdated()
-
-    def _is_whole(self) -> bool:
-        return isinstance(self.file_backend, WholeFileBackend)
+    def _remove_outdated(self) -> None:
+        if is_main_process() and isinstance(self.file_backend, WholeFileBackend):
+            self.file_backend.remove_outdated({self.last_ckpt, *self._best_paths()})

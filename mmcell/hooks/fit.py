@@ -1,5 +1,6 @@
 """Hooks that stop a run whose parts do not fit together."""
 
+import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -39,7 +40,12 @@ class ClassCountHook(Hook):
         self._check(runner, runner.test_dataloader.dataset)
 
     def _check(self, runner: Runner, dataset: object) -> None:
-        classes = dataset.metainfo['classes']
+        # MMDetection's ConcatDataset has one metainfo for each of its parts where these differ.
+        parts = dataset.metainfo if isinstance(dataset.metainfo, list) else [dataset.metainfo]
+        for metainfo in parts:
+            self._compare(runner, metainfo['classes'])
+
+    def _compare(self, runner: Runner, classes: tuple[str, ...]) -> None:
         wrong = {name: module.num_classes for name, module in runner.model.named_modules()
                  if hasattr(module, 'num_classes') and not name.endswith('rpn_head')
                  and module.num_classes != len(classes)}
@@ -70,7 +76,10 @@ class FittingCheckpointHook(Hook):
             FitError: a weight is missing or has another shape.
         """
         state = checkpoint.get('state_dict', checkpoint)
-        shapes = {name.removeprefix('module.'): tuple(value.shape) for name, value in state.items()}
+        if not isinstance(state, dict):
+            raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')
+        shapes = {name.removeprefix('module.'): tuple(value.shape) for name, value in state.items()
+                  if isinstance(value, torch.Tensor)}
         wanted = {name.removeprefix('module.'): tuple(value.shape) for name, value in runner.model.state_dict().items()}
         wrong = [f'{name} {shapes.get(name, "missing")}, model {shape}'
                  for name, shape in wanted.items() if shapes.get(name) != shape]
@@ -78,7 +87,13 @@ class FittingCheckpointHook(Hook):
             raise FitError(
                 f'the checkpoint is of another model than the config: {len(wrong)} of {len(wanted)} weights differ: '
                 + '; '.join(wrong[:MAX_LISTED]) + (' …' if len(wrong) > MAX_LISTED else ''))
-        recorded = checkpoint.get('meta', {}).get('mmcell')
-        if recorded is not None:
-            for warning in compare_data(recorded['data'], describe_data(runner.test_dataloader.dataset), self.split):
-                runner.logger.warning(warning)
+        meta = checkpoint.get('meta')
+        if not isinstance(meta, dict) or 'mmcell' not in meta:
+            return
+        tested = describe_data(runner.test_dataloader.dataset)
+        try:
+            warnings = compare_data(meta['mmcell']['data'], tested, self.split)
+        except (KeyError, TypeError, AttributeError) as error:
+            warnings = [f'what the checkpoint says of its training data cannot be read: {error!r}']
+        for warning in warnings:
+            runner.logger.warning(warning)

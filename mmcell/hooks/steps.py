@@ -66,7 +66,8 @@ class FiniteLossHook(Hook):
         """
         losses = {name: float(torch.as_tensor(value).detach())
                   for name, value in (outputs or {}).items() if 'loss' in name}
-        if not getattr(getattr(runner.optim_wrapper, 'loss_scaler', None), 'is_enabled', lambda: False)():
+        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        if scaler is None or not scaler.is_enabled():
             losses.update(last_gradient_norm(runner))
         wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
         if not wrong:
