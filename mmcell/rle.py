@@ -8,6 +8,7 @@ bit 5 of a character says that more groups follow, and 48 is added to make it pr
 The time is proportional to the pixels and the runs; nothing of the size instances x height x width is made.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,8 @@ _MORE = 0x20
 _SIGN = 0x10
 # Thirteen groups of five bits hold any int64. More cannot be a run length.
 _MAX_GROUPS = 13
+# The product of two such sides is still an int64.
+_MAX_SIDE = 2**31 - 1
 
 
 @dataclass(frozen=True)
@@ -156,41 +159,63 @@ def parse_rle(rle: dict) -> np.ndarray:
         ValueError: not an RLE: missing keys, characters out of range, a value cut short, negative run lengths,
             or a sum other than the number of pixels. (``pycocotools`` checks none of this.)
     """
+    return parse_rles([rle])[0]
+
+
+def parse_rles(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """The run lengths of many RLEs one after another (sum of n,) int64, and how many belong to each (N,) int64.
+
+    One pass over all of them; they need not have one size. Raises as :func:`parse_rle`.
+    """
+    n_pixels = np.array([_checked_n_pixels(rle) for rle in rles], np.int64)
+    counts = [rle['counts'] for rle in rles]
+    is_text = [isinstance(one, str | bytes) for one in counts]
+    runs, n_runs = _decompress([one for one, text in zip(counts, is_text, strict=True) if text])
+    if not all(is_text):
+        decompressed = iter(np.split(runs, np.cumsum(n_runs)[:-1]))
+        pieces = [next(decompressed) if text else _listed_runs(one)
+                  for one, text in zip(counts, is_text, strict=True)]
+        runs, n_runs = np.concatenate(pieces), np.array([len(piece) for piece in pieces])
+    # Each by itself first: the sum of huge ones would go round.
+    if ((runs < 0) | (runs > np.repeat(n_pixels, n_runs))).any():
+        raise ValueError('RLE has a negative run length, or one longer than its image')
+    covered = np.diff(np.concatenate([[0], np.cumsum(runs)])[np.concatenate([[0], np.cumsum(n_runs)])])
+    for i in np.flatnonzero(covered != n_pixels)[:1]:
+        raise ValueError(f"RLE runs cover {covered[i]} pixels, its size {list(rles[i]['size'])} has {n_pixels[i]}")
+    return runs, n_runs
+
+
+def _checked_n_pixels(rle: dict) -> int:
     if not isinstance(rle, dict) or not {'size', 'counts'} <= rle.keys():
         raise ValueError(f"RLE must be a dict with 'size' and 'counts', got {str(rle)[:60]}")
-    size, counts = rle['size'], rle['counts']
+    size = rle['size']
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(
-            isinstance(side, int | np.integer) and side >= 0 for side in size):
+            isinstance(side, int | np.integer) and 0 <= side <= _MAX_SIDE for side in size):
         raise ValueError(f'RLE size must be [height, width], got {size}')
-    if isinstance(counts, str | bytes):
-        runs = _decompress(counts)
-    else:
-        runs = np.asarray(counts)
-        if runs.ndim != 1 or (runs.size and runs.dtype.kind not in 'iu'):
-            raise ValueError('RLE counts must be a string or a list of integers')
-        runs = runs.astype(np.int64)
-    n_pixels = size[0] * size[1]
-    # Each by itself first: the sum of huge ones would go round.
-    if ((runs < 0) | (runs > n_pixels)).any():
-        raise ValueError('RLE has a negative run length, or one longer than its image')
-    if runs.sum() != n_pixels:
-        raise ValueError(f'RLE runs cover {runs.sum()} pixels, its size {list(size)} has {n_pixels}')
-    return runs
+    return int(size[0]) * int(size[1])
 
 
-def _decompress(text: str | bytes) -> np.ndarray:
-    """Run lengths (n,) int64 of a compressed counts string."""
+def _listed_runs(counts: Sequence[int]) -> np.ndarray:
+    runs = np.asarray(counts)
+    if runs.ndim != 1 or (runs.size and runs.dtype.kind not in 'iu'):
+        raise ValueError('RLE counts must be a string or a list of integers')
+    return runs.astype(np.int64)
+
+
+def _decompress(texts: list[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
+    """Run lengths of compressed counts strings one after another, and how many belong to each."""
     try:
-        raw = text.encode('ascii') if isinstance(text, str) else text
+        raws = [text.encode('ascii') if isinstance(text, str) else text for text in texts]
     except UnicodeEncodeError as error:
         raise ValueError('RLE counts have a character that is not ASCII') from error
-    groups = np.frombuffer(raw, np.uint8).astype(np.int64) - _CHAR_OFFSET
+    groups = np.frombuffer(b''.join(raws), np.uint8).astype(np.int64) - _CHAR_OFFSET
     if groups.size == 0:
-        return groups
+        return groups, np.zeros(len(texts), np.int64)
     if groups.min() < 0 or groups.max() > 0x3f:
         raise ValueError('RLE counts have a character out of range')
     is_last = groups & _MORE == 0
-    if not is_last[-1]:
+    text_ends = np.cumsum([len(raw) for raw in raws])
+    if not is_last[text_ends[text_ends > 0] - 1].all():
         raise ValueError('RLE counts are cut short')
     last = np.flatnonzero(is_last)
     first = np.concatenate([[0], last[:-1] + 1])
@@ -200,13 +225,28 @@ def _decompress(text: str | bytes) -> np.ndarray:
     shifts = 5 * _index_in_group(n_groups)
     values = np.add.reduceat((groups & 0x1f) << shifts, first)
     values -= np.where(groups[last] & _SIGN, 1 << (5 * n_groups), 0)
-    # Each value from the fourth on is a difference from the one two before it: two interleaved sums.
-    values[1::2] = np.cumsum(values[1::2])
-    values[2::2] = np.cumsum(values[2::2])
-    return values
+    n_values = np.diff(np.searchsorted(last, text_ends), prepend=0)
+    return _sum_differences(values, n_values), n_values
 
 
-def decode_to_label_map(rles: list[dict], ids: np.ndarray | None = None,
+def _sum_differences(values: np.ndarray, n_values: np.ndarray) -> np.ndarray:
+    """In each group of values, each from the fourth on is a difference from the one two before it: undoes that."""
+    # Two interleaved sums, the columns of a table in which each group starts a new row. The first value, which
+    # takes no part, stays out of the sum of its column.
+    n_rows = (n_values + 1) // 2
+    first_row = np.cumsum(n_rows) - n_rows
+    position = 2 * np.repeat(first_row, n_values) + _index_in_group(n_values)
+    table = np.zeros((n_rows.sum() + 1, 2), np.int64)
+    table[1:].reshape(-1)[position] = values
+    firsts = table[first_row[n_rows > 0] + 1, 0]
+    table[first_row[n_rows > 0] + 1, 0] = 0
+    sums = np.cumsum(table, axis=0)
+    sums[1:] -= np.repeat(sums[first_row], n_rows, axis=0)
+    sums[first_row[n_rows > 0] + 1, 0] = firsts
+    return sums[1:].reshape(-1)[position]
+
+
+def decode_to_label_map(rles: Sequence[dict], ids: np.ndarray | None = None,
                         size: tuple[int, int] | None = None) -> np.ndarray:
     """Paints instances into one label map; where they overlap the later one is seen.
 
@@ -226,17 +266,29 @@ def decode_to_label_map(rles: list[dict], ids: np.ndarray | None = None,
         raise ValueError(f'all RLEs of a label map must have one size, got {sorted(sizes)}')
     height, width = sizes.pop()
     pixels = np.zeros(height * width, np.int32)
-    for label, rle in zip(range(1, len(rles) + 1) if ids is None else ids, rles, strict=True):
-        pixels[foreground_pixels(rle)] = label
+    positions, areas = foreground_pixels_of_all(rles)
+    # Of several values for one pixel numpy keeps the last.
+    pixels[positions] = np.repeat(np.arange(1, len(rles) + 1) if ids is None else ids, areas)
     return pixels.reshape((height, width), order='F')
 
 
 def foreground_pixels(rle: dict) -> np.ndarray:
     """Column-major positions (area,) int64 of the pixels inside an instance; pixel (y, x) is at x * height + y."""
-    runs = parse_rle(rle)
-    ends = np.cumsum(runs)[1::2]
-    lengths = runs[1::2]
-    return np.repeat(ends - lengths, lengths) + _index_in_group(lengths)
+    return foreground_pixels_of_all([rle])[0]
+
+
+def foreground_pixels_of_all(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
+    """Positions as :func:`foreground_pixels` gives them, of N instances one after another, and areas (N,) int64."""
+    runs, n_runs = parse_rles(rles)
+    ends = np.cumsum(runs)
+    # Positions count from the beginning of each image.
+    ends -= np.repeat(np.concatenate([[0], ends])[np.cumsum(n_runs) - n_runs], n_runs)
+    is_inside = _index_in_group(n_runs) % 2 == 1
+    ends, lengths = ends[is_inside], runs[is_inside]
+    positions = np.repeat(ends - lengths, lengths) + _index_in_group(lengths)
+    n_inside = n_runs // 2
+    areas = np.diff(np.concatenate([[0], np.cumsum(lengths)])[np.concatenate([[0], np.cumsum(n_inside)])])
+    return positions, areas
 
 
 def area_px(rle: dict) -> int:

@@ -7,7 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmcell.rle import area_px, decode_to_label_map, encode_label_map, foreground_pixels, parse_rle
+from mmcell.rle import (
+    area_px,
+    decode_to_label_map,
+    encode_label_map,
+    foreground_pixels,
+    foreground_pixels_of_all,
+    parse_rle,
+    parse_rles,
+)
 
 
 def label_maps(max_side=14, max_label=5):
@@ -49,6 +57,21 @@ def test_parsing_agrees_with_pycocotools(mask):
     assert area_px(rle) == mask.sum()
     runs = parse_rle(rle)
     np.testing.assert_array_equal(parse_rle({'size': rle['size'], 'counts': runs.tolist()}), runs)
+
+
+@given(st.lists(st.tuples(hnp.arrays(bool, st.tuples(st.integers(0, 40), st.integers(0, 4))), st.booleans())))
+def test_many_at_once_are_parsed_as_one_by_one(masks_and_forms):
+    rles = [reference(mask) for mask, _ in masks_and_forms]
+    one_by_one = [parse_rle(rle) for rle in rles]
+    for rle, runs, (_, is_listed) in zip(rles, one_by_one, masks_and_forms, strict=True):
+        rle['counts'] = runs.tolist() if is_listed else rle['counts']
+    runs, n_runs = parse_rles(rles)
+    assert n_runs.tolist() == [len(runs) for runs in one_by_one]
+    assert runs.tolist() == [run for runs in one_by_one for run in runs]
+    positions, areas = foreground_pixels_of_all(rles)
+    assert areas.tolist() == [mask.sum() for mask, _ in masks_and_forms]
+    expected = [np.flatnonzero(mask.ravel(order='F')) for mask, _ in masks_and_forms]
+    assert positions.tolist() == [pixel for pixels in expected for pixel in pixels]
 
 
 def test_an_id_in_several_pieces_is_one_instance():
@@ -94,6 +117,7 @@ def test_what_is_not_a_label_map_is_refused(label_map, message):
     ({'size': [2, 2], 'counts': [5, -1]}, 'negative'),
     ({'size': [2, 2], 'counts': [4.0]}, 'integers'),
     ({'size': [2], 'counts': '4'}, 'height, width'),
+    ({'size': [2**40, 2**40], 'counts': '4'}, 'height, width'),
     ({'size': [2.5, 2], 'counts': '5'}, 'height, width'),
     ({'size': [2, 2], 'counts': 'T'}, 'cut short'),
     ({'size': [2, 2], 'counts': '\x01'}, 'out of range'),
@@ -103,6 +127,9 @@ def test_what_is_not_a_label_map_is_refused(label_map, message):
 def test_what_is_not_rle_is_refused(rle, message):
     with pytest.raises(ValueError, match=message):
         parse_rle(rle)
+    fine = {'size': [2, 2], 'counts': [1, 3]}
+    with pytest.raises(ValueError, match=message):
+        parse_rles([fine, rle, fine])
 
 
 def test_label_maps_need_one_size():
