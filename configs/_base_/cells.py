@@ -6,7 +6,7 @@ channel_order = 'bgr'
 
 train_pipeline = [
     dict(type='LoadTiff'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='LoadCellAnnotations'),
     # Smaller images keep their size. Crops without a cell are kept: background is worth learning too.
     dict(type='RandomCrop', crop_size=(512, 512), allow_negative_crop=True, recompute_bbox=True),
     # A box may enter the crop where its mask does not.

@@ -26,7 +26,7 @@ model = dict(
 annotations = 'work_dirs/demo/annotations/'
 train_pipeline = [
     dict(type='LoadTiff'),
-    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(type='LoadCellAnnotations'),
     dict(type='RandomCrop', crop_size=(192, 192), allow_negative_crop=True, recompute_bbox=True),
     dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
     dict(type='RandomFlip', prob=.75, direction=['horizontal', 'vertical', 'diagonal']),

@@ -2,7 +2,9 @@
 
 from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.datasets.formatting import PackCellInputs
-from mmcell.datasets.loading import LoadTiff
+from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff
 from mmcell.datasets.samplers import SeededInfiniteSampler, SeededSampler
+from mmcell.datasets.sizes import CapLongSide
 
-__all__ = ['CellDataset', 'LoadTiff', 'PackCellInputs', 'SeededInfiniteSampler', 'SeededSampler']
+__all__ = ['CapLongSide', 'CellDataset', 'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'SeededInfiniteSampler',
+           'SeededSampler']

@@ -1,9 +1,13 @@
 """Loading transforms."""
 
+import pycocotools.mask
 from mmcv.transforms import BaseTransform
+from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
 
+from mmcell.coco_json import AnnotationError
 from mmcell.images import CHANNEL_ORDERS, read_image
+from mmcell.structures import LabelMapMasks
 
 
 @TRANSFORMS.register_module()
@@ -53,3 +57,44 @@ class LoadTiff(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(channel_order={self.channel_order!r}, percentiles={self.percentiles})'
+
+
+@TRANSFORMS.register_module()
+class LoadCellAnnotations(LoadAnnotations):
+    """``LoadAnnotations`` that decodes masks straight into :class:`mmcell.structures.LabelMapMasks`.
+
+    COCO RLE, compressed or not, and polygons; the cost goes with the pixels covered, where the stock class decodes a
+    full-size bitmap an instance. The masks and the flags of invalid annotations are those of the stock class. For a
+    model that needs bitmaps: ``dict(type='LoadAnnotations', with_bbox=True, with_mask=True)``.
+
+    Required keys: img_path, ori_shape, and instances with bbox, bbox_label, ignore_flag and mask. Added keys:
+    gt_bboxes, gt_bboxes_labels, gt_ignore_flags, gt_masks (LabelMapMasks).
+
+    Args:
+        with_bbox, with_mask: on by default.
+        kwargs: as ``mmdet.datasets.transforms.LoadAnnotations``; ``poly2mask`` is always True.
+
+    Raises:
+        AnnotationError: an RLE does not decode, or has another size than the image.
+    """
+
+    def __init__(self, with_bbox: bool = True, with_mask: bool = True, **kwargs) -> None:
+        super().__init__(with_bbox=with_bbox, with_mask=with_mask, **kwargs)
+        if not self.poly2mask:
+            raise ValueError("LoadCellAnnotations makes label maps; for PolygonMasks use dict(type='LoadAnnotations', "
+                             'with_bbox=True, with_mask=True, poly2mask=False)')
+
+    def _load_masks(self, results: dict) -> None:
+        height, width = results['ori_shape']
+        rles = [_to_rle(mask, height, width) for mask in self._process_masks(results)]
+        try:
+            results['gt_masks'] = LabelMapMasks.from_rles(rles, height, width)
+        except ValueError as error:
+            raise AnnotationError(f"the annotations of {results.get('img_path')}: {error}") from error
+
+
+def _to_rle(mask: dict | list, height: int, width: int) -> dict:
+    """A COCO mask as RLE; the parts of a polygon are merged, as they are one instance."""
+    if isinstance(mask, dict):
+        return mask
+    return pycocotools.mask.merge(pycocotools.mask.frPyObjects(mask, height, width))
