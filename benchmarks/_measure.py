@@ -34,7 +34,7 @@ def peak_memory_mib(prepare: Callable[..., Callable[[], object]], *args: object)
 
     Args:
         prepare: gives the work; called with ``args`` in a fresh process, before memory is looked at. It must be
-            picklable. Modules are imported and buffers of libraries made while it prepares, if it does the work on something small.
+            picklable.
     """
     context = multiprocessing.get_context('spawn')
     reader, writer = context.Pipe(duplex=False)
