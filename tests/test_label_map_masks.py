@@ -315,6 +315,32 @@ def test_expand(pair, expanded_h, expanded_w, top, left):
     assert_same_outcome(lambda masks: masks.expand(expanded_h, expanded_w, top, left), *pair)
 
 
+@given(pairs(), st.integers(1, 30), st.integers(1, 30), st.integers(-25, 35), st.integers(-25, 35))
+def test_reframe(pair, height, width, top, left):
+    masks, bitmaps = pair
+    roomy = bitmaps.expand(100, 100, 40 + top, 40 + left).masks
+    expected = BitmapMasks(roomy[:, 40:40 + height, 40:40 + width], height, width)
+    assert_same(masks.reframe((height, width), top, left), expected)
+
+
+@given(pairs(), st.integers(0, 20), st.integers(0, 20))
+def test_erase_and_what_is_covered(pair, top, left):
+    masks, bitmaps = pair
+    np.testing.assert_array_equal(masks.foreground(), bitmaps.masks.any(axis=0))
+    region = np.zeros((masks.height, masks.width), bool)
+    region[top:top + 5, left:left + 3] = True
+    assert_same(masks.erase(region), BitmapMasks(np.where(region, 0, bitmaps.masks), masks.height, masks.width))
+    assert_same(masks, bitmaps)
+
+
+@given(pairs(), st.integers(1, 30), st.integers(1, 30), st.floats(-9, 9), st.floats(.3, 3))
+def test_nearest_warp_into_another_frame(pair, height, width, shift, scale):
+    masks, bitmaps = pair
+    matrix = np.array([[scale, .3, shift], [-.2, scale, -shift / 2]])
+    warped = [cv2.warpAffine(bitmap, matrix, (width, height), flags=cv2.INTER_NEAREST) for bitmap in bitmaps]
+    assert_same(masks.warp(matrix, (height, width), 'nearest'), BitmapMasks(warped, height, width))
+
+
 @given(pairs(), st.integers(1, 30), st.integers(1, 30), st.integers(-12, 12), st.integers(-12, 12),
        st.sampled_from(['horizontal', 'vertical', 'both']), st.sampled_from(['nearest', 'bilinear']))
 def test_translate_by_whole_pixels(pair, height, width, right, down, direction, interpolation):

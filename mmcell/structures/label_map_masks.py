@@ -19,6 +19,7 @@ from mmcell.structures.layers import (
     join_stacks,
     number_instances,
     place_in_layers,
+    put_into_frame,
 )
 from mmcell.structures.roi_averages import roi_averages
 from mmcell.structures.warps import resize_labels, warp_labels
@@ -275,16 +276,20 @@ class LabelMapMasks(BaseInstanceMasks):
         """
         assert direction in ('horizontal', 'vertical', 'both'), f'Invalid direction: {direction}'
         right, down = get_offsets_hv(offset, direction)
-        framed = self._reframe(*out_shape)
+        framed = self.reframe(out_shape)
         return framed._warp(np.float32([[1, 0, right], [0, 1, down]]), out_shape, border_value, interpolation)
 
-    def _reframe(self, height: int, width: int) -> Self:
-        if (height, width) == (self.height, self.width):
-            return self
-        layers = np.zeros((len(self.layers), height, width), np.int32)
-        kept = self.layers[:, :height, :width]
-        layers[:, :kept.shape[1], :kept.shape[2]] = kept
-        return self._make(layers, self.layer_indices, self.ids)
+    def reframe(self, out_shape: tuple[int, int], top: int = 0, left: int = 0) -> Self:
+        """Puts the frame into another one (height, width) at (left, top) px, and cuts what sticks out of that."""
+        return self._make(put_into_frame(self.layers, out_shape, top, left), self.layer_indices, self.ids)
+
+    def foreground(self) -> np.ndarray:
+        """Where there is any instance, (H, W) bool."""
+        return number_instances(self.layers, self.layer_indices, self.ids)[0].any(axis=0)
+
+    def erase(self, region: np.ndarray) -> Self:
+        """Takes the pixels of a region (H, W) bool away from all instances; some may have none left."""
+        return self._map(lambda layer: np.where(region, 0, layer), self.height, self.width)
 
     def shear(self, out_shape: tuple[int, int], magnitude: float, direction: str = 'horizontal', border_value: int = 0,
               interpolation: str = 'bilinear') -> Self:
@@ -301,6 +306,10 @@ class LabelMapMasks(BaseInstanceMasks):
         assert isinstance(center, tuple)
         return self._warp(cv2.getRotationMatrix2D(center, -angle, scale), out_shape, border_value, interpolation)
 
+    def warp(self, matrix: np.ndarray, out_shape: tuple[int, int], interpolation: str = 'bilinear') -> Self:
+        """Warps into a frame (height, width) by a matrix (2, 3) from input (x, y) px to output; see `warp_labels`."""
+        return self._map(lambda layer: warp_labels(layer, matrix, out_shape, interpolation), *out_shape)
+
     def _warp(self, matrix: np.ndarray, out_shape: tuple[int, int], border_value: int, interpolation: str) -> Self:
         """See :func:`warp_labels`; the output has the size of the input."""
         if not len(self):
@@ -310,7 +319,7 @@ class LabelMapMasks(BaseInstanceMasks):
         if border_value != 0:
             raise ValueError(f'the border of masks can be background (0) alone, got border_value={border_value}: in a '
                              'label map a pixel cannot belong to all instances')
-        return self._map(lambda layer: warp_labels(layer, matrix, interpolation=interpolation), *out_shape)
+        return self.warp(matrix, out_shape, interpolation)
 
     def crop_and_resize(self, bboxes: np.ndarray | torch.Tensor, out_shape: tuple[int, int],
                         inds: np.ndarray | torch.Tensor, device: torch.device | str = 'cpu',

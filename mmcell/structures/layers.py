@@ -1,4 +1,4 @@
-"""Instances in layers of label maps: placing them, finding them again, merging layers. Pure arrays.
+"""Instances in layers of label maps: placing them, finding them again, moving and merging layers. Pure arrays.
 
 A stack of layers is (L, H, W) int32, 0 = background; an instance is a layer and an id in it. Of the ids in a layer
 some may not be asked for: they belong to instances that were left out, and count as background.
@@ -132,6 +132,28 @@ def find_boxes(numbered: np.ndarray, n_numbers: int) -> np.ndarray:
             layer, y, x = slices
             boxes[index] = layer.start, x.start, y.start, x.stop, y.stop
     return boxes
+
+
+def put_into_frame(layers: np.ndarray, out_shape: tuple[int, int], top: int, left: int) -> np.ndarray:
+    """Puts layers (L, H, W) into a frame (height, width) of background at (left, top), and cuts what sticks out.
+
+    Returns:
+        (L, height, width) int32. ``top`` and ``left`` may be negative, or so large that nothing is inside.
+    """
+    framed = np.zeros((len(layers), *out_shape), np.int32)
+    (y, source_y), (x, source_x) = (
+        _overlap(offset, size, frame_size)
+        for offset, size, frame_size in zip((top, left), layers.shape[1:], out_shape, strict=True))
+    framed[:, y, x] = layers[:, source_y, source_x]
+    return framed
+
+
+def _overlap(offset: int, size: int, frame_size: int) -> tuple[slice, slice]:
+    """Along one axis: the part of the frame that is covered, and what of the source covers it."""
+    start = min(max(offset, 0), frame_size)
+    stop = max(min(offset + size, frame_size), start)
+    first = max(start - offset, 0)
+    return slice(start, stop), slice(first, first + stop - start)
 
 
 def join_stacks(stacks: Sequence[np.ndarray], layer_indices: Sequence[np.ndarray],
