@@ -21,7 +21,7 @@ from mmcell.datasets.instances import to_label_map_masks
 from mmcell.randomness import SeededIndex
 from mmcell.structures import LabelMapMasks
 
-SHAPES = [(50, 64), (64, 50), (33, 33), (20, 90), (1, 30), (30, 1), (1, 1), (3, 2)]
+SHAPES = [(50, 64), (64, 50), (33, 33), (20, 90), (1, 90), (80, 1), (1, 1), (3, 2)]
 SEEDS = range(16)
 KINDS = {'label maps': LabelMapMasks.from_bitmaps, 'bitmaps': lambda bitmaps: BitmapMasks(bitmaps, *bitmaps.shape[1:])}
 
@@ -307,15 +307,24 @@ def test_a_cell_stays_while_it_keeps_its_part():
     assert len(apply(CellCopyPaste(min_visible=0, selected=False), results, 0)['gt_masks']) == 1
 
 
-def test_pasted_boxes_do_not_make_masks():
+@pytest.mark.filterwarnings('error')
+@pytest.mark.parametrize('selected', [True, False])
+def test_pasted_boxes_do_not_make_masks(selected):
     below, above = np.zeros((2, 1, 8, 10), np.uint8)
     below[0, 0:4, 0:4], above[0, 2:6, 2:6] = 1, 1
-    results, source = make_sample(below), make_sample(above, first_label=100)
-    del results['gt_masks'], source['gt_masks']
-    results['mix_results'] = [source]
-    results = apply(CellCopyPaste(paste_by_box=True, selected=False), results, 0)
-    assert 'gt_masks' not in results
-    assert results['gt_bboxes'].tensor.tolist() == [[0, 0, 4, 4], [2, 2, 6, 6]]
+    n_pasted = Counter()
+    for seed in range(6):
+        results, source = make_sample(below), make_sample(above, first_label=100)
+        del results['gt_masks'], source['gt_masks']
+        results['gt_bboxes'].tensor[0, 2] = 3.5
+        results['mix_results'] = [source]
+        results = apply(CellCopyPaste(paste_by_box=True, selected=selected), results, seed)
+        assert 'gt_masks' not in results
+        n_pasted[len(results['gt_bboxes']) - 1] += 1
+        # Where nothing is pasted, the boxes are not rounded to pixels either.
+        pasted, as_it_was = [[0, 0, 3, 4], [2, 2, 6, 6]], [[0, 0, 3.5, 4]]
+        assert results['gt_bboxes'].tensor.tolist() == (pasted if len(results['gt_bboxes']) > 1 else as_it_was)
+    assert set(n_pasted) == ({0, 1} if selected else {1})
 
 
 # Erasing
@@ -501,3 +510,15 @@ def test_mixed_samples_depend_on_the_seed_of_their_index_alone(dataset):
     state = np.random.get_state()[1].copy()
     mixed_dataset[SeededIndex(0, 1)]
     np.testing.assert_array_equal(np.random.get_state()[1], state)
+
+
+@pytest.mark.parametrize('kind', ['bitmaps'])
+def test_a_mix_does_not_repeat_the_draws_of_its_first_image(dataset):
+    dataset.pipeline.transforms.append(lambda results: {**results, 'drawn': np.random.rand()})
+    erasing = dict(type='CellErasing', n_patches=1, ratio=(.2, .8), _scope_='mmdet')
+    mixed_dataset = DATASETS.build(dict(type='CellMixDataset', dataset=dataset, pipeline=[erasing], _scope_='mmdet'))
+    got = mixed_dataset[SeededIndex(0, 7)]
+    np.random.seed(7)
+    expected = TRANSFORMS.build(erasing)(dataset[0])
+    assert got['drawn'] == expected['drawn']
+    np.testing.assert_array_equal(got['img'], expected['img'])
