@@ -82,6 +82,7 @@ class CellCheckpointHook(CheckpointHook):
         if self.backend_args is None and self.file_client_args is None and '://' not in str(self.out_dir):
             self.backend_args = dict(backend=BACKEND)
         self.record: dict = {}
+        self.config_text = ''
 
     def before_train(self, runner: Runner) -> None:
         """Describes software and data, once; leaves the best checkpoint of another folder to itself."""
@@ -90,6 +91,7 @@ class CellCheckpointHook(CheckpointHook):
         if not is_main_process():
             return
         val_loop = runner.val_loop
+        self.config_text = runner.cfg.pretty_text  # takes a second
         self.record = {
             'software': describe_software(),
             'data': {'train': describe_data(runner.train_dataloader.dataset),
@@ -116,7 +118,7 @@ class CellCheckpointHook(CheckpointHook):
         checkpoint.update(to_plain(checkpoint))
         if self.backend_args is not None and self.backend_args.get('backend') == BACKEND:
             moment = {key: checkpoint['meta'][key] for key in ('epoch', 'iter', 'seed', 'time')}
-            description = {**moment, **self.record, 'config': runner.cfg.pretty_text}
+            description = {**moment, **self.record, 'config': self.config_text}
             # The runner makes the backend from these arguments when it writes.
             self.backend_args['description'] = json.dumps(description, indent=1, ensure_ascii=False)
 
