@@ -67,6 +67,38 @@ def encode_label_map(label_map: np.ndarray) -> EncodedInstances:
         ids, rles, np.add.reduceat(ends - starts, first_run), _bboxes_of_runs(starts, ends, first_run, height))
 
 
+def encode_runs(instances: np.ndarray, starts: np.ndarray, ends: np.ndarray, n_instances: int, height: int,
+                width: int) -> list[dict]:
+    """Encodes instances that are given by their runs of pixels.
+
+    Args:
+        instances: (R,) int64, the instance of each run, from 0; in any order, and some may have no run.
+        starts: (R,) int64, first positions, counted down the columns of the image. Runs of an instance do not overlap.
+        ends: (R,) int64, one-past-last positions.
+        n_instances: N.
+        height: of the image in px.
+        width: of the image in px.
+
+    Returns:
+        N compressed RLEs with counts as str.
+    """
+    order = np.lexsort((starts, instances))
+    instances, starts, ends = instances[order], starts[order], ends[order]
+    # A run to the foot of a column and one from the head of the next are one.
+    goes_on = np.zeros(len(starts), bool)
+    goes_on[1:] = (instances[1:] == instances[:-1]) & (starts[1:] == ends[:-1])
+    ends = ends[np.append(~goes_on[1:], True)] if len(ends) else ends
+    instances, starts = instances[~goes_on], starts[~goes_on]
+    rles = [{'size': [height, width], 'counts': text}
+            for text in compress_counts(np.array([height * width]), np.array([1]))] * n_instances
+    first_run = np.flatnonzero(np.diff(instances, prepend=-1))
+    if len(first_run):
+        counts, n_counts = _run_lengths(starts, ends, first_run, height * width)
+        for instance, text in zip(instances[first_run].tolist(), compress_counts(counts, n_counts), strict=True):
+            rles[instance] = {'size': [height, width], 'counts': text}
+    return rles
+
+
 def _column_major_runs(label_map: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels, first and one-past-last positions of the runs of equal non-zero pixels, (R,) int64 each."""
     pixels = label_map.ravel(order='F')

@@ -1,8 +1,9 @@
 """Models, registered with MMDetection; imported before any model is built."""
 
+from mmcell.models.mask_head import CellMaskHead
 from mmcell.models.padding import BatchMinSizePad
 from mmcell.weights import load_safely
 
 load_safely()
 
-__all__ = ['BatchMinSizePad']
+__all__ = ['BatchMinSizePad', 'CellMaskHead']
