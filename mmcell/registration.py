@@ -10,6 +10,7 @@ _LOCATIONS = {
     registry.TRANSFORMS: 'mmcell.datasets',
     registry.METRICS: 'mmcell.evaluation',
     registry.MODELS: 'mmcell.models',
+    registry.TASK_UTILS: 'mmcell.models',
     registry.HOOKS: 'mmcell.hooks',
     registry.OPTIM_WRAPPERS: 'mmcell.mixed_precision',
 }

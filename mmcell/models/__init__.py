@@ -2,8 +2,9 @@
 
 from mmcell.models.mask_head import CellMaskHead
 from mmcell.models.padding import BatchMinSizePad
+from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.weights import load_safely
 
 load_safely()
 
-__all__ = ['BatchMinSizePad', 'CellMaskHead']
+__all__ = ['BatchMinSizePad', 'CellMaskHead', 'SparseMaxIoUAssigner']

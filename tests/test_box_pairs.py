@@ -1,0 +1,29 @@
+import pytest
+import torch
+from boxes import anchors, batch_sizes, box_arrays, cell_boxes, in_batches
+from hypothesis import given, settings
+from mmdet.structures.bbox import bbox_overlaps
+
+from mmcell.models.box_pairs import iterate_near_pairs
+
+
+@settings(max_examples=200)
+@given(priors=box_arrays(30), boxes=box_arrays(10), size=batch_sizes)
+def test_near_pairs(priors, boxes, size):
+    priors, boxes = torch.tensor(priors), torch.tensor(boxes)
+    with in_batches(size):
+        batches = [(prior.tolist(), box.tolist()) for prior, box in iterate_near_pairs(priors, boxes)]
+    ends = torch.minimum(priors[:, None, 2:], boxes[:, 2:])
+    overlap = (ends > torch.maximum(priors[:, None, :2], boxes[:, :2])).all(dim=-1)
+    found = [pair for batch in batches for pair in zip(*batch, strict=True)]
+    assert len(found) == len(set(found))
+    assert set(found) >= {tuple(pair) for pair in overlap.nonzero().tolist()}
+    of_batches = [box for _, boxes_of_batch in batches for box in sorted(set(boxes_of_batch))]
+    assert of_batches == sorted({box for _, box in found}), 'a box in two batches, or out of order'
+
+
+@pytest.mark.parametrize(('scale', 'shape', 'border'), [(4, (256, 384), -1), (8, (256, 256), -1), (4, (300, 200), 0)])
+def test_little_is_near_in_vain_on_anchors(scale, shape, border):
+    priors, boxes = anchors(scale, shape, border=border), cell_boxes(100, shape)
+    n_near = sum(len(prior) for prior, _ in iterate_near_pairs(priors, boxes))
+    assert n_near < 1.4 * (bbox_overlaps(boxes, priors) > 0).sum()
