@@ -22,8 +22,13 @@ def test_near_pairs(priors, boxes, size):
     assert of_batches == sorted({box for _, box in found}), 'a box in two batches, or out of order'
 
 
-@pytest.mark.parametrize(('scale', 'shape', 'border'), [(4, (256, 384), -1), (8, (256, 256), -1), (4, (300, 200), 0)])
-def test_little_is_near_in_vain_on_anchors(scale, shape, border):
-    priors, boxes = anchors(scale, shape, border=border), cell_boxes(100, shape)
-    n_near = sum(len(prior) for prior, _ in iterate_near_pairs(priors, boxes))
-    assert n_near < 1.4 * (bbox_overlaps(boxes, priors) > 0).sum()
+@pytest.mark.parametrize(('scale', 'shape', 'border'),
+                         [(4, (256, 384), -1), (8, (256, 256), -1), (4, (300, 200), 0), (40, (128, 160), -1)])
+def test_all_that_overlap_and_few_others_on_anchors(scale, shape, border):
+    priors, boxes = anchors(scale, shape, border=border), cell_boxes(100, shape) + .1
+    is_near = torch.zeros(len(boxes), len(priors), dtype=torch.bool)
+    for prior_index, box_index in iterate_near_pairs(priors, boxes):
+        is_near[box_index, prior_index] = True
+    overlap = bbox_overlaps(boxes, priors) > 0
+    assert not (overlap & ~is_near).any()
+    assert is_near.sum() < 1.4 * overlap.sum()

@@ -91,6 +91,8 @@ def test_half_precision_is_searched():
     large_anchors = torch.cat([priors, priors * 10])
     assert assert_as_stock(large_anchors, boxes, **RPN)[0].searched, 'prior areas may be infinite'
     assert not assert_as_stock(large_anchors, torch.cat([boxes, boxes * 10]), **RPN)[0].searched
+    without_area = torch.tensor([[-60000., 5, 60000, 5]]).half()
+    assert not assert_as_stock(torch.cat([priors, without_area]), boxes, **RPN)[0].searched, 'infinity times 0'
 
 
 @pytest.mark.parametrize('border', [-1, 0, 20])
