@@ -11,12 +11,13 @@ import torch
 from conftest import REPO, discs, write_annotations
 from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
-from mmdet.structures.mask import BitmapMasks
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.runner import BaseLoop, Runner
 from mmengine.structures import InstanceData
+
+from mmcell.structures import LabelMapMasks
 
 CONFIGS = sorted((REPO / 'configs' / 'cell').glob('*.py'))
 SIDE = 96
@@ -66,7 +67,7 @@ def _innermost(dataset):
 
 def sample(rng):
     label_map = discs((SIDE, SIDE), [(i + 1, 16 + 30 * (i // 3), 16 + 30 * (i % 3), 10) for i in range(9)])
-    masks = BitmapMasks(np.stack([label_map == i + 1 for i in range(9)]).astype(np.uint8), SIDE, SIDE)
+    masks = LabelMapMasks.from_label_maps([label_map])
     instances = InstanceData(masks=masks, labels=torch.arange(9) % 4, bboxes=masks.get_bboxes('hbox').tensor)
     data_sample = DetDataSample(metainfo=dict(
         img_id=1, img_shape=(SIDE, SIDE), ori_shape=(SIDE, SIDE), scale_factor=(1., 1.)))
@@ -98,7 +99,7 @@ def test_one_step_and_one_prediction(config, rng):
     with torch.no_grad():
         batch = model.data_preprocessor(dict(inputs=[inputs], data_samples=[data_sample]))
         predicted = model(**batch, mode='predict')[0].pred_instances
-    assert predicted.masks.shape[1:] == (SIDE, SIDE)
+    assert len(predicted.masks) == len(predicted) and {tuple(rle['size']) for rle in predicted.masks} <= {(SIDE, SIDE)}
     assert len(predicted.scores) <= 5
 
 

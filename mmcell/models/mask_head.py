@@ -42,7 +42,7 @@ class CellMaskHead(FCNMaskHead):
             return super()._predict_by_feat_single(
                 mask_preds, bboxes, labels, img_meta, rcnn_test_cfg, rescale, activate_map)
         # Cascade averages probabilities before it asks for masks.
-        probabilities = bboxes.new_tensor(mask_preds) if activate_map else mask_preds.sigmoid()
+        probabilities = mask_preds if activate_map else mask_preds.sigmoid()
         height, width = img_meta['ori_shape'][:2]
         width_factor, height_factor = img_meta['scale_factor'][:2]
         if rescale:
