@@ -49,7 +49,16 @@ def peak_memory_mib(prepare: Callable[..., Callable[[], object]], *args: object)
         process.join()
 
 
+def use_one_thread() -> None:
+    """One thread for torch and OpenCV: what others do on the machine then matters least."""
+    import cv2
+    import torch
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
 def _send_peak(writer: object, prepare: Callable, args: tuple) -> None:
+    use_one_thread()
     work = prepare(*args)
     _trim()
     before = _status_mib('VmRSS')

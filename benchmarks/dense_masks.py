@@ -1,21 +1,29 @@
 """Crowded images: MMDetection's bitmaps against mmcell's label maps, in turn in one run, results compared."""
 
 import argparse
+import copy
 import json
+import operator
 import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tifffile
 import torch
-from _measure import in_turn, median_seconds, peak_memory_mib
+from _measure import in_turn, median_seconds, peak_memory_mib, use_one_thread
 from label_map_rle import grid_of_discs
 from mmcv.transforms import Compose
-from mmdet.registry import TRANSFORMS
+from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
+from mmdet.structures.mask import encode_mask_results
+from mmengine.config import Config, ConfigDict
+from mmengine.dataset import pseudo_collate
+from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
 
 from mmcell.raw_layout import find_train_folders, read_train_image
 from mmcell.rle import encode_label_map
@@ -26,6 +34,8 @@ EXAMPLE = """example:
 """
 LOAD = {'stock': [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True)],
         'mmcell': [dict(type='LoadTiff'), dict(type='LoadCellAnnotations')]}
+HEADS = {'stock': 'FCNMaskHead', 'mmcell': 'CellMaskHead'}
+META = ('img_shape', 'ori_shape', 'scale_factor')
 CHANGE = [dict(type='Resize', scale_factor=.8, keep_ratio=True),
           dict(type='RandomFlip', prob=1., direction='horizontal'), dict(type='PackDetInputs', meta_keys=())]
 
@@ -64,17 +74,19 @@ def prepare_masks(kind: str, scene: Scene) -> Callable[[], object]:
     """Annotations → masks, resized to .8 and mirrored."""
     init_default_scope('mmdet')
     load = TRANSFORMS.build(LOAD[kind][1])
-    sample = scene.sample()
-    shape = tuple(round(side * .8) for side in sample['ori_shape'])
-    return lambda: load(dict(sample))['gt_masks'].resize(shape).flip()
+
+    def work() -> object:
+        sample = scene.sample()
+        shape = tuple(round(side * .8) for side in sample['ori_shape'])
+        return load(sample)['gt_masks'].resize(shape).flip()
+    return work
 
 
 def prepare_sample(kind: str, scene: Scene) -> Callable[[], object]:
     """File → packed input."""
     init_default_scope('mmdet')
     pipeline = Compose([*LOAD[kind], *CHANGE])
-    sample = scene.sample()
-    return lambda: pipeline(dict(sample))
+    return lambda: pipeline(scene.sample())
 
 
 def prepare_targets(kind: str, scene: Scene) -> Callable[[], object]:
@@ -85,6 +97,104 @@ def prepare_targets(kind: str, scene: Scene) -> Callable[[], object]:
     indices = rng.integers(0, len(sample['gt_masks']), 128)
     boxes = sample['gt_bboxes'].tensor.numpy()[indices] + rng.normal(0, 2, (128, 4)).astype(np.float32)
     return lambda: sample['gt_masks'].crop_and_resize(boxes, (28, 28), indices).to_ndarray()
+
+
+def prepare_assignment(kind: str, scene: Scene, scale: int) -> Callable[[], object]:
+    """Up to 1,000 cells → assignment of the anchors of 1024x1024, strides 4 to 64, three ratios."""
+    init_default_scope('mmdet')
+    generator = TASK_UTILS.build(dict(type='AnchorGenerator', scales=[scale], ratios=[.5, 1., 2.],
+                                      strides=[4, 8, 16, 32, 64]))
+    anchors = torch.cat(generator.grid_priors([(1024 // stride, 1024 // stride) for stride in (4, 8, 16, 32, 64)],
+                                              device='cpu'))
+    boxes = torch.tensor([instance['bbox'] for instance in scene.sample()['instances'][:1000]])
+    assigner = TASK_UTILS.build(dict(type={'stock': 'MaxIoUAssigner', 'mmcell': 'SparseMaxIoUAssigner'}[kind],
+                                     pos_iou_thr=.7, neg_iou_thr=.3, min_pos_iou=.3, ignore_iof_thr=-1))
+    truth = InstanceData(bboxes=boxes, labels=torch.arange(len(boxes)) % 4)
+    return lambda: assigner.assign(InstanceData(priors=anchors), truth)
+
+
+def prepare_rles(kind: str, scene: Scene) -> Callable[[], object]:
+    """1,000 predicted boxes with 28x28 probabilities → RLE."""
+    init_default_scope('mmdet')
+    sample = scene.sample()
+    generator = torch.Generator().manual_seed(0)
+    cells = torch.tensor([instance['bbox'] for instance in sample['instances']])
+    boxes = cells[torch.randint(0, len(cells), (1000,), generator=generator)]
+    boxes = (boxes + torch.randn(1000, 4, generator=generator)).clamp(min=0)
+    boxes[:, 2:] = torch.maximum(boxes[:, 2:], boxes[:, :2] + 1)
+    logits = 4 * torch.randn(1000, 1, 7, 7, generator=generator)
+    logits = torch.nn.functional.interpolate(logits, (28, 28), mode='bilinear')
+    head = MODELS.build(dict(type=HEADS[kind], num_convs=0, num_classes=1, class_agnostic=True))
+    meta = dict(ori_shape=sample['ori_shape'], scale_factor=(1., 1.))
+
+    def encode() -> list[dict]:
+        found = InstanceData(bboxes=boxes.clone(), labels=torch.zeros(1000, dtype=torch.long))
+        head.predict_by_feat((logits,), [found], [meta], ConfigDict(mask_thr_binary=.5), rescale=True)
+        return found.masks if kind == 'mmcell' else encode_mask_results(found.masks.numpy())
+    return encode
+
+
+def model_of(kind: str) -> torch.nn.Module:
+    """The ResNet-50 baseline from random weights, with stock's parts or mmcell's; 1,000 detections an image."""
+    cfg = Config.fromfile(Path(__file__).parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50.py').model
+    cfg.backbone.init_cfg = None
+    cfg.test_cfg.rcnn.score_thr = 0.
+    if kind == 'stock':
+        cfg.roi_head.mask_head.type = HEADS[kind]
+        for part in ('rpn', 'rcnn'):
+            cfg.train_cfg[part].assigner.type = 'MaxIoUAssigner'
+    torch.manual_seed(0)
+    model = MODELS.build(cfg)
+    model.init_weights()
+    return model
+
+
+def crowd_of(scene: Scene) -> dict:
+    """The sample with its first 1,000 cells: stock takes all memory of a usual machine for more."""
+    sample = scene.sample()
+    return {**sample, 'instances': sample['instances'][:1000]}
+
+
+def prepare_step(kind: str, scene: Scene) -> Callable[[], object]:
+    """File → loss, gradients and a step of SGD, batch 1."""
+    init_default_scope('mmdet')
+    model = model_of(kind).train()
+    start = copy.deepcopy(model.state_dict())
+    pipeline = Compose([*LOAD[kind], dict(type='PackDetInputs', meta_keys=META)])
+    model.data_preprocessor._channel_conversion = kind == 'stock'
+
+    def step() -> list[float]:
+        model.load_state_dict(start)
+        torch.manual_seed(1)
+        np.random.seed(1)
+        wrapper = OptimWrapper(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-3))
+        losses = model.train_step(pseudo_collate([pipeline(crowd_of(scene))]), wrapper)
+        return [round(float(value), 4) for value in losses.values()]
+    return step
+
+
+def prepare_prediction(kind: str, scene: Scene) -> Callable[[], object]:
+    """File → detections with RLE."""
+    init_default_scope('mmdet')
+    model = model_of(kind).eval()
+    pipeline = Compose([LOAD[kind][0], dict(type='PackDetInputs', meta_keys=META)])
+    model.data_preprocessor._channel_conversion = kind == 'stock'
+
+    def predict() -> list[dict]:
+        with torch.no_grad():
+            found = model.test_step(pseudo_collate([pipeline(scene.sample())]))[0].pred_instances
+        return found.masks if kind == 'mmcell' else encode_mask_results(found.masks.numpy())
+    return predict
+
+
+def same_assignments(stock: object, ours: object) -> bool:
+    """Ground truths, overlaps and labels are equal."""
+    return all(torch.equal(getattr(stock, key), getattr(ours, key)) for key in ('gt_inds', 'max_overlaps', 'labels'))
+
+
+def same_rles(stock: list[dict], ours: list[dict]) -> bool:
+    """Every RLE is equal."""
+    return [rle['counts'].decode() for rle in stock] == [rle['counts'] for rle in ours]
 
 
 def same_masks(stock: object, ours: object) -> bool:
@@ -103,6 +213,11 @@ STAGES = [
     Stage('masks: JSON → load, resize, flip', prepare_masks, same_masks, 200, 1 / 50),
     Stage('sample: file → packed input', prepare_sample, same_samples, 50, 1 / 20),
     Stage('targets of 128 RoIs', prepare_targets, np.array_equal, 30, 1 / 20),
+    Stage('assigning, anchor scale 4', partial(prepare_assignment, scale=4), same_assignments, 50, 1 / 20),
+    Stage('assigning, anchor scale 8', partial(prepare_assignment, scale=8), same_assignments, 10, 1 / 20),
+    Stage('1,000 detections → RLE', prepare_rles, same_rles, 30, 1 / 20),
+    Stage('training step: file → SGD', prepare_step, operator.eq, 2, 1 / 2),
+    Stage('prediction: file → RLE', prepare_prediction, same_rles, 2, 1 / 4),
 ]
 
 
@@ -112,27 +227,30 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--consep', type=Path, metavar='DIR',
                         help='raw folder of CoNSeP: its two fullest training images beside the synthetic one')
     parser.add_argument('--rounds', type=int, default=3, help='rounds, each method once a round (default: 3)')
+    parser.add_argument('--stages', nargs='+', metavar='WORD', default=[''],
+                        help='only stages with one of these words in their name, for example assigning')
     parser.add_argument('--plot', type=Path, metavar='PNG', help='instead: cost against cells and pixels, as a picture')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    torch.set_num_threads(1)
+    use_one_thread()
     with tempfile.TemporaryDirectory() as folder:
         if args.plot is not None:
             plot_costs(args.plot, Path(folder), args.rounds)
         else:
             scenes = [write_synthetic(Path(folder), 1024, 31), *fullest_of(args.consep, Path(folder))]
-            print_table(scenes, args.rounds)
+            stages = [stage for stage in STAGES if any(word in stage.name for word in args.stages)]
+            print_table(stages, scenes, args.rounds)
 
 
-def print_table(scenes: list[Scene], rounds: int) -> None:
+def print_table(stages: list[Stage], scenes: list[Scene], rounds: int) -> None:
     """Measures and prints one row for each stage and scene."""
-    print(f'{os.cpu_count()} cores, one thread each, median of {rounds} rounds in turn (range of the ratio)')
+    print(f'{os.cpu_count()} cores, one thread, median of {rounds} rounds in turn (range of the ratio)')
     print(f"{'stage':34} {'image':28} {'stock':>9} {'mmcell':>9} {'time ratio':>22} {'at least':>8} "
-          f"{'stock':>9} {'mmcell':>9} {'memory':>7} {'at most':>7}  equal")
-    for stage in STAGES:
+          f"{'stock':>9} {'mmcell':>9} {'memory':>7} {'at most':>7}  equal  targets")
+    for stage in stages:
         for scene in scenes:
             print(measured_row(stage, scene, rounds), flush=True)
 
@@ -146,9 +264,11 @@ def measured_row(stage: Stage, scene: Scene, rounds: int) -> str:
     stock_mib, ours_mib = (peak_memory_mib(stage.prepare, kind, scene) for kind in ('stock', 'mmcell'))
     ratios = stock_s / ours_s
     spread = f'{np.median(ratios):.0f}x ({ratios.min():.0f}-{ratios.max():.0f})'
+    is_met = np.median(ratios) >= stage.min_ratio and ours_mib <= stock_mib * stage.max_memory
     return (f'{stage.name:34} {scene.name:28} {np.median(stock_s) * 1e3:6.0f} ms {np.median(ours_s) * 1e3:6.1f} ms '
             f'{spread:>22} {stage.min_ratio:7.0f}x {stock_mib:5.0f} MiB {ours_mib:5.1f} MiB '
-            f'1/{stock_mib / max(ours_mib, .1):<5.0f} 1/{1 / stage.max_memory:<5.0f}  {is_same}')
+            f'1/{stock_mib / max(ours_mib, .1):<5.0f} 1/{1 / stage.max_memory:<5.0f}  {"yes" if is_same else "NO":5}  '
+            f'{"met" if is_met else "MISSED"}')
 
 
 def write_scene(folder: Path, name: str, image: np.ndarray, rles: list[dict]) -> Scene:
@@ -167,7 +287,7 @@ def describe_scene(folder: Path, name: str, image_path: Path, shape: tuple[int, 
                  for i, (box, rle) in enumerate(zip(boxes.tolist(), rles, strict=True))]
     path = folder / f'{Path(image_path).stem}_{len(rles)}.json'
     path.write_text(json.dumps(dict(img_path=str(image_path), ori_shape=list(shape), img_shape=list(shape),
-                                    instances=instances)))
+                                    scale_factor=[1., 1.], instances=instances)))
     return Scene(name, str(path))
 
 

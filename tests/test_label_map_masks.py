@@ -604,3 +604,10 @@ def test_memory_goes_with_the_pixels():
     tracemalloc.stop()
     # Bitmaps would take 900 bytes for each pixel.
     assert peak < 180 * 400 * 400
+
+
+def test_an_index_with_two_dimensions_is_refused():
+    masks = LabelMapMasks.random(3)
+    for index in (None, np.array([[0, 1]])):
+        with pytest.raises(IndexError, match='one dimension'):
+            masks[index]

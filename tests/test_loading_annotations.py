@@ -1,5 +1,6 @@
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pycocotools.mask
@@ -61,6 +62,7 @@ def test_polygons_are_not_kept_as_such():
 
 @pytest.mark.parametrize('shape, expected', [
     ((30, 40), (30, 40)), ((64, 64), (64, 64)), ((65, 10), (64, 10)), ((100, 200), (32, 64)), ((1, 1), (1, 1)),
+    ((1000, 1), (64, 1)), ((2, 5000), (1, 64)),
 ])
 def test_only_longer_images_are_shrunk(shape, expected):
     height, width = shape
@@ -74,6 +76,19 @@ def test_only_longer_images_are_shrunk(shape, expected):
     assert capped['scale_factor'] == pytest.approx((expected[1] / width, expected[0] / height), rel=.02)
 
 
+
 def test_the_limit_is_checked():
-    with pytest.raises(ValueError, match='at least 1 px, got 0'):
+    with pytest.raises(ValueError, match='at least 1, got 0'):
         TRANSFORMS.build(dict(type='CapLongSide', max_side=0))
+
+
+def test_loading_takes_memory_for_the_pixels_alone():
+    label_map = np.kron(np.arange(1, 901, dtype=np.int32).reshape(30, 30), np.ones((10, 10), np.int32))
+    sample = sample_of(encode_label_map(label_map).rles, (300, 300))
+    load('LoadCellAnnotations', sample)
+    tracemalloc.start()
+    loaded = TRANSFORMS.build(dict(type='LoadCellAnnotations'))(sample)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(loaded['gt_masks']) == 900
+    assert peak < 60 * label_map.size < 900 * label_map.size  # bytes; bitmaps are 900 a pixel

@@ -37,12 +37,14 @@ class CellCopyPaste(CopyPaste):
         paste_by_box: boxes stand in for masks where there are none.
 
     Raises:
-        ValueError: ``min_visible`` is not in [0, 1].
+        ValueError: ``min_visible`` is not in [0, 1], or ``max_num_pasted`` below 1.
     """
 
     def __init__(self, max_num_pasted: int = 100, min_visible: float = .3, selected: bool = True,
                  paste_by_box: bool = False) -> None:
         super().__init__(max_num_pasted=max_num_pasted, selected=selected, paste_by_box=paste_by_box)
+        if max_num_pasted < 1:
+            raise ValueError(f'max_num_pasted must be at least 1, got {max_num_pasted}')
         if not 0 <= min_visible <= 1:
             raise ValueError(f'min_visible must be between 0 and 1, got {min_visible}')
         self.min_visible = min_visible

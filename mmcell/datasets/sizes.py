@@ -1,5 +1,6 @@
 """Sizes of images."""
 
+import mmcv
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import Resize
 from mmdet.registry import TRANSFORMS
@@ -19,15 +20,19 @@ class CapLongSide(BaseTransform):
     """
 
     def __init__(self, max_side: int, **kwargs) -> None:
-        if max_side < 1:
-            raise ValueError(f'max_side must be at least 1 px, got {max_side}')
+        if not isinstance(max_side, int) or max_side < 1:
+            raise ValueError(f'max_side must be a whole number of px, at least 1, got {max_side}')
         self.max_side = max_side
-        self.resize = Resize(scale=(max_side, max_side), keep_ratio=True, **kwargs)
+        self.kwargs = kwargs
 
     def transform(self, results: dict) -> dict:
         """Resizes image, boxes, masks and segmentation maps, if at all."""
-        if max(results['img'].shape[:2]) > self.max_side:
-            return self.resize(results)
+        height, width = results['img'].shape[:2]
+        if max(height, width) > self.max_side:
+            new_width, new_height = mmcv.rescale_size((width, height), (self.max_side, self.max_side))
+            # Of a long thin image a pixel must be left.
+            scale = max(new_width, 1), max(new_height, 1)
+            return Resize(scale=scale, keep_ratio=False, **self.kwargs)(results)
         results.setdefault('scale_factor', (1., 1.))
         return results
 

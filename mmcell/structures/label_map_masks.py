@@ -1,4 +1,4 @@
-"""Instance masks as label maps, for use wherever MMDetection takes ``BitmapMasks``."""
+"""Instance masks as label maps, with the methods of MMDetection's ``BitmapMasks``."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, Self
@@ -34,8 +34,9 @@ class LabelMapMasks(BaseInstanceMasks):
     says, too, but for coordinates that OpenCV rounds and pixels that two instances share to equal parts. Bicubic,
     Lanczos and area interpolation are answered in this way as well.
 
-    Methods return new masks, which may share layers; layers are not to be written to. Indexing shares them always:
-    a layer may hold ids of instances that were left out.
+    Methods return new masks, which may share layers; layers are not to be written to, nor is the array that they
+    were made of. Indexing shares them always: a layer may hold ids of instances that were left out. Where all
+    instances overlap one another each has a layer of its own, four times as large as a bitmap.
 
     Args:
         layers: (L, H, W) integers, 0 = background, ids positive and up to 2^31 - 1, with or without gaps.
@@ -149,7 +150,10 @@ class LabelMapMasks(BaseInstanceMasks):
         return self.layers.shape[2]
 
     def __getitem__(self, index: int | slice | list | np.ndarray | torch.Tensor) -> Self:
-        return self._make(self.layers, np.atleast_1d(self.layer_indices[index]), np.atleast_1d(self.ids[index]))
+        ids = np.atleast_1d(self.ids[index])
+        if ids.ndim > 1:
+            raise IndexError(f'masks have one dimension to index, got {index!r}')
+        return self._make(self.layers, np.atleast_1d(self.layer_indices[index]), ids)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Bitmaps (H, W) uint8, one at a time."""
