@@ -13,6 +13,7 @@ _LOCATIONS = {
     registry.TASK_UTILS: 'mmcell.models',
     registry.HOOKS: 'mmcell.hooks',
     registry.OPTIM_WRAPPERS: 'mmcell.mixed_precision',
+    registry.VISUALIZERS: 'mmcell.visualization.visualizer',
 }
 
 

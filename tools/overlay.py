@@ -56,7 +56,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
     from mmcell.results import to_coco_detections
     from mmcell.rle import area_px
     from mmcell.visualization.colors import class_colors
-    from mmcell.visualization.overlay import add_legend, beside, draw_instances
+    from mmcell.visualization.overlay import add_legend, beside, draw_instances, picture_name
 
     colors = dict(zip(names, class_colors(len(names)), strict=True))
     shown = [category_id for category_id, name in names.items() if args.classes is None or name in args.classes]
@@ -81,10 +81,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
                                          [colors[cell['category_id']] for cell in cells], args.scale))
             titles.append(f'{len(cells)} {title}')
         picture = add_legend(beside(panels), ' | '.join(titles), [names[i] for i in shown], [colors[i] for i in shown])
-        image_path = Path(result['img_path'])
-        # The images of the raw layout are all called image.tif: their folder is their name.
-        stem = image_path.parent.name if image_path.stem == 'image' else image_path.stem
-        paths.append(args.out / f"{result['img_id']:04d}_{stem}.png")
+        paths.append(args.out / picture_name(result['img_id'], result['img_path']))
         if not cv2.imwrite(str(paths[-1]), picture[:, :, ::-1]):
             raise OSError(f'{paths[-1]} cannot be written')
     return paths

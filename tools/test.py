@@ -8,6 +8,7 @@ from mmengine.config import Config
 EXAMPLE = """example:
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --out results.pkl
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --split val
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --show-dir pictures
   torchrun --nproc-per-node 2 tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --launcher pytorch
 """
 
@@ -21,6 +22,10 @@ def parse_args() -> argparse.Namespace:
                         help='write the predictions to this file, masks as RLE')
     parser.add_argument('--split', choices=['test', 'val'], default='test',
                         help="val: the config's validation images and metrics instead of its test ones")
+    parser.add_argument('--show-dir', metavar='FOLDER',
+                        help='draw the predictions, one PNG an image, into this folder; as in MMDetection a relative '
+                             'one is inside <work dir>/<time>. Least score: --cfg-options '
+                             'default_hooks.visualization.score_thr=0.3')
     add_config_arguments(parser)
     args = parser.parse_args()
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
@@ -39,8 +44,16 @@ def test(args: argparse.Namespace) -> None:
     cfg.load_from = find_checkpoint(args.checkpoint)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    if args.show_dir is not None:
+        draw_into(cfg, args.show_dir)
     with processes(cfg):
         run(cfg, args)
+
+
+def draw_into(cfg: Config, folder: str) -> None:
+    """Turns the visualization hook on; a config without one gets mmcell's."""
+    hook = cfg.default_hooks.setdefault('visualization', dict(type='CellVisualizationHook'))
+    hook.update(draw=True, test_out_dir=folder)
 
 
 def run(cfg: Config, args: argparse.Namespace) -> None:

@@ -9,6 +9,8 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CellCheckpointHook', interval=1, max_keep_ckpts=1, save_best='AP50', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    # Off; tools/test.py --show-dir turns it on.
+    visualization=dict(type='CellVisualizationHook', draw=False, score_thr=.5),
     # Of several processes each has its own BatchNorm statistics: what is saved and validated is their mean.
     sync_buffers=dict(type='SyncBuffersHook'),
     # Here and not in custom_hooks, which stays free for experiments: dicts are merged, lists are replaced.
@@ -22,7 +24,7 @@ env_cfg = dict(
     dist_cfg=dict(backend='nccl'))
 randomness = dict(seed=0)
 vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='DetLocalVisualizer', vis_backends=vis_backends, name='visualizer')
+visualizer = dict(type='CellVisualizer', vis_backends=vis_backends, name='visualizer', classes=None, scale=2)
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
 
 log_level = 'INFO'

@@ -2,7 +2,8 @@
 
 from mmcell.hooks.checkpoints import CellCheckpointHook
 from mmcell.hooks.fit import ClassCountHook, FitError, FittingCheckpointHook
+from mmcell.hooks.pictures import CellVisualizationHook
 from mmcell.hooks.steps import FiniteLossHook, NonFiniteLossError, StepSeedHook
 
-__all__ = ['CellCheckpointHook', 'ClassCountHook', 'FiniteLossHook', 'FitError', 'FittingCheckpointHook',
-           'NonFiniteLossError', 'StepSeedHook']
+__all__ = ['CellCheckpointHook', 'CellVisualizationHook', 'ClassCountHook', 'FiniteLossHook', 'FitError',
+           'FittingCheckpointHook', 'NonFiniteLossError', 'StepSeedHook']
