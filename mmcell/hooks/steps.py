@@ -1,12 +1,9 @@
 """Hooks around each training step."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
-import numpy as np
-import pycocotools.mask
 import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import get_rank
@@ -15,6 +12,7 @@ from mmengine.runner import Runner
 
 from mmcell.errors import MmcellError
 from mmcell.randomness import STEP, derive_seed, seed_generators
+from mmcell.structures.encoding import masks_to_rles
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import draw_instances
 
@@ -96,15 +94,10 @@ def save_batch(data_batch: dict, losses: dict[str, float], folder: Path) -> None
     batch = {'img_path': [sample.metainfo.get('img_path') for sample in data_batch['data_samples']], 'losses': losses,
              'inputs': inputs, 'bboxes': [torch.as_tensor(getattr(truth.bboxes, 'tensor', truth.bboxes)).cpu()
                                           for truth in truths],
-             'labels': [truth.labels.cpu() for truth in truths], 'masks': [_rles(truth) for truth in truths]}
+             'labels': [truth.labels.cpu() for truth in truths],
+             'masks': [masks_to_rles(truth.masks) if 'masks' in truth else [] for truth in truths]}
     torch.save(batch, folder / 'batch.pth')
     for number, (image, labels, rles) in enumerate(zip(inputs, batch['labels'], batch['masks'], strict=True)):
         colors = class_colors(int(labels.max()) + 1 if len(labels) else 1)
         picture = draw_instances(image.permute(1, 2, 0).numpy(), rles, [colors[label] for label in labels.tolist()], 2)
         cv2.imwrite(str(folder / f'{number}.png'), picture[:, :, ::-1])
-
-
-def _rles(truth: object) -> Sequence[dict]:
-    masks = truth.masks.to_ndarray() if 'masks' in truth else np.zeros((0, 1, 1), np.uint8)
-    return [{**rle, 'counts': rle['counts'].decode()}
-            for rle in (pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks)]
