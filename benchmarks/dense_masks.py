@@ -21,6 +21,7 @@ from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
 from mmdet.structures.mask import encode_mask_results
 from mmengine.config import Config, ConfigDict
 from mmengine.dataset import pseudo_collate
+from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
@@ -144,6 +145,7 @@ def model_of(kind: str) -> torch.nn.Module:
         for part in ('rpn', 'rcnn'):
             cfg.train_cfg[part].assigner.type = 'MaxIoUAssigner'
     torch.manual_seed(0)
+    MMLogger.get_current_instance().setLevel('ERROR')  # or each weight is told
     model = MODELS.build(cfg)
     model.init_weights()
     return model
