@@ -74,3 +74,12 @@ def raw_root(tmp_path):
     tifffile.imwrite(root / 'test_release' / 't.tif', np.zeros((30, 20, 4), np.uint8), photometric='rgb')
     (root / 'test_image_name_to_ids.json').write_text('[{"file_name": "t.tif", "id": 5, "height": 30, "width": 20}]')
     return root, maps
+
+
+@pytest.fixture
+def annotation_file(raw_root, tmp_path):
+    """Annotations of the two images, whose classes are called big and small."""
+    root, _ = raw_root
+    path = tmp_path / 'ann' / 'train.json'
+    write_annotations(root, path, ['big', 'small'])
+    return path

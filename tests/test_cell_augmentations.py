@@ -7,7 +7,6 @@ import cv2
 import mmcv
 import numpy as np
 import pytest
-from conftest import write_annotations
 from mmdet.datasets import MultiImageMixDataset
 from mmdet.datasets.transforms import CopyPaste, Mosaic, RandomAffine, RandomErasing
 from mmdet.registry import DATASETS, TRANSFORMS
@@ -438,14 +437,6 @@ def test_polygons_are_refused():
 def to_label_maps(results):
     results['gt_masks'] = LabelMapMasks.from_bitmaps(results['gt_masks'])
     return results
-
-
-@pytest.fixture
-def annotation_file(raw_root, tmp_path):
-    root, _ = raw_root
-    path = tmp_path / 'ann' / 'train.json'
-    write_annotations(root, path, ['big', 'small'])
-    return path
 
 
 @pytest.fixture

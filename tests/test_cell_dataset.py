@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 import tifffile
-from conftest import write_annotations
 from mmdet.registry import DATASETS
 from mmdet.structures.mask import BitmapMasks
 
@@ -12,14 +11,6 @@ from mmcell.datasets import CellDataset, LoadTiff
 
 PIPELINE = [dict(type='mmdet.LoadTiff'), dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
             dict(type='mmdet.PackDetInputs')]
-
-
-@pytest.fixture
-def annotation_file(raw_root, tmp_path):
-    root, _ = raw_root
-    path = tmp_path / 'ann' / 'train.json'
-    write_annotations(root, path, ['big', 'small'])
-    return path
 
 
 def edit(path, change):

@@ -533,7 +533,7 @@ def test_batches_of_crops_are_bounded(rng, monkeypatch):
     masks = LabelMapMasks.from_label_maps([crowd(100, 5)])
     rois, inds = rois_around(masks.get_bboxes().tensor.numpy(), rng, 40, 5)
     whole = masks.crop_and_resize(rois, (7, 7), inds, binarize=False).masks
-    monkeypatch.setattr('mmcell.structures.roi_averages._BATCH_PX', 1000)
+    monkeypatch.setattr('mmcell.structures.batches.BATCH_PX', 1000)
     np.testing.assert_array_equal(masks.crop_and_resize(rois, (7, 7), inds, binarize=False).masks, whole)
 
 

@@ -1,4 +1,5 @@
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pycocotools.mask
@@ -6,9 +7,11 @@ import pytest
 import torch
 from mmdet.registry import METRICS, MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import ConfigDict
+from mmengine.config import Config, ConfigDict
 from mmengine.fileio import load
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+from mmengine.utils import get_installed_path
 
 from mmcell.results import load_results
 
@@ -70,3 +73,42 @@ def test_the_dump_is_the_stock_one(tmp_path, n):
     assert pickle.dumps(ours['img_id']) == pickle.dumps(stock['img_id'])
     assert len(load_results(tmp_path / 'CellMaskHead.pkl')[0]['pred_instances']['masks']) == n
     assert sorted(path.name for path in tmp_path.iterdir()) == ['CellMaskHead.pkl', 'FCNMaskHead.pkl']
+
+
+def cascade(head):
+    """A narrow Cascade Mask R-CNN with random weights, always the same."""
+    config = Config.fromfile(Path(get_installed_path('mmdet')) / '.mim/configs/_base_/models'
+                             '/cascade-mask-rcnn_r50_fpn.py')
+    config.merge_from_dict(dict(model=dict(
+        backbone=dict(depth=18, stem_channels=8, base_channels=8, init_cfg=None),
+        neck=dict(in_channels=[8, 16, 32, 64], out_channels=16),
+        rpn_head=dict(in_channels=16, feat_channels=16),
+        roi_head=dict(
+            bbox_roi_extractor=dict(out_channels=16), mask_roi_extractor=dict(out_channels=16),
+            mask_head=dict(type=head, in_channels=16, conv_out_channels=16, num_classes=N_CLASSES)),
+        test_cfg=dict(rcnn=dict(score_thr=0., max_per_img=40)))))
+    for box_head in config.model.roi_head.bbox_head:
+        box_head.update(in_channels=16, fc_out_channels=32, num_classes=N_CLASSES)
+    torch.manual_seed(0)
+    built = MODELS.build(config.model)
+    built.init_weights()
+    return built.eval()
+
+
+@pytest.mark.parametrize('score_threshold', [0., 1.], ids=['detections', 'no detection'])
+def test_cascade_predicts_the_same_masks(score_threshold):
+    init_default_scope('mmdet')
+    found = []
+    for head in ('CellMaskHead', 'FCNMaskHead'):
+        model = cascade(head)
+        model.roi_head.test_cfg.score_thr = score_threshold
+        images = torch.rand(2, 3, 96, 128, generator=torch.Generator().manual_seed(1))
+        samples = [DetDataSample(metainfo=dict(META, batch_input_shape=(96, 128), pad_shape=(96, 128)))
+                   for _ in range(2)]
+        with torch.no_grad():
+            found.append([sample.pred_instances for sample in model(images, samples, mode='predict')])
+    for ours, stock in zip(*found, strict=True):
+        assert (len(ours) > 20) == (score_threshold == 0) and ours.bboxes.equal(stock.bboxes)
+        assert len(ours.masks) == len(stock.masks)
+        for rle, mask in zip(ours.masks, stock.masks.numpy(), strict=True):
+            assert np.array_equal(pycocotools.mask.decode(rle), mask)

@@ -56,7 +56,7 @@ def test_no_masks():
 
 
 def test_many_masks_are_pasted_in_parts(monkeypatch):
-    monkeypatch.setattr('mmcell.models.mask_pasting._BATCH_PX', 500)
+    monkeypatch.setattr('mmcell.structures.batches.BATCH_PX', 500)
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(300, 2, generator=generator) * 80
     bboxes = torch.cat([corner, corner + 1 + torch.rand(300, 2, generator=generator) * 30], dim=1)

@@ -1,16 +1,12 @@
 """Pasting of predicted masks: the pixels of an image that are inside, straight to RLE, at the cost of the boxes."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from mmcell.rle import encode_runs
-
-# Pixels pasted at once: a bound on memory.
-_BATCH_PX = 1 << 20
+from mmcell.structures.batches import batches_of_like_size
 
 
 def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width: int, threshold: float) -> list[dict]:
@@ -38,7 +34,7 @@ def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width
     last_px = torch.minimum((bboxes_xyxy[:, 2:].ceil() + margins).clamp(min=0), frame).long()
     n_px = (last_px - first_px).clamp(min=0)
     instances, starts, ends = [], [], []
-    for batch, crop_size in _batches_of_like_size(n_px):
+    for batch, crop_size in batches_of_like_size(n_px):
         inside = _sample(probabilities[batch], bboxes_xyxy[batch], first_px[batch], crop_size) >= threshold
         steps = [torch.arange(size, device=inside.device) for size in crop_size]
         inside &= (steps[0] < n_px[batch, :1])[:, None, :] & (steps[1] < n_px[batch, 1:])[:, :, None]
@@ -49,18 +45,6 @@ def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width
     none = np.zeros(0, np.int64)
     return encode_runs(*(np.concatenate([none, *parts]) for parts in (instances, starts, ends)),
                        len(probabilities), height, width)
-
-
-def _batches_of_like_size(n_px: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Indices of boxes and the (width, height) that holds their crops; boxes without a pixel are left out."""
-    sizes = n_px.cpu()
-    octaves = sizes.amax(dim=1).double().log2().ceil()
-    octaves[(sizes == 0).any(dim=1)] = -1
-    for octave in octaves[octaves >= 0].unique():
-        members = torch.nonzero(octaves == octave).flatten()
-        width, height = sizes[members].amax(dim=0).tolist()
-        for batch in members.split(max(1, _BATCH_PX // (width * height))):
-            yield batch.to(n_px.device), (width, height)
 
 
 def _sample(masks: Tensor, bboxes_xyxy: Tensor, first_px: Tensor, crop_size: tuple[int, int]) -> Tensor:

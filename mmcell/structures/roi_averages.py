@@ -6,13 +6,10 @@ on a grid, so that the average over a bin is a product of three small matrices: 
 bitmap, weights of the columns. Only crops around the RoIs are made, and they are multiplied in batches of like size.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-# Pixels of the crops in one batch: a bound on memory.
-_BATCH_PX = 1 << 19
+from mmcell.structures.batches import batches_of_like_size
 
 
 def roi_averages(layers: Tensor, layer_indices: Tensor, ids: Tensor, rois_xyxy: Tensor,
@@ -39,24 +36,13 @@ def roi_averages(layers: Tensor, layer_indices: Tensor, ids: Tensor, rois_xyxy: 
     first_px = torch.minimum(starts.clamp(min=0), frame - 1).long()
     # One pixel more than needed, since sample points are rounded.
     n_px = (torch.minimum(ends.clamp(min=0) + 3, frame).long() - first_px).clamp(min=1)
-    for batch, crop_shape in _batches_of_like_size(n_px):
+    for batch, crop_shape in batches_of_like_size(n_px):
         crops = _crop_instances(layers, layer_indices[batch], ids[batch], first_px[batch], crop_shape)
         rows, columns = (
             _bin_weights(starts[batch, axis], ends[batch, axis], first_px[batch, axis], out_shape[axis],
                          crop_shape[axis], layers.shape[1 + axis]) for axis in (0, 1))
         averages[batch] = _multiply(rows, crops, columns).to(averages.dtype)
     return averages
-
-
-def _batches_of_like_size(n_px: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Indices of RoIs and the (height, width) that holds their crops, given the size (K, 2) of each crop."""
-    sizes = n_px.cpu()
-    octaves = sizes.amax(dim=1).double().log2().ceil()
-    for octave in octaves.unique():
-        members = torch.nonzero(octaves == octave).flatten()
-        height, width = sizes[members].amax(dim=0).tolist()
-        for batch in members.split(max(1, _BATCH_PX // (height * width))):
-            yield batch.to(n_px.device), (height, width)
 
 
 def _crop_instances(layers: Tensor, layer_indices: Tensor, ids: Tensor, first_px: Tensor,
