@@ -15,7 +15,7 @@ from mmdet.structures.mask import BitmapMasks, PolygonMasks
 from mmengine.dataset import BaseDataset
 from torch.utils.data import DataLoader
 
-from mmcell.datasets import CellAffine, CellCopyPaste, CellErasing, CellMosaic, SeededSampler
+from mmcell.datasets import CellAffine, CellCopyPaste, CellErasing, CellMosaic, RandomRotate90, SeededSampler
 from mmcell.datasets.instances import to_label_map_masks
 from mmcell.randomness import SeededIndex
 from mmcell.structures import LabelMapMasks
@@ -382,7 +382,36 @@ def test_erasing_without_masks_is_the_stock_transform():
         assert mine['gt_bboxes_labels'].tolist() == stock['gt_bboxes_labels'].tolist()
 
 
+# Quarter turns
+
+@pytest.mark.parametrize('shape', SHAPES)
+def test_quarter_turns_take_everything_along(kind, shape):
+    seen = set()
+    for seed in SEEDS:
+        bitmaps = cells(seed, shape)
+        sample = make_sample(bitmaps, kind)
+        image, sample['gt_seg_map'] = sample['img'], sample['img'][..., 0]
+        results = apply(RandomRotate90(), sample, seed)
+        turns = next(k for k in range(4) if np.array_equal(results['img'], np.rot90(image, k)))
+        seen.add(turns)
+        assert_instances(results, kind, {i: np.rot90(bitmap, turns) for i, bitmap in enumerate(bitmaps)})
+        np.testing.assert_array_equal(results['gt_seg_map'], results['img'][..., 0])
+        assert results['img'].flags['C_CONTIGUOUS']
+    assert seen == {0, 1, 2, 3} or min(shape) == 1
+
+
+def test_quarter_turns_without_masks_turn_the_boxes():
+    for seed in SEEDS:
+        bitmaps = cells(seed)
+        sample = make_sample(bitmaps)
+        with_masks = apply(RandomRotate90(1.), dict(sample), seed)
+        del sample['gt_masks']
+        np.testing.assert_array_equal(apply(RandomRotate90(1.), sample, seed)['gt_bboxes'].tensor,
+                                      tight_boxes(with_masks['gt_masks'].to_ndarray()))
+
+
 @pytest.mark.parametrize(('build', 'message'), [
+    (lambda: RandomRotate90(1.5), 'prob must be'),
     (lambda: CellErasing(n_patches=1, ratio=1.5), 'ratio must be between 0 and 1'),
     (lambda: CellErasing(n_patches=1, ratio=.5, mask_border_value=1), 'mask_border_value must be 0'),
     (lambda: CellCopyPaste(min_visible=30), 'min_visible must be between 0 and 1')])
@@ -398,7 +427,7 @@ ALL = [dict(type='CellMosaic', img_scale=(40, 30)), dict(type='CellCopyPaste'),
        dict(type='CellErasing', n_patches=(1, 3), ratio=(.1, .3))]
 
 
-@pytest.mark.parametrize('arguments', ALL, ids=lambda arguments: arguments['type'])
+@pytest.mark.parametrize('arguments', [*ALL, dict(type='RandomRotate90')], ids=lambda arguments: arguments['type'])
 def test_same_seed_same_sample_and_inputs_stay_as_they_are(kind, arguments):
     transform = TRANSFORMS.build(dict(arguments, _scope_='mmdet'))
     assert repr(transform).startswith(f'{arguments["type"]}(') and repr(transform).endswith(')')

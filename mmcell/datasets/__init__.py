@@ -8,8 +8,10 @@ from mmcell.datasets.formatting import PackCellInputs
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff
 from mmcell.datasets.mix_dataset import CellMixDataset
 from mmcell.datasets.mosaic import CellMosaic
+from mmcell.datasets.rotation import RandomRotate90
 from mmcell.datasets.samplers import SeededInfiniteSampler, SeededSampler
 from mmcell.datasets.sizes import CapLongSide
 
 __all__ = ['CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
-           'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'SeededInfiniteSampler', 'SeededSampler']
+           'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler',
+           'SeededSampler']

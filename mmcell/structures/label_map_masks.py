@@ -239,6 +239,11 @@ class LabelMapMasks(BaseInstanceMasks):
         assert flip_direction in codes, f'flip_direction must be one of {list(codes)}, got {flip_direction!r}'
         return self._map(lambda layer: cv2.flip(layer, codes[flip_direction]), self.height, self.width)
 
+    def rot90(self, turns: int = 1) -> Self:
+        """Rotates by quarter turns counter-clockwise, without sampling; ``BitmapMasks`` has no such method."""
+        height, width = (self.width, self.height) if turns % 2 else (self.height, self.width)
+        return self._map(lambda layer: np.rot90(layer, turns), height, width)
+
     def pad(self, out_shape: tuple[int, int], pad_val: float = 0) -> Self:
         """Pads at the right and at the bottom to (height, width).
 
