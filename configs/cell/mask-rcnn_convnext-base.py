@@ -1,0 +1,16 @@
+"""ConvNeXt-B in place of ConvNeXt-T: is wider and deeper better?
+
+    python tools/train.py configs/cell/mask-rcnn_convnext-base.py
+
+Schedule and data as there. Value: not run yet.
+"""
+
+_base_ = ['mask-rcnn_convnext.py']
+
+model = dict(
+    backbone=dict(
+        arch='base',
+        init_cfg=dict(
+            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/'
+                       'convnext/convnext-base_3rdparty_32xb128-noema_in1k_20220222-dba4f95f.pth')),
+    neck=dict(in_channels=[128, 256, 512, 1024]))

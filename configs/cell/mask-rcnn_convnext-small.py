@@ -1,0 +1,15 @@
+"""ConvNeXt-S in place of ConvNeXt-T: is deeper better?
+
+    python tools/train.py configs/cell/mask-rcnn_convnext-small.py
+
+Schedule and data as there. Value: not run yet.
+"""
+
+_base_ = ['mask-rcnn_convnext.py']
+
+model = dict(
+    backbone=dict(
+        arch='small',
+        init_cfg=dict(
+            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/'
+                       'convnext/convnext-small_32xb128-noema_in1k_20221208-4a618995.pth')))

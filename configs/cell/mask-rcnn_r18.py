@@ -1,0 +1,12 @@
+"""ResNet-18 in place of ResNet-50: how much does depth bring?
+
+    python tools/train.py configs/cell/mask-rcnn_r18.py
+
+Schedule and data as there. Value: not run yet.
+"""
+
+_base_ = ['mask-rcnn_r50.py']
+
+model = dict(
+    backbone=dict(depth=18, init_cfg=dict(checkpoint='torchvision://resnet18')),
+    neck=dict(in_channels=[64, 128, 256, 512]))
