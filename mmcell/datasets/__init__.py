@@ -10,6 +10,8 @@ from mmcell.datasets.mix_dataset import CellMixDataset
 from mmcell.datasets.mosaic import CellMosaic
 from mmcell.datasets.samplers import SeededInfiniteSampler, SeededSampler
 from mmcell.datasets.sizes import CapLongSide
+from mmcell.datasets.tiny_voc_dataset import TinyVOCDataset
 
 __all__ = ['CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
-           'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'SeededInfiniteSampler', 'SeededSampler']
+           'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'SeededInfiniteSampler', 'SeededSampler',
+           'TinyVOCDataset']
