@@ -1,6 +1,7 @@
 """The layout of PASCAL VOC 2007–2012: ``JPEGImages``, and masks as palette PNGs for the images of ``ImageSets``."""
 
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,7 @@ def read_image_names(path: str | Path) -> list[str]:
         raise LayoutError(f'{path}: one image name a line, or COCO JSON with images, expected: {error!r}') from error
     if not names:
         raise LayoutError(f'{path}: names no image')
-    repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
         raise LayoutError(f'{path}: names {repeated[0]} more than once')
     return names
@@ -89,7 +90,7 @@ def read_palette_indices(path: str | Path) -> np.ndarray:
     try:
         with Image.open(path) as image:
             mode, indices = image.mode, np.array(image)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise ImageReadError(f'{path}: cannot be read as an image: {error}') from error
     if mode not in ('P', 'L'):
         raise ImageReadError(f'{path}: has pixels of mode {mode}; a palette image (P) as PASCAL VOC publishes it, or a '

@@ -113,6 +113,11 @@ def test_void_on_an_objects_pixels_says_nothing(voc_root):
     assert list(read_voc_image('2007_000002', voc_root).instances_by_class) == [TRAIN]
 
 
+def test_an_image_may_have_no_object(voc_root):
+    write_voc_image(voc_root, 'empty', np.full((8, 9), 255), {1: CAT})
+    assert read_voc_image('empty', voc_root).instances_by_class == {}
+
+
 def set_pixels(folder, area, value):
     def damage(root):
         path = root / folder / '2007_000001.png'

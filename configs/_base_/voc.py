@@ -2,8 +2,9 @@
 
     python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --splits train=pascal_train.json val=test.json
 
-has the images of Tiny PASCAL VOC (1,349 and 100) with PASCAL VOC's masks, so that both can be measured. The JSON of the
-course trains as it is, without validation (its test images have no masks), and holes are filled (they are polygons):
+has the images of Tiny PASCAL VOC (1,349 and 100) with PASCAL VOC's masks, so that its test images can be measured;
+best_*.pth is then chosen on them, the last iter_*.pth is not. The JSON of the course trains as it is, without
+validation (its test images have no masks), and with holes filled (polygons cannot have any):
 
     --cfg-options train_dataloader.dataset.ann_file=pascal_train.json
     train_dataloader.dataset.data_prefix.img=train_images val_dataloader=None val_cfg=None val_evaluator=None

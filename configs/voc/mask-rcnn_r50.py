@@ -2,10 +2,10 @@
 
     python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --splits train=pascal_train.json val=test.json
     python tools/train.py configs/voc/mask-rcnn_r50.py
-    python tools/test.py configs/voc/mask-rcnn_r50.py work_dirs/voc/mask-rcnn_r50 --split val
+    python tools/test.py configs/voc/mask-rcnn_r50.py work_dirs/voc/mask-rcnn_r50/iter_30000.pth --split val
 
 Learning rate 2.5e-4, batch 2, weight decay .1, 128 RoIs an image, 30,000 iterations x 2 images / 1,349 = 44.5 epochs.
-Reported by its author: mAP .47416 on the 100 test images. Value and cost here: not run yet.
+Reported by its author: mAP .47416. Value and cost here: not run yet.
 
 Inferred: these numbers are those of detectron2's tutorial, and the rest is taken from its defaults: SGD with momentum
 .9, linear warm-up over 1,000 iterations, no decay of the rate, image sizes, frozen batch normalisation. The weights
