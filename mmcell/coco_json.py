@@ -66,7 +66,8 @@ def read_annotations(path: str | Path) -> dict:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f'no annotation file {path}: make it with data_prep/to_coco.py, or set ann_file')
+        raise FileNotFoundError(f'no annotation file {path}: make it with data_prep/to_coco.py (PASCAL VOC: '
+                                'data_prep/voc_to_coco.py), or set ann_file')
     try:
         document = json.loads(path.read_text(encoding='utf-8'))
         images, cats = document['images'], document['categories']

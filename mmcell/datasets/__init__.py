@@ -11,7 +11,8 @@ from mmcell.datasets.mosaic import CellMosaic
 from mmcell.datasets.rotation import RandomRotate90
 from mmcell.datasets.samplers import SeededInfiniteSampler, SeededSampler
 from mmcell.datasets.sizes import CapLongSide
+from mmcell.datasets.tiny_voc_dataset import TinyVOCDataset
 
 __all__ = ['CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
            'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler',
-           'SeededSampler']
+           'SeededSampler', 'TinyVOCDataset']

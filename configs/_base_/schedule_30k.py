@@ -1,0 +1,10 @@
+"""Schedule: SGD, 30,000 iterations, warm-up over the first 1,000, then a constant rate."""
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=30000, val_interval=2500)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='SGD', lr=2.5e-4, momentum=.9, weight_decay=1e-4))
+param_scheduler = [dict(type='LinearLR', start_factor=.001, by_epoch=False, begin=0, end=1000)]

@@ -1,0 +1,18 @@
+"""Does a far larger backbone, ResNeXt-101-32x8d (ImageNet), help on 1,349 images?
+
+    python tools/train.py configs/voc/mask-rcnn_x101-32x8d.py
+
+30,000 iterations x 2 images / 1,349 = 44.5 epochs. Tried by the author, not finished: no reported value. Value and cost
+here: not run yet.
+"""
+
+_base_ = ['mask-rcnn_r50.py']
+
+model = dict(
+    backbone=dict(
+        type='ResNeXt',
+        depth=101,
+        groups=32,
+        base_width=8,
+        init_cfg=dict(checkpoint='torchvision://resnext101_32x8d')))
+work_dir = 'work_dirs/voc/mask-rcnn_x101-32x8d'
