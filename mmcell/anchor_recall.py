@@ -1,10 +1,11 @@
 """How well the anchors of an RPN can cover given boxes, before anything is learned.
 
-The RPN takes an anchor as a positive where its IoU with a box is at least .7, and the best anchors of a box from .3 on
-(MMDetection's ``MaxIoUAssigner``); what it learns from depends on these overlaps alone.
+In training, MMDetection's RPN takes as positives the anchors whose IoU with a box is at least .7, and else the best
+anchors of a box from .3 on (Ren et al. 2015, and ``train_cfg.rpn.assigner``): a cell below has none.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from torch.nn.modules.utils import _pair
 from mmcell.errors import MmcellError
 from mmcell.models.box_pairs import iterate_near_pairs
 
-IOU_THRESHOLDS = .5, .7
+IOU_THRESHOLDS = .3, .5, .7
 SIZE_EDGES_PX = 16, 32, 64
 
 
@@ -97,5 +98,5 @@ def recall_rows(best: Tensor, sizes_px: Tensor, labels: Tensor, class_names: Seq
 
 def size_names() -> list[str]:
     """Names of the size bins: a size that is an edge belongs to the upper one."""
-    between = [f'{low} to {high} px' for low, high in zip(SIZE_EDGES_PX, SIZE_EDGES_PX[1:], strict=False)]
+    between = [f'{low} to {high} px' for low, high in pairwise(SIZE_EDGES_PX)]
     return [f'below {SIZE_EDGES_PX[0]} px', *between, f'{SIZE_EDGES_PX[-1]} px and more']

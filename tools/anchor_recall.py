@@ -1,7 +1,9 @@
 """Tells how well the anchors of configs cover the cells, by size and class, before any training.
 
-For each cell the IoU of its box with the best of all anchors. Boxes are taken as the model sees them, after the
-config's own pipeline; where that crops at random, they are a sample, the same one for the same --seed.
+Printed is the part of the cells whose box has an IoU of .3, .5, .7 or more with its best anchor, and the mean of these
+IoUs. MMDetection's RPN has no positive anchor for a cell below .3, unless its config says otherwise. Boxes are taken as
+the model sees them, after the config's own pipeline; where that crops at random, they are a sample, the same one for
+the same --seed.
 """
 
 import argparse
@@ -125,8 +127,8 @@ def to_table(title: str, rows: list['RecallRow']) -> 'Table':
     from rich.table import Table
 
     from mmcell.anchor_recall import IOU_THRESHOLDS
-    table = Table('', 'cells', *(f'best IoU >= {threshold:g}' for threshold in IOU_THRESHOLDS), 'mean best IoU',
-                  title=title)
+    recalls = (f'IoU >= {threshold:g}' for threshold in IOU_THRESHOLDS)
+    table = Table('best anchor', 'cells', *recalls, 'mean IoU', title=title)
     for row in rows:
         values = (*row.recalls, row.mean_best_iou)
         table.add_row(row.name, str(row.n_cells), *(f'{value:.3f}' if row.n_cells else '-' for value in values))
