@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _arguments import plain_errors
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
 
 from mmcell.errors import MmcellError
 
@@ -78,12 +78,13 @@ def build_anchors(cfg: Config, split: str) -> tuple['AnchorGenerator', int]:
     """The generator of the RPN's anchors, and by how many px they may stick out of the image."""
     from mmdet.registry import TASK_UTILS
     try:
-        generator = TASK_UTILS.build(cfg.model.rpn_head.anchor_generator)
-        # When it predicts, the RPN takes all anchors.
-        return generator, cfg.model.train_cfg.rpn.allowed_border if split == 'train' else -1
+        generator = cfg.model.rpn_head.anchor_generator
+        allowed_border = cfg.model.train_cfg.rpn.allowed_border
     except AttributeError as error:
         raise MmcellError(f'{cfg.filename} has no anchors of an RPN: model.rpn_head.anchor_generator and '
                           f'model.train_cfg.rpn.allowed_border are needed ({error})') from error
+    # When it predicts, the RPN takes all anchors.
+    return TASK_UTILS.build(generator), allowed_border if split == 'train' else -1
 
 
 def build_dataset(cfg: Config, split: str, ann_file: str | None) -> 'BaseDataset':
@@ -91,18 +92,23 @@ def build_dataset(cfg: Config, split: str, ann_file: str | None) -> 'BaseDataset
     from mmdet.registry import DATASETS
     if cfg.get(f'{split}_dataloader') is None:
         raise MmcellError(f'{cfg.filename} has no {split}_dataloader')
-    outer = inner = cfg[f'{split}_dataloader'].dataset
-    while 'dataset' in inner:
-        inner = inner.dataset
+    dataset = cfg[f'{split}_dataloader'].dataset
+    parts = innermost(dataset)
     if ann_file is not None:
-        if 'ann_file' not in inner:
-            raise MmcellError(f'--ann-file takes the place of one annotation file; the data set of {cfg.filename} is a '
-                              f'{inner.type}')
-        inner.ann_file = str(Path(ann_file).resolve())
-    if not any('Annotations' in step.type for step in inner.get('pipeline', ())):
-        # Right after the image is loaded, so that whatever comes then changes the boxes, too.
-        inner.pipeline.insert(1, dict(type='LoadCellAnnotations', with_mask=False))
-    return DATASETS.build(outer)
+        if len(parts) > 1:
+            raise MmcellError(f'--ann-file takes the place of one annotation file, {cfg.filename} has {len(parts)}')
+        parts[0].ann_file = str(Path(ann_file).resolve())
+    for part in parts:
+        if not any('Annotations' in step.type for step in part.pipeline):
+            # Right after the image is loaded, so that whatever comes then changes the boxes, too.
+            part.pipeline.insert(1, dict(type='LoadCellAnnotations', with_mask=False))
+    return DATASETS.build(dataset)
+
+
+def innermost(dataset: ConfigDict) -> list[ConfigDict]:
+    """The data sets with files in one that may wrap or join others."""
+    wrapped = [dataset.dataset] if 'dataset' in dataset else dataset.get('datasets', [])
+    return [inner for part in wrapped for inner in innermost(part)] or [dataset]
 
 
 def draw_items(dataset: 'BaseDataset', seed: int, what: str) -> Iterator[dict]:
