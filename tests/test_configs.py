@@ -51,7 +51,8 @@ def test_mmcell_is_named_in_one_base_alone():
 def test_the_facts_of_cells_hold(config):
     model = config.model
     assert model.data_preprocessor.bgr_to_rgb is False
-    assert model.rpn_head.anchor_generator.scales == [4]
+    # Experiments on anchors are named after them.
+    assert model.rpn_head.anchor_generator.scales == [4] or '-anchors' in Path(config.filename).stem
     assert model.roi_head.bbox_head.num_classes == model.roi_head.mask_head.num_classes == 4
     assert model.test_cfg.rcnn.max_per_img >= 300
     assert model.test_cfg.rpn.max_per_img >= model.test_cfg.rcnn.max_per_img
@@ -59,6 +60,16 @@ def test_the_facts_of_cells_hold(config):
     assert len(orders) == 1
     assert config.default_hooks.checkpoint.save_best == 'AP50'
     assert config.test_evaluator.type == 'SubmissionFormatter'
+
+
+def test_the_1024_px_configs_differ_from_the_baseline_where_they_say_so():
+    baseline, config = (Config.fromfile(REPO / 'configs' / 'cell' / f'{name}.py').model
+                        for name in ('mask-rcnn_r50', 'mask-rcnn_r101_small-anchors'))
+    for model in (baseline, config):
+        model.backbone.pop('depth')
+        model.backbone.init_cfg.pop('checkpoint')
+        model.rpn_head.pop('anchor_generator')
+    assert config.to_dict() == baseline.to_dict()
 
 
 def _innermost(dataset):
@@ -103,10 +114,10 @@ def test_one_step_and_one_prediction(config, rng):
     assert len(predicted.scores) <= 5
 
 
-def test_crops_keep_no_empty_mask_and_may_be_without_cells(config, tmp_path):
+def test_samples_keep_no_empty_mask_and_crops_may_be_without_cells(config, tmp_path):
     dataset_config = _innermost(config.train_dataloader.dataset)
-    crop = next(step.crop_size[0] for step in dataset_config.pipeline if step.type == 'RandomCrop')
-    size = crop + 88
+    crop = next((step.crop_size[0] for step in dataset_config.pipeline if step.type == 'RandomCrop'), None)
+    size = (crop or SIDE) + 88
     label_map = np.zeros((size, size), int)
     label_map[2:8, 2:8] = 1
     # Two pixels, one of them in few of the crops: most see its box but no pixel.
@@ -121,12 +132,13 @@ def test_crops_keep_no_empty_mask_and_may_be_without_cells(config, tmp_path):
     counts = set()
     for _ in range(40):
         sample = dataset.prepare_data(0)
-        assert sample['inputs'].shape == (3, crop, crop)
+        assert crop is None or sample['inputs'].shape == (3, crop, crop)
         instances = sample['data_samples'].gt_instances
         assert len(instances.bboxes) == len(instances.labels) == len(instances.masks)
         assert (instances.masks.areas > 0).all()
         counts.add(len(instances.masks))
-    assert 0 in counts and max(counts) > 0
+    assert max(counts) > 0
+    assert crop is None or 0 in counts
 
 
 class SixtyEpochsOfTenSteps(BaseLoop):
@@ -151,7 +163,8 @@ def test_the_learning_rate_follows_the_length_of_the_training(config):
             scheduler.step()
     assert rates[300] > .3 * max(rates)
     assert rates[450] > .05 * max(rates)
-    assert rates[-1] < .01 * max(rates)
+    # Without a schedule it is constant.
+    assert rates[-1] < .01 * max(rates) if schedulers else min(rates) == max(rates)
 
 
 def test_the_data_sets_build(config, raw_root, tmp_path, monkeypatch):

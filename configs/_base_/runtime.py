@@ -15,6 +15,8 @@ default_hooks = dict(
     sync_buffers=dict(type='SyncBuffersHook'),
     # Here and not in custom_hooks, which stays free for experiments: dicts are merged, lists are replaced.
     class_count=dict(type='ClassCountHook'),
+    # The rules of the challenge allow fewer than 200 million.
+    parameter_budget=dict(type='ParameterBudgetHook', max_trainable=200_000_000),
     step_seed=dict(type='StepSeedHook'),
     finite_loss=dict(type='FiniteLossHook'))
 

@@ -1,9 +1,10 @@
 """Hooks, registered with MMDetection."""
 
+from mmcell.hooks.budget import ParameterBudgetError, ParameterBudgetHook
 from mmcell.hooks.checkpoints import CellCheckpointHook
 from mmcell.hooks.fit import ClassCountHook, FitError, FittingCheckpointHook
 from mmcell.hooks.pictures import CellVisualizationHook
 from mmcell.hooks.steps import FiniteLossHook, NonFiniteLossError, StepSeedHook
 
 __all__ = ['CellCheckpointHook', 'CellVisualizationHook', 'ClassCountHook', 'FiniteLossHook', 'FitError',
-           'FittingCheckpointHook', 'NonFiniteLossError', 'StepSeedHook']
+           'FittingCheckpointHook', 'NonFiniteLossError', 'ParameterBudgetError', 'ParameterBudgetHook', 'StepSeedHook']

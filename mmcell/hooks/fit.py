@@ -26,7 +26,8 @@ class ClassCountHook(Hook):
         """Checks the training data; warns where a resumed schedule has already ended."""
         self._check(runner, runner.train_dataloader.dataset)
         schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
-        if runner.iter and runner.iter < runner.max_iters and all(s.last_step >= s.end for s in schedulers):
+        has_ended = schedulers and all(scheduler.last_step >= scheduler.end for scheduler in schedulers)
+        if runner.iter and runner.iter < runner.max_iters and has_ended:
             runner.logger.warning(
                 'The learning-rate schedule that was resumed has ended: training goes on at its last value. To train '
                 'longer with a schedule of its own, start anew with --cfg-options load_from=CHECKPOINT')
