@@ -31,7 +31,8 @@ model = dict(
 train_dataloader = dict(dataset=dict(pipeline=[
     dict(type='LoadTiff'),
     dict(type='LoadCellAnnotations'),
-    dict(type='CellAffine', max_rotate_degree=0., max_translate_ratio=0., scaling_ratio_range=(.8, 1.25), max_shear_degree=0.),
+    dict(type='CellAffine', max_rotate_degree=0., max_translate_ratio=0., scaling_ratio_range=(.8, 1.25),
+         max_shear_degree=0.),
     dict(type='RandomCrop', crop_size=(512, 512), allow_negative_crop=True, recompute_bbox=True),
     dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
     dict(type='RandomFlip', prob=.5),

@@ -3,8 +3,8 @@
     python tools/train.py configs/cell/mask-rcnn_convnext.py
 
 System A1: FPN on all four stages, 300 detections an image, 30 epochs: 167 images (209, less a fifth), batch 2: 84 steps
-an epoch, 2,520 in all. Optimiser and learning rate are not told: the baseline's. Reported: validation AP .362, test AP50
-.4727 (public), .4810 (private). Value here: not run yet.
+an epoch, 2,520 in all. Optimiser and learning rate are not told: the baseline's. Reported: validation AP .362, test
+AP50 .4727 (public), .4810 (private). Value here: not run yet.
 """
 
 _base_ = [

@@ -1,4 +1,4 @@
-"""mask-rcnn_r101_small-anchors.py with MMDetection's anchors: 32, 64, 128, 256, 512 px, ratios 1/2, 1, 2.
+"""System D3: mask-rcnn_r101_small-anchors.py with MMDetection's anchors: 32, 64, 128, 256, 512 px, ratios 1/2, 1, 2.
 
     python tools/train.py configs/cell/mask-rcnn_r101_default-anchors.py
 

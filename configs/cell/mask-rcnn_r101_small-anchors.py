@@ -1,4 +1,4 @@
-"""Do anchors of the size and shape of cells find more of them?  Mask R-CNN, ResNet-101 (ImageNet) with FPN.
+"""System D1: do anchors of the size and shape of cells find more of them?  Mask R-CNN, ResNet-101 (ImageNet) with FPN.
 
     python tools/train.py configs/cell/mask-rcnn_r101_small-anchors.py
 
@@ -8,29 +8,21 @@ value here: not run yet. 209 images, four fifths of them for training: 167, in b
 150 epochs, 12,600 steps.
 
 The report names input, anchors, backbone, optimiser, batch and epochs. Inferred: the longer side becomes 1024 px and
-the rest is padded; no flips; no schedule and no weight decay. The head of cells is that of the baseline.
+the rest is padded; no flips; no schedule and no weight decay. What else the model has is the baseline's.
 """
 
 _base_ = [
-    'mmdet::_base_/models/mask-rcnn_r50_fpn.py',
+    '../_base_/mask-rcnn_r50_cells.py',
     '../_base_/cells.py',
     '../_base_/runtime.py',
 ]
 
 model = dict(
-    # As in mask-rcnn_r50.py, which says why; but for backbone and anchors.
-    data_preprocessor=dict(bgr_to_rgb=False, batch_augments=[dict(type='BatchMinSizePad', min_side=64)]),
+    # Not Pad in the pipeline: it would take what it adds for image, and find cells there.
+    data_preprocessor=dict(pad_size_divisor=1024),
     backbone=dict(depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')),
     rpn_head=dict(anchor_generator=dict(
-        scales=[1], base_sizes=[16, 32, 48, 64, 96], ratios=[.25, .5, .75, 1., 1.5, 2., 3., 4.])),
-    roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(type='CellMaskHead', num_classes=4)),
-    train_cfg=dict(
-        rpn=dict(assigner=dict(type='SparseMaxIoUAssigner')),
-        rpn_proposal=dict(max_per_img=2000),
-        rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner'))),
-    test_cfg=dict(
-        rpn=dict(nms_pre=2000, max_per_img=2000),
-        rcnn=dict(max_per_img=1000)))
+        scales=[1], base_sizes=[16, 32, 48, 64, 96], ratios=[.25, .5, .75, 1., 1.5, 2., 3., 4.])))
 
 train_pipeline = [
     dict(type='LoadTiff'),
@@ -38,13 +30,11 @@ train_pipeline = [
     dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
     # Of a large image's smallest cells no pixel may be left.
     dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
-    dict(type='Pad', size=(1024, 1024)),
     dict(type='PackCellInputs'),
 ]
 test_pipeline = [
     dict(type='LoadTiff'),
     dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
-    dict(type='Pad', size=(1024, 1024)),
     dict(type='PackCellInputs',
          meta_keys=('img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor')),
 ]

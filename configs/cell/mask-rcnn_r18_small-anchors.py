@@ -1,4 +1,4 @@
-"""mask-rcnn_r101_small-anchors.py with a ResNet-18 (ImageNet): what does depth bring?
+"""System D2: mask-rcnn_r101_small-anchors.py with a ResNet-18 (ImageNet): what does depth bring?
 
     python tools/train.py configs/cell/mask-rcnn_r18_small-anchors.py
 

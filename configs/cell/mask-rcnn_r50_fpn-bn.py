@@ -4,8 +4,8 @@
 
 System B1: BatchNorm after each convolution of the FPN, longer side capped at 1,024 px (smaller images keep their size),
 batch 1, 60 epochs: 167 images (209, less a fifth), 167 steps an epoch, 10,020 in all, 2,505 of warm-up. What the row
-does not tell is the baseline's: anchors, frozen stages; no augmentation. Reported: validation AP .2899, AP50 .4394; test
-AP50 .3945. Value here: not run yet.
+does not tell is the baseline's: anchors, frozen stages; no augmentation. Reported: validation AP .2899, AP50 .4394;
+test AP50 .3945. Value here: not run yet.
 """
 
 _base_ = [
