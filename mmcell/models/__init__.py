@@ -1,5 +1,6 @@
 """Models, registered with MMDetection; imported before any model is built."""
 
+from mmcell.models.cbam import CBAM, CBAMResNet
 from mmcell.models.mask_head import CellMaskHead
 from mmcell.models.padding import BatchMinSizePad
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
@@ -7,4 +8,4 @@ from mmcell.weights import load_safely
 
 load_safely()
 
-__all__ = ['BatchMinSizePad', 'CellMaskHead', 'SparseMaxIoUAssigner']
+__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellMaskHead', 'SparseMaxIoUAssigner']
