@@ -13,7 +13,7 @@ from mmdet.registry import DATASETS, MODELS
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
+from mmengine.registry import PARAM_SCHEDULERS, init_default_scope
 from mmengine.runner import BaseLoop, Runner
 from mmengine.structures import InstanceData
 
@@ -51,7 +51,8 @@ def test_mmcell_is_named_in_one_base_alone():
 def test_the_facts_of_cells_hold(config):
     model = config.model
     assert model.data_preprocessor.bgr_to_rgb is False
-    assert model.rpn_head.anchor_generator.scales == [4]
+    of_torchvision = model.rpn_head.anchor_generator.type == 'TorchvisionAnchorGenerator'
+    assert model.rpn_head.anchor_generator.scales == ([8] if of_torchvision else [4])
     assert model.roi_head.bbox_head.num_classes == model.roi_head.mask_head.num_classes == 4
     assert model.test_cfg.rcnn.max_per_img >= 300
     assert model.test_cfg.rpn.max_per_img >= model.test_cfg.rcnn.max_per_img
@@ -136,6 +137,8 @@ class SixtyEpochsOfTenSteps(BaseLoop):
         pass
 
 
+@pytest.mark.parametrize('config', [path for path in CONFIGS if 'tv-v2' not in path.stem], indirect=True,
+                         ids=lambda path: path.stem)
 def test_the_learning_rate_follows_the_length_of_the_training(config):
     config.train_cfg.max_epochs = 60
     runner = Runner.__new__(Runner)
@@ -152,6 +155,22 @@ def test_the_learning_rate_follows_the_length_of_the_training(config):
     assert rates[300] > .3 * max(rates)
     assert rates[450] > .05 * max(rates)
     assert rates[-1] < .01 * max(rates)
+
+
+@pytest.mark.parametrize(('name', 'factors'), [('mask-rcnn_r50_tv-v2', {79: 1, 80: .1, 89: .1, 90: .01, 99: .01}),
+                                               ('mask-rcnn_r50_tv-v2_constant-lr', {0: 1, 85: 1, 99: 1})])
+def test_learning_rates_with_steps_at_80_and_90_percent_and_without(name, factors):
+    config = Config.fromfile(REPO / 'configs' / 'cell' / f'{name}.py')
+    optimizer = torch.optim.SGD(torch.nn.Linear(2, 2).parameters(), config.optim_wrapper.optimizer.lr)
+    [scheduler] = [PARAM_SCHEDULERS.build(dict(**scheduler, optimizer=optimizer))
+                   for scheduler in config.param_scheduler]
+    rates = []
+    for _ in range(config.train_cfg.max_epochs):
+        rates.append(optimizer.param_groups[0]['lr'])
+        optimizer.step()
+        scheduler.step()
+    assert len(rates) == 100
+    assert {epoch: rates[epoch] for epoch in factors} == pytest.approx({e: .005 * f for e, f in factors.items()})
 
 
 def test_the_data_sets_build(config, raw_root, tmp_path, monkeypatch):

@@ -3,8 +3,10 @@
 from mmcell.models.mask_head import CellMaskHead
 from mmcell.models.padding import BatchMinSizePad
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
+from mmcell.models.torchvision_parts import PlainOutputConvNeXt, TorchvisionAnchorGenerator
 from mmcell.weights import load_safely
 
 load_safely()
 
-__all__ = ['BatchMinSizePad', 'CellMaskHead', 'SparseMaxIoUAssigner']
+__all__ = ['BatchMinSizePad', 'CellMaskHead', 'PlainOutputConvNeXt', 'SparseMaxIoUAssigner',
+           'TorchvisionAnchorGenerator']
