@@ -41,8 +41,8 @@ BOXES = torch.tensor([[3., 5., 20., 40.], [10.5, 20.25, 90.75, 70.5], [0., 0., 1
                       [60., 30., 60.5, 30.25]])
 
 
-def frozen_v1(eps, n_classes=N_CLASSES):
-    model = MaskRCNN(_resnet_fpn_extractor(resnet50(norm_layer=FrozenBatchNorm2d), 3), n_classes + 1)
+def frozen_v1(eps):
+    model = MaskRCNN(_resnet_fpn_extractor(resnet50(norm_layer=FrozenBatchNorm2d), 3), N_CLASSES + 1)
     overwrite_eps(model, eps)
     return model
 
@@ -93,11 +93,10 @@ def randomize(model):
     return model.eval()
 
 
-def build(config_name, n_classes=N_CLASSES):
+def build(config_name):
     cfg = Config.fromfile(REPO / 'configs' / 'cell' / f'{config_name}.py')
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.init_cfg = None
-    cfg.model.roi_head.bbox_head.num_classes = cfg.model.roi_head.mask_head.num_classes = n_classes
     return MODELS.build(cfg.model).eval()
 
 
