@@ -24,6 +24,13 @@ def box_arrays(max_boxes, least_side=-1):
     return st.integers(0, max_boxes).flatmap(arrays).map(lambda c: np.concatenate([c[0], c[0] + c[1]], 1))
 
 
+def tiny_box_arrays(n_boxes):
+    """(n_boxes, 4) xyxy whose corners and sides are 0 or of any order of magnitude from 1e-40 to 1e3."""
+    lengths = st.just(0.) | st.floats(-40, 3).map(lambda exponent: 10. ** exponent)
+    sides = hnp.arrays(float, (n_boxes, 2), elements=lengths)
+    return st.tuples(sides, sides).map(lambda parts: np.concatenate([parts[0], parts[0] + parts[1]], 1))
+
+
 batch_sizes = st.sampled_from([1, 5, 1 << 18])
 
 

@@ -45,6 +45,28 @@ def test_the_same_detections_as_the_stock_head(rescale, activate_map, class_agno
     assert ours.masks[0]['size'] == ([60, 80] if rescale else [90, 120])
 
 
+@pytest.mark.parametrize('rescale', [True, False])
+def test_sizes_are_rounded_as_the_stock_head_does(monkeypatch, rescale):
+    # 135 * 1.1 is over 148.5 in float32, and not in float64.
+    monkeypatch.setitem(META, 'ori_shape', (135, 155))
+    monkeypatch.setitem(META, 'scale_factor', (1.1, 1.1))
+    ours, stock = (predicted(kind, 9, rescale) for kind in ('CellMaskHead', 'FCNMaskHead'))
+    assert np.array_equal(np.stack([pycocotools.mask.decode(rle) for rle in ours.masks]), stock.masks.numpy())
+
+
+@pytest.mark.parametrize('training', [True, False])
+def test_many_masks_are_those_of_all_at_once(training):
+    torch.manual_seed(0)
+    arguments = dict(num_convs=2, in_channels=8, conv_out_channels=8, num_classes=3, norm_cfg=dict(type='BN'))
+    ours, stock = (MODELS.build(dict(type=kind, **arguments)) for kind in ('CellMaskHead', 'FCNMaskHead'))
+    stock.load_state_dict(ours.state_dict())
+    features = torch.randn(150, 8, 14, 14)
+    with torch.no_grad():
+        # In training, BatchNorm looks at all of them.
+        masks = [head.train(training)(features) for head in (ours, stock)]
+    torch.testing.assert_close(*masks)
+
+
 def test_no_detection_and_probabilities_to_look_at():
     assert predicted('CellMaskHead', 0, True).masks == []
     assert predicted('CellMaskHead', 3, True, threshold=-1).masks.equal(

@@ -5,10 +5,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
+from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from mmengine.config import ConfigDict
 
 from mmcell.models.mask_pasting import paste_to_rles
 from mmcell.rle import area_px, encode_runs
+from mmcell.structures.batches import batches_of_like_size
 
 
 def stock_paste(probabilities, bboxes, height, width, threshold):
@@ -40,6 +42,47 @@ def test_the_same_pixels_as_the_stock_head(seed, n, height, width, threshold, wh
     assert np.array_equal(decoded(rles, height, width), stock)
     encoded = [pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in stock]
     assert rles == [{'size': [height, width], 'counts': rle['counts'].decode()} for rle in encoded]
+
+
+@given(seed=st.integers(0, 10**6), n=st.integers(1, 20), height=st.integers(1, 70), width=st.integers(1, 70),
+       threshold=st.sampled_from([.5, .3, .05]))
+def test_the_same_pixels_as_the_stock_head_where_it_looks_at_the_whole_image(seed, n, height, width, threshold):
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(n, 2, generator=generator) * torch.tensor([width + 80., height + 80.]) - 40
+    bboxes = torch.cat([corner, corner + .01 + torch.rand(n, 2, generator=generator) * 60], dim=1)
+    probabilities = torch.rand(n, 7, 7, generator=generator).round(decimals=1)
+    # What the stock head calls on a GPU.
+    stock, _ = _do_paste_mask(probabilities[:, None], bboxes, height, width, skip_empty=False)
+    rles = paste_to_rles(probabilities, bboxes, height, width, threshold, beyond_box=True)
+    assert np.array_equal(decoded(rles, height, width), (stock >= threshold).numpy())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
+def test_the_same_pixels_on_a_gpu():
+    generator = torch.Generator().manual_seed(0)
+    corner = torch.rand(300, 2, generator=generator) * 120 - 20
+    bboxes = torch.cat([corner, corner + .01 + torch.rand(300, 2, generator=generator) * 60], dim=1).cuda()
+    probabilities = torch.rand(300, 28, 28, generator=generator).cuda()
+    head = FCNMaskHead(num_convs=0, num_classes=1, class_agnostic=True)
+    stock = head._predict_by_feat_single(
+        probabilities[:, None], bboxes.clone(), torch.zeros(300, dtype=torch.long).cuda(),
+        dict(ori_shape=(90, 100), scale_factor=(1., 1.)), ConfigDict(mask_thr_binary=.5), rescale=True,
+        activate_map=True).cpu().numpy()
+    assert np.array_equal(decoded(paste_to_rles(probabilities, bboxes, 90, 100, .5), 90, 100), stock)
+
+
+def test_boxes_that_are_no_numbers_have_no_pixel():
+    bboxes = torch.tensor([[5., 5., float('nan'), 20.], [float('nan')] * 4, [2., 2., 9., 9.]])
+    for beyond_box in (False, True):
+        rles = paste_to_rles(torch.ones(3, 7, 7), bboxes, 30, 40, .5, beyond_box=beyond_box)
+        assert [area_px(rle) for rle in rles] == [0, 0, 49]
+
+
+def test_long_boxes_of_both_directions_are_not_padded_to_squares():
+    sizes = torch.tensor([[1000, 10], [10, 1000]] * 50 + [[0, 9], [9, 0]])
+    batches = list(batches_of_like_size(sizes))
+    assert sum(len(batch) * first * second for batch, (first, second) in batches) == 100 * 1000 * 10
+    assert sorted(torch.cat([batch for batch, _ in batches]).tolist()) == list(range(100))
 
 
 def test_boxes_outside_and_without_extent():

@@ -3,7 +3,7 @@ from unittest import mock
 import numpy as np
 import pytest
 import torch
-from boxes import anchors, batch_sizes, box_arrays, cell_boxes, in_batches
+from boxes import anchors, batch_sizes, box_arrays, cell_boxes, in_batches, tiny_box_arrays
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mmdet.models.task_modules.assigners import MaxIoUAssigner
@@ -16,7 +16,7 @@ from mmcell.models import SparseMaxIoUAssigner
 
 RPN = dict(pos_iou_thr=.7, neg_iou_thr=.3, min_pos_iou=.3)
 RCNN = dict(pos_iou_thr=.5, neg_iou_thr=.5, min_pos_iou=.5, match_low_quality=False)
-
+DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU'))]
 
 
 class AlwaysSearching(SparseMaxIoUAssigner):
@@ -36,7 +36,7 @@ class AlwaysSearching(SparseMaxIoUAssigner):
 def assert_as_stock(priors, boxes, ignore_boxes=None, labels=None, **arguments):
     """Compares with the stock class, bit for bit; returns the assigner and its result."""
     if labels is None:
-        labels = torch.arange(len(boxes)) * 7 % 5
+        labels = torch.arange(len(boxes), device=boxes.device) * 7 % 5
     ignore = None if ignore_boxes is None else InstanceData(bboxes=ignore_boxes)
     results = []
     for assigner in (MaxIoUAssigner(**arguments), AlwaysSearching(**arguments)):
@@ -47,7 +47,7 @@ def assert_as_stock(priors, boxes, ignore_boxes=None, labels=None, **arguments):
     for name in ('gt_inds', 'max_overlaps', 'labels'):
         expected, values = getattr(stock, name).detach(), getattr(sparse, name).detach()
         assert (values.dtype, values.device) == (expected.dtype, expected.device), name
-        np.testing.assert_array_equal(values.double().numpy(), expected.double().numpy(), err_msg=name)
+        np.testing.assert_array_equal(values.double().cpu().numpy(), expected.double().cpu().numpy(), err_msg=name)
     return assigner, sparse
 
 
@@ -61,6 +61,8 @@ argument_sets = st.fixed_dictionaries(dict(
     ignore_wrt_candidates=st.booleans(),
     gpu_assign_thr=st.sampled_from([-1, 2]),
 ))
+
+
 @settings(max_examples=500)
 @given(priors=box_arrays(25), boxes=box_arrays(8), ignore_boxes=st.none() | box_arrays(3), size=batch_sizes,
        dtype=st.sampled_from([torch.float32, torch.float64]), arguments=argument_sets)
@@ -85,6 +87,27 @@ def test_same_as_stock_in_half_precision(priors, boxes, ignore_boxes, dtypes, sc
     assert_as_stock(priors, boxes, ignore_boxes, iou_calculator=dict(type='BboxOverlaps2D', **calculator), **arguments)
 
 
+@settings(max_examples=200)
+@given(priors=tiny_box_arrays(30), boxes=tiny_box_arrays(4))
+def test_same_as_stock_where_corners_are_next_to_equal(priors, boxes):
+    assert_as_stock(torch.tensor(priors, dtype=torch.float32), torch.tensor(boxes, dtype=torch.float32), **RPN)
+
+
+def test_half_of_the_corners_a_hair_apart():
+    priors = torch.zeros(4000, 4)
+    priors[:, 2:] = 20
+    priors[::2, 0] = 1e-17
+    _, result = assert_as_stock(priors, torch.tensor([[0., 0, 20, 20]]).repeat(40, 1), **RPN)
+    assert (result.gt_inds > 0).all()
+
+
+def test_boxes_near_nothing_in_another_precision():
+    priors, boxes = anchors(4, (64, 96)).double(), torch.tensor([[5000., 5000, 5020, 5020]])
+    for these in (boxes, torch.cat([boxes, cell_boxes(5, (64, 96))])):
+        with in_batches(1):
+            assert_as_stock(priors, these, **RPN)
+
+
 def test_half_precision_is_searched():
     priors, boxes = anchors(4, (64, 96)).half(), cell_boxes(20, (64, 96)).half()
     assert assert_as_stock(priors, boxes, **RPN)[0].searched
@@ -98,9 +121,10 @@ def test_half_precision_is_searched():
 @pytest.mark.parametrize('border', [-1, 0, 20])
 @pytest.mark.parametrize('scale', [1.5, 4, 8])
 @pytest.mark.parametrize('shape', [(160, 160), (93, 201)])
-def test_anchors_of_rpn(shape, scale, border):
-    boxes = cell_boxes(40, shape)
-    priors = anchors(scale, shape, border=border)
+@pytest.mark.parametrize('device', DEVICES)
+def test_anchors_of_rpn(shape, scale, border, device):
+    boxes = cell_boxes(40, shape).to(device)
+    priors = anchors(scale, shape, border=border).to(device)
     shuffled = priors[torch.randperm(len(priors), generator=torch.Generator().manual_seed(0))]
     for these in (priors, shuffled, priors + .3):
         for arguments in (RPN, RPN | dict(min_pos_iou=0., gt_max_assign_all=False), RPN | dict(neg_iou_thr=(.05, .3))):

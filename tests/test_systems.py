@@ -41,13 +41,14 @@ class System:
 B1 = functools.partial(
     System, optimizer=dict(type='AdamW', lr=1e-4, betas=(.9, .999), weight_decay=5e-4), batch=1, steps=167 * 60,
     rates={0: .001, .125: .5, .25: 1, .625: .5, 1: 0}, augmentation=('CapLongSide', 'FilterAnnotations'))
-TORCHVISION = functools.partial(System, anchors=(32, 64, 128, 256, 512))
+ENLARGED = 'Resize', 'FilterAnnotations'
+TORCHVISION = functools.partial(System, anchors=(32, 64, 128, 256, 512), augmentation=ENLARGED)
 SGD = dict(type='SGD', lr=.005, momentum=.9, weight_decay=5e-4)
 C1 = functools.partial(TORCHVISION, optimizer=SGD, steps=84 * 100)
 D1 = functools.partial(
     System, anchors=(16, 32, 48, 64, 96), ratios=(.25, .5, .75, 1., 1.5, 2., 3., 4.),
     optimizer=dict(type='Adam', lr=5e-5), steps=84 * 150, rates={0: 1, .5: 1, 1: 1},
-    augmentation=('Resize', 'FilterAnnotations'))
+    augmentation=ENLARGED)
 VOC = functools.partial(
     System, anchors=(32, 64, 128, 256, 512), detections=100,
     optimizer=dict(type='SGD', lr=2.5e-4, momentum=.9, weight_decay=.1), steps=30000,
@@ -72,7 +73,7 @@ SYSTEMS = {
     'cell/mask-rcnn_r50_tv-v2_30e': TORCHVISION(detections=100),
     'cell/mask-rcnn_convnext_tv': TORCHVISION(detections=100, frozen=0),
     'cell/mask-rcnn_r50_tv-v1_better': System(detections=100, augmentation=(
-        'RandomCrop', 'FilterAnnotations', 'RandomFlip', 'RandomRotate90', 'mmpretrain.ColorJitter')),
+        *ENLARGED, 'RandomFlip', 'RandomRotate90', 'mmpretrain.ColorJitter')),
     # A3
     **{f'cell/mask-rcnn_r50_tv-v1_{n}-detections': TORCHVISION(detections=n) for n in (50, 150, 200, 250, 300)},
     # B

@@ -1,4 +1,5 @@
 import numpy as np
+import pycocotools.mask
 import pytest
 import tifffile
 import torch
@@ -10,6 +11,7 @@ from mmengine.structures import InstanceData
 from test_end_to_end import CONFIG, checkpoint, road, run  # noqa: F401
 
 import mmcell  # noqa: F401
+from mmcell.errors import MmcellError
 from mmcell.images import read_image
 from mmcell.rle import encode_label_map
 from mmcell.structures import LabelMapMasks
@@ -92,10 +94,25 @@ def test_classes_and_scores_choose_what_is_drawn():
 
 
 def test_unknown_classes_are_refused():
-    with pytest.raises(ValueError, match=r"\['lang'\] unknown; the data set has \['round', 'long'\]"):
-        make_visualizer(classes=['lang']).draw(GREY, predicted())
-    with pytest.raises(TypeError, match=r"\['long'\]"):
+    with pytest.raises(MmcellError, match=r"\['lang'\] unknown; the data set has \['round', 'long'\]"):
+        make_visualizer(classes=['lang'])
+    with pytest.raises(MmcellError, match=r"\['lang'\] unknown; the data set has \['class 0', 'class 1'\]"):
+        CellVisualizer(classes=['lang']).draw(GREY, predicted())
+    with pytest.raises(MmcellError, match=r"\['long'\]"):
         CellVisualizer(classes='long')
+
+
+def test_labels_without_a_name_are_refused(visualizer):
+    with pytest.raises(ValueError, match=r"no class for label 2: the data set has \['round', 'long'\]"):
+        visualizer.draw(GREY, DetDataSample(pred_instances=instances(RLES, [.9] * 3, [0, 1, 2])))
+
+
+def test_masks_without_a_pixel_are_not_counted(visualizer):
+    empty = pycocotools.mask.encode(np.zeros(RLES[0]['size'], np.uint8, order='F'))
+    empty['counts'] = empty['counts'].decode()
+    both = DetDataSample(pred_instances=instances([RLES[0], empty], [.9, .9], [0, 0]))
+    one = DetDataSample(pred_instances=instances([RLES[0]], [.9], [0]))
+    np.testing.assert_array_equal(visualizer.draw(GREY, both), visualizer.draw(GREY, one))
 
 
 def test_truth_beside_prediction(visualizer):
@@ -164,6 +181,7 @@ def test_the_hook_shows_16_bit_rgba_in_true_colours_and_names_files_apart(tmp_pa
 def test_names_of_pictures():
     assert picture_name(7, 'train/abc/image.tif') == '0007_abc.png'
     assert picture_name(12345, 'x/consep_1.png') == '12345_consep_1.png'
+    assert picture_name('2007_000033', '2007_000033.jpg') == '2007_000033_2007_000033.png'
 
 
 @pytest.mark.slow

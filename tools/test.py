@@ -52,8 +52,9 @@ def test(args: argparse.Namespace) -> None:
 
 def draw_into(cfg: Config, folder: str) -> None:
     """Turns the visualization hook on; a config without one gets mmcell's."""
-    hook = cfg.default_hooks.setdefault('visualization', dict(type='CellVisualizationHook'))
-    hook.update(draw=True, test_out_dir=folder)
+    hooks = cfg.setdefault('default_hooks', {})
+    hooks['visualization'] = {**(hooks.get('visualization') or dict(type='CellVisualizationHook')),
+                              'draw': True, 'test_out_dir': folder}
 
 
 def run(cfg: Config, args: argparse.Namespace) -> None:

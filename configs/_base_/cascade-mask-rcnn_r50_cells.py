@@ -7,6 +7,7 @@ model = dict(
     rpn_head=dict(anchor_generator=dict(scales=[4])),
     # Lists are replaced whole: the three stages are written out, with MMDetection's values but for the classes.
     roi_head=dict(
+        bbox_roi_extractor=dict(type='CellRoIExtractor'),
         bbox_head=[
             dict(type='Shared2FCBBoxHead',
                  in_channels=256,
@@ -19,6 +20,7 @@ model = dict(
                  loss_bbox=dict(type='SmoothL1Loss', beta=1., loss_weight=1.))
             for stds in ([.1, .1, .2, .2], [.05, .05, .1, .1], [.033, .033, .067, .067])
         ],
+        mask_roi_extractor=dict(type='CellRoIExtractor'),
         mask_head=dict(type='CellMaskHead', num_classes=4)),
     train_cfg=dict(
         rpn=dict(assigner=dict(type='SparseMaxIoUAssigner')),

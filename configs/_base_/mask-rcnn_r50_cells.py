@@ -13,8 +13,12 @@ model = dict(
         # Batches are padded to 64 px at least: from 32 px the last stage is one value, which no BatchNorm can train on.
         batch_augments=[dict(type='BatchMinSizePad', min_side=64)]),
     rpn_head=dict(anchor_generator=dict(scales=[4])),
-    # CellMaskHead and SparseMaxIoUAssigner give what the stock ones give, at the cost of pixels and pairs that count.
-    roi_head=dict(bbox_head=dict(num_classes=4), mask_head=dict(type='CellMaskHead', num_classes=4)),
+    # Types that begin with Cell and Sparse give what the stock ones give, at the cost of pixels and pairs that count.
+    roi_head=dict(
+        bbox_roi_extractor=dict(type='CellRoIExtractor'),
+        bbox_head=dict(num_classes=4),
+        mask_roi_extractor=dict(type='CellRoIExtractor'),
+        mask_head=dict(type='CellMaskHead', num_classes=4)),
     train_cfg=dict(
         rpn=dict(assigner=dict(type='SparseMaxIoUAssigner')),
         rpn_proposal=dict(max_per_img=2000),

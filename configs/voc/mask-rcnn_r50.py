@@ -24,7 +24,11 @@ model = dict(
     data_preprocessor=dict(bgr_to_rgb=False),
     # Else weight decay would shrink its scales.
     backbone=dict(norm_cfg=dict(requires_grad=False)),
-    roi_head=dict(bbox_head=dict(num_classes=20), mask_head=dict(type='CellMaskHead', num_classes=20)),
+    roi_head=dict(
+        bbox_roi_extractor=dict(type='CellRoIExtractor'),
+        bbox_head=dict(num_classes=20),
+        mask_roi_extractor=dict(type='CellRoIExtractor'),
+        mask_head=dict(type='CellMaskHead', num_classes=20)),
     train_cfg=dict(
         rpn=dict(assigner=dict(type='SparseMaxIoUAssigner')),
         rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner'), sampler=dict(num=128))))

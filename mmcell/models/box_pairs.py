@@ -1,4 +1,7 @@
-"""Pairs of priors and boxes that overlap, found through grids of the priors: cost proportional to the pairs.
+"""Pairs of priors and boxes that overlap, found through grids of the priors.
+
+The cost goes with the pairs where priors are spread about evenly; one far from all others makes the cells of its class
+coarse.
 
 Priors are put into classes of like width and height, and each class into a grid over their upper left corners, with
 about one prior in a cell. Those that a box can touch lie in a rectangle of cells, and each row of that rectangle is a
@@ -16,6 +19,8 @@ MAX_COORDINATE_PX = 1e8
 _MARGIN_PX = 1e-6
 # Sides of 1/4 px and less are one class, and so are those of 8192 px and more.
 _LEAST_OCTAVE, _N_OCTAVES = -2, 16
+# float64 holds whole numbers up to here.
+_MOST_CELLS = 2. ** 52
 # Rows of cells, and pairs, that are held at a time: a bound on memory.
 _MAX_RUNS = 1 << 17
 _MAX_PAIRS = 1 << 18
@@ -59,6 +64,8 @@ def iterate_near_pairs(priors_xyxy: Tensor, boxes_xyxy: Tensor) -> Iterator[tupl
             runs = slice(int(n_runs[part.start - 1]) if part.start else 0, int(n_runs[part.stop - 1]))
             lengths = run_lengths[runs]
             places = _expand(run_begins[runs], lengths)
+            if not len(places):
+                continue
             box_index = torch.repeat_interleave(boxes[some][run_boxes[runs]], lengths, output_size=len(places))
             yield grids.sorted_priors.index_select(0, places), box_index
 
@@ -105,7 +112,9 @@ def _cells_per_px(spans_xy: Tensor, n_priors: Tensor) -> Tensor:
 
 def _cell_of(points_xy: Tensor, begins_xy: Tensor, cells_per_px: Tensor) -> Tensor:
     """Column and row of points. Monotone in each coordinate, rounding included; lattice points are in mid-cell."""
-    return ((points_xy - begins_xy) * cells_per_px + .5).floor().long()
+    # Cells of corners that are next to equal are so small that a point far from them has no number for its own.
+    cells = ((points_xy - begins_xy) * cells_per_px + .5).floor()
+    return cells.nan_to_num(0.).clamp(-_MOST_CELLS, _MOST_CELLS).long()
 
 
 def _cells_in_reach(grids: _Grids, boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from mmcell.models.mask_pasting import paste_to_rles
 
 # RoIs whose masks are predicted at once. Up-sampled features of 1,000 RoIs with 256 channels are 800 MB.
-_BATCH_ROIS = 128
+_BATCH_ROIS = 64
 
 
 @MODELS.register_module()
@@ -28,8 +28,8 @@ class CellMaskHead(FCNMaskHead):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Mask logits (N, classes, 28, 28) of RoI features (N, C, 14, 14); in parts where no gradient is asked for."""
-        if torch.is_grad_enabled() or len(x) <= _BATCH_ROIS:
+        """Mask logits (N, classes, 28, 28) of RoI features (N, C, 14, 14); in parts in evaluation mode."""
+        if self.training or torch.is_grad_enabled() or len(x) <= _BATCH_ROIS:
             return super().forward(x)
         return torch.cat([super(CellMaskHead, self).forward(part) for part in x.split(_BATCH_ROIS)])
 
@@ -54,11 +54,13 @@ class CellMaskHead(FCNMaskHead):
         # Cascade averages probabilities before it asks for masks.
         probabilities = mask_preds if activate_map else mask_preds.sigmoid()
         height, width = img_meta['ori_shape'][:2]
-        width_factor, height_factor = img_meta['scale_factor'][:2]
+        scale_factor = bboxes.new_tensor(img_meta['scale_factor'][:2])
         if rescale:
             # In place, as the caller expects it.
-            bboxes /= bboxes.new_tensor([width_factor, height_factor] * 2)
+            bboxes /= scale_factor.repeat(2)
         else:
+            # Of the precision of the boxes, in which a size can round to another pixel.
+            width_factor, height_factor = scale_factor.tolist()
             height, width = (int(np.round(side * factor)) for side, factor in ((height, height_factor),
                                                                                (width, width_factor)))
         classes = 0 if self.class_agnostic else labels

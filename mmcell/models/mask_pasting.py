@@ -9,30 +9,36 @@ from mmcell.rle import encode_runs
 from mmcell.structures.batches import batches_of_like_size
 
 
-def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width: int, threshold: float) -> list[dict]:
+def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width: int, threshold: float,
+                  *, beyond_box: bool | None = None) -> list[dict]:
     """Resamples masks of N boxes to the pixels of the image and encodes those at or over a threshold.
 
     The pixels are those of MMDetection's ``FCNMaskHead``, which samples bilinearly at pixel centres, with zeros
     around the mask. On the CPU it looks no further than a pixel around each box, elsewhere at the whole image: so here.
+    One case differs: a box without extent, which the stock head, where it looks at the whole image, draws out to a band
+    across it, and this one does not.
 
     Args:
         probabilities: (N, h, w) float, between 0 and 1.
         bboxes_xyxy: (N, 4) in px of the image; they may leave it.
         height, width: of the image.
         threshold: greater than 0.
+        beyond_box: whether to look further than a pixel around each box; None: as the stock head does on the device.
 
     Returns:
         N COCO RLEs with counts as str; without a pixel where nothing reaches the threshold.
     """
     # Sampled values are not 0 up to half a pixel of the mask from the box.
     margins = torch.ones_like(bboxes_xyxy[:, :2])
-    if bboxes_xyxy.device.type != 'cpu':
+    if bboxes_xyxy.device.type != 'cpu' if beyond_box is None else beyond_box:
         sizes = bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]
         margins = (sizes / (2 * sizes.new_tensor(probabilities.shape[:0:-1]))).ceil() + 1
     frame = bboxes_xyxy.new_tensor([width, height])
-    first_px = torch.minimum((bboxes_xyxy[:, :2].floor() - margins).clamp(min=0), frame).long()
-    last_px = torch.minimum((bboxes_xyxy[:, 2:].ceil() + margins).clamp(min=0), frame).long()
-    n_px = (last_px - first_px).clamp(min=0)
+    first_px = torch.minimum((bboxes_xyxy[:, :2].floor() - margins).clamp(min=0), frame)
+    last_px = torch.minimum((bboxes_xyxy[:, 2:].ceil() + margins).clamp(min=0), frame)
+    # A box that is no number has no pixel.
+    n_px = (last_px - first_px).clamp(min=0).nan_to_num(0).long()
+    first_px = first_px.nan_to_num(0).long()
     instances, starts, ends = [], [], []
     for batch, crop_size in batches_of_like_size(n_px):
         inside = _sample(probabilities[batch], bboxes_xyxy[batch], first_px[batch], crop_size) >= threshold

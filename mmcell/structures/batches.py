@@ -10,7 +10,7 @@ BATCH_PX = 1 << 19
 
 
 def batches_of_like_size(n_px: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]]]:
-    """Puts crops into batches by the octave of their longer side.
+    """Puts crops into batches by the octaves of their two sides.
 
     Args:
         n_px: (K, 2) integers, the two sides of each crop in px.
@@ -20,10 +20,11 @@ def batches_of_like_size(n_px: Tensor) -> Iterator[tuple[Tensor, tuple[int, int]
         are in no batch.
     """
     sizes = n_px.cpu()
-    octaves = sizes.amax(dim=1).double().log2().ceil()
-    octaves[(sizes == 0).any(dim=1)] = -1
-    for octave in octaves[octaves >= 0].unique():
-        members = torch.nonzero(octaves == octave).flatten()
+    with_pixels = torch.nonzero((sizes > 0).all(dim=1)).flatten()
+    octaves = sizes[with_pixels].double().log2().ceil()
+    kinds, kind_of = octaves.unique(dim=0, return_inverse=True)
+    for kind in range(len(kinds)):
+        members = with_pixels[kind_of == kind]
         first, second = sizes[members].amax(dim=0).tolist()
         for batch in members.split(max(1, BATCH_PX // (first * second))):
             yield batch.to(n_px.device), (first, second)

@@ -10,11 +10,11 @@ from mmcell.rle import foreground_pixels
 LEGEND_HEIGHT_PX = 22
 
 
-def picture_name(img_id: int, img_path: str | Path) -> str:
+def picture_name(img_id: int | str, img_path: str | Path) -> str:
     """The name of an image's picture, its own within a data set: the id, then what tells people which it is."""
     path = Path(img_path)
     # The images of the raw layout are all called image.tif: their folder is their name.
-    return f"{img_id:04d}_{path.parent.name if path.stem == 'image' else path.stem}.png"
+    return f"{img_id:0>4}_{path.parent.name if path.stem == 'image' else path.stem}.png"
 
 
 def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, int, int]], scale: int = 1,

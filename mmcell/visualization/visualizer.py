@@ -10,6 +10,8 @@ from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
+from mmcell.errors import MmcellError
+from mmcell.rle import area_px
 from mmcell.structures.encoding import masks_to_rles
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import add_legend, beside, draw_instances
@@ -34,7 +36,7 @@ class CellVisualizer(DetLocalVisualizer):
     def __init__(self, name: str = 'visualizer', *args, classes: Sequence[str] | None = None, scale: int = 1,
                  fill: float = .15, **kwargs) -> None:
         if isinstance(classes, str):
-            raise TypeError(f'classes must be a list of names, got {classes!r}; write [{classes!r}]')
+            raise MmcellError(f'visualizer.classes must be a list of names, got {classes!r}; write [{classes!r}]')
         super().__init__(name, *args, **kwargs)
         self.classes = classes
         self.scale = scale
@@ -48,6 +50,13 @@ class CellVisualizer(DetLocalVisualizer):
     @dataset_meta.setter
     def dataset_meta(self, dataset_meta: dict) -> None:
         self._dataset_meta = dataset_meta
+        if 'classes' in self.dataset_meta:
+            self._refuse_unknown(self.dataset_meta['classes'])
+
+    def _refuse_unknown(self, names: Sequence[str]) -> None:
+        unknown = set(self.classes or ()) - set(names)
+        if unknown:
+            raise MmcellError(f'visualizer.classes {sorted(unknown)} unknown; the data set has {list(names)}')
 
     def add_datasample(self, name: str, image: np.ndarray, data_sample: DetDataSample | None = None,
                        draw_gt: bool = True, draw_pred: bool = True, show: bool = False, wait_time: float = 0,
@@ -65,7 +74,8 @@ class CellVisualizer(DetLocalVisualizer):
             step: for the backends.
 
         Raises:
-            ValueError: masks of another size than the image, or a name in ``classes`` that is no class.
+            MmcellError: a name in ``classes`` that is no class.
+            ValueError: masks of another size than the image, or a label without a name.
         """
         picture = self.draw(image, data_sample, draw_gt, draw_pred, pred_score_thr)
         self.set_image(picture)
@@ -101,24 +111,22 @@ class CellVisualizer(DetLocalVisualizer):
 
     def _names(self, sets: list[InstanceData]) -> list[str]:
         """The class names; numbers where the data set's are not known."""
-        names = self.dataset_meta.get('classes')
-        if names is None:
-            largest = max((int(one.labels.max()) for one in sets if len(one)), default=-1)
-            names = [f'class {label}' for label in range(largest + 1)]
-        unknown = set(self.classes or ()) - set(names)
-        if unknown and 'classes' in self.dataset_meta:
-            raise ValueError(f'CellVisualizer: classes {sorted(unknown)} unknown; the data set has {list(names)}')
+        largest = max((int(one.labels.max()) for one in sets if len(one)), default=-1)
+        names = self.dataset_meta.get('classes', [f'class {label}' for label in range(largest + 1)])
+        if largest >= len(names):
+            raise ValueError(f'there is no class for label {largest}: the data set has {list(names)}')
+        self._refuse_unknown(names)
         return list(names)
 
 
 def _select(instances: InstanceData, shown: list[int], shape: tuple[int, int]) -> tuple[list[dict], list[int]]:
-    """RLEs and labels of the instances of the shown classes.
+    """RLEs and labels of the instances of the shown classes that have a pixel.
 
     Raises:
         ValueError: masks of another size than (height, width).
     """
     kept = [(rle, label) for rle, label in zip(masks_to_rles(instances.masks), instances.labels.tolist(), strict=True)
-            if label in shown]
+            if label in shown and area_px(rle)]
     for rle, _ in kept:
         if tuple(rle['size']) != tuple(shape):
             raise ValueError(f"masks are {list(rle['size'])}, the image is {list(shape)} (height, width): load "

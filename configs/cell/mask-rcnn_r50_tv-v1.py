@@ -1,0 +1,34 @@
+"""System A2: torchvision's Mask R-CNN "v1" (maskrcnn_resnet50_fpn) from ImageNet weights, first of a backbone study.
+
+    python tools/train.py configs/cell/mask-rcnn_r50_tv-v1.py
+
+As torchvision has it: anchors of 32 ... 512 px, images enlarged to a short side of 800 px (long side 1,333 at most),
+100 detections an image. 30 epochs; batch and optimiser are not told: the baseline's, 84 steps an epoch, 2,520 in all.
+Reported: validation mAP .3799. Value here: not run yet.
+"""
+
+_base_ = [
+    '../_base_/mask-rcnn_r50_torchvision.py',
+    '../_base_/cells.py',
+    '../_base_/schedule_30e.py',
+    '../_base_/runtime.py',
+]
+
+model = dict(test_cfg=dict(rcnn=dict(max_per_img=100)))
+
+train_pipeline = [
+    dict(type='LoadTiff'),
+    dict(type='LoadCellAnnotations'),
+    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+    dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
+    dict(type='PackCellInputs'),
+]
+test_pipeline = [
+    dict(type='LoadTiff'),
+    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+    dict(type='PackCellInputs',
+         meta_keys=('img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor')),
+]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=test_pipeline))

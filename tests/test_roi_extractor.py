@@ -1,0 +1,35 @@
+import pytest
+import torch
+from mmdet.registry import MODELS
+
+ARGUMENTS = dict(roi_layer=dict(type='RoIAlign', output_size=7, sampling_ratio=0), out_channels=5,
+                 featmap_strides=[4, 8, 16, 32])
+
+
+def rois(n):
+    generator = torch.Generator().manual_seed(0)
+    corners = torch.rand(n, 2, generator=generator) * 100
+    sides = 2 ** (torch.rand(n, 2, generator=generator) * 7)
+    return torch.cat([torch.arange(n)[:, None] % 2, corners, corners + sides], dim=1)
+
+
+@pytest.mark.parametrize('n', [0, 3, 128, 300])
+@pytest.mark.parametrize('roi_scale_factor', [None, 1.5])
+def test_the_same_features_as_the_stock_extractor(n, roi_scale_factor):
+    ours, stock = (MODELS.build(dict(type=kind, **ARGUMENTS)).eval() for kind in ('CellRoIExtractor',
+                                                                                   'SingleRoIExtractor'))
+    maps = [torch.randn(2, 5, 128 // stride, 160 // stride) for stride in ARGUMENTS['featmap_strides']]
+    with torch.no_grad():
+        features = ours(maps, rois(n), roi_scale_factor)
+        assert features.shape == (n, 5, 7, 7) and features.equal(stock(maps, rois(n), roi_scale_factor))
+
+
+def test_gradients_come_through():
+    gradients = []
+    for kind in ('CellRoIExtractor', 'SingleRoIExtractor'):
+        maps = [torch.ones(2, 5, 128 // stride, 160 // stride, requires_grad=True)
+                for stride in ARGUMENTS['featmap_strides']]
+        MODELS.build(dict(type=kind, **ARGUMENTS))(maps, rois(300)).sum().backward()
+        gradients.append([level.grad for level in maps])
+    assert gradients[0][0].any()
+    assert all(ours.equal(stock) for ours, stock in zip(*gradients, strict=True))
