@@ -171,7 +171,7 @@ def prepare_step(kind: str, scene: Scene) -> Callable[[], object]:
         np.random.seed(1)
         wrapper = OptimWrapper(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-3))
         losses = model.train_step(pseudo_collate([pipeline(crowd_of(scene))]), wrapper)
-        return [round(float(value), 4) for value in losses.values()]
+        return [round(value.item(), 4) for value in losses.values()]
     return step
 
 
@@ -265,11 +265,11 @@ def measured_row(stage: Stage, scene: Scene, rounds: int) -> str:
     del stock, ours
     stock_mib, ours_mib = (peak_memory_mib(stage.prepare, kind, scene) for kind in ('stock', 'mmcell'))
     ratios = stock_s / ours_s
-    spread = f'{np.median(ratios):.0f}x ({ratios.min():.0f}-{ratios.max():.0f})'
+    spread = f'{np.median(ratios):.3g}x ({ratios.min():.3g}-{ratios.max():.3g})'
     is_met = np.median(ratios) >= stage.min_ratio and ours_mib <= stock_mib * stage.max_memory
     return (f'{stage.name:34} {scene.name:28} {np.median(stock_s) * 1e3:6.0f} ms {np.median(ours_s) * 1e3:6.1f} ms '
             f'{spread:>22} {stage.min_ratio:7.0f}x {stock_mib:5.0f} MiB {ours_mib:5.1f} MiB '
-            f'1/{stock_mib / max(ours_mib, .1):<5.0f} 1/{1 / stage.max_memory:<5.0f}  {"yes" if is_same else "NO":5}  '
+            f'1/{stock_mib / max(ours_mib, .1):<5.3g} 1/{1 / stage.max_memory:<5.0f}  {"yes" if is_same else "NO":5}  '
             f'{"met" if is_met else "MISSED"}')
 
 
