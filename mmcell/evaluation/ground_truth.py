@@ -8,6 +8,7 @@ import pycocotools.mask
 from mmcell.coco_json import AnnotationError, read_annotations
 from mmcell.evaluation.coco_masks import to_compressed_rles
 from mmcell.raw_layout import TEST_FOLDER
+from mmcell.rle import areas_px
 
 
 def read_ground_truth(path: str | Path) -> dict:
@@ -39,7 +40,7 @@ def read_ground_truth(path: str | Path) -> dict:
                               f'{len(problems)} with a bad mask: {problem}')
     annotations = [{'area': int(area_px), 'bbox': bbox_xywh.tolist(), **annotation, 'segmentation': rle}
                    for annotation, rle, area_px, bbox_xywh in zip(
-                       document['annotations'], rles, pycocotools.mask.area(rles), pycocotools.mask.toBbox(rles),
+                       document['annotations'], rles, areas_px(rles), pycocotools.mask.toBbox(rles),
                        strict=True)]
     return {**document, 'annotations': annotations}
 

@@ -8,6 +8,7 @@ import pycocotools.mask
 
 from mmcell.evaluation.coco_masks import to_compressed_rles
 from mmcell.results import ResultsError, load_results, to_coco_detections
+from mmcell.rle import areas_px
 from mmcell.submission import is_finite_number, is_integer, leaves_image, read_submission, shortened
 
 KEYS = ('image_id', 'category_id', 'score', 'segmentation')
@@ -124,9 +125,10 @@ def _remarks(detections: list[dict], records: list[dict], sizes: dict[int, tuple
     if without:
         remarks.append(f'{len(without)} of {len(sizes)} images have no detection, their cells count as missed: '
                        + shortened(without, ', '))
-    areas_px = pycocotools.mask.area([detection['segmentation'] for detection in detections]) if detections else []
     not_empty = [(detection['image_id'], detection['category_id'], detection['segmentation']['counts'])
-                 for detection, area_px in zip(detections, areas_px, strict=True) if area_px > 0]
+                 for detection, area_px in zip(
+                     detections, areas_px([detection['segmentation'] for detection in detections]), strict=True)
+                 if area_px > 0]
     n_empty, n_repeated = len(detections) - len(not_empty), len(not_empty) - len(set(not_empty))
     if n_empty or n_repeated:
         remarks.append(f'{n_empty} masks without a pixel and {n_repeated} repeated masks count as detections; a '
