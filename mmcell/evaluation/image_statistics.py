@@ -35,17 +35,17 @@ def image_statistics(pair: ImagePair, class_ids: Sequence[int], score_threshold:
 
 def statistics_of_painted(painted: PaintedPair, class_ids: Sequence[int]) -> ImageStatistics:
     """As :func:`image_statistics`, of an image that is painted already."""
-    matched = np.flatnonzero(painted.overlaps.ious > .5)
-    by_iou = {None: panoptic_ratios(painted.overlaps.ious[matched], len(painted.true_classes),
-                                    len(painted.pred_classes))}
+    overlaps = painted.overlaps
+    matched = np.flatnonzero(overlaps.ious > .5)
+    panoptic = {None: panoptic_ratios(overlaps.ious[matched], len(painted.true_classes), len(painted.pred_classes))}
     for class_id in class_ids:
         is_true, is_pred = painted.true_classes == class_id, painted.pred_classes == class_id
-        of_class = matched[is_true[painted.overlaps.true_index[matched]] & is_pred[painted.overlaps.pred_index[matched]]]
-        by_iou[class_id] = panoptic_ratios(painted.overlaps.ious[of_class], is_true.sum(), is_pred.sum())
-    statistics = {(name, class_id): ratio for class_id, ratios in by_iou.items() for name, ratio in ratios.items()}
-    pixels = {'AJI': aji_ratio(painted.overlaps), 'AJI+': aji_plus_ratio(painted.overlaps),
-              'Dice': dice_ratio(painted.overlaps), **detection_ratios(painted.overlaps)}
-    statistics.update({(name, None): ratio for name, ratio in pixels.items()})
+        of_class = matched[is_true[overlaps.true_index[matched]] & is_pred[overlaps.pred_index[matched]]]
+        panoptic[class_id] = panoptic_ratios(overlaps.ious[of_class], is_true.sum(), is_pred.sum())
+    statistics = {(name, class_id): ratio for class_id, ratios in panoptic.items() for name, ratio in ratios.items()}
+    of_maps = {'AJI': aji_ratio(overlaps), 'AJI+': aji_plus_ratio(overlaps), 'Dice': dice_ratio(overlaps),
+               **detection_ratios(overlaps)}
+    statistics.update({(name, None): ratio for name, ratio in of_maps.items()})
     statistics.update(centroid_ratios(painted, class_ids))
     return {key: (float(numerator), float(denominator)) for key, (numerator, denominator) in statistics.items()}
 

@@ -21,9 +21,9 @@ def segmentation_scores(statistics: Sequence[ImageStatistics], class_names: Sequ
         weights: (n_images,) numbers, how often each image counts; once where not given.
 
     Returns:
-        Values from 0 to 1 by name. ``PQ_pooled`` divides the sums over all images, ``PQ_image_mean`` is the mean over the
-        images in which it is defined, and ``PQ_pooled/lymphocyte`` is of one class. NaN where nothing defines a score:
-        no image has true or predicted cells of the class (for SQ: a match; for type_accuracy: a pair).
+        Values from 0 to 1 by name. ``PQ_pooled`` divides the sums over all images, ``PQ_image_mean`` is the mean over
+        the images in which it is defined, and ``PQ_pooled/lymphocyte`` is of one class. NaN where nothing defines a
+        score: no image has true or predicted cells of the class (for SQ: a match; for type_accuracy: a pair).
 
     Raises:
         ValueError: no image, or the number of names or weights does not fit.
