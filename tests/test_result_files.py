@@ -11,7 +11,7 @@ from mmdet.evaluation import DumpDetResults
 
 from mmcell.coco_json import AnnotationError, categories
 from mmcell.errors import MmcellError
-from mmcell.evaluation.ground_truth import count_cells, is_test_data, read_ground_truth
+from mmcell.evaluation.ground_truth import count_by_class, is_test_data, read_ground_truth
 from mmcell.evaluation.result_files import read_result_file
 from mmcell.results import ResultsError
 from mmcell.rle import encode_label_map
@@ -75,11 +75,9 @@ def test_the_three_kinds_give_the_same_detections(tmp_path):
 
 
 @pytest.mark.parametrize('changes, message', [
-    (dict(image_id=4), 'detection 1: unknown image_id 4\nWere these images predicted'),
-    (dict(image_id='3'), "unknown image_id '3'"),
+    (dict(image_id='3'), "image_id '3' is not a whole number"),
+    (dict(category_id=True), 'category_id True is not a whole number'),
     (dict(image_id=None), 'a dict with image_id, category_id, score, segmentation expected'),
-    (dict(category_id=0), 'category_id 0 is not one of [1, 2, 3]\nCategories start at 1'),
-    (dict(category_id=4), 'image 3: category_id 4 is not one of [1, 2, 3]'),
     (dict(score=float('nan')), 'score nan is not a number from 0 to 1'),
     (dict(score=1.5), 'score 1.5'),
     (dict(score='1'), "score '1'"),
@@ -103,6 +101,17 @@ def test_each_fault_of_a_detection_is_named(tmp_path, changes, message):
     assert '1 of 2 detections are wrong\ndetection 1: ' in str(error.value) and message in str(error.value)
 
 
+@pytest.mark.parametrize('changes, message', [
+    (dict(image_id=4), 'images that the annotation file does not have, image_id 4. It has 3, 8'),
+    (dict(category_id=4), 'categories that the annotation file does not have, category_id 4. It has 1, 2, 3'),
+    (dict(category_id=0), 'category_id 0. It has 1, 2, 3; are the classes of these results numbered from 0?'),
+])
+def test_unknown_images_and_categories_are_named_once(tmp_path, changes, message):
+    with pytest.raises(ResultsError) as error:
+        read(tmp_path, [detection(), detection(**changes), detection(**changes)])
+    assert str(error.value).endswith(message)
+
+
 def test_of_many_faults_the_first_are_listed(tmp_path):
     with pytest.raises(ResultsError, match='30 of 30 detections are wrong') as error:
         read(tmp_path, [detection(score=2)] * 30)
@@ -110,7 +119,7 @@ def test_of_many_faults_the_first_are_listed(tmp_path):
 
 
 @pytest.mark.parametrize('samples, message', [
-    ([sample(img_id=4)], 'unknown image_id 4'),
+    ([sample(img_id=4)], 'image_id 4. It has 3, 8'),
     ([sample(), sample()], 'image 3 is there more than once'),
     ([sample(labels=(3,))], 'labels 3 to 3 predicted, but there are 3 categories'),
     ([sample(score=float('nan'))], 'score nan'),
@@ -176,7 +185,7 @@ def test_a_good_annotation_file_is_read_as_it_is(tmp_path):
     (tmp_path / 'val.json').write_text(json.dumps(ground_truth()))
     document = read_ground_truth(tmp_path / 'val.json')
     assert document == ground_truth()
-    assert count_cells(document) == {1: 1, 2: 2, 3: 0}
+    assert count_by_class(document, document['annotations']) == {'a': 1, 'b': 2, 'c': 0}
 
 
 @pytest.mark.parametrize('change, message', [

@@ -53,10 +53,10 @@ def _size_of(image: dict, path: str | Path) -> tuple[int, int]:
     return size
 
 
-def count_cells(document: dict) -> dict[int, int]:
-    """Category id to number of true cells, in the order of the categories."""
-    counts = Counter(annotation['category_id'] for annotation in document['annotations'])
-    return {category['id']: counts[category['id']] for category in document['categories']}
+def count_by_class(document: dict, records: list[dict]) -> dict[str, int]:
+    """Class name to number of annotations or detections, in the order of the categories of a COCO document."""
+    counts = Counter(record['category_id'] for record in records)
+    return {category['name']: counts[category['id']] for category in document['categories']}
 
 
 def is_test_data(path: str | Path, document: dict) -> bool:

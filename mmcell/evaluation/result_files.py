@@ -13,10 +13,6 @@ from mmcell.submission import is_finite_number, is_integer, leaves_image, read_s
 
 KEYS = ('image_id', 'category_id', 'score', 'segmentation')
 PICKLE_START = b'\x80'
-HINTS = {
-    'unknown image_id': 'Were these images predicted, or those of another annotation file?',
-    'category_id 0 ': 'Categories start at 1: are the classes of these results numbered from 0?',
-}
 
 
 @dataclass(frozen=True)
@@ -45,11 +41,12 @@ def read_result_file(path: str | Path, document: dict) -> ResultFile:
         MmcellError: it is no such file, or predictions do not fit: an unknown image or category, a score that is not
             a number from 0 to 1, a mask that does not decode or has another size than its image, an image twice.
     """
-    records = _read_records(Path(path), [category['id'] for category in document['categories']])
-    sizes = {image['id']: (image['height'], image['width']) for image in document['images']}
     category_ids = [category['id'] for category in document['categories']]
+    sizes = {image['id']: (image['height'], image['width']) for image in document['images']}
+    records = _read_records(Path(path), category_ids)
     _raise_for({index: problem for index, record in enumerate(records)
-                if (problem := _problem_of(record, sizes, category_ids)) is not None}, len(records), path)
+                if (problem := _problem_of(record)) is not None}, len(records), path)
+    _refuse_unknown(records, list(sizes), category_ids, path)
     rles, problems = to_compressed_rles([record['segmentation'] for record in records],
                                         [sizes[record['image_id']] for record in records])
     _raise_for({index: f"image {records[index]['image_id']}: {problem}" for index, problem in problems.items()},
@@ -92,15 +89,14 @@ def _read_dump(path: Path, category_ids: list[int]) -> list[dict]:
     return records
 
 
-def _problem_of(record: object, sizes: dict[int, tuple[int, int]], category_ids: list[int]) -> str | None:
-    """What is wrong with one result apart from its mask, None if nothing."""
+def _problem_of(record: object) -> str | None:
+    """What is wrong with one result by itself, apart from its mask; None if nothing."""
     if not isinstance(record, dict) or not set(KEYS) <= record.keys():
         return f'a dict with {", ".join(KEYS)} expected, got {str(record)[:80]}'
-    if not is_integer(record['image_id']) or record['image_id'] not in sizes:
-        return f"unknown image_id {record['image_id']!r}"
+    for key in ('image_id', 'category_id'):
+        if not is_integer(record[key]):
+            return f'{key} {record[key]!r} is not a whole number'
     where = f"image {record['image_id']}: "
-    if not is_integer(record['category_id']) or record['category_id'] not in category_ids:
-        return f"{where}category_id {record['category_id']!r} is not one of {category_ids}"
     if not is_finite_number(record['score']) or not 0 <= record['score'] <= 1:
         return f"{where}score {record['score']!r} is not a number from 0 to 1"
     bbox = record.get('bbox', [0, 0, 0, 0])
@@ -110,12 +106,19 @@ def _problem_of(record: object, sizes: dict[int, tuple[int, int]], category_ids:
 
 
 def _raise_for(problems: dict[int, str], n_records: int, path: str | Path) -> None:
-    if not problems:
-        return
-    lines = [f'detection {index}: {problem}' for index, problem in problems.items()]
-    hints = [hint for text, hint in HINTS.items() if any(text in line for line in lines)]
-    raise ResultsError(f'{path} does not fit the annotations: {len(problems)} of {n_records} detections are wrong\n'
-                       + '\n'.join([shortened(lines, '\n'), *hints]))
+    if problems:
+        lines = [f'detection {index}: {problem}' for index, problem in problems.items()]
+        raise ResultsError(f'{path}: {len(problems)} of {n_records} detections are wrong\n' + shortened(lines, '\n'))
+
+
+def _refuse_unknown(records: list[dict], image_ids: list[int], category_ids: list[int], path: str | Path) -> None:
+    for key, known, what in (('image_id', image_ids, 'images'), ('category_id', category_ids, 'categories')):
+        found = {record[key] for record in records}
+        unknown = [str(value) for value in sorted(found - set(known))]
+        if unknown:
+            hint = '; are the classes of these results numbered from 0?' if found & {0} and 0 not in known else ''
+            raise ResultsError(f'{path}: predictions of {what} that the annotation file does not have, {key} '
+                               f"{shortened(unknown, ', ')}. It has {shortened(list(map(str, known)), ', ')}{hint}")
 
 
 def _remarks(detections: list[dict], records: list[dict], sizes: dict[int, tuple[int, int]]) -> list[str]:

@@ -2,71 +2,73 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
+from rich import box
 from rich.table import Table
 
 from mmcell.evaluation.average_precision import size_names
 from mmcell.evaluation.evaluation import SWEPT_SCORES, Evaluation
 
 HEADLINE = {
-    'AP': 'masks, IoU .50:.95, mean of classes, every detection',
-    'AP50': 'masks, IoU .50, mean of classes, every detection',
-    'AP@100': "AP, 100 detections a class and image (COCO's default)",
-    'AP50@100': "AP50, 100 detections a class and image (COCO's default)",
-    'PQ_pooled': 'panoptic quality, classes ignored, counts of all images added',
+    'AP': 'masks, IoU .50:.95, every detection',
+    'AP50': 'masks, IoU .50, every detection',
+    'AP@100': 'AP, 100 detections a class and image',
+    'AP50@100': 'AP50, the same cap',
+    'PQ_pooled': 'panoptic quality, whatever the class',
     'PQ_image_mean': 'the same, mean over images',
-    'mPQ_pooled': 'mean over classes, counts of all images added',
-    'mPQ_image_mean': 'mean over images of the mean over their classes',
+    'mPQ_pooled': 'PQ, mean over classes',
+    'mPQ_image_mean': 'PQ, mean over classes, then images',
     'DQ_pooled': 'detection part of PQ',
-    'SQ_pooled': 'segmentation part of PQ: mean IoU of matched cells',
-    'AJI_pooled': 'aggregated Jaccard index, pixels of all images added',
+    'SQ_pooled': 'mean IoU of matched cells, part of PQ',
+    'AJI_pooled': 'aggregated Jaccard index',
     'AJI_image_mean': 'the same, mean over images',
-    'AJI+_image_mean': 'AJI, every prediction used once, mean over images',
-    'Dice_pooled': 'foreground, pixels of all images added',
+    'AJI+_image_mean': 'AJI of one-to-one pairs, mean of images',
+    'Dice_pooled': 'foreground, whatever the instance',
     'Dice_image_mean': 'the same, mean over images',
-    'F1@IoU.50_pooled': 'cells found, classes ignored, IoU .50',
+    'F1@IoU.50_pooled': 'cells found, whatever the class',
     'F1@IoU.70_pooled': 'the same, IoU .70',
     'F1@IoU.90_pooled': 'the same, IoU .90',
-    'F_d_pooled': 'cells found, classes ignored, centroids within 12 px',
+    'F_d_pooled': 'cells found, centroids within 12 px',
 }
-BY_CLASS = ('AP', 'AP50', 'AP50@100', 'PQ_pooled', 'DQ_pooled', 'SQ_pooled', 'F_c_pooled')
+BY_CLASS = ('AP', 'AP50', 'AP50@100', 'PQ_pooled', 'F_c_pooled')
 BY_SIZE = ('AP', 'AP50', 'AP@100', 'AP50@100', 'AR', 'bbox_AP', 'bbox_AP50')
 
 
-def headline_table(evaluation: Evaluation, n_images: int) -> Table:
+def headline_table(evaluation: Evaluation, n_images: int, score_threshold: float) -> Table:
     """The values that are quoted, with their intervals and what they mean."""
     intervals = evaluation.intervals()
-    interval = f'95 % interval, {n_images} images'
-    table = Table('', 'value', *([interval] if intervals else []), 'meaning', title='headline')
+    table = _table('', 'value', *(['95 % interval'] if intervals else []), 'meaning',
+                   title=f'{n_images} images; from PQ on the detections with score >= {score_threshold:g}',
+                   caption='_pooled: summed over all images, then divided')
     for name, meaning in HEADLINE.items():
         shown = [_interval(intervals[name])] if intervals else []
         table.add_row(name, _number(evaluation.values[name]), *shown, meaning)
     return table
 
 
-def class_table(evaluation: Evaluation, class_names: Sequence[str], n_true: Sequence[int],
-                n_predicted: Sequence[int]) -> Table:
+def class_table(evaluation: Evaluation, n_true: dict[str, int], n_predicted: dict[str, int]) -> Table:
     """One row a class.
 
     Args:
         evaluation: what was measured.
-        class_names: in any order.
-        n_true: true cells of each class.
-        n_predicted: detections of each class, whatever their score.
+        n_true: true cells by class name.
+        n_predicted: detections by class name, whatever their score.
     """
-    table = Table('', 'true cells', 'detections', *BY_CLASS, title='by class')
-    for name, *counts in zip(class_names, n_true, n_predicted, strict=True):
-        table.add_row(name, *map(str, counts), *(_number(evaluation.values[f'{value}/{name}']) for value in BY_CLASS))
+    table = _table('', 'true cells', 'detections', *BY_CLASS, title='by class')
+    for name, count in n_true.items():
+        table.add_row(name, str(count), str(n_predicted[name]),
+                      *(_number(evaluation.values[f'{value}/{name}']) for value in BY_CLASS))
     return table
 
 
 def size_table(evaluation: Evaluation, document: dict, size_bins_px: Sequence[float]) -> Table:
     """One row for all cells and one a size bin; as in COCO both ends belong to a bin."""
-    table = Table('root of area', 'true cells', *BY_SIZE, title='by size')
+    table = _table('size', 'true cells', *BY_SIZE, title='by size (root of area)')
     areas_px = [annotation['area'] for annotation in document['annotations']]
     edges = [0, *size_bins_px, math.inf]
     counts = [len(areas_px), *(sum(low ** 2 <= area <= high ** 2 for area in areas_px)
-                               for low, high in zip(edges, edges[1:], strict=False) if size_bins_px)]
+                               for low, high in pairwise(edges) if size_bins_px)]
     for ending, count in zip(['', *(f'/{name}' for name in size_names(size_bins_px))], counts, strict=True):
         table.add_row(ending[1:] or 'all', str(count),
                       *(_number(evaluation.values[f'{value}{ending}']) for value in BY_SIZE))
@@ -76,18 +78,17 @@ def size_table(evaluation: Evaluation, document: dict, size_bins_px: Sequence[fl
 def confusion_table(errors: dict) -> Table:
     """True classes in rows, predicted ones in columns."""
     confusion = errors['confusion']
-    table = Table('true \\ predicted', *confusion['columns_predicted'],
+    table = _table('true \\ predicted', *confusion['columns_predicted'],
                   title=f"cells matched at IoU > .5, score >= {errors['score_threshold']:g}")
     for name, counts in zip(confusion['rows_true'], confusion['counts'], strict=True):
         table.add_row(name, *map(str, counts))
-    table.rows[-1].style = 'dim'
     return table
 
 
 def error_table(errors: dict) -> Table:
     """Kinds of error, and what mending each alone would make of F1."""
     kinds = errors['error_kinds']
-    table = Table('error', 'cells', 'F1 if mended',
+    table = _table('error', 'cells', 'F1 if mended',
                   title=f"{kinds['n_correct']} of {kinds['n_predicted']} predictions right, F1 {_number(kinds['F1'])}")
     for name, kind in kinds['kinds'].items():
         table.add_row(name, str(kind['n']), _number(kind['F1_if_mended']))
@@ -105,8 +106,8 @@ def error_lines(errors: dict) -> list[str]:
 
 def sweep_table(swept: dict) -> Table:
     """One row a score threshold; the best value of each column is marked."""
-    table = Table('score >=', *SWEPT_SCORES, title='score threshold, chosen on these images: quote no value of this '
-                                                   'table as a result')
+    table = _table('score >=', *SWEPT_SCORES, title='score thresholds, * the best on these images',
+                   caption='For validation data. The best values are too good: measure other images at this threshold.')
     for row in swept['table']:
         threshold = row['score_threshold']
         table.add_row(f'{threshold:.2f}', *(
@@ -116,12 +117,21 @@ def sweep_table(swept: dict) -> Table:
 
 def comparison_table(compared: dict[str, dict], first: str, second: str) -> Table:
     """Differences of the headline values."""
-    table = Table('', 'first', 'second', 'difference', '95 % interval of the difference',
+    table = _table('', 'first', 'second', 'difference', '95 % interval',
                   title=f'first: {first}\nsecond: {second}')
     for name in HEADLINE:
         row = compared[name]
-        table.add_row(name, _number(row['first']), _number(row['second']), f"{row['difference']:+.3f}",
+        table.add_row(name, _number(row['first']), _number(row['second']), _number(row['difference'], '+.3f'),
                       _interval(row['interval'], '+.3f'))
+    return table
+
+
+def _table(*headers: str, title: str, caption: str | None = None) -> Table:
+    """Names on the left, values on the right. What does not fit is broken, never cut off."""
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for index, header in enumerate(headers):
+        is_text = index == 0 or header == 'meaning'
+        table.add_column(header, justify='left' if is_text else 'right', overflow='fold')
     return table
 
 
