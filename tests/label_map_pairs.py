@@ -40,4 +40,5 @@ def synthetic_maps(number):
     pred_cells += [(60 + i, 20 + 40 * i, 140, 4) for i in range(number)]
     maps = discs(SIZE, true_cells), np.unique(discs(SIZE, pred_cells), return_inverse=True)[1].reshape(SIZE)
     counts = [len(np.unique(label_map)) - 1 for label_map in maps]
-    return *maps, np.arange(counts[0]) % 3 + 1, np.where(np.arange(counts[1]) % 6 < number, 2, np.arange(counts[1]) % 3 + 1)
+    true_classes, pred_classes = (np.arange(count) % 3 + 1 for count in counts)
+    return *maps, true_classes, np.where(np.arange(counts[1]) % 6 < number, 2, pred_classes)
