@@ -9,6 +9,8 @@ from mmcell.evaluation.error_types import count_errors, judge_predictions
 from mmcell.evaluation.image_pairs import ImagePair
 from mmcell.evaluation.label_maps import PaintedPair, paint_pair
 
+MERGES_AND_SPLITS = ('n_merges', 'n_merged_true_cells', 'n_splits', 'n_split_pieces')
+
 
 def error_report(pairs: Sequence[ImagePair], categories: Sequence[dict], score_threshold: float) -> dict:
     """What a JSON file says about the errors of predictions with at least some score.
@@ -31,13 +33,14 @@ def error_report(pairs: Sequence[ImagePair], categories: Sequence[dict], score_t
     judged = [judge_predictions(pair, score_threshold) for pair in pairs]
     scores, kinds = (np.concatenate([getattr(image, name) for image in judged]) if judged else np.zeros(0)
                      for name in ('scores', 'kinds'))
-    counts = sum((confusion_matrix(image, class_ids) for image in painted),
-                 np.zeros((len(class_ids) + 1, len(class_ids) + 1), np.int64))
+    joins = [merges_and_splits(image) for image in painted]
+    confusions = sum((confusion_matrix(image, class_ids) for image in painted),
+                     np.zeros((len(class_ids) + 1, len(class_ids) + 1), np.int64))
     return {
         'score_threshold': float(score_threshold),
         'confusion': {'rows_true': [*class_names, 'spurious'], 'columns_predicted': [*class_names, 'missed'],
-                      'counts': counts.tolist()},
-        'merges_and_splits': _sums([merges_and_splits(image) for image in painted]),
+                      'counts': confusions.tolist()},
+        'merges_and_splits': {name: sum(counts[name] for counts in joins) for name in MERGES_AND_SPLITS},
         'error_kinds': count_errors(judged),
         'reliability': reliability(scores, kinds == 'correct'),
     }
@@ -76,7 +79,8 @@ def merges_and_splits(painted: PaintedPair) -> dict[str, int]:
     cells lie, a split a true cell in which two or more predictions lie.
 
     Returns:
-        ``{'n_merges', 'n_merged_true_cells', 'n_splits', 'n_split_pieces'}``.
+        Counts by the names ``MERGES_AND_SPLITS``: predictions that are merges, true cells in them, true cells that are
+        split, predictions in these.
     """
     overlaps = painted.overlaps
     true_inside = 2 * overlaps.intersections_px > overlaps.true_areas_px[overlaps.true_index]
@@ -84,9 +88,4 @@ def merges_and_splits(painted: PaintedPair) -> dict[str, int]:
     true_in_pred = np.bincount(overlaps.pred_index[true_inside])
     pred_in_true = np.bincount(overlaps.true_index[pred_inside])
     merged, split = true_in_pred[true_in_pred > 1], pred_in_true[pred_in_true > 1]
-    return {'n_merges': len(merged), 'n_merged_true_cells': int(merged.sum()),
-            'n_splits': len(split), 'n_split_pieces': int(split.sum())}
-
-
-def _sums(counts: Sequence[dict[str, int]]) -> dict[str, int]:
-    return {name: sum(one[name] for one in counts) for name in (counts[0] if counts else ())}
+    return dict(zip(MERGES_AND_SPLITS, (len(merged), int(merged.sum()), len(split), int(split.sum())), strict=True))
