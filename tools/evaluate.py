@@ -81,7 +81,7 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
     from mmcell.evaluation.ground_truth import read_ground_truth
     from mmcell.evaluation.metrics_file import write_metrics
     from mmcell.evaluation.result_files import read_result_file
-    from mmcell.evaluation.tables import comparison_table, sweep_table
+    from mmcell.evaluation.tables import comparison_table, print_whole, sweep_table
     document = read_ground_truth(args.annotations)
     if args.sweep:
         refuse_test_data(args.annotations, document)
@@ -98,11 +98,11 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
     if args.sweep:
         with told('score thresholds'):
             content['sweep'] = sweep(document, files[args.results].detections)
-        console.print(sweep_table(content['sweep']))
+        print_whole(console, sweep_table(content['sweep']))
     if args.compare is not None:
         content['compared_with'] = to_content(args.compare, files, measured)
         content['differences'] = compare(measured[args.results], measured[args.compare])
-        console.print(comparison_table(content['differences'], args.results, args.compare))
+        print_whole(console, comparison_table(content['differences'], args.results, args.compare))
     if args.out is not None:
         write_metrics(content, args.out)
         console.print(f'every value, unrounded: {args.out}', soft_wrap=True)
@@ -132,7 +132,7 @@ def print_tables(evaluation: 'Evaluation', file: 'ResultFile', document: dict, a
     for table in (tables.headline_table(evaluation, len(document['images']), args.score_thr),
                   tables.class_table(evaluation, *counts), tables.size_table(evaluation, document, args.size_bins),
                   tables.confusion_table(evaluation.errors), tables.error_table(evaluation.errors)):
-        console.print(table)
+        tables.print_whole(console, table)
     for line in tables.error_lines(evaluation.errors):
         console.print(line, soft_wrap=True)
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from rich import box
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 
 from mmcell.evaluation.average_precision import size_names
@@ -23,7 +25,7 @@ HEADLINE = {
     'SQ_pooled': 'mean IoU of matched cells, part of PQ',
     'AJI_pooled': 'aggregated Jaccard index',
     'AJI_image_mean': 'the same, mean over images',
-    'AJI+_image_mean': 'AJI of one-to-one pairs, mean of images',
+    'AJI+_image_mean': 'AJI of one-to-one pairs, image mean',
     'Dice_pooled': 'foreground, whatever the instance',
     'Dice_image_mean': 'the same, mean over images',
     'F1@IoU.50_pooled': 'cells found, whatever the class',
@@ -31,8 +33,19 @@ HEADLINE = {
     'F1@IoU.90_pooled': 'the same, IoU .90',
     'F_d_pooled': 'cells found, centroids within 12 px',
 }
+MIN_TEXT_WIDTH = 20
 BY_CLASS = ('AP', 'AP50', 'AP50@100', 'PQ_pooled', 'F_c_pooled')
 BY_SIZE = ('AP', 'AP50', 'AP@100', 'AP50@100', 'AR', 'bbox_AP', 'bbox_AP50')
+
+
+def print_whole(console: Console, table: Table) -> None:
+    """Prints a table, wider than the terminal if need be: rich would cut values off."""
+    widths = [max(cell_len(str(text)) for text in (column.header, *column.cells)) for column in table.columns]
+    # One space and one divider a column, one more divider at the left.
+    needed = 1 + sum(2 + (width if column.no_wrap else min(width, MIN_TEXT_WIDTH))
+                     for column, width in zip(table.columns, widths, strict=True))
+    table.width = needed if needed > console.width else None
+    console.print(table, crop=False)
 
 
 def headline_table(evaluation: Evaluation, n_images: int, score_threshold: float) -> Table:
@@ -89,7 +102,7 @@ def error_table(errors: dict) -> Table:
     """Kinds of error, and what mending each alone would make of F1."""
     kinds = errors['error_kinds']
     table = _table('error', 'cells', 'F1 if mended',
-                  title=f"{kinds['n_correct']} of {kinds['n_predicted']} predictions right, F1 {_number(kinds['F1'])}")
+                  title=f"{kinds['n_correct']} of {kinds['n_predicted']} right, F1 {_number(kinds['F1'])}")
     for name, kind in kinds['kinds'].items():
         table.add_row(name, str(kind['n']), _number(kind['F1_if_mended']))
     return table
@@ -127,11 +140,11 @@ def comparison_table(compared: dict[str, dict], first: str, second: str) -> Tabl
 
 
 def _table(*headers: str, title: str, caption: str | None = None) -> Table:
-    """Names on the left, values on the right. What does not fit is broken, never cut off."""
+    """Names on the left, values on the right; of all columns the meaning alone may be broken into lines."""
     table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for index, header in enumerate(headers):
-        is_text = index == 0 or header == 'meaning'
-        table.add_column(header, justify='left' if is_text else 'right', overflow='fold')
+        is_value = index > 0 and header != 'meaning'
+        table.add_column(header, justify='right' if is_value else 'left', no_wrap=header != 'meaning')
     return table
 
 
