@@ -56,6 +56,15 @@ def test_the_second_on_a_cell_is_a_duplicate():
     assert judge_predictions(pair, 0.).kinds.tolist() == ['correct']
 
 
+@pytest.mark.parametrize('order', [[0, 1], [1, 0]])
+def test_the_cell_overlapped_most_tells_the_kind(order):
+    true, true_classes = [(0, 0, 10, 10), (0, 10, 10, 10)], [7, 4]
+    pair = pair_of([true[i] for i in order], [(0, 3, 10, 11)], true_classes=[true_classes[i] for i in order])
+    # IoU 7/14 with the cell of class 7, 4/17 with that of its own class.
+    judged = judge_predictions(pair, 0.)
+    assert judged.kinds.tolist() == ['both'] and judged.nearest_true.tolist() == [order.index(0)]
+
+
 def test_errors_are_counted_and_mended():
     true = [(0, x, 10, 10) for x in (0, 20, 40, 60, 80)]
     pred = [(0, 0, 10, 10), (0, 20, 10, 10), (0, 21, 10, 9), (0, 40, 10, 4), (20, 0, 9, 9), (0, 0, 10, 9)]

@@ -42,10 +42,10 @@ def test_as_many_as_possible_then_the_best(table, min_iou):
 
 
 def test_the_number_of_matches_goes_before_their_iou():
-    # One pair of .9 would leave the other two cells alone.
-    true_index, pred_index, ious = pairs_of(np.array([[.9, .5], [.5, 0]]))
-    assert ious[match_at_iou(true_index, pred_index, ious, .5)].tolist() == [.5, .5]
-    assert ious[match_at_iou(true_index, pred_index, ious, .6)].tolist() == [.9]
+    # The two pairs of 1 add up to more than the three of .5.
+    true_index, pred_index, ious = pairs_of(np.array([[.5, 1, 0], [0, .5, 1], [0, 0, .5]]))
+    assert ious[match_at_iou(true_index, pred_index, ious, .5)].tolist() == [.5, .5, .5]
+    assert ious[match_at_iou(true_index, pred_index, ious, .6)].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize('pred_scores, expected', [

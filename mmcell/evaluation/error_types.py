@@ -11,6 +11,8 @@ from mmcell.evaluation.overlaps import Overlaps, overlaps_of_rles
 
 ERROR_KINDS = ('classification', 'localisation', 'both', 'duplicate', 'background')
 _CORRECT = 'correct'
+# The kinds that are about a cell that is there.
+_POINTING = ('classification', 'localisation')
 _FOREGROUND_IOU = .5
 _BACKGROUND_IOU = .1
 
@@ -101,9 +103,6 @@ def count_errors(judged: Sequence[JudgedImage]) -> dict:
     kinds['missed'] = {'n': n_missed, 'F1_if_mended': _f1(n_correct + n_missed, n_predicted + n_missed, n_true)}
     return {'n_correct': n_correct, 'n_true': n_true, 'n_predicted': n_predicted,
             'F1': _f1(n_correct, n_predicted, n_true), 'kinds': kinds}
-
-
-_POINTING = ('classification', 'localisation')
 
 
 def _cells_pointed_at(image: JudgedImage, kinds: Sequence[str]) -> np.ndarray:
