@@ -120,6 +120,7 @@ def test_of_many_faults_the_first_are_listed(tmp_path):
 
 @pytest.mark.parametrize('samples, message', [
     ([sample(img_id=4)], 'image_id 4. It has 3, 8'),
+    ([sample(img_id=[3])], r"img_id '\[3\]' is not a whole number"),
     ([sample(), sample()], 'image 3 is there more than once'),
     ([sample(labels=(3,))], 'labels 3 to 3 predicted, but there are 3 categories'),
     ([sample(score=float('nan'))], 'score nan'),
@@ -195,6 +196,10 @@ def test_a_good_annotation_file_is_read_as_it_is(tmp_path):
     (lambda d: d['categories'][0].update(id=0), 'category ids must start at 1, found 0'),
     (lambda d: d['annotations'][0].update(image_id=4), 'image_id 4'),
     (lambda d: d['annotations'][0].update(iscrowd=1), 'annotation 1 is a crowd region'),
+    (lambda d: d['annotations'][0].update(area=None), 'annotation 1 has area None, a number expected'),
+    (lambda d: d['annotations'][0].update(bbox=[1, 2, 3]), r'annotation 1 has bbox \[1, 2, 3\]'),
+    (lambda d: d['annotations'].append(4), 'every annotation must have an integer id'),
+    (lambda d: d['categories'][0].pop('name'), 'every category must have a name'),
     (lambda d: d['images'][0].pop('height'), r'image 3 has height and width \(None, 40\)'),
     (lambda d: d['images'][0].update(height=40, width=30), r'annotation 1 of image 3, one of 3 .*mask size \[30, 40\]'),
     (lambda d: d['annotations'][1].update(segmentation={'size': list(SIZE), 'counts': '5'}),

@@ -9,6 +9,7 @@ from mmcell.coco_json import AnnotationError, read_annotations
 from mmcell.evaluation.coco_masks import to_compressed_rles
 from mmcell.raw_layout import TEST_FOLDER
 from mmcell.rle import areas_px
+from mmcell.submission import is_finite_number
 
 
 def read_ground_truth(path: str | Path) -> dict:
@@ -19,7 +20,8 @@ def read_ground_truth(path: str | Path) -> dict:
     Raises:
         FileNotFoundError: there is no such file.
         AnnotationError: what :func:`read_annotations` refuses; no image; no true cell; an image without height and
-            width; a crowd region; a mask that does not decode, or of another size than its image.
+            width; a crowd region; an area or a bbox that is no number; a mask that does not decode, or of another size
+        than its image.
     """
     document = read_annotations(path)
     if not document['images']:
@@ -28,10 +30,8 @@ def read_ground_truth(path: str | Path) -> dict:
         raise AnnotationError(f"{path}: no true cell to measure against in its {len(document['images'])} images. "
                               'Predictions of test images whose cells are not known can be submitted: tools/submit.py')
     sizes = {image['id']: _size_of(image, path) for image in document['images']}
-    crowds = [annotation['id'] for annotation in document['annotations'] if annotation.get('iscrowd')]
-    if crowds:
-        raise AnnotationError(f'{path}: annotation {crowds[0]} is a crowd region (iscrowd 1), one of {len(crowds)}: '
-                              'only single cells can be measured against')
+    for annotation in document['annotations']:
+        _check_annotation(annotation, path)
     rles, problems = to_compressed_rles([annotation.get('segmentation') for annotation in document['annotations']],
                                         [sizes[annotation['image_id']] for annotation in document['annotations']])
     for index, problem in problems.items():
@@ -43,6 +43,17 @@ def read_ground_truth(path: str | Path) -> dict:
                        document['annotations'], rles, areas_px(rles), pycocotools.mask.toBbox(rles),
                        strict=True)]
     return {**document, 'annotations': annotations}
+
+
+def _check_annotation(annotation: dict, path: str | Path) -> None:
+    where = f"{path}: annotation {annotation['id']}"
+    if annotation.get('iscrowd'):
+        raise AnnotationError(f'{where} is a crowd region (iscrowd 1): only single cells can be measured against')
+    if not is_finite_number(annotation.get('area', 0)):
+        raise AnnotationError(f"{where} has area {annotation['area']!r}, a number expected")
+    bbox = annotation.get('bbox', [0, 0, 0, 0])
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite_number, bbox)):
+        raise AnnotationError(f'{where} has bbox {bbox!r}, [x, y, width, height] expected')
 
 
 def _size_of(image: dict, path: str | Path) -> tuple[int, int]:

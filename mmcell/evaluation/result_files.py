@@ -75,9 +75,12 @@ def _read_records(path: Path, category_ids: list[int]) -> list[dict]:
 
 def _read_dump(path: Path, category_ids: list[int]) -> list[dict]:
     samples = load_results(path)
+    for sample in samples:
+        if not is_integer(sample['img_id']):
+            raise ResultsError(f"{path}: img_id {str(sample['img_id'])[:60]!r} is not a whole number")
     repeated = [image_id for image_id, count in Counter(sample['img_id'] for sample in samples).items() if count > 1]
     if repeated:
-        raise ResultsError(f'{path}: image {repeated[0]!r} is there more than once')
+        raise ResultsError(f'{path}: image {repeated[0]} is there more than once')
     records = []
     for sample in samples:
         try:
@@ -85,7 +88,7 @@ def _read_dump(path: Path, category_ids: list[int]) -> list[dict]:
         except ResultsError as error:
             raise ResultsError(f'{path}: {error}') from error
         except (ValueError, TypeError, KeyError) as error:
-            raise ResultsError(f"{path}: image {sample['img_id']!r} cannot be read: {error}") from error
+            raise ResultsError(f"{path}: image {sample['img_id']} cannot be read: {error}") from error
     return records
 
 

@@ -76,7 +76,7 @@ def class_table(evaluation: Evaluation, n_true: dict[str, int], n_predicted: dic
 
 
 def size_table(evaluation: Evaluation, document: dict, size_bins_px: Sequence[float]) -> Table:
-    """One row for all cells and one a size bin; as in COCO both ends belong to a bin."""
+    """One row for all cells and one a size bin; as in COCO a cell on an edge is in both bins."""
     table = _table('size', 'true cells', *BY_SIZE, title='by size (root of area)')
     areas_px = [annotation['area'] for annotation in document['annotations']]
     edges = [0, *size_bins_px, math.inf]
