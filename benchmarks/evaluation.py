@@ -1,4 +1,4 @@
-"""COCO average precision of crowded images: pycocotools against mmcell, in turn in one run, values compared."""
+"""COCO average precision of crowds: pycocotools and faster-coco-eval against mmcell, in turn, values compared."""
 
 import argparse
 import contextlib
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from _measure import in_turn, use_one_thread
+from faster_coco_eval import COCO as FasterCOCO
+from faster_coco_eval import COCOeval_faster as FasterCOCOeval
 from label_map_rle import grid_of_discs
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -20,7 +22,6 @@ from mmcell.rle import compress_counts, encode_label_map, foreground_pixels_of_a
 EXAMPLE = """example:
   python benchmarks/evaluation.py --consep CONSEP
 """
-# pycocotools' own sizes.
 COCO_SIZE_BINS_PX = (32, 96)
 MIN_RATIO = 50
 
@@ -42,54 +43,69 @@ def main() -> None:
     use_one_thread()
     document = synthetic_document() if args.consep is None else consep_document(args.consep)
     detections = perturbed_detections(document, np.random.default_rng(0), args.detections)
-    print(f"{os.cpu_count()} cores, one thread; {len(document['images'])} images, {len(document['annotations'])} cells, "
-          f'{len(detections)} detections, cap {args.cap}, {args.rounds} rounds in turn')
+    print(f"{os.cpu_count()} cores, one thread; {len(document['images'])} images, "
+          f"{len(document['annotations'])} cells, {len(detections)} detections, cap {args.cap}, all sizes and COCO's "
+          f'three; median of {args.rounds} rounds in turn (range of the ratio)')
     for kind in ('segm', 'bbox'):
-        print_row(document, detections, kind, args.cap, args.rounds)
+        for name, reference in REFERENCES.items():
+            print(f'{kind}: {measured(name, reference, document, detections, kind, args.cap, args.rounds)}', flush=True)
 
 
-def print_row(document: dict, detections: list[dict], kind: str, cap: int, rounds: int) -> None:
-    """Measures and prints masks or boxes."""
+def measured(name: str, reference: tuple[type, type], document: dict, detections: list[dict], kind: str, cap: int,
+             rounds: int) -> str:
+    """One line: a reference against mmcell."""
     theirs, ours = {}, {}
-    times = in_turn(lambda: theirs.update(by_pycocotools(document, detections, kind, [cap])),
-                    lambda: ours.update(by_mmcell(document, detections, kind, [cap])), rounds)
-    pycocotools_s, mmcell_s = times
-    ratios = pycocotools_s / mmcell_s
-    difference = max_difference(theirs, ours)
-    print(f'{kind}: pycocotools {np.median(pycocotools_s):.1f} s, mmcell {np.median(mmcell_s):.2f} s, '
-          f'{np.median(ratios):.0f}x ({ratios.min():.0f}-{ratios.max():.0f}), asked {MIN_RATIO}x; '
-          f'{len(ours)} values, largest difference {difference:.1g}', flush=True)
+    theirs_s, ours_s = in_turn(lambda: theirs.update(by_reference(*reference, document, detections, kind, [cap])),
+                               lambda: ours.update(by_mmcell(document, detections, kind, [cap])), rounds)
+    ratios = theirs_s / ours_s
+    asked = f', asked {MIN_RATIO}x' if name == 'pycocotools' else ''
+    return (f'{name} {np.median(theirs_s):.2f} s, mmcell {np.median(ours_s):.2f} s, '
+            f'{np.median(ratios):.1f}x ({ratios.min():.1f}-{ratios.max():.1f}){asked}; '
+            f'{len(ours)} values, largest difference {max_difference(theirs, ours):.1g}')
 
 
-def by_mmcell(document: dict, detections: list[dict], kind: str, caps: list[int]) -> dict[str, float]:
+def by_mmcell(document: dict, detections: list[dict], kind: str, caps: list[int],
+              size_bins_px: tuple[float, ...] = COCO_SIZE_BINS_PX) -> dict[str, float]:
     """Values by name."""
-    return average_precisions(document, detections, kinds=[kind], caps=caps, size_bins_px=COCO_SIZE_BINS_PX)
+    return average_precisions(document, detections, kinds=[kind], caps=caps, size_bins_px=size_bins_px)
 
 
-def by_pycocotools(document: dict, detections: list[dict], kind: str, caps: list[int]) -> dict[str, float]:
-    """The same values from pycocotools' tables, under mmcell's names."""
+def by_reference(coco: type, coco_eval: type, document: dict, detections: list[dict], kind: str, caps: list[int],
+                 size_bins_px: tuple[float, float] = COCO_SIZE_BINS_PX) -> dict[str, float]:
+    """The same values from the tables of pycocotools, or of a package with its interface, under mmcell's names."""
     # Results with a box get its area, also for masks.
     key = {'segm': 'segmentation', 'bbox': 'bbox'}[kind]
     results = [{name: found[name] for name in ('image_id', 'category_id', 'score', key)} for found in detections]
-    truth = COCO()
+    truth = coco()
     truth.dataset = {**document, 'annotations': [dict(annotation) for annotation in document['annotations']]}
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
-        evaluation = COCOeval(truth, truth.loadRes(results), kind)
+        evaluation = coco_eval(truth, truth.loadRes(results), kind)
         evaluation.params.maxDets = caps
+        small, large = size_bins_px
+        evaluation.params.areaRng = [[0, 1e10], [0, small ** 2], [small ** 2, large ** 2], [large ** 2, 1e10]]
         evaluation.evaluate()
         evaluation.accumulate()
     precision, recall = evaluation.eval['precision'], evaluation.eval['recall']
-    names = [category['name'] for category in sorted(document['categories'], key=lambda category: category['id'])]
+    class_names = [category['name'] for category in sorted(document['categories'], key=lambda category: category['id'])]
+    sizes = [f'0-{small}px', f'{small}-{large}px', f'{large}px+']
     values = {}
-    for m, cap in enumerate(caps):
-        for name, table in (('AP', precision), ('AP50', precision[:1]), ('AP75', precision[5:6]), ('AR', recall)):
-            name = f"{'bbox_' if kind == 'bbox' else ''}{name}@{cap}"
-            parts = {'': table[..., 0, m], **{f'/{part}': table[..., k, 0, m] for k, part in enumerate(names)},
-                     **{f'/{part}': table[..., a, m] for a, part in enumerate(('0-32px', '32-96px', '96px+'), 1)}}
-            values.update((name + part, of_part[of_part > -1].mean() if (of_part > -1).any() else np.nan)
+    for name, table in (('AP', precision), ('AP50', precision[:1]), ('AP75', precision[5:6]), ('AR', recall)):
+        for index, cap in enumerate(caps):
+            parts = {'': table[..., 0, index]}
+            parts.update((f'/{part}', table[..., k, 0, index]) for k, part in enumerate(class_names))
+            parts.update((f'/{part}', table[..., a, index]) for a, part in enumerate(sizes, start=1))
+            values.update((f"{'bbox_' * (kind == 'bbox')}{name}@{cap}{part}", mean_above(of_part))
                           for part, of_part in parts.items())
     return values
+
+
+REFERENCES = {'pycocotools': (COCO, COCOeval), 'faster-coco-eval': (FasterCOCO, FasterCOCOeval)}
+
+
+def mean_above(table: np.ndarray) -> float:
+    """COCO's mean: of what is not -1; NaN where nothing is left."""
+    return float(table[table > -1].mean()) if (table > -1).any() else float('nan')
 
 
 def max_difference(theirs: dict[str, float], ours: dict[str, float]) -> float:
@@ -132,8 +148,8 @@ def perturbed_detections(document: dict, rng: np.random.Generator, n_per_image: 
             continue
         chosen = [cells[index] for index in rng.choice(len(cells), n_per_image, replace=len(cells) < n_per_image)]
         rles = moved([cell['segmentation'] for cell in chosen], rng.integers(-3, 4, (len(chosen), 2)))
-        class_ids = np.where(rng.random(len(chosen)) < .1, rng.integers(1, len(document['categories']) + 1, len(chosen)),
-                             [cell['category_id'] for cell in chosen])
+        others = rng.choice([category['id'] for category in document['categories']], len(chosen))
+        class_ids = np.where(rng.random(len(chosen)) < .1, others, [cell['category_id'] for cell in chosen])
         bboxes = np.array([cell['bbox'] for cell in chosen]) + rng.integers(0, 3, (len(chosen), 4))
         detections += [
             {'image_id': image['id'], 'category_id': class_id, 'score': score, 'bbox': bbox, 'segmentation': rle}
