@@ -7,6 +7,7 @@ import evaluate as command
 import pytest
 import torch
 from conftest import REPO, discs
+from mmdet.registry import METRICS
 from mmengine.fileio import dump
 
 from mmcell.coco_json import categories
@@ -56,7 +57,7 @@ def write(name, content):
         json.dump(content, file)
 
 
-def write_dump(name, detections):
+def samples_of(detections):
     samples = []
     for image_id in (2, 3, 7):
         found = [detection for detection in detections if detection['image_id'] == image_id]
@@ -66,7 +67,7 @@ def write_dump(name, detections):
             bboxes=boxes, scores=torch.tensor([detection['score'] for detection in found], dtype=torch.float64),
             labels=torch.tensor([detection['category_id'] - 1 for detection in found], dtype=torch.int64),
             masks=[detection['segmentation'] for detection in found])))
-    dump(samples, name)
+    return samples
 
 
 def read(name):
@@ -98,7 +99,7 @@ def test_the_three_kinds_of_results_have_the_same_values(run, rng):
     mixed = [{**detection, 'score': float(score)} for detection, score in zip(
         predictions(shift=2, image_ids=(2, 3)) + predictions(shift=4, image_ids=(7,)), rng.random(36), strict=True)]
     write('some.json', mixed)
-    write_dump('some.pkl', mixed)
+    dump(samples_of(mixed), 'some.pkl')
     with zipfile.ZipFile('some.zip', 'w') as archive:
         archive.writestr('test-results.json', json.dumps(mixed))
     metrics = []
@@ -108,6 +109,17 @@ def test_the_three_kinds_of_results_have_the_same_values(run, rng):
     assert 0 < metrics[0]['values']['AP'] < 1
     for other in metrics[1:]:
         assert all(other[part] == metrics[0][part] for part in ('values', 'intervals', 'errors', 'settings'))
+
+
+def test_the_values_are_those_that_training_logs(run):
+    shifted = predictions(shift=3)[:20] + predictions(shift=1)[20:]
+    write('other.json', shifted)
+    run('other.json', 'val.json', '--out', 'm.json')
+    metric = METRICS.build(dict(type='CellMetric', ann_file='val.json'))
+    metric.process({}, samples_of(shifted))
+    logged = metric.evaluate(3)
+    assert 0 < logged['AP'] < 1
+    assert {name: read('m.json')['values'][name] for name in logged} == logged
 
 
 def test_the_same_input_gives_the_same_bytes_and_the_seed_counts(run):
