@@ -94,6 +94,7 @@ def test_the_three_kinds_give_the_same_detections(tmp_path):
     (dict(segmentation=[]), 'polygons must be lists of three or more x, y'),
     (dict(segmentation=[[1, 1, 5, 1]]), 'polygons must be'),
     (dict(segmentation=[['a'] * 6]), 'polygons must be'),
+    (dict(segmentation=[[1, 1, 5, 1, 5, 1e12]]), 'polygons must be'),
 ])
 def test_each_fault_of_a_detection_is_named(tmp_path, changes, message):
     with pytest.raises(ResultsError) as error:
@@ -103,6 +104,7 @@ def test_each_fault_of_a_detection_is_named(tmp_path, changes, message):
 
 @pytest.mark.parametrize('changes, message', [
     (dict(image_id=4), 'images that the annotation file does not have, image_id 4. It has 3, 8'),
+    (dict(image_id=0), 'image_id 0. It has 3, 8'),
     (dict(category_id=4), 'categories that the annotation file does not have, category_id 4. It has 1, 2, 3'),
     (dict(category_id=0), 'category_id 0. It has 1, 2, 3; are the classes of these results numbered from 0?'),
 ])

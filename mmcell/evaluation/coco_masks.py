@@ -6,6 +6,10 @@ import numpy as np
 import pycocotools.mask
 
 from mmcell.rle import compress_counts, parse_rle, parse_rles
+from mmcell.submission import is_finite_number
+
+# pycocotools takes memory by the length of an edge.
+MAX_COORDINATE_PX = 1e5
 
 
 def to_compressed_rles(masks: Sequence[object], sizes: Sequence[tuple[int, int]]) -> tuple[list[dict], dict[int, str]]:
@@ -60,8 +64,8 @@ def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict:
 
 
 def _from_polygons(polygons: list, size: tuple[int, int]) -> dict:
-    is_number = all(isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0
-                    and all(isinstance(value, int | float) for value in polygon) for polygon in polygons)
-    if not polygons or not is_number:
-        raise ValueError(f'polygons must be lists of three or more x, y: {str(polygons)[:60]}')
+    for polygon in polygons or [None]:
+        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or not all(
+                is_finite_number(value) and abs(value) <= MAX_COORDINATE_PX for value in polygon):
+            raise ValueError(f'polygons must be lists of three or more x, y in px: {str(polygons)[:60]}')
     return pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, *size))

@@ -119,7 +119,7 @@ def _refuse_unknown(records: list[dict], image_ids: list[int], category_ids: lis
         found = {record[key] for record in records}
         unknown = [str(value) for value in sorted(found - set(known))]
         if unknown:
-            hint = '; are the classes of these results numbered from 0?' if found & {0} and 0 not in known else ''
+            hint = '; are the classes of these results numbered from 0?' if key == 'category_id' and 0 in found else ''
             raise ResultsError(f'{path}: predictions of {what} that the annotation file does not have, {key} '
                                f"{shortened(unknown, ', ')}. It has {shortened(list(map(str, known)), ', ')}{hint}")
 
