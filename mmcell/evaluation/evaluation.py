@@ -37,7 +37,8 @@ class Evaluation:
 
 
 def evaluate(document: dict, detections: list[dict], score_threshold: float, weights: np.ndarray,
-             size_bins_px: Sequence[float] = SIZE_BINS_PX, tell: Callable[[str], None] = lambda step: None) -> Evaluation:
+             size_bins_px: Sequence[float] = SIZE_BINS_PX,
+             tell: Callable[[str], None] = lambda step: None) -> Evaluation:
     """Measures predictions: average precision, scores of segmentation and errors.
 
     Args:
