@@ -4,6 +4,7 @@ import sys
 import zipfile
 
 import evaluate as command
+import numpy as np
 import pytest
 import torch
 from conftest import REPO, discs
@@ -11,6 +12,7 @@ from mmdet.registry import METRICS
 from mmengine.fileio import dump
 
 from mmcell.coco_json import categories
+from mmcell.evaluation.evaluation import evaluate as measure
 from mmcell.evaluation.tables import HEADLINE
 from mmcell.rle import encode_label_map
 
@@ -120,6 +122,30 @@ def test_the_values_are_those_that_training_logs(run):
     logged = metric.evaluate(3)
     assert 0 < logged['AP'] < 1
     assert {name: read('m.json')['values'][name] for name in logged} == logged
+
+
+def with_repeated_images(document, detections, times):
+    """Documents in which each image is there so many times, under ids of its own."""
+    copies = [(image, copy) for image, n in zip(document['images'], times, strict=True) for copy in range(n)]
+    images = [{**image, 'id': new_id} for new_id, (image, _) in enumerate(copies, start=1)]
+    annotations, found = ([{**record, 'image_id': new_id} for new_id, (image, _) in enumerate(copies, start=1)
+                           for record in records if record['image_id'] == image['id']]
+                          for records in (document['annotations'], detections))
+    return {**document, 'images': images, 'annotations': [
+        {**annotation, 'id': i} for i, annotation in enumerate(annotations, start=1)]}, found
+
+
+def test_resampled_values_are_those_of_repeated_images(rng):
+    document = ground_truth()
+    detections = [{**detection, 'score': float(score)} for detection, score in zip(
+        predictions(shift=2)[:20] + predictions(shift=4)[20:30], rng.random(30), strict=True)]
+    weights = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0]])
+    resampled = measure(document, detections, .3, weights).resampled
+    assert set(HEADLINE) <= set(resampled)
+    for row, times in enumerate(weights):
+        values = measure(*with_repeated_images(document, detections, times), .3, weights[:0, :0]).values
+        for name, of_resamples in resampled.items():
+            assert of_resamples[row] == pytest.approx(values[name], abs=1e-12, nan_ok=True), name
 
 
 def test_the_same_input_gives_the_same_bytes_and_the_seed_counts(run):
