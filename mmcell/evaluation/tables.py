@@ -41,9 +41,9 @@ BY_SIZE = ('AP', 'AP50', 'AP@100', 'AP50@100', 'AR', 'bbox_AP', 'bbox_AP50')
 def print_whole(console: Console, table: Table) -> None:
     """Prints a table, wider than the terminal if need be: rich would cut values off."""
     widths = [max(cell_len(str(text)) for text in (column.header, *column.cells)) for column in table.columns]
-    # One space and one divider a column, one more divider at the left.
-    needed = 1 + sum(2 + (width if column.no_wrap else min(width, MIN_TEXT_WIDTH))
-                     for column, width in zip(table.columns, widths, strict=True))
+    # A space and a divider between columns, and an edge on both sides.
+    needed = sum(2 + (width if column.no_wrap else min(width, MIN_TEXT_WIDTH))
+                 for column, width in zip(table.columns, widths, strict=True))
     table.width = needed if needed > console.width else None
     console.print(table, crop=False)
 
