@@ -14,24 +14,52 @@ from mmengine.optim import build_optim_wrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
+from mmcell.hooks.budget import count_parameters
 from mmcell.structures import LabelMapMasks
 
 SIDE = 96
 LARGE = 'r101', 'x101', 'small', 'base'
 
 
-def configs():
-    for path in sorted((REPO / 'configs').glob('[!_]*/*.py')):
-        is_large = any(part in path.stem.split('_')[1] for part in LARGE)
-        yield pytest.param(path, id=f'{path.parent.name}/{path.stem}', marks=[pytest.mark.slow] if is_large else [])
+NAMES = [f'{path.parent.name}/{path.stem}' for path in sorted((REPO / 'configs').glob('[!_]*/*.py'))]
+LARGE_NAMES = [name for name in NAMES if any(part in name.split('_')[1] for part in LARGE)]
 
 
-@pytest.mark.parametrize('path', configs())
-def test_one_step_and_one_prediction(path):
-    cfg = Config.fromfile(path)
+def load(name):
+    cfg = Config.fromfile(REPO / 'configs' / f'{name}.py')
     init_default_scope(cfg.default_scope)
+    return cfg
+
+
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.slow] if name in LARGE_NAMES else []) for name in NAMES])
+def test_one_step_and_one_prediction(name):
+    cfg = load(name)
     shrink(cfg.model)
     step_and_predict(json.dumps(cfg.model.to_dict()), json.dumps(cfg.optim_wrapper.to_dict()))
+
+
+@pytest.mark.parametrize('name', LARGE_NAMES)
+def test_one_step_with_a_smaller_backbone_of_the_kind(name):
+    cfg = load(name)
+    shrink(cfg.model)
+    if cfg.model.backbone.type == 'mmpretrain.ConvNeXt':
+        cfg.model.backbone.arch = 'atto'
+        cfg.model.neck.in_channels = [40, 80, 160, 320]
+    else:
+        cfg.model.backbone.depth = 50
+    step_and_predict(json.dumps(cfg.model.to_dict()), json.dumps(cfg.optim_wrapper.to_dict()))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_table_has_the_trainable_parameters(name):
+    model = load(name).model
+    model.backbone.init_cfg = None
+    with torch.device('meta'):
+        trainable, _ = count_parameters(MODELS.build(model))
+    row, = (row for row in (REPO / 'configs' / 'README.md').read_text().splitlines()
+            if row.startswith(f'| `{name}.py` |'))
+    assert row.split('|')[3].strip() == f'{trainable / 1e6:.1f} M'
 
 
 def shrink(model):
@@ -41,6 +69,8 @@ def shrink(model):
         # Else blocks, or gates, begin as nothing, and gradients end there.
         model.backbone.zero_init_residual = False
         model.backbone.get('cbam', {}).pop('initial_gate', None)
+    if 'drop_path_rate' in model.backbone:
+        model.backbone.drop_path_rate = 0.
     # The padding of an experiment is as large as its images.
     model.data_preprocessor.pad_size_divisor = 32
     model.test_cfg.get('rcnn', model.test_cfg).update(max_per_img=5, score_thr=0.)
@@ -82,9 +112,9 @@ def step_and_predict(model_json, optimizer_json):
     with torch.no_grad():
         predicted = model(**model.data_preprocessor(dict(inputs=[inputs], data_samples=[data_sample])),
                           mode='predict')[0].pred_instances
-    assert len(predicted.masks) == len(predicted.labels) == 5
+    assert len(predicted.masks) == len(predicted.labels) <= 5
     assert set(predicted.labels.tolist()) <= set(range(n_classes))
-    assert {tuple(mask['size'] if isinstance(mask, dict) else mask.shape) for mask in predicted.masks} == {(SIDE, SIDE)}
+    assert {tuple(mask['size'] if isinstance(mask, dict) else mask.shape) for mask in predicted.masks} <= {(SIDE, SIDE)}
 
 
 def sample(n_classes):

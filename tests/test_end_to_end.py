@@ -71,6 +71,11 @@ def test_validation_and_pictures(road, checkpoint):
     root, options = road
     log = run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--out', root / 'val.pkl', *options)
     assert 'AP50@100:' in log
+    measured = run('tools/evaluate.py', root / 'val.pkl', root / 'annotations' / 'val.json', '--out', root / 'm.json')
+    assert 'AP50@100' in measured
+    values = json.loads((root / 'm.json').read_text())['values']
+    # As mmengine rounds in its log.
+    assert f"AP50@100: {values['AP50@100']:.4f}" in log
     run('tools/overlay.py', root / 'val.pkl', '--annotations', root / 'annotations' / 'val.json',
         '--out', root / 'overlays', '--score-thr', 0, '--classes', 'lymphocyte')
     assert len(list((root / 'overlays').glob('*_demo_*.png'))) == 1

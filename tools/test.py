@@ -63,7 +63,7 @@ def run(cfg: Config, args: argparse.Namespace) -> None:
     from mmcell.hooks import FittingCheckpointHook
     runner.register_hook(FittingCheckpointHook(args.split))
     if args.out is not None:
-        from mmcell.evaluation import DumpCellResults
+        from mmcell.evaluation.metrics import DumpCellResults
         # First: what a later evaluator refuses can still be looked at.
         runner.test_evaluator.metrics.insert(0, DumpCellResults(out_file_path=args.out))
     runner.test()

@@ -17,8 +17,7 @@ train_pipeline = [
 # Cells have one size in pixels whatever the size of the image: images are not resized.
 test_pipeline = [
     dict(type='LoadTiff'),
-    dict(type='PackCellInputs',
-         meta_keys=('img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor')),
+    dict(type='PackCellInputs'),
 ]
 
 train_dataloader = dict(

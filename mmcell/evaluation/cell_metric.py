@@ -1,8 +1,6 @@
 """COCO average precision with the cap on detections in its names."""
 
-import json
 import logging
-import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -12,8 +10,8 @@ from mmengine.logging import print_log
 
 from mmcell.coco_json import read_annotations
 from mmcell.evaluation.average_precision import SIZE_BINS_PX, average_precisions
+from mmcell.evaluation.metrics_file import write_metrics
 from mmcell.results import to_coco_detections
-from mmcell.whole_files import written_whole
 
 HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
 
@@ -77,7 +75,7 @@ class CellMetric(BaseMetric):
             values = average_precisions(document, detections, kinds=('segm',), size_bins_px=())
         else:
             values = average_precisions(document, detections, size_bins_px=self.size_bins_px)
-            write_values(values, self.out_file)
+            write_metrics(values, self.out_file)
         return {name: values[name] for name in HEADLINES}
 
     def _ground_truth_of(self, image_ids: Sequence[int]) -> dict:
@@ -89,9 +87,3 @@ class CellMetric(BaseMetric):
                       logger='current', level=logging.WARNING)
         return {**document, 'images': images, 'annotations': [
             annotation for annotation in document['annotations'] if annotation['image_id'] in image_ids]}
-
-
-def write_values(values: dict[str, float], path: str) -> None:
-    """Writes values by name as JSON, whole or not at all; null for NaN, which JSON does not have."""
-    with written_whole([path]) as (temporary,), open(temporary, 'w', encoding='utf-8') as file:
-        json.dump({name: None if math.isnan(value) else value for name, value in values.items()}, file, indent=1)
