@@ -1,6 +1,7 @@
 """Average precision against pycocotools and faster-coco-eval, and against values known beforehand."""
 
 import math
+from collections import Counter
 
 import numpy as np
 import pycocotools.mask
@@ -95,6 +96,25 @@ def test_real_cells_agree_with_pycocotools(real_data, folder, kind, rng):
     for caps in ([1, 10, 100], [100, 300, 1000]):
         theirs = by_reference(*REFERENCES['pycocotools'], document, detections, kind, caps, (16, 32))
         assert max_difference(theirs, by_mmcell(document, detections, kind, caps, (16, 32))) < 1e-12
+
+
+@pytest.mark.parametrize(('folder', 'expected'), [
+    pytest.param('consep', [.4802, .7574, .8639, .9356, 1], marks=pytest.mark.slow), ('hw3', [.7649, .9752, 1, 1, 1])])
+def test_real_cells_as_their_own_prediction_at_the_caps_of_the_docs(real_data, folder, expected):
+    root = real_data / folder
+    document = document_of([read_train_image(image, root) for image in find_train_folders(root)])
+    truth = [{**cell, 'score': 1.} for cell in document['annotations']]
+    caps = [100, 300, 500, 1000, None]
+    values = average_precisions(document, truth, kinds=['segm'], caps=caps, size_bins_px=())
+    assert [round(values['AP50' + ('' if cap is None else f'@{cap}')], 4) for cap in caps] == expected
+    # Precision is 1 as far as the cap lets recall go.
+    counts = Counter((cell['category_id'], cell['image_id']) for cell in truth)
+    for cap in caps[:-1]:
+        recalls = [sum(min(n, cap) for (number, _), n in counts.items() if number == category['id'])
+                   / sum(n for (number, _), n in counts.items() if number == category['id'])
+                   for category in document['categories']]
+        assert values[f'AP@{cap}'] == pytest.approx(np.mean([(int(100 * recall) + 1) / 101 for recall in recalls]))
+        assert values[f'AR@{cap}'] == pytest.approx(np.mean(recalls))
 
 
 def test_the_truth_scores_one_whatever_the_order(rng):
@@ -216,7 +236,7 @@ def test_detections_that_do_not_fit(change, message):
         average_precisions(document, detections)
 
 
-def test_annotations_without_area_or_with_a_broken_mask():
+def test_annotation_files_that_cannot_be_measured():
     document = crowd(1)
     document['annotations'][2]['segmentation'] = dict(size=list(SHAPE), counts='0')
     with pytest.raises(AnnotationError, match='cannot be decoded'):
@@ -224,6 +244,8 @@ def test_annotations_without_area_or_with_a_broken_mask():
     del document['annotations'][2]['area']
     with pytest.raises(AnnotationError, match='annotation 3 has no area'):
         average_precisions(document, [])
+    with pytest.raises(AnnotationError, match='no categories'):
+        average_precisions({**document, 'categories': [], 'annotations': []}, [])
 
 
 @pytest.mark.parametrize('arguments', [

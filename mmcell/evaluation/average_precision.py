@@ -57,9 +57,9 @@ def average_precisions(document: dict, detections: list[dict], *, kinds: Sequenc
     for kind in kinds:
         matches = match_classes(document, detections, kind, size_bins_px, _largest(caps))
         for cap in caps:
-            tables = dict(zip(('precision', 'recall'), _tables(matches, cap), strict=True))
+            tables = _tables(matches, cap)
             for measure, (table, thresholds) in MEASURES.items():
-                name = f'{PREFIXES[kind]}{measure}' + ('' if cap is None else f'@{cap}')
+                name = PREFIXES[kind] + measure + _ending(cap)
                 for part, of_part in _parts(tables[table][:, :, thresholds], document['categories'], size_bins_px):
                     values[name + part] = mean_of_defined(of_part)
     return values
@@ -89,27 +89,21 @@ def resampled_average_precisions(document: dict, detections: list[dict], weights
     matches = match_classes(document, detections, 'segm')
     values = {}
     for cap in CAPS:
-        precision = np.stack([resampled_precision(of_class, cap, weights) for of_class in matches], axis=1)
+        precision = np.stack([_resampled_precision(of_class, cap, weights) for of_class in matches], axis=1)
         for name, thresholds in (('AP', slice(None)), ('AP50', slice(0, 1))):
-            values[name + ('' if cap is None else f'@{cap}')] = np.array(
-                [mean_of_defined(table[:, thresholds]) for table in precision])
+            values[name + _ending(cap)] = np.array([mean_of_defined(table[:, thresholds]) for table in precision])
     return values
 
 
-def resampled_precision(matches: ClassMatches, cap: int | None, weights: np.ndarray) -> np.ndarray:
-    """Interpolated precision of one class and every size.
-
-    Args:
-        matches: of N images.
-        cap: most detections in an image; None: all.
-        weights: (n, N) float64, how often each image counts.
-
-    Returns:
-        (n, 10 IoU thresholds, 101 recalls), NaN where there is no cell.
-    """
+def _resampled_precision(matches: ClassMatches, cap: int | None, weights: np.ndarray) -> np.ndarray:
+    """Precision of one class and cells of every size: (n, thresholds, recalls), in pieces that fit into memory."""
     step = max(1, _CHUNK // max(1, len(matches.images)))
     return np.concatenate([_curves(matches, 0, cap, weights[start:start + step])[0]
                            for start in range(0, len(weights), step)])
+
+
+def _ending(cap: int | None) -> str:
+    return '' if cap is None else f'@{cap}'
 
 
 def _largest(caps: Sequence[int | None]) -> int | None:
@@ -118,41 +112,58 @@ def _largest(caps: Sequence[int | None]) -> int | None:
     return None if None in caps else max(caps)
 
 
-def _tables(matches: list[ClassMatches], cap: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _tables(matches: list[ClassMatches], cap: int | None) -> dict[str, np.ndarray]:
     """Precision (classes, sizes, thresholds, recalls), and recall (classes, sizes, thresholds)."""
     curves = [[_curves(of_class, size, cap, np.ones((1, of_class.n_true.shape[1])))
                for size in range(len(of_class.n_true))] for of_class in matches]
-    return tuple(np.array([[of_size[index][0] for of_size in of_class] for of_class in curves]) for index in (0, 1))
+    return {name: np.array([[of_size[index][0] for of_size in of_class] for of_class in curves])
+            for index, name in enumerate(('precision', 'recall'))}
 
 
 def _curves(matches: ClassMatches, size: int, cap: int | None, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """COCOeval.accumulate of pycocotools: precision (n, thresholds, recalls) and the largest recall (n, thresholds)."""
-    counts = ~matches.is_ignored[size] & (matches.ranks < (np.inf if cap is None else cap))
-    n_true = weights @ matches.n_true[size]
-    by_detection = weights[:, matches.images]
+    """``COCOeval.accumulate`` of pycocotools, with images counted several times or not at all.
+
+    Args:
+        matches: of N images.
+        size: index of the size.
+        cap: most detections in an image; None: all.
+        weights: (n, N) float64, how often each image counts.
+
+    Returns:
+        Interpolated precision (n, thresholds, recalls), and the largest recall (n, thresholds); NaN without a cell.
+    """
+    is_counted = ~matches.is_ignored[size] & (matches.ranks < (np.inf if cap is None else cap))
+    weights_found, n_true = weights[:, matches.images], weights @ matches.n_true[size]
     precision = np.zeros((len(weights), len(IOU_THRESHOLDS), len(RECALLS)))
     recall = np.zeros(precision.shape[:2])
-    n_found = None
-    for index, counted in enumerate(counts):
-        if n_found is None or (counted != counts[index - 1]).any():
-            n_found = np.cumsum(by_detection[:, counted], axis=1)
-        # Precision rises at hits alone, and these are where a recall is reached.
+    for index, counted in enumerate(is_counted):
+        # Without sizes and crowds these are the same at every threshold.
+        if index == 0 or (counted != is_counted[index - 1]).any():
+            weights_counted = weights_found[:, counted]
+            n_counted = np.cumsum(weights_counted, axis=1)
+        # Precision is largest and a recall is reached at hits alone.
         is_hit = matches.is_hit[size, index, counted]
-        hits = np.cumsum(by_detection[:, counted][:, is_hit], axis=1)
-        if hits.size == 0:
-            continue
-        precisions = hits / np.maximum(n_found[:, is_hit], 1)
-        envelopes = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
-        with np.errstate(invalid='ignore'):
-            recalls = hits / n_true[:, None]
-        recall[:, index] = recalls[:, -1]
-        for row, (reached, envelope) in enumerate(zip(recalls, envelopes, strict=True)):
-            at = np.searchsorted(reached, RECALLS)
-            is_reached = at < len(reached)
-            precision[row, index, is_reached] = envelope[at[is_reached]]
-    precision[n_true == 0] = np.nan
-    recall[n_true == 0] = np.nan
+        if is_hit.any():
+            n_hits = np.cumsum(weights_counted[:, is_hit], axis=1)
+            precision[:, index] = _interpolate(n_hits, n_counted[:, is_hit], n_true)
+            recall[:, index] = n_hits[:, -1] / np.maximum(n_true, 1)
+    precision[n_true == 0] = recall[n_true == 0] = np.nan
     return precision, recall
+
+
+def _interpolate(n_hits: np.ndarray, n_counted: np.ndarray, n_true: np.ndarray) -> np.ndarray:
+    """Largest precision at each of the 101 recalls or beyond, 0 where it is not reached, (n, 101).
+
+    Args:
+        n_hits, n_counted: (n, hits) hits and detections down to each hit.
+        n_true: (n,) true cells.
+    """
+    precision = n_hits / np.maximum(n_counted, 1)
+    # One more for the recalls that are not reached.
+    envelope = np.zeros((len(precision), precision.shape[1] + 1))
+    envelope[:, :-1] = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+    reached = n_hits / np.maximum(n_true, 1)[:, None]
+    return np.stack([of_row[np.searchsorted(row, RECALLS)] for row, of_row in zip(reached, envelope, strict=True)])
 
 
 def _parts(table: np.ndarray, categories: list[dict],

@@ -22,6 +22,8 @@ class ClassAndImage:
     def __init__(self, document: dict) -> None:
         image_ids = [image['id'] for image in document['images']]
         category_ids = sorted(category['id'] for category in document['categories'])
+        if not category_ids:
+            raise AnnotationError('the annotation file has no categories')
         self.n_images, self.n_classes = len(image_ids), len(category_ids)
         self.image_indices = np.argsort(np.array(image_ids, np.int64), kind='stable')
         self._image_positions = {image_ids[index]: position for position, index in enumerate(self.image_indices)}

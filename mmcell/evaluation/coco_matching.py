@@ -68,15 +68,19 @@ def match_classes(document: dict, detections: list[dict], kind: str, size_bins_p
     is_unwanted = truth.is_crowd | _is_outside(truth.areas_px2, ranges_px2)
     is_hit, is_ignored = _match_greedily(*_candidates(truth, found), len(found.groups), is_unwanted, truth.is_crowd)
     is_ignored |= ~is_hit & _is_outside(found.areas_px2, ranges_px2)[:, None]
-    matches = []
-    for first in np.arange(pairs.n_classes) * pairs.n_images:
-        here, cells = (slice(*np.searchsorted(side.groups, [first, first + pairs.n_images])) for side in (found, truth))
-        by_score = np.arange(here.start, here.stop)[np.argsort(-found.scores[here], kind='stable')]
-        images_of_cells = pairs.image_indices[truth.groups[cells] - first]
-        n_true = [np.bincount(images_of_cells, ~unwanted[cells], pairs.n_images) for unwanted in is_unwanted]
-        matches.append(ClassMatches(pairs.image_indices[found.groups[by_score] - first], found.ranks[by_score],
-                                    is_hit[..., by_score], is_ignored[..., by_score], np.array(n_true, np.int64)))
-    return matches
+    return [_of_class(first, pairs, truth, found, is_unwanted, is_hit, is_ignored)
+            for first in np.arange(pairs.n_classes) * pairs.n_images]
+
+
+def _of_class(first: int, pairs: ClassAndImage, truth: TrueCells, found: Detections, is_unwanted: np.ndarray,
+              is_hit: np.ndarray, is_ignored: np.ndarray) -> ClassMatches:
+    """The part of the class with this number for its first image, its images put together by score."""
+    cells, here = (slice(*np.searchsorted(side.groups, [first, first + pairs.n_images])) for side in (truth, found))
+    by_score = here.start + np.argsort(-found.scores[here], kind='stable')
+    images_of_cells = pairs.image_indices[truth.groups[cells] - first]
+    n_true = np.array([np.bincount(images_of_cells, ~unwanted[cells], pairs.n_images) for unwanted in is_unwanted])
+    return ClassMatches(pairs.image_indices[found.groups[by_score] - first], found.ranks[by_score],
+                        is_hit[..., by_score], is_ignored[..., by_score], n_true.astype(np.int64))
 
 
 def _area_ranges(size_bins_px: Sequence[float]) -> np.ndarray:
