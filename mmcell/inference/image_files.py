@@ -42,7 +42,8 @@ def _find(argument: str) -> list[Path]:
                       if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.') and file.is_file())
     if path.exists():
         return [path]
-    return sorted(match for match in map(Path, glob.glob(argument, recursive=True)) if match.is_file())
+    # Path.glob takes no absolute pattern.
+    return sorted(match for match in map(Path, glob.glob(argument, recursive=True)) if match.is_file())  # noqa: PTH207
 
 
 def name_outputs(paths: Sequence[Path]) -> list[str]:

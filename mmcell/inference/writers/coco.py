@@ -2,39 +2,40 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from mmcell.coco_json import categories
 from mmcell.inference.cells import Cells
-from mmcell.inference.writers.json_lists import JsonListWriter
+from mmcell.inference.writers.base import ImageInfo, WriteCells
+from mmcell.inference.writers.json_lists import writing_json_list
 
 
-class CocoWriter(JsonListWriter):
-    """A COCO annotation file of one image, NAME_coco.json: RLE, box, area and score of each cell.
+@contextmanager
+def writing_coco(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+    """A COCO annotation file of one image: RLE, box, area and score of each cell, its number as id.
 
     The conventions of ``data_prep/to_coco.py``: ids from 1, category = class number, boxes around the pixels, and
     info.data_root, so that ``CellDataset`` reads the predictions as annotations.
     """
+    path = image.path.resolve()
+    members = {'info': {'data_root': os.path.relpath(path.parent, paths[0].parent.resolve())},
+               'images': [{'id': 1, 'file_name': path.name, 'height': image.height_px, 'width': image.width_px}],
+               'categories': categories(image.class_names)}
+    with writing_json_list(paths[0], members, 'annotations') as add:
 
-    @staticmethod
-    def file_names(name: str, class_names: list[str]) -> list[str]:
-        """NAME_coco.json."""
-        return [f'{name}_coco.json']
+        def write(cells: Cells, first_number: int) -> None:
+            for annotation in _annotations(cells, first_number):
+                add(annotation)
 
-    def members(self) -> dict:
-        """Image and categories."""
-        path = self.image.path.resolve()
-        return {'info': {'data_root': os.path.relpath(path.parent, self.paths[0].parent.resolve())},
-                'images': [{'id': 1, 'file_name': path.name,
-                            'height': self.image.height_px, 'width': self.image.width_px}],
-                'categories': categories(self.image.class_names),
-                'annotations': []}
+        yield write
 
-    def records(self, cells: Cells, first_number: int) -> Iterator[dict]:
-        """One annotation a cell, its number as id."""
-        bboxes_xywh = cells.bboxes_xyxy.copy()
-        bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
-        rows = zip(cells.rles, cells.labels.tolist(), cells.scores.tolist(), cells.areas_px.tolist(),
-                   bboxes_xywh.tolist(), strict=True)
-        for number, (rle, label, score, area, bbox) in enumerate(rows, start=first_number):
-            yield {'id': number, 'image_id': 1, 'category_id': label + 1, 'bbox': bbox, 'area': area,
-                   'segmentation': rle, 'iscrowd': 0, 'score': score}
+
+def _annotations(cells: Cells, first_number: int) -> Iterator[dict]:
+    bboxes_xywh = cells.bboxes_xyxy.copy()
+    bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
+    rows = zip(cells.rles, cells.labels.tolist(), cells.scores.tolist(), cells.areas_px.tolist(),
+               bboxes_xywh.tolist(), strict=True)
+    for number, (rle, label, score, area, bbox) in enumerate(rows, start=first_number):
+        yield {'id': number, 'image_id': 1, 'category_id': label + 1, 'bbox': bbox, 'area': area,
+               'segmentation': rle, 'iscrowd': 0, 'score': score}

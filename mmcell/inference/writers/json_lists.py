@@ -1,40 +1,28 @@
-"""JSON documents with one list that has an entry for each cell."""
+"""JSON documents with one list that grows."""
 
 import json
-from abc import abstractmethod
-from collections.abc import Iterable
-
-from mmcell.inference.cells import Cells
-from mmcell.inference.writers.base import CellWriter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 
-class JsonListWriter(CellWriter):
-    """Writes a JSON object whose last member is a list of records, one a line; none is kept."""
+@contextmanager
+def writing_json_list(path: Path, members: dict, list_name: str) -> Iterator[Callable[[dict], None]]:
+    """Gives a function that adds a record to the list that ends a JSON object; records are not kept.
 
-    @abstractmethod
-    def members(self) -> dict:
-        """The members before the list; the last is the list's name with an empty list."""
+    Args:
+        path: of the file, which is complete when the block ends.
+        members: of the object, before the list.
+        list_name: of the list.
+    """
+    with open(path, 'w', encoding='utf-8') as file:
+        file.write(json.dumps({**members, list_name: []}, ensure_ascii=False).removesuffix(']}'))
+        separator = '\n'
 
-    @abstractmethod
-    def records(self, cells: Cells, first_number: int) -> Iterable[dict]:
-        """The records of some cells."""
+        def add(record: dict) -> None:
+            nonlocal separator
+            file.write(separator + json.dumps(record, ensure_ascii=False, separators=(',', ':')))
+            separator = ',\n'
 
-    def open(self) -> None:
-        """Writes the members and the beginning of the list."""
-        self.file = open(self.paths[0], 'w', encoding='utf-8')
-        self.file.write(json.dumps(self.members(), ensure_ascii=False).removesuffix(']}'))
-        self.separator = '\n'
-
-    def write(self, cells: Cells, first_number: int) -> None:
-        """Writes a line for each cell."""
-        for record in self.records(cells, first_number):
-            self.file.write(self.separator + json.dumps(record, ensure_ascii=False, separators=(',', ':')))
-            self.separator = ',\n'
-
-    def finish(self) -> None:
-        """Ends the list."""
-        self.file.write('\n]}\n')
-
-    def close(self) -> None:
-        """Closes the file."""
-        self.file.close()
+        yield add
+        file.write('\n]}\n')

@@ -1,13 +1,15 @@
 """Label maps as TIFF."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import tifffile
 
 from mmcell.inference.cells import Cells
-from mmcell.inference.writers.base import CellWriter, ImageInfo
+from mmcell.inference.writers.base import ImageInfo, WriteCells
 
 # A larger map lies on the disk alone: 400 MB of uint32.
 MAX_PIXELS_IN_MEMORY = 100_000_000
@@ -59,62 +61,41 @@ class LabelMapFile:
             tifffile.imwrite(self.path, self.map.astype(dtype), compression='zlib', **self.options)
 
 
-class LabelTiffWriter(CellWriter):
-    """NAME_labels.tif, every cell in one label map, and the class table NAME_labels.csv (label, class, score).
+@contextmanager
+def writing_label_tiff(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+    """Every cell in one label map, and a class table (CSV: label, class, score).
 
     0 is background; the values are the numbers of the cells. See :class:`LabelMapFile`.
     """
+    map_path, table_path = paths
+    label_map = LabelMapFile(map_path, image)
+    with open(table_path, 'w', encoding='utf-8', newline='') as file:
+        table = csv.writer(file)
+        table.writerow(['label', 'class', 'score'])
 
-    @staticmethod
-    def file_names(name: str, class_names: list[str]) -> list[str]:
-        """NAME_labels.tif and NAME_labels.csv."""
-        return [f'{name}_labels.tif', f'{name}_labels.csv']
+        def write(cells: Cells, first_number: int) -> None:
+            numbers = first_number + np.arange(len(cells))
+            label_map.paint(cells, numbers)
+            for number, label, score in zip(numbers, cells.labels, cells.scores, strict=True):
+                table.writerow([number, image.class_names[label], f'{score:.6g}'])
 
-    def open(self) -> None:
-        """Opens both files."""
-        self.file = open(self.paths[1], 'w', encoding='utf-8', newline='')
-        self.table = csv.writer(self.file)
-        self.table.writerow(['label', 'class', 'score'])
-        self.map_file = LabelMapFile(self.paths[0], self.image)
-
-    def write(self, cells: Cells, first_number: int) -> None:
-        """Paints the cells and writes their rows."""
-        numbers = first_number + np.arange(len(cells))
-        self.map_file.paint(cells, numbers)
-        for number, label, score in zip(numbers, cells.labels, cells.scores, strict=True):
-            self.table.writerow([number, self.image.class_names[label], f'{score:.6g}'])
-
-    def finish(self) -> None:
-        """Writes the label map."""
-        self.map_file.finish()
-
-    def close(self) -> None:
-        """Closes the table."""
-        self.file.close()
+        yield write
+    label_map.finish()
 
 
-class ClassLabelTiffWriter(CellWriter):
-    """NAME_class1.tif, NAME_class2.tif, …: a label map a class, also of classes without a cell.
+@contextmanager
+def writing_class_label_tiffs(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+    """A label map a class, also of classes without a cell.
 
     The values are the numbers of the cells, so that they have gaps. See :class:`LabelMapFile`.
     """
+    label_maps = [LabelMapFile(path, image) for path in paths]
 
-    @staticmethod
-    def file_names(name: str, class_names: list[str]) -> list[str]:
-        """NAME_class1.tif and so on."""
-        return [f'{name}_class{number}.tif' for number in range(1, len(class_names) + 1)]
-
-    def open(self) -> None:
-        """Makes the maps."""
-        self.map_files = [LabelMapFile(path, self.image) for path in self.paths]
-
-    def write(self, cells: Cells, first_number: int) -> None:
-        """Paints the cells of each class."""
+    def write(cells: Cells, first_number: int) -> None:
         numbers = first_number + np.arange(len(cells))
-        for label, map_file in enumerate(self.map_files):
-            map_file.paint(cells.select(cells.labels == label), numbers[cells.labels == label])
+        for label, label_map in enumerate(label_maps):
+            label_map.paint(cells.select(cells.labels == label), numbers[cells.labels == label])
 
-    def finish(self) -> None:
-        """Writes the label maps."""
-        for map_file in self.map_files:
-            map_file.finish()
+    yield write
+    for label_map in label_maps:
+        label_map.finish()

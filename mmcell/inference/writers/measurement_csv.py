@@ -1,37 +1,30 @@
 """A table of measurements."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from mmcell.inference.cells import Cells
 from mmcell.inference.measurements import measure_cells
-from mmcell.inference.writers.base import CellWriter
+from mmcell.inference.writers.base import ImageInfo, WriteCells
 
 
-class MeasurementCsvWriter(CellWriter):
-    """NAME_cells.csv: image, number, class and score of each cell, and :func:`measure_cells`, a row a cell.
+@contextmanager
+def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+    """Image, number, class and score of each cell, and :func:`measure_cells`, a row a cell.
 
     Columns in um are there where the micrometres a pixel are known.
     """
+    with open(paths[0], 'w', encoding='utf-8', newline='') as file:
+        table = csv.writer(file)
+        columns = measure_cells(Cells.none(image.height_px, image.width_px), image.mpp)
+        table.writerow(['image', 'cell', 'class', 'score', *columns])
 
-    @staticmethod
-    def file_names(name: str, class_names: list[str]) -> list[str]:
-        """NAME_cells.csv."""
-        return [f'{name}_cells.csv']
+        def write(cells: Cells, first_number: int) -> None:
+            rows = zip(cells.labels, cells.scores, *measure_cells(cells, image.mpp).values(), strict=True)
+            for number, (label, score, *measured) in enumerate(rows, start=first_number):
+                table.writerow([image.path.name, number, image.class_names[label], f'{score:.6g}',
+                                *(f'{value:.8g}' for value in measured)])
 
-    def open(self) -> None:
-        """Opens the file."""
-        self.file = open(self.paths[0], 'w', encoding='utf-8', newline='')
-        self.table = csv.writer(self.file)
-        nothing = Cells.none(self.image.height_px, self.image.width_px)
-        self.table.writerow(['image', 'cell', 'class', 'score', *measure_cells(nothing, self.image.mpp)])
-
-    def write(self, cells: Cells, first_number: int) -> None:
-        """Writes a row for each cell."""
-        columns = [values.tolist() for values in measure_cells(cells, self.image.mpp).values()]
-        for i, (label, score) in enumerate(zip(cells.labels, cells.scores, strict=True)):
-            self.table.writerow([self.image.path.name, first_number + i, self.image.class_names[label], f'{score:.6g}',
-                                 *(f'{values[i]:.8g}' for values in columns)])
-
-    def close(self) -> None:
-        """Closes the file."""
-        self.file.close()
+        yield write

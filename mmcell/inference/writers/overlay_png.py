@@ -1,10 +1,14 @@
 """Pictures."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 import cv2
 
 from mmcell.errors import MmcellError
 from mmcell.inference.cells import Cells
-from mmcell.inference.writers.base import CellWriter
+from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import add_legend, draw_instances
 
@@ -12,38 +16,26 @@ from mmcell.visualization.overlay import add_legend, draw_instances
 _MAX_ENLARGED_PX = 16_000_000
 
 
-class OverlayWriter(CellWriter):
-    """NAME_overlay.png: the image as the model saw it, cells outlined in the colours of their classes, a legend on top.
-
-    Args: as :class:`CellWriter`.
+@contextmanager
+def writing_overlay_png(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+    """The image as the model saw it, cells outlined in the colours of their classes, a legend on top.
 
     Raises:
-        MmcellError: on opening, where the image is too large to hold.
+        MmcellError: the image is too large to hold.
     """
+    if image.pixels is None:
+        raise MmcellError(f'{image.path} is too large for a picture: leave out --formats overlay')
+    rles: list[dict] = []
+    labels: list[int] = []
 
-    @staticmethod
-    def file_names(name: str, class_names: list[str]) -> list[str]:
-        """NAME_overlay.png."""
-        return [f'{name}_overlay.png']
+    def write(cells: Cells, first_number: int) -> None:
+        rles.extend(cells.rles)
+        labels.extend(cells.labels.tolist())
 
-    def open(self) -> None:
-        """Begins without a cell."""
-        if self.image.pixels is None:
-            raise MmcellError(f'{self.image.path} is too large for a picture: leave out --formats overlay')
-        self.rles: list[dict] = []
-        self.labels: list[int] = []
-
-    def write(self, cells: Cells, first_number: int) -> None:
-        """Keeps the cells."""
-        self.rles += cells.rles
-        self.labels += cells.labels.tolist()
-
-    def finish(self) -> None:
-        """Draws all."""
-        names = self.image.class_names
-        colors = class_colors(len(names))
-        scale = 2 if self.image.height_px * self.image.width_px <= _MAX_ENLARGED_PX else 1
-        picture = draw_instances(self.image.pixels, self.rles, [colors[label] for label in self.labels], scale)
-        picture = add_legend(picture, f'{len(self.rles)} cells', names, colors)
-        _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
-        self.paths[0].write_bytes(encoded.tobytes())
+    yield write
+    colors = class_colors(len(image.class_names))
+    scale = 2 if image.height_px * image.width_px <= _MAX_ENLARGED_PX else 1
+    picture = draw_instances(image.pixels, rles, [colors[label] for label in labels], scale)
+    picture = add_legend(picture, f'{len(rles)} cells', image.class_names, colors)
+    _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
+    paths[0].write_bytes(encoded.tobytes())
