@@ -54,12 +54,13 @@ def outline_to_roi(outline: shapely.Polygon | shapely.MultiPolygon) -> roifile.I
         roi = roifile.ImagejRoi.frompoints(points[0])
         # As ImageJ's wand makes them: vertices at the corners of pixels.
         roi.roitype = roifile.ROI_TYPE.TRACED
-        return roi
-    roi = roifile.ImagejRoi()
-    roi.roitype = roifile.ROI_TYPE.RECT
+    else:
+        roi = roifile.ImagejRoi()
+        roi.roitype = roifile.ROI_TYPE.RECT
+        roi.multi_coordinates = np.concatenate([_path(ring) for ring in points]).astype(np.float32)
+        roi.shape_roi_size = len(roi.multi_coordinates)
+    # frompoints takes vertices for pixels, and makes the box wider by one.
     roi.left, roi.top, roi.right, roi.bottom = (int(bound) for bound in outline.bounds)
-    roi.multi_coordinates = np.concatenate([_path(ring) for ring in points]).astype(np.float32)
-    roi.shape_roi_size = len(roi.multi_coordinates)
     return roi
 
 
