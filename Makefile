@@ -21,8 +21,9 @@ $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	$(BIN)/pip install --force-reinstall --no-deps $$(grep '^opencv-python-headless==' constraints.txt)
 	touch $(READY)
 
+# Files of tests in processes of their own; each takes about a GB and a thread.
 test: lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 test-slow: lint
 	$(BIN)/python -m pytest

@@ -2,20 +2,18 @@
 
 import argparse
 import copy
-import json
 import operator
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-import tifffile
 import torch
 from _measure import in_turn, median_seconds, peak_memory_mib, use_one_thread
-from label_map_rle import grid_of_discs
+from _scenes import Scene, fullest_of, write_synthetic
 from mmcv.transforms import Compose
 from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
 from mmdet.structures.mask import encode_mask_results
@@ -25,9 +23,6 @@ from mmengine.logging import MMLogger
 from mmengine.optim import OptimWrapper
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
-
-from mmcell.raw_layout import find_train_folders, read_train_image
-from mmcell.rle import encode_label_map
 
 EXAMPLE = """example:
   python benchmarks/dense_masks.py --consep CONSEP
@@ -39,18 +34,6 @@ HEADS = {'stock': 'FCNMaskHead', 'mmcell': 'CellMaskHead'}
 META = ('img_shape', 'ori_shape', 'scale_factor')
 CHANGE = [dict(type='Resize', scale_factor=.8, keep_ratio=True),
           dict(type='RandomFlip', prob=1., direction='horizontal'), dict(type='PackDetInputs', meta_keys=())]
-
-
-@dataclass(frozen=True)
-class Scene:
-    """An image file with its cells: what a data set hands to its pipeline, as JSON."""
-
-    name: str
-    path: str
-
-    def sample(self) -> dict:
-        """A fresh sample."""
-        return json.loads(Path(self.path).read_text())
 
 
 @dataclass(frozen=True)
@@ -271,46 +254,6 @@ def measured_row(stage: Stage, scene: Scene, rounds: int) -> str:
             f'{spread:>22} {stage.min_ratio:7.0f}x {stock_mib:5.0f} MiB {ours_mib:5.1f} MiB '
             f'1/{stock_mib / max(ours_mib, .1):<5.3g} 1/{1 / stage.max_memory:<5.0f}  {"yes" if is_same else "NO":5}  '
             f'{"met" if is_met else "MISSED"}')
-
-
-def write_scene(folder: Path, name: str, image: np.ndarray, rles: list[dict]) -> Scene:
-    """Writes the image as TIFF and the sample as JSON."""
-    stem = name.replace(' ', '_').replace(',', '')
-    tifffile.imwrite(folder / f'{stem}.tif', image, photometric='rgb')
-    return describe_scene(folder, name, folder / f'{stem}.tif', image.shape[:2], rles)
-
-
-def describe_scene(folder: Path, name: str, image_path: Path, shape: tuple[int, int], rles: list[dict]) -> Scene:
-    """Writes the sample of an image file as JSON."""
-    import pycocotools.mask
-    boxes = np.array([pycocotools.mask.toBbox(rle) for rle in rles])
-    boxes[:, 2:] += boxes[:, :2]
-    instances = [dict(bbox=box, bbox_label=i % 4, ignore_flag=0, mask=rle)
-                 for i, (box, rle) in enumerate(zip(boxes.tolist(), rles, strict=True))]
-    path = folder / f'{Path(image_path).stem}_{len(rles)}.json'
-    path.write_text(json.dumps(dict(img_path=str(image_path), ori_shape=list(shape), img_shape=list(shape),
-                                    scale_factor=[1., 1.], instances=instances)))
-    return Scene(name, str(path))
-
-
-def write_synthetic(folder: Path, side: int, per_row: int) -> Scene:
-    """A square image of noise with per_row squared discs that nearly touch."""
-    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    rles = encode_label_map(grid_of_discs(side, per_row)).rles
-    return write_scene(folder, f'{side}x{side}, {len(rles)} discs', image, rles)
-
-
-def fullest_of(consep: Path | None, folder: Path) -> Iterator[Scene]:
-    """The two training images with most cells."""
-    if consep is None:
-        return
-    images = [read_train_image(path, consep) for path in find_train_folders(consep)]
-    counted = [([rle for found in image.instances_by_class.values() for rle in found.rles], image) for image in images]
-    for rles, image in sorted(counted, key=lambda pair: -len(pair[0]))[:2]:
-        name = Path(image.file_name).parent.name
-        # Stock's reader cannot tell an alpha channel: both read the same three channels.
-        pixels = tifffile.imread(consep / image.file_name)[:, :, :3]
-        yield write_scene(folder, f'CoNSeP {name}, {len(rles)} cells', pixels, rles)
 
 
 def plot_costs(out: Path, folder: Path, rounds: int) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pycocotools.mask
+from _scenes import grid_of_discs
 
 from mmcell.images import read_label_map
 from mmcell.rle import encode_label_map
@@ -38,15 +39,6 @@ def main() -> None:
         spread = f'{np.median(ratios):.0f}x ({ratios.min():.0f}-{ratios.max():.0f})'
         print(f'{name:32} {len(rounds[0][1][1].ids):6} {np.median(theirs) * 1e3:9.1f} ms '
               f'{np.median(ours) * 1e3:7.1f} ms {spread:>20}  {same}')
-
-
-def grid_of_discs(side: int, per_row: int) -> np.ndarray:
-    """Label map (side, side) int32 with per_row squared discs that nearly touch."""
-    step = side / per_row
-    yy, xx = np.mgrid[:side, :side]
-    row, column = (yy // step).astype(np.int32), (xx // step).astype(np.int32)
-    inside = (yy - (row + .5) * step) ** 2 + (xx - (column + .5) * step) ** 2 < (step / 2 - .5) ** 2
-    return np.where(inside, row * per_row + column + 1, 0).astype(np.int32)
 
 
 def encode_each(label_map: np.ndarray) -> list[dict]:
