@@ -1,1 +1,1 @@
-"""Prediction of images outside training: detectors from checkpoints, cells, filters, measurements, files."""
+"""Prediction outside training."""
