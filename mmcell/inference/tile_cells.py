@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 
 import numpy as np
+import torch
 from mmengine.structures import InstanceData
 
 from mmcell.inference.mask_runs import MaskRuns, concatenate_runs, runs_of_rles
@@ -79,3 +80,9 @@ def no_cells(height: int) -> TileCells:
     """No cell, in an image of a height in px."""
     return TileCells(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros((0, 4)),
                      np.zeros(0, np.int64), np.zeros(0, np.int64), runs_of_rles([], (0, 0), height))
+
+
+def to_instances(cells: TileCells, width: int) -> InstanceData:
+    """MMDetection's form, on the CPU: bboxes, scores, labels, and masks as RLEs of an image of a width in px."""
+    return InstanceData(bboxes=torch.from_numpy(cells.bboxes_xyxy), scores=torch.from_numpy(cells.scores),
+                        labels=torch.from_numpy(cells.labels), masks=cells.masks.to_rles(width))

@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmcell.inference.seams import SeamStitcher
-from mmcell.inference.tile_cells import TileCells, cells_of_tile
+from mmcell.inference.tile_cells import cells_of_tile, concatenate_cells, no_cells, to_instances
 from mmcell.inference.tile_prediction import batches_of_equal_shape, predict_tiles
 from mmcell.inference.tiling import TileGrid, make_grid
 
@@ -59,6 +59,11 @@ class TiledDetector(BaseModel):
         """The tiles of an image of (height, width); see :func:`mmcell.inference.tiling.make_grid`."""
         return make_grid(*input_size, self.tile_px, self.overlap_px, self.align_px, result_size)
 
+    @property
+    def tile_settings(self) -> dict[str, float]:
+        """What decides about tiles and seams."""
+        return {name: getattr(self, name) for name in ('tile_px', 'overlap_px', 'upscale', 'border_px', 'align_px')}
+
     def test_step(self, data: dict) -> list[DetDataSample]:
         """Predicts a batch as a data loader gives it, before preprocessing.
 
@@ -96,19 +101,21 @@ class TiledDetector(BaseModel):
             return self.detector.test_step({'inputs': [image], 'data_samples': [sample]})[0]
         grid = self.make_grid(tuple(image.shape[-2:]), tuple(sample.ori_shape[:2]))
         stitcher = SeamStitcher(grid, self.border_px)
-        found = []
+        found = no_cells(grid.height)
         x0, y0, x1, y1 = grid.input_rects_xyxy.T
         shapes = np.stack([y1 - y0, x1 - x0], axis=1).tolist()
         for batch in batches_of_equal_shape(range(len(grid)), shapes, self.batch_size):
             crops = [image[..., y0[tile]:y1[tile], x0[tile]:x1[tile]] for tile in batch]
-            for tile, cells in zip(batch, self.predict_crops(crops, batch, grid, sample.metainfo), strict=True):
-                found.append(stitcher.add(tile, cells))
-        sample.pred_instances = by_score(found, grid, image.device)
+            for tile, instances in zip(batch, self.predict_crops(crops, batch, grid, sample.metainfo), strict=True):
+                device = instances.scores.device
+                found = concatenate_cells(found, stitcher.add(tile, cells_of_tile(instances, tile, grid)))
+        found = found.take(np.argsort(-found.scores, kind='stable'))
+        sample.pred_instances = to_instances(found, grid.width).to(device)
         return sample
 
     @torch.no_grad()
-    def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid, metainfo: dict) -> list[TileCells]:
-        """The cells of some tiles, before the seams are looked at.
+    def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid, metainfo: dict) -> list[InstanceData]:
+        """What the detector finds in some tiles, each in px of the tile.
 
         Args:
             crops: (3, h, w) uint8 each, of one shape.
@@ -118,8 +125,7 @@ class TiledDetector(BaseModel):
         """
         rects = grid.rects_xyxy[tiles]
         sizes = [(int(y1 - y0), int(x1 - x0)) for x0, y0, x1, y1 in rects]
-        predicted = predict_tiles(self.detector, crops, sizes, metainfo, self.upscale)
-        return [cells_of_tile(instances, tile, grid) for instances, tile in zip(predicted, tiles, strict=True)]
+        return predict_tiles(self.detector, crops, sizes, metainfo, self.upscale)
 
     def state_dict(self, *args: object, **kwargs: object) -> dict:
         """The detector's own, so that a checkpoint fits with and without tiles."""
@@ -128,15 +134,3 @@ class TiledDetector(BaseModel):
     def _add_prefix(self, state_dict: dict, prefix: str, *unused: object) -> None:
         for key in [key for key in state_dict if key.startswith(prefix)]:
             state_dict[f'{prefix}detector.{key[len(prefix):]}'] = state_dict.pop(key)
-
-
-def by_score(parts: list[TileCells], grid: TileGrid, device: torch.device | str) -> InstanceData:
-    """MMDetection's form of the cells of an image, highest score first."""
-    scores = np.concatenate([part.scores for part in parts])
-    order = np.argsort(-scores, kind='stable')
-    rles = [rle for part in parts for rle in part.masks.to_rles(grid.width)]
-    return InstanceData(
-        bboxes=torch.from_numpy(np.concatenate([part.bboxes_xyxy for part in parts])[order]).to(device),
-        scores=torch.from_numpy(scores[order]).to(device),
-        labels=torch.from_numpy(np.concatenate([part.labels for part in parts])[order]).to(device),
-        masks=[rles[index] for index in order])
