@@ -3,7 +3,7 @@ import pytest
 import torch
 from conftest import REPO
 from mmengine.config import Config
-from toy_detector import CLASSES, save_checkpoint
+from bright_detector import CLASSES, save_checkpoint
 
 from mmcell.hooks.fit import FitError
 from mmcell.inference.checkpoint_config import CheckpointConfigError, read_checkpoint_config

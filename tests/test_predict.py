@@ -12,7 +12,7 @@ import torch
 from conftest import REPO
 from test_end_to_end import CONFIG, run
 from test_several_processes import TORCHRUN
-from toy_detector import BrightCellDetector, save_checkpoint
+from bright_detector import BrightCellDetector, save_checkpoint
 
 from mmcell.inference.writers import FORMATS
 

@@ -1,51 +1,42 @@
-"""A detector whose answer is known: every bright connected component is a cell, its class the strongest colour."""
+"""A detector whose answer is known: the pixels of each value that it sees are a cell."""
 
+import numpy as np
 import torch
+from mmcell.rle import encode_label_map
 from mmdet.registry import MODELS
-from mmengine.config import Config
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
-from scipy import ndimage
-from torch import nn
-
-from mmcell.rle import encode_label_map
-
-CLASSES = ('red', 'green', 'blue')
-CONFIG = dict(
-    default_scope='mmdet',
-    custom_imports=dict(imports=['mmcell'], allow_failed_imports=False),
-    model=dict(type='BrightCellDetector', data_preprocessor=dict(type='DetDataPreprocessor')),
-    test_dataloader=dict(dataset=dict(type='CellDataset', ann_file='test.json', pipeline=[
-        dict(type='LoadTiff'), dict(type='PackCellInputs', meta_keys=('img_id', 'ori_shape', 'img_shape'))])))
 
 
-@MODELS.register_module(force=True)
-class BrightCellDetector(BaseModel):
-    """Scores are the brightness of the class's channel, masks RLE."""
+@MODELS.register_module()
+class ToyDetector(BaseModel):
+    """Gives each value but 0 of the first channel as one cell.
 
-    def __init__(self, data_preprocessor=None, init_cfg=None):
-        super().__init__(data_preprocessor, init_cfg)
-        self.threshold = nn.Parameter(torch.tensor(99.))
+    Its label is the value of the second channel at the first pixel, its score grows with the pixels seen. An enlarged
+    image is looked at at its own scale, as a network does, and the masks are given in that of ``ori_shape``.
+    """
 
-    def forward(self, inputs, data_samples, mode):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.seen = []
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        if mode != 'predict':
+            return self.weight * len(inputs)
+        self.seen.append([tuple(image.shape[1:]) for image in inputs])
         for image, sample in zip(inputs, data_samples, strict=True):
-            label_map = ndimage.label(image.amax(0).numpy() > self.threshold.item(), structure=torch.ones(3, 3))[0]
-            cells = encode_label_map(label_map)
-            colors = torch.stack([image[:, label_map == i].float().mean(1) for i in cells.ids]) if len(
-                cells.ids) else torch.zeros(0, 3)
-            bboxes = torch.as_tensor(cells.bboxes_xywh, dtype=torch.float32)
-            bboxes[:, 2:] += bboxes[:, :2]
-            scores, labels = colors.max(1)
+            height, width = sample.ori_shape
+            assert tuple(image.shape[1:]) == tuple(sample.img_shape)
+            np.testing.assert_allclose(sample.scale_factor, (image.shape[2] / width, image.shape[1] / height))
+            y, x = (((np.arange(n) + .5) * side / n).astype(int) for n, side in
+                    ((height, image.shape[1]), (width, image.shape[2])))
+            pixels = image.cpu().numpy()[:, y][:, :, x]
+            cells = encode_label_map(pixels[0].astype(np.int32))
+            boxes = cells.bboxes_xywh.astype(np.float32)
+            boxes[:, 2:] += boxes[:, :2]
+            labels = [int(pixels[1][pixels[0] == value][0]) for value in cells.ids]
             sample.pred_instances = InstanceData(
-                bboxes=bboxes, scores=scores / 255, labels=labels, masks=cells.rles)
+                bboxes=torch.from_numpy(boxes), labels=torch.tensor(labels, dtype=torch.int64),
+                scores=torch.from_numpy(1 - 1 / (1 + cells.areas_px.astype(np.float32))), masks=cells.rles)
         return data_samples
-
-
-def save_checkpoint(path, meta=None, **settings):
-    """A checkpoint as mmengine saves it, with the config inside."""
-    config = Config({**CONFIG, **settings})
-    model = MODELS.build(dict(type='mmdet.BrightCellDetector'))
-    metainfo = dict(classes=CLASSES, channel_order='rgb')
-    meta = dict(cfg=config.pretty_text, dataset_meta=metainfo) if meta is None else meta
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
-    return path
