@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from bright_detector import CLASSES, save_checkpoint
 from conftest import REPO
 from mmengine.config import Config
-from bright_detector import CLASSES, save_checkpoint
 
 from mmcell.hooks.fit import FitError
 from mmcell.inference.checkpoint_config import CheckpointConfigError, read_checkpoint_config

@@ -18,12 +18,12 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize('arguments, found', [
-    (['.'], ['a.PNG', 'b.tif']),
+    (['.'], ['a.PNG', 'b.tif', 'scan.svs']),
     (['b.tif', 'a.PNG'], ['b.tif', 'a.PNG']),
-    (['scan.svs'], ['scan.svs']),
+    (['notes.txt'], ['notes.txt']),
     (['*.tif'], ['b.tif']),
     (['**/*.tif'], ['b.tif', 'deep/c.tif', 'deep/er/d.tif']),
-    (['deep', 'deep/*.tif', 'deep/../b.tif', '.'], ['deep/c.tif', 'deep/../b.tif', 'a.PNG']),
+    (['deep', 'deep/*.tif', 'deep/../b.tif', '.'], ['deep/c.tif', 'deep/../b.tif', 'a.PNG', 'scan.svs']),
 ])
 def test_images_of_files_folders_and_patterns(folder, arguments, found):
     assert find_images([f'{folder}/{argument}' for argument in arguments]) == [folder / name for name in found]

@@ -9,12 +9,14 @@ import predict
 import pytest
 import tifffile
 import torch
+from bright_detector import BrightCellDetector, save_checkpoint
 from conftest import REPO
 from test_end_to_end import CONFIG, run
 from test_several_processes import TORCHRUN
-from bright_detector import BrightCellDetector, save_checkpoint
 
-from mmcell.inference.writers import FORMATS
+from mmcell.inference import image_jobs
+from mmcell.inference.tiling import make_grid
+from mmcell.inference.writers import FORMATS, label_tiff
 
 
 @pytest.fixture
@@ -36,9 +38,9 @@ def command(checkpoint, tmp_path, monkeypatch, capsys):
     return call
 
 
-def write_image(path, *squares, scale=1, dtype=np.uint8, **options):
-    """A 30 x 40 image with a square for each (channel, y, x, side, value)."""
-    image = np.zeros((30, 40, 3), dtype)
+def write_image(path, *squares, shape=(30, 40), scale=1, dtype=np.uint8, **options):
+    """A black image with a square for each (channel, y, x, side, value)."""
+    image = np.zeros((*shape, 3), dtype)
     for channel, y, x, side, value in squares:
         image[y:y + side, x:x + side, channel] = value * scale
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,7 +169,75 @@ def test_resume_leaves_out_what_is_done(tmp_path, command):
     assert (tmp_path / 'out' / 'a.geojson').exists() and (tmp_path / 'out' / 'b.geojson').read_text() == 'kept'
 
 
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """An image that counts as large, with a cell across each seam of tiles of 64."""
+    monkeypatch.setattr(image_jobs, 'LARGE_PX', 64 * 140 - 1)
+    monkeypatch.setattr(label_tiff, 'MAX_PIXELS_IN_MEMORY', 64 * 140 - 1)
+    return write_image(tmp_path / 'large' / 'x.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140), tile=(16, 16))
+
+
+TILES = ['--tile', 64, '--overlap', 20]
+ON_SEAMS = [(1, 40, 26, 12, 255), (2, 20, 58, 12, 255), (0, 40, 70, 12, 255), (0, 5, 90, 12, 255)]
+N_TILES = len(make_grid(64, 140, 64, 20))
+
+
+def test_a_large_image_is_predicted_tile_by_tile_to_the_same_cells(tmp_path, command, large, monkeypatch):
+    formats = ['labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv']
+    assert command(large, '--formats', *formats, 'overlay', *TILES)[0] == 0
+    streamed = tmp_path / 'out'
+    assert not list(streamed.glob('*overlay*')) and not list(streamed.glob('.*'))
+    tiled = tifffile.imread(streamed / 'x_labels.tif') > 0
+    streamed.rename(tmp_path / 'streamed')
+    monkeypatch.setattr(image_jobs, 'LARGE_PX', 30 * 40)
+    assert command(large, '--formats', *formats)[0] == 0
+    assert np.array_equal(tiled, tifffile.imread(streamed / 'x_labels.tif') > 0)
+    for kind in ('cells.csv', 'labels.csv'):
+        rows = [sorted(row[key] for key in ('class', 'score')) for row in rows_of(tmp_path / 'streamed' / f'x_{kind}')]
+        assert len(rows) == 7
+        assert sorted(rows) == sorted(sorted(row[key] for key in ('class', 'score'))
+                                      for row in rows_of(streamed / f'x_{kind}'))
+
+
+def test_an_interrupted_large_image_goes_on(tmp_path, command, large, monkeypatch):
+    forward, seen = BrightCellDetector.forward, []
+
+    def count(self, inputs, *args, **kwargs):
+        seen.append(len(inputs))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return forward(self, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(BrightCellDetector, 'forward', count)
+    with pytest.raises(KeyboardInterrupt):
+        command(large, '--formats', 'csv', *TILES)
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['.x.tiles']
+    status, output = command(large, '--formats', 'csv', *TILES, '--resume')
+    # Two tiles were done.
+    assert status == 0 and len(seen) == 3 + N_TILES - 2 and '7 cells in 1 images' in output.out
+    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['x_cells.csv']
+    assert 'in 0 images written' in command(large, '--formats', 'csv', *TILES, '--resume')[1].out
+    assert len(seen) == 1 + N_TILES > 3
+
+
+def test_a_damaged_large_image_is_reported(tmp_path, command, large):
+    content = large.read_bytes()
+    large.write_bytes(content[:len(content) // 2])
+    write_image(tmp_path / 'large' / 'y.tif', *THREE_CELLS)
+    status, output = command(tmp_path / 'large', '--formats', 'csv', *TILES)
+    assert status == 3 and 'x.tif: ' in output.err and '3 cells in 1 images' in output.out
+
+
+def test_tiles_of_an_image_in_memory(tmp_path, command):
+    image = write_image(tmp_path / 'a.png', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
+    assert command(image, '--formats', 'csv', *TILES)[0] == 0
+    areas_px = sorted(int(row['area_px']) for row in rows_of(tmp_path / 'out' / 'a_cells.csv'))
+    assert areas_px == [16, 36, 64, 144, 144, 144, 144]
+
+
 @pytest.mark.parametrize('arguments, message', [
+    (['a.tif', '--tile', 16, '--overlap', 20], '--tile, --overlap'),
+    (['a.tif', '--tta'], 'BrightCellDetector is none'),
     (['a.tif', '--classes', 'grey'], r"--classes ['grey'] unknown; the checkpoint has ['red', 'green', 'blue']"),
     (['none/*.tif'], 'no such image'),
     (['a.tif', '--launcher', 'pytorch'], 'start with torchrun'),
@@ -180,7 +250,7 @@ def test_what_cannot_be_done_is_said_before_anything(tmp_path, command, monkeypa
     assert not (tmp_path / 'out').exists()
 
 
-@pytest.mark.parametrize('flags', [['--mpp', 0], ['--percentiles', 50, 50], ['--formats', 'tiff']])
+@pytest.mark.parametrize('flags', [['--mpp', 0], ['--upscale', 2], ['--percentiles', 50, 50], ['--formats', 'tiff']])
 def test_wrong_values_are_refused(tmp_path, command, flags):
     assert command(write_image(tmp_path / 'a.tif'), *flags)[0] == 2
 

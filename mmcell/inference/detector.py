@@ -18,6 +18,7 @@ from mmcell.errors import MmcellError
 from mmcell.hooks.fit import refuse_other_weights
 from mmcell.images import CHANNEL_ORDERS
 from mmcell.inference.checkpoint_config import read_checkpoint_config
+from mmcell.models import TiledDetector
 from mmcell.weights import load_safely, trust_checkpoints
 
 
@@ -89,6 +90,36 @@ def _describe_training(checkpoint: dict, config: Config) -> dict:
     return {'classes': tuple(described['classes']), 'channel_order': order}
 
 
+def add_views(detector: nn.Module) -> nn.Module:
+    """The detector with the test-time augmentation of its config's ``tta_model``, or of all flips and quarter turns.
+
+    Of a detector that predicts tiles it is the tiles that have views. A ``tta_pipeline`` is not used: the views are
+    those that ``tta_model`` makes.
+
+    Raises:
+        MmcellError: the detector's masks cannot be averaged.
+    """
+    settings = {'type': 'MaskTTAModel', **(detector.cfg.get('tta_model') or {})}
+    if isinstance(detector, TiledDetector):
+        detector.detector = MODELS.build({**settings, 'module': detector.detector})
+        return detector
+    return _like(MODELS.build({**settings, 'module': detector}), detector)
+
+
+def add_tiles(detector: nn.Module, **settings: float) -> TiledDetector:
+    """The detector in tiles; ``settings`` are those of :class:`TiledDetector`.
+
+    A detector that predicts tiles already is wrapped anew.
+    """
+    inner = detector.detector if isinstance(detector, TiledDetector) else detector
+    return _like(TiledDetector(inner, **settings), detector)
+
+
+def _like(wrapper: nn.Module, detector: nn.Module) -> nn.Module:
+    wrapper.cfg, wrapper.dataset_meta = detector.cfg, detector.dataset_meta
+    return wrapper.eval()
+
+
 class ImagePredictor:
     """Predicts arrays with a detector, through the test pipeline of its config.
 
@@ -97,6 +128,8 @@ class ImagePredictor:
 
     Attributes:
         percentiles: (low, high) of the contrast stretch that ``LoadTiff`` of the pipeline makes, None for none.
+        is_rgb: whether the detector takes red, green, blue; else blue, green, red.
+        keeps_size: whether the pipeline only packs what was loaded, so that tiles of an image look as in the whole.
 
     Raises:
         DetectorError: the pipeline does not begin with a transform that loads an image.
@@ -114,6 +147,7 @@ class ImagePredictor:
         # Annotations are not known.
         self.pipeline = Compose([TRANSFORMS.build(transform) for transform in others
                                  if 'Annotations' not in str(transform['type'])])
+        self.keeps_size = len(self.pipeline.transforms) == 1
 
     def __call__(self, image: np.ndarray) -> InstanceData:
         """What the detector finds in an image.

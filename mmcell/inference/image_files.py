@@ -5,9 +5,14 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.errors import MmcellError
+import tifffile
 
-IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8', '.png', '.jpg', '.jpeg', '.bmp', '.webp', '.jp2', '.pgm', '.ppm'}
+from mmcell.errors import MmcellError
+from mmcell.images import TIFF_SUFFIXES
+
+SLIDE_SUFFIXES = {'.svs', '.ndpi'}
+IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8', '.png', '.jpg', '.jpeg', '.bmp', '.webp', '.jp2', '.pgm', '.ppm',
+                  *SLIDE_SUFFIXES}
 
 
 class ImageSelectionError(MmcellError):
@@ -82,3 +87,17 @@ def _number_equal(names: list[str]) -> list[str]:
         taken.add(candidate.casefold())
         unique.append(candidate)
     return unique
+
+
+def is_large_tiff(path: Path, more_than_px: int) -> bool:
+    """Whether the header of a TIFF, slides included, says that its full resolution has more than so many pixels.
+
+    False for other files and damaged ones.
+    """
+    if path.suffix.lower() not in TIFF_SUFFIXES | SLIDE_SUFFIXES:
+        return False
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return tiff.pages[0].imagelength * tiff.pages[0].imagewidth > more_than_px
+    except Exception:  # of many kinds; whoever reads the image says what is wrong
+        return False
