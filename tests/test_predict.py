@@ -17,6 +17,7 @@ from test_several_processes import TORCHRUN
 from mmcell.inference import image_jobs
 from mmcell.inference.tiling import make_grid
 from mmcell.inference.writers import FORMATS, label_tiff
+from mmcell.models import MaskTTAModel
 
 
 @pytest.fixture
@@ -282,6 +283,47 @@ def test_two_processes_write_the_same_files_and_report_every_bad_image(tmp_path)
         run(*TORCHRUN, REPO / 'tools/predict.py', checkpoint, images, '--out', tmp_path / 'bad', '--formats', 'csv',
             '--device', 'cpu', '--launcher', 'pytorch', cwd=tmp_path)
     assert len(list((tmp_path / 'bad').iterdir())) == 4
+
+
+@pytest.mark.slow
+def test_two_processes_do_a_large_image_together(tmp_path):
+    run('data_prep/make_demo_data.py', tmp_path / 'data', '--images', 2, '--test-images', 3, '--size', 160)
+    images = sorted((tmp_path / 'data' / 'test_release').glob('*.tif'))
+    images[1].write_bytes(images[1].read_bytes()[:2000])
+    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
+    # As the command, for which these images are large.
+    script = tmp_path / 'predict_large.py'
+    script.write_text(f'import sys\nsys.path.insert(0, {str(REPO / "tools")!r})\n'
+                      'from mmcell.inference import image_jobs\nimage_jobs.LARGE_PX = 1000\n'
+                      'import predict\nsys.exit(predict.main())\n')
+    for name, launcher, flags in (('one', [], []), ('two', TORCHRUN, ['--launcher', 'pytorch'])):
+        with pytest.raises(AssertionError, match=f'error: 1 of 3 images could not be done(.|\n)*{images[1].name}'):
+            run(*launcher, script, checkpoint, images[0].parent, '--out', tmp_path / name, '--score-thr', 0, '--tile',
+                96, '--overlap', 32, '--device', 'cpu', '--formats', 'labels', 'geojson', 'csv', *flags, cwd=tmp_path)
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.is_file()}
+                for name in ('one', 'two'))
+    assert len(one) == 2 * 4 and one == two
+    assert len(rows_of(tmp_path / 'two' / f'{images[0].stem}_cells.csv')) > 10
+
+
+def test_views_of_tiles(tmp_path, monkeypatch, capsys):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
+    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
+    n_views = []
+    predict_views = MaskTTAModel._predict_views
+
+    def count(self, views, *args):
+        views = list(views)
+        n_views.append(len(views))
+        return predict_views(self, views, *args)
+
+    monkeypatch.setattr(MaskTTAModel, '_predict_views', count)
+    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
+        checkpoint, image, '--out', tmp_path / 'out', '--formats', 'csv', '--tta', *TILES, '--device', 'cpu',
+        '--score-thr', 0, '--cfg-options', 'tta_model.turns=[0,2]'))])
+    assert predict.main() == 0
+    assert n_views == [4] * N_TILES
+    assert len(rows_of(tmp_path / 'out' / 'a_cells.csv')) > 0
 
 
 def save_demo_checkpoint(path):
