@@ -12,7 +12,7 @@ from mmcell.errors import MmcellError
 # A header is believed up to so many samples; what it claims would be allocated before anything is decoded.
 MAX_SAMPLES = 2_000_000_000
 CHANNEL_ORDERS = ('rgb', 'bgr')
-_TIFF_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8'}
+TIFF_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8'}
 
 
 class ImageReadError(MmcellError):
@@ -47,7 +47,7 @@ def read_image(path: str | Path, channel_order: str = 'rgb',
         raise ValueError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
     path = Path(path)
     colors = _read_colors(path)
-    image = _to_uint8(colors, path) if percentiles is None else _stretch_contrast(colors, *percentiles)
+    image = to_uint8(colors, path) if percentiles is None else _stretch_contrast(colors, *percentiles)
     if image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     if channel_order == 'bgr':
@@ -69,7 +69,7 @@ def _read_colors(path: Path) -> np.ndarray:
     """(H, W, 1 or 3) in the file's own dtype, grey or colours in the order that the file claims, without alpha."""
     if not path.exists():
         raise FileNotFoundError(f'no image file {path}')
-    if path.suffix.lower() in _TIFF_SUFFIXES:
+    if path.suffix.lower() in TIFF_SUFFIXES:
         return _read_tiff(path, interpret=True)
     samples = _read_with_opencv(path)
     if samples.shape[2] == 1:
@@ -99,15 +99,19 @@ def _read_tiff(path: Path, interpret: bool) -> np.ndarray:
                 raise ImageReadError(f'{path}: claims to hold {math.prod(series.shape):.2g} samples {series.shape}; at '
                                      f'most {MAX_SAMPLES:.0e} are read at once')
             samples = _axes_to_channels_last(series.asarray(), series.axes, path)
-            return _interpret_tiff(samples, series.keyframe, path) if interpret else samples
+            return interpret_tiff(samples, series.keyframe, path) if interpret else samples
     except ImageReadError:
         raise
     except Exception as error:  # tifffile and its codecs raise many kinds of error on a damaged file
         raise ImageReadError(f'{path}: cannot be read as TIFF: {type(error).__name__}: {error}') from error
 
 
-def _interpret_tiff(samples: np.ndarray, page: tifffile.TiffPage, path: Path) -> np.ndarray:
-    """Grey (H, W, 1) or RGB (H, W, 3) of stored samples (H, W, C)."""
+def interpret_tiff(samples: np.ndarray, page: tifffile.TiffPage, path: Path) -> np.ndarray:
+    """Grey (H, W, 1) or RGB (H, W, 3) of stored samples (H, W, C), of a whole page or a part of it.
+
+    Raises:
+        ImageReadError: another kind of image, or number of channels.
+    """
     kind, n_samples = page.photometric, samples.shape[2]
     photometric = tifffile.PHOTOMETRIC
     if kind == photometric.PALETTE and page.colormap is not None and n_samples == 1:
@@ -146,7 +150,12 @@ def _axes_to_channels_last(pixels: np.ndarray, axes: str, path: Path) -> np.ndar
     return np.moveaxis(pixels, channel_axes[0], -1)
 
 
-def _to_uint8(pixels: np.ndarray, path: Path) -> np.ndarray:
+def to_uint8(pixels: np.ndarray, path: Path) -> np.ndarray:
+    """Pixels of an image as uint8 by the rules of :func:`read_image`; the path is for the error.
+
+    Raises:
+        ImageReadError: the type has no natural range.
+    """
     if pixels.dtype == np.uint8:
         return pixels
     if pixels.dtype == np.uint16:
@@ -160,7 +169,14 @@ def _to_uint8(pixels: np.ndarray, path: Path) -> np.ndarray:
 def _stretch_contrast(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
     """Each channel scaled linearly so that its low and high percentiles become 0 and 255, (H, W, C) uint8."""
     pixels = np.nan_to_num(pixels.astype(np.float32))
-    floor, ceiling = np.percentile(pixels, [low, high], axis=(0, 1))
+    return stretch_between(pixels, *np.percentile(pixels, [low, high], axis=(0, 1)))
+
+
+def stretch_between(pixels: np.ndarray, floor: np.ndarray, ceiling: np.ndarray) -> np.ndarray:
+    """Each channel scaled linearly so that its floor and ceiling (C,) become 0 and 255, (H, W, C) uint8.
+
+    What lies beyond is cut off; a channel whose ceiling is not above its floor becomes 0.
+    """
     span = np.where(ceiling > floor, ceiling - floor, np.inf)
     return np.clip((pixels - floor) / span * 255 + .5, 0, 255).astype(np.uint8)
 
@@ -179,7 +195,7 @@ def read_label_map(path: str | Path) -> np.ndarray:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no mask file {path}')
-    is_tiff = path.suffix.lower() in _TIFF_SUFFIXES
+    is_tiff = path.suffix.lower() in TIFF_SUFFIXES
     samples = _read_tiff(path, interpret=False) if is_tiff else _read_with_opencv(path)
     if samples.shape[2] != 1:
         raise ImageReadError(f'{path}: has {samples.shape[2]} channels; an instance-id map has one')

@@ -40,11 +40,7 @@ def load_config(args: argparse.Namespace) -> Config:
     Raises:
         MmcellError: the work folder cannot be written to, or the launcher does not fit how the process was started.
     """
-    started_by_torchrun = 'RANK' in os.environ and 'WORLD_SIZE' in os.environ
-    if args.launcher == 'pytorch' and not started_by_torchrun:
-        raise MmcellError(f'--launcher pytorch: start with torchrun --nproc-per-node N {" ".join(sys.argv)}')
-    if args.launcher == 'none' and started_by_torchrun and os.environ['WORLD_SIZE'] != '1':
-        raise MmcellError(f'{os.environ["WORLD_SIZE"]} processes would each do the whole work: add --launcher pytorch')
+    refuse_wrong_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
@@ -69,6 +65,19 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.trust_checkpoint:
         trust_checkpoints()
     return cfg
+
+
+def refuse_wrong_launcher(launcher: str) -> None:
+    """Stops where --launcher does not fit how the process was started.
+
+    Raises:
+        MmcellError: it does not.
+    """
+    started_by_torchrun = 'RANK' in os.environ and 'WORLD_SIZE' in os.environ
+    if launcher == 'pytorch' and not started_by_torchrun:
+        raise MmcellError(f'--launcher pytorch: start with torchrun --nproc-per-node N {" ".join(sys.argv)}')
+    if launcher == 'none' and started_by_torchrun and os.environ['WORLD_SIZE'] != '1':
+        raise MmcellError(f'{os.environ["WORLD_SIZE"]} processes would each do the whole work: add --launcher pytorch')
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 """Hooks that stop a run whose parts do not fit together."""
 
+import re
+
 import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
+from torch import nn
 
 from mmcell.errors import MmcellError
 from mmcell.provenance import compare_data, describe_data
@@ -51,9 +54,14 @@ class ClassCountHook(Hook):
                  if hasattr(module, 'num_classes') and not name.endswith('rpn_head')
                  and module.num_classes != len(classes)}
         if wrong:
-            options = ' '.join(f"model.{name.removeprefix('module.')}.num_classes={len(classes)}" for name in wrong)
+            options = ' '.join(f"model.{_without_wrappers(name)}.num_classes={len(classes)}" for name in wrong)
             raise FitError(f'the model has {next(iter(wrong.values()))} classes, the data {len(classes)} '
                            f'({", ".join(classes)}): --cfg-options {options}')
+
+
+def _without_wrappers(name: str) -> str:
+    """The name of a weight or part in the model itself: DDP and test-time augmentation each put module. before it."""
+    return re.sub(r'^(module\.)+', '', name)
 
 
 class FittingCheckpointHook(Hook):
@@ -76,18 +84,7 @@ class FittingCheckpointHook(Hook):
         Raises:
             FitError: a weight is missing or has another shape.
         """
-        state = checkpoint.get('state_dict', checkpoint)
-        if not isinstance(state, dict):
-            raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')
-        shapes = {name.removeprefix('module.'): tuple(value.shape) for name, value in state.items()
-                  if isinstance(value, torch.Tensor)}
-        wanted = {name.removeprefix('module.'): tuple(value.shape) for name, value in runner.model.state_dict().items()}
-        wrong = [f'{name} {shapes.get(name, "missing")}, model {shape}'
-                 for name, shape in wanted.items() if shapes.get(name) != shape]
-        if wrong:
-            raise FitError(
-                f'the checkpoint is of another model than the config: {len(wrong)} of {len(wanted)} weights differ: '
-                + '; '.join(wrong[:MAX_LISTED]) + (' …' if len(wrong) > MAX_LISTED else ''))
+        refuse_other_weights(runner.model, checkpoint)
         meta = checkpoint.get('meta')
         if not isinstance(meta, dict) or 'mmcell' not in meta:
             return
@@ -98,3 +95,23 @@ class FittingCheckpointHook(Hook):
             warnings = [f'what the checkpoint says of its training data cannot be read: {error!r}']
         for warning in warnings:
             runner.logger.warning(warning)
+
+
+def refuse_other_weights(model: nn.Module, checkpoint: dict) -> None:
+    """Compares a checkpoint with a model, weight by weight.
+
+    Raises:
+        FitError: a weight of the model is missing or has another shape.
+    """
+    state = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state, dict):
+        raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')
+    shapes = {_without_wrappers(name): tuple(value.shape) for name, value in state.items()
+              if isinstance(value, torch.Tensor)}
+    wanted = {_without_wrappers(name): tuple(value.shape) for name, value in model.state_dict().items()}
+    wrong = [f'{name} {shapes.get(name, "missing")}, model {shape}'
+             for name, shape in wanted.items() if shapes.get(name) != shape]
+    if wrong:
+        raise FitError(
+            f'the checkpoint is of another model than the config: {len(wrong)} of {len(wanted)} weights differ: '
+            + '; '.join(wrong[:MAX_LISTED]) + (' …' if len(wrong) > MAX_LISTED else ''))

@@ -1,0 +1,155 @@
+"""Prediction of crowded images: mmcell plain, in tiles and with views, MMDetection's stock parts, and torchvision.
+
+All with the same weights, random numbers in torchvision's Mask R-CNN "v1" with ResNet-50, at the size of the image, with
+1,000 detections (of each tile, too) and masks as RLE in the end. One thread. The masks of stock and plain are compared.
+Each image takes minutes: most of the time is the mask head on 1,000 cells, of views eight times.
+"""
+
+import argparse
+import logging
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pycocotools.mask
+import torch
+from _measure import peak_memory_mib, seconds, use_one_thread
+from _scenes import fullest_of, grid_of_discs, write_scene
+from torch import nn
+
+from mmcell.errors import MmcellError
+from mmcell.images import read_image
+from mmcell.rle import encode_label_map
+
+EXAMPLE = """example:
+  python benchmarks/inference.py --consep CONSEP
+"""
+KINDS = ('plain', 'tiles', 'views', 'stock', 'torchvision')
+N_DETECTIONS = 1000
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, help='which are measured (default: all)')
+    parser.add_argument('--side', type=int, default=1000, help='of the synthetic image, px (default: 1000)')
+    parser.add_argument('--consep', type=Path, help='raw folder of CoNSeP: adds its fullest image')
+    parser.add_argument('--rounds', type=int, default=3, help='timed rounds, all kinds in turn (default: 3)')
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    use_one_thread()
+    with tempfile.TemporaryDirectory() as folder:
+        image = np.random.default_rng(0).integers(0, 256, (args.side, args.side, 3), np.uint8)
+        rles = encode_label_map(grid_of_discs(args.side, 30)).rles
+        scenes = [write_scene(Path(folder), f'noise {args.side}x{args.side}', image, rles)]
+        scenes += list(fullest_of(args.consep, Path(folder)))[:1]
+        for scene in scenes:
+            compare(scene.name, scene.sample()['img_path'], args.kinds, args.rounds)
+
+
+def compare(name: str, path: str, kinds: list[str], rounds: int) -> None:
+    """Prints a row for each kind: seconds an image (median), images a second, memory, detections."""
+    works = {kind: prepare(kind, path) for kind in kinds}
+    found = {kind: work() for kind, work in works.items()}
+    if {'plain', 'stock'} <= found.keys() and found['plain'] != found['stock']:
+        raise MmcellError('plain and stock predict different masks')
+    times = {kind: [] for kind in kinds}
+    for _ in range(rounds):
+        for kind, work in works.items():
+            times[kind].append(seconds(work))
+    print(f'{name}\n{"":12} {"s/image":>8} {"range":>13} {"images/s":>9} {"peak MiB":>9} {"cells":>6}')
+    for kind in kinds:
+        median, low, high = (f(times[kind]) for f in (np.median, min, max))
+        print(f'{kind:12} {median:8.2f} {f"{low:.2f}-{high:.2f}":>13} {1 / median:9.3f} '
+              f'{peak_memory_mib(prepare, kind, path):9.0f} {len(found[kind]):6}', flush=True)
+
+
+def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
+    """Image file → RLEs of its cells."""
+    logging.disable(logging.INFO)
+    theirs = torchvision_model()
+    if kind == 'torchvision':
+        return partial(predict_with_torchvision, theirs, path)
+    from mmcell.inference.detector import ImagePredictor, add_tiles, add_views
+    from mmcell.structures.encoding import masks_to_rles
+    detector = mmdetection_model(theirs, stock=kind == 'stock')
+    if kind == 'tiles':
+        detector = add_tiles(detector, tile_px=512, overlap_px=128)
+    elif kind == 'views':
+        detector = add_views(detector)
+    predict = ImagePredictor(detector)
+    return lambda: [with_text(rle) for rle in masks_to_rles(predict(read_image(path)).masks)]
+
+
+def torchvision_model() -> nn.Module:
+    """torchvision's reference model with random weights of moderate outputs."""
+    from torchvision.models.detection import maskrcnn_resnet50_fpn
+    torch.manual_seed(0)
+    model = maskrcnn_resnet50_fpn(
+        weights=None, weights_backbone=None, num_classes=5, box_score_thresh=0., box_detections_per_img=N_DETECTIONS,
+        rpn_pre_nms_top_n_test=2000, rpn_post_nms_top_n_test=2000)
+    model.transform = KeepSize(model.transform)
+    for name, parameter in model.named_parameters():
+        if name.endswith('bn3.weight'):
+            # Else sixteen blocks, each of which adds as much again, give boxes without measure.
+            nn.init.zeros_(parameter)
+    return model.eval()
+
+
+class KeepSize(nn.Module):
+    """torchvision's transform without its resize to a least side of 800 px."""
+
+    def __init__(self, transform: nn.Module) -> None:
+        super().__init__()
+        self.transform = transform
+        transform.resize = lambda image, target=None: (image, target)
+
+    def forward(self, images: list, targets: list | None = None) -> tuple:
+        """Normalised and padded images."""
+        return self.transform(images, targets)
+
+    def postprocess(self, *args: object) -> list[dict]:
+        """Boxes and pasted masks."""
+        return self.transform.postprocess(*args)
+
+
+def mmdetection_model(theirs: nn.Module, stock: bool) -> nn.Module:
+    """The same model in MMDetection, with stock's parts or mmcell's."""
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+
+    from mmcell.torchvision_weights import convert_mask_rcnn
+    cfg = Config.fromfile(Path(__file__).parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50_tv-v1.py')
+    cfg.model.test_cfg.rcnn.update(score_thr=0., max_per_img=N_DETECTIONS)
+    if stock:
+        cfg.model.roi_head.mask_head.type = 'FCNMaskHead'
+        for extractor in ('bbox_roi_extractor', 'mask_roi_extractor'):
+            cfg.model.roi_head[extractor].type = 'SingleRoIExtractor'
+    init_default_scope('mmdet')
+    model = MODELS.build(cfg.model)
+    model.load_state_dict(convert_mask_rcnn(theirs.state_dict()).state_dict, strict=False)
+    model.cfg, model.dataset_meta = cfg, {'classes': ('1', '2', '3', '4'), 'channel_order': 'rgb'}
+    return model.eval()
+
+
+def predict_with_torchvision(model: nn.Module, path: str) -> list[dict]:
+    """RLEs of torchvision's masks above one half."""
+    image = torch.from_numpy(read_image(path)).permute(2, 0, 1).float() / 255
+    with torch.no_grad():
+        masks = model([image])[0]['masks'][:, 0] > .5
+    return [pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks.numpy()]
+
+
+def with_text(rle: dict) -> dict:
+    counts = rle['counts']
+    return {'size': list(rle['size']), 'counts': counts.decode() if isinstance(counts, bytes) else counts}
+
+
+if __name__ == '__main__':
+    main()

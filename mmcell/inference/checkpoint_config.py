@@ -1,0 +1,115 @@
+"""The config that a checkpoint holds, read without running code from it."""
+
+import ast
+import re
+from collections.abc import Iterator
+from importlib import import_module
+
+from mmengine.config import Config
+
+from mmcell.errors import MmcellError
+
+# A registry that does not know a type imports it by its dotted name, whatever it is: 'os.system' would be called.
+_REGISTERED = re.compile(r'((mmdet|mmpretrain|mmcls)\.)?\w+')
+_PACKAGES = {'mmcell', 'mmdet', 'mmpretrain'}
+_NAMES = {'inf': float('inf'), 'nan': float('nan')}
+_HOW_TO_GO_ON = 'name a config that you trust with --config'
+
+
+class CheckpointConfigError(MmcellError):
+    """A checkpoint has no config inside, or one that would run code."""
+
+
+def read_checkpoint_config(checkpoint: dict, trusted: bool = False) -> Config:
+    """The config inside a checkpoint (``meta['cfg']``, where mmengine puts it as Python source).
+
+    The source is not run: it may hold assignments of numbers, strings, lists, tuples, dicts and ``dict(...)``, which
+    is what mmengine writes. Types must be names in the registries of MMDetection, MMPretrain or mmcell, and the modules
+    that ``custom_imports`` names of these packages; they are imported.
+
+    Args:
+        checkpoint: as it was loaded.
+        trusted: allow any type, and any module in ``custom_imports``.
+
+    Raises:
+        CheckpointConfigError: there is none, it holds anything else, or it is of MMDetection before 3.0.
+    """
+    meta = checkpoint.get('meta')
+    text = meta.get('cfg') if isinstance(meta, dict) else None
+    if not isinstance(text, str):
+        raise CheckpointConfigError('the checkpoint has no config inside: name it with --config')
+    settings = _parse(text)
+    if 'model' not in settings or 'test_dataloader' not in settings:
+        raise CheckpointConfigError('the config inside the checkpoint has no model or no test_dataloader: '
+                                    + _HOW_TO_GO_ON)
+    modules = (settings.get('custom_imports') or {}).get('imports', [])
+    modules = [modules] if isinstance(modules, str) else modules
+    if not trusted:
+        _refuse_foreign(settings, modules)
+    for module in modules:
+        import_module(module)
+    return Config(settings)
+
+
+def _parse(text: str) -> dict:
+    """The settings of a config's source.
+
+    Raises:
+        CheckpointConfigError: it is more than assignments of plain values.
+    """
+    settings = {}
+    try:
+        for statement in ast.parse(text).body:
+            match statement:
+                case ast.Assign(targets=[ast.Name(id=name)], value=value):
+                    settings[name] = _value(value)
+                case _:
+                    raise ValueError(f'line {statement.lineno} is no assignment')
+    except (SyntaxError, ValueError, TypeError, RecursionError) as error:
+        raise CheckpointConfigError(f'the config inside the checkpoint holds more than plain settings ({error}): '
+                                    + _HOW_TO_GO_ON) from error
+    return settings
+
+
+def _value(node: ast.expr) -> object:
+    match node:
+        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=keywords) if all(one.arg for one in keywords):
+            return {one.arg: _value(one.value) for one in keywords}
+        case ast.Dict(keys=keys, values=values) if None not in keys:
+            return {_value(key): _value(value) for key, value in zip(keys, values, strict=True)}
+        case ast.List(elts=items):
+            return [_value(item) for item in items]
+        case ast.Tuple(elts=items):
+            return tuple(_value(item) for item in items)
+        case ast.Set(elts=items):
+            return {_value(item) for item in items}
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_value(operand)
+        case ast.Constant(value=value):
+            return value
+        case ast.Name(id=name) if name in _NAMES:
+            return _NAMES[name]
+    raise ValueError(f'line {node.lineno} holds {ast.unparse(node)[:60]}')
+
+
+def _refuse_foreign(settings: dict, modules: list) -> None:
+    foreign = [module for module in modules if str(module).split('.')[0] not in _PACKAGES]
+    # Hooks, loops, metrics and the like are not built for a prediction.
+    parts = [settings['model'], settings['test_dataloader'], settings.get('tta_model'), settings.get('tta_pipeline')]
+    foreign += [kind for kind in _types(parts) if not (isinstance(kind, str) and _REGISTERED.fullmatch(kind))]
+    if foreign:
+        raise CheckpointConfigError(
+            f'the config inside the checkpoint names {", ".join(map(str, foreign))}, which no registry of MMDetection, '
+            f'MMPretrain or mmcell has: to use it is to run that code. If you trust the origin, add '
+            f'--trust-checkpoint, or {_HOW_TO_GO_ON}')
+
+
+def _types(value: object) -> Iterator[object]:
+    """The values of every key 'type' in nested dicts, lists and tuples."""
+    if isinstance(value, dict):
+        if 'type' in value:
+            yield value['type']
+        value = value.values()
+    if not isinstance(value, str | bytes) and hasattr(value, '__iter__'):
+        for part in value:
+            yield from _types(part)

@@ -1,0 +1,167 @@
+"""Detectors from checkpoints, and what they predict in an image."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmdet.registry import MODELS, TRANSFORMS
+from mmengine.config import Config
+from mmengine.dataset import pseudo_collate
+from mmengine.model import revert_sync_batchnorm
+from mmengine.registry import init_default_scope
+from mmengine.runner.checkpoint import CheckpointLoader
+from mmengine.structures import InstanceData
+from torch import nn
+
+from mmcell.errors import MmcellError
+from mmcell.hooks.fit import refuse_other_weights
+from mmcell.images import CHANNEL_ORDERS
+from mmcell.inference.checkpoint_config import read_checkpoint_config
+from mmcell.models import TiledDetector
+from mmcell.weights import load_safely, trust_checkpoints
+
+
+class DetectorError(MmcellError):
+    """A checkpoint does not make a detector; the message says what is missing."""
+
+
+def load_detector(checkpoint: str | Path, config: str | Path | Config | None = None, device: str = 'cpu',
+                  cfg_options: dict | None = None, trusted: bool = False) -> nn.Module:
+    """A detector with its weights, in evaluation mode.
+
+    Args:
+        checkpoint: file with weights. What mmcell and MMDetection save in training has config and classes inside.
+        config: config file, or a config; None for the one inside the checkpoint, which is read without running code.
+        device: as torch names it.
+        cfg_options: settings that override the config.
+        trusted: open checkpoints that hold more than tensors, numbers and strings, and configs inside that name code
+            of other packages: this can run any code that the author put in.
+
+    Returns:
+        The model that the config describes, with two attributes as MMDetection's ``init_detector`` gives them, ``cfg``
+        and ``dataset_meta``: 'classes', a tuple of names, and 'channel_order', 'rgb' or 'bgr', the order in which the
+        files of its training had the colours.
+
+    Raises:
+        CheckpointConfigError: no config was given, and the checkpoint has none that can be used.
+        DetectorError: nothing names the classes.
+        FitError: the weights are of another model.
+        WeightsError: the file is damaged, no checkpoint, or would run code.
+    """
+    load_safely()
+    if trusted:
+        trust_checkpoints()
+    loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger='silent')
+    if config is None:
+        config = read_checkpoint_config(loaded, trusted)
+    elif not isinstance(config, Config):
+        config = Config.fromfile(config)
+    if cfg_options:
+        config.merge_from_dict(cfg_options)
+    init_default_scope(config.get('default_scope', 'mmdet'))
+    detector = revert_sync_batchnorm(MODELS.build(config.model))
+    refuse_other_weights(detector, loaded)
+    _load_weights(detector, loaded)
+    detector.cfg = config
+    detector.dataset_meta = _describe_training(loaded, config)
+    return detector.to(device).eval()
+
+
+def _load_weights(detector: nn.Module, checkpoint: dict) -> None:
+    state = checkpoint.get('state_dict', checkpoint)
+    detector.load_state_dict({name.removeprefix('module.'): value for name, value in state.items()
+                              if isinstance(value, torch.Tensor)}, strict=False)
+
+
+def _describe_training(checkpoint: dict, config: Config) -> dict:
+    meta = checkpoint.get('meta')
+    recorded = (meta.get('dataset_meta') if isinstance(meta, dict) else None) or {}
+    dataset = config.test_dataloader.dataset
+    known = [{key.lower(): value for key, value in recorded.items()}, dataset.get('metainfo') or {}, dataset]
+    described = {key: next((source[key] for source in known if source.get(key)), None)
+                 for key in ('classes', 'channel_order')}
+    if not described['classes']:
+        raise DetectorError('neither checkpoint nor config names the classes: --cfg-options '
+                            "test_dataloader.dataset.metainfo.classes=\"['first','second']\"")
+    order = described['channel_order'] or 'rgb'
+    if order not in CHANNEL_ORDERS:
+        raise DetectorError(f'the checkpoint was trained with channel_order {order!r}; {CHANNEL_ORDERS} are known')
+    return {'classes': tuple(described['classes']), 'channel_order': order}
+
+
+def add_views(detector: nn.Module) -> nn.Module:
+    """The detector with the test-time augmentation of its config's ``tta_model``, or of all flips and quarter turns.
+
+    Of a detector that predicts tiles it is the tiles that have views. A ``tta_pipeline`` is not used: the views are
+    those that ``tta_model`` makes.
+
+    Raises:
+        MmcellError: the detector's masks cannot be averaged.
+    """
+    settings = {'type': 'MaskTTAModel', **(detector.cfg.get('tta_model') or {})}
+    if isinstance(detector, TiledDetector):
+        detector.detector = MODELS.build({**settings, 'module': detector.detector})
+        return detector
+    return _like(MODELS.build({**settings, 'module': detector}), detector)
+
+
+def add_tiles(detector: nn.Module, **settings: float) -> TiledDetector:
+    """The detector in tiles; ``settings`` are those of :class:`TiledDetector`.
+
+    A detector that predicts tiles already is wrapped anew.
+    """
+    inner = detector.detector if isinstance(detector, TiledDetector) else detector
+    return _like(TiledDetector(inner, **settings), detector)
+
+
+def _like(wrapper: nn.Module, detector: nn.Module) -> nn.Module:
+    wrapper.cfg, wrapper.dataset_meta = detector.cfg, detector.dataset_meta
+    return wrapper.eval()
+
+
+class ImagePredictor:
+    """Predicts arrays with a detector, through the test pipeline of its config.
+
+    Args:
+        detector: of :func:`load_detector`.
+
+    Attributes:
+        percentiles: (low, high) of the contrast stretch that ``LoadTiff`` of the pipeline makes, None for none.
+        is_rgb: whether the detector takes red, green, blue; else blue, green, red.
+        keeps_size: whether the pipeline only packs what was loaded, so that tiles of an image look as in the whole.
+
+    Raises:
+        DetectorError: the pipeline does not begin with a transform that loads an image.
+    """
+
+    def __init__(self, detector: nn.Module) -> None:
+        self.detector = detector
+        loader, *others = detector.cfg.test_dataloader.dataset.pipeline
+        kind = loader['type'] if isinstance(loader['type'], str) else loader['type'].__name__
+        if not kind.split('.')[-1].startswith('Load'):
+            raise DetectorError(f'the test pipeline begins with {kind}; a transform that loads an image expected')
+        # MMDetection's loaders give blue, green, red.
+        self.is_rgb = kind.split('.')[-1] == 'LoadTiff'
+        self.percentiles = loader.get('percentiles')
+        # Annotations are not known.
+        self.pipeline = Compose([TRANSFORMS.build(transform) for transform in others
+                                 if 'Annotations' not in str(transform['type'])])
+        self.keeps_size = len(self.pipeline.transforms) == 1
+
+    def __call__(self, image: np.ndarray) -> InstanceData:
+        """What the detector finds in an image.
+
+        Args:
+            image: (H, W, 3) uint8, red, green, blue, as :func:`mmcell.images.read_image` gives it.
+
+        Returns:
+            ``pred_instances``: bboxes (N, 4) xyxy px of the image, scores (N,), labels (N,) from 0, and masks of the
+            size of the image: N RLEs, or (N, H, W) bool of stock heads.
+        """
+        shape = image.shape[:2]
+        sample = self.pipeline({
+            'img': image if self.is_rgb else np.ascontiguousarray(image[:, :, ::-1]), 'img_id': 0, 'img_path': '',
+            'img_shape': shape, 'ori_shape': shape, 'scale_factor': (1., 1.)})
+        with torch.no_grad():
+            return self.detector.test_step(pseudo_collate([sample]))[0].pred_instances

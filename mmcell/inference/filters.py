@@ -1,0 +1,34 @@
+"""Which of the predicted cells are kept."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mmcell.inference.cells import Cells
+
+
+def select_cells(cells: Cells, min_score: float = 0., labels: Sequence[int] | None = None, min_area_px: int = 1,
+                 drop_border: bool = False) -> Cells:
+    """The cells that pass every test.
+
+    Args:
+        cells: of one image.
+        min_score: the least score that is kept.
+        labels: the classes that are kept, from 0; None for all.
+        min_area_px: the least area that is kept, in pixels.
+        drop_border: leave out cells with a pixel in the first or last row or column of the image.
+    """
+    keep = cells.scores >= min_score
+    if labels is not None:
+        keep &= np.isin(cells.labels, labels)
+    cells = cells.select(keep)
+    keep = cells.areas_px >= min_area_px
+    if drop_border:
+        keep &= ~touches_border(cells)
+    return cells.select(keep)
+
+
+def touches_border(cells: Cells) -> np.ndarray:
+    """(N,) bool, whether a cell has a pixel in the first or last row or column of the image."""
+    left, top, right, bottom = cells.bboxes_xyxy.T
+    return (left == 0) | (top == 0) | (right == cells.width_px) | (bottom == cells.height_px)

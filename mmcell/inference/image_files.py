@@ -1,0 +1,103 @@
+"""Which images to predict, and what their outputs are called."""
+
+import glob
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import tifffile
+
+from mmcell.errors import MmcellError
+from mmcell.images import TIFF_SUFFIXES
+
+SLIDE_SUFFIXES = {'.svs', '.ndpi'}
+IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8', '.png', '.jpg', '.jpeg', '.bmp', '.webp', '.jp2', '.pgm', '.ppm',
+                  *SLIDE_SUFFIXES}
+
+
+class ImageSelectionError(MmcellError):
+    """What was named on the command line is no image, folder or pattern with a match."""
+
+
+def find_images(arguments: Sequence[str]) -> list[Path]:
+    """The image files that files, folders and patterns name, each once, in the order named.
+
+    Args:
+        arguments: a file is taken whatever its name; a folder gives the files right in it that have one of
+            ``IMAGE_SUFFIXES``, by name; a pattern (``*``, ``?``, ``[…]``, ``**`` for any folders) gives the files that
+            match, by name.
+
+    Raises:
+        ImageSelectionError: an argument gives no file.
+    """
+    found: dict[Path, Path] = {}
+    for argument in arguments:
+        paths = _find(argument)
+        if not paths:
+            raise ImageSelectionError(f'{argument}: no such image, no folder with images, and no pattern that matches')
+        for path in paths:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _find(argument: str) -> list[Path]:
+    path = Path(argument)
+    if path.is_dir():
+        return sorted(file for file in path.iterdir()
+                      if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.') and file.is_file())
+    if path.exists():
+        return [path]
+    # Path.glob takes no absolute pattern.
+    return sorted(match for match in map(Path, glob.glob(argument, recursive=True)) if match.is_file())  # noqa: PTH207
+
+
+def name_outputs(paths: Sequence[Path]) -> list[str]:
+    """A name for the outputs of each image, no two alike even where upper and lower case are one.
+
+    The name of the file without its suffix; of files called ``image``, as in the raw layout, that of their folder.
+    Where several would have one name, the folders above come before it, as many as it takes, and if that is not enough
+    the suffix after it: ``a_cell``, ``b_cell``; ``cell_png``, ``cell_tif``.
+    """
+    parts = [_name_parts(path) for path in paths]
+    depths = [1] * len(paths)
+    while True:
+        names = ['_'.join(part[-depth:]) for part, depth in zip(parts, depths, strict=True)]
+        taken = Counter(name.casefold() for name in names)
+        longer = [min(depth + 1, len(part)) if taken[name.casefold()] > 1 else depth
+                  for name, depth, part in zip(names, depths, parts, strict=True)]
+        if longer == depths:
+            break
+        depths = longer
+    return _number_equal([f'{name}_{path.suffix[1:]}' if taken[name.casefold()] > 1 and path.suffix else name
+                          for name, path in zip(names, paths, strict=True)])
+
+
+def _name_parts(path: Path) -> list[str]:
+    folders = [part for part in path.resolve().parent.parts if part != path.anchor and part.strip('/\\')]
+    return folders if path.stem == 'image' and folders else [*folders, path.stem]
+
+
+def _number_equal(names: list[str]) -> list[str]:
+    """The names, with a number after those that are there already."""
+    taken, unique = set(), []
+    for name in names:
+        candidate, number = name, 2
+        while candidate.casefold() in taken:
+            candidate, number = f'{name}_{number}', number + 1
+        taken.add(candidate.casefold())
+        unique.append(candidate)
+    return unique
+
+
+def is_large_tiff(path: Path, more_than_px: int) -> bool:
+    """Whether the header of a TIFF, slides included, says that its full resolution has more than so many pixels.
+
+    False for other files and damaged ones.
+    """
+    if path.suffix.lower() not in TIFF_SUFFIXES | SLIDE_SUFFIXES:
+        return False
+    try:
+        with tifffile.TiffFile(path) as tiff:
+            return tiff.pages[0].imagelength * tiff.pages[0].imagewidth > more_than_px
+    except Exception:  # of many kinds; whoever reads the image says what is wrong
+        return False

@@ -1,0 +1,151 @@
+"""The prediction of one image file, from its pixels to the files of its cells."""
+
+import errno
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from mmengine.dist import is_main_process
+from mmengine.structures import InstanceData
+
+from mmcell.errors import MmcellError
+from mmcell.images import read_image
+from mmcell.inference.cells import Cells
+from mmcell.inference.detector import ImagePredictor
+from mmcell.inference.filters import select_cells
+from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
+from mmcell.inference.image_files import SLIDE_SUFFIXES
+from mmcell.inference.regions import Regions, open_regions
+from mmcell.inference.resolution import read_mpp
+from mmcell.inference.tile_journal import remove_journal
+from mmcell.inference.writers import ImageInfo, output_paths, writing_cells
+from mmcell.models import TiledDetector
+
+# Larger images are predicted in tiles: the first features of a ResNet alone are 64 bytes a pixel.
+LARGE_PX = 25_000_000
+
+
+@dataclass(frozen=True)
+class ImageJob:
+    """How images are read, which cells are kept, and what is written of them.
+
+    Attributes:
+        predict: of images that are read whole.
+        tiled: the same detector in tiles, for large images.
+        class_names: of the labels.
+        formats: keys of ``mmcell.inference.writers.FORMATS``.
+        folder: of the files.
+        channel_order: 'rgb' or 'bgr', of the image files.
+        percentiles: (low, high) of the contrast stretch, None for none.
+        mpp: micrometres a pixel of every image; None for what each file says.
+        filters: arguments of :func:`select_cells`.
+        settings: what decides about predictions beside the above, of JSON's types: those of a large image are resumed
+            where they are the same.
+    """
+
+    predict: ImagePredictor
+    tiled: TiledDetector
+    class_names: list[str]
+    formats: Sequence[str]
+    folder: Path
+    channel_order: str
+    percentiles: tuple[float, float] | None
+    mpp: float | None = None
+    filters: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)
+
+    def is_done(self, name: str, formats: Sequence[str] | None = None) -> bool:
+        """Whether all files of an image called ``name`` are there."""
+        paths = output_paths(self.formats if formats is None else formats, self.folder, name, len(self.class_names))
+        return all(path.exists() for path in paths)
+
+    def run(self, path: Path, name: str) -> int:
+        """Predicts an image and writes its files; gives the number of cells.
+
+        Raises:
+            ImageReadError: the image cannot be read; and whatever prediction and writing raise.
+        """
+        pixels = self._read_whole(path)
+        height_px, width_px = pixels.shape[:2]
+        predict = self.predict if height_px * width_px <= LARGE_PX else ImagePredictor(self.tiled)
+        image = ImageInfo(path, height_px, width_px, self.class_names, self._mpp_of(path), pixels)
+        cells = select_cells(Cells.from_instances(predict(pixels), height_px, width_px), **self.filters)
+        with writing_cells(self.formats, self.folder, name, image) as write:
+            write(cells)
+        return len(cells)
+
+    def run_large(self, path: Path, name: str, resume: bool = False) -> int:
+        """As :meth:`run` for a TIFF that is read tile by tile, by all processes together; memory does not grow with it.
+
+        There is no picture of it. An interrupted run leaves ``.NAME.tiles`` in the folder, from which it can be
+        resumed.
+
+        Returns:
+            The number of cells; 0 in other processes than the first.
+
+        Raises:
+            MmcellError: the test pipeline resizes images; and as :meth:`run`.
+        """
+        if not self.predict.keeps_size:
+            raise MmcellError(f'{path}: is too large to be predicted whole, and the test pipeline changes images: in '
+                              'tiles they would look different. Use a config whose pipeline only loads and packs')
+        # The detector takes the order of its own loader.
+        order = self.channel_order if self.predict.is_rgb else {'rgb': 'bgr', 'bgr': 'rgb'}[self.channel_order]
+        journal = self.folder / f'.{name}.tiles'
+        settings = {**self.settings, 'channel_order': order, 'percentiles': self.percentiles}
+        with (open_regions(path, order, self.percentiles) as regions,
+              progress_of_tiles(path.name) if is_main_process() else nullcontext() as report):
+            stream = predict_huge_image(self.tiled, regions, journal, resume=resume, settings=settings, report=report)
+            # All processes predict before the first one opens files, which may fail there alone.
+            stream = chain([one for one in [next(stream, None)] if one is not None], stream)
+            n_cells = self._write_stream(stream, path, name, regions) if is_main_process() else 0
+        if is_main_process():
+            remove_journal(journal)
+        return n_cells
+
+    def _write_stream(self, stream: Iterator[InstanceData], path: Path, name: str, regions: Regions) -> int:
+        image = ImageInfo(path, regions.height, regions.width, self.class_names, self._mpp_of(path))
+        n_cells = 0
+        with writing_cells(self.large_formats, self.folder, name, image) as write:
+            for instances in stream:
+                cells = select_cells(Cells.from_instances(instances, image.height_px, image.width_px), **self.filters)
+                write(cells)
+                n_cells += len(cells)
+        return n_cells
+
+    @property
+    def large_formats(self) -> list[str]:
+        """The formats of images that are not held in memory."""
+        return [key for key in self.formats if key != 'overlay']
+
+    def _read_whole(self, path: Path) -> np.ndarray:
+        if path.suffix.lower() not in SLIDE_SUFFIXES:
+            return read_image(path, self.channel_order, self.percentiles)
+        with open_regions(path, self.channel_order, self.percentiles) as regions:
+            return regions.read(0, 0, regions.width, regions.height)
+
+    def _mpp_of(self, path: Path) -> float | None:
+        return self.mpp if self.mpp is not None else read_mpp(path)
+
+
+def outcome_of(run: Callable[..., int], path: Path, *args: object) -> int | str:
+    """What ``run(path, ...)`` gives, or what went wrong, so that the other images are done.
+
+    An error that is not about the image or a file is printed with its traceback on standard error.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        return run(path, *args)
+    except (MmcellError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return str(error) if str(path) in str(error) else f'{path}: {error}'
+    except Exception as error:
+        traceback.print_exc()
+        return f'{path}: {type(error).__name__}: {error}'

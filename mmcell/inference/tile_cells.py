@@ -1,0 +1,88 @@
+"""Cells that were predicted in tiles, in the frame of the whole image."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+import torch
+from mmengine.structures import InstanceData
+
+from mmcell.inference.mask_runs import MaskRuns, concatenate_runs, runs_of_rles
+from mmcell.inference.tiling import TileGrid, overlaps
+from mmcell.structures.encoding import masks_to_rles
+
+
+@dataclass(frozen=True)
+class TileCells:
+    """N predicted cells; all coordinates are px of the whole image.
+
+    Attributes:
+        bboxes_xyxy: (N, 4) float32.
+        scores: (N,) float32.
+        labels: (N,) int64.
+        extents_xyxy: (N, 4) float64, around box and mask.
+        tiles: (N,) int64, where each was predicted.
+        last_tiles: (N,) int64, the last tile that overlaps the extent.
+        masks: N.
+    """
+
+    bboxes_xyxy: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    extents_xyxy: np.ndarray
+    tiles: np.ndarray
+    last_tiles: np.ndarray
+    masks: MaskRuns
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, index: np.ndarray) -> 'TileCells':
+        """The cells at an index: (K,) integers, or (N,) bool."""
+        index = np.flatnonzero(index) if index.dtype == bool else index
+        return TileCells(*(getattr(self, field.name)[index] for field in fields(self)[:-1]), self.masks.take(index))
+
+
+def cells_of_tile(instances: InstanceData, tile: int, grid: TileGrid) -> TileCells:
+    """What a detector found in a tile, moved to the frame of the image. Masks without a pixel are left out.
+
+    Args:
+        instances: bboxes, scores, labels and masks (RLEs, or (N, H, W) bool) in px of the tile.
+        tile: its index in the grid.
+        grid: of the image.
+
+    Raises:
+        ValueError: the predictions have no masks.
+    """
+    if 'masks' not in instances:
+        raise ValueError('tiles need a detector that predicts masks: its predictions have none')
+    rect = grid.rects_xyxy[tile]
+    masks = runs_of_rles(masks_to_rles(instances.masks), (int(rect[0]), int(rect[1])), grid.height)
+    bboxes, scores, labels = (instances[key].detach().cpu().numpy() for key in ('bboxes', 'scores', 'labels'))
+    bboxes = (bboxes.reshape(-1, 4) + np.tile(rect[:2], 2)).astype(np.float32)
+    pixel_boxes = masks.extents_xyxy
+    extents = np.concatenate([np.minimum(bboxes[:, :2], pixel_boxes[:, :2]),
+                              np.maximum(bboxes[:, 2:], pixel_boxes[:, 2:])], axis=1).astype(np.float64)
+    np.clip(extents, np.tile(rect[:2], 2), np.tile(rect[2:], 2), out=extents)
+    near = np.append(grid.neighbours(tile), tile)
+    last = np.where(overlaps(extents[:, None], grid.rects_xyxy[near]), near, tile).max(axis=1)
+    cells = TileCells(bboxes, scores.astype(np.float32), labels.astype(np.int64), extents,
+                      np.full(len(scores), tile), last, masks)
+    return cells.take(masks.areas_px > 0)
+
+
+def concatenate_cells(first: TileCells, second: TileCells) -> TileCells:
+    """The cells of both."""
+    return TileCells(*(np.concatenate([getattr(first, field.name), getattr(second, field.name)])
+                       for field in fields(TileCells)[:-1]), concatenate_runs(first.masks, second.masks))
+
+
+def no_cells(height: int) -> TileCells:
+    """No cell, in an image of a height in px."""
+    return TileCells(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64), np.zeros((0, 4)),
+                     np.zeros(0, np.int64), np.zeros(0, np.int64), runs_of_rles([], (0, 0), height))
+
+
+def to_instances(cells: TileCells, width: int) -> InstanceData:
+    """MMDetection's form, on the CPU: bboxes, scores, labels, and masks as RLEs of an image of a width in px."""
+    return InstanceData(bboxes=torch.from_numpy(cells.bboxes_xyxy), scores=torch.from_numpy(cells.scores),
+                        labels=torch.from_numpy(cells.labels), masks=cells.masks.to_rles(width))

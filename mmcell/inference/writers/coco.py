@@ -1,0 +1,41 @@
+"""COCO JSON."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmcell.coco_json import categories
+from mmcell.inference.cells import Cells
+from mmcell.inference.writers.base import ImageInfo, WriteCells
+from mmcell.inference.writers.json_lists import writing_json_list
+
+
+@contextmanager
+def writing_coco(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+    """A COCO annotation file of one image: RLE, box, area and score of each cell, its number as id.
+
+    The conventions of ``data_prep/to_coco.py``: ids from 1, category = class number, boxes around the pixels, and
+    info.data_root, so that ``CellDataset`` reads the predictions as annotations.
+    """
+    path = image.path.resolve()
+    members = {'info': {'data_root': os.path.relpath(path.parent, paths[0].parent.resolve())},
+               'images': [{'id': 1, 'file_name': path.name, 'height': image.height_px, 'width': image.width_px}],
+               'categories': categories(image.class_names)}
+    with writing_json_list(paths[0], members, 'annotations') as add:
+
+        def write(cells: Cells, first_number: int) -> None:
+            for annotation in _annotations(cells, first_number):
+                add(annotation)
+
+        yield write
+
+
+def _annotations(cells: Cells, first_number: int) -> Iterator[dict]:
+    bboxes_xywh = cells.bboxes_xyxy.copy()
+    bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
+    rows = zip(cells.rles, cells.labels.tolist(), cells.scores.tolist(), cells.areas_px.tolist(),
+               bboxes_xywh.tolist(), strict=True)
+    for number, (rle, label, score, area, bbox) in enumerate(rows, start=first_number):
+        yield {'id': number, 'image_id': 1, 'category_id': label + 1, 'bbox': bbox, 'area': area,
+               'segmentation': rle, 'iscrowd': 0, 'score': score}

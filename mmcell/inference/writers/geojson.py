@@ -1,0 +1,56 @@
+"""GeoJSON that QuPath opens."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import shapely
+
+from mmcell.inference.cells import Cells
+from mmcell.inference.measurements import measure_cells
+from mmcell.inference.outlines import outline_cells
+from mmcell.inference.writers.base import ImageInfo, WriteCells
+from mmcell.inference.writers.json_lists import writing_json_list
+from mmcell.visualization.colors import class_colors
+
+_MEASUREMENT_NAMES = {'area_px': 'Area px^2', 'area_um2': 'Area um^2', 'eccentricity': 'Eccentricity'}
+
+
+@contextmanager
+def writing_geojson(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+    """A FeatureCollection of QuPath's detection objects (QuPath 0.4 and later).
+
+    Geometries are :func:`outline_cells`, in pixels of the full image as QuPath wants them: polygons with holes that
+    rasterise back without a difference. Their properties are those that QuPath reads
+    (``PathObjectTypeAdapters.java``): objectType 'detection', name (the number of the cell), classification with name
+    and colour, and measurements (score, area, eccentricity).
+    """
+    with writing_json_list(paths[0], {'type': 'FeatureCollection'}, 'features') as add:
+
+        def write(cells: Cells, first_number: int) -> None:
+            for feature in _features(cells, first_number, image):
+                add(feature)
+
+        yield write
+
+
+def _features(cells: Cells, first_number: int, image: ImageInfo) -> Iterator[dict]:
+    colors = class_colors(len(image.class_names))
+    measured = {_MEASUREMENT_NAMES[key]: values.tolist()
+                for key, values in measure_cells(cells, image.mpp).items() if key in _MEASUREMENT_NAMES}
+    rows = zip(outline_cells(cells), cells.labels.tolist(), cells.scores.tolist(), strict=True)
+    for i, (outline, label, score) in enumerate(rows):
+        yield {'type': 'Feature', 'geometry': _whole_numbers(shapely.geometry.mapping(outline)),
+               'properties': {'objectType': 'detection', 'name': str(first_number + i),
+                              'classification': {'name': image.class_names[label], 'color': list(colors[label])},
+                              'measurements': {'Score': round(score, 6),
+                                               **{key: round(values[i], 6) for key, values in measured.items()}}}}
+
+
+def _whole_numbers(geometry: dict) -> dict:
+    """The geometry with coordinates as integers, which are shorter."""
+    return {'type': geometry['type'], 'coordinates': _to_int(geometry['coordinates'])}
+
+
+def _to_int(coordinates: Sequence | float) -> list | int:
+    return [_to_int(part) for part in coordinates] if isinstance(coordinates, Sequence) else int(coordinates)

@@ -1,0 +1,30 @@
+"""A table of measurements."""
+
+import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mmcell.inference.cells import Cells
+from mmcell.inference.measurements import measure_cells
+from mmcell.inference.writers.base import ImageInfo, WriteCells
+
+
+@contextmanager
+def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+    """Image, number, class and score of each cell, and :func:`measure_cells`, a row a cell.
+
+    Columns in um are there where the micrometres a pixel are known.
+    """
+    with open(paths[0], 'w', encoding='utf-8', newline='') as file:
+        table = csv.writer(file)
+        columns = measure_cells(Cells.none(image.height_px, image.width_px), image.mpp)
+        table.writerow(['image', 'cell', 'class', 'score', *columns])
+
+        def write(cells: Cells, first_number: int) -> None:
+            rows = zip(cells.labels, cells.scores, *measure_cells(cells, image.mpp).values(), strict=True)
+            for number, (label, score, *measured) in enumerate(rows, start=first_number):
+                table.writerow([image.path.name, number, image.class_names[label], f'{score:.6g}',
+                                *(f'{value:.8g}' for value in measured)])
+
+        yield write

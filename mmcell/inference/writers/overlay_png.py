@@ -1,0 +1,41 @@
+"""Pictures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+
+from mmcell.errors import MmcellError
+from mmcell.inference.cells import Cells
+from mmcell.inference.writers.base import ImageInfo, WriteCells
+from mmcell.visualization.colors import class_colors
+from mmcell.visualization.overlay import add_legend, draw_instances
+
+# Smaller images are drawn at twice their size, so that outlines leave cells visible.
+_MAX_ENLARGED_PX = 16_000_000
+
+
+@contextmanager
+def writing_overlay_png(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+    """The image as the model saw it, cells outlined in the colours of their classes, a legend on top.
+
+    Raises:
+        MmcellError: the image is too large to hold.
+    """
+    if image.pixels is None:
+        raise MmcellError(f'{image.path} is too large for a picture: leave out --formats overlay')
+    rles: list[dict] = []
+    labels: list[int] = []
+
+    def write(cells: Cells, first_number: int) -> None:
+        rles.extend(cells.rles)
+        labels.extend(cells.labels.tolist())
+
+    yield write
+    colors = class_colors(len(image.class_names))
+    scale = 2 if image.height_px * image.width_px <= _MAX_ENLARGED_PX else 1
+    picture = draw_instances(image.pixels, rles, [colors[label] for label in labels], scale)
+    picture = add_legend(picture, f'{len(rles)} cells', image.class_names, colors)
+    _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
+    paths[0].write_bytes(encoded.tobytes())

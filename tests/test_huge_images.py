@@ -1,0 +1,165 @@
+"""An image on disk is predicted as the same image in memory, also when it is interrupted or shared by processes."""
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from conftest import discs
+from mmengine.structures import InstanceData
+from test_seams import TILES, as_data, as_set
+from toy_detector import ToyDetector
+
+from mmcell.images import ImageReadError
+from mmcell.inference import huge_images
+from mmcell.inference.huge_images import OtherProcessError, predict_huge_image, progress_of_tiles
+from mmcell.inference.regions import open_regions
+from mmcell.inference.tile_journal import JournalError, TileJournal, remove_journal
+from mmcell.models import TiledDetector
+
+
+@pytest.fixture
+def field(rng):
+    circles = [(i + 1, *rng.integers(0, 130, 2), rng.integers(1, 8)) for i in range(120)]
+    return discs((130, 141), circles)
+
+
+@pytest.fixture
+def image(tmp_path, field):
+    path = tmp_path / 'a.tif'
+    tifffile.imwrite(path, np.stack([field, field % 3, field * 0], -1).astype(np.uint8), photometric='rgb',
+                     tile=(16, 16), compression='zlib', bigtiff=True)
+    return path
+
+
+@pytest.fixture
+def expected(field):
+    sample, = TiledDetector(ToyDetector(), **TILES).test_step(as_data(field, field % 3))
+    return as_set(sample.pred_instances)
+
+
+def predict(image, folder, detector=None, **settings):
+    """All cells, and the number of tiles that were predicted."""
+    detector = detector or ToyDetector()
+    model = TiledDetector(detector, **TILES, batch_size=3)
+    with open_regions(image) as regions:
+        parts = list(predict_huge_image(model, regions, folder, **settings))
+    cells = InstanceData.cat(parts) if parts else None
+    return cells, sum(map(len, detector.seen))
+
+
+class Interrupted(ToyDetector):
+    """Stops when a number of tiles were predicted."""
+
+    def __init__(self, n_tiles):
+        super().__init__()
+        self.n_tiles = n_tiles
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        if sum(map(len, self.seen)) + len(inputs) > self.n_tiles:
+            raise KeyboardInterrupt
+        return super().forward(inputs, data_samples, mode)
+
+
+def test_the_cells_are_those_of_the_image_in_memory(tmp_path, image, expected):
+    reports = []
+    cells, n_tiles = predict(image, tmp_path / 'journal', report=lambda *numbers: reports.append(numbers))
+    assert as_set(cells) == expected and len(cells) == len(expected) > 60
+    assert reports[-1] == (n_tiles, n_tiles) and reports == sorted(set(reports))
+    remove_journal(tmp_path / 'journal')
+    assert not (tmp_path / 'journal').exists()
+
+
+def test_cells_come_while_tiles_are_still_to_be_predicted(tmp_path, image):
+    detector = ToyDetector()
+    with open_regions(image) as regions:
+        cells = predict_huge_image(TiledDetector(detector, **TILES), regions, tmp_path / 'journal')
+        next(cells)
+        assert len(detector.seen) == 1
+
+
+@pytest.mark.parametrize('n_bytes_lost', [0, 1, 40])
+def test_an_interrupted_prediction_goes_on(tmp_path, image, expected, n_bytes_lost):
+    with pytest.raises(KeyboardInterrupt):
+        predict(image, tmp_path / 'journal', Interrupted(20))
+    journal = tmp_path / 'journal' / 'tiles-0.jsonl'
+    journal.write_bytes(journal.read_bytes()[:-n_bytes_lost or None])
+    n_done = journal.read_bytes().count(b'\n') - 1
+    cells, n_predicted = predict(image, tmp_path / 'journal', resume=True)
+    assert as_set(cells) == expected
+    n_tiles = len(TiledDetector(ToyDetector(), **TILES).make_grid((130, 141)))
+    assert 15 < n_done < 21 and n_predicted == n_tiles - n_done
+    # All is there now.
+    cells, n_predicted = predict(image, tmp_path / 'journal', resume=True)
+    assert as_set(cells) == expected and n_predicted == 0
+    assert predict(image, tmp_path / 'journal')[1] == n_tiles
+
+
+def test_a_journal_of_another_prediction_is_refused(tmp_path, image):
+    predict(image, tmp_path / 'journal', settings={'checkpoint': 'a'})
+    with pytest.raises(JournalError, match='checkpoint: a then, b now'):
+        predict(image, tmp_path / 'journal', settings={'checkpoint': 'b'}, resume=True)
+
+
+def as_processes(monkeypatch, rank, n_processes, messages=()):
+    monkeypatch.setattr(huge_images, 'get_dist_info', lambda: (rank, n_processes))
+    monkeypatch.setattr(huge_images, 'all_gather_object', lambda message: [message, *messages])
+
+
+def test_processes_share_the_tiles(tmp_path, image, expected, monkeypatch):
+    n_predicted = []
+    for rank in (2, 1, 0):
+        as_processes(monkeypatch, rank, 3)
+        # Each would empty the journal first, if it were not for those that were here before it.
+        monkeypatch.setattr(huge_images, 'remove_journal', lambda folder: None)
+        # What another has done is not there yet when one begins.
+        monkeypatch.setattr(TileJournal, '__contains__', lambda self, tile: tile in self._places
+                            and self._places[tile][0] == self.path)
+        if rank == 0:
+            monkeypatch.setattr(huge_images, '_stitch', with_all_tiles(monkeypatch, huge_images._stitch))
+        cells, n = predict(image, tmp_path / 'journal')
+        n_predicted.append(n)
+    assert as_set(cells) == expected
+    n_tiles = len(TiledDetector(ToyDetector(), **TILES).make_grid((130, 141)))
+    assert sum(n_predicted) == n_tiles and max(n_predicted) - min(n_predicted) <= 1
+
+
+def with_all_tiles(monkeypatch, stitch):
+    def stitch_all(*arguments):
+        monkeypatch.setattr(TileJournal, '__contains__', lambda self, tile: tile in self._places)
+        return stitch(*arguments)
+    return stitch_all
+
+
+def test_an_error_of_another_process_is_told(tmp_path, image, monkeypatch):
+    as_processes(monkeypatch, 0, 2, ['ImageReadError: damaged'])
+    with pytest.raises(OtherProcessError, match='another process stopped: ImageReadError: damaged'):
+        predict(image, tmp_path / 'journal')
+
+
+def test_an_image_that_is_damaged_is_named(tmp_path, image):
+    whole = image.read_bytes()
+    image.write_bytes(whole[:100] + bytes(len(whole) - 1200) + whole[-1100:])
+    with pytest.raises(ImageReadError, match=r'a\.tif'):
+        predict(image, tmp_path / 'journal')
+
+
+def test_what_was_found_is_read_as_it_was_written(tmp_path):
+    journal = TileJournal(tmp_path, {})
+    found = InstanceData(bboxes=torch.rand(2, 4) * 100, scores=torch.rand(2), labels=torch.tensor([3, 1]),
+                         masks=torch.rand(2, 9, 7) > .5)
+    nothing = InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long(), masks=[])
+    journal.write(4, found)
+    journal.write(0, nothing)
+    journal.close()
+    again = TileJournal(tmp_path, {})
+    assert 4 in again and 0 in again and 1 not in again
+    for key in ('bboxes', 'scores', 'labels'):
+        assert again.read(4)[key].equal(found[key]) and again.read(0)[key].equal(nothing[key])
+    assert again.read(4).masks[1]['size'] == [9, 7] and again.read(0).masks == []
+
+
+def test_progress_is_shown_with_the_time_left(capsys):
+    with progress_of_tiles('a.tif') as report:
+        report(1, 4)
+    shown = capsys.readouterr().err
+    assert 'a.tif' in shown and '1/4 tiles' in shown and 'left' in shown

@@ -1,0 +1,247 @@
+"""Finds the cells in images, and writes them in formats that other tools open."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from _arguments import DictAction, find_checkpoint, plain_errors, refuse_wrong_launcher
+
+from mmcell.errors import MmcellError
+
+if TYPE_CHECKING:
+    from mmcell.inference.image_jobs import ImageJob
+
+EXAMPLE = """example:
+  python tools/predict.py work_dirs/mask-rcnn_r50 images/ --out cells
+  python tools/predict.py model.pth 'slides/**/*.tif' scan.png --out cells --formats geojson csv --mpp 0.25
+  python tools/predict.py model.pth stack/ --out cells --percentiles 1 99.8 --classes lymphocyte --drop-border
+  python tools/predict.py model.pth slide.svs --out cells --formats geojson --tile 1024 --tta
+  torchrun --nproc-per-node 2 tools/predict.py model.pth images/ --out cells --launcher pytorch
+
+Of image.tif in the folder OUT: labels: image_labels.tif, a label map, with image_labels.csv, its class table;
+class-labels: image_class1.tif …; geojson: image.geojson for QuPath; rois: image_rois.zip for ImageJ and Fiji; coco:
+image_coco.json; csv: image_cells.csv, measurements; overlay: image_overlay.png. A cell has one number in all of them.
+
+TIFFs of more than 25 million pixels are read tile by tile, and predicted by all processes together; there is no
+overlay of them. --resume goes on with the tiles that an interrupted run did.
+
+Exit status 3: some images could not be done; they are listed at the end. 1: nothing could be done.
+"""
+FORMATS = ('labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv', 'overlay')
+SOME_FAILED = 3
+DEFAULT_TILE_PX = 1024
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('checkpoint', help='checkpoint file, or a work folder: its best checkpoint, else its latest')
+    parser.add_argument('images', nargs='+', help='files, folders (the images right in them) and quoted patterns')
+    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='folder for the files')
+    parser.add_argument('--config', help='config file (default: the one inside the checkpoint)')
+    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
+                        help='settings that override the config, for example model.test_cfg.rcnn.max_per_img=2000')
+    parser.add_argument('--formats', nargs='+', choices=FORMATS, default=['labels', 'csv', 'overlay'],
+                        metavar='FORMAT', help=f'any of {", ".join(FORMATS)} (default: labels csv overlay)')
+    add_image_arguments(parser)
+    add_tile_arguments(parser)
+    add_filter_arguments(parser)
+    parser.add_argument('--resume', action='store_true',
+                        help='leave out images whose files are all there, and tiles of large images that are done')
+    parser.add_argument('--device', help='as torch names it (default: a GPU where there is one)')
+    parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none',
+                        help='pytorch: started by torchrun, each process does its share of the images')
+    parser.add_argument('--trust-checkpoint', action='store_true',
+                        help='also open checkpoints that hold more than tensors, numbers and strings, or a config '
+                             'that names code of other packages: this runs any code in the file')
+    args = parser.parse_args()
+    if args.mpp is not None and args.mpp <= 0:
+        parser.error(f'--mpp must be positive, got {args.mpp}')
+    if args.tile is None and args.upscale != 1:
+        parser.error('--upscale enlarges tiles: give --tile, too')
+    if args.percentiles is not None and not 0 <= args.percentiles[0] < args.percentiles[1] <= 100:
+        parser.error(f'--percentiles must rise from 0 to 100, got {args.percentiles}')
+    return args
+
+
+def add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('images')
+    group.add_argument('--channel-order', choices=['rgb', 'bgr'],
+                       help='bgr: the files say RGB but hold blue first (default: as the images of the training)')
+    group.add_argument('--percentiles', nargs=2, type=float, metavar=('LOW', 'HIGH'),
+                       help='stretch the contrast of each channel between these, for fluorescence and 12-bit images: '
+                            '1 99.8 (default: as in the config)')
+    group.add_argument('--mpp', type=float, metavar='UM',
+                       help='micrometres a pixel (default: what a TIFF says; without either there are pixels alone)')
+
+
+def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('tiles and views')
+    group.add_argument('--tile', type=int, metavar='PX',
+                       help='predict in overlapping tiles of this side (default: images of up to 25 million pixels '
+                            'whole, larger ones in tiles of 1024)')
+    group.add_argument('--overlap', type=int, default=128, metavar='PX', help='of tiles (default: 128)')
+    group.add_argument('--tile-batch', type=int, default=1, metavar='N', help='tiles predicted at once (default: 1)')
+    group.add_argument('--upscale', type=float, default=1., help='enlarge tiles so many times (default: 1)')
+    group.add_argument('--tta', action='store_true',
+                       help="predict flipped and turned views, too, and merge them, as the config's tta_model says")
+
+
+def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('which cells are kept')
+    group.add_argument('--score-thr', type=float, default=.5, help='least score (default: .5)')
+    group.add_argument('--classes', nargs='+', metavar='NAME', help='these classes alone (default: all)')
+    group.add_argument('--min-area', type=int, default=1, metavar='PX', help='least area in pixels (default: 1)')
+    group.add_argument('--drop-border', action='store_true', help='leave out cells that touch the border of the image')
+
+
+def main() -> int:
+    args = parse_args()
+    with plain_errors():
+        return predict(args)
+
+
+def predict(args: argparse.Namespace) -> int:
+    """Does all images; gives the exit status."""
+    from mmcell.inference.image_files import find_images, name_outputs
+    refuse_wrong_launcher(args.launcher)
+    images = find_images(args.images)
+    names = name_outputs(images)
+    with processes(args.launcher) as (rank, n_processes):
+        job = make_job(args)
+        refuse_to_overwrite(images, names, job)
+        outcomes = run_all(job, list(zip(images, names, strict=True)), args.resume, rank, n_processes)
+        return report(outcomes, images, args.out) if rank == 0 else 0
+
+
+def make_job(args: argparse.Namespace) -> 'ImageJob':
+    """Loads the detector.
+
+    Raises:
+        MmcellError: an unknown class; and as :func:`mmcell.inference.detector.load_detector`.
+    """
+    from mmengine.device import get_device
+
+    from mmcell.inference.detector import ImagePredictor, add_tiles, add_views, load_detector
+    from mmcell.inference.image_jobs import ImageJob
+    device = args.device or get_device()
+    if device == 'cuda':
+        device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
+    checkpoint = find_checkpoint(args.checkpoint)
+    detector = load_detector(checkpoint, args.config, device, args.cfg_options, args.trust_checkpoint)
+    if args.tta:
+        detector = add_views(detector)
+    try:
+        tiled = add_tiles(detector, tile_px=args.tile or DEFAULT_TILE_PX, overlap_px=args.overlap,
+                          batch_size=args.tile_batch, upscale=args.upscale)
+    except ValueError as error:
+        raise MmcellError(f'--tile, --overlap, --tile-batch or --upscale: {error}') from error
+    predictor = ImagePredictor(detector if args.tile is None else tiled)
+    names = list(detector.dataset_meta['classes'])
+    unknown = set(args.classes or ()) - set(names)
+    if unknown:
+        raise MmcellError(f'--classes {sorted(unknown)} unknown; the checkpoint has {names}')
+    labels = None if args.classes is None else [names.index(name) for name in args.classes]
+    return ImageJob(
+        predict=predictor, tiled=tiled, class_names=names, formats=list(dict.fromkeys(args.formats)), folder=args.out,
+        channel_order=args.channel_order or detector.dataset_meta['channel_order'],
+        percentiles=args.percentiles or predictor.percentiles, mpp=args.mpp,
+        filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
+        settings={'checkpoint': Path(checkpoint).name, 'changed': Path(checkpoint).stat().st_mtime,
+                  'config': args.config, 'cfg_options': str(args.cfg_options), 'tta': args.tta})
+
+
+def refuse_to_overwrite(images: list[Path], names: list[str], job: 'ImageJob') -> None:
+    """Stops where a file to be written is one of the images.
+
+    Raises:
+        MmcellError: it is.
+    """
+    from mmcell.inference.writers import output_paths
+    outputs = {path.resolve() for name in names
+               for path in output_paths(job.formats, job.folder, name, len(job.class_names))}
+    overwritten = [path for path in images if path.resolve() in outputs]
+    if overwritten:
+        raise MmcellError(f'{overwritten[0]} would be overwritten: name another folder with --out')
+
+
+def run_all(job: 'ImageJob', images: list[tuple[Path, str]], resume: bool, rank: int,
+            n_processes: int) -> dict[str, int | str | None]:
+    """The outcome of each image: the number of cells, what went wrong, or None where all files were there."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from mmcell.inference.image_files import is_large_tiff
+    from mmcell.inference.image_jobs import LARGE_PX, outcome_of
+    large = [is_large_tiff(path, LARGE_PX) for path, _ in images]
+    alone = [image for image, is_large in zip(images, large, strict=True) if not is_large]
+    if rank == 0:
+        print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
+    outcomes = []
+    for path, name in track(alone[rank::n_processes], 'images', console=Console(stderr=True), disable=rank > 0):
+        done = resume and job.is_done(name)
+        outcomes.append((str(path), None if done else outcome_of(job.run, path, name)))
+    outcomes = collect(outcomes, n_processes)
+    for (path, name), is_large in zip(images, large, strict=True):
+        if is_large:
+            done = resume and agreed(job.is_done(name, job.large_formats), n_processes)
+            outcomes[str(path)] = None if done else outcome_of(job.run_large, path, name, resume)
+    return outcomes
+
+
+def agreed(value: object, n_processes: int) -> object:
+    """The value of the first process, in all of them."""
+    shared = [value]
+    if n_processes > 1:
+        from torch import distributed
+        distributed.broadcast_object_list(shared)
+    return shared[0]
+
+
+@contextmanager
+def processes(launcher: str) -> Iterator[tuple[int, int]]:
+    """Gives the number of this process and how many there are."""
+    if launcher == 'none':
+        yield 0, 1
+        return
+    from torch import distributed
+    # Outcomes alone are exchanged, so that gloo does for GPUs, too; who is done early waits for the others.
+    distributed.init_process_group('gloo', timeout=timedelta(days=30))
+    yield distributed.get_rank(), distributed.get_world_size()
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def collect(outcomes: list, n_processes: int) -> dict[str, int | str | None]:
+    """The outcomes of all processes by path."""
+    gathered = [outcomes]
+    if n_processes > 1:
+        from torch import distributed
+        gathered = [None] * n_processes
+        distributed.all_gather_object(gathered, outcomes)
+    return dict(pair for part in gathered for pair in part)
+
+
+def report(outcomes: dict[str, int | str | None], images: list[Path], folder: Path) -> int:
+    """Says what was done, then lists the images that failed; gives the exit status."""
+    ordered = [outcomes[str(path)] for path in images]
+    done = [outcome for outcome in ordered if isinstance(outcome, int)]
+    failed = [outcome for outcome in ordered if isinstance(outcome, str)]
+    n_there = len(ordered) - len(done) - len(failed)
+    print(f'{sum(done)} cells in {len(done)} images written to {folder}'
+          + (f'; {n_there} images were done before' if n_there else ''))
+    if not failed:
+        return 0
+    print(f'error: {len(failed)} of {len(images)} images could not be done:', file=sys.stderr)
+    for message in failed:
+        print(f'  {message}', file=sys.stderr)
+    return SOME_FAILED if len(failed) < len(images) else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
