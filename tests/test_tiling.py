@@ -8,7 +8,8 @@ from mmcell.inference.tiling import make_grid, overlaps
 from mmcell.rle import decode_to_label_map, encode_label_map
 
 
-@given(st.integers(1, 900), st.integers(1, 900), st.sampled_from([(128, 32, 32), (100, 37, 8), (64, 0, 1), (96, 63, 32)]))
+@given(st.integers(1, 900), st.integers(1, 900),
+       st.sampled_from([(128, 32, 32), (100, 37, 8), (64, 0, 1), (96, 63, 32)]))
 def test_tiles_cover_the_image_and_overlap_enough(height, width, settings):
     tile_px, overlap_px, align_px = settings
     grid = make_grid(height, width, tile_px, overlap_px, align_px)

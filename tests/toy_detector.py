@@ -2,10 +2,11 @@
 
 import numpy as np
 import torch
-from mmcell.rle import encode_label_map
 from mmdet.registry import MODELS
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
+
+from mmcell.rle import encode_label_map
 
 
 @MODELS.register_module()

@@ -114,7 +114,8 @@ class TiledDetector(BaseModel):
         return sample
 
     @torch.no_grad()
-    def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid, metainfo: dict) -> list[InstanceData]:
+    def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid,
+                      metainfo: dict) -> list[InstanceData]:
         """What the detector finds in some tiles, each in px of the tile.
 
         Args:
