@@ -2,14 +2,12 @@
 
 import numpy as np
 import torch
-from mmdet.registry import MODELS
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
 from mmcell.rle import encode_label_map
 
 
-@MODELS.register_module()
 class ToyDetector(BaseModel):
     """Gives each value but 0 of the first channel as one cell.
 

@@ -94,10 +94,17 @@ def resolve(cells: TileCells, pairs: np.ndarray, grid: TileGrid, border_px: floa
         pairs[may_be_parts], cells.tiles, compared.same_label[may_be_parts], compared.iou[may_be_parts])]
     groups = _components(parts, len(cells))
     united = _unite(cells, groups)
-    group_pairs = np.unique(np.sort(groups[pairs[compared.are_duplicates]], axis=1), axis=0)
-    group_pairs = group_pairs[group_pairs[:, 0] != group_pairs[:, 1]]
-    beats = _decide(group_pairs, cells, groups, united, _are_cut(cells, grid, border_px), grid)
-    return united.take(_unbeaten(beats, _distances(united, united.extents_xyxy, groups, grid)))
+    is_united = np.bincount(groups) > 1
+    group_pairs = groups[pairs]
+    # A part whose best partner had a better one in its tile is of the cell that was united.
+    is_left_over = may_be_parts & (is_united[group_pairs[:, 0]] != is_united[group_pairs[:, 1]])
+    left_over = group_pairs[is_left_over]
+    left_over = np.where(is_united[left_over[:, :1]], left_over, left_over[:, ::-1])
+    duplicates = np.unique(np.sort(group_pairs[compared.are_duplicates & ~is_left_over], axis=1), axis=0)
+    duplicates = duplicates[~_have_a_tile_in_common(duplicates, cells.tiles, groups)]
+    beats = np.concatenate([left_over, _decide(duplicates, united, is_united, grid)])
+    return united.take(_unbeaten(beats, _distances_px(united, np.arange(len(united)), united.extents_xyxy, is_united,
+                                                      grid)))
 
 
 class ComparedPairs(NamedTuple):
@@ -174,40 +181,32 @@ def _unite(cells: TileCells, groups: np.ndarray) -> TileCells:
                      np.maximum.reduceat(cells.last_tiles[order], begins), cells.masks.unite(groups))
 
 
-def _distances(united: TileCells, extents_xyxy: np.ndarray, groups: np.ndarray, grid: TileGrid) -> np.ndarray:
-    """How far each place is from the seams of the tile of its cell; a united cell is seen whole, and just so: 0."""
-    is_single = np.bincount(groups) == 1
-    return np.where(is_single, grid.seam_distances_px(united.tiles, extents_xyxy), 0.)
-
-
-def _decide(group_pairs: np.ndarray, cells: TileCells, groups: np.ndarray, united: TileCells, is_cut: np.ndarray,
-            grid: TileGrid) -> np.ndarray:
-    """(Q, 2) int64: the winner and the loser of each pair; pairs that a tile tells apart are left out."""
-    g, h = group_pairs.T
-    sizes = np.bincount(groups)
-    lowest, highest = np.minimum(united.extents_xyxy[g], united.extents_xyxy[h]), np.maximum(
-        united.extents_xyxy[g], united.extents_xyxy[h])
-    place = np.concatenate([lowest[:, :2], highest[:, 2:]], axis=1)
-    distance_g, distance_h = (
-        np.where(sizes[group] == 1, grid.seam_distances_px(united.tiles[group], place), 0.) for group in (g, h))
-    g_wins = (distance_g > distance_h) | ((distance_g == distance_h) & (united.tiles[g] <= united.tiles[h]))
-    # A part that found no partner, though another in its tile did, is of the cell that was united.
-    left_over = np.ones(len(united), bool)
-    np.logical_and.at(left_over, groups, is_cut)
-    left_over &= sizes == 1
-    g_wins = np.where(left_over[h] & (sizes[g] > 1), True, np.where(left_over[g] & (sizes[h] > 1), False, g_wins))
-    tiles_of = {}
-    for group, tile in zip(groups.tolist(), cells.tiles.tolist(), strict=True):
+def _have_a_tile_in_common(group_pairs: np.ndarray, tiles: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Whether some tile tells two groups apart, as it has cells of both; true of a group and itself. (P,) bool."""
+    tiles_of: dict[int, set[int]] = {}
+    for group, tile in zip(groups.tolist(), tiles.tolist(), strict=True):
         tiles_of.setdefault(group, set()).add(tile)
-    told_apart = np.array([bool(tiles_of[a] & tiles_of[b]) for a, b in group_pairs.tolist()], bool)
-    told_apart &= ~((left_over[g] & (sizes[h] > 1)) | (left_over[h] & (sizes[g] > 1)))
-    return np.stack([np.where(g_wins, g, h), np.where(g_wins, h, g)], axis=1)[~told_apart]
+    return np.array([bool(tiles_of[a] & tiles_of[b]) for a, b in group_pairs.tolist()], bool)
+
+
+def _distances_px(united: TileCells, index: np.ndarray, extents_xyxy: np.ndarray, is_united: np.ndarray,
+                  grid: TileGrid) -> np.ndarray:
+    """How far places (P, 4) are from the seams of the tiles of cells (P,). A united cell is just seen whole: 0."""
+    return np.where(is_united[index], 0., grid.seam_distances_px(united.tiles[index], extents_xyxy))
+
+
+def _decide(pairs: np.ndarray, united: TileCells, is_united: np.ndarray, grid: TileGrid) -> np.ndarray:
+    """Winner and loser (P, 2) of each pair of duplicates."""
+    first, second = united.extents_xyxy[pairs[:, 0]], united.extents_xyxy[pairs[:, 1]]
+    place = np.concatenate([np.minimum(first[:, :2], second[:, :2]), np.maximum(first[:, 2:], second[:, 2:])], axis=1)
+    distance, other = (_distances_px(united, index, place, is_united, grid) for index in pairs.T)
+    tile, other_tile = united.tiles[pairs].T
+    first_wins = (distance > other) | ((distance == other) & (tile <= other_tile))
+    return np.where(first_wins[:, None], pairs, pairs[:, ::-1])
 
 
 def _unbeaten(beats: np.ndarray, distances_px: np.ndarray) -> np.ndarray:
-    """Indices of the cells that no cell that stays has beaten. Where they beat one another in a ring, the farthest
-    from seams stays.
-    """
+    """Indices of the cells that no cell that stays has beaten; in a ring the one farthest from seams stays."""
     winners, losers = beats.T
     undecided, stays = np.ones(len(distances_px), bool), np.zeros(len(distances_px), bool)
     while undecided.any():

@@ -74,7 +74,7 @@ class TileJournal:
     def _file_to_append(self) -> IO[bytes]:
         if 'append' not in self._open:
             lines = list(_whole_lines(self.path)) if self.path.exists() else []
-            file = self._open['append'] = open(self.path, 'ab')  # noqa: SIM115: closed by close()
+            file = self._open['append'] = open(self.path, 'ab')  # noqa: SIM115
             if lines:
                 # What is half written goes.
                 file.truncate(_end_of_line(self.path, lines[-1][0]))
@@ -88,7 +88,7 @@ class TileJournal:
         """What was found in a tile that is there, as it was written; masks are RLEs with counts as str."""
         path, place = self._places[tile]
         if path not in self._open:
-            self._open[path] = open(path, 'rb')  # noqa: SIM115: closed by close()
+            self._open[path] = open(path, 'rb')  # noqa: SIM115
         self._open[path].seek(place)
         record = json.loads(self._open[path].readline())
         return InstanceData(
