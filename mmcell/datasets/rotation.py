@@ -1,13 +1,16 @@
 """Quarter turns, which lose no pixel."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from mmcv.transforms import BaseTransform
 from mmcv.transforms.utils import cache_randomness
 from mmdet.registry import TRANSFORMS
-from mmdet.structures.bbox import HorizontalBoxes, autocast_box_type
+from mmdet.structures.bbox import autocast_box_type
 from mmdet.structures.mask import BitmapMasks
 
 from mmcell.datasets.instances import to_label_map_masks
+from mmcell.structures.views import turn_matrix
 
 
 @TRANSFORMS.register_module()
@@ -25,23 +28,28 @@ class RandomRotate90(BaseTransform):
     Modified keys: these and
 
     - img_shape
+    - homography_matrix, as MMDetection's transforms keep it
 
     Args:
-        prob: how often an image is rotated; the three angles are as frequent. The default makes all four orientations
-            alike.
+        prob: how often an image is rotated. The default makes all four orientations alike.
+        turns: quarter turns counter-clockwise, one of which is drawn. One number with ``prob=1`` always gives the same
+            view, for a ``tta_pipeline``.
 
     Raises:
-        ValueError: ``prob`` is not in [0, 1].
+        ValueError: ``prob`` is not in [0, 1], or ``turns`` not of 1, 2, 3.
     """
 
-    def __init__(self, prob: float = .75) -> None:
+    def __init__(self, prob: float = .75, turns: int | Sequence[int] = (1, 2, 3)) -> None:
         if not 0 <= prob <= 1:
             raise ValueError(f'prob must be in [0, 1], got {prob}')
         self.prob = prob
+        self.turns = (turns,) if isinstance(turns, int) else tuple(turns)
+        if not self.turns or not set(self.turns) <= {1, 2, 3}:
+            raise ValueError(f'turns must be of 1, 2, 3, got {turns}')
 
     @cache_randomness
     def _draw_turns(self) -> int:
-        return np.random.randint(1, 4) if np.random.random() < self.prob else 0
+        return self.turns[np.random.randint(len(self.turns))] if np.random.random() < self.prob else 0
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
@@ -52,6 +60,8 @@ class RandomRotate90(BaseTransform):
         shape = results['img'].shape[:2]
         results['img'] = np.ascontiguousarray(np.rot90(results['img'], turns))
         results['img_shape'] = results['img'].shape[:2]
+        matrix = turn_matrix(turns, *shape).astype(np.float32)
+        results['homography_matrix'] = matrix @ results.get('homography_matrix', np.eye(3, dtype=np.float32))
         if results.get('gt_seg_map') is not None:
             results['gt_seg_map'] = np.ascontiguousarray(np.rot90(results['gt_seg_map'], turns))
         if results.get('gt_masks') is not None:
@@ -59,18 +69,9 @@ class RandomRotate90(BaseTransform):
             is_bitmap = isinstance(results['gt_masks'], BitmapMasks)
             results['gt_masks'] = BitmapMasks(masks.to_ndarray(), *results['img_shape']) if is_bitmap else masks
         if results.get('gt_bboxes') is not None:
-            results['gt_bboxes'] = _rotate_boxes(results['gt_bboxes'], shape, turns)
+            results['gt_bboxes'] = results['gt_bboxes'].clone()
+            results['gt_bboxes'].project_(matrix)
         return results
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(prob={self.prob})'
-
-
-def _rotate_boxes(boxes: HorizontalBoxes, shape: tuple[int, int], turns: int) -> HorizontalBoxes:
-    """Boxes of an image of (height, width) px after quarter turns counter-clockwise."""
-    boxes, (height, width) = boxes.clone(), shape
-    for _ in range(turns):
-        # (x, y) goes to (y, width - x).
-        boxes.project_(np.float32([[0, 1, 0], [-1, 0, width], [0, 0, 1]]))
-        height, width = width, height
-    return boxes
+        return f'{type(self).__name__}(prob={self.prob}, turns={self.turns})'

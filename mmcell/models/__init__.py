@@ -2,6 +2,7 @@
 
 from mmcell.models.cbam import CBAM, CBAMResNet
 from mmcell.models.mask_head import CellMaskHead
+from mmcell.models.mask_tta import MaskTTAModel
 from mmcell.models.padding import BatchMinSizePad
 from mmcell.models.roi_extractor import CellRoIExtractor
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
@@ -10,5 +11,5 @@ from mmcell.weights import load_safely
 
 load_safely()
 
-__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellMaskHead', 'CellRoIExtractor', 'PlainOutputConvNeXt',
-           'SparseMaxIoUAssigner', 'TorchvisionAnchorGenerator']
+__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellMaskHead', 'CellRoIExtractor', 'MaskTTAModel',
+           'PlainOutputConvNeXt', 'SparseMaxIoUAssigner', 'TorchvisionAnchorGenerator']
