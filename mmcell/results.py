@@ -10,6 +10,7 @@ import pycocotools.mask
 
 from mmcell.errors import MmcellError
 from mmcell.rle import area_px
+from mmcell.whole_files import written_whole
 
 
 def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
@@ -39,10 +40,10 @@ def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
          'segmentation': rle}
         for bbox, score, label, rle in zip(
             bboxes_xywh.tolist(), np.array(instances['scores'], dtype=float).tolist(),
-            labels, _to_rles(instances['masks']), strict=True)]
+            labels, to_rles(instances['masks']), strict=True)]
 
 
-def _to_rles(masks: object) -> list[dict]:
+def to_rles(masks: object) -> list[dict]:
     """Compressed RLEs with str counts of (N, H, W) masks (tensor or array) or of N RLEs."""
     if not isinstance(masks, list | tuple):
         masks = [pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in np.asarray(masks)]
@@ -101,6 +102,22 @@ def load_results(path: str | Path) -> list[dict]:
         if missing:
             raise ResultsError(f"{path}: the predictions of image {result['img_id']} have no {sorted(missing)}")
     return results
+
+
+def save_results(results: list[dict], path: str | Path) -> None:
+    """Writes what :func:`load_results` reads, whole or not at all; arrays become tensors, as in MMDetection's dump."""
+    from mmengine.fileio import dump
+    with written_whole([path]) as (temporary,):
+        dump([{**_to_tensors(result),
+               'pred_instances': {**_to_tensors(result['pred_instances']),
+                                  'masks': [{'size': rle['size'], 'counts': rle['counts'].encode()}
+                                            for rle in to_rles(result['pred_instances']['masks'])]}}
+              for result in results], str(temporary), file_format='pkl')
+
+
+def _to_tensors(values: dict) -> dict:
+    import torch
+    return {key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for key, value in values.items()}
 
 
 class _TensorsOnlyUnpickler(pickle.Unpickler):

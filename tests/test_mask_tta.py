@@ -237,7 +237,8 @@ def test_an_equivariant_network_predicts_the_same_with_all_views(tta_cfg, scales
 
 
 @pytest.mark.parametrize(('tta_cfg', 'score', 'n_boxes'), [
-    (None, .9, 3), (dict(wbf=dict()), .45, 3), (dict(max_per_img=1), .9, 1), (dict(wbf=dict(skip_threshold=.95)), 0, 0)])
+    (None, .9, 3), (dict(wbf=dict()), .45, 3), (dict(max_per_img=1), .9, 1),
+    (dict(wbf=dict(skip_threshold=.95)), 0, 0)])
 def test_what_half_of_the_views_see(monkeypatch, tta_cfg, score, n_boxes):
     """NMS keeps its score, fusion halves it."""
     image, _ = letters()

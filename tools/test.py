@@ -3,12 +3,15 @@
 import argparse
 
 from _arguments import add_config_arguments, find_checkpoint, load_config, plain_errors, processes, stop_workers
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+
+from mmcell.errors import MmcellError
 
 EXAMPLE = """example:
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --out results.pkl
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --split val
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --show-dir pictures
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --tta
   torchrun --nproc-per-node 2 tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --launcher pytorch
 """
 
@@ -22,6 +25,10 @@ def parse_args() -> argparse.Namespace:
                         help='write the predictions to this file, masks as RLE')
     parser.add_argument('--split', choices=['test', 'val'], default='test',
                         help="val: the config's validation images and metrics instead of its test ones")
+    parser.add_argument('--tta', action='store_true',
+                        help='predict flipped and turned views of each image, too, and merge boxes and masks, as '
+                             'tta_model (and tta_pipeline, if there is one) in the config says; for example '
+                             '--cfg-options tta_model.scales="[1.,1.5]"')
     parser.add_argument('--show-dir', metavar='FOLDER',
                         help='draw the predictions, one PNG an image, into this folder; as in MMDetection a relative '
                              'one is inside <work dir>/<time>. Least score: --cfg-options '
@@ -44,10 +51,29 @@ def test(args: argparse.Namespace) -> None:
     cfg.load_from = find_checkpoint(args.checkpoint)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    if args.tta:
+        use_tta(cfg)
     if args.show_dir is not None:
         draw_into(cfg, args.show_dir)
     with processes(cfg):
         run(cfg, args)
+
+
+def use_tta(cfg: Config) -> None:
+    """Wraps the model in the config's ``tta_model``, and gives the test data its ``tta_pipeline`` where it has one.
+
+    Raises:
+        MmcellError: the config has no ``tta_model``.
+    """
+    if cfg.get('tta_model') is None:
+        raise MmcellError("--tta: the config has no tta_model; tta_model = dict(type='MaskTTAModel') takes all flips "
+                          'and quarter turns')
+    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
+    if cfg.get('tta_pipeline') is not None:
+        dataset = cfg.test_dataloader.dataset
+        while 'dataset' in dataset:
+            dataset = dataset.dataset
+        dataset.pipeline = cfg.tta_pipeline
 
 
 def draw_into(cfg: Config, folder: str) -> None:
@@ -65,7 +91,9 @@ def run(cfg: Config, args: argparse.Namespace) -> None:
     if args.out is not None:
         from mmcell.evaluation import DumpCellResults
         # First: what a later evaluator refuses can still be looked at.
-        runner.test_evaluator.metrics.insert(0, DumpCellResults(out_file_path=args.out))
+        dump = DumpCellResults(out_file_path=args.out)
+        dump.dataset_meta = runner.test_evaluator.dataset_meta
+        runner.test_evaluator.metrics.insert(0, dump)
     runner.test()
     stop_workers(runner)
 

@@ -29,6 +29,10 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='CellVisualizer', vis_backends=vis_backends, name='visualizer', classes=None, scale=2)
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
 
+# tools/test.py --tta predicts every combination of these. Boxes are merged by the NMS of the model's test_cfg; by
+# weighted boxes fusion with tta_cfg=dict(wbf=dict(iou_threshold=.55)).
+tta_model = dict(type='MaskTTAModel', scales=[1.], flips=[None, 'horizontal'], turns=[0, 1, 2, 3], tta_cfg=dict())
+
 log_level = 'INFO'
 load_from = None
 resume = False

@@ -15,7 +15,8 @@ from mmcell.whole_files import written_whole
 class DumpCellResults(DumpDetResults):
     """``DumpDetResults`` that takes masks as RLE, too, and writes the file whole or not at all.
 
-    The file is MMDetection's: a pickled list with one dict an image, masks as COCO RLE with counts as bytes.
+    The file is MMDetection's: a pickled list with one dict an image, masks as COCO RLE with counts as bytes. Each dict
+    names the classes, too, where they are known.
 
     Args:
         out_file_path: must end with .pkl or .pickle.
@@ -37,6 +38,8 @@ class DumpCellResults(DumpDetResults):
             else:
                 super().process(data_batch, [{**sample, 'pred_instances': instances}])
                 self.results[-1]['pred_instances']['masks'] = [_with_bytes(rle) for rle in rles]
+            if isinstance(self.dataset_meta, dict) and 'classes' in self.dataset_meta:
+                self.results[-1]['classes'] = list(self.dataset_meta['classes'])
 
     def compute_metrics(self, results: list[dict]) -> dict:
         """Writes the file."""

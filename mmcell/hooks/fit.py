@@ -1,5 +1,7 @@
 """Hooks that stop a run whose parts do not fit together."""
 
+import re
+
 import torch
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
@@ -51,9 +53,14 @@ class ClassCountHook(Hook):
                  if hasattr(module, 'num_classes') and not name.endswith('rpn_head')
                  and module.num_classes != len(classes)}
         if wrong:
-            options = ' '.join(f"model.{name.removeprefix('module.')}.num_classes={len(classes)}" for name in wrong)
+            options = ' '.join(f"model.{_without_wrappers(name)}.num_classes={len(classes)}" for name in wrong)
             raise FitError(f'the model has {next(iter(wrong.values()))} classes, the data {len(classes)} '
                            f'({", ".join(classes)}): --cfg-options {options}')
+
+
+def _without_wrappers(name: str) -> str:
+    """The name of a weight or part in the model itself: DDP and test-time augmentation each put module. before it."""
+    return re.sub(r'^(module\.)+', '', name)
 
 
 class FittingCheckpointHook(Hook):
@@ -79,9 +86,9 @@ class FittingCheckpointHook(Hook):
         state = checkpoint.get('state_dict', checkpoint)
         if not isinstance(state, dict):
             raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')
-        shapes = {name.removeprefix('module.'): tuple(value.shape) for name, value in state.items()
+        shapes = {_without_wrappers(name): tuple(value.shape) for name, value in state.items()
                   if isinstance(value, torch.Tensor)}
-        wanted = {name.removeprefix('module.'): tuple(value.shape) for name, value in runner.model.state_dict().items()}
+        wanted = {_without_wrappers(name): tuple(value.shape) for name, value in runner.model.state_dict().items()}
         wrong = [f'{name} {shapes.get(name, "missing")}, model {shape}'
                  for name, shape in wanted.items() if shapes.get(name) != shape]
         if wrong:
