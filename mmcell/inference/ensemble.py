@@ -64,7 +64,7 @@ def _index_by_image(results: list[dict], name: str) -> dict:
 
 def _check_same_images(first: dict, other: dict, first_name: str, other_name: str) -> None:
     for here, there, has, lacks in ((first, other, first_name, other_name), (other, first, other_name, first_name)):
-        missing = sorted(here.keys() - there.keys(), key=str)
+        missing = [image_id for image_id in here if image_id not in there]
         if missing:
             more = ' …' if len(missing) > _MAX_LISTED else ''
             raise EnsembleError(f'{has} has {len(missing)} images that {lacks} has not: image ids '
