@@ -67,11 +67,19 @@ def test_from_masks_to_submission(road, checkpoint):
     assert [path.read_bytes() for path in written] == [(root / 'submission.zip').read_bytes()]
 
 
-def test_validation_and_pictures(road, checkpoint):
+def test_validation_with_views_ensemble_and_pictures(road, checkpoint):
     root, options = road
     log = run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--out', root / 'val.pkl', *options)
     assert 'AP50@100:' in log
-    run('tools/overlay.py', root / 'val.pkl', '--annotations', root / 'annotations' / 'val.json',
+    log = run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--tta', '--out', root / 'tta.pkl', *options,
+              'tta_model.scales=[1.,1.5]', 'tta_model.turns=[0,1]', 'tta_model.tta_cfg.wbf.iou_threshold=.6')
+    assert 'AP50@100:' in log
+    plain, augmented = (load_results(root / f'{name}.pkl') for name in ('val', 'tta'))
+    assert [result['img_id'] for result in augmented] == [result['img_id'] for result in plain]
+    assert 0 < len(augmented[0]['pred_instances']['scores']) == len(augmented[0]['pred_instances']['masks']) <= 20
+    assert plain[0]['classes'] == ['epithelial', 'lymphocyte', 'neutrophil', 'macrophage']
+    run('tools/ensemble.py', root / 'val.pkl', root / 'tta.pkl', '--out', root / 'merged.pkl')
+    run('tools/overlay.py', root / 'merged.pkl', '--annotations', root / 'annotations' / 'val.json',
         '--out', root / 'overlays', '--score-thr', 0, '--classes', 'lymphocyte')
     assert len(list((root / 'overlays').glob('*_demo_*.png'))) == 1
 

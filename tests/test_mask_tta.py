@@ -1,5 +1,7 @@
 """Test-time augmentation against plain prediction: of real networks view by view, of an equivariant one in all."""
 
+from importlib.util import module_from_spec, spec_from_file_location
+
 import numpy as np
 import pycocotools.mask
 import pytest
@@ -139,17 +141,6 @@ def test_images_without_a_detection(detector, monkeypatch):
     assert [(len(one), one.masks, tuple(one.bboxes.shape)) for one in found] == [(0, [], (0, 4))] * 2
 
 
-def test_without_rescaling_predictions_are_of_the_input(detector):
-    image, = random_images((96, 120))
-    sample = sample_of(image, (48, 60))
-    with torch.no_grad():
-        batch = detector.data_preprocessor(dict(inputs=[image], data_samples=[sample]))
-        plain = detector.predict(batch['inputs'], batch['data_samples'], rescale=False)[0].pred_instances.clone()
-        ours = MaskTTAModel(detector, **PLAIN).predict(batch['inputs'], [sample], rescale=False)[0].pred_instances
-    assert ours.bboxes.equal(plain.bboxes) and ours.masks == plain.masks
-    assert ours.masks[0]['size'] == [96, 120]
-
-
 # A network that commutes with flips, turns and scales
 
 class ToyProposals(nn.Module):
@@ -251,6 +242,45 @@ def test_what_half_of_the_views_see(monkeypatch, tta_cfg, score, n_boxes):
     ours, = predict(MaskTTAModel(ToyDetector().eval(), tta_cfg=tta_cfg), [image])
     assert len(ours) == len(ours.masks) == n_boxes
     assert max([0, *ours.scores.tolist()]) == pytest.approx(score)
+
+
+# The command
+
+@pytest.fixture(scope='module')
+def use_tta():
+    # By its path: Python has a package test of its own.
+    spec = spec_from_file_location('test_command', REPO / 'tools' / 'test.py')
+    command = module_from_spec(spec)
+    spec.loader.exec_module(command)
+    return command.use_tta
+
+
+def test_every_config_has_views_around_its_model(use_tta):
+    cfg = Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r50_fpn-bn.py')
+    pipeline = cfg.test_dataloader.dataset.pipeline
+    use_tta(cfg)
+    assert cfg.model.type == 'MaskTTAModel' and cfg.model.module.type == 'MaskRCNN'
+    assert len(cfg.model.flips) * len(cfg.model.turns) == 8
+    assert cfg.test_dataloader.dataset.pipeline == pipeline
+
+
+def test_views_are_inside_of_tiles(use_tta):
+    cfg = Config(dict(model=dict(type='TiledDetector', detector=dict(type='MaskRCNN'), tile_px=512),
+                      tta_model=dict(type='MaskTTAModel')))
+    use_tta(cfg)
+    assert cfg.model.type == 'TiledDetector' and cfg.model.detector.module.type == 'MaskRCNN'
+    cfg = Config(dict(model=dict(detector=dict()), tta_model=dict(), tta_pipeline=[]))
+    with pytest.raises(MmcellError, match='the model predicts tiles'):
+        use_tta(cfg)
+
+
+def test_a_pipeline_of_the_config_is_taken(use_tta):
+    cfg = Config(dict(model=dict(), tta_model=dict(type='MaskTTAModel'), tta_pipeline=[dict(type='TestTimeAug')],
+                      test_dataloader=dict(dataset=dict(dataset=dict(pipeline=[])))))
+    use_tta(cfg)
+    assert cfg.test_dataloader.dataset.dataset.pipeline == [dict(type='TestTimeAug')]
+    with pytest.raises(MmcellError, match='the config has no tta_model'):
+        use_tta(Config(dict(model=dict())))
 
 
 # What is refused

@@ -62,18 +62,25 @@ def test(args: argparse.Namespace) -> None:
 def use_tta(cfg: Config) -> None:
     """Wraps the model in the config's ``tta_model``, and gives the test data its ``tta_pipeline`` where it has one.
 
+    Of a model that predicts tiles with a ``detector`` it is the detector that is wrapped: tiles have views.
+
     Raises:
-        MmcellError: the config has no ``tta_model``.
+        MmcellError: the config has no ``tta_model``, or has a ``tta_pipeline`` and tiles.
     """
     if cfg.get('tta_model') is None:
         raise MmcellError("--tta: the config has no tta_model; tta_model = dict(type='MaskTTAModel') takes all flips "
                           'and quarter turns')
-    cfg.model = ConfigDict(**cfg.tta_model, module=cfg.model)
-    if cfg.get('tta_pipeline') is not None:
-        dataset = cfg.test_dataloader.dataset
-        while 'dataset' in dataset:
-            dataset = dataset.dataset
-        dataset.pipeline = cfg.tta_pipeline
+    holder, key = (cfg.model, 'detector') if 'detector' in cfg.model else (cfg, 'model')
+    holder[key] = ConfigDict(**cfg.tta_model, module=holder[key])
+    if cfg.get('tta_pipeline') is None:
+        return
+    if key == 'detector':
+        raise MmcellError('--tta: a tta_pipeline makes views of whole images, and the model predicts tiles; without it '
+                          'tta_model makes the views')
+    dataset = cfg.test_dataloader.dataset
+    while 'dataset' in dataset:
+        dataset = dataset.dataset
+    dataset.pipeline = cfg.tta_pipeline
 
 
 def draw_into(cfg: Config, folder: str) -> None:

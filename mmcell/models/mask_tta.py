@@ -17,7 +17,14 @@ from torch import Tensor, nn
 from mmcell.box_fusion import fuse_boxes
 from mmcell.errors import MmcellError
 from mmcell.models.mask_pasting import paste_to_rles
-from mmcell.structures.views import all_views, boxes_from_view, boxes_to_view, masks_from_view, matrix_of_meta
+from mmcell.structures.views import (
+    View,
+    all_views,
+    boxes_from_view,
+    boxes_to_view,
+    masks_from_view,
+    matrix_of_meta,
+)
 
 
 @MODELS.register_module()
@@ -81,47 +88,40 @@ class MaskTTAModel(BaseTTAModel):
         return self._predict_views((batch['inputs'], batch['data_samples']) for batch in batches)
 
     def forward(self, inputs: Tensor, data_samples: list[DetDataSample], mode: str = 'predict') -> list[DetDataSample]:
-        """As :meth:`predict`; there is no other mode."""
-        if mode != 'predict':
-            raise MmcellError(f'MaskTTAModel predicts, and has no mode {mode}')
-        return self.predict(inputs, data_samples)
-
-    def predict(self, batch_inputs: Tensor, batch_data_samples: list[DetDataSample],
-                rescale: bool = True) -> list[DetDataSample]:
-        """Makes the views and predicts, where a detector's own ``predict`` would be called.
+        """Makes the views of images and predicts them.
 
         Args:
-            batch_inputs: (B, 3, H, W), normalised and padded at the right and the bottom.
-            batch_data_samples: B, with img_shape, and for ``rescale`` ori_shape and scale_factor.
-            rescale: whether boxes and masks are in px of the original image; else of the input.
+            inputs: (B, 3, H, W), normalised and padded at the right and the bottom.
+            data_samples: B, with img_shape, ori_shape and scale_factor.
+            mode: 'predict' alone.
 
         Returns:
-            The data samples with ``pred_instances``: bboxes (N, 4) xyxy px, scores, labels, masks as N RLEs.
-        """
-        frames = []
-        for sample in batch_data_samples:
-            size = sample.ori_shape if rescale else sample.img_shape
-            factors = sample.get('scale_factor', (1., 1.)) if rescale else (1., 1.)
-            frames.append((tuple(size[:2]), np.diag([*factors[:2], 1.])))
-        return self._predict_views(
-            (self._make_view(view, batch_inputs, batch_data_samples, frames) for view in self.views),
-            batch_data_samples)
+            The data samples with ``pred_instances``: bboxes (N, 4) xyxy px of the original image, scores, labels, and
+            masks, N RLEs.
 
-    def _make_view(self, view: object, batch_inputs: Tensor, batch_data_samples: list[DetDataSample],
-                   frames: list[tuple]) -> tuple[Tensor, list[DetDataSample]]:
-        """Input and data samples of one view; ``frames``: size and matrix of what each image is predicted in."""
+        Raises:
+            MmcellError: another mode.
+        """
+        if mode != 'predict':
+            raise MmcellError(f'MaskTTAModel predicts, and has no mode {mode}')
+        return self._predict_views((self._make_view(view, inputs, data_samples) for view in self.views), data_samples)
+
+    def _make_view(self, view: View, inputs: Tensor,
+                   data_samples: list[DetDataSample]) -> tuple[Tensor, list[DetDataSample]]:
+        """Input and data samples of one view."""
         images, samples = [], []
-        for image, sample, (size, to_input) in zip(batch_inputs, batch_data_samples, frames, strict=True):
+        for image, sample in zip(inputs, data_samples, strict=True):
             height, width = sample.img_shape[:2]
             image, matrix = view.make(image[:, :height, :width])
             images.append(image)
+            to_input = np.diag([*sample.get('scale_factor', (1., 1.))[:2], 1.])
             samples.append(DetDataSample(metainfo=dict(
-                img_shape=tuple(image.shape[-2:]), ori_shape=size, homography_matrix=matrix @ to_input)))
+                img_shape=tuple(image.shape[-2:]), ori_shape=sample.ori_shape, homography_matrix=matrix @ to_input)))
         preprocessor = self.data_preprocessor
-        inputs = stack_batch(images, preprocessor.pad_size_divisor, preprocessor.pad_value)
+        batch = stack_batch(images, preprocessor.pad_size_divisor, preprocessor.pad_value)
         for sample in samples:
-            sample.set_metainfo({'batch_input_shape': tuple(inputs.shape[-2:])})
-        return inputs, samples
+            sample.set_metainfo({'batch_input_shape': tuple(batch.shape[-2:])})
+        return batch, samples
 
     def _predict_views(self, views: Iterable[tuple[Tensor, list[DetDataSample]]],
                        data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:

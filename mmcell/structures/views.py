@@ -100,7 +100,6 @@ def boxes_to_view(bboxes_xyxy: Tensor, matrix: np.ndarray) -> Tensor:
     """Boxes (N, 4) of the image as boxes of the view."""
     corners = [None] * 4
     for axis, (view_axis, factor, shift) in enumerate(_axes(matrix)):
-        factor, shift = bboxes_xyxy.new_tensor(factor), bboxes_xyxy.new_tensor(shift)
         first, second = (bboxes_xyxy[:, [axis, axis + 2]] * factor + shift).unbind(1)
         corners[view_axis], corners[view_axis + 2] = (second, first) if factor < 0 else (first, second)
     return torch.stack(corners, dim=1)
@@ -110,9 +109,9 @@ def boxes_from_view(bboxes_xyxy: Tensor, matrix: np.ndarray) -> Tensor:
     """Boxes (N, 4) of the view as boxes of the image."""
     corners = [None] * 4
     for axis, (view_axis, factor, shift) in enumerate(_axes(matrix)):
-        factor, shift = bboxes_xyxy.new_tensor(factor), bboxes_xyxy.new_tensor(shift)
-        # A division, as MMDetection's own way back from a scale, not a product with the inverse.
-        first, second = ((bboxes_xyxy[:, [view_axis, view_axis + 2]] - shift) / factor).unbind(1)
+        # By a tensor, as MMDetection does: CUDA divides by a number as it multiplies by the inverse.
+        divisor = bboxes_xyxy.new_tensor(factor)
+        first, second = ((bboxes_xyxy[:, [view_axis, view_axis + 2]] - shift) / divisor).unbind(1)
         corners[axis], corners[axis + 2] = (second, first) if factor < 0 else (first, second)
     return torch.stack(corners, dim=1)
 
