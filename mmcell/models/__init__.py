@@ -13,4 +13,4 @@ from mmcell.weights import load_safely
 load_safely()
 
 __all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellMaskHead', 'CellRoIExtractor', 'MaskTTAModel',
-           'PlainOutputConvNeXt', 'SparseMaxIoUAssigner', 'TorchvisionAnchorGenerator']
+           'PlainOutputConvNeXt', 'SparseMaxIoUAssigner', 'TiledDetector', 'TorchvisionAnchorGenerator']
