@@ -1,5 +1,7 @@
 """An image on disk is predicted as the same image in memory, also when it is interrupted or shared by processes."""
 
+import multiprocessing
+
 import numpy as np
 import pytest
 import tifffile
@@ -10,8 +12,7 @@ from test_seams import TILES, as_data, as_set
 from toy_detector import ToyDetector
 
 from mmcell.images import ImageReadError
-from mmcell.inference import huge_images
-from mmcell.inference.huge_images import OtherProcessError, predict_huge_image, progress_of_tiles
+from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
 from mmcell.inference.regions import open_regions
 from mmcell.inference.tile_journal import JournalError, TileJournal, remove_journal
 from mmcell.models import TiledDetector
@@ -100,40 +101,49 @@ def test_a_journal_of_another_prediction_is_refused(tmp_path, image):
         predict(image, tmp_path / 'journal', settings={'checkpoint': 'b'}, resume=True)
 
 
-def as_processes(monkeypatch, rank, n_processes, messages=()):
-    monkeypatch.setattr(huge_images, 'get_dist_info', lambda: (rank, n_processes))
-    monkeypatch.setattr(huge_images, 'all_gather_object', lambda message: [message, *messages])
+def predict_as_process(rank, folder, image, detector, results):
+    """One of two processes; sends the cells that it was given, or its error, and how many tiles it predicted."""
+    torch.distributed.init_process_group('gloo', f'file://{folder}/rendezvous', rank=rank, world_size=2)
+    try:
+        cells, n_tiles = predict(image, folder / 'journal', detector if rank == 1 else None)
+        results.put((rank, None if cells is None else as_set(cells), n_tiles))
+    except Exception as error:
+        results.put((rank, f'{type(error).__name__}: {error}', 0))
+    torch.distributed.destroy_process_group()
 
 
-def test_processes_share_the_tiles(tmp_path, image, expected, monkeypatch):
-    n_predicted = []
-    for rank in (2, 1, 0):
-        as_processes(monkeypatch, rank, 3)
-        # Each would empty the journal first, if it were not for those that were here before it.
-        monkeypatch.setattr(huge_images, 'remove_journal', lambda folder: None)
-        # What another has done is not there yet when one begins.
-        monkeypatch.setattr(TileJournal, '__contains__', lambda self, tile: tile in self._places
-                            and self._places[tile][0] == self.path)
-        if rank == 0:
-            monkeypatch.setattr(huge_images, '_stitch', with_all_tiles(monkeypatch, huge_images._stitch))
-        cells, n = predict(image, tmp_path / 'journal')
-        n_predicted.append(n)
-    assert as_set(cells) == expected
+def predict_on_two_processes(folder, image, detector=None):
+    context = multiprocessing.get_context('fork')
+    results = context.Queue()
+    processes = [context.Process(target=predict_as_process, args=(rank, folder, image, detector, results))
+                 for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    found = sorted((results.get(timeout=60) for _ in processes), key=lambda result: result[0])
+    for process in processes:
+        process.join()
+    return found
+
+
+def test_two_processes_share_the_tiles(tmp_path, image, expected):
+    (_, cells, n_first), (_, nothing, n_second) = predict_on_two_processes(tmp_path, image)
+    assert cells == expected and nothing is None
     n_tiles = len(TiledDetector(ToyDetector(), **TILES).make_grid((130, 141)))
-    assert sum(n_predicted) == n_tiles and max(n_predicted) - min(n_predicted) <= 1
+    assert n_first + n_second == n_tiles and abs(n_first - n_second) <= 1
+    # One process takes up what two have left.
+    (tmp_path / 'journal' / 'tiles-1.jsonl').unlink()
+    cells, n_predicted = predict(image, tmp_path / 'journal', resume=True)
+    assert as_set(cells) == expected and n_predicted == n_second
 
 
-def with_all_tiles(monkeypatch, stitch):
-    def stitch_all(*arguments):
-        monkeypatch.setattr(TileJournal, '__contains__', lambda self, tile: tile in self._places)
-        return stitch(*arguments)
-    return stitch_all
+def test_an_error_of_one_process_is_told_to_the_other(tmp_path, image):
+    class Failing(ToyDetector):
+        def forward(self, *unused, **keywords):
+            raise RuntimeError('no memory')
 
-
-def test_an_error_of_another_process_is_told(tmp_path, image, monkeypatch):
-    as_processes(monkeypatch, 0, 2, ['ImageReadError: damaged'])
-    with pytest.raises(OtherProcessError, match='another process stopped: ImageReadError: damaged'):
-        predict(image, tmp_path / 'journal')
+    (_, first, _), (_, second, _) = predict_on_two_processes(tmp_path, image, Failing())
+    assert second == 'RuntimeError: no memory'
+    assert first == 'OtherProcessError: another process stopped: RuntimeError: no memory'
 
 
 def test_an_image_that_is_damaged_is_named(tmp_path, image):

@@ -2,13 +2,12 @@
 
 import numpy as np
 import torch
-from mmcell.rle import encode_label_map
-from mmdet.registry import MODELS
 from mmengine.model import BaseModel
 from mmengine.structures import InstanceData
 
+from mmcell.rle import encode_label_map
 
-@MODELS.register_module()
+
 class ToyDetector(BaseModel):
     """Gives each value but 0 of the first channel as one cell.
 
@@ -28,9 +27,8 @@ class ToyDetector(BaseModel):
         for image, sample in zip(inputs, data_samples, strict=True):
             height, width = sample.ori_shape
             assert tuple(image.shape[1:]) == tuple(sample.img_shape)
-            np.testing.assert_allclose(sample.scale_factor, (image.shape[2] / width, image.shape[1] / height))
-            y, x = (((np.arange(n) + .5) * side / n).astype(int) for n, side in
-                    ((height, image.shape[1]), (width, image.shape[2])))
+            y, x = (np.minimum(((np.arange(n) + .5) * scale).astype(int), side - 1) for n, side, scale in zip(
+                (height, width), image.shape[1:], sample.scale_factor[::-1], strict=True))
             pixels = image.cpu().numpy()[:, y][:, :, x]
             cells = encode_label_map(pixels[0].astype(np.int32))
             boxes = cells.bboxes_xywh.astype(np.float32)

@@ -108,7 +108,7 @@ def _predict_together(work: Iterator[int], n_tiles: int, report: Report | None) 
 
 def _stitch(work: Iterator[int], journal: TileJournal, grid: TileGrid, border_px: float, n_tiles: int,
             report: Report | None) -> Iterator[InstanceData]:
-    """Final cells of all tiles in their order; those that are not in the journal are predicted when it is their turn."""
+    """Final cells of all tiles in their order; what is not in the journal is predicted when it is its turn."""
     stitcher = SeamStitcher(grid, border_px)
     n_done = 0
     for tile in range(len(grid)):
@@ -125,7 +125,14 @@ def _stitch(work: Iterator[int], journal: TileJournal, grid: TileGrid, border_px
 def progress_of_tiles(what: str) -> Iterator[Report]:
     """A bar on standard error with the time that is left; gives what :func:`predict_huge_image` reports to."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('tiles,'),
                TimeElapsedColumn(), TextColumn('gone, left'), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:

@@ -13,6 +13,8 @@
 Every rule looks at cells that share pixels, so that cells are final as soon as no tile to come reaches them.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -23,6 +25,8 @@ from mmcell.inference.tiling import TileGrid, overlaps
 
 # Of the smaller mask's pixels.
 MIN_SHARED = .5
+# Runs of masks that are compared at a time: a bound on memory.
+_MAX_RUNS = 1 << 18
 
 
 class SeamStitcher:
@@ -47,7 +51,8 @@ class SeamStitcher:
         """Adds a tile and gives the cells that no later tile can change, each once."""
         cells = self._drop_cells_seen_whole_elsewhere(tile, cells)
         n_before = len(self.pending)
-        pairs = self._overlapping_pairs(tile, cells) + [0, n_before]
+        pairs = self._overlapping_pairs(tile, cells)
+        pairs[:, 1] += n_before
         self.pending = concatenate_cells(self.pending, cells)
         self._pairs = np.concatenate([self._pairs, pairs])
         linked = _components(self._pairs, len(self.pending))
@@ -68,13 +73,8 @@ class SeamStitcher:
         old = np.flatnonzero(overlaps(self.pending.extents_xyxy, self.grid.rects_xyxy[tile]))
         i, new = np.nonzero(overlaps(self.pending.extents_xyxy[old, None], cells.extents_xyxy[None]))
         pairs = np.stack([old[i], new], axis=1)
-        first, second = self.pending.take(pairs[:, 0]), cells.take(pairs[:, 1])
-        shared, smaller = _shared_px(first, second)
-        areas_seen_by_both = _areas_seen_by_both(first, second, self.grid)
-        may_be_one = (shared >= MIN_SHARED * smaller) | (
-            _are_cut(first, self.grid, self.border_px) & _are_cut(second, self.grid, self.border_px)
-            & (shared > 0) & (shared >= MIN_SHARED * np.minimum(*areas_seen_by_both)))
-        return pairs[may_be_one]
+        compared = compare_pairs(self.pending, cells, pairs, self.grid, self.border_px)
+        return pairs[compared.are_duplicates | compared.are_parts]
 
 
 def resolve(cells: TileCells, pairs: np.ndarray, grid: TileGrid, border_px: float) -> TileCells:
@@ -88,27 +88,60 @@ def resolve(cells: TileCells, pairs: np.ndarray, grid: TileGrid, border_px: floa
     """
     if not len(pairs):
         return cells
-    first, second = cells.take(pairs[:, 0]), cells.take(pairs[:, 1])
-    shared, smaller = _shared_px(first, second)
-    is_cut = _are_cut(cells, grid, border_px)
-    areas = _areas_seen_by_both(first, second, grid)
-    may_be_parts = is_cut[pairs].all(axis=1) & (shared >= MIN_SHARED * np.minimum(*areas))
-    iou = shared / (sum(areas) - shared)
-    same_label = first.labels == second.labels
+    compared = compare_pairs(cells, cells, pairs, grid, border_px)
+    may_be_parts = compared.are_parts
     parts = pairs[may_be_parts][_are_best_for_both(
-        pairs[may_be_parts], cells.tiles, same_label[may_be_parts], iou[may_be_parts])]
+        pairs[may_be_parts], cells.tiles, compared.same_label[may_be_parts], compared.iou[may_be_parts])]
     groups = _components(parts, len(cells))
     united = _unite(cells, groups)
-    is_duplicate = shared >= MIN_SHARED * smaller
-    group_pairs = np.unique(np.sort(groups[pairs[is_duplicate]], axis=1), axis=0)
-    group_pairs = group_pairs[group_pairs[:, 0] != group_pairs[:, 1]]
-    beats = _decide(group_pairs, cells, groups, united, is_cut, grid)
-    return united.take(_unbeaten(beats, _distances(united, united.extents_xyxy, groups, grid)))
+    is_united = np.bincount(groups) > 1
+    group_pairs = groups[pairs]
+    # A part whose best partner had a better one in its tile is of the cell that was united.
+    is_left_over = may_be_parts & (is_united[group_pairs[:, 0]] != is_united[group_pairs[:, 1]])
+    left_over = group_pairs[is_left_over]
+    left_over = np.where(is_united[left_over[:, :1]], left_over, left_over[:, ::-1])
+    duplicates = np.unique(np.sort(group_pairs[compared.are_duplicates & ~is_left_over], axis=1), axis=0)
+    duplicates = duplicates[~_have_a_tile_in_common(duplicates, cells.tiles, groups)]
+    beats = np.concatenate([left_over, _decide(duplicates, united, is_united, grid)])
+    return united.take(_unbeaten(beats, _distances_px(united, np.arange(len(united)), united.extents_xyxy, is_united,
+                                                      grid)))
 
 
-def _shared_px(first: TileCells, second: TileCells) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels that cells i of both share, and the area of the smaller one, (P,) int64 each."""
-    return (intersections_px(first.masks, second.masks), np.minimum(first.masks.areas_px, second.masks.areas_px))
+class ComparedPairs(NamedTuple):
+    """What P pairs of cells of two tiles share."""
+
+    are_duplicates: np.ndarray  # (P,) bool: at least MIN_SHARED of the smaller mask
+    are_parts: np.ndarray  # (P,) bool: both cut, and at least MIN_SHARED of the smaller mask in what both tiles see
+    iou: np.ndarray  # (P,) float64, of the masks in what both tiles see
+    same_label: np.ndarray  # (P,) bool
+
+
+def compare_pairs(first: TileCells, second: TileCells, pairs: np.ndarray, grid: TileGrid,
+                  border_px: float) -> ComparedPairs:
+    """Compares cells of two tiles by their pixels.
+
+    Args:
+        first, second: cells.
+        pairs: (P, 2) int64 indices in each.
+        grid: the tiles.
+        border_px: as :class:`SeamStitcher`.
+    """
+    n_runs = (np.diff(first.masks.offsets)[pairs[:, 0]] + np.diff(second.masks.offsets)[pairs[:, 1]]).cumsum()
+    bounds = np.flatnonzero(np.diff(n_runs // _MAX_RUNS, append=-1)) + 1
+    compared = [_compare(first.take(part[:, 0]), second.take(part[:, 1]), grid, border_px)
+                for part in np.split(pairs, bounds[:-1])]
+    return ComparedPairs(*map(np.concatenate, zip(*compared, strict=True)))
+
+
+def _compare(first: TileCells, second: TileCells, grid: TileGrid, border_px: float) -> ComparedPairs:
+    shared = intersections_px(first.masks, second.masks)
+    area, other_area = _areas_seen_by_both(first, second, grid)
+    smaller = np.minimum(first.masks.areas_px, second.masks.areas_px)
+    both_cut = _are_cut(first, grid, border_px) & _are_cut(second, grid, border_px)
+    return ComparedPairs(
+        shared >= MIN_SHARED * smaller,
+        both_cut & (shared > 0) & (shared >= MIN_SHARED * np.minimum(area, other_area)),
+        shared / np.maximum(area + other_area - shared, 1), first.labels == second.labels)
 
 
 def _are_cut(cells: TileCells, grid: TileGrid, border_px: float) -> np.ndarray:
@@ -148,40 +181,32 @@ def _unite(cells: TileCells, groups: np.ndarray) -> TileCells:
                      np.maximum.reduceat(cells.last_tiles[order], begins), cells.masks.unite(groups))
 
 
-def _distances(united: TileCells, extents_xyxy: np.ndarray, groups: np.ndarray, grid: TileGrid) -> np.ndarray:
-    """How far each place is from the seams of the tile of its cell; a united cell is seen whole, and just so: 0."""
-    is_single = np.bincount(groups) == 1
-    return np.where(is_single, grid.seam_distances_px(united.tiles, extents_xyxy), 0.)
-
-
-def _decide(group_pairs: np.ndarray, cells: TileCells, groups: np.ndarray, united: TileCells, is_cut: np.ndarray,
-            grid: TileGrid) -> np.ndarray:
-    """(Q, 2) int64: the winner and the loser of each pair; pairs that a tile tells apart are left out."""
-    g, h = group_pairs.T
-    sizes = np.bincount(groups)
-    lowest, highest = np.minimum(united.extents_xyxy[g], united.extents_xyxy[h]), np.maximum(
-        united.extents_xyxy[g], united.extents_xyxy[h])
-    place = np.concatenate([lowest[:, :2], highest[:, 2:]], axis=1)
-    distance_g, distance_h = (
-        np.where(sizes[group] == 1, grid.seam_distances_px(united.tiles[group], place), 0.) for group in (g, h))
-    g_wins = (distance_g > distance_h) | ((distance_g == distance_h) & (united.tiles[g] <= united.tiles[h]))
-    # A part that found no partner, though another in its tile did, is of the cell that was united.
-    left_over = np.ones(len(united), bool)
-    np.logical_and.at(left_over, groups, is_cut)
-    left_over &= sizes == 1
-    g_wins = np.where(left_over[h] & (sizes[g] > 1), True, np.where(left_over[g] & (sizes[h] > 1), False, g_wins))
-    tiles_of = {}
-    for group, tile in zip(groups.tolist(), cells.tiles.tolist(), strict=True):
+def _have_a_tile_in_common(group_pairs: np.ndarray, tiles: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Whether some tile tells two groups apart, as it has cells of both; true of a group and itself. (P,) bool."""
+    tiles_of: dict[int, set[int]] = {}
+    for group, tile in zip(groups.tolist(), tiles.tolist(), strict=True):
         tiles_of.setdefault(group, set()).add(tile)
-    told_apart = np.array([bool(tiles_of[a] & tiles_of[b]) for a, b in group_pairs.tolist()], bool)
-    told_apart &= ~((left_over[g] & (sizes[h] > 1)) | (left_over[h] & (sizes[g] > 1)))
-    return np.stack([np.where(g_wins, g, h), np.where(g_wins, h, g)], axis=1)[~told_apart]
+    return np.array([bool(tiles_of[a] & tiles_of[b]) for a, b in group_pairs.tolist()], bool)
+
+
+def _distances_px(united: TileCells, index: np.ndarray, extents_xyxy: np.ndarray, is_united: np.ndarray,
+                  grid: TileGrid) -> np.ndarray:
+    """How far places (P, 4) are from the seams of the tiles of cells (P,). A united cell is just seen whole: 0."""
+    return np.where(is_united[index], 0., grid.seam_distances_px(united.tiles[index], extents_xyxy))
+
+
+def _decide(pairs: np.ndarray, united: TileCells, is_united: np.ndarray, grid: TileGrid) -> np.ndarray:
+    """Winner and loser (P, 2) of each pair of duplicates."""
+    first, second = united.extents_xyxy[pairs[:, 0]], united.extents_xyxy[pairs[:, 1]]
+    place = np.concatenate([np.minimum(first[:, :2], second[:, :2]), np.maximum(first[:, 2:], second[:, 2:])], axis=1)
+    distance, other = (_distances_px(united, index, place, is_united, grid) for index in pairs.T)
+    tile, other_tile = united.tiles[pairs].T
+    first_wins = (distance > other) | ((distance == other) & (tile <= other_tile))
+    return np.where(first_wins[:, None], pairs, pairs[:, ::-1])
 
 
 def _unbeaten(beats: np.ndarray, distances_px: np.ndarray) -> np.ndarray:
-    """Indices of the cells that no cell that stays has beaten. Where they beat one another in a ring, the farthest
-    from seams stays.
-    """
+    """Indices of the cells that no cell that stays has beaten; in a ring the one farthest from seams stays."""
     winners, losers = beats.T
     undecided, stays = np.ones(len(distances_px), bool), np.zeros(len(distances_px), bool)
     while undecided.any():

@@ -5,7 +5,7 @@ from collections import OrderedDict
 import numpy as np
 import tifffile
 
-_CACHED_BYTES = 256 * 2**20
+_CACHED_BYTES = 128 * 2**20
 # Decoded at once, whatever part of it is wanted.
 _MAX_SEGMENT_BYTES = 2**30
 _JPEG = (6, 7, 33007, 34892)
@@ -15,7 +15,7 @@ class PageReader:
     """Reads rectangles of one page.
 
     Samples that lie uncompressed in one piece are read row by row. Else the tiles or strips that a rectangle touches
-    are decoded, and the last 256 MiB of them kept.
+    are decoded, and the last 128 MiB of them kept.
 
     Args:
         page: of an open file; a plane of height and width, samples interleaved or as planes.
@@ -36,8 +36,8 @@ class PageReader:
         n_bytes = self.segment_height * self.segment_width * n_interleaved * page.dtype.itemsize
         if not self.is_plain and n_bytes > _MAX_SEGMENT_BYTES:
             what = 'tiles' if page.is_tiled else 'compressed strips'
-            raise ValueError(f'its {what} are {self.segment_width}x{self.segment_height} px each, {n_bytes / 2**30:.1f} '
-                             'GiB: save it in smaller tiles')
+            raise ValueError(f'its {what} are {self.segment_width}x{self.segment_height} px each, '
+                             f'{n_bytes / 2**30:.1f} GiB: save it in smaller tiles')
 
     def read(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
         """Stored samples (y1 - y0, x1 - x0, C) of a rectangle inside the page."""

@@ -35,7 +35,7 @@ class TileJournal:
         self.settings = json.loads(json.dumps(settings))
         self.path = self.folder / f'tiles-{rank}.jsonl'
         self._places: dict[int, tuple[Path, int]] = {}
-        self._open: dict[Path, IO[bytes]] = {}
+        self._open: dict[Path | str, IO[bytes]] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
         self.refresh()
 
@@ -57,7 +57,7 @@ class TileJournal:
                      for key in sorted(settings.keys() | self.settings.keys())
                      if settings.get(key) != self.settings.get(key)]
         if different:
-            raise JournalError(f'{path}: is of another prediction ({"; ".join(different)}); start anew without --resume')
+            raise JournalError(f'{path}: is of another prediction ({"; ".join(different)}); start anew, without resume')
 
     def write(self, tile: int, instances: InstanceData) -> None:
         """Adds a tile, with what was found in it in px of the tile: bboxes, scores, labels, masks."""
@@ -74,7 +74,7 @@ class TileJournal:
     def _file_to_append(self) -> IO[bytes]:
         if 'append' not in self._open:
             lines = list(_whole_lines(self.path)) if self.path.exists() else []
-            file = self._open['append'] = open(self.path, 'ab')
+            file = self._open['append'] = open(self.path, 'ab')  # noqa: SIM115
             if lines:
                 # What is half written goes.
                 file.truncate(_end_of_line(self.path, lines[-1][0]))
@@ -88,7 +88,7 @@ class TileJournal:
         """What was found in a tile that is there, as it was written; masks are RLEs with counts as str."""
         path, place = self._places[tile]
         if path not in self._open:
-            self._open[path] = open(path, 'rb')
+            self._open[path] = open(path, 'rb')  # noqa: SIM115
         self._open[path].seek(place)
         record = json.loads(self._open[path].readline())
         return InstanceData(

@@ -11,26 +11,25 @@ from torch import Tensor, nn
 
 
 def predict_tiles(detector: nn.Module, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
-                  metainfo: dict, upscale: float) -> list[InstanceData]:
+                  scale_xy: tuple[float, float], upscale: float, metainfo: dict) -> list[InstanceData]:
     """Predicts tiles as if each were an image.
 
     Args:
         detector: has MMDetection's ``test_step``.
         images: (3, h, w) uint8 each, as a test pipeline gives them.
         sizes: (height, width) of each tile in px of the image that results are for.
+        scale_xy: px of the tiles for one px of that image: what it was resized by.
+        upscale: each tile is enlarged so many times more, bilinearly.
         metainfo: of the whole image; sizes and scale are replaced.
-        upscale: each tile is enlarged so many times, bilinearly.
 
     Returns:
         pred_instances of each tile, in px of its size.
     """
-    samples = []
     enlarged = [enlarge(image, upscale) for image in images]
-    for image, (height, width) in zip(enlarged, sizes, strict=True):
-        shape = tuple(image.shape[1:])
-        samples.append(DetDataSample(metainfo={
-            **metainfo, 'ori_shape': (height, width), 'img_shape': shape,
-            'scale_factor': (shape[1] / width, shape[0] / height)}))
+    samples = [DetDataSample(metainfo={
+        **metainfo, 'ori_shape': size, 'img_shape': tuple(larger.shape[1:]),
+        'scale_factor': tuple(scale * larger.shape[axis] / image.shape[axis] for scale, axis in zip(
+            scale_xy, (2, 1), strict=True))}) for image, larger, size in zip(images, enlarged, sizes, strict=True)]
     predicted = detector.test_step({'inputs': enlarged, 'data_samples': samples})
     return [sample.pred_instances for sample in predicted]
 

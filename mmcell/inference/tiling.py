@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# How far tiles are moved in search of a corner that is a whole pixel before and after resizing.
+# How far tiles are moved, at most, in search of a corner that is a whole pixel before and after resizing.
 _MAX_MOVE_PX = 31
 
 
@@ -25,6 +25,12 @@ class TileGrid:
 
     def __len__(self) -> int:
         return len(self.rects_xyxy)
+
+    @property
+    def scale_xy(self) -> tuple[float, float]:
+        """Px of the image that is cut for one px of the image that results are for."""
+        input_width, input_height = self.input_rects_xyxy[-1, 2:].tolist()
+        return input_width / self.width, input_height / self.height
 
     def neighbours(self, tile: int) -> np.ndarray:
         """Indices of the other tiles that overlap a tile."""
@@ -79,8 +85,9 @@ def make_grid(height: int, width: int, tile_px: int, overlap_px: int, align_px: 
             spans = _tile_spans(length, tile_px, overlap_px, align_px)
             axes.append((spans, spans))
         else:
-            spans = _tile_spans(length, tile_px, min(overlap_px + _MAX_MOVE_PX, tile_px - 1), 1)
-            axes.append(_move_to_whole_px(spans, length, result_length))
+            max_move_px = min(_MAX_MOVE_PX, (tile_px - overlap_px) // 4)
+            spans = _tile_spans(length, tile_px, overlap_px + max_move_px, 1)
+            axes.append(_move_to_whole_px(spans, length, result_length, max_move_px))
     (x_input, x_result), (y_input, y_result) = axes
     return TileGrid(_all_rects(x_input, y_input), _all_rects(x_result, y_result),
                     int(y_result[-1, 1]), int(x_result[-1, 1]))
@@ -97,10 +104,11 @@ def _tile_spans(length: int, tile_px: int, overlap_px: int, align_px: int) -> np
     return np.stack([starts, np.minimum(starts + tile_px, length)], axis=1)
 
 
-def _move_to_whole_px(spans: np.ndarray, length: int, result_length: int) -> tuple[np.ndarray, np.ndarray]:
+def _move_to_whole_px(spans: np.ndarray, length: int, result_length: int,
+                      max_move_px: int) -> tuple[np.ndarray, np.ndarray]:
     """Moves begins down to where they are nearest to a whole pixel of the result; gives spans (n, 2) in both frames."""
     factor = result_length / length
-    candidates = np.maximum(spans[:, :1] - np.arange(_MAX_MOVE_PX + 1), 0)
+    candidates = np.maximum(spans[:, :1] - np.arange(max_move_px + 1), 0)
     offset_px = np.abs(candidates * factor - np.round(candidates * factor))
     # The move counts so little that it decides between equals alone.
     best = (offset_px + 1e-9 * (spans[:, :1] - candidates)).argmin(axis=1)

@@ -114,7 +114,8 @@ class TiledDetector(BaseModel):
         return sample
 
     @torch.no_grad()
-    def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid, metainfo: dict) -> list[InstanceData]:
+    def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid,
+                      metainfo: dict) -> list[InstanceData]:
         """What the detector finds in some tiles, each in px of the tile.
 
         Args:
@@ -125,7 +126,7 @@ class TiledDetector(BaseModel):
         """
         rects = grid.rects_xyxy[tiles]
         sizes = [(int(y1 - y0), int(x1 - x0)) for x0, y0, x1, y1 in rects]
-        return predict_tiles(self.detector, crops, sizes, metainfo, self.upscale)
+        return predict_tiles(self.detector, crops, sizes, grid.scale_xy, self.upscale, metainfo)
 
     def state_dict(self, *args: object, **kwargs: object) -> dict:
         """The detector's own, so that a checkpoint fits with and without tiles."""
