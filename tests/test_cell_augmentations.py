@@ -412,6 +412,7 @@ def test_quarter_turns_without_masks_turn_the_boxes():
 
 @pytest.mark.parametrize(('build', 'message'), [
     (lambda: RandomRotate90(1.5), 'prob must be'),
+    (lambda: RandomRotate90(turns=4), 'turns must be of 1, 2, 3'),
     (lambda: CellErasing(n_patches=1, ratio=1.5), 'ratio must be between 0 and 1'),
     (lambda: CellErasing(n_patches=1, ratio=.5, mask_border_value=1), 'mask_border_value must be 0'),
     (lambda: CellCopyPaste(min_visible=30), 'min_visible must be between 0 and 1')])

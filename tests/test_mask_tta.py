@@ -1,7 +1,5 @@
 """Test-time augmentation against plain prediction: of real networks view by view, of an equivariant one in all."""
 
-from importlib.util import module_from_spec, spec_from_file_location
-
 import numpy as np
 import pycocotools.mask
 import pytest
@@ -128,11 +126,23 @@ def test_views_of_a_pipeline_are_merged_as_those_made_here(detector, rng):
     data = {key: [list(views) for views in zip(*(one[key] for one in packed), strict=True)] for key in packed[0]}
     model = MaskTTAModel(detector, turns=(0, 3))
     with torch.no_grad():
-        from_pipeline = [sample.pred_instances for sample in model.test_step(data)]
+        samples = model.test_step(data)
+    # Dumps take numbers and strings alone.
+    assert 'homography_matrix' not in samples[0].metainfo
+    from_pipeline = [sample.pred_instances for sample in samples]
     made_here = predict(model, [torch.from_numpy(image).permute(2, 0, 1) for image in images])
     for first, second in zip(from_pipeline, made_here, strict=True):
         assert first.bboxes.equal(second.bboxes) and first.scores.equal(second.scores)
         assert first.masks == second.masks and len(first.masks) == 30
+
+
+def test_the_number_of_detections_is_that_of_tta_cfg(detector):
+    image, = random_images((70, 96))
+    plain, = predict(detector, [image])
+    for settings in (PLAIN, dict(turns=(0,))):
+        ours, = predict(MaskTTAModel(detector, **settings, tta_cfg=dict(max_per_img=7)), [image])
+        assert len(ours) == len(ours.masks) == 7
+        assert ours.scores.min() >= plain.scores[6]
 
 
 def test_images_without_a_detection(detector, monkeypatch):
@@ -242,45 +252,6 @@ def test_what_half_of_the_views_see(monkeypatch, tta_cfg, score, n_boxes):
     ours, = predict(MaskTTAModel(ToyDetector().eval(), tta_cfg=tta_cfg), [image])
     assert len(ours) == len(ours.masks) == n_boxes
     assert max([0, *ours.scores.tolist()]) == pytest.approx(score)
-
-
-# The command
-
-@pytest.fixture(scope='module')
-def use_tta():
-    # By its path: Python has a package test of its own.
-    spec = spec_from_file_location('test_command', REPO / 'tools' / 'test.py')
-    command = module_from_spec(spec)
-    spec.loader.exec_module(command)
-    return command.use_tta
-
-
-def test_every_config_has_views_around_its_model(use_tta):
-    cfg = Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r50_fpn-bn.py')
-    pipeline = cfg.test_dataloader.dataset.pipeline
-    use_tta(cfg)
-    assert cfg.model.type == 'MaskTTAModel' and cfg.model.module.type == 'MaskRCNN'
-    assert len(cfg.model.flips) * len(cfg.model.turns) == 8
-    assert cfg.test_dataloader.dataset.pipeline == pipeline
-
-
-def test_views_are_inside_of_tiles(use_tta):
-    cfg = Config(dict(model=dict(type='TiledDetector', detector=dict(type='MaskRCNN'), tile_px=512),
-                      tta_model=dict(type='MaskTTAModel')))
-    use_tta(cfg)
-    assert cfg.model.type == 'TiledDetector' and cfg.model.detector.module.type == 'MaskRCNN'
-    cfg = Config(dict(model=dict(detector=dict()), tta_model=dict(), tta_pipeline=[]))
-    with pytest.raises(MmcellError, match='the model predicts tiles'):
-        use_tta(cfg)
-
-
-def test_a_pipeline_of_the_config_is_taken(use_tta):
-    cfg = Config(dict(model=dict(), tta_model=dict(type='MaskTTAModel'), tta_pipeline=[dict(type='TestTimeAug')],
-                      test_dataloader=dict(dataset=dict(dataset=dict(pipeline=[])))))
-    use_tta(cfg)
-    assert cfg.test_dataloader.dataset.dataset.pipeline == [dict(type='TestTimeAug')]
-    with pytest.raises(MmcellError, match='the config has no tta_model'):
-        use_tta(Config(dict(model=dict())))
 
 
 # What is refused

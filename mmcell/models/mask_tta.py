@@ -82,8 +82,8 @@ class MaskTTAModel(BaseTTAModel):
             return BaseModel.test_step(self, data)
         batches = [self.data_preprocessor({key: values[i] for key, values in data.items()}, False)
                    for i in range(len(data['inputs']))]
-        for samples in zip(*(batch['data_samples'] for batch in batches), strict=True):
-            for sample in samples:
+        for batch in batches:
+            for sample in batch['data_samples']:
                 sample.set_metainfo({'homography_matrix': matrix_of_meta(sample.metainfo)})
         return self._predict_views((batch['inputs'], batch['data_samples']) for batch in batches)
 
@@ -159,6 +159,8 @@ class MaskTTAModel(BaseTTAModel):
         merged = []
         for samples in data_samples_list:
             result = samples[0].new(data=dict())
+            # An array, which is not for dumps, and of one view alone.
+            result.pop('homography_matrix')
             result.pred_instances = self._merge_boxes(
                 [boxes_from_view(sample.pred_instances.bboxes, sample.homography_matrix) for sample in samples],
                 [sample.pred_instances.scores for sample in samples],
@@ -170,8 +172,8 @@ class MaskTTAModel(BaseTTAModel):
         all_bboxes, all_scores, all_labels = (torch.cat(parts) for parts in (bboxes, scores, labels))
         if len(bboxes) == 1 or len(all_bboxes) == 0:
             # Merged they are already, by the detector.
-            return InstanceData(bboxes=all_bboxes, scores=all_scores, labels=all_labels)
-        if self.wbf is None:
+            merged = InstanceData(bboxes=all_bboxes, scores=all_scores, labels=all_labels)
+        elif self.wbf is None:
             found, kept = batched_nms(all_bboxes, all_scores, all_labels, self.nms)
             merged = InstanceData(bboxes=found[:, :4], scores=found[:, 4], labels=all_labels[kept])
         else:
