@@ -75,15 +75,19 @@ def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
     theirs = torchvision_model()
     if kind == 'torchvision':
         return partial(predict_with_torchvision, theirs, path)
+    from mmcell.inference.cells import Cells
     from mmcell.inference.detector import ImagePredictor, add_tiles, add_views
-    from mmcell.structures.encoding import masks_to_rles
     detector = mmdetection_model(theirs, stock=kind == 'stock')
     if kind == 'tiles':
         detector = add_tiles(detector, tile_px=512, overlap_px=128)
     elif kind == 'views':
         detector = add_views(detector)
     predict = ImagePredictor(detector)
-    return lambda: [with_text(rle) for rle in masks_to_rles(predict(read_image(path)).masks)]
+
+    def work() -> list[dict]:
+        image = read_image(path)
+        return Cells.from_instances(predict(image), *image.shape[:2]).rles
+    return work
 
 
 def torchvision_model() -> nn.Module:
@@ -144,11 +148,6 @@ def predict_with_torchvision(model: nn.Module, path: str) -> list[dict]:
     with torch.no_grad():
         masks = model([image])[0]['masks'][:, 0] > .5
     return [pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks.numpy()]
-
-
-def with_text(rle: dict) -> dict:
-    counts = rle['counts']
-    return {'size': list(rle['size']), 'counts': counts.decode() if isinstance(counts, bytes) else counts}
 
 
 if __name__ == '__main__':

@@ -14,7 +14,10 @@ from _arguments import DictAction, find_checkpoint, plain_errors, refuse_wrong_l
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from mmcell.inference.image_jobs import ImageJob
+    from mmcell.models import TiledDetector
 
 EXAMPLE = """example:
   python tools/predict.py work_dirs/mask-rcnn_r50 images/ --out cells
@@ -127,7 +130,7 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     """
     from mmengine.device import get_device
 
-    from mmcell.inference.detector import ImagePredictor, add_tiles, add_views, load_detector
+    from mmcell.inference.detector import ImagePredictor, add_views, load_detector
     from mmcell.inference.image_jobs import ImageJob
     device = args.device or get_device()
     if device == 'cuda':
@@ -136,11 +139,7 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     detector = load_detector(checkpoint, args.config, device, args.cfg_options, args.trust_checkpoint)
     if args.tta:
         detector = add_views(detector)
-    try:
-        tiled = add_tiles(detector, tile_px=args.tile or DEFAULT_TILE_PX, overlap_px=args.overlap,
-                          batch_size=args.tile_batch, upscale=args.upscale)
-    except ValueError as error:
-        raise MmcellError(f'--tile, --overlap, --tile-batch or --upscale: {error}') from error
+    tiled = tile(detector, args)
     predictor = ImagePredictor(detector if args.tile is None else tiled)
     names = list(detector.dataset_meta['classes'])
     unknown = set(args.classes or ()) - set(names)
@@ -152,8 +151,31 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
         channel_order=args.channel_order or detector.dataset_meta['channel_order'],
         percentiles=args.percentiles or predictor.percentiles, mpp=args.mpp,
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
-        settings={'checkpoint': Path(checkpoint).name, 'changed': Path(checkpoint).stat().st_mtime,
-                  'config': args.config, 'cfg_options': str(args.cfg_options), 'tta': args.tta})
+        settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
+                  'cfg_options': str(args.cfg_options), 'tta': args.tta})
+
+
+def tile(detector: 'nn.Module', args: argparse.Namespace) -> 'TiledDetector':
+    """The detector in the tiles of the command line; without --tile those of the config, where it has any.
+
+    Raises:
+        MmcellError: sizes that do not fit.
+    """
+    from mmcell.inference.detector import add_tiles
+    from mmcell.models import TiledDetector
+    if args.tile is None and isinstance(detector, TiledDetector):
+        return detector
+    try:
+        return add_tiles(detector, tile_px=args.tile or DEFAULT_TILE_PX, overlap_px=args.overlap,
+                         batch_size=args.tile_batch, upscale=args.upscale)
+    except ValueError as error:
+        raise MmcellError(f'--tile, --overlap, --tile-batch or --upscale: {error}') from error
+
+
+def fingerprint(path: str) -> list:
+    """What tells a file from its other versions: name, size and time; of a URL the name alone."""
+    status = Path(path).stat() if Path(path).exists() else None
+    return [Path(path).name, *([] if status is None else [status.st_size, status.st_mtime])]
 
 
 def refuse_to_overwrite(images: list[Path], names: list[str], job: 'ImageJob') -> None:
