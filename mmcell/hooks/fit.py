@@ -84,18 +84,7 @@ class FittingCheckpointHook(Hook):
         Raises:
             FitError: a weight is missing or has another shape.
         """
-        state = checkpoint.get('state_dict', checkpoint)
-        if not isinstance(state, dict):
-            raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')
-        shapes = {_without_wrappers(name): tuple(value.shape) for name, value in state.items()
-                  if isinstance(value, torch.Tensor)}
-        wanted = {_without_wrappers(name): tuple(value.shape) for name, value in runner.model.state_dict().items()}
-        wrong = [f'{name} {shapes.get(name, "missing")}, model {shape}'
-                 for name, shape in wanted.items() if shapes.get(name) != shape]
-        if wrong:
-            raise FitError(
-                f'the checkpoint is of another model than the config: {len(wrong)} of {len(wanted)} weights differ: '
-                + '; '.join(wrong[:MAX_LISTED]) + (' …' if len(wrong) > MAX_LISTED else ''))
+        refuse_other_weights(runner.model, checkpoint)
         meta = checkpoint.get('meta')
         if not isinstance(meta, dict) or 'mmcell' not in meta:
             return
