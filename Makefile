@@ -38,6 +38,7 @@ demo: $(READY)
 		--class-names epithelial lymphocyte neutrophil macrophage
 	$(BIN)/python tools/train.py $(DEMO_CONFIG)
 	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO)/run --split val --out $(DEMO)/val.pkl
+	$(BIN)/python tools/evaluate.py $(DEMO)/val.pkl $(DEMO)/annotations/val.json --out $(DEMO)/metrics.json
 	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO)/run --out $(DEMO)/test.pkl
 	$(BIN)/python tools/submit.py $(DEMO)/test.pkl --annotations $(DEMO)/annotations/test.json --out $(DEMO)/submission.zip
 	$(BIN)/python tools/submit.py --check $(DEMO)/submission.zip --annotations $(DEMO)/annotations/test.json

@@ -62,7 +62,7 @@ def read_annotations(path: str | Path) -> dict:
     Raises:
         FileNotFoundError: there is no such file.
         AnnotationError: not COCO JSON; ids that repeat or are not positive (COCO evaluation takes annotation id 0
-            for "unmatched"); class names that repeat; an annotation of an unknown image or category.
+            for "unmatched"); class names that are missing or repeat; an annotation of an unknown image or category.
     """
     path = Path(path)
     if not path.exists():
@@ -77,7 +77,9 @@ def read_annotations(path: str | Path) -> dict:
     image_ids = _unique_ids(images, 'image', path)
     category_ids = _unique_ids(cats, 'category', path, positive=True)
     _unique_ids(annotations, 'annotation', path, positive=True)
-    names = [category['name'] for category in cats]
+    names = [category.get('name') for category in cats]
+    if not all(isinstance(name, str) for name in names):
+        raise AnnotationError(f'{path}: every category must have a name')
     if len(set(names)) < len(names):
         raise AnnotationError(f'{path}: two categories have the same name: {names}')
     for annotation in annotations:
@@ -89,7 +91,7 @@ def read_annotations(path: str | Path) -> dict:
 
 
 def _unique_ids(records: list[dict], what: str, path: Path, positive: bool = False) -> set[int]:
-    ids = [record.get('id') for record in records]
+    ids = [record.get('id') if isinstance(record, dict) else None for record in records]
     if not all(isinstance(value, int) for value in ids):
         raise AnnotationError(f'{path}: every {what} must have an integer id')
     if len(set(ids)) < len(ids):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import subprocess
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -12,10 +13,10 @@ from mmcell.coco_json import read_annotations, subset
 PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmpretrain', 'numpy')
 
 
-def describe_software() -> dict:
+def describe_software(packages: Sequence[str] = PACKAGES) -> dict:
     """Versions of mmcell (with the commit, where it runs from a clone) and of the packages that decide the result."""
     versions = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

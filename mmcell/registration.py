@@ -8,7 +8,7 @@ _LOCATIONS = {
     registry.DATASETS: 'mmcell.datasets',
     registry.DATA_SAMPLERS: 'mmcell.datasets',
     registry.TRANSFORMS: 'mmcell.datasets',
-    registry.METRICS: 'mmcell.evaluation',
+    registry.METRICS: 'mmcell.evaluation.metrics',
     registry.MODELS: 'mmcell.models',
     registry.TASK_UTILS: 'mmcell.models',
     registry.HOOKS: 'mmcell.hooks',

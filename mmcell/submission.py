@@ -95,7 +95,7 @@ def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
             key = (detection['image_id'], detection['category_id'], detection['segmentation']['counts'])
             if seen.setdefault(key, index) != index:
                 problem = f'has the same mask and class as detection {seen[key]}'
-            n_outside += _leaves_image(detection['bbox'], test_set.sizes[detection['image_id']])
+            n_outside += leaves_image(detection['bbox'], test_set.sizes[detection['image_id']])
         if problem is not None:
             report.errors.append(f'detection {index}: {problem}')
     if n_outside:
@@ -105,7 +105,7 @@ def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
     without = [f'{image_id} ({name})' for image_id, name in test_set.file_names.items() if image_id not in found]
     if without:
         report.remarks.append(f'{len(without)} of {len(test_set.sizes)} images have no detection: '
-                              + _shortened(without, ', '))
+                              + shortened(without, ', '))
     return report
 
 
@@ -113,15 +113,15 @@ def _problem_of(detection: object, test_set: TestSet) -> str | None:
     """What is wrong with one detection, None if nothing."""
     if not isinstance(detection, dict) or detection.keys() != KEYS:
         return f'a dict with {sorted(KEYS)} expected, got {str(detection)[:80]}'
-    size = test_set.sizes.get(detection['image_id']) if _is_int(detection['image_id']) else None
+    size = test_set.sizes.get(detection['image_id']) if is_integer(detection['image_id']) else None
     if size is None:
         return f"unknown image_id {detection['image_id']!r}"
-    if not _is_int(detection['category_id']) or detection['category_id'] not in test_set.category_ids:
+    if not is_integer(detection['category_id']) or detection['category_id'] not in test_set.category_ids:
         return f"category_id {detection['category_id']!r} is not one of {test_set.category_ids}"
-    if not _is_finite(detection['score']) or not 0 <= detection['score'] <= 1:
+    if not is_finite_number(detection['score']) or not 0 <= detection['score'] <= 1:
         return f"score {detection['score']!r} is not a number in [0, 1]"
     bbox = detection['bbox']
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_finite, bbox)) or min(bbox[2:]) <= 0:
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite_number, bbox)) or min(bbox[2:]) <= 0:
         return f'bbox {bbox!r} is not [x, y, width, height] with positive sides'
     return _problem_of_mask(detection['segmentation'], size)
 
@@ -137,23 +137,27 @@ def _problem_of_mask(rle: object, size: tuple[int, int]) -> str | None:
         return str(error)
 
 
-def _is_int(value: object) -> bool:
+def is_integer(value: object) -> bool:
+    """Whether a value of a JSON file is a whole number; ``true`` is none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _is_finite(value: object) -> bool:
+def is_finite_number(value: object) -> bool:
+    """Whether a value of a JSON file is a number that a float holds; ``true`` is none."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer beyond any float
         return False
 
 
-def _leaves_image(bbox_xywh: list[float], size: tuple[int, int]) -> bool:
+def leaves_image(bbox_xywh: list[float], size: tuple[int, int]) -> bool:
+    """Whether a box in px sticks out of an image of (height, width) by more than a pixel."""
     x, y, width, height = bbox_xywh
     return x < -1 or y < -1 or x + width > size[1] + 1 or y + height > size[0] + 1
 
 
-def _shortened(lines: list[str], separator: str) -> str:
+def shortened(lines: list[str], separator: str) -> str:
+    """The first 20 lines, joined, and how many there are more."""
     more = len(lines) - MAX_LISTED
     return separator.join(lines[:MAX_LISTED] + ([f'… and {more} more'] if more > 0 else []))
 
@@ -174,7 +178,7 @@ def write_submission(detections: list[dict], test_set: TestSet, path: str | Path
     kept = [{**detection, 'bbox': pycocotools.mask.toBbox(detection['segmentation']).tolist()} for detection in kept]
     report = check_detections(kept, test_set)
     if report.errors:
-        raise SubmissionError(f'{len(report.errors)} errors, nothing was written:\n' + _shortened(report.errors, '\n'))
+        raise SubmissionError(f'{len(report.errors)} errors, nothing was written:\n' + shortened(report.errors, '\n'))
     with written_whole([path]) as (temporary,), zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
         # A fixed time stamp: the default is the time of day.
         member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))

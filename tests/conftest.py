@@ -10,8 +10,8 @@ import torch
 from hypothesis import settings
 
 REPO = Path(__file__).resolve().parents[1]
-# data_prep and tools are folders of scripts; tests of their functions import them as the scripts do one another.
-sys.path[:0] = [str(REPO / 'data_prep'), str(REPO / 'tools')]
+# These are folders of scripts; tests of their functions import them as the scripts do one another.
+sys.path[:0] = [str(REPO / folder) for folder in ('data_prep', 'tools', 'benchmarks')]
 
 from mmcell.coco_json import categories, train_records  # noqa: E402
 from mmcell.raw_layout import find_train_folders, read_train_image  # noqa: E402

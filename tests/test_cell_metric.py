@@ -56,14 +56,22 @@ def samples_of(document, rng=None):
     return samples
 
 
-def evaluate(document, samples, tmp_path):
+def new_metric(document, tmp_path, **arguments):
     path = tmp_path / 'gt.json'
     path.write_text(json.dumps(document))
-    metric = METRICS.build(dict(type='CellMetric'))
+    metric = METRICS.build(dict(type='CellMetric', **arguments))
     metric.dataset_meta = dict(ann_file=str(path))
+    return metric
+
+
+def process_all(metric, samples):
     for sample in samples:
         metric.process({}, [sample])
-    return metric.evaluate(len(samples))
+    return metric
+
+
+def evaluate(document, samples, tmp_path, **arguments):
+    return process_all(new_metric(document, tmp_path, **arguments), samples).evaluate(len(samples))
 
 
 def by_pycocotools(document, samples, max_dets):
@@ -128,3 +136,48 @@ def test_category_ids_need_not_be_labels_plus_one(tmp_path):
         annotation['category_id'] = {1: 4, 2: 7}[annotation['category_id']]
     samples = samples_of(ground_truth())
     assert evaluate(document, samples, tmp_path)['AP'] == 1
+
+
+def test_the_file_has_every_value_unrounded(tmp_path):
+    document = ground_truth()
+    samples = samples_of(document, np.random.default_rng(3))
+    out_file = tmp_path / 'new' / 'metrics.json'
+    metrics = evaluate(document, samples, tmp_path, out_file=str(out_file), size_bins_px=[5])
+    values = json.loads(out_file.read_text())
+    assert metrics == {name: values[name] for name in ('AP', 'AP50', 'AP@100', 'AP50@100')}
+    assert {'AP75', 'AR@100', 'bbox_AP', 'AP50/a', 'AP50@100/0-5px', 'bbox_AR/5px+'} <= values.keys()
+    assert values['AP/absent'] is None and values['AP/0-5px'] is None
+    assert values['AP'] != round(values['AP'], 6)
+
+
+def test_images_that_were_not_predicted_are_told_and_left_out(tmp_path, monkeypatch):
+    told = []
+    monkeypatch.setattr('mmcell.evaluation.cell_metric.print_log', lambda message, **_: told.append(message))
+    document = ground_truth(n_images=3)
+    assert evaluate(document, samples_of(document), tmp_path)['AP50'] == 1 and not told
+    assert evaluate(document, samples_of(document)[1:], tmp_path)['AP50'] == 1
+    assert told == ['2 of 3 images were predicted; values are of these alone']
+
+
+@pytest.mark.parametrize(
+    'shards', [[[0, 2, 4], [1, 3]], [[0, 2, 4], [1, 3, 0]], [[0, 3], [1, 4], [2]], [[4, 2, 0], [3, 1]]],
+    ids=['uneven', 'filled up', 'three', 'another order'])
+def test_several_processes_measure_what_one_does(tmp_path, monkeypatch, shards):
+    document = ground_truth(n_images=5)
+    samples = samples_of(document, np.random.default_rng(1))
+    expected = evaluate(document, samples, tmp_path)
+    # What mmengine gathers, without processes: each has its images, filled up where the sampler rounds up.
+    gathered = [process_all(new_metric(document, tmp_path), [samples[index] for index in shard]).results
+                for shard in shards]
+    monkeypatch.setattr('mmengine.dist.dist.get_dist_info', lambda *_: (0, len(shards)))
+    monkeypatch.setattr('mmengine.dist.dist.all_gather_object', lambda *_: gathered)
+    metric = new_metric(document, tmp_path)
+    metric.results = list(gathered[0])
+    assert metric.evaluate(len(samples)) == expected
+    assert len({value for value in expected.values() if 0 < value < 1}) == 2
+
+
+def test_an_image_that_came_twice_counts_once(tmp_path):
+    document = ground_truth()
+    samples = samples_of(document, np.random.default_rng(1))
+    assert evaluate(document, [*samples, samples[0]], tmp_path) == evaluate(document, samples, tmp_path)

@@ -45,8 +45,14 @@ def _innermost(dataset):
     return _innermost(dataset.dataset) if 'dataset' in dataset else dataset
 
 
+seen_pipelines = set()
+
+
 def test_samples_keep_no_empty_mask_and_crops_may_be_without_cells(config, tmp_path):
     dataset_config = _innermost(config.train_dataloader.dataset)
+    if str(dataset_config.pipeline) in seen_pipelines:
+        return
+    seen_pipelines.add(str(dataset_config.pipeline))
     crop = next((step.crop_size[0] for step in dataset_config.pipeline if step.type == 'RandomCrop'), None)
     size = (crop or SIDE) + 88
     label_map = np.zeros((size, size), int)
@@ -61,7 +67,7 @@ def test_samples_keep_no_empty_mask_and_crops_may_be_without_cells(config, tmp_p
     np.random.seed(0)
     dataset = DATASETS.build({**dataset_config, 'ann_file': str(tmp_path / 'train.json')})
     counts = set()
-    for _ in range(40):
+    for _ in range(40 if crop else 4):
         sample = dataset.prepare_data(0)
         assert crop is None or sample['inputs'].shape == (3, crop, crop)
         instances = sample['data_samples'].gt_instances

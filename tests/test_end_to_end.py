@@ -71,6 +71,11 @@ def test_validation_with_views_ensemble_and_pictures(road, checkpoint):
     root, options = road
     log = run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--out', root / 'val.pkl', *options)
     assert 'AP50@100:' in log
+    measured = run('tools/evaluate.py', root / 'val.pkl', root / 'annotations' / 'val.json', '--out', root / 'm.json')
+    assert 'AP50@100' in measured
+    values = json.loads((root / 'm.json').read_text())['values']
+    # As mmengine rounds in its log.
+    assert f"AP50@100: {values['AP50@100']:.4f}" in log
     log = run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--tta', '--out', root / 'tta.pkl', *options,
               'tta_model.scales=[1.,1.5]', 'tta_model.turns=[0,1]', 'tta_model.tta_cfg.wbf.iou_threshold=.6')
     assert 'AP50@100:' in log

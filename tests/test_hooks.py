@@ -8,10 +8,11 @@ import torch
 from conftest import write_annotations
 from mmdet.registry import DATASETS, HOOKS
 from mmdet.structures import DetDataSample
-from mmengine.logging import HistoryBuffer
+from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmcell.checkpoint_content import to_plain
 from mmcell.hooks import FiniteLossHook, FitError, FittingCheckpointHook, NonFiniteLossError
 from mmcell.provenance import describe_data
 
@@ -117,3 +118,23 @@ def test_a_gradient_that_is_not_finite_stops_unless_a_scaler_expects_it(tmp_path
         return check()
     with pytest.raises(NonFiniteLossError, match='step 5: grad_norm is inf. Images of the batch: x.tif'):
         check()
+
+
+def test_early_stopping_goes_on_counting_after_a_resume():
+    message_hub = MessageHub.get_instance('early stopping')
+    values = iter([.3, .2, .25, .1])
+
+    def run(n_validations):
+        hook = HOOKS.build(dict(type='CellEarlyStoppingHook', monitor='AP50', rule='greater', patience=3, min_delta=0.))
+        runner = SimpleNamespace(message_hub=message_hub, logger=logging.getLogger('test'),
+                                 train_loop=SimpleNamespace(stop_training=False))
+        hook.before_run(runner)
+        hook.before_train(runner)
+        for _ in range(n_validations):
+            hook.after_val_epoch(runner, dict(AP50=next(values)))
+        # As a checkpoint keeps it.
+        message_hub.load_state_dict(to_plain(message_hub.state_dict()))
+        return runner.train_loop.stop_training
+    assert not run(2)
+    assert not run(1)
+    assert run(1)

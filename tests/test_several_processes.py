@@ -61,7 +61,7 @@ def test_two_processes_predict_and_measure_what_one_does(data, trained, split):
     for name, launcher, flags in (('one', [], []), ('two', TORCHRUN, ['--launcher', 'pytorch'])):
         logs[name] = run(*launcher, REPO / 'tools/test.py', REPO / CONFIG, trained[0], *flags, '--split', split,
                          '--out', root / f'{split}_{name}.pkl', '--work-dir', root / split / name,
-                         '--cfg-options', *options, cwd=root / 'cwd')
+                         '--cfg-options', *options, f'val_evaluator.out_file={root}/{name}.json', cwd=root / 'cwd')
     one, two = (contents(root / f'{split}_{name}.pkl') for name in ('one', 'two'))
     assert len(one) in (3, 5) and sum(len(result['scores']) for result in one) > 10
     assert one == two
@@ -72,6 +72,7 @@ def test_two_processes_predict_and_measure_what_one_does(data, trained, split):
         # What was logged while two processes trained is the value of the checkpoint, BatchNorm statistics included.
         values = [re.findall(r'AP: .* AP50@100: \S+', log)[-1] for log in (logs['one'], logs['two'], trained[1])]
         assert values[0] == values[1] == values[2]
+        assert (root / 'one.json').read_bytes() == (root / 'two.json').read_bytes()
     assert list((root / 'cwd').iterdir()) == []
 
 

@@ -11,7 +11,6 @@ from torchvision.models import resnext101_32x8d
 
 PATHS = {path.stem: path for path in (REPO / 'configs' / 'voc').glob('*.py')}
 E1, E2, X101, YOLACT = 'mask-rcnn_r50', 'mask-rcnn_r50_no-weight-decay', 'mask-rcnn_x101-32x8d', 'yolact_r50'
-SIDE = 96
 
 
 def load(name):
@@ -29,6 +28,8 @@ def test_what_all_have_in_common(name):
     assert cfg.train_cfg == dict(type='IterBasedTrainLoop', max_iters=30000, val_interval=2500)
     assert cfg.train_dataloader.sampler.type == 'SeededInfiniteSampler'
     assert cfg.log_processor.by_epoch is False
+    # Else all validations would be logged as of step 0.
+    assert cfg.default_hooks.logger.log_metric_by_epoch is False
     checkpoint = cfg.default_hooks.checkpoint
     assert (checkpoint.type, checkpoint.by_epoch, checkpoint.save_best) == ('CellCheckpointHook', False, 'AP50')
     # What is validated is what is saved.
@@ -38,8 +39,7 @@ def test_what_all_have_in_common(name):
         dataset = cfg[f'{split}_dataloader'].dataset
         assert dataset.type == 'TinyVOCDataset' and dataset.ann_file == f'annotations/voc/{split}.json'
         assert dataset.pipeline[0] == dict(type='LoadTiff')
-        # For pictures of the image as the model saw it.
-        assert split == 'train' or {'channel_order', 'percentiles'} < set(dataset.pipeline[-1].meta_keys)
+        assert dataset.pipeline[-1] == dict(type='PackCellInputs')
 
 
 @pytest.mark.parametrize('name', [E1, E2, X101])

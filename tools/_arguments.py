@@ -57,6 +57,9 @@ def load_config(args: argparse.Namespace) -> Config:
     except OSError as error:
         raise MmcellError(f'cannot write to the work folder {cfg.work_dir} ({error.strerror}): name another with '
                           '--work-dir') from error
+    if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).exists():
+        raise MmcellError(f'load_from: there is no file {cfg.load_from}; {args.config} may say in its first lines how '
+                          'to get it. Another file: --cfg-options load_from=FILE, none: load_from=None')
     from mmcell.weights import load_safely, trust_checkpoints
     load_safely()
     if args.trust_checkpoint:

@@ -21,7 +21,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help="also open what torchvision's training script saves: this runs any code in the file; for "
                              'origins you trust')
-    return parser.parse_args()
+    args = parser.parse_args()
+    if Path(args.out).is_dir():
+        parser.error(f'--out {args.out} is a folder, a file expected')
+    return args
 
 
 def main() -> int:
@@ -29,7 +32,9 @@ def main() -> int:
     try:
         convert(args)
     except (ValueError, OSError) as error:
-        print(f'error: {args.weights}: {error}', file=sys.stderr)
+        # Those who read a file name it.
+        of_file = '' if str(args.weights) in str(error) else f'{args.weights}: '
+        print(f'error: {of_file}{error}', file=sys.stderr)
         return 1
     return 0
 

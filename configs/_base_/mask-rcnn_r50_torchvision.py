@@ -2,9 +2,8 @@
 
 Against MMDetection's: rounded anchors, RoIAlign with two samples a side and without the half-pixel shift, smooth L1,
 and matching as in torchvision: every cell gets its best anchor, however small their overlap. Compared in
-tests/test_torchvision_weights.py. Not taken over: torchvision scales every image to a short side of 800 px (long side
-1333 at most) and keeps 100 detections; here images have their own size and the caps are the cell baseline's. Nor does
-it keep a side of a predicted box from being less than 1/62 of its anchor's or proposal's, as MMDetection does.
+tests/test_torchvision_weights.py. Not taken over: the caps, which are the cell baseline's. torchvision does not keep a
+side of a predicted box from being less than 1/62 of its anchor's or proposal's, as MMDetection does.
 """
 
 _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py']

@@ -16,7 +16,6 @@ the zip that it writes is the COCO result list.
 
 # detectron2's configs/Base-RCNN-FPN.yaml: the shorter side is one of these, 800 in tests, the longer at most 1333 px.
 train_scales = [(1333, 640), (1333, 672), (1333, 704), (1333, 736), (1333, 768), (1333, 800)]
-meta_keys = ('img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor')
 
 train_pipeline = [
     dict(type='LoadTiff'),
@@ -28,7 +27,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadTiff'),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='PackCellInputs', meta_keys=meta_keys),
+    dict(type='PackCellInputs'),
 ]
 
 train_dataloader = dict(

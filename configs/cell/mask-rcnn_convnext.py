@@ -1,10 +1,10 @@
-"""Mask R-CNN with a ConvNeXt-T (ImageNet) backbone: does a stronger backbone help?
+"""System A1: Mask R-CNN with a ConvNeXt-T (ImageNet) backbone: does a stronger backbone help?
 
     python tools/train.py configs/cell/mask-rcnn_convnext.py
 
-System A1: FPN on all four stages, 300 detections an image, 30 epochs: 167 images (209, less a fifth), batch 2: 84 steps
-an epoch, 2,520 in all. Optimiser and learning rate are not told: the baseline's. Reported: validation AP .362, test
-AP50 .4727 (public), .4810 (private). Value here: not run yet.
+FPN on all four stages, 300 detections an image, 30 epochs: 167 images (209, less a fifth), batch 2: 84 steps an epoch,
+2,520 in all. Which ConvNeXt, which optimiser and what augmentation is not told: the smallest, the baseline's. Reported:
+validation AP .362, test AP50 .4727 (public), .4810 (private). Value here: not run yet.
 """
 
 _base_ = [

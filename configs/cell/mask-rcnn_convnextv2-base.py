@@ -1,8 +1,8 @@
-"""ConvNeXt-V2-B in place of ConvNeXt-T: does pre-training by masked images help?
+"""ConvNeXt-V2-B in place of ConvNeXt-B (mask-rcnn_convnext-base.py): do its pre-training and its normalisation help?
 
     python tools/train.py configs/cell/mask-rcnn_convnextv2-base.py
 
-Schedule and data as there. Value: not run yet.
+Schedule and data as mask-rcnn_convnext.py: 2,520 steps. Value: not run yet.
 """
 
 _base_ = ['mask-rcnn_convnext.py']

@@ -35,8 +35,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadTiff'),
     dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
-    dict(type='PackCellInputs',
-         meta_keys=('img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor')),
+    dict(type='PackCellInputs'),
 ]
 train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

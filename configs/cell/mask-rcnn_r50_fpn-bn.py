@@ -1,8 +1,8 @@
-"""What does BatchNorm in the FPN bring, with whole images and a long warm-up?
+"""System B1: what does BatchNorm in the FPN bring, with whole images and a long warm-up?
 
     python tools/train.py configs/cell/mask-rcnn_r50_fpn-bn.py
 
-System B1: BatchNorm after each convolution of the FPN, longer side capped at 1,024 px (smaller images keep their size),
+BatchNorm after each convolution of the FPN, longer side capped at 1,024 px (smaller images keep their size),
 batch 1, 60 epochs: 167 images (209, less a fifth), 167 steps an epoch, 10,020 in all, 2,505 of warm-up. What the row
 does not tell is the baseline's: anchors, frozen stages; no augmentation. Reported: validation AP .2899, AP50 .4394;
 test AP50 .3945. Value here: not run yet.
@@ -27,8 +27,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadTiff'),
     dict(type='CapLongSide', max_side=1024),
-    dict(type='PackCellInputs',
-         meta_keys=('img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor')),
+    dict(type='PackCellInputs'),
 ]
 train_dataloader = dict(batch_size=1, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

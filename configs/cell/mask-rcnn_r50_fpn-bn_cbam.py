@@ -4,7 +4,8 @@
 
 mask-rcnn_r50_fpn-bn.py with a CBAM (reduction 16, 7x7) after every block of layer2 to layer4. The row does not tell how
 its gates start: here at .99, for at .5, twice in each of 13 blocks, nothing is left of the pretrained features.
-Schedule and data as there. Reported: validation AP .2925, AP50 .4466; test AP50 .3892. Value here: not run yet.
+Schedule and data as there: 10,020 steps. Reported: validation AP .2925, AP50 .4466; test AP50 .3892. Value here: not
+run yet.
 """
 
 _base_ = ['mask-rcnn_r50_fpn-bn.py']

@@ -1,13 +1,14 @@
-"""System C1: torchvision's Mask R-CNN "v2" from COCO weights, SGD, 100 epochs: what does a start from COCO give?
+r"""System C1: torchvision's Mask R-CNN "v2" from COCO weights, SGD, 100 epochs: what does a start from COCO give?
 
     wget -P weights https://download.pytorch.org/models/maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth
-    python tools/convert_torchvision.py weights/maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth \\
+    python tools/convert_torchvision.py weights/maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth \
         --out weights/mask-rcnn_r50_tv-v2_coco.pth
     python tools/train.py configs/cell/mask-rcnn_r50_tv-v2.py
 
 The file is torchvision's MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1, trained on RGB with the baseline's mean and standard
 deviation. At the start the layers of COCO's 90 categories are listed as of another size: those of four classes start
-from random weights. Another file: --cfg-options load_from=FILE.
+from random weights. Another file: --cfg-options load_from=FILE; none at all: load_from=None
+model.backbone.frozen_stages=-1, or the frozen layers stay random.
 
 Images are enlarged as torchvision does it, to a short side of 800 px (long side 1,333 at most). 100 epochs of 84 steps
 (167 images, batch 2), 8,400 in all; lr .005, from epoch 80 .0005, from epoch 90 .00005; another length of training
@@ -51,8 +52,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadTiff'),
     dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='PackCellInputs',
-         meta_keys=('img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor')),
+    dict(type='PackCellInputs'),
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

@@ -8,4 +8,4 @@ Value here: not run yet.
 
 _base_ = ['mask-rcnn_r50_tv-v2.py']
 
-param_scheduler = [dict(type='ConstantLR', factor=1.)]
+param_scheduler = []

@@ -2,7 +2,7 @@
 
     python tools/train.py configs/cell/mask-rcnn_x101-32x8d.py
 
-Schedule and data as there. Value: not run yet.
+Schedule and data as mask-rcnn_r50.py: 2,520 steps. Value: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50.py']

@@ -1,4 +1,4 @@
-"""Tiny PASCAL VOC with Mask R-CNN, ResNet-50-FPN from ImageNet weights, and strong weight decay: the baseline.
+"""System E1: Tiny PASCAL VOC with Mask R-CNN, ResNet-50-FPN from ImageNet weights, and strong weight decay.
 
     python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --splits train=pascal_train.json val=test.json
     python tools/train.py configs/voc/mask-rcnn_r50.py
@@ -34,6 +34,8 @@ model = dict(
         rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner'), sampler=dict(num=128))))
 
 optim_wrapper = dict(optimizer=dict(weight_decay=.1))
-default_hooks = dict(logger=dict(interval=50), checkpoint=dict(by_epoch=False, interval=2500))
+default_hooks = dict(
+    logger=dict(interval=50, log_metric_by_epoch=False),
+    checkpoint=dict(by_epoch=False, interval=2500))
 log_processor = dict(by_epoch=False)
 work_dir = 'work_dirs/voc/mask-rcnn_r50'

@@ -1,4 +1,4 @@
-"""What does the weight decay of mask-rcnn_r50.py bring?
+"""System E2: what does the weight decay of mask-rcnn_r50.py bring?
 
     python tools/train.py configs/voc/mask-rcnn_r50_no-weight-decay.py
 

@@ -1,4 +1,4 @@
-"""Does a far larger backbone, ResNeXt-101-32x8d (ImageNet), help on 1,349 images?
+"""System E3: does a far larger backbone, ResNeXt-101-32x8d (ImageNet), help on 1,349 images?
 
     python tools/train.py configs/voc/mask-rcnn_x101-32x8d.py
 

@@ -1,4 +1,4 @@
-"""How far does a one-stage network, YOLACT with ResNet-50 (ImageNet), come on the data of mask-rcnn_r50.py?
+"""System E3: how far does a one-stage network, YOLACT with ResNet-50 (ImageNet), come on the data of mask-rcnn_r50.py?
 
     python tools/train.py configs/voc/yolact_r50.py
 
@@ -80,7 +80,6 @@ model = dict(
         nms_pre=1000, min_bbox_size=0, score_thr=.05, mask_thr=.5, iou_thr=.5, top_k=200, max_per_img=100,
         mask_thr_binary=.5))
 
-meta_keys = ('img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor')
 train_pipeline = [
     dict(type='LoadTiff'),
     dict(type='LoadCellAnnotations'),
@@ -98,7 +97,7 @@ train_pipeline = [
 test_pipeline = [
     dict(type='LoadTiff'),
     dict(type='Resize', scale=(side, side), keep_ratio=False),
-    dict(type='PackCellInputs', meta_keys=meta_keys),
+    dict(type='PackCellInputs'),
 ]
 train_dataloader = dict(batch_size=8, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))

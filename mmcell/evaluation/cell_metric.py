@@ -1,23 +1,24 @@
-"""COCO mask average precision with the caps on detections in its names."""
+"""COCO average precision with the cap on detections in its names."""
 
-from collections import Counter
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 
-import numpy as np
-from faster_coco_eval import COCO, COCOeval_faster
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 
 from mmcell.coco_json import read_annotations
+from mmcell.evaluation.average_precision import SIZE_BINS_PX, average_precisions
+from mmcell.evaluation.metrics_file import write_metrics
 from mmcell.results import to_coco_detections
 
-CAP = 100
+HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
 
 
 @METRICS.register_module()
 class CellMetric(BaseMetric):
-    """Mask AP and AP50, with every detection counted and at COCO's default cap.
+    """Mask AP and AP50, with every detection counted and at COCO's default cap; with a file, much more.
 
     COCO evaluation keeps at most ``maxDets`` detections of each class in an image, 100 by default. Images here
     have hundreds of cells, so that the cap decides the value. Both are given, and the names say which is which:
@@ -26,21 +27,34 @@ class CellMetric(BaseMetric):
       present, AP50 takes IoU .5 alone. 0 to 1; 0 without detections, NaN without ground truth.
     - AP@100, AP50@100: the same at 100 detections a class and image, as a leaderboard with COCO's default prints.
 
-    MMDetection's ``FasterCocoMetric`` rounds to three digits and takes its caps from ``proposal_nums``, under
-    names that do not tell them; this one is built on the same faster-coco-eval.
+    These four are what is logged and what the best checkpoint follows. ``out_file`` has all of
+    :func:`average_precisions`: AP75 and recall, boxes, every class and size. Values are not rounded.
+
+    Images that were not predicted do not count, which is warned of: a data set with ``indices`` is measured on its own
+    images. An image that came twice, as samplers of several processes may have it, counts once.
+
+    Why not MMDetection's ``FasterCocoMetric``, or the evaluator of faster-coco-eval under it? The former rounds to
+    three digits, takes its caps from ``proposal_nums`` and its values from the last of them under names that do not
+    tell (``segm_mAP``). The latter keeps the matches of each image to itself, which intervals over images need; here
+    they are arrays (:func:`match_classes`), its overlaps are used, and the values are those of pycocotools.
 
     Args:
         ann_file: COCO ground truth; None: the annotation file of the data set that is tested.
+        out_file: JSON file for all values of the last evaluation, null where one is not defined; None: no file.
+        size_bins_px: edges between the sizes in that file, sqrt(area) of the mask in px.
         collect_device, collect_dir: as ``mmengine.evaluator.BaseMetric``. 'gpu' gathers through the process group, on
             the CPU too; 'cpu' through files in ``.dist_test``, which it leaves in the working directory.
     """
 
     default_prefix = ''
 
-    def __init__(self, ann_file: str | None = None, collect_device: str = 'gpu',
+    def __init__(self, ann_file: str | None = None, out_file: str | None = None,
+                 size_bins_px: Sequence[float] = SIZE_BINS_PX, collect_device: str = 'gpu',
                  collect_dir: str | None = None) -> None:
         super().__init__(collect_device=collect_device, collect_dir=collect_dir)
         self.ann_file = ann_file
+        self.out_file = out_file
+        self.size_bins_px = size_bins_px
 
     @cached_property
     def ground_truth(self) -> dict:
@@ -50,40 +64,26 @@ class CellMetric(BaseMetric):
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Keeps the COCO detections of each image, masks as RLE."""
         category_ids = [category['id'] for category in self.ground_truth['categories']]
-        self.results.extend(to_coco_detections(sample, category_ids) for sample in data_samples)
+        self.results.extend((sample['img_id'], to_coco_detections(sample, category_ids)) for sample in data_samples)
 
-    def compute_metrics(self, results: list[list[dict]]) -> dict[str, float]:
-        """The four values over all images."""
-        detections = [detection for found in results for detection in found]
-        precisions = mask_precisions(self.ground_truth, detections)
-        return {f'{name}{suffix}': mean_of_defined(values[..., index])
-                for index, suffix in ((1, ''), (0, f'@{CAP}'))
-                for name, values in (('AP', precisions), ('AP50', precisions[:1]))}
+    def compute_metrics(self, results: list[tuple[int, list[dict]]]) -> dict[str, float]:
+        """The four values over all predicted images."""
+        by_image = dict(results)
+        detections = [detection for found in by_image.values() for detection in found]
+        document = self._ground_truth_of(by_image.keys())
+        if self.out_file is None:
+            values = average_precisions(document, detections, kinds=('segm',), size_bins_px=())
+        else:
+            values = average_precisions(document, detections, size_bins_px=self.size_bins_px)
+            write_metrics(values, self.out_file)
+        return {name: values[name] for name in HEADLINES}
 
-
-def mask_precisions(document: dict, detections: list[dict]) -> np.ndarray:
-    """Interpolated mask precision of COCO evaluation (faster-coco-eval, equal to pycocotools).
-
-    Args:
-        document: COCO ground truth.
-        detections: COCO results with compressed RLE.
-
-    Returns:
-        (10 IoU thresholds from .5, 101 recalls, classes, 2 caps), -1 where a class has no ground truth. The caps are
-        100 detections of a class in an image, and one that lets every detection count.
-    """
-    largest = max(Counter((d['image_id'], d['category_id']) for d in detections).values(), default=0)
-    # Results carry no bbox here: from a box COCO's loader would take the area, and with it the size class.
-    results = [{key: value for key, value in d.items() if key != 'bbox'} for d in detections]
-    ground_truth = COCO(document)
-    evaluation = COCOeval_faster(ground_truth, ground_truth.loadRes(results), 'segm', print_function=lambda *_: None)
-    evaluation.params.maxDets = [CAP, max(largest, CAP + 1)]
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return evaluation.eval['precision'][:, :, :, 0, :]
-
-
-def mean_of_defined(precisions: np.ndarray) -> float:
-    """Mean of the values that are not -1; NaN where there is none."""
-    defined = precisions[precisions > -1]
-    return float(defined.mean()) if defined.size else float('nan')
+    def _ground_truth_of(self, image_ids: Sequence[int]) -> dict:
+        """The annotations of some images; warns where they are not all."""
+        document = self.ground_truth
+        images = [image for image in document['images'] if image['id'] in image_ids]
+        if len(images) < len(document['images']):
+            print_log(f"{len(images)} of {len(document['images'])} images were predicted; values are of these alone",
+                      logger='current', level=logging.WARNING)
+        return {**document, 'images': images, 'annotations': [
+            annotation for annotation in document['annotations'] if annotation['image_id'] in image_ids]}

@@ -1,0 +1,29 @@
+"""The JSON file of an evaluation."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+
+from mmcell.whole_files import written_whole
+
+
+def write_metrics(content: dict, path: str | Path) -> None:
+    """Writes JSON, whole or not at all; numbers are not rounded, and NaN becomes null, as JSON has none."""
+    with written_whole([path]) as (temporary,), open(temporary, 'w', encoding='utf-8') as file:
+        json.dump(_without_nan(content), file, indent=1, ensure_ascii=False, allow_nan=False)
+        file.write('\n')
+
+
+def describe_file(path: str | Path) -> dict[str, str]:
+    """Path and SHA-256 of a file."""
+    with open(path, 'rb') as file:
+        return {'path': str(path), 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
+
+
+def _without_nan(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_nan(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

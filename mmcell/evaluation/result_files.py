@@ -1,0 +1,149 @@
+"""Predictions from any file that holds them, checked against the annotation file that they are measured with."""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pycocotools.mask
+
+from mmcell.evaluation.coco_masks import to_compressed_rles
+from mmcell.results import ResultsError, load_results, to_coco_detections
+from mmcell.rle import areas_px
+from mmcell.submission import is_finite_number, is_integer, leaves_image, read_submission, shortened
+
+KEYS = ('image_id', 'category_id', 'score', 'segmentation')
+PICKLE_START = b'\x80'
+
+
+@dataclass(frozen=True)
+class ResultFile:
+    """The predictions of a file.
+
+    Attributes:
+        detections: COCO results: image_id, category_id, bbox xywh in px, score, segmentation (compressed RLE).
+        remarks: what somebody who reads the values should know about the file.
+    """
+
+    detections: list[dict]
+    remarks: list[str]
+
+
+def read_result_file(path: str | Path, document: dict) -> ResultFile:
+    """Reads predictions and checks them; nothing is left out or mended without a remark.
+
+    Args:
+        path: the dump of ``tools/test.py --out``, a submission zip, or JSON with a list of COCO results. Masks may be
+            compressed RLEs, RLEs with listed run lengths or polygons; a missing ``bbox`` is the mask's.
+        document: the COCO ground truth, see :func:`mmcell.evaluation.ground_truth.read_ground_truth`.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        MmcellError: it is no such file, or predictions do not fit: an unknown image or category, a score that is not
+            a number from 0 to 1, a mask that does not decode or has another size than its image, an image twice.
+    """
+    category_ids = [category['id'] for category in document['categories']]
+    sizes = {image['id']: (image['height'], image['width']) for image in document['images']}
+    records = _read_records(Path(path), category_ids)
+    _raise_for({index: problem for index, record in enumerate(records)
+                if (problem := _problem_of(record)) is not None}, len(records), path)
+    _refuse_unknown(records, list(sizes), category_ids, path)
+    rles, problems = to_compressed_rles([record['segmentation'] for record in records],
+                                        [sizes[record['image_id']] for record in records])
+    _raise_for({index: f"image {records[index]['image_id']}: {problem}" for index, problem in problems.items()},
+               len(records), path)
+    mask_boxes = pycocotools.mask.toBbox(rles).tolist() if rles else []
+    detections = [{'image_id': record['image_id'], 'category_id': record['category_id'],
+                   'bbox': [float(value) for value in record.get('bbox', box)], 'score': float(record['score']),
+                   'segmentation': rle} for record, rle, box in zip(records, rles, mask_boxes, strict=True)]
+    return ResultFile(detections, _remarks(detections, records, sizes))
+
+
+def _read_records(path: Path, category_ids: list[int]) -> list[dict]:
+    if not path.exists():
+        raise FileNotFoundError(f'no results {path}: make them with tools/test.py CONFIG CHECKPOINT --out FILE.pkl')
+    with open(path, 'rb') as file:
+        is_pickle = file.read(1) == PICKLE_START or path.suffix in ('.pkl', '.pickle')
+    if is_pickle:
+        return _read_dump(path, category_ids)
+    records = read_submission(path)
+    if isinstance(records, dict) and 'images' in records:
+        raise ResultsError(f'{path} is an annotation file: the results come first, then the annotations')
+    if not isinstance(records, list):
+        raise ResultsError(f'{path}: a list of COCO results expected, got {type(records).__name__}')
+    return records
+
+
+def _read_dump(path: Path, category_ids: list[int]) -> list[dict]:
+    samples = load_results(path)
+    for sample in samples:
+        if not is_integer(sample['img_id']):
+            raise ResultsError(f"{path}: img_id {str(sample['img_id'])[:60]!r} is not a whole number")
+    repeated = [image_id for image_id, count in Counter(sample['img_id'] for sample in samples).items() if count > 1]
+    if repeated:
+        raise ResultsError(f'{path}: image {repeated[0]} is there more than once')
+    records = []
+    for sample in samples:
+        try:
+            records += to_coco_detections(sample, category_ids)
+        except ResultsError as error:
+            raise ResultsError(f'{path}: {error}') from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise ResultsError(f"{path}: image {sample['img_id']} cannot be read: {error}") from error
+    return records
+
+
+def _problem_of(record: object) -> str | None:
+    """What is wrong with one result by itself, apart from its mask; None if nothing."""
+    if not isinstance(record, dict) or not set(KEYS) <= record.keys():
+        return f'a dict with {", ".join(KEYS)} expected, got {str(record)[:80]}'
+    for key in ('image_id', 'category_id'):
+        if not is_integer(record[key]):
+            return f'{key} {record[key]!r} is not a whole number'
+    where = f"image {record['image_id']}: "
+    if not is_finite_number(record['score']) or not 0 <= record['score'] <= 1:
+        return f"{where}score {record['score']!r} is not a number from 0 to 1"
+    bbox = record.get('bbox', [0, 0, 0, 0])
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite_number, bbox)) or min(bbox[2:]) < 0:
+        return f'{where}bbox {bbox!r} is not [x, y, width, height]'
+    return None
+
+
+def _raise_for(problems: dict[int, str], n_records: int, path: str | Path) -> None:
+    if problems:
+        lines = [f'detection {index}: {problem}' for index, problem in problems.items()]
+        raise ResultsError(f'{path}: {len(problems)} of {n_records} detections are wrong\n' + shortened(lines, '\n'))
+
+
+def _refuse_unknown(records: list[dict], image_ids: list[int], category_ids: list[int], path: str | Path) -> None:
+    for key, known, what in (('image_id', image_ids, 'images'), ('category_id', category_ids, 'categories')):
+        found = {record[key] for record in records}
+        unknown = [str(value) for value in sorted(found - set(known))]
+        if unknown:
+            hint = '; are the classes of these results numbered from 0?' if key == 'category_id' and 0 in found else ''
+            raise ResultsError(f'{path}: predictions of {what} that the annotation file does not have, {key} '
+                               f"{shortened(unknown, ', ')}. It has {shortened(list(map(str, known)), ', ')}{hint}")
+
+
+def _remarks(detections: list[dict], records: list[dict], sizes: dict[int, tuple[int, int]]) -> list[str]:
+    remarks = []
+    found = {detection['image_id'] for detection in detections}
+    without = [str(image_id) for image_id in sizes if image_id not in found]
+    if without:
+        remarks.append(f'{len(without)} of {len(sizes)} images have no detection, their cells count as missed: '
+                       + shortened(without, ', '))
+    not_empty = [(detection['image_id'], detection['category_id'], detection['segmentation']['counts'])
+                 for detection, area_px in zip(
+                     detections, areas_px([detection['segmentation'] for detection in detections]), strict=True)
+                 if area_px > 0]
+    n_empty, n_repeated = len(detections) - len(not_empty), len(not_empty) - len(set(not_empty))
+    if n_empty or n_repeated:
+        remarks.append(f'{n_empty} masks without a pixel and {n_repeated} repeated masks count as detections; a '
+                       'submission zip leaves them out')
+    n_boxless = sum('bbox' not in record for record in records)
+    if n_boxless:
+        remarks.append(f"{n_boxless} detections have no box: it is the mask's")
+    n_outside = sum(leaves_image(detection['bbox'], sizes[detection['image_id']]) for detection in detections)
+    if n_outside:
+        remarks.append(f'{n_outside} boxes leave their image: is bbox x1, y1, x2, y2? COCO wants x, y, width, height '
+                       '(masks are measured the same, boxes are not)')
+    return remarks

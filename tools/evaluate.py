@@ -1,0 +1,170 @@
+"""Measures predictions against true cells: COCO average precision, panoptic quality, AJI, Dice, F1, kinds of error.
+
+The names say what was counted. AP50 counts every detection, AP50@100 at most 100 of a class in an image. PQ_pooled adds
+up over all images before it divides, PQ_image_mean is the mean over images. All but average precision is measured on
+the detections with a score of at least --score-thr. Intervals come from a bootstrap over images.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from mmcell.evaluation.evaluation import Evaluation
+    from mmcell.evaluation.result_files import ResultFile
+
+PACKAGES = ('faster-coco-eval', 'pycocotools', 'numpy', 'scipy')
+EXAMPLE = """example:
+  python tools/evaluate.py results.pkl annotations/val.json --out metrics.json
+  python tools/evaluate.py submission.zip annotations/val.json --score-thr .3
+  python tools/evaluate.py results.pkl annotations/val.json --sweep
+  python tools/evaluate.py new.pkl annotations/val.json --compare old.pkl
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('results', help='file written by tools/test.py --out, a submission zip, or JSON with a list of '
+                                        'COCO results')
+    parser.add_argument('annotations', help='annotation file with the true cells of the images that were predicted')
+    parser.add_argument('--out', metavar='FILE.json', help='write every value to this file, unrounded')
+    parser.add_argument('--score-thr', type=float, default=.5,
+                        help='least score of what is measured beside average precision (default: .5)')
+    parser.add_argument('--sweep', action='store_true',
+                        help='show the values at other score thresholds, too, and which one is best; for validation '
+                             'data, and refused for annotations that say they are test data')
+    parser.add_argument('--compare', metavar='RESULTS',
+                        help='measure these as well, and the differences: first minus these')
+    parser.add_argument('--size-bins', type=int, nargs='*', default=[16, 32], metavar='PX',
+                        help='edges between the sizes, root of the area of a cell (default: 16 32)')
+    parser.add_argument('--resamples', type=int, default=1000,
+                        help='draws of images for the intervals, 0 for no intervals (default: 1000)')
+    parser.add_argument('--seed', type=int, default=0, help='seed of these draws (default: 0)')
+    args = parser.parse_args()
+    if not 0 <= args.score_thr <= 1:
+        parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr:g}')
+    if args.resamples < 0 or args.seed < 0:
+        parser.error(f'--resamples and --seed must not be negative, got {args.resamples} and {args.seed}')
+    if any(low >= high for low, high in zip([0, *args.size_bins], args.size_bins, strict=False)):
+        parser.error(f'--size-bins must rise from above 0, got {args.size_bins}')
+    if args.compare is not None and args.resamples == 0:
+        parser.error('--compare needs --resamples')
+    inputs = [Path(path).resolve() for path in (args.results, args.annotations, args.compare) if path is not None]
+    if args.out is not None and Path(args.out).resolve() in inputs:
+        parser.error(f'--out would overwrite {args.out}, which is read')
+    return args
+
+
+def main() -> int:
+    args = parse_args()
+    from rich.console import Console
+
+    from mmcell.errors import MmcellError
+    try:
+        run(args, Console(highlight=False, markup=False))
+    except (MmcellError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(args: argparse.Namespace, console: 'Console') -> None:
+    """Measures, prints and writes what the arguments ask for."""
+    from mmcell.evaluation.bootstrap import resample_weights
+    from mmcell.evaluation.evaluation import compare, evaluate, sweep
+    from mmcell.evaluation.ground_truth import read_ground_truth
+    from mmcell.evaluation.metrics_file import write_metrics
+    from mmcell.evaluation.result_files import read_result_file
+    from mmcell.evaluation.tables import comparison_table, print_whole, sweep_table
+    document = read_ground_truth(args.annotations)
+    if args.sweep:
+        refuse_test_data(args.annotations, document)
+    # All are read before the first is measured: of a bad one the user learns at once.
+    files = {path: read_result_file(path, document) for path in (args.results, args.compare) if path is not None}
+    weights = resample_weights(len(document['images']), args.resamples, args.seed)
+    measured = {}
+    for path, file in files.items():
+        print_facts(path, file, document, args, console)
+        with told(path) as tell:
+            measured[path] = evaluate(document, file.detections, args.score_thr, weights, args.size_bins, tell)
+    print_tables(measured[args.results], files[args.results], document, args, console)
+    content = {**describe(args, document), **to_content(args.results, files, measured)}
+    if args.sweep:
+        with told('score thresholds'):
+            content['sweep'] = sweep(document, files[args.results].detections)
+        print_whole(console, sweep_table(content['sweep']))
+    if args.compare is not None:
+        content['compared_with'] = to_content(args.compare, files, measured)
+        content['differences'] = compare(measured[args.results], measured[args.compare])
+        print_whole(console, comparison_table(content['differences'], args.results, args.compare))
+    if args.out is not None:
+        write_metrics(content, args.out)
+        console.print(f'every value, unrounded: {args.out}', soft_wrap=True)
+
+
+def refuse_test_data(path: str, document: dict) -> None:
+    from mmcell.errors import MmcellError
+    from mmcell.evaluation.ground_truth import is_test_data
+    if is_test_data(path, document):
+        raise MmcellError(f'--sweep chooses a score threshold on the images that it is shown, and {path} says, by its '
+                          'name or the folder of an image, that they are test data. Choose on validation data, then '
+                          'measure here with --score-thr')
+
+
+def print_facts(path: str, file: 'ResultFile', document: dict, args: argparse.Namespace, console: 'Console') -> None:
+    console.print(f"{path}: {len(file.detections)} detections; {args.annotations}: {len(document['annotations'])} true "
+                  f"cells in {len(document['images'])} images", soft_wrap=True)
+    for remark in file.remarks:
+        console.print(f'note: {remark}', soft_wrap=True)
+
+
+def print_tables(evaluation: 'Evaluation', file: 'ResultFile', document: dict, args: argparse.Namespace,
+                 console: 'Console') -> None:
+    from mmcell.evaluation import tables
+    from mmcell.evaluation.ground_truth import count_by_class
+    counts = (count_by_class(document, records) for records in (document['annotations'], file.detections))
+    for table in (tables.headline_table(evaluation, len(document['images']), args.score_thr),
+                  tables.class_table(evaluation, *counts), tables.size_table(evaluation, document, args.size_bins),
+                  tables.confusion_table(evaluation.errors), tables.error_table(evaluation.errors)):
+        tables.print_whole(console, table)
+    for line in tables.error_lines(evaluation.errors):
+        console.print(line, soft_wrap=True)
+
+
+@contextmanager
+def told(what: str) -> Iterator[Callable[[str], None]]:
+    """Shows what is done, on standard error where that is a terminal; gives a function that adds the step."""
+    from rich.console import Console
+    from rich.markup import escape
+    with Console(stderr=True).status(escape(what)) as status:
+        yield lambda step: status.update(escape(f'{what}: {step}'))
+
+
+def describe(args: argparse.Namespace, document: dict) -> dict:
+    """What the values depend on besides the predictions."""
+    from mmcell.evaluation.average_precision import CAPS
+    from mmcell.evaluation.ground_truth import count_by_class
+    from mmcell.evaluation.metrics_file import describe_file
+    from mmcell.provenance import describe_software
+    return {'software': describe_software(PACKAGES),
+            'annotations': {**describe_file(args.annotations), 'images': len(document['images']),
+                            'true_cells': count_by_class(document, document['annotations'])},
+            'settings': {'score_threshold': args.score_thr, 'caps': CAPS, 'size_bins_px': args.size_bins,
+                         'resamples': args.resamples, 'seed': args.seed, 'interval': '95 % percentile, over images'}}
+
+
+def to_content(path: str, files: dict[str, 'ResultFile'], measured: dict[str, 'Evaluation']) -> dict:
+    from mmcell.evaluation.metrics_file import describe_file
+    return {'results': {**describe_file(path), 'detections': len(files[path].detections),
+                        'notes': files[path].remarks},
+            'values': measured[path].values, 'intervals': measured[path].intervals(), 'errors': measured[path].errors}
+
+
+if __name__ == '__main__':
+    sys.exit(main())
