@@ -11,6 +11,7 @@ import pytest
 from conftest import REPO
 
 from mmcell.results import load_results
+from mmcell.rle import area_px
 
 CONFIG = 'configs/cell/mask-rcnn_r18_demo.py'
 TINY = ['train_dataloader.sampler.times=1', 'train_dataloader.batch_size=2', 'train_dataloader.num_workers=0',
@@ -55,6 +56,17 @@ def test_from_masks_to_submission(road, checkpoint):
     results = load_results(root / 'results.pkl')
     assert [result['img_id'] for result in results] == [1, 2]
     assert all(set(rle) == {'size', 'counts'} for rle in results[0]['pred_instances']['masks'])
+
+    # From the checkpoint alone, with the colour order of its training.
+    log = run('tools/predict.py', checkpoint.parent, root / 'data' / 'test_release', '--out', root / 'cells',
+              '--score-thr', 0, '--formats', 'coco', '--device', 'cpu')
+    assert 'images are read as bgr' in log and 'in 2 images written' in log
+    for path, result in zip(sorted((root / 'cells').iterdir()), results, strict=True):
+        expected = [rle['counts'].decode() for rle in result['pred_instances']['masks'] if area_px(rle)]
+        assert len(expected) > 0
+        document = json.loads(path.read_text())
+        assert [annotation['segmentation']['counts'] for annotation in document['annotations']] == expected
+        assert document['categories'][1]['name'] == 'lymphocyte'
 
     annotations = root / 'annotations' / 'test.json'
     run('tools/submit.py', root / 'results.pkl', '--annotations', annotations, '--out', root / 'submission.zip')

@@ -14,7 +14,9 @@ from conftest import REPO
 from test_end_to_end import CONFIG, run
 from test_several_processes import TORCHRUN
 
+from mmcell.hooks.fit import FitError
 from mmcell.inference import image_jobs
+from mmcell.inference.detector import load_detector
 from mmcell.inference.tiling import make_grid
 from mmcell.inference.writers import FORMATS, label_tiff
 from mmcell.models import MaskTTAModel
@@ -304,6 +306,15 @@ def test_two_processes_do_a_large_image_together(tmp_path):
                 for name in ('one', 'two'))
     assert len(one) == 2 * 4 and one == two
     assert len(rows_of(tmp_path / 'two' / f'{images[0].stem}_cells.csv')) > 10
+
+
+def test_a_model_of_other_classes_is_refused(tmp_path):
+    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
+    loaded = torch.load(checkpoint)
+    loaded['meta']['dataset_meta']['classes'] = ('a', 'b', 'c')
+    torch.save(loaded, checkpoint)
+    with pytest.raises(FitError, match=r'the model has 4 classes, the data 3 \(a, b, c\)'):
+        load_detector(checkpoint)
 
 
 def test_views_of_tiles(tmp_path, monkeypatch, capsys):

@@ -13,6 +13,7 @@ from mmengine.runner.checkpoint import load_state_dict
 from test_seams import TILES, as_data, as_set
 from toy_detector import ToyDetector
 
+from mmcell.errors import MmcellError
 from mmcell.models import TiledDetector
 from mmcell.rle import decode_to_label_map
 
@@ -184,6 +185,12 @@ def test_a_detector_without_masks_is_refused():
 
     with pytest.raises(ValueError, match='predictions have none'):
         TiledDetector(Boxes(), **TILES).test_step(as_data(np.ones((50, 60), int)))
+
+
+def test_views_of_a_pipeline_are_refused():
+    data = as_data(np.ones((50, 60), int))
+    with pytest.raises(MmcellError, match='MaskTTAModel, which makes the views of each tile'):
+        TiledDetector(ToyDetector(), **TILES).test_step({key: [value, value] for key, value in data.items()})
 
 
 @pytest.mark.parametrize(('settings', 'message'), [

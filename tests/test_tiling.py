@@ -92,10 +92,18 @@ def test_masks_are_moved_to_their_place(rng):
     assert len(runs_of_rles([], (4, 2), 13)) == 0
 
 
-def test_areas_are_those_of_bitmaps(rng):
+def test_areas_are_those_of_bitmaps(rng, monkeypatch):
     masks, others = random_masks(rng, 30, 8, 6), random_masks(rng, 30, 8, 6)[::-1]
     runs, other_runs = as_runs(masks), as_runs(others)
-    assert intersections_px(runs, other_runs).tolist() == (masks & others).sum((1, 2)).tolist()
+    for rect in ([0, 0, 6, 8], [1, 2, 5, 7]):
+        x0, y0, x1, y1 = rect
+        expected = (masks[:, None] & others[None])[..., y0:y1, x0:x1].sum((2, 3))
+        for max_pixels in (1 << 22, 100):
+            monkeypatch.setattr('mmcell.inference.mask_runs._MAX_PIXELS', max_pixels)
+            i, j, shared = intersections_px(runs, other_runs, np.array(rect))
+            found = np.zeros((30, 30), int)
+            found[i, j] = shared
+            assert np.array_equal(found, expected) and (shared > 0).all()
     begins = rng.integers(0, 4, (30, 2))
     rects = np.concatenate([begins, begins + rng.integers(0, 4, (30, 2))], axis=1)
     inside = [mask[y0:y1, x0:x1].sum() for mask, (x0, y0, x1, y1) in zip(masks, rects, strict=True)]
@@ -116,6 +124,7 @@ def test_an_image_of_more_pixels_than_32_bits_count():
     square = encode_label_map(np.ones((4, 4), np.uint8)).rles
     runs = runs_of_rles(square, (side - 4, side - 4), side)
     other = runs_of_rles(square, (side - 5, side - 6), side)
-    assert intersections_px(runs, other).tolist() == [3 * 2]
+    rect = np.array([side - 9, side - 9, side, side])
+    assert [values.tolist() for values in intersections_px(runs, other, rect)] == [[0], [0], [3 * 2]]
     assert isinstance(runs, MaskRuns) and runs.extents_xyxy.tolist() == [[side - 4, side - 4, side, side]]
     assert runs.to_rles(side)[0]['size'] == [side, side]

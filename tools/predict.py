@@ -195,6 +195,7 @@ def refuse_to_overwrite(images: list[Path], names: list[str], job: 'ImageJob') -
 def run_all(job: 'ImageJob', images: list[tuple[Path, str]], resume: bool, rank: int,
             n_processes: int) -> dict[str, int | str | None]:
     """The outcome of each image: the number of cells, what went wrong, or None where all files were there."""
+    from mmengine.dist import all_gather_object, broadcast_object_list
     from rich.console import Console
     from rich.progress import track
 
@@ -208,21 +209,14 @@ def run_all(job: 'ImageJob', images: list[tuple[Path, str]], resume: bool, rank:
     for path, name in track(alone[rank::n_processes], 'images', console=Console(stderr=True), disable=rank > 0):
         done = resume and job.is_done(name)
         outcomes.append((str(path), None if done else outcome_of(job.run, path, name)))
-    outcomes = collect(outcomes, n_processes)
+    outcomes = dict(pair for part in all_gather_object(outcomes) for pair in part)
     for (path, name), is_large in zip(images, large, strict=True):
         if is_large:
-            done = resume and agreed(job.is_done(name, job.large_formats), n_processes)
-            outcomes[str(path)] = None if done else outcome_of(job.run_large, path, name, resume)
+            done = [resume and job.is_done(name, job.large_formats)]
+            # As the first process sees it: all of them begin, or none.
+            broadcast_object_list(done)
+            outcomes[str(path)] = None if done[0] else outcome_of(job.run_large, path, name, resume)
     return outcomes
-
-
-def agreed(value: object, n_processes: int) -> object:
-    """The value of the first process, in all of them."""
-    shared = [value]
-    if n_processes > 1:
-        from torch import distributed
-        distributed.broadcast_object_list(shared)
-    return shared[0]
 
 
 @contextmanager
@@ -237,16 +231,6 @@ def processes(launcher: str) -> Iterator[tuple[int, int]]:
     yield distributed.get_rank(), distributed.get_world_size()
     distributed.barrier()
     distributed.destroy_process_group()
-
-
-def collect(outcomes: list, n_processes: int) -> dict[str, int | str | None]:
-    """The outcomes of all processes by path."""
-    gathered = [outcomes]
-    if n_processes > 1:
-        from torch import distributed
-        gathered = [None] * n_processes
-        distributed.all_gather_object(gathered, outcomes)
-    return dict(pair for part in gathered for pair in part)
 
 
 def report(outcomes: dict[str, int | str | None], images: list[Path], folder: Path) -> int:

@@ -1,6 +1,7 @@
 """Hooks that stop a run whose parts do not fit together."""
 
 import re
+from collections.abc import Sequence
 
 import torch
 from mmdet.registry import HOOKS
@@ -47,16 +48,22 @@ class ClassCountHook(Hook):
         # MMDetection's ConcatDataset has one metainfo for each of its parts where these differ.
         parts = dataset.metainfo if isinstance(dataset.metainfo, list) else [dataset.metainfo]
         for metainfo in parts:
-            self._compare(runner, metainfo['classes'])
+            refuse_other_classes(runner.model, metainfo['classes'])
 
-    def _compare(self, runner: Runner, classes: tuple[str, ...]) -> None:
-        wrong = {name: module.num_classes for name, module in runner.model.named_modules()
-                 if hasattr(module, 'num_classes') and not name.endswith('rpn_head')
-                 and module.num_classes != len(classes)}
-        if wrong:
-            options = ' '.join(f"model.{_without_wrappers(name)}.num_classes={len(classes)}" for name in wrong)
-            raise FitError(f'the model has {next(iter(wrong.values()))} classes, the data {len(classes)} '
-                           f'({", ".join(classes)}): --cfg-options {options}')
+
+def refuse_other_classes(model: nn.Module, classes: Sequence[str]) -> None:
+    """Compares the number of classes of a model's heads with the names of the classes.
+
+    Raises:
+        FitError: a head has another number.
+    """
+    wrong = {name: module.num_classes for name, module in model.named_modules()
+             if hasattr(module, 'num_classes') and not name.endswith('rpn_head')
+             and module.num_classes != len(classes)}
+    if wrong:
+        options = ' '.join(f"model.{_without_wrappers(name)}.num_classes={len(classes)}" for name in wrong)
+        raise FitError(f'the model has {next(iter(wrong.values()))} classes, the data {len(classes)} '
+                       f'({", ".join(classes)}): --cfg-options {options}')
 
 
 def _without_wrappers(name: str) -> str:

@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmcell.errors import MmcellError
-from mmcell.hooks.fit import refuse_other_weights
+from mmcell.hooks.fit import refuse_other_classes, refuse_other_weights
 from mmcell.images import CHANNEL_ORDERS
 from mmcell.inference.checkpoint_config import read_checkpoint_config
 from mmcell.models import TiledDetector
@@ -46,7 +46,7 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
     Raises:
         CheckpointConfigError: no config was given, and the checkpoint has none that can be used.
         DetectorError: nothing names the classes.
-        FitError: the weights are of another model.
+        FitError: the weights are of another model, or its heads have not as many classes as there are names.
         WeightsError: the file is damaged, no checkpoint, or would run code.
     """
     load_safely()
@@ -65,6 +65,7 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
     _load_weights(detector, loaded)
     detector.cfg = config
     detector.dataset_meta = _describe_training(loaded, config)
+    refuse_other_classes(detector, detector.dataset_meta['classes'])
     return detector.to(device).eval()
 
 

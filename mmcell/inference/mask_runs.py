@@ -4,8 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse import coo_array, csr_array
 
 from mmcell.rle import encode_runs, parse_rles
+
+# Pixels of masks that are spread out at a time: a bound on memory.
+_MAX_PIXELS = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,19 @@ class MaskRuns:
         lengths = np.where((x >= rects[:, 0]) & (x < rects[:, 2]), lengths.clip(min=0), 0)
         covered = np.concatenate([[0], np.cumsum(lengths)])
         return np.diff(covered[self.offsets])
+
+    def pixels_inside(self, rect_xyxy: np.ndarray) -> csr_array:
+        """(N, pixels of a rectangle (4,)) int32, 1 where a mask is."""
+        x0, y0, x1, y1 = (int(value) for value in rect_xyxy)
+        x, y_start = np.divmod(self.starts, self.height)
+        y_end = np.minimum(y_start + self.ends - self.starts, y1)
+        y_start = np.maximum(y_start, y0)
+        lengths = np.where((x >= x0) & (x < x1), (y_end - y_start).clip(min=0), 0)
+        ends = np.cumsum(lengths)
+        first = (x - x0) * (y1 - y0) + y_start - y0
+        pixels = np.repeat(first - (ends - lengths), lengths) + np.arange(lengths.sum())
+        return csr_array((np.ones(len(pixels), np.int32), pixels, np.concatenate([[0], ends])[self.offsets]),
+                         shape=(len(self), (x1 - x0) * (y1 - y0)))
 
     def unite(self, groups: np.ndarray) -> 'MaskRuns':
         """One mask for each group: the pixels of any mask of that group.
@@ -129,17 +146,28 @@ def concatenate_runs(first: MaskRuns, second: MaskRuns) -> MaskRuns:
                     np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]), first.height)
 
 
-def intersections_px(masks: MaskRuns, others: MaskRuns) -> np.ndarray:
-    """Pixels (N,) int64 that mask i and other i share; N masks each, in one image."""
-    pitch = int(others.ends.max(initial=0)) + int(masks.ends.max(initial=0)) + 1
-    keys = others.owners * pitch + others.starts
-    covered = np.concatenate([[0], np.cumsum(others.ends - others.starts)])
+def intersections_px(masks: MaskRuns, others: MaskRuns, rect_xyxy: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Pixels that masks of one set share with those of another, inside a rectangle.
 
-    def covered_before(positions: np.ndarray) -> np.ndarray:
-        """Pixels of all other masks up to a position in the one that belongs to the run."""
-        runs = np.searchsorted(keys, masks.owners * pitch + positions)
-        last_end = np.where(runs > others.offsets[masks.owners], np.append(others.ends, 0)[runs - 1], 0)
-        return covered[runs] - (last_end - positions).clip(min=0)
+    The cost is that of the pixels and, for each of these, the pairs that meet there.
 
-    shared = covered_before(masks.ends) - covered_before(masks.starts)
-    return np.diff(np.concatenate([[0], np.cumsum(shared)])[masks.offsets])
+    Args:
+        masks, others: N and M, in one image.
+        rect_xyxy: (4,) int64.
+
+    Returns:
+        mask, other, shared: (P,) int64 each, one entry for each pair that shares a pixel.
+    """
+    found = [np.zeros((3, 0), np.int64)]
+    for part in _split_by_area(masks):
+        pixels = masks.take(part).pixels_inside(rect_xyxy)
+        for other_part in _split_by_area(others):
+            shared = coo_array(pixels @ others.take(other_part).pixels_inside(rect_xyxy).T)
+            found.append(np.stack([part[shared.row], other_part[shared.col], shared.data]).astype(np.int64))
+    return tuple(np.concatenate(found, axis=1))
+
+
+def _split_by_area(masks: MaskRuns) -> list[np.ndarray]:
+    """Indices of masks, in parts of a bounded number of pixels."""
+    part = np.cumsum(masks.areas_px) // _MAX_PIXELS
+    return np.split(np.arange(len(masks)), np.flatnonzero(np.diff(part)) + 1) if len(masks) else []

@@ -25,8 +25,20 @@ from mmcell.inference.tiling import TileGrid, overlaps
 
 # Of the smaller mask's pixels.
 MIN_SHARED = .5
-# Runs of masks that are compared at a time: a bound on memory.
-_MAX_RUNS = 1 << 18
+
+
+class Pairs(NamedTuple):
+    """P pairs of cells of two tiles that may be one cell."""
+
+    cells: np.ndarray  # (P, 2) int64 indices
+    are_duplicates: np.ndarray  # (P,) bool: MIN_SHARED of the smaller mask is shared
+    are_parts: np.ndarray  # (P,) bool: both are cut, and of what both tiles see MIN_SHARED of the smaller is shared
+    iou: np.ndarray  # (P,) float64, in what both tiles see
+
+    def among(self, chosen: np.ndarray) -> 'Pairs':
+        """The pairs of chosen (N,) cells, counted among these alone; no pair has a chosen cell and another one."""
+        kept = chosen[self.cells[:, 0]]
+        return Pairs((np.cumsum(chosen) - 1)[self.cells[kept]], *(values[kept] for values in self[1:]))
 
 
 class SeamStitcher:
@@ -45,20 +57,19 @@ class SeamStitcher:
         self.grid = grid
         self.border_px = border_px
         self.pending = no_cells(grid.height)
-        self._pairs = np.zeros((0, 2), np.int64)
+        self._pairs = Pairs(np.zeros((0, 2), np.int64), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0))
 
     def add(self, tile: int, cells: TileCells) -> TileCells:
         """Adds a tile and gives the cells that no later tile can change, each once."""
         cells = self._drop_cells_seen_whole_elsewhere(tile, cells)
-        n_before = len(self.pending)
-        pairs = self._overlapping_pairs(tile, cells)
-        pairs[:, 1] += n_before
+        pairs = find_pairs(self.pending, cells, tile, self.grid, self.border_px)
+        pairs.cells[:, 1] += len(self.pending)
         self.pending = concatenate_cells(self.pending, cells)
-        self._pairs = np.concatenate([self._pairs, pairs])
-        linked = _components(self._pairs, len(self.pending))
+        pairs = Pairs(*map(np.concatenate, zip(self._pairs, pairs, strict=True)))
+        linked = _components(pairs.cells, len(self.pending))
         waits = np.bincount(linked, weights=self.pending.last_tiles > tile)[linked] > 0
-        final = resolve(self.pending.take(~waits), _pairs_among(self._pairs, ~waits), self.grid, self.border_px)
-        self._pairs = _pairs_among(self._pairs, waits)
+        final = resolve(self.pending.take(~waits), pairs.among(~waits), self.grid)
+        self._pairs = pairs.among(waits)
         self.pending = self.pending.take(waits)
         return final
 
@@ -68,91 +79,66 @@ class SeamStitcher:
         elsewhere = self.grid.seam_distances_px(neighbours, cells.extents_xyxy[:, None])
         return cells.take(~(is_cut & (elsewhere >= self.border_px).any(axis=1)))
 
-    def _overlapping_pairs(self, tile: int, cells: TileCells) -> np.ndarray:
-        """(P, 2) int64: pending and new cells that may be one."""
-        old = np.flatnonzero(overlaps(self.pending.extents_xyxy, self.grid.rects_xyxy[tile]))
-        i, new = np.nonzero(overlaps(self.pending.extents_xyxy[old, None], cells.extents_xyxy[None]))
-        pairs = np.stack([old[i], new], axis=1)
-        compared = compare_pairs(self.pending, cells, pairs, self.grid, self.border_px)
-        return pairs[compared.are_duplicates | compared.are_parts]
 
-
-def resolve(cells: TileCells, pairs: np.ndarray, grid: TileGrid, border_px: float) -> TileCells:
-    """Unites the parts of cells and removes duplicates; rules 2 and 3 of the module.
+def find_pairs(pending: TileCells, cells: TileCells, tile: int, grid: TileGrid, border_px: float) -> Pairs:
+    """Pairs of a cell of earlier tiles and one of a new tile, with an index into each, that may be one cell.
 
     Args:
-        cells: N, after rule 1.
-        pairs: (P, 2) int64, cells of two tiles that may be one.
+        pending: of earlier tiles.
+        cells: of the new one.
+        tile: its index.
         grid: the tiles.
         border_px: as :class:`SeamStitcher`.
     """
-    if not len(pairs):
-        return cells
-    compared = compare_pairs(cells, cells, pairs, grid, border_px)
-    may_be_parts = compared.are_parts
-    parts = pairs[may_be_parts][_are_best_for_both(
-        pairs[may_be_parts], cells.tiles, compared.same_label[may_be_parts], compared.iou[may_be_parts])]
-    groups = _components(parts, len(cells))
-    united = _unite(cells, groups)
-    is_united = np.bincount(groups) > 1
-    group_pairs = groups[pairs]
-    # A part whose best partner had a better one in its tile is of the cell that was united.
-    is_left_over = may_be_parts & (is_united[group_pairs[:, 0]] != is_united[group_pairs[:, 1]])
-    left_over = group_pairs[is_left_over]
-    left_over = np.where(is_united[left_over[:, :1]], left_over, left_over[:, ::-1])
-    duplicates = np.unique(np.sort(group_pairs[compared.are_duplicates & ~is_left_over], axis=1), axis=0)
-    duplicates = duplicates[~_have_a_tile_in_common(duplicates, cells.tiles, groups)]
-    beats = np.concatenate([left_over, _decide(duplicates, united, is_united, grid)])
-    return united.take(_unbeaten(beats, _distances_px(united, np.arange(len(united)), united.extents_xyxy, is_united,
-                                                      grid)))
-
-
-class ComparedPairs(NamedTuple):
-    """What P pairs of cells of two tiles share."""
-
-    are_duplicates: np.ndarray  # (P,) bool: at least MIN_SHARED of the smaller mask
-    are_parts: np.ndarray  # (P,) bool: both cut, and at least MIN_SHARED of the smaller mask in what both tiles see
-    iou: np.ndarray  # (P,) float64, of the masks in what both tiles see
-    same_label: np.ndarray  # (P,) bool
-
-
-def compare_pairs(first: TileCells, second: TileCells, pairs: np.ndarray, grid: TileGrid,
-                  border_px: float) -> ComparedPairs:
-    """Compares cells of two tiles by their pixels.
-
-    Args:
-        first, second: cells.
-        pairs: (P, 2) int64 indices in each.
-        grid: the tiles.
-        border_px: as :class:`SeamStitcher`.
-    """
-    n_runs = (np.diff(first.masks.offsets)[pairs[:, 0]] + np.diff(second.masks.offsets)[pairs[:, 1]]).cumsum()
-    bounds = np.flatnonzero(np.diff(n_runs // _MAX_RUNS, append=-1)) + 1
-    compared = [_compare(first.take(part[:, 0]), second.take(part[:, 1]), grid, border_px)
-                for part in np.split(pairs, bounds[:-1])]
-    return ComparedPairs(*map(np.concatenate, zip(*compared, strict=True)))
-
-
-def _compare(first: TileCells, second: TileCells, grid: TileGrid, border_px: float) -> ComparedPairs:
-    shared = intersections_px(first.masks, second.masks)
-    area, other_area = _areas_seen_by_both(first, second, grid)
-    smaller = np.minimum(first.masks.areas_px, second.masks.areas_px)
-    both_cut = _are_cut(first, grid, border_px) & _are_cut(second, grid, border_px)
-    return ComparedPairs(
-        shared >= MIN_SHARED * smaller,
-        both_cut & (shared > 0) & (shared >= MIN_SHARED * np.minimum(area, other_area)),
-        shared / np.maximum(area + other_area - shared, 1), first.labels == second.labels)
+    rect = grid.rects_xyxy[tile]
+    near = np.flatnonzero(overlaps(pending.extents_xyxy, rect))
+    neighbours, tile_of_near = np.unique(pending.tiles[near], return_inverse=True)
+    masks = pending.masks.take(near)
+    i, j, shared = intersections_px(masks, cells.masks, rect)
+    # What the other tile sees of a cell: a cell does not leave its own.
+    area = masks.areas_inside_px(np.broadcast_to(rect, (len(near), 4)))[i]
+    others = np.zeros((len(neighbours), len(cells)), np.int64)
+    for row, neighbour in enumerate(neighbours):
+        others[row] = cells.masks.areas_inside_px(np.broadcast_to(grid.rects_xyxy[neighbour], (len(cells), 4)))
+    other_area = others[tile_of_near[i], j]
+    both_cut = _are_cut(pending, grid, border_px)[near[i]] & _are_cut(cells, grid, border_px)[j]
+    found = Pairs(np.stack([near[i], j], axis=1),
+                  shared >= MIN_SHARED * np.minimum(masks.areas_px[i], cells.masks.areas_px[j]),
+                  both_cut & (shared >= MIN_SHARED * np.minimum(area, other_area)),
+                  shared / (area + other_area - shared))
+    return Pairs(*(values[found.are_duplicates | found.are_parts] for values in found))
 
 
 def _are_cut(cells: TileCells, grid: TileGrid, border_px: float) -> np.ndarray:
     return grid.seam_distances_px(cells.tiles, cells.extents_xyxy) < border_px
 
 
-def _areas_seen_by_both(first: TileCells, second: TileCells, grid: TileGrid) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels (P,) int64 of each cell of a pair that are in both tiles."""
-    rects, others = grid.rects_xyxy[first.tiles], grid.rects_xyxy[second.tiles]
-    both = np.concatenate([np.maximum(rects[:, :2], others[:, :2]), np.minimum(rects[:, 2:], others[:, 2:])], axis=1)
-    return first.masks.areas_inside_px(both), second.masks.areas_inside_px(both)
+def resolve(cells: TileCells, pairs: Pairs, grid: TileGrid) -> TileCells:
+    """Unites the parts of cells and removes duplicates; rules 2 and 3 of the module.
+
+    Args:
+        cells: N, after rule 1.
+        pairs: of these cells.
+        grid: the tiles.
+    """
+    if not len(pairs.cells):
+        return cells
+    may_be_parts = pairs.are_parts
+    parts = pairs.cells[may_be_parts]
+    parts = parts[_are_best_for_both(parts, cells.tiles, np.equal(*cells.labels[parts].T), pairs.iou[may_be_parts])]
+    groups = _components(parts, len(cells))
+    united = _unite(cells, groups)
+    is_united = np.bincount(groups) > 1
+    group_pairs = groups[pairs.cells]
+    # A part whose best partner had a better one in its tile is of the cell that was united.
+    is_left_over = may_be_parts & (is_united[group_pairs[:, 0]] != is_united[group_pairs[:, 1]])
+    left_over = group_pairs[is_left_over]
+    left_over = np.where(is_united[left_over[:, :1]], left_over, left_over[:, ::-1])
+    duplicates = np.unique(np.sort(group_pairs[pairs.are_duplicates & ~is_left_over], axis=1), axis=0)
+    duplicates = duplicates[~_have_a_tile_in_common(duplicates, cells.tiles, groups)]
+    beats = np.concatenate([left_over, _decide(duplicates, united, is_united, grid)])
+    return united.take(_unbeaten(beats, _distances_px(united, np.arange(len(united)), united.extents_xyxy, is_united,
+                                                      grid)))
 
 
 def _are_best_for_both(pairs: np.ndarray, tiles: np.ndarray, same_label: np.ndarray, iou: np.ndarray) -> np.ndarray:
@@ -224,8 +210,3 @@ def _components(pairs: np.ndarray, n: int) -> np.ndarray:
     """The connected component (n,) of each of n cells."""
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     return connected_components(graph, directed=False)[1]
-
-
-def _pairs_among(pairs: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Pairs of chosen (N,) cells, counted among these alone; no pair has one chosen cell and another that is not."""
-    return (np.cumsum(chosen) - 1)[pairs[chosen[pairs[:, 0]]]]

@@ -9,6 +9,7 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmcell.errors import MmcellError
 from mmcell.inference.seams import SeamStitcher
 from mmcell.inference.tile_cells import cells_of_tile, concatenate_cells, no_cells, to_instances
 from mmcell.inference.tile_prediction import batches_of_equal_shape, predict_tiles
@@ -72,7 +73,13 @@ class TiledDetector(BaseModel):
 
         Returns:
             The N data samples, with ``pred_instances`` in px of the images before resizing.
+
+        Raises:
+            MmcellError: the data are the views of a ``tta_pipeline``.
         """
+        if not isinstance(data['inputs'][0], Tensor):
+            raise MmcellError('TiledDetector cuts images, not the views of a tta_pipeline; the detector inside may be '
+                              'a MaskTTAModel, which makes the views of each tile')
         if self.upscale == 1 and all(max(image.shape[-2:]) <= self.tile_px for image in data['inputs']):
             return self.detector.test_step(data)
         return [self._predict_image(image, sample)
