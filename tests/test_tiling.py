@@ -98,7 +98,7 @@ def test_areas_are_those_of_bitmaps(rng, monkeypatch):
     for rect in ([0, 0, 6, 8], [1, 2, 5, 7]):
         x0, y0, x1, y1 = rect
         expected = (masks[:, None] & others[None])[..., y0:y1, x0:x1].sum((2, 3))
-        for max_pixels in (1 << 22, 100):
+        for max_pixels in (1 << 20, 100):
             monkeypatch.setattr('mmcell.inference.mask_runs._MAX_PIXELS', max_pixels)
             i, j, shared = intersections_px(runs, other_runs, np.array(rect))
             found = np.zeros((30, 30), int)

@@ -9,7 +9,7 @@ from scipy.sparse import coo_array, csr_array
 from mmcell.rle import encode_runs, parse_rles
 
 # Pixels of masks that are spread out at a time: a bound on memory.
-_MAX_PIXELS = 1 << 22
+_MAX_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
