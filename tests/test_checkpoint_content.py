@@ -55,7 +55,8 @@ def test_history_buffers_come_back():
 
 
 @pytest.mark.parametrize('value', [print, object(), np.array([object()]), lambda: 0, HistoryBuffer,
-                                   np.longdouble(1), np.zeros(2, np.longdouble), np.array(['a'])], ids=lambda value: type(value).__name__)
+                                   np.longdouble(1), np.zeros(2, np.longdouble), np.array(['a'])],
+                         ids=lambda value: type(value).__name__)
 def test_anything_else_is_refused_with_its_place(value):
     with pytest.raises(ContentError, match=r"checkpoint\['meta'\]\[1\] is a .*without running code"):
         to_plain({'meta': [0, value]})
