@@ -25,7 +25,7 @@ def through_a_file(value):
     (deque([1, np.int8(2)], maxlen=5), [1, 2]),
     ((1, (2, [np.float32(.5)])), (1, (2, [.5]))),
     ({'a': {np.int64(4): Path('x')}}, {'a': {4: 'x'}}),
-], ids=repr)
+], ids=lambda value: type(value).__name__)
 def test_becomes_plain_and_loads_without_an_allowlist(value, plain):
     found = through_a_file(to_plain(value))
     assert found == plain and type(found) is type(plain)
@@ -55,7 +55,8 @@ def test_history_buffers_come_back():
 
 
 @pytest.mark.parametrize('value', [print, object(), np.array([object()]), lambda: 0, HistoryBuffer,
-                                   np.longdouble(1), np.zeros(2, np.longdouble), np.array(['a'])], ids=repr)
+                                   np.longdouble(1), np.zeros(2, np.longdouble), np.array(['a'])],
+                         ids=lambda value: type(value).__name__)
 def test_anything_else_is_refused_with_its_place(value):
     with pytest.raises(ContentError, match=r"checkpoint\['meta'\]\[1\] is a .*without running code"):
         to_plain({'meta': [0, value]})
