@@ -72,8 +72,12 @@ def read_annotations(path: str | Path) -> dict:
         document = json.loads(path.read_text(encoding='utf-8'))
         images, cats = document['images'], document['categories']
         annotations = document.setdefault('annotations', [])
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    # ValueError: also numbers of thousands of digits. RecursionError: nested too deep.
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise AnnotationError(f'{path}: COCO JSON with images and categories expected: {error!r}') from error
+    for key in ('images', 'categories', 'annotations'):
+        if not isinstance(document[key], list):
+            raise AnnotationError(f'{path}: {key} must be a list, got {str(document[key])[:60]!r}')
     image_ids = _unique_ids(images, 'image', path)
     category_ids = _unique_ids(cats, 'category', path, positive=True)
     _unique_ids(annotations, 'annotation', path, positive=True)
@@ -84,7 +88,7 @@ def read_annotations(path: str | Path) -> dict:
         raise AnnotationError(f'{path}: two categories have the same name: {names}')
     for annotation in annotations:
         for key, known in (('image_id', image_ids), ('category_id', category_ids)):
-            if annotation.get(key) not in known:
+            if not isinstance(annotation.get(key), int) or annotation[key] not in known:
                 raise AnnotationError(f"{path}: annotation {annotation['id']} has {key} {annotation.get(key)!r}, "
                                       'which the file does not define')
     return document

@@ -89,8 +89,8 @@ def load_results(path: str | Path) -> list[dict]:
     try:
         with open(path, 'rb') as file:
             results = _TensorsOnlyUnpickler(file).load()
-    except (pickle.UnpicklingError, EOFError, AttributeError, ImportError, IndexError, KeyError, TypeError,
-            ValueError, RuntimeError) as error:
+    # A damaged pickle can make the unpickler fail in any way, MemoryError included.
+    except Exception as error:
         raise ResultsError(f'{path}: cannot be read as a results file: {error}') from error
     is_dump = isinstance(results, list) and all(
         isinstance(result, dict) and 'img_id' in result and isinstance(result.get('pred_instances'), dict)

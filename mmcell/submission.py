@@ -3,6 +3,7 @@
 import json
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -209,6 +210,8 @@ def read_submission(path: str | Path) -> object:
         else:
             text = path.read_bytes()
         return json.loads(text)
-    # RuntimeError: JSON nested too deep, or a member that is encrypted or oddly compressed.
-    except (zipfile.BadZipFile, json.JSONDecodeError, UnicodeDecodeError, RuntimeError) as error:
+    except SubmissionError:
+        raise
+    # A damaged file makes the decompressor and the parser fail in many ways.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
         raise SubmissionError(f'{path}: neither a zip with {MEMBER} nor JSON: {error}') from error

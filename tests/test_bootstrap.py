@@ -36,6 +36,6 @@ def test_interval_of_known_values():
 
 
 def test_differences_are_taken_resample_by_resample():
-    first, second = {'a': np.array([1., 2]), 'b': np.zeros(2)}, {'a': np.array([.5, 2.5]), 'c': np.zeros(2)}
+    first, second = {'a': np.array([2., 1]), 'b': np.zeros(2)}, {'a': np.array([.5, 2.5]), 'c': np.zeros(2)}
     differences = paired_differences(first, second)
-    assert list(differences) == ['a'] and differences['a'].tolist() == [.5, -.5]
+    assert list(differences) == ['a'] and differences['a'].tolist() == [1.5, -1.5]

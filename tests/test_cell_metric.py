@@ -146,6 +146,7 @@ def test_the_file_has_every_value_unrounded(tmp_path):
     values = json.loads(out_file.read_text())
     assert metrics == {name: values[name] for name in ('AP', 'AP50', 'AP@100', 'AP50@100')}
     assert {'AP75', 'AR@100', 'bbox_AP', 'AP50/a', 'AP50@100/0-5px', 'bbox_AR/5px+'} <= values.keys()
+    assert 0 < values['PQ_pooled'] < 1 and {'AJI_pooled', 'Dice_image_mean', 'F1@IoU.50_pooled'} <= values.keys()
     assert values['AP/absent'] is None and values['AP/0-5px'] is None
     assert values['AP'] != round(values['AP'], 6)
 

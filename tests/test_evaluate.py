@@ -202,6 +202,8 @@ def test_the_better_results_are_ahead(run):
     assert row['interval'] == pytest.approx([0, 1])
     assert metrics['compared_with']['results']['detections'] == 12
     assert metrics['compared_with']['values']['PQ_image_mean'] == row['second']
+    lines = [' '.join(line.split()) for line in out.splitlines()]
+    assert any(line.startswith('PQ_image_mean 1.000 0.333 +0.667') for line in lines)
 
 
 def test_a_sweep_finds_the_threshold_and_is_for_validation_data(run):
@@ -255,6 +257,9 @@ def changed_truth(**changes):
     (predictions(), changed_truth(image_id=9), 'annotation 1 has image_id 9'),
     (predictions(), {**ground_truth(), 'annotations': []}, 'no true cell to measure against in its 3 images'),
     (predictions(), [], 'COCO JSON with images and categories expected'),
+    (predictions(), {**ground_truth(), 'annotations': None}, "annotations must be a list, got 'None'"),
+    (predictions(), changed_truth(image_id=[1]), 'annotation 1 has image_id [1]'),
+    (predictions(), changed_truth(area=-1), 'annotation 1 has area -1, a number of pixels expected'),
     (ground_truth(), ground_truth(), 'is an annotation file: the results come first'),
 ])
 def test_bad_input_is_told_and_nothing_written(run, tmp_path, results, annotations, message):
@@ -275,6 +280,8 @@ def test_bad_input_is_told_and_nothing_written(run, tmp_path, results, annotatio
     (['--size-bins', '16', '16'], '--size-bins must rise from above 0'),
     (['--compare', 'r.json', '--resamples', '0'], '--compare needs --resamples'),
     (['--out', './r.json'], '--out would overwrite ./r.json, which is read'),
+    (['--out', '.'], '--out . is a folder, a file expected'),
+    (['--size-bins', '16', '200000'], '--size-bins must be below 100000 px'),
 ])
 def test_arguments_that_make_no_sense(run, capsys, args, message):
     with pytest.raises(SystemExit):

@@ -93,6 +93,19 @@ def test_confusions_have_missed_and_spurious_cells():
         confusion_matrix(paint_pair(pair), [4])
 
 
+def test_two_halves_of_a_cell_are_spurious_and_the_cell_is_missed():
+    true_map, pred_map = np.ones((10, 20), int), np.repeat([1, 2], 10)[None].repeat(10, axis=0)
+    report = error_report([image_pair(true_map, pred_map, [4], [4, 4])], CATEGORIES, 0.)
+    assert report['confusion']['counts'] == [[0, 0, 1], [0, 0, 0], [2, 0, 0]]
+
+
+def test_reliability_counts_right_predictions_alone_as_right():
+    label_map = discs((40, 80), [(1, 20, 20, 8), (2, 20, 60, 8)])
+    report = error_report([image_pair(label_map, label_map, [4, 4], [4, 7])], CATEGORIES, 0.)
+    assert report['error_kinds']['n_correct'] == 1
+    assert report['reliability']['expected_calibration_error'] == .5
+
+
 def test_every_cell_is_in_the_confusions_once():
     pair = image_pair(*synthetic_maps(2))
     counts = confusion_matrix(paint_pair(pair), [1, 2, 3])

@@ -1,3 +1,4 @@
+import contextlib
 import json
 import pickle
 import zipfile
@@ -13,9 +14,9 @@ from mmcell.coco_json import AnnotationError, categories
 from mmcell.errors import MmcellError
 from mmcell.evaluation.ground_truth import count_by_class, is_test_data, read_ground_truth
 from mmcell.evaluation.result_files import read_result_file
-from mmcell.results import ResultsError
+from mmcell.results import ResultsError, load_results
 from mmcell.rle import encode_label_map
-from mmcell.submission import SubmissionError
+from mmcell.submission import SubmissionError, read_submission
 
 SIZE = (30, 40)
 CELLS = encode_label_map(discs(SIZE, [(1, 10, 10, 4), (2, 20, 25, 5), (3, 10, 32, 3)]))
@@ -198,7 +199,7 @@ def test_a_good_annotation_file_is_read_as_it_is(tmp_path):
     (lambda d: d['categories'][0].update(id=0), 'category ids must start at 1, found 0'),
     (lambda d: d['annotations'][0].update(image_id=4), 'image_id 4'),
     (lambda d: d['annotations'][0].update(iscrowd=1), 'annotation 1 is a crowd region'),
-    (lambda d: d['annotations'][0].update(area=None), 'annotation 1 has area None, a number expected'),
+    (lambda d: d['annotations'][0].update(area=None), 'annotation 1 has area None, a number of pixels expected'),
     (lambda d: d['annotations'][0].update(bbox=[1, 2, 3]), r'annotation 1 has bbox \[1, 2, 3\]'),
     (lambda d: d['annotations'].append(4), 'every annotation must have an integer id'),
     (lambda d: d['categories'][0].pop('name'), 'every category must have a name'),
@@ -207,6 +208,8 @@ def test_a_good_annotation_file_is_read_as_it_is(tmp_path):
     (lambda d: d['annotations'][1].update(segmentation={'size': list(SIZE), 'counts': '5'}),
      'annotation 2 of image 3, one of 1 with a bad mask: RLE runs cover 5 pixels'),
     (lambda d: d['annotations'][1].pop('segmentation'), 'neither an RLE'),
+    (lambda d: d['annotations'][1].update(segmentation=EMPTY), '1 true cells have no pixel, the first is annotation 2'),
+    (lambda d: d.update(images=None), "images must be a list, got 'None'"),
 ])
 def test_each_fault_of_the_ground_truth_is_named(tmp_path, change, message):
     document = ground_truth()
@@ -227,3 +230,29 @@ def test_each_fault_of_the_ground_truth_is_named(tmp_path, change, message):
 ])
 def test_files_that_name_themselves_test_data(path, image, expected):
     assert is_test_data(path, {'images': [dict(file_name=image)]}) is expected
+
+
+@pytest.mark.parametrize('kind', ['zip', 'pkl'])
+def test_damaged_files_are_told(tmp_path, kind):
+    path = tmp_path / f'r.{kind}'
+    if kind == 'zip':
+        with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr('test-results.json', json.dumps([{'score': i / 7} for i in range(300)]))
+    else:
+        path.write_bytes(pickle.dumps([{'img_id': i, 'pred_instances': {}} for i in range(300)]))
+    whole = np.frombuffer(path.read_bytes(), np.uint8)
+    rng = np.random.default_rng(0)
+    for _ in range(60):
+        damaged = whole.copy()
+        damaged[rng.integers(len(damaged), size=3)] = rng.integers(0, 256, 3)
+        path.write_bytes(damaged[rng.integers(2) * 50:].tobytes())
+        # Damage may leave it readable.
+        with contextlib.suppress(MmcellError):
+            read_submission(path) if kind == 'zip' else load_results(path)
+
+
+def test_pickles_that_exhaust_the_unpickler_are_told(tmp_path):
+    for content in (b'\x80\x04Nr\xff\xff\xff\x7f.', b'\x80\x04\x8e' + b'\xff' * 7 + b'\x7f'):
+        (tmp_path / 'r.pkl').write_bytes(content)
+        with pytest.raises(ResultsError, match='cannot be read as a results file'):
+            load_results(tmp_path / 'r.pkl')

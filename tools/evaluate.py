@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mmcell.evaluation.evaluation import Evaluation
     from mmcell.evaluation.result_files import ResultFile
 
+# No cell is as large.
+MAX_SIZE_PX = 100000
 PACKAGES = ('faster-coco-eval', 'pycocotools', 'numpy', 'scipy')
 EXAMPLE = """example:
   python tools/evaluate.py results.pkl annotations/val.json --out metrics.json
@@ -51,11 +53,15 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr:g}')
     if args.resamples < 0 or args.seed < 0:
         parser.error(f'--resamples and --seed must not be negative, got {args.resamples} and {args.seed}')
+    if args.size_bins and args.size_bins[-1] >= MAX_SIZE_PX:
+        parser.error(f'--size-bins must be below {MAX_SIZE_PX} px, got {args.size_bins}')
     if any(low >= high for low, high in zip([0, *args.size_bins], args.size_bins, strict=False)):
         parser.error(f'--size-bins must rise from above 0, got {args.size_bins}')
     if args.compare is not None and args.resamples == 0:
         parser.error('--compare needs --resamples')
     inputs = [Path(path).resolve() for path in (args.results, args.annotations, args.compare) if path is not None]
+    if args.out is not None and Path(args.out).is_dir():
+        parser.error(f'--out {args.out} is a folder, a file expected')
     if args.out is not None and Path(args.out).resolve() in inputs:
         parser.error(f'--out would overwrite {args.out}, which is read')
     return args
@@ -93,18 +99,22 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
         print_facts(path, file, document, args, console)
         with told(path) as tell:
             measured[path] = evaluate(document, file.detections, args.score_thr, weights, args.size_bins, tell)
-    print_tables(measured[args.results], files[args.results], document, args, console)
     content = {**describe(args, document), **to_content(args.results, files, measured)}
     if args.sweep:
         with told('score thresholds'):
             content['sweep'] = sweep(document, files[args.results].detections)
-        print_whole(console, sweep_table(content['sweep']))
     if args.compare is not None:
         content['compared_with'] = to_content(args.compare, files, measured)
         content['differences'] = compare(measured[args.results], measured[args.compare])
-        print_whole(console, comparison_table(content['differences'], args.results, args.compare))
+    # Before anything is printed, which a closed pipe can end.
     if args.out is not None:
         write_metrics(content, args.out)
+    print_tables(measured[args.results], files[args.results], document, args, console)
+    if args.sweep:
+        print_whole(console, sweep_table(content['sweep']))
+    if args.compare is not None:
+        print_whole(console, comparison_table(content['differences'], args.results, args.compare))
+    if args.out is not None:
         console.print(f'every value, unrounded: {args.out}', soft_wrap=True)
 
 

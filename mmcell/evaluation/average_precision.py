@@ -53,6 +53,9 @@ def average_precisions(document: dict, detections: list[dict], *, kinds: Sequenc
     Raises:
         as :func:`match_classes`.
     """
+    hidden = {category['name'] for category in document['categories']} & set(size_names(size_bins_px))
+    if hidden:
+        raise ValueError(f'classes have names of sizes, under which their values would be lost: {sorted(hidden)}')
     values = {}
     for kind in kinds:
         matches = match_classes(document, detections, kind, size_bins_px, _largest(caps))
@@ -70,7 +73,8 @@ def resampled_average_precisions(document: dict, detections: list[dict], weights
 
     Detections are matched once. An image that is drawn twice counts twice, with its cells and detections; with each
     image drawn once the values are those of :func:`average_precisions`. Classes without a cell among the images drawn
-    do not count.
+    do not count. Among equal scores the copies of a detection stand side by side, not copy after copy of the image:
+    with scores of two digits this makes about .0001, where all scores are equal some hundredths.
 
     Args:
         document, detections: as there.

@@ -10,7 +10,10 @@ from mmengine.logging import print_log
 
 from mmcell.coco_json import read_annotations
 from mmcell.evaluation.average_precision import SIZE_BINS_PX, average_precisions
+from mmcell.evaluation.image_pairs import pair_images
+from mmcell.evaluation.image_statistics import image_statistics
 from mmcell.evaluation.metrics_file import write_metrics
+from mmcell.evaluation.segmentation_scores import segmentation_scores
 from mmcell.results import to_coco_detections
 
 HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
@@ -28,7 +31,8 @@ class CellMetric(BaseMetric):
     - AP@100, AP50@100: the same at 100 detections a class and image, as a leaderboard with COCO's default prints.
 
     These four are what is logged and what the best checkpoint follows. ``out_file`` has all of
-    :func:`average_precisions`: AP75 and recall, boxes, every class and size. Values are not rounded.
+    :func:`average_precisions`: AP75 and recall, boxes, every class and size; and all of :func:`segmentation_scores`:
+    PQ, AJI, Dice, F1. Values are not rounded.
 
     Images that were not predicted do not count, which is warned of: a data set with ``indices`` is measured on its own
     images. An image that came twice, as samplers of several processes may have it, counts once.
@@ -42,6 +46,7 @@ class CellMetric(BaseMetric):
         ann_file: COCO ground truth; None: the annotation file of the data set that is tested.
         out_file: JSON file for all values of the last evaluation, null where one is not defined; None: no file.
         size_bins_px: edges between the sizes in that file, sqrt(area) of the mask in px.
+        score_threshold: least score of what PQ, AJI, Dice and F1 in that file count.
         collect_device, collect_dir: as ``mmengine.evaluator.BaseMetric``. 'gpu' gathers through the process group, on
             the CPU too; 'cpu' through files in ``.dist_test``, which it leaves in the working directory.
     """
@@ -49,12 +54,13 @@ class CellMetric(BaseMetric):
     default_prefix = ''
 
     def __init__(self, ann_file: str | None = None, out_file: str | None = None,
-                 size_bins_px: Sequence[float] = SIZE_BINS_PX, collect_device: str = 'gpu',
+                 size_bins_px: Sequence[float] = SIZE_BINS_PX, score_threshold: float = .5, collect_device: str = 'gpu',
                  collect_dir: str | None = None) -> None:
         super().__init__(collect_device=collect_device, collect_dir=collect_dir)
         self.ann_file = ann_file
         self.out_file = out_file
         self.size_bins_px = size_bins_px
+        self.score_threshold = score_threshold
 
     @cached_property
     def ground_truth(self) -> dict:
@@ -75,7 +81,10 @@ class CellMetric(BaseMetric):
             values = average_precisions(document, detections, kinds=('segm',), size_bins_px=())
         else:
             values = average_precisions(document, detections, size_bins_px=self.size_bins_px)
-            write_metrics(values, self.out_file)
+            class_ids, class_names = ([category[key] for category in document['categories']] for key in ('id', 'name'))
+            statistics = [image_statistics(pair, class_ids, self.score_threshold)
+                          for pair in pair_images(document, detections)]
+            write_metrics({**values, **segmentation_scores(statistics, class_names)}, self.out_file)
         return {name: values[name] for name in HEADLINES}
 
     def _ground_truth_of(self, image_ids: Sequence[int]) -> dict:

@@ -20,8 +20,8 @@ def read_ground_truth(path: str | Path) -> dict:
     Raises:
         FileNotFoundError: there is no such file.
         AnnotationError: what :func:`read_annotations` refuses; no image; no true cell; an image without height and
-            width; a crowd region; an area or a bbox that is no number; a mask that does not decode, or of another size
-        than its image.
+            width; a crowd region; an area or a bbox that is no number, or an area below 0; a mask that does not decode,
+            is of another size than its image, or has no pixel.
     """
     document = read_annotations(path)
     if not document['images']:
@@ -38,9 +38,15 @@ def read_ground_truth(path: str | Path) -> dict:
         annotation = document['annotations'][index]
         raise AnnotationError(f"{path}: annotation {annotation['id']} of image {annotation['image_id']}, one of "
                               f'{len(problems)} with a bad mask: {problem}')
+    all_areas_px = areas_px(rles)
+    empty = [annotation['id'] for annotation, area_px in zip(document['annotations'], all_areas_px, strict=True)
+             if not area_px]
+    if empty:
+        raise AnnotationError(f'{path}: {len(empty)} true cells have no pixel, the first is annotation {empty[0]}; '
+                              'no prediction could find them: leave them out')
     annotations = [{'area': int(area_px), 'bbox': bbox_xywh.tolist(), **annotation, 'segmentation': rle}
                    for annotation, rle, area_px, bbox_xywh in zip(
-                       document['annotations'], rles, areas_px(rles), pycocotools.mask.toBbox(rles),
+                       document['annotations'], rles, all_areas_px, pycocotools.mask.toBbox(rles),
                        strict=True)]
     return {**document, 'annotations': annotations}
 
@@ -49,8 +55,9 @@ def _check_annotation(annotation: dict, path: str | Path) -> None:
     where = f"{path}: annotation {annotation['id']}"
     if annotation.get('iscrowd'):
         raise AnnotationError(f'{where} is a crowd region (iscrowd 1): only single cells can be measured against')
-    if not is_finite_number(annotation.get('area', 0)):
-        raise AnnotationError(f"{where} has area {annotation['area']!r}, a number expected")
+    area_px = annotation.get('area', 0)
+    if not is_finite_number(area_px) or area_px < 0:
+        raise AnnotationError(f'{where} has area {area_px!r}, a number of pixels expected')
     bbox = annotation.get('bbox', [0, 0, 0, 0])
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite_number, bbox)):
         raise AnnotationError(f'{where} has bbox {bbox!r}, [x, y, width, height] expected')

@@ -87,7 +87,7 @@ def _read_dump(path: Path, category_ids: list[int]) -> list[dict]:
             records += to_coco_detections(sample, category_ids)
         except ResultsError as error:
             raise ResultsError(f'{path}: {error}') from error
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise ResultsError(f"{path}: image {sample['img_id']} cannot be read: {error}") from error
     return records
 

@@ -52,11 +52,12 @@ def headline_table(evaluation: Evaluation, n_images: int, score_threshold: float
     """The values that are quoted, with their intervals and what they mean."""
     intervals = evaluation.intervals()
     table = _table('', 'value', *(['95 % interval'] if intervals else []), 'meaning',
-                   title=f'{n_images} images; from PQ on the detections with score >= {score_threshold:g}',
-                   caption='_pooled: summed over all images, then divided')
+                   title=f'{n_images} images; all below AP50@100 on the detections with score >= {score_threshold:g}',
+                   caption='_pooled: summed over all images, then divided; _image_mean: where an image defines it')
     for name, meaning in HEADLINE.items():
         shown = [_interval(intervals[name])] if intervals else []
-        table.add_row(name, _number(evaluation.values[name]), *shown, meaning)
+        table.add_row(name, _number(evaluation.values[name]), *shown, meaning,
+                      end_section=name == 'AP50@100')
     return table
 
 
@@ -68,7 +69,8 @@ def class_table(evaluation: Evaluation, n_true: dict[str, int], n_predicted: dic
         n_true: true cells by class name.
         n_predicted: detections by class name, whatever their score.
     """
-    table = _table('', 'true cells', 'detections', *BY_CLASS, title='by class')
+    table = _table('', 'true cells', 'detections', *BY_CLASS, title='by class',
+                   caption='detections and AP: of every score; PQ, F_c: as above')
     for name, count in n_true.items():
         table.add_row(name, str(count), str(n_predicted[name]),
                       *(_number(evaluation.values[f'{value}/{name}']) for value in BY_CLASS))
@@ -92,7 +94,7 @@ def confusion_table(errors: dict) -> Table:
     """True classes in rows, predicted ones in columns."""
     confusion = errors['confusion']
     table = _table('true \\ predicted', *confusion['columns_predicted'],
-                  title=f"cells matched at IoU > .5, score >= {errors['score_threshold']:g}")
+                  title=f"cells matched at IoU > .5 in label maps, score >= {errors['score_threshold']:g}")
     for name, counts in zip(confusion['rows_true'], confusion['counts'], strict=True):
         table.add_row(name, *map(str, counts))
     return table
@@ -101,8 +103,9 @@ def confusion_table(errors: dict) -> Table:
 def error_table(errors: dict) -> Table:
     """Kinds of error, and what mending each alone would make of F1."""
     kinds = errors['error_kinds']
-    table = _table('error', 'cells', 'F1 if mended',
-                  title=f"{kinds['n_correct']} of {kinds['n_predicted']} right, F1 {_number(kinds['F1'])}")
+    table = _table('error', 'number', 'F1 if mended',
+                  title=f"{kinds['n_correct']} of {kinds['n_predicted']} predictions right, F1 {_number(kinds['F1'])}",
+                  caption='predictions as they are, overlaps and all; missed: true cells at which no error points')
     for name, kind in kinds['kinds'].items():
         table.add_row(name, str(kind['n']), _number(kind['F1_if_mended']))
     return table
@@ -114,7 +117,8 @@ def error_lines(errors: dict) -> list[str]:
     error = _number(errors['reliability']['expected_calibration_error'])
     return [f"{counted['n_merges']} predictions join {counted['n_merged_true_cells']} true cells, "
             f"{counted['n_splits']} true cells are cut into {counted['n_split_pieces']} predictions",
-            f'scores differ from the part of right predictions by {error} in the mean (expected calibration error)']
+            f"of predictions with score >= {errors['score_threshold']:g}, scores differ from the part that is right by "
+            f'{error} in the mean (expected calibration error)']
 
 
 def sweep_table(swept: dict) -> Table:
