@@ -17,6 +17,7 @@ from test_several_processes import TORCHRUN
 from mmcell.hooks.fit import FitError
 from mmcell.inference import image_jobs
 from mmcell.inference.detector import load_detector
+from mmcell.inference.image_records import read_record
 from mmcell.inference.tiling import make_grid
 from mmcell.inference.writers import FORMATS, label_tiff
 from mmcell.models import MaskTTAModel
@@ -57,6 +58,11 @@ def write_image(path, *squares, shape=(30, 40), scale=1, dtype=np.uint8, **optio
 THREE_CELLS = [(0, 5, 5, 4, 255), (1, 20, 10, 6, 204), (2, 0, 30, 8, 230)]
 
 
+def names_in(folder):
+    """What is in a folder but for the records of images."""
+    return sorted(path.name for path in folder.iterdir() if not (path.name[0] == '.' and path.suffix == '.json'))
+
+
 def rows_of(path):
     return list(csv.DictReader(path.open(encoding='utf-8', newline='')))
 
@@ -66,7 +72,7 @@ def test_files_of_a_folder(tmp_path, command):
         write_image(tmp_path / 'images' / name, *THREE_CELLS)
     status, output = command(tmp_path / 'images')
     assert status == 0 and '6 cells in 2 images written to' in output.out
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == [
+    assert names_in(tmp_path / 'out') == [
         f'{name}_{kind}' for name in 'ab' for kind in ('cells.csv', 'labels.csv', 'labels.tif', 'overlay.png')]
     rows = rows_of(tmp_path / 'out' / 'b_cells.csv')
     # By column, then row.
@@ -89,7 +95,7 @@ def test_filters_and_channel_order(tmp_path, command, flags, kept):
 
 def test_all_formats(tmp_path, command):
     assert command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', *predict.FORMATS)[0] == 0
-    assert len(list((tmp_path / 'out').iterdir())) == 10
+    assert len(names_in(tmp_path / 'out')) == 10
     assert tuple(FORMATS) == predict.FORMATS
 
 
@@ -122,7 +128,7 @@ def test_images_of_the_raw_layout_have_names_of_their_own(tmp_path, command):
     for name in ('one', 'two'):
         write_image(tmp_path / 'train' / name / 'image.tif', *THREE_CELLS)
     command(tmp_path / 'train' / '*' / 'image.tif', '--formats', 'geojson')
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['one.geojson', 'two.geojson']
+    assert names_in(tmp_path / 'out') == ['one.geojson', 'two.geojson']
 
 
 def test_bad_images_are_reported_at_the_end_and_the_others_done(tmp_path, command):
@@ -136,7 +142,7 @@ def test_bad_images_are_reported_at_the_end_and_the_others_done(tmp_path, comman
     assert 'error: 3 of 5 images could not be done' in output.err
     assert [name in output.err for name in ('b.tif', 'c.png', 'd.tif')] == [True] * 3
     assert 'Traceback' not in output.err
-    assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['a_cells.csv', 'e_cells.csv']
+    assert names_in(tmp_path / 'out') == ['a_cells.csv', 'e_cells.csv']
     assert rows_of(tmp_path / 'out' / 'e_cells.csv') == []
 
 
@@ -172,6 +178,66 @@ def test_resume_leaves_out_what_is_done(tmp_path, command):
     assert (tmp_path / 'out' / 'a.geojson').exists() and (tmp_path / 'out' / 'b.geojson').read_text() == 'kept'
 
 
+@pytest.mark.parametrize('flags', [
+    ['--score-thr', .6], ['--min-area', 2], ['--mpp', .5], ['--percentiles', 1, 99], ['--channel-order', 'bgr'],
+    ['--tile', 1024], ['--classes', 'red'], ['--cfg-options', 'model.init_cfg=None']])
+def test_resume_does_again_what_has_other_settings(tmp_path, command, flags):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    command(image, '--formats', 'csv')
+    assert 'in 1 images written' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
+    assert '1 images were done before' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
+
+
+def test_resume_does_again_what_has_another_image_checkpoint_or_format(tmp_path, command, checkpoint):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    command(image, '--formats', 'csv', 'geojson')
+    write_image(image, *THREE_CELLS[:2])
+    assert '2 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
+    # The GeoJSON file is of the image as it was.
+    assert '2 cells in 1 images' in command(image, '--formats', 'csv', 'geojson', '--resume')[1].out
+    save_checkpoint(checkpoint)
+    assert '2 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
+    (tmp_path / 'out' / '.a.json').write_text('{"half')
+    assert '2 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
+
+
+@pytest.mark.parametrize('flags', [[], ['--resume']])
+def test_files_of_another_image_are_not_overwritten(tmp_path, command, flags):
+    first, second = (write_image(tmp_path / folder / 'a.tif', *THREE_CELLS) for folder in 'xy')
+    command(first, '--formats', 'csv')
+    before = (tmp_path / 'out' / 'a_cells.csv').stat().st_mtime_ns
+    status, _ = command(second, '--formats', 'csv', *flags)
+    assert f'as those of {first.resolve()} are' in str(status) and '--out' in str(status)
+    assert (tmp_path / 'out' / 'a_cells.csv').stat().st_mtime_ns == before
+    assert command(first, '--formats', 'csv')[0] == 0
+
+
+def test_files_that_are_being_replaced_have_no_record(tmp_path, command, monkeypatch):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    command(image, '--formats', 'csv')
+    monkeypatch.setattr(image_jobs, 'writing_cells', lambda *unused: 1 / 0)
+    assert command(image, '--formats', 'csv')[0] == 1
+    monkeypatch.undo()
+    assert read_record(tmp_path / 'out', 'a') == {}
+
+
+def test_tiles_of_another_image_are_not_resumed(tmp_path, command, large, monkeypatch):
+    forward, seen = BrightCellDetector.forward, []
+
+    def stop(self, inputs, *args, **kwargs):
+        seen.append(1)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return forward(self, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(BrightCellDetector, 'forward', stop)
+    with pytest.raises(KeyboardInterrupt):
+        command(large, '--formats', 'csv', *TILES)
+    write_image(large, *THREE_CELLS, shape=(64, 140), tile=(16, 16))
+    status, output = command(large, '--formats', 'csv', *TILES, '--resume')
+    assert status == 1 and 'is of another prediction' in output.err and 'mtime_ns' in output.err
+
+
 @pytest.fixture
 def large(tmp_path, monkeypatch):
     """An image that counts as large, with a cell across each seam of tiles of 64."""
@@ -189,7 +255,7 @@ def test_a_large_image_is_predicted_tile_by_tile_to_the_same_cells(tmp_path, com
     formats = ['labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv']
     assert command(large, '--formats', *formats, 'overlay', *TILES)[0] == 0
     streamed = tmp_path / 'out'
-    assert not list(streamed.glob('*overlay*')) and not list(streamed.glob('.*'))
+    assert not list(streamed.glob('*overlay*')) and [path.name for path in streamed.glob('.*')] == ['.x.json']
     tiled = tifffile.imread(streamed / 'x_labels.tif') > 0
     streamed.rename(tmp_path / 'streamed')
     monkeypatch.setattr(image_jobs, 'LARGE_PX', 30 * 40)
@@ -214,11 +280,11 @@ def test_an_interrupted_large_image_goes_on(tmp_path, command, large, monkeypatc
     monkeypatch.setattr(BrightCellDetector, 'forward', count)
     with pytest.raises(KeyboardInterrupt):
         command(large, '--formats', 'csv', *TILES)
-    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['.x.tiles']
+    assert names_in(tmp_path / 'out') == ['.x.tiles']
     status, output = command(large, '--formats', 'csv', *TILES, '--resume')
     # Two tiles were done.
     assert status == 0 and len(seen) == 3 + N_TILES - 2 and '7 cells in 1 images' in output.out
-    assert [path.name for path in (tmp_path / 'out').iterdir()] == ['x_cells.csv']
+    assert names_in(tmp_path / 'out') == ['x_cells.csv']
     assert 'in 0 images written' in command(large, '--formats', 'csv', *TILES, '--resume')[1].out
     assert len(seen) == 1 + N_TILES > 3
 
@@ -276,7 +342,8 @@ def test_two_processes_write_the_same_files_and_report_every_bad_image(tmp_path)
         log = run(*launcher, REPO / 'tools/predict.py', checkpoint, images, '--out', tmp_path / name, '--score-thr', 0,
                   '--device', 'cpu', '--formats', *predict.FORMATS, *flags, cwd=tmp_path)
         assert log.count('in 5 images written') == 1
-    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ('one', 'two'))
+    one, two = ({file: (tmp_path / name / file).read_bytes() for file in names_in(tmp_path / name)}
+                for name in ('one', 'two'))
     assert len(one) == 5 * 11 and one == two
     assert all(len(rows_of(tmp_path / 'two' / name)) > 3 for name in two if name.endswith('_cells.csv'))
     bad = sorted(images.glob('*.tif'))[1]  # of the second process
@@ -284,7 +351,7 @@ def test_two_processes_write_the_same_files_and_report_every_bad_image(tmp_path)
     with pytest.raises(AssertionError, match=f'error: 1 of 5 images could not be done(.|\n)*{bad.name}'):
         run(*TORCHRUN, REPO / 'tools/predict.py', checkpoint, images, '--out', tmp_path / 'bad', '--formats', 'csv',
             '--device', 'cpu', '--launcher', 'pytorch', cwd=tmp_path)
-    assert len(list((tmp_path / 'bad').iterdir())) == 4
+    assert len(names_in(tmp_path / 'bad')) == 4
 
 
 @pytest.mark.slow
@@ -302,7 +369,8 @@ def test_two_processes_do_a_large_image_together(tmp_path):
         with pytest.raises(AssertionError, match=f'error: 1 of 3 images could not be done(.|\n)*{images[1].name}'):
             run(*launcher, script, checkpoint, images[0].parent, '--out', tmp_path / name, '--score-thr', 0, '--tile',
                 96, '--overlap', 32, '--device', 'cpu', '--formats', 'labels', 'geojson', 'csv', *flags, cwd=tmp_path)
-    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir() if path.is_file()}
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()
+                 if path.is_file() and path.name[0] != '.'}
                 for name in ('one', 'two'))
     assert len(one) == 2 * 4 and one == two
     assert len(rows_of(tmp_path / 'two' / f'{images[0].stem}_cells.csv')) > 10

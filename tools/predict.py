@@ -33,6 +33,9 @@ image_coco.json; csv: image_cells.csv, measurements; overlay: image_overlay.png.
 TIFFs of more than 25 million pixels are read tile by tile, and predicted by all processes together; there is no
 overlay of them. --resume goes on with the tiles that an interrupted run did.
 
+OUT/.image.json notes from which file and with which settings the files were made: --resume does images again where
+one of them is another now, and files of another image are never overwritten.
+
 Exit status 3: some images could not be done; they are listed at the end. 1: nothing could be done.
 """
 FORMATS = ('labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv', 'overlay')
@@ -55,7 +58,8 @@ def parse_args() -> argparse.Namespace:
     add_tile_arguments(parser)
     add_filter_arguments(parser)
     parser.add_argument('--resume', action='store_true',
-                        help='leave out images whose files are all there, and tiles of large images that are done')
+                        help='leave out images that were done with the same settings, and tiles of large images that '
+                             'are done')
     parser.add_argument('--device', help='as torch names it (default: a GPU where there is one)')
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none',
                         help='pytorch: started by torchrun, each process does its share of the images')
@@ -179,22 +183,28 @@ def fingerprint(path: str) -> list:
 
 
 def refuse_to_overwrite(images: list[Path], names: list[str], job: 'ImageJob') -> None:
-    """Stops where a file to be written is one of the images.
+    """Stops where a file to be written is one of the images, or was made from another image.
 
     Raises:
         MmcellError: it is.
     """
+    from mmcell.inference.image_records import record_path
     from mmcell.inference.writers import output_paths
     outputs = {path.resolve() for name in names
                for path in output_paths(job.formats, job.folder, name, len(job.class_names))}
     overwritten = [path for path in images if path.resolve() in outputs]
     if overwritten:
         raise MmcellError(f'{overwritten[0]} would be overwritten: name another folder with --out')
+    for path, name in zip(images, names, strict=True):
+        other = job.other_image(path, name)
+        if other is not None:
+            raise MmcellError(f'the files of {path} would be called {name}, as those of {other} are in {job.folder}: '
+                              f'name another folder with --out, or remove {record_path(job.folder, name)}')
 
 
 def run_all(job: 'ImageJob', images: list[tuple[Path, str]], resume: bool, rank: int,
             n_processes: int) -> dict[str, int | str | None]:
-    """The outcome of each image: the number of cells, what went wrong, or None where all files were there."""
+    """The outcome of each image: the number of cells, what went wrong, or None where it was done before."""
     from mmengine.dist import all_gather_object, broadcast_object_list
     from rich.console import Console
     from rich.progress import track
@@ -207,12 +217,12 @@ def run_all(job: 'ImageJob', images: list[tuple[Path, str]], resume: bool, rank:
         print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
     outcomes = []
     for path, name in track(alone[rank::n_processes], 'images', console=Console(stderr=True), disable=rank > 0):
-        done = resume and job.is_done(name)
+        done = resume and job.is_done(path, name)
         outcomes.append((str(path), None if done else outcome_of(job.run, path, name)))
     outcomes = dict(pair for part in all_gather_object(outcomes) for pair in part)
     for (path, name), is_large in zip(images, large, strict=True):
         if is_large:
-            done = [resume and job.is_done(name, job.large_formats)]
+            done = [resume and job.is_done(path, name, job.large_formats)]
             # As the first process sees it: all of them begin, or none.
             broadcast_object_list(done)
             outcomes[str(path)] = None if done[0] else outcome_of(job.run_large, path, name, resume)

@@ -1,6 +1,7 @@
 """The prediction of one image file, from its pixels to the files of its cells."""
 
 import errno
+import json
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
@@ -19,6 +20,7 @@ from mmcell.inference.detector import ImagePredictor
 from mmcell.inference.filters import select_cells
 from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
 from mmcell.inference.image_files import SLIDE_SUFFIXES
+from mmcell.inference.image_records import describe_image, read_record, recording
 from mmcell.inference.regions import Regions, open_regions
 from mmcell.inference.resolution import read_mpp
 from mmcell.inference.tile_journal import remove_journal
@@ -43,8 +45,8 @@ class ImageJob:
         percentiles: (low, high) of the contrast stretch, None for none.
         mpp: micrometres a pixel of every image; None for what each file says.
         filters: arguments of :func:`select_cells`.
-        settings: what decides about predictions beside the above, of JSON's types: those of a large image are resumed
-            where they are the same.
+        settings: what decides about predictions beside the above, of JSON's types. What was done before is taken where
+            all of these are the same.
     """
 
     predict: ImagePredictor
@@ -58,10 +60,28 @@ class ImageJob:
     filters: dict = field(default_factory=dict)
     settings: dict = field(default_factory=dict)
 
-    def is_done(self, name: str, formats: Sequence[str] | None = None) -> bool:
-        """Whether all files of an image called ``name`` are there."""
-        paths = output_paths(self.formats if formats is None else formats, self.folder, name, len(self.class_names))
-        return all(path.exists() for path in paths)
+    def is_done(self, path: Path, name: str, formats: Sequence[str] | None = None) -> bool:
+        """Whether all files of an image are there, made from its file as it is now, with the settings of this job.
+
+        Raises:
+            OSError: the image is not there.
+        """
+        formats = self.formats if formats is None else formats
+        record = read_record(self.folder, name)
+        written = record.pop('formats', [])
+        return (record == self._record_of(path) and set(formats) <= set(written)
+                and all(output.exists() for output in output_paths(formats, self.folder, name, len(self.class_names))))
+
+    def other_image(self, path: Path, name: str) -> str | None:
+        """The image file from which the files called ``name`` were made, where it is another one than ``path``."""
+        image = read_record(self.folder, name).get('image')
+        return None if image == str(path.resolve()) else image
+
+    def _record_of(self, path: Path) -> dict:
+        settings = {**self.settings, **self.tiled.tile_settings, 'channel_order': self.channel_order,
+                    'percentiles': self.percentiles, 'mpp': self.mpp, 'filters': self.filters,
+                    'class_names': self.class_names, 'in_tiles': isinstance(self.predict.detector, TiledDetector)}
+        return {**describe_image(path), 'settings': json.loads(json.dumps(settings))}
 
     def run(self, path: Path, name: str) -> int:
         """Predicts an image and writes its files; gives the number of cells.
@@ -69,12 +89,14 @@ class ImageJob:
         Raises:
             ImageReadError: the image cannot be read; and whatever prediction and writing raise.
         """
+        record = self._record_of(path)
         pixels = self._read_whole(path)
         height_px, width_px = pixels.shape[:2]
         predict = self.predict if height_px * width_px <= LARGE_PX else ImagePredictor(self.tiled)
         image = ImageInfo(path, height_px, width_px, self.class_names, self._mpp_of(path), pixels)
         cells = select_cells(Cells.from_instances(predict(pixels), height_px, width_px), **self.filters)
-        with writing_cells(self.formats, self.folder, name, image) as write:
+        with (recording(self.folder, name, {**record, 'formats': list(self.formats)}),
+              writing_cells(self.formats, self.folder, name, image) as write):
             write(cells)
         return len(cells)
 
@@ -96,21 +118,24 @@ class ImageJob:
         # The detector takes the order of its own loader.
         order = self.channel_order if self.predict.is_rgb else {'rgb': 'bgr', 'bgr': 'rgb'}[self.channel_order]
         journal = self.folder / f'.{name}.tiles'
-        settings = {**self.settings, 'channel_order': order, 'percentiles': self.percentiles}
+        record = self._record_of(path)
+        settings = {**self.settings, **describe_image(path), 'channel_order': order, 'percentiles': self.percentiles}
         with (open_regions(path, order, self.percentiles) as regions,
               progress_of_tiles(path.name) if is_main_process() else nullcontext() as report):
             stream = predict_huge_image(self.tiled, regions, journal, resume=resume, settings=settings, report=report)
             # All processes predict before the first one opens files, which may fail there alone.
             stream = chain([one for one in [next(stream, None)] if one is not None], stream)
-            n_cells = self._write_stream(stream, path, name, regions) if is_main_process() else 0
+            n_cells = self._write_stream(stream, path, name, regions, record) if is_main_process() else 0
         if is_main_process():
             remove_journal(journal)
         return n_cells
 
-    def _write_stream(self, stream: Iterator[InstanceData], path: Path, name: str, regions: Regions) -> int:
+    def _write_stream(self, stream: Iterator[InstanceData], path: Path, name: str, regions: Regions,
+                      record: dict) -> int:
         image = ImageInfo(path, regions.height, regions.width, self.class_names, self._mpp_of(path))
         n_cells = 0
-        with writing_cells(self.large_formats, self.folder, name, image) as write:
+        with (recording(self.folder, name, {**record, 'formats': self.large_formats}),
+              writing_cells(self.large_formats, self.folder, name, image) as write):
             for instances in stream:
                 cells = select_cells(Cells.from_instances(instances, image.height_px, image.width_px), **self.filters)
                 write(cells)
