@@ -38,6 +38,7 @@ class TiledDetector(BaseModel):
         batch_size: tiles predicted at once.
         upscale: tiles are enlarged so many times, also an image that is one tile alone.
         border_px: cells so near to a seam are taken from the neighbour: masks of cut cells may end before the seam.
+            Above 0, or cells that end at a seam would not count as cut.
         align_px: corners of tiles are multiples of it; at the largest stride of the detector, features away from
             seams are those of the whole image.
     """
@@ -49,11 +50,12 @@ class TiledDetector(BaseModel):
         self.detector = detector
         self.tile_px, self.overlap_px, self.align_px = tile_px, overlap_px, align_px
         self.batch_size, self.upscale, self.border_px = batch_size, upscale, border_px
-        if not 0 <= 2 * border_px <= overlap_px:
-            raise ValueError(f'border_px must be from 0 to half of overlap_px = {overlap_px}, got {border_px}')
+        self.make_grid((tile_px, tile_px))
+        if not 0 < 2 * border_px <= overlap_px:
+            raise ValueError(f'border_px above 0, and overlap_px at least twice as much, expected, got {border_px:g} '
+                             f'and {overlap_px}')
         if batch_size < 1 or upscale <= 0:
             raise ValueError(f'batch_size from 1 and upscale above 0 expected, got {batch_size} and {upscale}')
-        self.make_grid((tile_px, tile_px))
         self._register_load_state_dict_pre_hook(self._add_prefix)
 
     def make_grid(self, input_size: tuple[int, int], result_size: tuple[int, int] | None = None) -> TileGrid:
