@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from glob import escape
 from pathlib import Path
 
 
@@ -34,7 +35,7 @@ def written_whole(paths: Iterable[str | Path]) -> Iterator[list[Path]]:
 
 def remove_leftovers(folder: str | Path, suffix: str) -> None:
     """Removes the temporary files that killed processes left of files with this suffix in a folder."""
-    for path in Path(folder).glob(f'.*{suffix}.*.tmp'):
+    for path in Path(folder).glob(f'.*{escape(suffix)}.*.tmp'):
         process_id = path.name.split('.')[-2]
         if not (process_id.isdecimal() and _is_alive(int(process_id))):
             path.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """tools/predict.py, in this process but for torchrun."""
 
 import csv
+import subprocess
 import sys
 
 import cv2
@@ -287,6 +288,16 @@ def test_an_interrupted_large_image_goes_on(tmp_path, command, large, monkeypatc
     assert names_in(tmp_path / 'out') == ['x_cells.csv']
     assert 'in 0 images written' in command(large, '--formats', 'csv', *TILES, '--resume')[1].out
     assert len(seen) == 1 + N_TILES > 3
+
+
+def test_what_a_killed_process_left_of_a_large_image_goes(tmp_path, command, large):
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    (tmp_path / 'out').mkdir()
+    for name in (f'.x_cells.csv.{gone.pid}.tmp', f'.y_cells.csv.{gone.pid}.tmp'):
+        (tmp_path / 'out' / name).touch()
+    assert command(large, '--formats', 'csv', *TILES)[0] == 0
+    assert names_in(tmp_path / 'out') == [f'.y_cells.csv.{gone.pid}.tmp', 'x_cells.csv']
 
 
 def test_a_damaged_large_image_is_reported(tmp_path, command, large):

@@ -34,5 +34,8 @@ def test_leftovers_of_one_kind_are_removed(tmp_path):
     kept = ['a.pth', 'note.tmp', f'.b.json.{gone.pid}.tmp', f'.c.pth.{os.getpid()}.tmp']
     for name in (f'.a.pth.{gone.pid}.tmp', *kept):
         (tmp_path / name).write_text('')
+    (tmp_path / f'.x[1].pth.{gone.pid}.tmp').write_text('')
+    remove_leftovers(tmp_path, 'x[1].pth')
+    assert not (tmp_path / f'.x[1].pth.{gone.pid}.tmp').exists()
     remove_leftovers(tmp_path, '.pth')
     assert {path.name for path in tmp_path.iterdir()} == set(kept)

@@ -26,6 +26,7 @@ from mmcell.inference.resolution import read_mpp
 from mmcell.inference.tile_journal import remove_journal
 from mmcell.inference.writers import ImageInfo, output_paths, writing_cells
 from mmcell.models import TiledDetector
+from mmcell.whole_files import remove_leftovers
 
 # Larger images are predicted in tiles: the first features of a ResNet alone are 64 bytes a pixel.
 LARGE_PX = 25_000_000
@@ -134,6 +135,8 @@ class ImageJob:
                       record: dict) -> int:
         image = ImageInfo(path, regions.height, regions.width, self.class_names, self._mpp_of(path))
         n_cells = 0
+        for output in output_paths(self.large_formats, self.folder, name, len(self.class_names)):
+            remove_leftovers(self.folder, output.name)
         with (recording(self.folder, name, {**record, 'formats': self.large_formats}),
               writing_cells(self.large_formats, self.folder, name, image) as write):
             for instances in stream:
