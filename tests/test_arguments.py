@@ -79,5 +79,5 @@ def test_the_launcher_must_fit_how_the_process_was_started(tmp_path, monkeypatch
 def test_a_work_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / 'config.py').write_text('')
     (tmp_path / 'file').write_text('')
-    with pytest.raises(MmcellError, match='cannot write to the work folder .*file/run .*--work-dir'):
+    with pytest.raises(MmcellError, match='cannot write to the folder .*file/run .*--work-dir'):
         load_config(arguments_of(tmp_path / 'config.py', '--work-dir', tmp_path / 'file' / 'run'))

@@ -327,7 +327,15 @@ def test_what_cannot_be_done_is_said_before_anything(tmp_path, command, monkeypa
     write_image(tmp_path / 'a.tif', *THREE_CELLS)
     status, _ = command(*arguments)
     assert message in str(status)
-    assert not (tmp_path / 'out').exists()
+    assert not any((tmp_path / 'out').glob('*'))
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_before_the_model_is_loaded(tmp_path, command, checkpoint):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    (tmp_path / 'out').touch()
+    checkpoint.unlink()
+    status, _ = command(image)
+    assert f'cannot write to the folder {tmp_path / "out"}' in str(status) and '--out' in str(status)
 
 
 @pytest.mark.parametrize('flags', [['--mpp', 0], ['--upscale', 2], ['--percentiles', 50, 50], ['--formats', 'tiff']])

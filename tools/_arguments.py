@@ -50,13 +50,7 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
-    try:
-        Path(cfg.work_dir).mkdir(parents=True, exist_ok=True)
-        with TemporaryFile(dir=cfg.work_dir):
-            pass
-    except OSError as error:
-        raise MmcellError(f'cannot write to the work folder {cfg.work_dir} ({error.strerror}): name another with '
-                          '--work-dir') from error
+    make_folder(cfg.work_dir, '--work-dir')
     if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).exists():
         raise MmcellError(f'load_from: there is no file {cfg.load_from}; {args.config} may say in its first lines how '
                           'to get it. Another file: --cfg-options load_from=FILE, none: load_from=None')
@@ -65,6 +59,25 @@ def load_config(args: argparse.Namespace) -> Config:
     if args.trust_checkpoint:
         trust_checkpoints()
     return cfg
+
+
+def make_folder(folder: str | Path, flag: str) -> None:
+    """Makes a folder for outputs, and tries it before hours of work.
+
+    Args:
+        folder: with all above it; may be there.
+        flag: of the command line, that names it.
+
+    Raises:
+        MmcellError: it cannot be written to.
+    """
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise MmcellError(f'cannot write to the folder {folder} ({error.strerror}): name another with '
+                          f'{flag}') from error
 
 
 def refuse_wrong_launcher(launcher: str) -> None:

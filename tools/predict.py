@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _arguments import DictAction, find_checkpoint, plain_errors, refuse_wrong_launcher
+from _arguments import DictAction, find_checkpoint, make_folder, plain_errors, refuse_wrong_launcher
 
 from mmcell.errors import MmcellError
 
@@ -119,6 +119,7 @@ def predict(args: argparse.Namespace) -> int:
     refuse_wrong_launcher(args.launcher)
     images = find_images(args.images)
     names = name_outputs(images)
+    make_folder(args.out, '--out')
     with processes(args.launcher) as (rank, n_processes):
         job = make_job(args)
         refuse_to_overwrite(images, names, job)
