@@ -55,26 +55,36 @@ def name_outputs(paths: Sequence[Path]) -> list[str]:
     """A name for the outputs of each image, no two alike even where upper and lower case are one.
 
     The name of the file without its suffix; of files called ``image``, as in the raw layout, that of their folder.
-    Where several would have one name, the folders above come before it, as many as it takes, and if that is not enough
-    the suffix after it: ``a_cell``, ``b_cell``; ``cell_png``, ``cell_tif``.
+    Where several files of one folder would have one name, the suffix comes after it: ``cell_png``, ``cell_tif``. Where
+    files of several folders would, the folders above come before it, as many as it takes: ``a_cell``, ``b_cell``.
     """
-    parts = [_name_parts(path) for path in paths]
+    parts = _add_suffixes([_name_parts(path) for path in paths], paths)
     depths = [1] * len(paths)
     while True:
         names = ['_'.join(part[-depth:]) for part, depth in zip(parts, depths, strict=True)]
-        taken = Counter(name.casefold() for name in names)
+        # Equal parts stay equal whatever is added.
+        taken = Counter(name for name, _ in {(name.casefold(), _key(part))
+                                             for name, part in zip(names, parts, strict=True)})
         longer = [min(depth + 1, len(part)) if taken[name.casefold()] > 1 else depth
                   for name, depth, part in zip(names, depths, parts, strict=True)]
         if longer == depths:
-            break
+            return _number_equal(names)
         depths = longer
-    return _number_equal([f'{name}_{path.suffix[1:]}' if taken[name.casefold()] > 1 and path.suffix else name
-                          for name, path in zip(names, paths, strict=True)])
 
 
 def _name_parts(path: Path) -> list[str]:
     folders = [part for part in path.resolve().parent.parts if part != path.anchor and part.strip('/\\')]
     return folders if path.stem == 'image' and folders else [*folders, path.stem]
+
+
+def _add_suffixes(parts: list[list[str]], paths: Sequence[Path]) -> list[list[str]]:
+    taken = Counter(map(_key, parts))
+    return [[*part[:-1], f'{part[-1]}_{path.suffix[1:]}'] if taken[_key(part)] > 1 and path.suffix else part
+            for part, path in zip(parts, paths, strict=True)]
+
+
+def _key(part: list[str]) -> tuple[str, ...]:
+    return tuple(folder.casefold() for folder in part)
 
 
 def _number_equal(names: list[str]) -> list[str]:
