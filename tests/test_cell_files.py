@@ -75,6 +75,16 @@ def test_label_tiff_on_the_disk(tmp_path, label_map, cells, monkeypatch):
     assert np.array_equal(tifffile.imread(path), label_map)
 
 
+@pytest.mark.parametrize('limit_px, is_on_disk', [(2 * 60 * 80, False), (2 * 60 * 80 - 1, True)])
+def test_the_maps_of_all_classes_count(tmp_path, label_map, cells, monkeypatch, limit_px, is_on_disk):
+    monkeypatch.setattr(label_tiff, 'MAX_PIXELS_IN_MEMORY', limit_px)
+    paths = write(tmp_path, cells, 'class-labels')
+    for path, values in zip(paths, ([1, 3, 6], [2, 4, 5]), strict=True):
+        with tifffile.TiffFile(path) as tiff:
+            assert tiff.is_bigtiff == is_on_disk
+        assert np.array_equal(tifffile.imread(path), np.where(np.isin(label_map, values), label_map, 0))
+
+
 def test_where_cells_overlap_the_higher_score_is_seen(tmp_path):
     below, above = (cells_of(discs(SHAPE, [(1, 20, x, 10)])) for x in (20, 30))
     both = type(below)(below.rles + above.rles, np.zeros(2, int), np.array([.6, .9]), *SHAPE)

@@ -11,7 +11,7 @@ import tifffile
 from mmcell.inference.cells import Cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 
-# A larger map lies on the disk alone: 400 MB of uint32.
+# Larger maps, those of all classes together, lie on the disk alone: 400 MB of uint32.
 MAX_PIXELS_IN_MEMORY = 100_000_000
 _MAX_UINT16 = 65_535
 
@@ -20,15 +20,16 @@ class LabelMapFile:
     """A label map that is painted part after part and becomes a TIFF.
 
     Where cells overlap, the one with the higher score is seen among those painted together, else the earlier one.
-    uint16, zlib-compressed, where the numbers allow it, else uint32. More than ``MAX_PIXELS_IN_MEMORY`` pixels:
+    uint16, zlib-compressed, where the numbers allow it, else uint32. More than ``MAX_PIXELS_IN_MEMORY`` pixels in all:
     uint32 on the disk from the beginning, BigTIFF, not compressed.
 
     Args:
         path: the file.
         image: gives the size, and the resolution that is written to the file.
+        n_maps: how many such maps are painted at the same time.
     """
 
-    def __init__(self, path: Path, image: ImageInfo) -> None:
+    def __init__(self, path: Path, image: ImageInfo, n_maps: int = 1) -> None:
         self.path = path
         self.shape = (image.height_px, image.width_px)
         self.options = dict(photometric='minisblack', metadata=None)
@@ -36,7 +37,7 @@ class LabelMapFile:
             per_cm = 1e4 / image.mpp
             self.options.update(resolution=(per_cm, per_cm), resolutionunit='CENTIMETER')
         self.map = None
-        if image.height_px * image.width_px <= MAX_PIXELS_IN_MEMORY:
+        if n_maps * image.height_px * image.width_px <= MAX_PIXELS_IN_MEMORY:
             self.map = np.zeros(self.shape, np.uint32)
         else:
             tifffile.memmap(path, shape=self.shape, dtype=np.uint32, bigtiff=True, **self.options).flush()
@@ -89,7 +90,7 @@ def writing_class_label_tiffs(paths: list[Path], image: ImageInfo) -> Iterator[W
 
     The values are the numbers of the cells, so that they have gaps. See :class:`LabelMapFile`.
     """
-    label_maps = [LabelMapFile(path, image) for path in paths]
+    label_maps = [LabelMapFile(path, image, len(paths)) for path in paths]
 
     def write(cells: Cells, first_number: int) -> None:
         numbers = first_number + np.arange(len(cells))
