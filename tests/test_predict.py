@@ -404,9 +404,27 @@ def test_a_model_of_other_classes_is_refused(tmp_path):
         load_detector(checkpoint)
 
 
-def test_views_of_tiles(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize('whole_px, n_times', [(64 * 140, 1), (64 * 140 - 1, N_TILES)])
+def test_from_which_size_images_are_predicted_in_tiles(tmp_path, command, monkeypatch, whole_px, n_times):
+    forward, shapes = BrightCellDetector.forward, []
+
+    def note(self, inputs, *args, **kwargs):
+        shapes.append(inputs.shape)
+        return forward(self, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(BrightCellDetector, 'forward', note)
+    monkeypatch.setattr(image_jobs, 'WHOLE_PX', whole_px)
+    monkeypatch.setattr(predict, 'DEFAULT_TILE_PX', 64)
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
-    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
+    assert '7 cells in 1 images' in command(image, '--overlap', 20)[1].out
+    assert len(shapes) == n_times
+    # Tiles only save memory here: there is a picture of the image.
+    assert (tmp_path / 'out' / 'a_overlay.png').exists()
+
+
+@pytest.fixture
+def n_views(monkeypatch):
+    """How many views were made at each prediction."""
     n_views = []
     predict_views = MaskTTAModel._predict_views
 
@@ -416,6 +434,24 @@ def test_views_of_tiles(tmp_path, monkeypatch, capsys):
         return predict_views(self, views, *args)
 
     monkeypatch.setattr(MaskTTAModel, '_predict_views', count)
+    return n_views
+
+
+@pytest.mark.parametrize('whole_px, n_times', [(4 * 64 * 140, 1), (4 * 64 * 140 - 1, N_TILES)])
+def test_views_are_counted_where_images_are_whole(tmp_path, monkeypatch, n_views, whole_px, n_times):
+    monkeypatch.setattr(image_jobs, 'WHOLE_PX', whole_px)
+    monkeypatch.setattr(predict, 'DEFAULT_TILE_PX', 64)
+    image = write_image(tmp_path / 'a.png', *THREE_CELLS, shape=(64, 140))
+    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
+        save_demo_checkpoint(tmp_path / 'demo.pth'), image, '--out', tmp_path / 'out', '--formats', 'csv', '--tta',
+        '--overlap', 20, '--device', 'cpu', '--cfg-options', 'tta_model.turns=[0,2]'))])
+    assert predict.main() == 0
+    assert n_views == [4] * n_times
+
+
+def test_views_of_tiles(tmp_path, monkeypatch, n_views):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
+    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
     monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
         checkpoint, image, '--out', tmp_path / 'out', '--formats', 'csv', '--tta', *TILES, '--device', 'cpu',
         '--score-thr', 0, '--cfg-options', 'tta_model.turns=[0,2]'))])

@@ -30,8 +30,9 @@ Of image.tif in the folder OUT: labels: image_labels.tif, a label map, with imag
 class-labels: image_class1.tif …; geojson: image.geojson for QuPath; rois: image_rois.zip for ImageJ and Fiji; coco:
 image_coco.json; csv: image_cells.csv, measurements; overlay: image_overlay.png. A cell has one number in all of them.
 
-TIFFs of more than 25 million pixels are read tile by tile, and predicted by all processes together; there is no
-overlay of them. --resume goes on with the tiles that an interrupted run did.
+Images of more than 4 million pixels (with --tta: divided by the number of views) are predicted in tiles. TIFFs of more
+than 25 million are read tile by tile, too, and predicted by all processes together; there is no overlay of them.
+--resume goes on with the tiles that an interrupted run did.
 
 OUT/.image.json notes from which file and with which settings the files were made: --resume does images again where
 one of them is another now, and files of another image are never overwritten.
@@ -90,7 +91,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
 def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('tiles and views')
     group.add_argument('--tile', type=int, metavar='PX',
-                       help='predict in overlapping tiles of this side (default: images of up to 25 million pixels '
+                       help='predict in overlapping tiles of this side (default: images of up to 4 million pixels '
                             'whole, larger ones in tiles of 1024)')
     group.add_argument('--overlap', type=int, default=128, metavar='PX', help='of tiles (default: 128)')
     group.add_argument('--tile-batch', type=int, default=1, metavar='N', help='tiles predicted at once (default: 1)')

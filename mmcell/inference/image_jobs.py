@@ -25,10 +25,12 @@ from mmcell.inference.regions import Regions, open_regions
 from mmcell.inference.resolution import read_mpp
 from mmcell.inference.tile_journal import remove_journal
 from mmcell.inference.writers import ImageInfo, output_paths, writing_cells
-from mmcell.models import TiledDetector
+from mmcell.models import MaskTTAModel, TiledDetector
 from mmcell.whole_files import remove_leftovers
 
-# Larger images are predicted in tiles: the first features of a ResNet alone are 64 bytes a pixel.
+# Larger images are predicted in tiles: the first features of a ResNet alone are 64 bytes a pixel of each view.
+WHOLE_PX = 4_000_000
+# Larger TIFFs are not even read whole.
 LARGE_PX = 25_000_000
 
 
@@ -93,7 +95,7 @@ class ImageJob:
         record = self._record_of(path)
         pixels = self._read_whole(path)
         height_px, width_px = pixels.shape[:2]
-        predict = self.predict if height_px * width_px <= LARGE_PX else ImagePredictor(self.tiled)
+        predict = self.predict if height_px * width_px <= self.whole_px else ImagePredictor(self.tiled)
         image = ImageInfo(path, height_px, width_px, self.class_names, self._mpp_of(path), pixels)
         cells = select_cells(Cells.from_instances(predict(pixels), height_px, width_px), **self.filters)
         with (recording(self.folder, name, {**record, 'formats': list(self.formats)}),
@@ -144,6 +146,13 @@ class ImageJob:
                 write(cells)
                 n_cells += len(cells)
         return n_cells
+
+    @property
+    def whole_px(self) -> int:
+        """Images of more pixels are predicted in tiles; where the test pipeline resizes images, LARGE_PX."""
+        inner = self.tiled.detector
+        n_views = len(inner.views) if isinstance(inner, MaskTTAModel) else 1
+        return WHOLE_PX // n_views if self.predict.keeps_size else LARGE_PX
 
     @property
     def large_formats(self) -> list[str]:
