@@ -15,6 +15,7 @@ from conftest import REPO
 from test_end_to_end import CONFIG, run
 from test_several_processes import TORCHRUN
 
+from mmcell.errors import MmcellError
 from mmcell.hooks.fit import FitError
 from mmcell.inference import image_jobs
 from mmcell.inference.detector import load_detector
@@ -317,6 +318,7 @@ def test_tiles_of_an_image_in_memory(tmp_path, command):
 
 @pytest.mark.parametrize('arguments, message', [
     (['a.tif', '--tile', 16, '--overlap', 20], '--tile, --overlap'),
+    (['a.tif', '--overlap', -5], 'got -5'),
     (['a.tif', '--tta'], 'BrightCellDetector is none'),
     (['a.tif', '--classes', 'grey'], r"--classes ['grey'] unknown; the checkpoint has ['red', 'green', 'blue']"),
     (['none/*.tif'], 'no such image'),
@@ -338,9 +340,17 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_the_model_is_loaded(t
     assert f'cannot write to the folder {tmp_path / "out"}' in str(status) and '--out' in str(status)
 
 
-@pytest.mark.parametrize('flags', [['--mpp', 0], ['--upscale', 2], ['--percentiles', 50, 50], ['--formats', 'tiff']])
+@pytest.mark.parametrize('flags', [
+    ['--mpp', 0], ['--mpp', 'nan'], ['--mpp', 'inf'], ['--score-thr', 1.1], ['--score-thr', -.1],
+    ['--score-thr', 'nan'], ['--min-area', -1], ['--upscale', 2], ['--percentiles', 50, 50], ['--formats', 'tiff']])
 def test_wrong_values_are_refused(tmp_path, command, flags):
     assert command(write_image(tmp_path / 'a.tif'), *flags)[0] == 2
+
+
+@pytest.mark.parametrize('device', ['cuda:99', 'gpu'])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(MmcellError, match=f'--device {device}: '):
+        predict.refuse_missing_device(device)
 
 
 def test_an_image_is_never_overwritten(tmp_path, command):

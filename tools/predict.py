@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -68,8 +69,12 @@ def parse_args() -> argparse.Namespace:
                         help='also open checkpoints that hold more than tensors, numbers and strings, or a config '
                              'that names code of other packages: this runs any code in the file')
     args = parser.parse_args()
-    if args.mpp is not None and args.mpp <= 0:
+    if args.mpp is not None and not 0 < args.mpp < inf:
         parser.error(f'--mpp must be positive, got {args.mpp}')
+    if not 0 <= args.score_thr <= 1:
+        parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr}')
+    if args.min_area < 0:
+        parser.error(f'--min-area must not be negative, got {args.min_area}')
     if args.tile is None and args.upscale != 1:
         parser.error('--upscale enlarges tiles: give --tile, too')
     if args.percentiles is not None and not 0 <= args.percentiles[0] < args.percentiles[1] <= 100:
@@ -132,7 +137,8 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     """Loads the detector.
 
     Raises:
-        MmcellError: an unknown class; and as :func:`mmcell.inference.detector.load_detector`.
+        MmcellError: an unknown class, or a device that is not there; and as
+            :func:`mmcell.inference.detector.load_detector`.
     """
     from mmengine.device import get_device
 
@@ -142,6 +148,7 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     if device == 'cuda':
         device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
     checkpoint = find_checkpoint(args.checkpoint)
+    refuse_missing_device(device)
     detector = load_detector(checkpoint, args.config, device, args.cfg_options, args.trust_checkpoint)
     if args.tta:
         detector = add_views(detector)
@@ -159,6 +166,19 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
                   'cfg_options': str(args.cfg_options), 'tta': args.tta})
+
+
+def refuse_missing_device(device: str) -> None:
+    """Tries the device.
+
+    Raises:
+        MmcellError: torch cannot use it.
+    """
+    import torch
+    try:
+        torch.zeros(1, device=device)
+    except (AssertionError, RuntimeError) as error:
+        raise MmcellError(f'--device {device}: {str(error).splitlines()[0]}') from error
 
 
 def tile(detector: 'nn.Module', args: argparse.Namespace) -> 'TiledDetector':
