@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from mmengine.structures import InstanceData
 
-from mmcell.rle import foreground_pixels_of_all
+from mmcell.rle import areas_px, foreground_pixels_of_all
 from mmcell.structures.encoding import masks_to_rles
 
 
@@ -45,8 +45,7 @@ class Cells:
         labels = instances.labels.cpu().numpy().astype(np.int64)
         scores = instances.scores.cpu().numpy().astype(np.float64)
         cells = cls(rles, labels, scores, height_px, width_px)
-        areas_px = foreground_pixels_of_all(rles)[1] if rles else np.zeros(0, np.int64)
-        return cells.select(areas_px > 0)
+        return cells.select(areas_px(rles) > 0)
 
     @classmethod
     def none(cls, height_px: int, width_px: int) -> 'Cells':
