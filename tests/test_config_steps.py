@@ -25,6 +25,10 @@ LARGE = 'r101', 'x101', 'small', 'base'
 NAMES = [f'{path.parent.name}/{path.stem}' for path in sorted((REPO / 'configs').glob('[!_]*/*.py'))]
 LARGE_NAMES = [name for name in NAMES if any(part in name.split('_')[1] for part in LARGE)]
 
+# One of each kind.
+FAST_LARGE_NAMES = ['cell/cascade-mask-rcnn_convnextv2-base', 'cell/mask-rcnn_r101_small-anchors',
+                    'cell/mask-rcnn_x101-32x8d']
+
 
 def load(name):
     cfg = Config.fromfile(REPO / 'configs' / f'{name}.py')
@@ -40,7 +44,8 @@ def test_one_step_and_one_prediction(name):
     step_and_predict(json.dumps(cfg.model.to_dict()), json.dumps(cfg.optim_wrapper.to_dict()))
 
 
-@pytest.mark.parametrize('name', LARGE_NAMES)
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[] if name in FAST_LARGE_NAMES else [pytest.mark.slow]) for name in LARGE_NAMES])
 def test_one_step_with_a_smaller_backbone_of_the_kind(name):
     cfg = load(name)
     shrink(cfg.model)

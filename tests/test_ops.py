@@ -280,6 +280,7 @@ def test_importing_mmdet_first_is_repaired():
     assert run.stdout.strip() == '16', run.stderr
 
 
+@pytest.mark.slow
 def test_ops_work_in_spawned_workers(tmp_path):
     """A spawned worker gets its data set pickled; here the only thing of mmcell in it is LoadTiff."""
     (tmp_path / 'spawn.py').write_text(textwrap.dedent("""

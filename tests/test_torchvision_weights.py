@@ -312,6 +312,7 @@ def test_the_command_opens_what_the_training_script_of_torchvision_saves(tmp_pat
     assert torch.load(out, weights_only=True)['meta'] == {'converted_from': 'model_25.pth'}
 
 
+@pytest.mark.slow
 def test_a_file_of_coco_weights_starts_a_model_of_four_classes(tmp_path, caplog):
     theirs = randomize(maskrcnn_resnet50_fpn_v2(weights=None, weights_backbone=None)).state_dict()
     torch.save(theirs, tmp_path / 'theirs.pth')
