@@ -13,6 +13,8 @@ from mmcell.errors import MmcellError
 MAX_SAMPLES = 2_000_000_000
 CHANNEL_ORDERS = ('rgb', 'bgr')
 TIFF_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8'}
+# TIFFs of slide scanners, which are read in rectangles.
+SLIDE_SUFFIXES = {'.svs', '.ndpi'}
 
 
 class ImageReadError(MmcellError):

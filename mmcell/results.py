@@ -9,7 +9,7 @@ import numpy as np
 import pycocotools.mask
 
 from mmcell.errors import MmcellError
-from mmcell.rle import area_px
+from mmcell.rle import area_px, with_text_counts
 from mmcell.whole_files import written_whole
 
 
@@ -47,9 +47,7 @@ def to_rles(masks: object) -> list[dict]:
     """Compressed RLEs with str counts of (N, H, W) masks (tensor or array) or of N RLEs."""
     if not isinstance(masks, list | tuple):
         masks = [pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in np.asarray(masks)]
-    return [{'size': list(rle['size']),
-             'counts': rle['counts'].decode() if isinstance(rle['counts'], bytes) else rle['counts']}
-            for rle in masks]
+    return [with_text_counts(rle) for rle in masks]
 
 
 def drop_empty_and_repeated(detections: list[dict]) -> tuple[list[dict], int, int]:

@@ -29,3 +29,14 @@ model = dict(
     test_cfg=dict(
         rpn=dict(nms_pre=2000, max_per_img=2000),
         rcnn=dict(max_per_img=1000)))
+
+# What torchvision does to images inside its model: a short side of 800 px, the long side at most 1333.
+enlarge = dict(type='Resize', scale=(1333, 800), keep_ratio=True)
+enlarged_train_pipeline = [
+    dict(type='LoadTiff'),
+    dict(type='LoadCellAnnotations'),
+    enlarge,
+    dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
+    dict(type='PackCellInputs'),
+]
+enlarged_test_pipeline = [dict(type='LoadTiff'), enlarge, dict(type='PackCellInputs')]

@@ -42,18 +42,6 @@ optim_wrapper = dict(
 train_cfg = dict(max_epochs=100)
 param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[80, 90], gamma=.1)]
 
-train_pipeline = [
-    dict(type='LoadTiff'),
-    dict(type='LoadCellAnnotations'),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
-    dict(type='PackCellInputs'),
-]
-test_pipeline = [
-    dict(type='LoadTiff'),
-    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
-    dict(type='PackCellInputs'),
-]
-train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
-val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
-test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+train_dataloader = dict(dataset=dict(pipeline={{_base_.enlarged_train_pipeline}}))
+val_dataloader = dict(dataset=dict(pipeline={{_base_.enlarged_test_pipeline}}))
+test_dataloader = dict(dataset=dict(pipeline={{_base_.enlarged_test_pipeline}}))

@@ -61,12 +61,12 @@ def refuse_other_classes(model: nn.Module, classes: Sequence[str]) -> None:
              if hasattr(module, 'num_classes') and not name.endswith('rpn_head')
              and module.num_classes != len(classes)}
     if wrong:
-        options = ' '.join(f"model.{_without_wrappers(name)}.num_classes={len(classes)}" for name in wrong)
+        options = ' '.join(f"model.{without_wrappers(name)}.num_classes={len(classes)}" for name in wrong)
         raise FitError(f'the model has {next(iter(wrong.values()))} classes, the data {len(classes)} '
                        f'({", ".join(classes)}): --cfg-options {options}')
 
 
-def _without_wrappers(name: str) -> str:
+def without_wrappers(name: str) -> str:
     """The name of a weight or part in the model itself: DDP and test-time augmentation each put module. before it."""
     return re.sub(r'^(module\.)+', '', name)
 
@@ -113,9 +113,9 @@ def refuse_other_weights(model: nn.Module, checkpoint: dict) -> None:
     state = checkpoint.get('state_dict', checkpoint)
     if not isinstance(state, dict):
         raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')
-    shapes = {_without_wrappers(name): tuple(value.shape) for name, value in state.items()
+    shapes = {without_wrappers(name): tuple(value.shape) for name, value in state.items()
               if isinstance(value, torch.Tensor)}
-    wanted = {_without_wrappers(name): tuple(value.shape) for name, value in model.state_dict().items()}
+    wanted = {without_wrappers(name): tuple(value.shape) for name, value in model.state_dict().items()}
     wrong = [f'{name} {shapes.get(name, "missing")}, model {shape}'
              for name, shape in wanted.items() if shapes.get(name) != shape]
     if wrong:

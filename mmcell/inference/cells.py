@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from mmengine.structures import InstanceData
 
-from mmcell.rle import areas_px, foreground_pixels_of_all
+from mmcell.rle import areas_px, foreground_pixels_of_all, with_text_counts
 from mmcell.structures.encoding import masks_to_rles
 
 
@@ -38,7 +38,7 @@ class Cells:
         Raises:
             ValueError: a mask has another size than the image.
         """
-        rles = [_with_text(rle) for rle in masks_to_rles(instances.masks)] if len(instances) else []
+        rles = [with_text_counts(rle) for rle in masks_to_rles(instances.masks)] if len(instances) else []
         wrong = next((rle['size'] for rle in rles if tuple(rle['size']) != (height_px, width_px)), None)
         if wrong is not None:
             raise ValueError(f'a mask has size {list(wrong)}, the image {[height_px, width_px]} (height, width)')
@@ -72,10 +72,10 @@ class Cells:
         x, y = np.divmod(positions, self.height_px)
         return x, y, areas_px
 
-    @property
+    @cached_property
     def areas_px(self) -> np.ndarray:
-        """Pixels of each cell, (N,) int64."""
-        return self.pixels[2]
+        """Pixels of each cell, (N,) int64, at the cost of the runs."""
+        return areas_px(self.rles)
 
     @property
     def first_pixels(self) -> np.ndarray:
@@ -91,8 +91,3 @@ class Cells:
         first = self.first_pixels
         return np.stack([np.minimum.reduceat(x, first), np.minimum.reduceat(y, first),
                          np.maximum.reduceat(x, first) + 1, np.maximum.reduceat(y, first) + 1], axis=1)
-
-
-def _with_text(rle: dict) -> dict:
-    counts = rle['counts']
-    return {'size': list(rle['size']), 'counts': counts.decode() if isinstance(counts, bytes) else counts}

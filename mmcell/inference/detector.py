@@ -15,7 +15,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmcell.errors import MmcellError
-from mmcell.hooks.fit import refuse_other_classes, refuse_other_weights
+from mmcell.hooks.fit import refuse_other_classes, refuse_other_weights, without_wrappers
 from mmcell.images import CHANNEL_ORDERS
 from mmcell.inference.checkpoint_config import read_checkpoint_config
 from mmcell.models import TiledDetector
@@ -71,7 +71,7 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
 
 def _load_weights(detector: nn.Module, checkpoint: dict) -> None:
     state = checkpoint.get('state_dict', checkpoint)
-    detector.load_state_dict({name.removeprefix('module.'): value for name, value in state.items()
+    detector.load_state_dict({without_wrappers(name): value for name, value in state.items()
                               if isinstance(value, torch.Tensor)}, strict=False)
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import tifffile
 
 from mmcell.errors import MmcellError
-from mmcell.images import TIFF_SUFFIXES
+from mmcell.images import SLIDE_SUFFIXES, TIFF_SUFFIXES
 
-SLIDE_SUFFIXES = {'.svs', '.ndpi'}
 IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8', '.png', '.jpg', '.jpeg', '.bmp', '.webp', '.jp2', '.pgm', '.ppm',
                   *SLIDE_SUFFIXES}
 

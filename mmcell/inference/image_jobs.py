@@ -14,12 +14,11 @@ from mmengine.dist import is_main_process
 from mmengine.structures import InstanceData
 
 from mmcell.errors import MmcellError
-from mmcell.images import read_image
+from mmcell.images import SLIDE_SUFFIXES, read_image
 from mmcell.inference.cells import Cells
 from mmcell.inference.detector import ImagePredictor
 from mmcell.inference.filters import select_cells
 from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
-from mmcell.inference.image_files import SLIDE_SUFFIXES
 from mmcell.inference.image_records import describe_image, read_record, recording
 from mmcell.inference.regions import Regions, open_regions
 from mmcell.inference.resolution import read_mpp

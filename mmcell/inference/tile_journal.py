@@ -9,6 +9,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from mmcell.errors import MmcellError
+from mmcell.rle import with_text_counts
 from mmcell.structures.encoding import masks_to_rles
 
 
@@ -64,7 +65,7 @@ class TileJournal:
         rles = masks_to_rles(instances.masks)
         record = {'tile': tile, **{key: instances[key].tolist() for key in ('bboxes', 'scores', 'labels')},
                   'size': list(rles[0]['size']) if rles else [],
-                  'counts': [_as_text(rle['counts']) for rle in rles]}
+                  'counts': [with_text_counts(rle)['counts'] for rle in rles]}
         file = self._file_to_append()
         place = file.tell()
         file.write(json.dumps(record).encode() + b'\n')
@@ -111,10 +112,6 @@ def remove_journal(folder: str | Path) -> None:
         path.unlink()
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-
-
-def _as_text(counts: str | bytes) -> str:
-    return counts.decode() if isinstance(counts, bytes) else counts
 
 
 def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
