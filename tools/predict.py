@@ -123,14 +123,17 @@ def predict(args: argparse.Namespace) -> int:
     """Does all images; gives the exit status."""
     from mmcell.inference.image_files import find_images, name_outputs
     refuse_wrong_launcher(args.launcher)
-    images = find_images(args.images)
-    names = name_outputs(images)
+    paths = find_images(args.images)
+    images = list(zip(paths, name_outputs(paths), strict=True))
     make_folder(args.out, '--out')
+    from mmcell.inference.many_images import predict_images, refuse_to_overwrite
     with processes(args.launcher) as (rank, n_processes):
         job = make_job(args)
-        refuse_to_overwrite(images, names, job)
-        outcomes = run_all(job, list(zip(images, names, strict=True)), args.resume, rank, n_processes)
-        return report(outcomes, images, args.out) if rank == 0 else 0
+        refuse_to_overwrite(images, job)
+        if rank == 0:
+            print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
+        outcomes = predict_images(images, job, args.resume, rank, n_processes)
+        return report(outcomes, args.out) if rank == 0 else 0
 
 
 def make_job(args: argparse.Namespace) -> 'ImageJob':
@@ -204,53 +207,6 @@ def fingerprint(path: str) -> list:
     return [Path(path).name, *([] if status is None else [status.st_size, status.st_mtime])]
 
 
-def refuse_to_overwrite(images: list[Path], names: list[str], job: 'ImageJob') -> None:
-    """Stops where a file to be written is one of the images, or was made from another image.
-
-    Raises:
-        MmcellError: it is.
-    """
-    from mmcell.inference.image_records import record_path
-    from mmcell.inference.writers import output_paths
-    outputs = {path.resolve() for name in names
-               for path in output_paths(job.formats, job.folder, name, len(job.class_names))}
-    overwritten = [path for path in images if path.resolve() in outputs]
-    if overwritten:
-        raise MmcellError(f'{overwritten[0]} would be overwritten: name another folder with --out')
-    for path, name in zip(images, names, strict=True):
-        other = job.other_image(path, name)
-        if other is not None:
-            raise MmcellError(f'the files of {path} would be called {name}, as those of {other} are in {job.folder}: '
-                              f'name another folder with --out, or remove {record_path(job.folder, name)}')
-
-
-def run_all(job: 'ImageJob', images: list[tuple[Path, str]], resume: bool, rank: int,
-            n_processes: int) -> dict[str, int | str | None]:
-    """The outcome of each image: the number of cells, what went wrong, or None where it was done before."""
-    from mmengine.dist import all_gather_object, broadcast_object_list
-    from rich.console import Console
-    from rich.progress import track
-
-    from mmcell.inference.image_files import is_large_tiff
-    from mmcell.inference.image_jobs import LARGE_PX, outcome_of
-    large = [is_large_tiff(path, LARGE_PX) for path, _ in images]
-    alone = [image for image, is_large in zip(images, large, strict=True) if not is_large]
-    if rank == 0:
-        print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
-    outcomes = []
-    for path, name in track(alone[rank::n_processes], 'images', console=Console(stderr=True), disable=rank > 0):
-        done = resume and job.is_done(path, name)
-        outcomes.append((str(path), None if done else outcome_of(job.run, path, name)))
-    outcomes = dict(pair for part in all_gather_object(outcomes) for pair in part)
-    for (path, name), is_large in zip(images, large, strict=True):
-        if is_large:
-            done = [resume and job.is_done(path, name, job.large_formats)]
-            # As the first process sees it: all of them begin, or none.
-            broadcast_object_list(done)
-            outcomes[str(path)] = None if done[0] else outcome_of(job.run_large, path, name, resume)
-    return outcomes
-
-
 @contextmanager
 def processes(launcher: str) -> Iterator[tuple[int, int]]:
     """Gives the number of this process and how many there are."""
@@ -265,20 +221,19 @@ def processes(launcher: str) -> Iterator[tuple[int, int]]:
     distributed.destroy_process_group()
 
 
-def report(outcomes: dict[str, int | str | None], images: list[Path], folder: Path) -> int:
+def report(outcomes: list[int | str | None], folder: Path) -> int:
     """Says what was done, then lists the images that failed; gives the exit status."""
-    ordered = [outcomes[str(path)] for path in images]
-    done = [outcome for outcome in ordered if isinstance(outcome, int)]
-    failed = [outcome for outcome in ordered if isinstance(outcome, str)]
-    n_there = len(ordered) - len(done) - len(failed)
+    done = [outcome for outcome in outcomes if isinstance(outcome, int)]
+    failed = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    n_there = outcomes.count(None)
     print(f'{sum(done)} cells in {len(done)} images written to {folder}'
           + (f'; {n_there} images were done before' if n_there else ''))
     if not failed:
         return 0
-    print(f'error: {len(failed)} of {len(images)} images could not be done:', file=sys.stderr)
+    print(f'error: {len(failed)} of {len(outcomes)} images could not be done:', file=sys.stderr)
     for message in failed:
         print(f'  {message}', file=sys.stderr)
-    return SOME_FAILED if len(failed) < len(images) else 1
+    return SOME_FAILED if len(failed) < len(outcomes) else 1
 
 
 if __name__ == '__main__':

@@ -1,9 +1,7 @@
 """The prediction of one image file, from its pixels to the files of its cells."""
 
-import errno
 import json
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import chain
@@ -19,6 +17,7 @@ from mmcell.inference.cells import Cells
 from mmcell.inference.detector import ImagePredictor
 from mmcell.inference.filters import select_cells
 from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
+from mmcell.inference.image_files import is_large_tiff
 from mmcell.inference.image_records import describe_image, read_record, recording
 from mmcell.inference.regions import Regions, open_regions
 from mmcell.inference.resolution import read_mpp
@@ -146,6 +145,11 @@ class ImageJob:
                 n_cells += len(cells)
         return n_cells
 
+    @staticmethod
+    def is_large(path: Path) -> bool:
+        """Whether a file is for :meth:`run_large`."""
+        return is_large_tiff(path, LARGE_PX)
+
     @property
     def whole_px(self) -> int:
         """Images of more pixels are predicted in tiles; where the test pipeline resizes images, LARGE_PX."""
@@ -166,22 +170,3 @@ class ImageJob:
 
     def _mpp_of(self, path: Path) -> float | None:
         return self.mpp if self.mpp is not None else read_mpp(path)
-
-
-def outcome_of(run: Callable[..., int], path: Path, *args: object) -> int | str:
-    """What ``run(path, ...)`` gives, or what went wrong, so that the other images are done.
-
-    An error that is not about the image or a file is printed with its traceback on standard error.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    try:
-        return run(path, *args)
-    except (MmcellError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return str(error) if str(path) in str(error) else f'{path}: {error}'
-    except Exception as error:
-        traceback.print_exc()
-        return f'{path}: {type(error).__name__}: {error}'
