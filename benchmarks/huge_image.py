@@ -1,12 +1,14 @@
-"""Time and peak memory of predicting a huge image in tiles, with a tiny detector of random weights.
+"""Time and peak memory of tools/predict.py on a huge image, with a tiny detector of random weights.
 
     python benchmarks/huge_image.py                # 20,000 x 20,000
-    python benchmarks/huge_image.py --side 5000
+    python benchmarks/huge_image.py --side 6000    # the least that is read tile by tile is a little over 5,000
 """
 
 import argparse
 import json
-import resource
+import logging
+import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -16,8 +18,6 @@ from pathlib import Path
 import numpy as np
 import tifffile
 import torch
-from _measure import use_one_thread
-from torch import nn
 
 REPO = Path(__file__).resolve().parents[1]
 TIFF_TILE_PX = 512
@@ -28,18 +28,42 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--side', type=int, default=20_000, help='of the square image in px (default: 20000)')
     parser.add_argument('--tile', type=int, default=1024, help='side of a tile in px (default: 1024)')
     parser.add_argument('--overlap', type=int, default=128, help='of tiles in px (default: 128)')
-    parser.add_argument('--folder', help='where the image and the journal lie for the time (default: a temporary one)')
+    parser.add_argument('--formats', nargs='+', default=['labels', 'csv', 'geojson'], help='as of tools/predict.py')
+    parser.add_argument('--folder', help='where all files lie for the time (default: a temporary one)')
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    use_one_thread()
-    with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-        path = Path(folder) / 'huge.tif'
-        write_image(path, args.side)
-        print(json.dumps({'side_px': args.side, 'tile_px': args.tile, 'image_mib': path.stat().st_size >> 20,
-                          **predict(path, args.tile, args.overlap)}))
+    logging.disable(logging.INFO)
+    with tempfile.TemporaryDirectory(dir=args.folder) as name:
+        folder = Path(name)
+        write_image(folder / 'huge.tif', args.side)
+        write_checkpoint(folder / 'tiny.pth')
+        command = [sys.executable, REPO / 'tools' / 'predict.py', folder / 'tiny.pth', folder / 'huge.tif',
+                   '--out', folder / 'out', '--formats', *args.formats, '--tile', args.tile, '--overlap', args.overlap,
+                   '--score-thr', 0, '--device', 'cpu']
+        print(json.dumps({'side_px': args.side, 'image_mib': mib_of(folder / 'huge.tif'), 'tile_px': args.tile,
+                          **measure(list(map(str, command))),
+                          'written_mib': {path.name: mib_of(path) for path in sorted((folder / 'out').glob('[!.]*'))}}))
+
+
+def measure(command: list[str]) -> dict:
+    """Runs a command, on one thread; its last line, seconds, and the most memory that it held."""
+    start = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f'{" ".join(command)} failed')
+    peak_mib = usage.ru_maxrss >> (20 if sys.platform == 'darwin' else 10)
+    return {'said': output.strip().splitlines()[-1].split(' in ')[0], 'seconds': round(time.perf_counter() - start, 1),
+            'peak_mib': peak_mib}
+
+
+def mib_of(path: Path) -> float:
+    """Size of a file."""
+    return round(path.stat().st_size / 2 ** 20, 1)
 
 
 def write_image(path: Path, side: int) -> None:
@@ -60,13 +84,14 @@ def write_image(path: Path, side: int) -> None:
                      tile=(TIFF_TILE_PX, TIFF_TILE_PX), compression='zlib', compressionargs={'level': 1})
 
 
-def tiny_detector() -> nn.Module:
+def write_checkpoint(path: Path) -> None:
     """The demo's Mask R-CNN, a quarter as wide, with random weights; 100 detections a tile."""
     from mmdet.registry import MODELS
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
     init_default_scope('mmdet')
-    model = Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r18_demo.py').model
+    cfg = Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r18_demo.py')
+    model = cfg.model
     channels = 16
     model.backbone.update(stem_channels=8, base_channels=8)
     model.neck.update(in_channels=[8, 16, 32, 64], out_channels=channels)
@@ -81,31 +106,8 @@ def tiny_detector() -> nn.Module:
     torch.manual_seed(0)
     detector = MODELS.build(model)
     detector.init_weights()
-    return detector.eval()
-
-
-def predict(path: Path, tile_px: int, overlap_px: int) -> dict[str, float]:
-    """Seconds, tiles, cells, and MiB of memory before the prediction and at the peak."""
-    from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
-    from mmcell.inference.regions import open_regions
-    from mmcell.models import TiledDetector
-    model = TiledDetector(tiny_detector(), tile_px=tile_px, overlap_px=overlap_px)
-    before = peak_mib()
-    start = time.perf_counter()
-    n_tiles = []
-    with open_regions(path) as regions, progress_of_tiles(path.name) as show:
-        cells = predict_huge_image(model, regions, path.parent / 'journal',
-                                   report=lambda done, total: (show(done, total), n_tiles.append(total)))
-        n_cells = sum(map(len, cells))
-    return {'tiles': n_tiles[-1], 'cells': n_cells, 'seconds': round(time.perf_counter() - start, 1),
-            'peak_before_mib': before, 'peak_mib': peak_mib(),
-            'journal_mib': sum(file.stat().st_size for file in (path.parent / 'journal').iterdir()) >> 20}
-
-
-def peak_mib() -> int:
-    """Most memory that this process has held."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak >> (20 if sys.platform == 'darwin' else 10)
+    torch.save({'state_dict': detector.state_dict(), 'meta': {'cfg': cfg.pretty_text, 'dataset_meta': {
+        'classes': ('1', '2', '3', '4'), 'channel_order': 'rgb'}}}, path)
 
 
 if __name__ == '__main__':

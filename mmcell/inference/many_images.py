@@ -56,7 +56,8 @@ def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bo
     large = [image for image in images if job.is_large(image[0])]
     alone = [image for image in images if image not in large]
     outcomes = {}
-    for path, name in track(alone[rank::n_processes], 'images', console=Console(stderr=True), disable=rank > 0):
+    hidden = rank > 0 or not alone
+    for path, name in track(alone[rank::n_processes], 'images', console=Console(stderr=True), disable=hidden):
         done = resume and job.is_done(path, name)
         outcomes[path] = None if done else outcome_of(job.run, path, name)
     outcomes = {path: outcome for part in all_gather_object(outcomes) for path, outcome in part.items()}
