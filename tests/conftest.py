@@ -1,12 +1,17 @@
+import functools
+import gc
 import json
 import os
 import sys
 from pathlib import Path
 
+# Threads that wait for one another on a busy machine make a second's work a minute's: neither here nor in commands.
+os.environ['OMP_NUM_THREADS'] = '1'
+
+import mmengine.config.utils
 import numpy as np
 import pytest
 import tifffile
-import torch
 from hypothesis import settings
 
 REPO = Path(__file__).resolve().parents[1]
@@ -19,8 +24,14 @@ from mmcell.raw_layout import find_train_folders, read_train_image  # noqa: E402
 # A shared machine is sometimes slow, and a test must not fail for that or by chance.
 settings.register_profile('steady', deadline=None, derandomize=True)
 settings.load_profile('steady')
-# Nor may threads that wait for one another on a busy machine make a second's work a minute's.
-torch.set_num_threads(1)
+# For each config mmengine reads the descriptions of all of MMDetection's models again.
+mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
+
+
+def pytest_collection_finish():
+    # What is imported stays: each data set of mmengine collects garbage, a third of a second with all of MMDetection.
+    import mmdet.apis  # noqa: F401
+    gc.freeze()
 
 
 @pytest.fixture

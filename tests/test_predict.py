@@ -323,6 +323,8 @@ def test_tiles_of_an_image_in_memory(tmp_path, command):
     (['a.tif', '--classes', 'grey'], r"--classes ['grey'] unknown; the checkpoint has ['red', 'green', 'blue']"),
     (['none/*.tif'], 'no such image'),
     (['a.tif', '--launcher', 'pytorch'], 'start with torchrun'),
+    (['a.tif', '--upscale', 2], 'give --tile, too'),
+    (['a.tif', '--tile', 0], 'tile'),
 ])
 def test_what_cannot_be_done_is_said_before_anything(tmp_path, command, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
@@ -342,7 +344,7 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_the_model_is_loaded(t
 
 @pytest.mark.parametrize('flags', [
     ['--mpp', 0], ['--mpp', 'nan'], ['--mpp', 'inf'], ['--score-thr', 1.1], ['--score-thr', -.1],
-    ['--score-thr', 'nan'], ['--min-area', -1], ['--upscale', 2], ['--percentiles', 50, 50], ['--formats', 'tiff']])
+    ['--score-thr', 'nan'], ['--min-area', -1], ['--percentiles', 50, 50], ['--formats', 'tiff']])
 def test_wrong_values_are_refused(tmp_path, command, flags):
     assert command(write_image(tmp_path / 'a.tif'), *flags)[0] == 2
 

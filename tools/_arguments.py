@@ -1,4 +1,4 @@
-"""Arguments that tools/train.py and tools/test.py share, with MMDetection's names, and the config they make."""
+"""Arguments that several commands share, where MMDetection has them with its names, and the config they make."""
 
 import argparse
 import errno
@@ -32,6 +32,51 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
                              'MMDetection saves in training: this runs any code in the file; for origins you trust')
     # torch.distributed.launch passes it; torchrun sets the variable instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def add_tile_arguments(parser: argparse.ArgumentParser, default: str) -> None:
+    """Adds --tile, --overlap, --tile-batch and --upscale; :func:`tile_settings` reads them.
+
+    Args:
+        parser: or a group of one.
+        default: what is done without --tile, for its help.
+    """
+    parser.add_argument('--tile', type=int, metavar='PX',
+                        help=f'predict in overlapping tiles of this side (default: {default})')
+    parser.add_argument('--overlap', type=int, metavar='PX', help='of tiles (default: 128)')
+    parser.add_argument('--tile-batch', type=int, metavar='N', help='tiles predicted at once (default: 1)')
+    parser.add_argument('--upscale', type=float, help='enlarge tiles so many times (default: 1)')
+
+
+def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> dict[str, float] | None:
+    """Arguments of ``TiledDetector``.
+
+    Args:
+        args: of the command line.
+        default_px: side of tiles where the command line names none; None for no tiles.
+
+    Returns:
+        None for no tiles.
+
+    Raises:
+        MmcellError: values that do not fit.
+    """
+    from torch import nn
+
+    from mmcell.models import TiledDetector
+    others = dict(overlap_px=args.overlap, batch_size=args.tile_batch, upscale=args.upscale)
+    others = {key: value for key, value in others.items() if value is not None}
+    if args.tile is None and ('upscale' in others or (others and default_px is None)):
+        raise MmcellError('--overlap, --tile-batch and --upscale are of tiles: give --tile, too')
+    tile_px = default_px if args.tile is None else args.tile
+    if tile_px is None:
+        return None
+    settings = dict(tile_px=tile_px, **others)
+    try:
+        TiledDetector(nn.Identity(), **settings)
+    except ValueError as error:
+        raise MmcellError(f'--tile, --overlap, --tile-batch or --upscale: {error}') from error
+    return settings
 
 
 def load_config(args: argparse.Namespace) -> Config:

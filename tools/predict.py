@@ -10,7 +10,15 @@ from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _arguments import DictAction, find_checkpoint, make_folder, plain_errors, refuse_wrong_launcher
+from _arguments import (
+    DictAction,
+    add_tile_arguments,
+    find_checkpoint,
+    make_folder,
+    plain_errors,
+    refuse_wrong_launcher,
+    tile_settings,
+)
 
 from mmcell.errors import MmcellError
 
@@ -57,7 +65,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--formats', nargs='+', choices=FORMATS, default=['labels', 'csv', 'overlay'],
                         metavar='FORMAT', help=f'any of {", ".join(FORMATS)} (default: labels csv overlay)')
     add_image_arguments(parser)
-    add_tile_arguments(parser)
+    add_view_arguments(parser)
     add_filter_arguments(parser)
     parser.add_argument('--resume', action='store_true',
                         help='leave out images that were done with the same settings, and tiles of large images that '
@@ -75,8 +83,6 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr}')
     if args.min_area < 0:
         parser.error(f'--min-area must not be negative, got {args.min_area}')
-    if args.tile is None and args.upscale != 1:
-        parser.error('--upscale enlarges tiles: give --tile, too')
     if args.percentiles is not None and not 0 <= args.percentiles[0] < args.percentiles[1] <= 100:
         parser.error(f'--percentiles must rise from 0 to 100, got {args.percentiles}')
     return args
@@ -93,14 +99,9 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
                        help='micrometres a pixel (default: what a TIFF says; without either there are pixels alone)')
 
 
-def add_tile_arguments(parser: argparse.ArgumentParser) -> None:
+def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('tiles and views')
-    group.add_argument('--tile', type=int, metavar='PX',
-                       help='predict in overlapping tiles of this side (default: images of up to 4 million pixels '
-                            'whole, larger ones in tiles of 1024)')
-    group.add_argument('--overlap', type=int, default=128, metavar='PX', help='of tiles (default: 128)')
-    group.add_argument('--tile-batch', type=int, default=1, metavar='N', help='tiles predicted at once (default: 1)')
-    group.add_argument('--upscale', type=float, default=1., help='enlarge tiles so many times (default: 1)')
+    add_tile_arguments(group, f'images of up to 4 million pixels whole, larger ones in tiles of {DEFAULT_TILE_PX}')
     group.add_argument('--tta', action='store_true',
                        help="predict flipped and turned views, too, and merge them, as the config's tta_model says")
 
@@ -192,13 +193,8 @@ def tile(detector: 'nn.Module', args: argparse.Namespace) -> 'TiledDetector':
     """
     from mmcell.inference.detector import add_tiles
     from mmcell.models import TiledDetector
-    if args.tile is None and isinstance(detector, TiledDetector):
-        return detector
-    try:
-        return add_tiles(detector, tile_px=args.tile or DEFAULT_TILE_PX, overlap_px=args.overlap,
-                         batch_size=args.tile_batch, upscale=args.upscale)
-    except ValueError as error:
-        raise MmcellError(f'--tile, --overlap, --tile-batch or --upscale: {error}') from error
+    settings = tile_settings(args, DEFAULT_TILE_PX)
+    return detector if args.tile is None and isinstance(detector, TiledDetector) else add_tiles(detector, **settings)
 
 
 def fingerprint(path: str) -> list:

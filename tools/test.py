@@ -2,7 +2,16 @@
 
 import argparse
 
-from _arguments import add_config_arguments, find_checkpoint, load_config, plain_errors, processes, stop_workers
+from _arguments import (
+    add_config_arguments,
+    add_tile_arguments,
+    find_checkpoint,
+    load_config,
+    plain_errors,
+    processes,
+    stop_workers,
+    tile_settings,
+)
 from mmengine.config import Config, ConfigDict
 
 from mmcell.errors import MmcellError
@@ -11,7 +20,7 @@ EXAMPLE = """example:
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --out results.pkl
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --split val
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --show-dir pictures
-  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --tta
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --tile 512 --tta
   torchrun --nproc-per-node 2 tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --launcher pytorch
 """
 
@@ -25,6 +34,7 @@ def parse_args() -> argparse.Namespace:
                         help='write the predictions to this file, masks as RLE')
     parser.add_argument('--split', choices=['test', 'val'], default='test',
                         help="val: the config's validation images and metrics instead of its test ones")
+    add_tile_arguments(parser, 'as the config says, else whole images')
     parser.add_argument('--tta', action='store_true',
                         help='predict flipped and turned views of each image, too, and merge boxes and masks, as '
                              'tta_model (and tta_pipeline, if there is one) in the config says; for example '
@@ -51,12 +61,20 @@ def test(args: argparse.Namespace) -> None:
     cfg.load_from = find_checkpoint(args.checkpoint)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+    settings = tile_settings(args)
+    if settings is not None:
+        use_tiles(cfg, settings)
     if args.tta:
         use_tta(cfg)
     if args.show_dir is not None:
         draw_into(cfg, args.show_dir)
     with processes(cfg):
         run(cfg, args)
+
+
+def use_tiles(cfg: Config, settings: dict[str, float]) -> None:
+    """Wraps the model in a ``TiledDetector``; one that predicts tiles already gets these tiles instead."""
+    cfg.model = ConfigDict(type='TiledDetector', detector=cfg.model.get('detector', cfg.model), **settings)
 
 
 def use_tta(cfg: Config) -> None:
