@@ -202,6 +202,7 @@ def lay(source, canvas, offset):
 @pytest.mark.parametrize('keep_size', [True, False])
 def test_mosaic_places_each_mask(kind, keep_size, ratios):
     img_scale, n_gone = (40, 30), 0
+    transform = CellMosaic(img_scale=img_scale, center_ratio_range=ratios, keep_size=keep_size)
     for seed in SEEDS:
         stacks, results = four_samples(seed, kind)
         images = [results['img'], *(sample['img'] for sample in results['mix_results'])]
@@ -209,11 +210,11 @@ def test_mosaic_places_each_mask(kind, keep_size, ratios):
         frame, expected = np.full((60, 80, 3), 114, np.uint8), {}
         for number, (size, offset) in enumerate(places):
             lay(mmcv.imresize(images[number], size[::-1]), frame, offset)
-            for label, bitmap in enumerate(stacks[number]):
-                canvas = np.zeros((60, 80), np.uint8)
-                lay(mmcv.imresize(bitmap, size[::-1], interpolation='nearest'), canvas, offset)
-                expected[100 * number + label] = canvas
-        transform = CellMosaic(img_scale=img_scale, center_ratio_range=ratios, keep_size=keep_size)
+            bitmaps = [mmcv.imresize(bitmap, size[::-1], interpolation='nearest') for bitmap in stacks[number]]
+            canvases = np.zeros((60, 80, len(bitmaps)), np.uint8)
+            if bitmaps:
+                lay(np.stack(bitmaps, axis=-1), canvases, offset)
+            expected.update((100 * number + label, canvases[..., label]) for label in range(len(bitmaps)))
         results = apply(transform, results, seed)
         np.testing.assert_array_equal(results['img'], frame)
         assert_instances(results, kind, {label: canvas for label, canvas in expected.items() if canvas.any()})

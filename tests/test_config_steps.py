@@ -23,8 +23,9 @@ LARGE = 'r101', 'x101', 'small', 'base'
 
 NAMES = [f'{path.parent.name}/{path.stem}' for path in sorted((REPO / 'configs').glob('[!_]*/*.py'))]
 LARGE_NAMES = [name for name in NAMES if any(part in name.split('_')[1] for part in LARGE)]
-# Its heads are in one of the fast ones below.
-SLOW_NAMES = [*LARGE_NAMES, 'cell/cascade-mask-rcnn_r50']
+# Those whose parts are all in fast ones.
+SLOW_NAMES = [*LARGE_NAMES, 'cell/cascade-mask-rcnn_r50', 'cell/mask-rcnn_convnext_tv', 'cell/mask-rcnn_r50_fpn-bn',
+              'cell/mask-rcnn_r50_tv-v1_better', 'cell/mask-rcnn_r50_tv-v2_30e', 'voc/mask-rcnn_r50_no-weight-decay']
 # One of each kind.
 FAST_LARGE_NAMES = ['cell/cascade-mask-rcnn_convnextv2-base', 'cell/mask-rcnn_r101_small-anchors',
                     'cell/mask-rcnn_x101-32x8d']
