@@ -20,9 +20,9 @@ from mmcell.hooks.fit import FitError
 from mmcell.inference import image_jobs
 from mmcell.inference.detector import load_detector
 from mmcell.inference.image_records import read_record
-from mmcell.inference.tiling import make_grid
 from mmcell.inference.writers import FORMATS, label_tiff
 from mmcell.models import MaskTTAModel
+from mmcell.tiles.tiling import make_grid
 
 
 @pytest.fixture

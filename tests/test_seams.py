@@ -8,11 +8,11 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 from toy_detector import ToyDetector
 
-from mmcell.inference.seams import SeamStitcher
-from mmcell.inference.tile_cells import cells_of_tile
-from mmcell.inference.tiling import make_grid
 from mmcell.models import TiledDetector
 from mmcell.rle import decode_to_label_map, encode_label_map
+from mmcell.tiles.seams import SeamStitcher
+from mmcell.tiles.tile_cells import cells_of_tile
+from mmcell.tiles.tiling import make_grid
 
 TILES = dict(tile_px=32, overlap_px=12, border_px=2, align_px=1)
 

@@ -3,9 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mmcell.inference.mask_runs import MaskRuns, concatenate_runs, intersections_px, runs_of_rles
-from mmcell.inference.tiling import make_grid, overlaps
 from mmcell.rle import decode_to_label_map, encode_label_map
+from mmcell.tiles.mask_runs import MaskRuns, concatenate_runs, intersections_px, runs_of_rles
+from mmcell.tiles.tiling import make_grid, overlaps
 
 
 @given(st.integers(1, 900), st.integers(1, 900),
@@ -99,7 +99,7 @@ def test_areas_are_those_of_bitmaps(rng, monkeypatch):
         x0, y0, x1, y1 = rect
         expected = (masks[:, None] & others[None])[..., y0:y1, x0:x1].sum((2, 3))
         for max_pixels in (1 << 20, 100):
-            monkeypatch.setattr('mmcell.inference.mask_runs._MAX_PIXELS', max_pixels)
+            monkeypatch.setattr('mmcell.tiles.mask_runs._MAX_PIXELS', max_pixels)
             i, j, shared = intersections_px(runs, other_runs, np.array(rect))
             found = np.zeros((30, 30), int)
             found[i, j] = shared

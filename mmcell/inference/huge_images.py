@@ -11,12 +11,12 @@ from mmengine.structures import InstanceData
 
 from mmcell.errors import MmcellError
 from mmcell.inference.regions import Regions
-from mmcell.inference.seams import SeamStitcher
-from mmcell.inference.tile_cells import cells_of_tile, to_instances
 from mmcell.inference.tile_journal import TileJournal, remove_journal
-from mmcell.inference.tile_prediction import batches_of_equal_shape
-from mmcell.inference.tiling import TileGrid
 from mmcell.models.tiled_detector import TiledDetector
+from mmcell.tiles.seams import SeamStitcher
+from mmcell.tiles.tile_cells import cells_of_tile, to_instances
+from mmcell.tiles.tile_prediction import batches_of_equal_shape
+from mmcell.tiles.tiling import TileGrid
 
 Report = Callable[[int, int], None]
 

@@ -10,17 +10,17 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmcell.errors import MmcellError
-from mmcell.inference.seams import SeamStitcher
-from mmcell.inference.tile_cells import cells_of_tile, concatenate_cells, no_cells, to_instances
-from mmcell.inference.tile_prediction import batches_of_equal_shape, predict_tiles
-from mmcell.inference.tiling import TileGrid, make_grid
+from mmcell.tiles.seams import SeamStitcher
+from mmcell.tiles.tile_cells import cells_of_tile, concatenate_cells, no_cells, to_instances
+from mmcell.tiles.tile_prediction import batches_of_equal_shape, predict_tiles
+from mmcell.tiles.tiling import TileGrid, make_grid
 
 
 @MODELS.register_module()
 class TiledDetector(BaseModel):
     """Wraps a detector: large images are predicted tile by tile, and each cell at a seam is taken once and whole.
 
-    What decides at the seams is told in :mod:`mmcell.inference.seams`. An image that fits into a tile is passed on as
+    What decides at the seams is told in :mod:`mmcell.tiles.seams`. An image that fits into a tile is passed on as
     it is: its prediction is the detector's own. Tiles are cut from what the test pipeline gives, so that they have the
     scale of the whole image, which a pipeline that resizes (to a longest side, say) would not give each of them;
     results are in px of the image before that. Detections are in the order of their scores, without a limit for the
@@ -59,7 +59,7 @@ class TiledDetector(BaseModel):
         self._register_load_state_dict_pre_hook(self._add_prefix)
 
     def make_grid(self, input_size: tuple[int, int], result_size: tuple[int, int] | None = None) -> TileGrid:
-        """The tiles of an image of (height, width); see :func:`mmcell.inference.tiling.make_grid`."""
+        """The tiles of an image of (height, width); see :func:`mmcell.tiles.tiling.make_grid`."""
         return make_grid(*input_size, self.tile_px, self.overlap_px, self.align_px, result_size)
 
     @property

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
-from mmcell.inference.mask_runs import MaskRuns, concatenate_runs, runs_of_rles
-from mmcell.inference.tiling import TileGrid, overlaps
 from mmcell.structures.encoding import masks_to_rles
+from mmcell.tiles.mask_runs import MaskRuns, concatenate_runs, runs_of_rles
+from mmcell.tiles.tiling import TileGrid, overlaps
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mmcell.inference.mask_runs import intersections_px
-from mmcell.inference.tile_cells import TileCells, concatenate_cells, no_cells
-from mmcell.inference.tiling import TileGrid, overlaps
+from mmcell.tiles.mask_runs import intersections_px
+from mmcell.tiles.tile_cells import TileCells, concatenate_cells, no_cells
+from mmcell.tiles.tiling import TileGrid, overlaps
 
 # Of the smaller mask's pixels.
 MIN_SHARED = .5
