@@ -1,8 +1,9 @@
 """Prediction of crowded images: mmcell plain, in tiles and with views, MMDetection's stock parts, and torchvision.
 
 All with the same weights, random numbers in torchvision's Mask R-CNN "v1" with ResNet-50, at the size of the image,
-with 1,000 detections (of each tile, too) and masks as RLE in the end. One thread. The masks of stock and plain are
-compared. Each image takes minutes: most of the time is the mask head on 1,000 cells, of views eight times.
+with 1,000 detections (of each tile, too) and masks as RLE in the end; counted are those with a pixel. One thread. The
+masks of stock and plain are compared: they may differ by a pixel whose probability is one half but for the order of
+sums. Each image takes minutes: most of the time is the mask head on 1,000 cells, of views eight times.
 """
 
 import argparse
@@ -56,8 +57,9 @@ def compare(name: str, path: str, kinds: list[str], rounds: int) -> None:
     """Prints a row for each kind: seconds an image (median), images a second, memory, detections."""
     works = {kind: prepare(kind, path) for kind in kinds}
     found = {kind: work() for kind, work in works.items()}
-    if {'plain', 'stock'} <= found.keys() and found['plain'] != found['stock']:
-        raise MmcellError('plain and stock predict different masks')
+    if {'plain', 'stock'} <= found.keys():
+        n_different, n_px = different_px(found['plain'], found['stock'])
+        print(f'{name}: masks of plain and stock differ in {n_different} of {n_px} pixels')
     times = {kind: [] for kind in kinds}
     for _ in range(rounds):
         for kind, work in works.items():
@@ -67,6 +69,22 @@ def compare(name: str, path: str, kinds: list[str], rounds: int) -> None:
         median, low, high = (f(times[kind]) for f in (np.median, min, max))
         print(f'{kind:12} {median:8.2f} {f"{low:.2f}-{high:.2f}":>13} {1 / median:9.3f} '
               f'{peak_memory_mib(prepare, kind, path):9.0f} {len(found[kind]):6}', flush=True)
+
+
+def different_px(ours: list[dict], theirs: list[dict]) -> tuple[int, int]:
+    """In how many pixels masks differ, and of how many.
+
+    Raises:
+        MmcellError: in more than one of 100,000, or they are not as many.
+    """
+    if len(ours) != len(theirs):
+        raise MmcellError(f'{len(ours)} masks of plain, {len(theirs)} of stock')
+    n_different = sum(int((pycocotools.mask.decode(a) != pycocotools.mask.decode(b)).sum())
+                      for a, b in zip(ours, theirs, strict=True) if a != b)
+    n_px = int(pycocotools.mask.area(theirs).sum())
+    if n_different > 1e-5 * n_px:
+        raise MmcellError(f'masks of plain and stock differ in {n_different} of {n_px} pixels')
+    return n_different, n_px
 
 
 def prepare(kind: str, path: str) -> Callable[[], list[dict]]:

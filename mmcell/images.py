@@ -12,13 +12,25 @@ from mmcell.errors import MmcellError
 # A header is believed up to so many samples; what it claims would be allocated before anything is decoded.
 MAX_SAMPLES = 2_000_000_000
 CHANNEL_ORDERS = ('rgb', 'bgr')
-TIFF_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8'}
-# TIFFs of slide scanners, which are read in rectangles.
-SLIDE_SUFFIXES = {'.svs', '.ndpi'}
+# Little and big endian, TIFF and BigTIFF.
+_TIFF_BEGINNINGS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
 
 
 class ImageReadError(MmcellError):
     """A file is not an image of the kind expected; the message names the file, what was found and what to do."""
+
+
+def is_tiff(path: str | Path) -> bool:
+    """Whether a file begins as TIFFs do, whatever its name: microscopes and scanners have suffixes of their own.
+
+    Raises:
+        ImageReadError: it cannot be opened.
+    """
+    try:
+        with open(path, 'rb') as file:
+            return file.read(4) in _TIFF_BEGINNINGS
+    except OSError as error:
+        raise ImageReadError(f'{path}: cannot be read: {error.strerror}') from error
 
 
 def read_image(path: str | Path, channel_order: str = 'rgb',
@@ -71,7 +83,7 @@ def _read_colors(path: Path) -> np.ndarray:
     """(H, W, 1 or 3) in the file's own dtype, grey or colours in the order that the file claims, without alpha."""
     if not path.exists():
         raise FileNotFoundError(f'no image file {path}')
-    if path.suffix.lower() in TIFF_SUFFIXES:
+    if is_tiff(path):
         return _read_tiff(path, interpret=True)
     samples = _read_with_opencv(path)
     if samples.shape[2] == 1:
@@ -81,12 +93,15 @@ def _read_colors(path: Path) -> np.ndarray:
 
 def _read_with_opencv(path: Path) -> np.ndarray:
     """Stored samples (H, W, C); three or four of them in OpenCV's order: blue, green, red, alpha."""
+    encoded = np.fromfile(path, np.uint8)
+    if encoded.size == 0:
+        raise ImageReadError(f'{path}: is empty')
     try:
-        samples = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:  # an empty file, or a header that claims more than OpenCV's limit of pixels
+        samples = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:  # a header that claims more than OpenCV's limit of pixels
         raise ImageReadError(f'{path}: cannot be read: {error}') from error
     if samples is None:
-        raise ImageReadError(f'{path}: is not an image that can be read (by its name not a TIFF; tried OpenCV)')
+        raise ImageReadError(f'{path}: is not an image that can be read (no TIFF by its first bytes; tried OpenCV)')
     return samples[:, :, None] if samples.ndim == 2 else samples
 
 
@@ -197,8 +212,7 @@ def read_label_map(path: str | Path) -> np.ndarray:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no mask file {path}')
-    is_tiff = path.suffix.lower() in TIFF_SUFFIXES
-    samples = _read_tiff(path, interpret=False) if is_tiff else _read_with_opencv(path)
+    samples = _read_tiff(path, interpret=False) if is_tiff(path) else _read_with_opencv(path)
     if samples.shape[2] != 1:
         raise ImageReadError(f'{path}: has {samples.shape[2]} channels; an instance-id map has one')
     ids = samples[:, :, 0]

@@ -60,7 +60,9 @@ def _load(path: object, map_location: object, weights_only: bool) -> dict:
             ImportError) as error:
         refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, UnpicklingError) else None
         if refused is None:
-            raise WeightsError(f'{path}: damaged, or not a checkpoint ({type(error).__name__}: {error})') from error
+            # torch's own explanation advises to run whatever code is in the file.
+            reason = str(error).rpartition('WeightsUnpickler error:')[2].split('\n\nCheck')[0].strip()
+            raise WeightsError(f'{path}: damaged, or not a checkpoint ({type(error).__name__}: {reason})') from error
         raise UntrustedCheckpointError(
             f'{path}: holds {refused[1]} beside tensors, numbers and strings. Training checkpoints of MMDetection hold '
             'such things, but to open them is to run any code that their author put in. If you trust the origin of '

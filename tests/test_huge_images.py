@@ -14,7 +14,7 @@ from toy_detector import ToyDetector
 from mmcell.images import ImageReadError
 from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
 from mmcell.inference.regions import open_regions
-from mmcell.inference.tile_journal import JournalError, TileJournal, remove_journal
+from mmcell.inference.tile_journal import TileJournal, remove_journal
 from mmcell.models import TiledDetector
 
 
@@ -95,10 +95,21 @@ def test_an_interrupted_prediction_goes_on(tmp_path, image, expected, n_bytes_lo
     assert predict(image, tmp_path / 'journal')[1] == n_tiles
 
 
-def test_a_journal_of_another_prediction_is_refused(tmp_path, image):
-    predict(image, tmp_path / 'journal', settings={'checkpoint': 'a'})
-    with pytest.raises(JournalError, match='checkpoint: a then, b now'):
-        predict(image, tmp_path / 'journal', settings={'checkpoint': 'b'}, resume=True)
+def test_a_journal_of_another_prediction_is_begun_anew(tmp_path, image):
+    n_tiles = predict(image, tmp_path / 'journal', settings={'checkpoint': 'a', 'shape': (1, 2)})[1]
+    settings = {'checkpoint': 'b', 'shape': (1, 2)}
+    for n_predicted in (n_tiles, 0):
+        assert predict(image, tmp_path / 'journal', settings=settings, resume=True)[1] == n_predicted > -1
+
+
+def test_all_that_tiles_hold_is_shown(tmp_path, image):
+    predict(image, tmp_path / 'journal')
+    seen = []
+    # As before, what is in the journal too.
+    predict(image, tmp_path / 'journal', resume=True, see=seen.append)
+    journal = TileJournal(tmp_path / 'journal', {})
+    assert [len(found) for found in seen] == [len(journal.read(tile)) for tile in range(len(seen))]
+    assert len(seen) == len(TiledDetector(ToyDetector(), **TILES).make_grid((130, 141))) and any(map(len, seen))
 
 
 def predict_as_process(rank, folder, image, detector, results):

@@ -153,3 +153,19 @@ def test_what_is_not_an_id_map_is_refused(tmp_path, ids, message):
     tifffile.imwrite(tmp_path / 'm.tif', ids)
     with pytest.raises(ImageReadError, match=message):
         read_label_map(tmp_path / 'm.tif')
+
+
+def test_a_tiff_is_known_by_its_content(tmp_path):
+    image = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
+    for name, options in (('a.lsm', {}), ('b.png', dict(byteorder='>')), ('c', dict(bigtiff=True))):
+        tifffile.imwrite(tmp_path / name, image, photometric='rgb', **options)
+        np.testing.assert_array_equal(read_image(tmp_path / name), image)
+    tifffile.imwrite(tmp_path / 'stack.lsm', np.stack([image] * 3), photometric='rgb')
+    with pytest.raises(ImageReadError, match=r'stack\.lsm: has axes'):
+        read_image(tmp_path / 'stack.lsm')
+    cv2.imwrite(str(tmp_path / 'd.png'), image[:, :, ::-1])
+    (tmp_path / 'd.png').rename(tmp_path / 'd.tif')
+    np.testing.assert_array_equal(read_image(tmp_path / 'd.tif'), image)
+    (tmp_path / 'e.tif').touch()
+    with pytest.raises(ImageReadError, match='is empty'):
+        read_image(tmp_path / 'e.tif')

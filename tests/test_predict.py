@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+from argparse import Namespace
 
 import cv2
 import numpy as np
@@ -10,15 +11,17 @@ import predict
 import pytest
 import tifffile
 import torch
+from bright_detector import CONFIG as BRIGHT_CONFIG
 from bright_detector import BrightCellDetector, save_checkpoint
 from conftest import REPO
+from mmengine.config import Config
 from test_end_to_end import CONFIG, run
 from test_several_processes import TORCHRUN
 
 from mmcell.errors import MmcellError
 from mmcell.hooks.fit import FitError
 from mmcell.inference import image_jobs
-from mmcell.inference.detector import load_detector
+from mmcell.inference.detector import add_views, load_detector
 from mmcell.inference.image_records import read_record
 from mmcell.inference.writers import FORMATS, label_tiff
 from mmcell.models import MaskTTAModel
@@ -233,11 +236,11 @@ def test_tiles_of_another_image_are_not_resumed(tmp_path, command, large, monkey
         return forward(self, inputs, *args, **kwargs)
 
     monkeypatch.setattr(BrightCellDetector, 'forward', stop)
-    with pytest.raises(KeyboardInterrupt):
-        command(large, '--formats', 'csv', *TILES)
+    assert command(large, '--formats', 'csv', *TILES)[0] == 'interrupted: --resume goes on from here'
     write_image(large, *THREE_CELLS, shape=(64, 140), tile=(16, 16))
+    seen.append('no more')
     status, output = command(large, '--formats', 'csv', *TILES, '--resume')
-    assert status == 1 and 'is of another prediction' in output.err and 'mtime_ns' in output.err
+    assert status == 0 and '3 cells in 1 images' in output.out and len(seen) == 3 + N_TILES
 
 
 @pytest.fixture
@@ -280,8 +283,7 @@ def test_an_interrupted_large_image_goes_on(tmp_path, command, large, monkeypatc
         return forward(self, inputs, *args, **kwargs)
 
     monkeypatch.setattr(BrightCellDetector, 'forward', count)
-    with pytest.raises(KeyboardInterrupt):
-        command(large, '--formats', 'csv', *TILES)
+    assert command(large, '--formats', 'csv', *TILES)[0] == 'interrupted: --resume goes on from here'
     assert names_in(tmp_path / 'out') == ['.x.tiles']
     status, output = command(large, '--formats', 'csv', *TILES, '--resume')
     # Two tiles were done.
@@ -299,6 +301,23 @@ def test_what_a_killed_process_left_of_a_large_image_goes(tmp_path, command, lar
         (tmp_path / 'out' / name).touch()
     assert command(large, '--formats', 'csv', *TILES)[0] == 0
     assert names_in(tmp_path / 'out') == [f'.y_cells.csv.{gone.pid}.tmp', 'x_cells.csv']
+
+
+def test_what_a_killed_process_left_of_a_small_image_goes(tmp_path, command):
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / f'.a_cells.csv.{gone.pid}.tmp').touch()
+    assert command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', 'csv')[0] == 0
+    assert names_in(tmp_path / 'out') == ['a_cells.csv']
+
+
+def test_a_large_image_has_no_overlay_and_it_is_said(tmp_path, command, large):
+    status, output = command(large, '--formats', 'overlay', *TILES)
+    assert status == 1 and 'has no overlay: name another format' in output.err
+    assert not names_in(tmp_path / 'out')
+    status, output = command(large, '--formats', 'overlay', 'csv', *TILES)
+    assert status == 0 and f'note: {large}: too large for overlay' in output.err
 
 
 def test_a_damaged_large_image_is_reported(tmp_path, command, large):
@@ -324,7 +343,8 @@ def test_tiles_of_an_image_in_memory(tmp_path, command):
     (['none/*.tif'], 'no such image'),
     (['a.tif', '--launcher', 'pytorch'], 'start with torchrun'),
     (['a.tif', '--upscale', 2], 'give --tile, too'),
-    (['a.tif', '--tile', 0], 'tile'),
+    (['a.tif', '--tile', 0], 'tiles of 32 px at least expected, got 0'),
+    (['a.tif', '--tile', 64, '--overlap', 20, '--upscale', 'nan'], 'a finite upscale'),
 ])
 def test_what_cannot_be_done_is_said_before_anything(tmp_path, command, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
@@ -353,6 +373,47 @@ def test_wrong_values_are_refused(tmp_path, command, flags):
 def test_a_device_that_is_not_there_is_refused(device):
     with pytest.raises(MmcellError, match=f'--device {device}: '):
         predict.refuse_missing_device(device)
+
+
+def test_outputs_in_the_folder_of_the_images_are_no_images(tmp_path, command):
+    write_image(tmp_path / 'out' / 'a.tif', *THREE_CELLS)
+    for arguments in ([tmp_path / 'out'], [tmp_path / 'out'], [tmp_path / 'out' / '*.*', '--resume']):
+        status, output = command(*arguments)
+        assert status == 0 and 'images' in output.out
+    assert '1 images were done before' in output.out
+    assert names_in(tmp_path / 'out') == ['a.tif', 'a_cells.csv', 'a_labels.csv', 'a_labels.tif', 'a_overlay.png']
+
+
+@pytest.mark.parametrize(('max_per_img', 'is_full'), [(20, True), (10_000, False)])
+@pytest.mark.parametrize('where', ['whole', 'tiles', 'file'])
+def test_a_model_that_may_not_give_more_cells_is_said(tmp_path, monkeypatch, capsys, max_per_img, is_full, where):
+    if where == 'file':
+        monkeypatch.setattr(image_jobs, 'LARGE_PX', 1000)
+    images = [write_image(tmp_path / 'images' / name, *THREE_CELLS, shape=(64, 140)) for name in ('a.tif', 'b.tif')]
+    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
+        save_demo_checkpoint(tmp_path / 'demo.pth'), *images, '--out', tmp_path / 'out', '--formats', 'csv',
+        *(TILES if where != 'whole' else []), '--device', 'cpu', '--score-thr', 0, '--cfg-options',
+        f'model.test_cfg.rcnn.max_per_img={max_per_img}'))])
+    assert predict.main() == 0
+    said = capsys.readouterr().err
+    assert (f'{images[0]} and 1 more: as many cells as the model gives of an image or a tile, 20' in said) is is_full
+    assert ('note: ' in said) is is_full
+
+
+def test_a_dark_image_is_said(tmp_path, command):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, scale=16, dtype=np.uint16)
+    assert f'note: {image}: very dark' in command(image, '--formats', 'csv')[1].err
+    assert 'note: ' not in command(image, '--formats', 'csv', '--percentiles', 1, 99.8)[1].err
+
+
+def test_options_of_tiles_do_not_change_tiles_of_the_config(tmp_path, command):
+    config = tmp_path / 'tiles.py'
+    Config({**BRIGHT_CONFIG, 'model': dict(type='TiledDetector', detector=BRIGHT_CONFIG['model'], tile_px=64,
+                                           overlap_px=20)}).dump(config)
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, shape=(64, 140))
+    assert command(image, '--config', config)[0] == 0
+    status, _ = command(image, '--config', config, '--overlap', 32)
+    assert 'give --tile, too' in str(status)
 
 
 def test_an_image_is_never_overwritten(tmp_path, command):
@@ -470,6 +531,13 @@ def test_views_of_tiles(tmp_path, monkeypatch, n_views):
     assert predict.main() == 0
     assert n_views == [4] * N_TILES
     assert len(rows_of(tmp_path / 'out' / 'a_cells.csv')) > 0
+
+
+def test_tiles_are_smaller_the_more_views_are_held(tmp_path):
+    detector = load_detector(save_demo_checkpoint(tmp_path / 'demo.pth'))
+    args = Namespace(tile=None, overlap=None, tile_batch=None, upscale=None)
+    assert predict.tile(detector, args).tile_px == 1024
+    assert predict.tile(add_views(detector), args).tile_px == 704  # 8 x 704 x 704 are just less than 4 million
 
 
 def save_demo_checkpoint(path):

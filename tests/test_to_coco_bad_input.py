@@ -83,7 +83,7 @@ def replace_mask(pixels, expected, **options):
 
 def not_a_tiff(root):
     (root / 'train' / 'b' / 'class1.tif').write_text('0 0 1')
-    return 'class1.tif: cannot be read as TIFF'
+    return 'class1.tif: is not an image that can be read'
 
 
 def unknown_codec(root):

@@ -11,12 +11,24 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
+from mmengine.config import DictAction as _DictAction
 
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
+
+
+class DictAction(_DictAction):
+    """KEY=VALUE pairs, with a message where one is none."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
+                 option_string: str | None = None) -> None:
+        try:
+            super().__call__(parser, namespace, values, option_string)
+        except (AssertionError, ValueError) as error:
+            parser.error(f'{option_string}: KEY=VALUE expected, got {" ".join(values)} ({error})')
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from math import inf
 
 EXAMPLE = """example:
   python tools/ensemble.py r50.pkl cascade.pkl --out merged.pkl
@@ -23,7 +24,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out must end with .pkl or .pickle, got {args.out}')
-    if args.weights is not None and (len(args.weights) != len(args.results) or min(args.weights) <= 0):
+    weights = args.weights or [1.] * len(args.results)
+    if len(weights) != len(args.results) or not all(0 < weight < inf for weight in weights):
         parser.error(f'--weights: {len(args.results)} positive numbers, one a file, got {args.weights}')
     for name, value in (('--iou-thr', args.iou_thr), ('--skip-thr', args.skip_thr)):
         if not 0 <= value <= 1:

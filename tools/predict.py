@@ -25,7 +25,7 @@ from mmcell.errors import MmcellError
 if TYPE_CHECKING:
     from torch import nn
 
-    from mmcell.inference.image_jobs import ImageJob
+    from mmcell.inference.image_jobs import Done, ImageJob
     from mmcell.models import TiledDetector
 
 EXAMPLE = """example:
@@ -46,7 +46,8 @@ than 25 million are read tile by tile, too, and predicted by all processes toget
 OUT/.image.json notes from which file and with which settings the files were made: --resume does images again where
 one of them is another now, and files of another image are never overwritten.
 
-Exit status 3: some images could not be done; they are listed at the end. 1: nothing could be done.
+Exit status 3: some images could not be done; they are listed at the end. 1: nothing could be done. (torchrun makes 1 of
+each.)
 """
 FORMATS = ('labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv', 'overlay')
 SOME_FAILED = 3
@@ -116,15 +117,19 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     args = parse_args()
-    with plain_errors():
-        return predict(args)
+    try:
+        with plain_errors():
+            return predict(args)
+    except KeyboardInterrupt:
+        sys.exit('interrupted: --resume goes on from here')
 
 
 def predict(args: argparse.Namespace) -> int:
     """Does all images; gives the exit status."""
     from mmcell.inference.image_files import find_images, name_outputs
+    from mmcell.inference.image_records import recorded_outputs
     refuse_wrong_launcher(args.launcher)
-    paths = find_images(args.images)
+    paths = find_images(args.images, but_not=recorded_outputs(args.out))
     images = list(zip(paths, name_outputs(paths), strict=True))
     make_folder(args.out, '--out')
     from mmcell.inference.many_images import predict_images, refuse_to_overwrite
@@ -134,7 +139,7 @@ def predict(args: argparse.Namespace) -> int:
         if rank == 0:
             print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
         outcomes = predict_images(images, job, args.resume, rank, n_processes)
-        return report(outcomes, args.out) if rank == 0 else 0
+        return report(outcomes, paths, args.out) if rank == 0 else 0
 
 
 def make_job(args: argparse.Namespace) -> 'ImageJob':
@@ -192,9 +197,15 @@ def tile(detector: 'nn.Module', args: argparse.Namespace) -> 'TiledDetector':
         MmcellError: sizes that do not fit.
     """
     from mmcell.inference.detector import add_tiles
+    from mmcell.inference.image_jobs import WHOLE_PX, n_views
     from mmcell.models import TiledDetector
-    settings = tile_settings(args, DEFAULT_TILE_PX)
-    return detector if args.tile is None and isinstance(detector, TiledDetector) else add_tiles(detector, **settings)
+    if args.tile is None and isinstance(detector, TiledDetector):
+        # Refuses options of tiles without --tile.
+        tile_settings(args)
+        return detector
+    # Views of a tile are held together.
+    side_px = int((WHOLE_PX / n_views(detector)) ** .5) // 32 * 32
+    return add_tiles(detector, **tile_settings(args, min(DEFAULT_TILE_PX, side_px)))
 
 
 def fingerprint(path: str) -> list:
@@ -217,13 +228,18 @@ def processes(launcher: str) -> Iterator[tuple[int, int]]:
     distributed.destroy_process_group()
 
 
-def report(outcomes: list[int | str | None], folder: Path) -> int:
+def report(outcomes: list['Done | str | None'], paths: list[Path], folder: Path) -> int:
     """Says what was done, then lists the images that failed; gives the exit status."""
-    done = [outcome for outcome in outcomes if isinstance(outcome, int)]
     failed = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    done = {path: outcome for path, outcome in zip(paths, outcomes, strict=True)
+            if outcome is not None and not isinstance(outcome, str)}
     n_there = outcomes.count(None)
-    print(f'{sum(done)} cells in {len(done)} images written to {folder}'
+    print(f'{sum(one.n_cells for one in done.values())} cells in {len(done)} images written to {folder}'
           + (f'; {n_there} images were done before' if n_there else ''))
+    for note in dict.fromkeys(note for one in done.values() for note in one.notes):
+        about = [str(path) for path, one in done.items() if note in one.notes]
+        others = f' and {len(about) - 1} more' if len(about) > 1 else ''
+        print(f'note: {about[0]}{others}: {note}', file=sys.stderr)
     if not failed:
         return 0
     print(f'error: {len(failed)} of {len(outcomes)} images could not be done:', file=sys.stderr)

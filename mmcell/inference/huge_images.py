@@ -27,7 +27,8 @@ class OtherProcessError(MmcellError):
 
 def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: str | Path, *, resume: bool = False,
                        settings: dict | None = None,
-                       report: Report | None = None) -> Iterator[InstanceData]:
+                       report: Report | None = None,
+                       see: Callable[[InstanceData], None] | None = None) -> Iterator[InstanceData]:
     """Predicts an image tile by tile and gives its cells as soon as no tile to come can change them.
 
     The cells are those that ``model.test_step`` gives for the whole image, in another order. What is held in memory are
@@ -42,26 +43,27 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
         regions: the image, see :func:`mmcell.inference.regions.open_regions`.
         journal_folder: what was predicted in each tile is written here; for one image alone.
             :func:`mmcell.inference.tile_journal.remove_journal` removes it when all outputs are written.
-        resume: tiles in the journal are not predicted again; else it is begun anew.
+        resume: tiles in the journal are not predicted again, where they were predicted with the same settings; else it
+            is begun anew.
         settings: what predictions depend on beside the sizes of image and tiles (checkpoint, contrast, …), of JSON's
             types.
         report: called with the number of tiles that this process has done and has to do, after each batch.
+        see: called with what was found in each tile, before seams are looked at; in the first process.
 
     Yields:
         bboxes (N, 4) xyxy px of the image, scores (N,), labels (N,) and masks (N RLEs of the size of the image), on the
         CPU; N from 1.
 
     Raises:
-        JournalError: the journal to resume from is of another prediction.
         ImageReadError: the image is damaged.
         OtherProcessError: another process raised an error; its message is given. (So that all go on with the next.)
     """
     rank, n_processes = get_dist_info()
     grid = model.make_grid((regions.height, regions.width))
-    if not resume and rank == 0:
-        remove_journal(journal_folder)
-    barrier()
     settings = {**model.tile_settings, 'image_size': [regions.height, regions.width], **(settings or {})}
+    if rank == 0:
+        remove_journal(journal_folder, but_of=settings if resume else None)
+    barrier()
     with closing(TileJournal(journal_folder, settings, rank)) as journal:
         missing = [tile for tile in range(len(grid)) if tile not in journal]
         # Nobody writes before everybody has seen what is there.
@@ -73,7 +75,7 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
             missing = []
         if rank == 0:
             yield from _stitch(_predict_into(journal, missing, model, regions, grid), journal, grid, model.border_px,
-                               len(missing), report)
+                               len(missing), report, see)
 
 
 def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, regions: Regions,
@@ -107,7 +109,7 @@ def _predict_together(work: Iterator[int], n_tiles: int, report: Report | None) 
 
 
 def _stitch(work: Iterator[int], journal: TileJournal, grid: TileGrid, border_px: float, n_tiles: int,
-            report: Report | None) -> Iterator[InstanceData]:
+            report: Report | None, see: Callable[[InstanceData], None] | None) -> Iterator[InstanceData]:
     """Final cells of all tiles in their order; what is not in the journal is predicted when it is its turn."""
     stitcher = SeamStitcher(grid, border_px)
     n_done = 0
@@ -116,7 +118,10 @@ def _stitch(work: Iterator[int], journal: TileJournal, grid: TileGrid, border_px
             n_done += next(work)
             if report is not None:
                 report(n_done, n_tiles)
-        cells = stitcher.add(tile, cells_of_tile(journal.read(tile), tile, grid))
+        found = journal.read(tile)
+        if see is not None:
+            see(found)
+        cells = stitcher.add(tile, cells_of_tile(found, tile, grid))
         if len(cells):
             yield to_instances(cells, grid.width)
 

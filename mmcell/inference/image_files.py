@@ -2,36 +2,39 @@
 
 import glob
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import tifffile
 
 from mmcell.errors import MmcellError
-from mmcell.images import SLIDE_SUFFIXES, TIFF_SUFFIXES
+from mmcell.images import is_tiff
 
-IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf8', '.png', '.jpg', '.jpeg', '.bmp', '.webp', '.jp2', '.pgm', '.ppm',
-                  *SLIDE_SUFFIXES}
+# TIFFs of slide scanners, which hold other pictures beside the slide.
+SLIDE_SUFFIXES = {'.svs', '.ndpi', '.qptiff'}
+IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf2', '.tf8', '.lsm', '.stk', '.png', '.jpg', '.jpeg', '.bmp', '.webp',
+                  '.jp2', '.pgm', '.ppm', *SLIDE_SUFFIXES}
 
 
 class ImageSelectionError(MmcellError):
     """What was named on the command line is no image, folder or pattern with a match."""
 
 
-def find_images(arguments: Sequence[str]) -> list[Path]:
+def find_images(arguments: Sequence[str], but_not: Set[Path] = frozenset()) -> list[Path]:
     """The image files that files, folders and patterns name, each once, in the order named.
 
     Args:
         arguments: a file is taken whatever its name; a folder gives the files right in it that have one of
             ``IMAGE_SUFFIXES``, by name; a pattern (``*``, ``?``, ``[…]``, ``**`` for any folders) gives the files that
             match, by name.
+        but_not: absolute paths of files that folders and patterns do not give.
 
     Raises:
         ImageSelectionError: an argument gives no file.
     """
     found: dict[Path, Path] = {}
     for argument in arguments:
-        paths = _find(argument)
+        paths = _find(argument, but_not)
         if not paths:
             raise ImageSelectionError(f'{argument}: no such image, no folder with images, and no pattern that matches')
         for path in paths:
@@ -39,15 +42,17 @@ def find_images(arguments: Sequence[str]) -> list[Path]:
     return list(found.values())
 
 
-def _find(argument: str) -> list[Path]:
+def _find(argument: str, but_not: Set[Path]) -> list[Path]:
     path = Path(argument)
     if path.is_dir():
-        return sorted(file for file in path.iterdir()
-                      if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.') and file.is_file())
-    if path.exists():
+        found = [file for file in path.iterdir()
+                 if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')]
+    elif path.exists():
         return [path]
-    # Path.glob takes no absolute pattern.
-    return sorted(match for match in map(Path, glob.glob(argument, recursive=True)) if match.is_file())  # noqa: PTH207
+    else:
+        # Path.glob takes no absolute pattern.
+        found = map(Path, glob.glob(argument, recursive=True))  # noqa: PTH207
+    return sorted(file for file in found if file.is_file() and file.resolve() not in but_not)
 
 
 def name_outputs(paths: Sequence[Path]) -> list[str]:
@@ -103,9 +108,9 @@ def is_large_tiff(path: Path, more_than_px: int) -> bool:
 
     False for other files and damaged ones.
     """
-    if path.suffix.lower() not in TIFF_SUFFIXES | SLIDE_SUFFIXES:
-        return False
     try:
+        if not is_tiff(path):
+            return False
         with tifffile.TiffFile(path) as tiff:
             return tiff.pages[0].imagelength * tiff.pages[0].imagewidth > more_than_px
     except Exception:  # of many kinds; whoever reads the image says what is wrong

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmcell.inference.writers import output_paths
 from mmcell.whole_files import written_whole
 
 
@@ -30,6 +31,18 @@ def read_record(folder: Path, name: str) -> dict:
     except (FileNotFoundError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}
+
+
+def recorded_outputs(folder: Path) -> set[Path]:
+    """Absolute paths of the files in a folder that were written for images, as their records say."""
+    outputs = set()
+    for path in folder.glob('.*.json'):
+        name = path.name[1:-len('.json')]
+        record = read_record(folder, name)
+        if 'formats' in record:
+            n_classes = len(record['settings']['class_names'])
+            outputs.update(output.resolve() for output in output_paths(record['formats'], folder, name, n_classes))
+    return outputs
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import track
 
 from mmcell.errors import MmcellError
-from mmcell.inference.image_jobs import ImageJob
+from mmcell.inference.image_jobs import Done, ImageJob
 from mmcell.inference.image_records import record_path
 from mmcell.inference.writers import output_paths
 
@@ -37,7 +37,7 @@ def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> No
 
 
 def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bool, rank: int,
-                   n_processes: int) -> list[int | str | None]:
+                   n_processes: int) -> list[Done | str | None]:
     """Does all images: small ones each in one of the processes, large ones by all of them together.
 
     Args:
@@ -48,7 +48,7 @@ def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bo
         n_processes: of ``torch.distributed``, 1 without it.
 
     Returns:
-        For each image the number of cells, what went wrong, or None where it was done before.
+        For each image what became of it, what went wrong, or None where it was done before.
 
     Raises:
         OSError: the disk is full.
@@ -69,7 +69,7 @@ def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bo
     return [outcomes[path] for path, _ in images]
 
 
-def outcome_of(run: Callable[..., int], path: Path, *args: object) -> int | str:
+def outcome_of(run: Callable[..., Done], path: Path, *args: object) -> Done | str:
     """What ``run(path, ...)`` gives, or what went wrong, so that the other images are done.
 
     An error that is not about the image or a file is printed with its traceback on standard error.

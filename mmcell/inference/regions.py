@@ -10,10 +10,9 @@ import tifffile
 
 from mmcell.images import (
     CHANNEL_ORDERS,
-    SLIDE_SUFFIXES,
-    TIFF_SUFFIXES,
     ImageReadError,
     interpret_tiff,
+    is_tiff,
     read_image,
     stretch_between,
     to_uint8,
@@ -59,7 +58,7 @@ def open_regions(path: str | Path, channel_order: str = 'rgb',
         raise ValueError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
     if not path.exists():
         raise FileNotFoundError(f'no image file {path}')
-    if path.suffix.lower() not in TIFF_SUFFIXES | SLIDE_SUFFIXES:
+    if not is_tiff(path):
         yield ArrayRegions(read_image(path, channel_order, percentiles))
         return
     with _explained(path):

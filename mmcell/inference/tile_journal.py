@@ -8,13 +8,8 @@ from typing import IO
 import torch
 from mmengine.structures import InstanceData
 
-from mmcell.errors import MmcellError
 from mmcell.rle import with_text_counts
 from mmcell.structures.encoding import masks_to_rles
-
-
-class JournalError(MmcellError):
-    """A journal is of another prediction."""
 
 
 class TileJournal:
@@ -24,11 +19,9 @@ class TileJournal:
 
     Args:
         folder: of the files ``tiles-<rank>.jsonl``; made where it is not there.
-        settings: what the predictions depend on, of JSON's types. Files begin with it, and others are refused.
+        settings: what the predictions depend on, of JSON's types, with which files begin; those in the folder must
+            have been begun with the same (:func:`remove_journal`).
         rank: of this process.
-
-    Raises:
-        JournalError: a file in the folder was begun with other settings.
     """
 
     def __init__(self, folder: str | Path, settings: dict, rank: int = 0) -> None:
@@ -48,17 +41,8 @@ class TileJournal:
         self._places = {}
         for path in sorted(self.folder.glob('tiles-*.jsonl')):
             for place, record in _whole_lines(path):
-                if place == 0:
-                    self._compare(path, record['settings'])
-                else:
+                if place > 0:
                     self._places[record['tile']] = path, place
-
-    def _compare(self, path: Path, settings: dict) -> None:
-        different = [f'{key}: {settings.get(key)} then, {self.settings.get(key)} now'
-                     for key in sorted(settings.keys() | self.settings.keys())
-                     if settings.get(key) != self.settings.get(key)]
-        if different:
-            raise JournalError(f'{path}: is of another prediction ({"; ".join(different)}); start anew, without resume')
 
     def write(self, tile: int, instances: InstanceData) -> None:
         """Adds a tile, with what was found in it in px of the tile: bboxes, scores, labels, masks."""
@@ -105,11 +89,18 @@ class TileJournal:
         self._open = {}
 
 
-def remove_journal(folder: str | Path) -> None:
-    """Removes the files of a journal, and its folder where nothing else is in it."""
-    folder = Path(folder)
+def remove_journal(folder: str | Path, but_of: dict | None = None) -> None:
+    """Removes the files of a journal, and its folder where nothing else is in it.
+
+    Args:
+        folder: of the journal; need not be there.
+        but_of: files that begin with these settings stay.
+    """
+    folder, but_of = Path(folder), json.loads(json.dumps(but_of))
     for path in folder.glob('tiles-*.jsonl'):
-        path.unlink()
+        _, begin = next(_whole_lines(path), (0, {}))
+        if but_of is None or begin.get('settings') != but_of:
+            path.unlink()
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
 

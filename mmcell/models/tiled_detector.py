@@ -1,5 +1,8 @@
 """Prediction in overlapping tiles."""
 
+from collections.abc import Callable
+from math import inf
+
 import numpy as np
 import torch
 from mmdet.registry import MODELS
@@ -41,7 +44,13 @@ class TiledDetector(BaseModel):
             Above 0, or cells that end at a seam would not count as cut.
         align_px: corners of tiles are multiples of it; at the largest stride of the detector, features away from
             seams are those of the whole image.
+
+    Attributes:
+        see: called by ``test_step`` with what was found in each tile, before seams are looked at, and in each image
+            that is not cut; None for nothing.
     """
+
+    see: Callable[[InstanceData], None] | None = None
 
     def __init__(self, detector: dict | nn.Module, tile_px: int = 512, overlap_px: int = 128, batch_size: int = 1,
                  upscale: float = 1., border_px: float = 4., align_px: int = 32) -> None:
@@ -54,8 +63,8 @@ class TiledDetector(BaseModel):
         if not 0 < 2 * border_px <= overlap_px:
             raise ValueError(f'border_px above 0, and overlap_px at least twice as much, expected, got {border_px:g} '
                              f'and {overlap_px}')
-        if batch_size < 1 or upscale <= 0:
-            raise ValueError(f'batch_size from 1 and upscale above 0 expected, got {batch_size} and {upscale}')
+        if batch_size < 1 or not 0 < upscale < inf:
+            raise ValueError(f'batch_size from 1 and a finite upscale above 0 expected, got {batch_size} and {upscale}')
         self._register_load_state_dict_pre_hook(self._add_prefix)
 
     def make_grid(self, input_size: tuple[int, int], result_size: tuple[int, int] | None = None) -> TileGrid:
@@ -83,7 +92,7 @@ class TiledDetector(BaseModel):
             raise MmcellError('TiledDetector cuts images, not the views of a tta_pipeline; the detector inside may be '
                               'a MaskTTAModel, which makes the views of each tile')
         if self.upscale == 1 and all(max(image.shape[-2:]) <= self.tile_px for image in data['inputs']):
-            return self.detector.test_step(data)
+            return self._predict_whole(data)
         return [self._predict_image(image, sample)
                 for image, sample in zip(data['inputs'], data['data_samples'], strict=True)]
 
@@ -105,9 +114,18 @@ class TiledDetector(BaseModel):
             raise NotImplementedError('TiledDetector predicts from test_step: tiles are cut before preprocessing')
         return self.detector(inputs, data_samples, mode=mode)
 
+    def _predict_whole(self, data: dict) -> list[DetDataSample]:
+        samples = self.detector.test_step(data)
+        self._show([sample.pred_instances for sample in samples])
+        return samples
+
+    def _show(self, found: list[InstanceData]) -> None:
+        for instances in found if self.see is not None else ():
+            self.see(instances)
+
     def _predict_image(self, image: Tensor, sample: DetDataSample) -> DetDataSample:
         if self.upscale == 1 and max(image.shape[-2:]) <= self.tile_px:
-            return self.detector.test_step({'inputs': [image], 'data_samples': [sample]})[0]
+            return self._predict_whole({'inputs': [image], 'data_samples': [sample]})[0]
         grid = self.make_grid(tuple(image.shape[-2:]), tuple(sample.ori_shape[:2]))
         stitcher = SeamStitcher(grid, self.border_px)
         found = no_cells(grid.height)
@@ -115,7 +133,9 @@ class TiledDetector(BaseModel):
         shapes = np.stack([y1 - y0, x1 - x0], axis=1).tolist()
         for batch in batches_of_equal_shape(range(len(grid)), shapes, self.batch_size):
             crops = [image[..., y0[tile]:y1[tile], x0[tile]:x1[tile]] for tile in batch]
-            for tile, instances in zip(batch, self.predict_crops(crops, batch, grid, sample.metainfo), strict=True):
+            of_batch = self.predict_crops(crops, batch, grid, sample.metainfo)
+            self._show(of_batch)
+            for tile, instances in zip(batch, of_batch, strict=True):
                 device = instances.scores.device
                 found = concatenate_cells(found, stitcher.add(tile, cells_of_tile(instances, tile, grid)))
         found = found.take(np.argsort(-found.scores, kind='stable'))

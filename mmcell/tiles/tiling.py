@@ -73,8 +73,10 @@ def make_grid(height: int, width: int, tile_px: int, overlap_px: int, align_px: 
             then moved to where a whole pixel before resizing is nearly one after it, and are not aligned.
 
     Raises:
-        ValueError: tiles that do not advance by ``align_px`` at least.
+        ValueError: tiles that are too small, or do not advance by ``align_px`` at least.
     """
+    if tile_px < align_px:
+        raise ValueError(f'tiles of {align_px} px at least expected, got {tile_px}')
     if not 0 <= overlap_px <= tile_px - align_px:
         raise ValueError(f'an overlap from 0 to {tile_px - align_px} px expected (tiles of {tile_px} px less the '
                          f'{align_px} px that they advance at least), got {overlap_px}')

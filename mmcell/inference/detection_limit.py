@@ -1,0 +1,59 @@
+"""Whether a model found as many cells as it may give, so that others may be missing."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mmengine.structures import InstanceData
+from torch import nn
+
+from mmcell.models import MaskTTAModel, TiledDetector
+
+
+class LimitWatch:
+    """Looks at what is found in whole images and in tiles, one after another.
+
+    Args:
+        detector: of :func:`mmcell.inference.detector.load_detector`, with tiles and views or without.
+        min_score: cells with lower scores are of no interest.
+
+    Attributes:
+        limit: most detections of an image or a tile, ``max_per_img``; 0 where there is none.
+        n_full: images and tiles in which so many cells had ``min_score`` or more.
+    """
+
+    def __init__(self, detector: nn.Module, min_score: float) -> None:
+        self.limit = _limit_of(detector)
+        self.min_score = min_score
+        self.n_full = 0
+
+    def see(self, instances: InstanceData) -> None:
+        """Looks at all that was found in one image or tile."""
+        if 0 < self.limit <= len(instances) and instances.scores.min() >= self.min_score:
+            self.n_full += 1
+
+    @contextmanager
+    def watching(self, detector: TiledDetector) -> Iterator[None]:
+        """Looks at what the detector finds in each tile within the block."""
+        detector.see = self.see
+        try:
+            yield
+        finally:
+            detector.see = None
+
+    def notes(self) -> list[str]:
+        """What to say of what was seen."""
+        return [] if self.n_full == 0 else [
+            f'as many cells as the model gives of an image or a tile, {self.limit}, and none below --score-thr: others '
+            'are probably missing; use a smaller --tile, or --cfg-options model.test_cfg.rcnn.max_per_img=N']
+
+
+def _limit_of(detector: nn.Module) -> int:
+    if isinstance(detector, TiledDetector):
+        return _limit_of(detector.detector)
+    if isinstance(detector, MaskTTAModel):
+        return max(detector.max_per_img, 0)
+    for holder in ('roi_head', 'bbox_head'):
+        test_cfg = getattr(getattr(detector, holder, None), 'test_cfg', None)
+        if test_cfg is not None:
+            return max(test_cfg.get('max_per_img', 0), 0)
+    return 0
