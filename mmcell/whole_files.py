@@ -1,9 +1,8 @@
 """Files that appear whole or not at all."""
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from glob import escape
 from pathlib import Path
 
 
@@ -33,11 +32,16 @@ def written_whole(paths: Iterable[str | Path]) -> Iterator[list[Path]]:
             written.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: str | Path, suffix: str) -> None:
-    """Removes the temporary files that killed processes left of files with this suffix in a folder."""
-    for path in Path(folder).glob(f'.*{escape(suffix)}.*.tmp'):
-        process_id = path.name.split('.')[-2]
-        if not (process_id.isdecimal() and _is_alive(int(process_id))):
+def remove_leftovers(folder: str | Path, is_meant: Callable[[str], bool]) -> None:
+    """Removes the temporary files that killed processes left in a folder.
+
+    Args:
+        folder: may be absent.
+        is_meant: whether a file of this name is one whose temporary files go.
+    """
+    for path in Path(folder).glob('.*.*.tmp'):
+        name, process_id, _ = path.name[1:].rsplit('.', 2)
+        if is_meant(name) and not (process_id.isdecimal() and _is_alive(int(process_id))):
             path.unlink(missing_ok=True)
 
 

@@ -35,7 +35,7 @@ def test_leftovers_of_one_kind_are_removed(tmp_path):
     for name in (f'.a.pth.{gone.pid}.tmp', *kept):
         (tmp_path / name).write_text('')
     (tmp_path / f'.x[1].pth.{gone.pid}.tmp').write_text('')
-    remove_leftovers(tmp_path, 'x[1].pth')
+    remove_leftovers(tmp_path, 'x[1].pth'.__eq__)
     assert not (tmp_path / f'.x[1].pth.{gone.pid}.tmp').exists()
-    remove_leftovers(tmp_path, '.pth')
+    remove_leftovers(tmp_path, lambda name: name.endswith('.pth'))
     assert {path.name for path in tmp_path.iterdir()} == set(kept)

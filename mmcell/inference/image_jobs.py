@@ -26,7 +26,6 @@ from mmcell.inference.resolution import read_mpp
 from mmcell.inference.tile_journal import remove_journal
 from mmcell.inference.writers import ImageInfo, output_paths, writing_cells
 from mmcell.models import MaskTTAModel, TiledDetector
-from mmcell.whole_files import remove_leftovers
 
 # Larger images are predicted in tiles: the first features of a ResNet alone are 64 bytes a pixel of each view.
 WHOLE_PX = 4_000_000
@@ -118,7 +117,6 @@ class ImageJob:
         if not isinstance(predict.detector, TiledDetector):
             watch.see(instances)
         cells = select_cells(Cells.from_instances(instances, height_px, width_px), **self.filters)
-        self._remove_leftovers(self.formats, name)
         with (recording(self.folder, name, {**record, 'formats': list(self.formats)}),
               writing_cells(self.formats, self.folder, name, image) as write):
             write(cells)
@@ -162,7 +160,6 @@ class ImageJob:
                       record: dict) -> int:
         image = ImageInfo(path, regions.height, regions.width, self.class_names, self._mpp_of(path))
         n_cells = 0
-        self._remove_leftovers(self.large_formats, name)
         with (recording(self.folder, name, {**record, 'formats': self.large_formats}),
               writing_cells(self.large_formats, self.folder, name, image) as write):
             for instances in stream:
@@ -170,11 +167,6 @@ class ImageJob:
                 write(cells)
                 n_cells += len(cells)
         return n_cells
-
-    def _remove_leftovers(self, formats: Sequence[str], name: str) -> None:
-        """Of killed processes."""
-        for output in output_paths(formats, self.folder, name, len(self.class_names)):
-            remove_leftovers(self.folder, output.name)
 
     @staticmethod
     def is_large(path: Path) -> bool:

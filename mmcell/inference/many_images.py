@@ -13,6 +13,7 @@ from mmcell.errors import MmcellError
 from mmcell.inference.image_jobs import Done, ImageJob
 from mmcell.inference.image_records import record_path
 from mmcell.inference.writers import output_paths
+from mmcell.whole_files import remove_leftovers
 
 
 def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> None:
@@ -53,6 +54,10 @@ def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bo
     Raises:
         OSError: the disk is full.
     """
+    if rank == 0:
+        outputs = {path.name for _, name in images for path in (
+            record_path(job.folder, name), *output_paths(job.formats, job.folder, name, len(job.class_names)))}
+        remove_leftovers(job.folder, outputs.__contains__)
     large = [image for image in images if job.is_large(image[0])]
     alone = [image for image in images if image not in large]
     outcomes = {}
