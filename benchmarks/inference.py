@@ -22,7 +22,7 @@ from torch import nn
 
 from mmcell.errors import MmcellError
 from mmcell.images import read_image
-from mmcell.rle import encode_label_map
+from mmcell.rle import areas_px, encode_label_map
 
 EXAMPLE = """example:
   python benchmarks/inference.py --consep CONSEP
@@ -81,7 +81,7 @@ def different_px(ours: list[dict], theirs: list[dict]) -> tuple[int, int]:
         raise MmcellError(f'{len(ours)} masks of plain, {len(theirs)} of stock')
     n_different = sum(int((pycocotools.mask.decode(a) != pycocotools.mask.decode(b)).sum())
                       for a, b in zip(ours, theirs, strict=True) if a != b)
-    n_px = int(pycocotools.mask.area(theirs).sum())
+    n_px = int(areas_px(theirs).sum())
     if n_different > 1e-5 * n_px:
         raise MmcellError(f'masks of plain and stock differ in {n_different} of {n_px} pixels')
     return n_different, n_px
