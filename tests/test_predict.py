@@ -384,16 +384,15 @@ def test_outputs_in_the_folder_of_the_images_are_no_images(tmp_path, command):
     assert names_in(tmp_path / 'out') == ['a.tif', 'a_cells.csv', 'a_labels.csv', 'a_labels.tif', 'a_overlay.png']
 
 
-@pytest.mark.parametrize(('max_per_img', 'is_full'), [(20, True), (10_000, False)])
+@pytest.mark.parametrize(('min_score', 'is_full'), [(0, True), (.9, False)])
 @pytest.mark.parametrize('where', ['whole', 'tiles', 'file'])
-def test_a_model_that_may_not_give_more_cells_is_said(tmp_path, monkeypatch, capsys, max_per_img, is_full, where):
+def test_a_model_that_may_not_give_more_cells_is_said(tmp_path, monkeypatch, capsys, min_score, is_full, where):
     if where == 'file':
         monkeypatch.setattr(image_jobs, 'LARGE_PX', 1000)
     images = [write_image(tmp_path / 'images' / name, *THREE_CELLS, shape=(64, 140)) for name in ('a.tif', 'b.tif')]
     monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
         save_demo_checkpoint(tmp_path / 'demo.pth'), *images, '--out', tmp_path / 'out', '--formats', 'csv',
-        *(TILES if where != 'whole' else []), '--device', 'cpu', '--score-thr', 0, '--cfg-options',
-        f'model.test_cfg.rcnn.max_per_img={max_per_img}'))])
+        *(TILES if where != 'whole' else []), '--device', 'cpu', '--score-thr', min_score))])
     assert predict.main() == 0
     said = capsys.readouterr().err
     assert (f'{images[0]} and 1 more: as many cells as the model gives of an image or a tile, 20' in said) is is_full
