@@ -1,7 +1,8 @@
 """Prediction of crowded images: mmcell plain, in tiles and with views, MMDetection's stock parts, and torchvision.
 
 All with the same weights, random numbers in torchvision's Mask R-CNN "v1" with ResNet-50, at the size of the image,
-with 1,000 detections (of each tile, too) and masks as RLE in the end; counted are those with a pixel. One thread. The
+with 1,000 detections (of each tile, too) and masks as RLE in the end; counted are those with a
+pixel (torchvision's: all). One thread. The
 masks of stock and plain are compared: they may differ by a pixel whose probability is one half but for the order of
 sums. Each image takes minutes: most of the time is the mask head on 1,000 cells, of views eight times.
 """

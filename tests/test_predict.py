@@ -21,7 +21,8 @@ from test_several_processes import TORCHRUN
 from mmcell.errors import MmcellError
 from mmcell.hooks.fit import FitError
 from mmcell.inference import image_jobs
-from mmcell.inference.detector import add_views, load_detector
+from mmcell.inference.detection_limit import LimitWatch
+from mmcell.inference.detector import add_tiles, add_views, load_detector
 from mmcell.inference.image_records import read_record
 from mmcell.inference.writers import FORMATS, label_tiff
 from mmcell.models import MaskTTAModel
@@ -223,7 +224,8 @@ def test_files_that_are_being_replaced_have_no_record(tmp_path, command, monkeyp
     monkeypatch.setattr(image_jobs, 'writing_cells', lambda *unused: 1 / 0)
     assert command(image, '--formats', 'csv')[0] == 1
     monkeypatch.undo()
-    assert read_record(tmp_path / 'out', 'a') == {}
+    assert read_record(tmp_path / 'out', 'a') == {'image': str(image.resolve())}
+    assert '3 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
 
 
 def test_tiles_of_another_image_are_not_resumed(tmp_path, command, large, monkeypatch):
@@ -316,6 +318,8 @@ def test_a_large_image_has_no_overlay_and_it_is_said(tmp_path, command, large):
     status, output = command(large, '--formats', 'overlay', *TILES)
     assert status == 1 and 'has no overlay: name another format' in output.err
     assert not names_in(tmp_path / 'out')
+    command(large, '--formats', 'csv', *TILES)
+    assert command(large, '--formats', 'overlay', *TILES, '--resume')[0] == 1
     status, output = command(large, '--formats', 'overlay', 'csv', *TILES)
     assert status == 0 and f'note: {large}: too large for overlay' in output.err
 
@@ -364,7 +368,8 @@ def test_a_folder_that_cannot_be_written_to_is_said_before_the_model_is_loaded(t
 
 @pytest.mark.parametrize('flags', [
     ['--mpp', 0], ['--mpp', 'nan'], ['--mpp', 'inf'], ['--score-thr', 1.1], ['--score-thr', -.1],
-    ['--score-thr', 'nan'], ['--min-area', -1], ['--percentiles', 50, 50], ['--formats', 'tiff']])
+    ['--score-thr', 'nan'], ['--min-area', -1], ['--percentiles', 50, 50], ['--formats', 'tiff'],
+    ['--cfg-options', 'foo']])
 def test_wrong_values_are_refused(tmp_path, command, flags):
     assert command(write_image(tmp_path / 'a.tif'), *flags)[0] == 2
 
@@ -375,27 +380,51 @@ def test_a_device_that_is_not_there_is_refused(device):
         predict.refuse_missing_device(device)
 
 
-def test_outputs_in_the_folder_of_the_images_are_no_images(tmp_path, command):
+def test_outputs_in_the_folder_of_the_images_are_no_images(tmp_path, command, monkeypatch):
     write_image(tmp_path / 'out' / 'a.tif', *THREE_CELLS)
     for arguments in ([tmp_path / 'out'], [tmp_path / 'out'], [tmp_path / 'out' / '*.*', '--resume']):
         status, output = command(*arguments)
         assert status == 0 and 'images' in output.out
     assert '1 images were done before' in output.out
-    assert names_in(tmp_path / 'out') == ['a.tif', 'a_cells.csv', 'a_labels.csv', 'a_labels.tif', 'a_overlay.png']
+    files = ['a.tif', 'a_cells.csv', 'a_labels.csv', 'a_labels.tif', 'a_overlay.png']
+    assert names_in(tmp_path / 'out') == files
+    # Fewer formats, or a run that was stopped, do not make images of what is there; nor does another folder.
+    for _ in range(2):
+        assert '3 cells in 1 images' in command(tmp_path / 'out', '--formats', 'class-labels')[1].out
+    monkeypatch.setattr(image_jobs, 'writing_cells', lambda *unused: 1 / 0)
+    assert command(tmp_path / 'out')[0] == 1
+    monkeypatch.undo()
+    assert names_in(tmp_path / 'out') == sorted([*files, 'a_class1.tif', 'a_class2.tif', 'a_class3.tif'])
+    (tmp_path / 'out').rename(tmp_path / 'images')
+    (tmp_path / 'out').mkdir()
+    command(tmp_path / 'images', '--formats', 'csv')
+    assert names_in(tmp_path / 'out') == ['a_cells.csv']
+
+
+@pytest.mark.parametrize('content', [
+    '{"formats": ["csv"]}', '[1]', '', '{"image": 3}', pytest.param('[' * 100_000, id='deep'),
+    '{"image": "x", "settings": null, "formats": "masks"}'])
+def test_records_of_others_do_no_harm(tmp_path, command, content):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    (tmp_path / 'out' / '.z.json').mkdir(parents=True)
+    (tmp_path / 'out' / '.y.json').write_text(content)
+    assert command(image, '--formats', 'csv', '--resume')[0] == 0
+    assert 'no such image' in str(command(tmp_path / 'out')[0])
 
 
 @pytest.mark.parametrize(('min_score', 'is_full'), [(0, True), (.9, False)])
-@pytest.mark.parametrize('where', ['whole', 'tiles', 'file'])
+@pytest.mark.parametrize('where', ['whole', 'tiles', 'one tile', 'file'])
 def test_a_model_that_may_not_give_more_cells_is_said(tmp_path, monkeypatch, capsys, min_score, is_full, where):
     if where == 'file':
         monkeypatch.setattr(image_jobs, 'LARGE_PX', 1000)
     images = [write_image(tmp_path / 'images' / name, *THREE_CELLS, shape=(64, 140)) for name in ('a.tif', 'b.tif')]
     monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
         save_demo_checkpoint(tmp_path / 'demo.pth'), *images, '--out', tmp_path / 'out', '--formats', 'csv',
-        *(TILES if where != 'whole' else []), '--device', 'cpu', '--score-thr', min_score))])
+        *{'whole': [], 'one tile': ['--tile', 160]}.get(where, TILES), '--device', 'cpu', '--score-thr', min_score))])
     assert predict.main() == 0
     said = capsys.readouterr().err
     assert (f'{images[0]} and 1 more: as many cells as the model gives of an image or a tile, 20' in said) is is_full
+    assert ('--cfg-options model.test_cfg.rcnn.max_per_img=N' in said) is is_full
     assert ('note: ' in said) is is_full
 
 
@@ -537,6 +566,19 @@ def test_tiles_are_smaller_the_more_views_are_held(tmp_path):
     args = Namespace(tile=None, overlap=None, tile_batch=None, upscale=None)
     assert predict.tile(detector, args).tile_px == 1024
     assert predict.tile(add_views(detector), args).tile_px == 704  # 8 x 704 x 704 are just less than 4 million
+
+
+def test_the_setting_of_the_limit_is_named(tmp_path):
+    detector = load_detector(save_demo_checkpoint(tmp_path / 'demo.pth'))
+    limits = {(watch.limit, watch.setting) for watch in (LimitWatch(one, 0) for one in (
+        detector, add_tiles(detector, tile_px=64, overlap_px=20), add_views(detector)))}
+    assert limits == {(20, 'model.test_cfg.rcnn.max_per_img')}
+    detector.cfg.tta_model.tta_cfg = dict(max_per_img=7)
+    watch = LimitWatch(add_views(detector), 0)
+    assert (watch.limit, watch.setting) == (7, 'tta_model.tta_cfg.max_per_img')
+    tiled = add_tiles(detector, tile_px=64, overlap_px=20)
+    tiled.cfg = Config(dict(model=dict(detector=detector.cfg.model)))
+    assert LimitWatch(tiled, 0).setting == 'model.detector.test_cfg.rcnn.max_per_img'
 
 
 def save_demo_checkpoint(path):

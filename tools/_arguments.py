@@ -27,8 +27,8 @@ class DictAction(_DictAction):
                  option_string: str | None = None) -> None:
         try:
             super().__call__(parser, namespace, values, option_string)
-        except (AssertionError, ValueError) as error:
-            parser.error(f'{option_string}: KEY=VALUE expected, got {" ".join(values)} ({error})')
+        except (AssertionError, ValueError):
+            parser.error(f'{option_string}: KEY=VALUE pairs expected, got {" ".join(values)}')
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

@@ -129,7 +129,7 @@ def predict(args: argparse.Namespace) -> int:
     from mmcell.inference.image_files import find_images, name_outputs
     from mmcell.inference.image_records import recorded_outputs
     refuse_wrong_launcher(args.launcher)
-    paths = find_images(args.images, but_not=recorded_outputs(args.out))
+    paths = find_images(args.images, is_none=recorded_outputs())
     images = list(zip(paths, name_outputs(paths), strict=True))
     make_folder(args.out, '--out')
     from mmcell.inference.many_images import predict_images, refuse_to_overwrite

@@ -17,12 +17,13 @@ class LimitWatch:
         min_score: cells with lower scores are of no interest.
 
     Attributes:
-        limit: most detections of an image or a tile, ``max_per_img``; 0 where there is none.
+        limit: most detections of an image or a tile; 0 where there is none.
+        setting: its name in the config.
         n_full: images and tiles in which so many cells had ``min_score`` or more.
     """
 
     def __init__(self, detector: nn.Module, min_score: float) -> None:
-        self.limit = _limit_of(detector)
+        self.limit, self.setting = _limit_of(detector)
         self.min_score = min_score
         self.n_full = 0
 
@@ -44,16 +45,21 @@ class LimitWatch:
         """What to say of what was seen."""
         return [] if self.n_full == 0 else [
             f'as many cells as the model gives of an image or a tile, {self.limit}, and none below --score-thr: others '
-            'are probably missing; use a smaller --tile, or --cfg-options model.test_cfg.rcnn.max_per_img=N']
+            f'are probably missing; use a smaller --tile, or --cfg-options {self.setting}=N']
 
 
-def _limit_of(detector: nn.Module) -> int:
+def _limit_of(detector: nn.Module) -> tuple[int, str]:
+    """The most detections of an image or tile, and which setting says so; 0 for none."""
     if isinstance(detector, TiledDetector):
-        return _limit_of(detector.detector)
+        limit, key = _limit_of(detector.detector)
+        in_config = 'detector' in (detector.cfg.model if hasattr(detector, 'cfg') else {})
+        return limit, key.replace('model.test_cfg', 'model.detector.test_cfg') if in_config else key
     if isinstance(detector, MaskTTAModel):
-        return max(detector.max_per_img, 0)
-    for holder in ('roi_head', 'bbox_head'):
+        limit, key = _limit_of(detector.module)
+        own = detector.max_per_img != limit
+        return max(detector.max_per_img, 0), 'tta_model.tta_cfg.max_per_img' if own else key
+    for holder, key in (('roi_head', 'model.test_cfg.rcnn.max_per_img'), ('bbox_head', 'model.test_cfg.max_per_img')):
         test_cfg = getattr(getattr(detector, holder, None), 'test_cfg', None)
         if test_cfg is not None:
-            return max(test_cfg.get('max_per_img', 0), 0)
-    return 0
+            return max(test_cfg.get('max_per_img', 0), 0), key
+    return 0, ''

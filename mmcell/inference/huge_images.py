@@ -1,5 +1,7 @@
 """Prediction of an image that is larger than memory: tile by tile, on several processes, with a journal on disk."""
 
+import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -7,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from mmengine.dist import all_gather_object, barrier, get_dist_info
+from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 
 from mmcell.errors import MmcellError
@@ -62,7 +65,7 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
     grid = model.make_grid((regions.height, regions.width))
     settings = {**model.tile_settings, 'image_size': [regions.height, regions.width], **(settings or {})}
     if rank == 0:
-        remove_journal(journal_folder, but_of=settings if resume else None)
+        _begin_anew(journal_folder, settings, resume)
     barrier()
     with closing(TileJournal(journal_folder, settings, rank)) as journal:
         missing = [tile for tile in range(len(grid)) if tile not in journal]
@@ -76,6 +79,16 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
         if rank == 0:
             yield from _stitch(_predict_into(journal, missing, model, regions, grid), journal, grid, model.border_px,
                                len(missing), report, see)
+
+
+def _begin_anew(journal_folder: str | Path, settings: dict, resume: bool) -> None:
+    """Removes the journal of another prediction, or any; with a warning where it was to be resumed."""
+    for others in remove_journal(journal_folder, but_of=settings if resume else None):
+        if resume:
+            different = sorted(key for key in settings.keys() | others.keys()
+                               if json.dumps(settings.get(key)) != json.dumps(others.get(key)))
+            print_log(f'{journal_folder}: the tiles there were predicted with other settings ({", ".join(different)}) '
+                      'and are done again', logger='current', level=logging.WARNING)
 
 
 def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, regions: Regions,

@@ -2,7 +2,7 @@
 
 import glob
 from collections import Counter
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import tifffile
@@ -20,21 +20,21 @@ class ImageSelectionError(MmcellError):
     """What was named on the command line is no image, folder or pattern with a match."""
 
 
-def find_images(arguments: Sequence[str], but_not: Set[Path] = frozenset()) -> list[Path]:
+def find_images(arguments: Sequence[str], is_none: Callable[[Path], bool] = lambda path: False) -> list[Path]:
     """The image files that files, folders and patterns name, each once, in the order named.
 
     Args:
         arguments: a file is taken whatever its name; a folder gives the files right in it that have one of
             ``IMAGE_SUFFIXES``, by name; a pattern (``*``, ``?``, ``[…]``, ``**`` for any folders) gives the files that
             match, by name.
-        but_not: absolute paths of files that folders and patterns do not give.
+        is_none: whether a file that a folder or pattern gives is no image to predict.
 
     Raises:
         ImageSelectionError: an argument gives no file.
     """
     found: dict[Path, Path] = {}
     for argument in arguments:
-        paths = _find(argument, but_not)
+        paths = _find(argument, is_none)
         if not paths:
             raise ImageSelectionError(f'{argument}: no such image, no folder with images, and no pattern that matches')
         for path in paths:
@@ -42,7 +42,7 @@ def find_images(arguments: Sequence[str], but_not: Set[Path] = frozenset()) -> l
     return list(found.values())
 
 
-def _find(argument: str, but_not: Set[Path]) -> list[Path]:
+def _find(argument: str, is_none: Callable[[Path], bool]) -> list[Path]:
     path = Path(argument)
     if path.is_dir():
         found = [file for file in path.iterdir()
@@ -52,7 +52,7 @@ def _find(argument: str, but_not: Set[Path]) -> list[Path]:
     else:
         # Path.glob takes no absolute pattern.
         found = map(Path, glob.glob(argument, recursive=True))  # noqa: PTH207
-    return sorted(file for file in found if file.is_file() and file.resolve() not in but_not)
+    return sorted(file for file in found if file.is_file() and not is_none(file))
 
 
 def name_outputs(paths: Sequence[Path]) -> list[str]:

@@ -1,11 +1,13 @@
 """What the files of an image were made from, in a hidden file beside them."""
 
+import functools
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmcell.inference.writers import output_paths
+from mmcell.inference.writers import FORMATS
 from mmcell.whole_files import written_whole
 
 
@@ -28,31 +30,46 @@ def read_record(folder: Path, name: str) -> dict:
     """What :func:`recording` wrote; empty where there is no record, or a damaged one."""
     try:
         record = json.loads(record_path(folder, name).read_text(encoding='utf-8'))
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return record if isinstance(record, dict) else {}
+    return record if isinstance(record, dict) and isinstance(record.get('image'), str) else {}
 
 
-def recorded_outputs(folder: Path) -> set[Path]:
-    """Absolute paths of the files in a folder that were written for images, as their records say."""
-    outputs = set()
-    for path in folder.glob('.*.json'):
-        name = path.name[1:-len('.json')]
-        record = read_record(folder, name)
-        if 'formats' in record:
-            n_classes = len(record['settings']['class_names'])
-            outputs.update(output.resolve() for output in output_paths(record['formats'], folder, name, n_classes))
-    return outputs
+def recorded_outputs() -> Callable[[Path], bool]:
+    """Gives a test: whether a file is one that was written for an image, as the records in its folder say.
+
+    Every format counts, since a later run for fewer of them leaves the files of the others there.
+    """
+    names_in = functools.cache(_recorded_names)
+
+    def is_output(path: Path) -> bool:
+        return any(path.name.endswith(suffix) and path.name.removesuffix(suffix) in names_in(path.resolve().parent)
+                   for suffix in _suffixes_of_outputs(path.name))
+    return is_output
+
+
+def _recorded_names(folder: Path) -> set[str]:
+    names = (path.name[1:-len('.json')] for path in folder.glob('.*.json'))
+    return {name for name in names if read_record(folder, name)}
+
+
+def _suffixes_of_outputs(file_name: str) -> list[str]:
+    of_class = re.search(r'_class(\d+)\.tif$', file_name)
+    n_classes = int(of_class[1]) if of_class and len(of_class[1]) < 5 else 0
+    return [suffix for known in FORMATS.values() for suffix in known.suffixes(n_classes)]
 
 
 @contextmanager
 def recording(folder: Path, name: str, record: dict) -> Iterator[None]:
     """Writes the record when the block, which writes the outputs, has ended.
 
-    The old record goes before: outputs of a block that was stopped count as unknown.
+    Before, the image alone is noted: outputs of a block that was stopped count as unknown.
     """
-    path = record_path(folder, name)
-    path.unlink(missing_ok=True)
+    _write(folder, name, {'image': record['image']})
     yield
-    with written_whole([path]) as (temporary,):
+    _write(folder, name, record)
+
+
+def _write(folder: Path, name: str, record: dict) -> None:
+    with written_whole([record_path(folder, name)]) as (temporary,):
         temporary.write_text(json.dumps(record), encoding='utf-8')

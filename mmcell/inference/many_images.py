@@ -67,7 +67,7 @@ def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bo
         outcomes[path] = None if done else outcome_of(job.run, path, name)
     outcomes = {path: outcome for part in all_gather_object(outcomes) for path, outcome in part.items()}
     for path, name in large:
-        done = [resume and job.is_done(path, name, job.large_formats)]
+        done = [resume and len(job.large_formats) > 0 and job.is_done(path, name, job.large_formats)]
         # As the first process sees it: all of them begin, or none.
         broadcast_object_list(done)
         outcomes[path] = None if done[0] else outcome_of(job.run_large, path, name, resume)

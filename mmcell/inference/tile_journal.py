@@ -41,7 +41,7 @@ class TileJournal:
         self._places = {}
         for path in sorted(self.folder.glob('tiles-*.jsonl')):
             for place, record in _whole_lines(path):
-                if place > 0:
+                if place > 0 and 'tile' in record:
                     self._places[record['tile']] = path, place
 
     def write(self, tile: int, instances: InstanceData) -> None:
@@ -89,20 +89,26 @@ class TileJournal:
         self._open = {}
 
 
-def remove_journal(folder: str | Path, but_of: dict | None = None) -> None:
+def remove_journal(folder: str | Path, but_of: dict | None = None) -> list[dict]:
     """Removes the files of a journal, and its folder where nothing else is in it.
 
     Args:
         folder: of the journal; need not be there.
         but_of: files that begin with these settings stay.
+
+    Returns:
+        The settings of each file that was removed.
     """
+    removed = []
     folder, but_of = Path(folder), json.loads(json.dumps(but_of))
     for path in folder.glob('tiles-*.jsonl'):
         _, begin = next(_whole_lines(path), (0, {}))
         if but_of is None or begin.get('settings') != but_of:
             path.unlink()
+            removed.append(begin.get('settings') or {})
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
+    return removed
 
 
 def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
@@ -114,7 +120,7 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
                 record = json.loads(line) if line.endswith(b'\n') else None
             except ValueError:
                 record = None
-            if record is None:
+            if not isinstance(record, dict):
                 return
             yield place, record
             place += len(line)
