@@ -9,8 +9,8 @@ import numpy as np
 import pycocotools.mask
 import tifffile
 
-from mmcell.raw_layout import find_train_folders, read_train_image
-from mmcell.rle import encode_label_map
+from mmcell.annotations.raw_layout import find_train_folders, read_train_image
+from mmcell.masks.rle import encode_label_map
 
 
 @dataclass(frozen=True)

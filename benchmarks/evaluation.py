@@ -14,10 +14,10 @@ from label_map_rle import grid_of_discs
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mmcell.coco_json import categories, train_records
+from mmcell.annotations.coco_json import categories, train_records
+from mmcell.annotations.raw_layout import TrainImage, find_train_folders, read_train_image
 from mmcell.evaluation.average_precision import average_precisions
-from mmcell.raw_layout import TrainImage, find_train_folders, read_train_image
-from mmcell.rle import compress_counts, encode_label_map, foreground_pixels_of_all
+from mmcell.masks.rle import compress_counts, encode_label_map, foreground_pixels_of_all
 
 EXAMPLE = """example:
   python benchmarks/evaluation.py --consep CONSEP

@@ -22,8 +22,8 @@ from _scenes import fullest_of, grid_of_discs, write_scene
 from torch import nn
 
 from mmcell.errors import MmcellError
-from mmcell.images import read_image
-from mmcell.rle import areas_px, encode_label_map
+from mmcell.images.pixels import read_image
+from mmcell.masks.rle import areas_px, encode_label_map
 
 EXAMPLE = """example:
   python benchmarks/inference.py --consep CONSEP
@@ -147,7 +147,7 @@ def mmdetection_model(theirs: nn.Module, stock: bool) -> nn.Module:
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
-    from mmcell.torchvision_weights import convert_mask_rcnn
+    from mmcell.checkpoints.torchvision_weights import convert_mask_rcnn
     cfg = Config.fromfile(Path(__file__).parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50_tv-v1.py')
     cfg.model.test_cfg.rcnn.update(score_thr=0., max_per_img=N_DETECTIONS)
     if stock:

@@ -9,8 +9,8 @@ import numpy as np
 import pycocotools.mask
 from _scenes import grid_of_discs
 
-from mmcell.images import read_label_map
-from mmcell.rle import encode_label_map
+from mmcell.images.pixels import read_label_map
+from mmcell.masks.rle import encode_label_map
 
 EXAMPLE = """example:
   python benchmarks/label_map_rle.py

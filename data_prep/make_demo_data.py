@@ -9,7 +9,7 @@ import numpy as np
 import tifffile
 from scipy import ndimage
 
-from mmcell import raw_layout
+from mmcell.annotations import raw_layout
 
 EXAMPLE = """example:
   python data_prep/make_demo_data.py work_dirs/demo/data --images 40 --test-images 6

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcell import coco_json, raw_layout
+from mmcell.annotations import coco_json, raw_layout
+from mmcell.annotations.raw_layout import LayoutError, TestImage, TrainImage
+from mmcell.annotations.splits import choose_validation_groups
 from mmcell.errors import MmcellError
-from mmcell.parallel import map_with_progress
-from mmcell.raw_layout import LayoutError, TestImage, TrainImage
-from mmcell.splits import choose_validation_groups
+from mmcell.files.parallel import map_with_progress
 
 TEST_JSON = 'test.json'
 EXIT_SKIPPED = 3
@@ -128,7 +128,7 @@ def find_test_images(data_root: Path, test_ids: Path | None, jobs: int,
 
 def choose_validation_ids(images: list[TrainImage], val_ratio: float, seed: int,
                           group_by: re.Pattern | None) -> set[int]:
-    """Image ids (from 1) of the validation part, chosen by :func:`mmcell.splits.choose_validation_groups`.
+    """Image ids (from 1) of the validation part, chosen by :func:`mmcell.annotations.splits.choose_validation_groups`.
 
     An image whose folder name does not match ``group_by`` is a group by itself.
     """

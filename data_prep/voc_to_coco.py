@@ -8,10 +8,10 @@ from pathlib import Path
 
 from to_coco import EXIT_SKIPPED, path_between, usable_cores
 
-from mmcell import coco_json, voc
+from mmcell.annotations import coco_json, voc
+from mmcell.annotations.raw_layout import TrainImage
 from mmcell.errors import MmcellError
-from mmcell.parallel import map_with_progress
-from mmcell.raw_layout import TrainImage
+from mmcell.files.parallel import map_with_progress
 
 EXAMPLE = """example:
   python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --out annotations/voc

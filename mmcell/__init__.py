@@ -1,12 +1,12 @@
 """mmcell: multi-class cell instance segmentation on MMDetection.
 
-Importing the package costs half a second: it makes ``mmcv.ops`` available (see :mod:`mmcell.ops`) and tells
+Importing the package costs half a second: it makes ``mmcv.ops`` available (see :mod:`mmcell.framework.ops`) and tells
 MMDetection's registries where mmcell's modules are. They are imported when a registry is first asked for one.
 Name it once in a base config: ``custom_imports = dict(imports=['mmcell'], allow_failed_imports=False)``.
 """
 
-from mmcell.ops import provide_mmcv_ops
-from mmcell.registration import register_lazily
+from mmcell.framework.ops import provide_mmcv_ops
+from mmcell.framework.registration import register_lazily
 
 __version__ = '0.1.0'
 

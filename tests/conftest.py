@@ -1,6 +1,5 @@
 import functools
 import gc
-import json
 import os
 import sys
 from pathlib import Path
@@ -18,8 +17,7 @@ REPO = Path(__file__).resolve().parents[1]
 # These are folders of scripts; tests of their functions import them as the scripts do one another.
 sys.path[:0] = [str(REPO / folder) for folder in ('data_prep', 'tools', 'benchmarks')]
 
-from mmcell.coco_json import categories, train_records  # noqa: E402
-from mmcell.raw_layout import find_train_folders, read_train_image  # noqa: E402
+from support.synthetic_data import discs, write_annotations  # noqa: E402
 
 # A shared machine is sometimes slow, and a test must not fail for that or by chance.
 settings.register_profile('steady', deadline=None, derandomize=True)
@@ -46,23 +44,6 @@ def real_data():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-def write_annotations(root, path, names):
-    """Writes all training images of a raw folder as one annotation file."""
-    images, annotations = train_records(read_train_image(folder, root) for folder in find_train_folders(root))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(dict(info=dict(data_root=os.path.relpath(root, path.parent)), images=images,
-                                    categories=categories(names), annotations=annotations)))
-
-
-def discs(shape, centers_and_radii):
-    """Label map (H, W) int32 with one disc for each (id, y, x, radius)."""
-    yy, xx = np.mgrid[:shape[0], :shape[1]]
-    label_map = np.zeros(shape, np.int32)
-    for label, y, x, radius in centers_and_radii:
-        label_map[(yy - y) ** 2 + (xx - x) ** 2 <= radius ** 2] = label
-    return label_map
 
 
 @pytest.fixture

@@ -111,7 +111,7 @@ def load_config(args: argparse.Namespace) -> Config:
     if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).exists():
         raise MmcellError(f'load_from: there is no file {cfg.load_from}; {args.config} may say in its first lines how '
                           'to get it. Another file: --cfg-options load_from=FILE, none: load_from=None')
-    from mmcell.weights import load_safely, trust_checkpoints
+    from mmcell.checkpoints.weights import load_safely, trust_checkpoints
     load_safely()
     if args.trust_checkpoint:
         trust_checkpoints()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmengine.dataset import BaseDataset
     from rich.table import Table
 
-    from mmcell.anchor_recall import RecallRow
+    from mmcell.boxes.anchor_recall import RecallRow
 
 EXAMPLE = """example:
   python tools/anchor_recall.py configs/cell/mask-rcnn_r101_small-anchors.py \\
@@ -55,7 +55,7 @@ def measure(path: str, split: str, ann_file: str | None, seed: int) -> 'Table':
     from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
 
-    from mmcell.anchor_recall import best_ious, box_sizes_px, lay_anchors, recall_rows
+    from mmcell.boxes.anchor_recall import best_ious, box_sizes_px, lay_anchors, recall_rows
     cfg = Config.fromfile(path)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     generator, allowed_border = build_anchors(cfg, split)
@@ -116,7 +116,7 @@ def draw_items(dataset: 'BaseDataset', seed: int, what: str) -> Iterator[dict]:
     from rich.console import Console
     from rich.progress import track
 
-    from mmcell.randomness import SAMPLE, derive_seed, own_randomness
+    from mmcell.framework.randomness import SAMPLE, derive_seed, own_randomness
     for index in track(range(len(dataset)), what, console=Console(stderr=True)):
         with own_randomness(derive_seed(SAMPLE, seed, 0, index)):
             item = dataset[index]
@@ -132,7 +132,7 @@ def class_names(dataset: 'BaseDataset') -> tuple[str, ...]:
 def to_table(title: str, rows: list['RecallRow']) -> 'Table':
     from rich.table import Table
 
-    from mmcell.anchor_recall import IOU_THRESHOLDS
+    from mmcell.boxes.anchor_recall import IOU_THRESHOLDS
     recalls = (f'IoU >= {threshold:g}' for threshold in IOU_THRESHOLDS)
     table = Table('best anchor', 'cells', *recalls, 'mean IoU', title=title)
     for row in rows:

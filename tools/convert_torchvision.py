@@ -42,9 +42,9 @@ def main() -> int:
 def convert(args: argparse.Namespace) -> None:
     import torch
 
-    from mmcell.torchvision_weights import convert_mask_rcnn
-    from mmcell.weights import load_tensors_alone, load_trusted
-    from mmcell.whole_files import written_whole
+    from mmcell.checkpoints.torchvision_weights import convert_mask_rcnn
+    from mmcell.checkpoints.weights import load_tensors_alone, load_trusted
+    from mmcell.files.whole_files import written_whole
     loaded = (load_trusted if args.trust_checkpoint else load_tensors_alone)(args.weights, 'cpu')
     # Where torchvision's training script has it.
     model = loaded.get('model')

@@ -36,8 +36,8 @@ def draw(work_dirs: list[Path], score: str, out: Path) -> None:
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
 
-    from mmcell.training_curves import read_curves
-    from mmcell.whole_files import written_whole
+    from mmcell.files.whole_files import written_whole
+    from mmcell.visualization.training_curves import read_curves
     curves = {str(folder): read_curves(folder, score) for folder in work_dirs}
     figure, axes = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout='constrained')
     for name, curve in curves.items():

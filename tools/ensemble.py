@@ -38,8 +38,8 @@ def main() -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from mmcell.inference.ensemble import fuse_results
-    from mmcell.results import load_results, save_results
+    from mmcell.predictions.dump_file import load_results, save_results
+    from mmcell.predictions.ensemble import fuse_results
     try:
         models = [load_results(path) for path in args.results]
         fused = fuse_results(models, args.results, args.weights, args.iou_thr, args.skip_thr)

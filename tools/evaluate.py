@@ -158,10 +158,10 @@ def told(what: str) -> Iterator[Callable[[str], None]]:
 
 def describe(args: argparse.Namespace, document: dict) -> dict:
     """What the values depend on besides the predictions."""
+    from mmcell.checkpoints.provenance import describe_software
     from mmcell.evaluation.average_precision import CAPS
     from mmcell.evaluation.ground_truth import count_by_class
     from mmcell.evaluation.metrics_file import describe_file
-    from mmcell.provenance import describe_software
     return {'software': describe_software(PACKAGES),
             'annotations': {**describe_file(args.annotations), 'images': len(document['images']),
                             'true_cells': count_by_class(document, document['annotations'])},

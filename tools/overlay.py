@@ -28,8 +28,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    from mmcell.coco_json import read_annotations
-    from mmcell.results import load_results
+    from mmcell.annotations.coco_json import read_annotations
+    from mmcell.predictions.dump_file import load_results
     try:
         document = read_annotations(args.annotations)
         names = {category['id']: category['name'] for category in document['categories']}
@@ -52,9 +52,9 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
     from rich.console import Console
     from rich.progress import track
 
-    from mmcell.images import read_image
-    from mmcell.results import to_coco_detections
-    from mmcell.rle import area_px
+    from mmcell.images.pixels import read_image
+    from mmcell.masks.rle import area_px
+    from mmcell.predictions.dump_file import to_coco_detections
     from mmcell.visualization.colors import class_colors
     from mmcell.visualization.overlay import add_legend, beside, draw_instances, picture_name
 

@@ -33,8 +33,8 @@ def main() -> int:
 
 
 def submit(args: argparse.Namespace) -> int:
-    from mmcell.results import load_results, to_coco_detections
-    from mmcell.submission import read_test_set, write_submission
+    from mmcell.predictions.dump_file import load_results, to_coco_detections
+    from mmcell.predictions.submission import read_test_set, write_submission
     test_set = read_test_set(args.annotations)
     results = load_results(args.results)
     detections = [detection for result in results for detection in to_coco_detections(result, test_set.category_ids)]
@@ -46,7 +46,7 @@ def submit(args: argparse.Namespace) -> int:
 
 
 def check(args: argparse.Namespace) -> int:
-    from mmcell.submission import check_detections, read_submission, read_test_set
+    from mmcell.predictions.submission import check_detections, read_submission, read_test_set
     report = check_detections(read_submission(args.check), read_test_set(args.annotations))
     for line in (*report.errors, *report.remarks):
         print(line)

@@ -114,7 +114,7 @@ def run(cfg: Config, args: argparse.Namespace) -> None:
     from mmcell.hooks import FittingCheckpointHook
     runner.register_hook(FittingCheckpointHook(args.split))
     if args.out is not None:
-        from mmcell.evaluation.metrics import DumpCellResults
+        from mmcell.evaluation.registered import DumpCellResults
         # First: what a later evaluator refuses can still be looked at.
         dump = DumpCellResults(out_file_path=args.out)
         dump.dataset_meta = runner.test_evaluator.dataset_meta

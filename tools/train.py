@@ -59,7 +59,7 @@ def use_mixed_precision(cfg: Config) -> None:
 
 def resume(cfg: Config, value: str) -> None:
     """Sets the checkpoint to go on from; ``value`` is a file, a work folder, or 'auto' for cfg's own folder."""
-    from mmcell.weights import find_newest_whole
+    from mmcell.checkpoints.weights import find_newest_whole
     folder = cfg.work_dir if value == 'auto' else value
     if not Path(folder).exists() and '://' not in folder:
         raise MmcellError(f'--resume: no checkpoint or work folder {folder}')

@@ -6,9 +6,9 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
-from mmcell.coco_json import AnnotationError, read_annotations
-from mmcell.images import CHANNEL_ORDERS
-from mmcell.randomness import SeededIndex, own_randomness
+from mmcell.annotations.coco_json import AnnotationError, read_annotations
+from mmcell.framework.randomness import SeededIndex, own_randomness
+from mmcell.images.pixels import CHANNEL_ORDERS
 from mmcell.visualization.colors import class_colors
 
 

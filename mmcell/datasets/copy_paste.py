@@ -5,7 +5,7 @@ from mmdet.datasets.transforms import CopyPaste
 from mmdet.registry import TRANSFORMS
 
 from mmcell.datasets.instances import put_instances, to_label_map_masks
-from mmcell.structures import LabelMapMasks
+from mmcell.masks.label_map_masks import LabelMapMasks
 
 
 @TRANSFORMS.register_module()

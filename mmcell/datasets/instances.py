@@ -3,7 +3,7 @@
 import numpy as np
 from mmdet.structures.mask import BitmapMasks
 
-from mmcell.structures import LabelMapMasks
+from mmcell.masks.label_map_masks import LabelMapMasks
 
 
 def to_label_map_masks(masks: LabelMapMasks | BitmapMasks) -> LabelMapMasks:

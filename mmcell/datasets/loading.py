@@ -5,9 +5,9 @@ from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
 
-from mmcell.coco_json import AnnotationError
-from mmcell.images import CHANNEL_ORDERS, read_image
-from mmcell.structures import LabelMapMasks
+from mmcell.annotations.coco_json import AnnotationError
+from mmcell.images.pixels import CHANNEL_ORDERS, read_image
+from mmcell.masks.label_map_masks import LabelMapMasks
 
 
 @TRANSFORMS.register_module()
@@ -61,7 +61,7 @@ class LoadTiff(BaseTransform):
 
 @TRANSFORMS.register_module()
 class LoadCellAnnotations(LoadAnnotations):
-    """``LoadAnnotations`` that decodes masks straight into :class:`mmcell.structures.LabelMapMasks`.
+    """``LoadAnnotations`` that decodes masks straight into :class:`mmcell.masks.label_map_masks.LabelMapMasks`.
 
     COCO RLE, compressed or not, and polygons; the cost goes with the pixels covered, where the stock class decodes a
     full-size bitmap an instance. The masks and the flags of invalid annotations are those of the stock class. For a

@@ -3,7 +3,7 @@
 from mmdet.datasets import MultiImageMixDataset
 from mmdet.registry import DATASETS
 
-from mmcell.randomness import SeededIndex, own_randomness
+from mmcell.framework.randomness import SeededIndex, own_randomness
 
 
 @DATASETS.register_module()

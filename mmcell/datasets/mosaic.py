@@ -7,7 +7,7 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 
 from mmcell.datasets.instances import put_instances, to_label_map_masks
-from mmcell.structures import LabelMapMasks
+from mmcell.masks.label_map_masks import LabelMapMasks
 
 _CORNERS = ('top_left', 'top_right', 'bottom_left', 'bottom_right')
 

@@ -9,8 +9,8 @@ from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 from mmdet.structures.mask import BitmapMasks
 
+from mmcell.boxes.views import turn_matrix
 from mmcell.datasets.instances import to_label_map_masks
-from mmcell.structures.views import turn_matrix
 
 
 @TRANSFORMS.register_module()

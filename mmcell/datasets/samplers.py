@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sized
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler, InfiniteSampler
 
-from mmcell.randomness import SAMPLE, SeededIndex, derive_seed
+from mmcell.framework.randomness import SAMPLE, SeededIndex, derive_seed
 
 
 @DATA_SAMPLERS.register_module()

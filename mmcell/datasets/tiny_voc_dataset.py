@@ -5,9 +5,9 @@ from itertools import zip_longest
 from mmdet.datasets import VOCDataset
 from mmdet.registry import DATASETS
 
-from mmcell.coco_json import AnnotationError
+from mmcell.annotations.coco_json import AnnotationError
+from mmcell.annotations.voc import CLASS_NAMES
 from mmcell.datasets.cell_dataset import CellDataset
-from mmcell.voc import CLASS_NAMES
 
 
 @DATASETS.register_module()

@@ -8,13 +8,13 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from mmcell.coco_json import read_annotations
+from mmcell.annotations.coco_json import read_annotations
 from mmcell.evaluation.average_precision import SIZE_BINS_PX, average_precisions
 from mmcell.evaluation.image_pairs import pair_images
 from mmcell.evaluation.image_statistics import image_statistics
 from mmcell.evaluation.metrics_file import write_metrics
 from mmcell.evaluation.segmentation_scores import segmentation_scores
-from mmcell.results import to_coco_detections
+from mmcell.predictions.dump_file import to_coco_detections
 
 HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
 

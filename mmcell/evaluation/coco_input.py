@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from faster_coco_eval.core import mask as rle_functions
 
-from mmcell.coco_json import AnnotationError
+from mmcell.annotations.coco_json import AnnotationError
 from mmcell.errors import MmcellError
-from mmcell.results import ResultsError
-from mmcell.rle import areas_px
+from mmcell.masks.rle import areas_px
+from mmcell.predictions.dump_file import ResultsError
 
 
 class ClassAndImage:

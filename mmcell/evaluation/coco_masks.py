@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pycocotools.mask
 
-from mmcell.rle import compress_counts, parse_rle, parse_rles
-from mmcell.submission import is_finite_number
+from mmcell.masks.rle import compress_counts, parse_rle, parse_rles
+from mmcell.predictions.submission import is_finite_number
 
 # pycocotools takes memory by the length of an edge.
 MAX_COORDINATE_PX = 1e5

@@ -7,9 +7,9 @@ import numpy as np
 
 from mmcell.evaluation.average_precision import SIZE_BINS_PX, average_precisions, resampled_average_precisions
 from mmcell.evaluation.bootstrap import paired_differences, percentile_interval
-from mmcell.evaluation.errors import error_report
 from mmcell.evaluation.image_pairs import pair_images
 from mmcell.evaluation.image_statistics import image_statistics
+from mmcell.evaluation.mistakes import error_report
 from mmcell.evaluation.segmentation_scores import best_threshold, resampled_segmentation_scores, segmentation_scores
 
 # Scores are tried up to .95: at 1 there may be no prediction left.
@@ -24,7 +24,7 @@ class Evaluation:
     Attributes:
         values: name to value, NaN where nothing defines it.
         resampled: name to its values on resampled images, (n_resamples,), for the values that have an interval.
-        errors: see :func:`mmcell.evaluation.errors.error_report`.
+        errors: see :func:`mmcell.evaluation.mistakes.error_report`.
     """
 
     values: dict[str, float]

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pycocotools.mask
 
-from mmcell.coco_json import AnnotationError, read_annotations
+from mmcell.annotations.coco_json import AnnotationError, read_annotations
+from mmcell.annotations.raw_layout import TEST_FOLDER
 from mmcell.evaluation.coco_masks import to_compressed_rles
-from mmcell.raw_layout import TEST_FOLDER
-from mmcell.rle import areas_px
-from mmcell.submission import is_finite_number
+from mmcell.masks.rle import areas_px
+from mmcell.predictions.submission import is_finite_number
 
 
 def read_ground_truth(path: str | Path) -> dict:

@@ -7,7 +7,7 @@ import numpy as np
 
 from mmcell.evaluation.image_pairs import ImagePair
 from mmcell.evaluation.overlaps import Overlaps, overlaps_of_label_maps
-from mmcell.rle import foreground_pixels_of_all
+from mmcell.masks.rle import foreground_pixels_of_all
 
 
 def label_map_by_score(rles: Sequence[dict], scores: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -5,7 +5,7 @@ import json
 import math
 from pathlib import Path
 
-from mmcell.whole_files import written_whole
+from mmcell.files.whole_files import written_whole
 
 
 def write_metrics(content: dict, path: str | Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from mmcell.rle import foreground_pixels_of_all
+from mmcell.masks.rle import foreground_pixels_of_all
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
-from mmcell.checkpoint_content import to_history_buffers, to_plain
-from mmcell.provenance import describe_data, describe_software
-from mmcell.weights import WeightsError
-from mmcell.whole_files import remove_leftovers, written_whole
+from mmcell.checkpoints.content import to_history_buffers, to_plain
+from mmcell.checkpoints.provenance import describe_data, describe_software
+from mmcell.checkpoints.weights import WeightsError
+from mmcell.files.whole_files import remove_leftovers, written_whole
 
 BACKEND = 'mmcell_whole_files'
 

@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 from torch import nn
 
+from mmcell.checkpoints.provenance import compare_data, describe_data
 from mmcell.errors import MmcellError
-from mmcell.provenance import compare_data, describe_data
 
 MAX_LISTED = 5
 

@@ -9,7 +9,7 @@ from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
 from mmengine.runner import Runner
 
-from mmcell.images import read_image
+from mmcell.images.pixels import read_image
 from mmcell.visualization.overlay import picture_name
 
 

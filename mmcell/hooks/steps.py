@@ -11,8 +11,8 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from mmcell.errors import MmcellError
-from mmcell.randomness import STEP, derive_seed, seed_generators
-from mmcell.structures.encoding import masks_to_rles
+from mmcell.framework.randomness import STEP, derive_seed, seed_generators
+from mmcell.masks.encoding import masks_to_rles
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import draw_instances
 

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 from mmengine.structures import InstanceData
 
-from mmcell.rle import areas_px, foreground_pixels_of_all, with_text_counts
-from mmcell.structures.encoding import masks_to_rles
+from mmcell.masks.encoding import masks_to_rles
+from mmcell.masks.rle import areas_px, foreground_pixels_of_all, with_text_counts
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmcell.checkpoints.config import read_checkpoint_config
+from mmcell.checkpoints.weights import load_safely, trust_checkpoints
 from mmcell.errors import MmcellError
 from mmcell.hooks.fit import refuse_other_classes, refuse_other_weights, without_wrappers
-from mmcell.images import CHANNEL_ORDERS
-from mmcell.inference.checkpoint_config import read_checkpoint_config
+from mmcell.images.pixels import CHANNEL_ORDERS
 from mmcell.models import TiledDetector
-from mmcell.weights import load_safely, trust_checkpoints
 
 
 class DetectorError(MmcellError):
@@ -154,7 +154,7 @@ class ImagePredictor:
         """What the detector finds in an image.
 
         Args:
-            image: (H, W, 3) uint8, red, green, blue, as :func:`mmcell.images.read_image` gives it.
+            image: (H, W, 3) uint8, red, green, blue, as :func:`mmcell.images.pixels.read_image` gives it.
 
         Returns:
             ``pred_instances``: bboxes (N, 4) xyxy px of the image, scores (N,), labels (N,) from 0, and masks of the

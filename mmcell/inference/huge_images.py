@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 
 from mmcell.errors import MmcellError
-from mmcell.inference.regions import Regions
+from mmcell.images.regions import Regions
 from mmcell.inference.tile_journal import TileJournal, remove_journal
 from mmcell.models.tiled_detector import TiledDetector
 from mmcell.tiles.seams import SeamStitcher
@@ -43,7 +43,7 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
 
     Args:
         model: its tiles, batches and enlargement are used. In evaluation mode.
-        regions: the image, see :func:`mmcell.inference.regions.open_regions`.
+        regions: the image, see :func:`mmcell.images.regions.open_regions`.
         journal_folder: what was predicted in each tile is written here; for one image alone.
             :func:`mmcell.inference.tile_journal.remove_journal` removes it when all outputs are written.
         resume: tiles in the journal are not predicted again, where they were predicted with the same settings; else it

@@ -8,7 +8,7 @@ from pathlib import Path
 import tifffile
 
 from mmcell.errors import MmcellError
-from mmcell.images import is_tiff
+from mmcell.images.pixels import is_tiff
 
 # TIFFs of slide scanners, which hold other pictures beside the slide.
 SLIDE_SUFFIXES = {'.svs', '.ndpi', '.qptiff'}

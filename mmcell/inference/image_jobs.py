@@ -13,7 +13,9 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmcell.errors import MmcellError
-from mmcell.images import read_image
+from mmcell.images.pixels import read_image
+from mmcell.images.regions import Regions, open_regions
+from mmcell.images.resolution import read_mpp
 from mmcell.inference.cells import Cells
 from mmcell.inference.detection_limit import LimitWatch
 from mmcell.inference.detector import ImagePredictor
@@ -21,8 +23,6 @@ from mmcell.inference.filters import select_cells
 from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
 from mmcell.inference.image_files import SLIDE_SUFFIXES, is_large_tiff
 from mmcell.inference.image_records import describe_image, read_record, recording
-from mmcell.inference.regions import Regions, open_regions
-from mmcell.inference.resolution import read_mpp
 from mmcell.inference.tile_journal import remove_journal
 from mmcell.inference.writers import ImageInfo, output_paths, writing_cells
 from mmcell.models import MaskTTAModel, TiledDetector

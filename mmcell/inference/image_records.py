@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmcell.files.whole_files import written_whole
 from mmcell.inference.writers import FORMATS
-from mmcell.whole_files import written_whole
 
 
 def describe_image(path: Path) -> dict:

@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.progress import track
 
 from mmcell.errors import MmcellError
+from mmcell.files.whole_files import remove_leftovers
 from mmcell.inference.image_jobs import Done, ImageJob
 from mmcell.inference.image_records import record_path
 from mmcell.inference.writers import output_paths
-from mmcell.whole_files import remove_leftovers
 
 
 def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> None:

@@ -8,8 +8,8 @@ from typing import IO
 import torch
 from mmengine.structures import InstanceData
 
-from mmcell.rle import with_text_counts
-from mmcell.structures.encoding import masks_to_rles
+from mmcell.masks.encoding import masks_to_rles
+from mmcell.masks.rle import with_text_counts
 
 
 class TileJournal:

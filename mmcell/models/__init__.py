@@ -1,5 +1,6 @@
 """Models, registered with MMDetection; imported before any model is built."""
 
+from mmcell.checkpoints.weights import load_safely
 from mmcell.models.cbam import CBAM, CBAMResNet
 from mmcell.models.mask_head import CellMaskHead
 from mmcell.models.mask_tta import MaskTTAModel
@@ -8,7 +9,6 @@ from mmcell.models.roi_extractor import CellRoIExtractor
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.models.tiled_detector import TiledDetector
 from mmcell.models.torchvision_parts import PlainOutputConvNeXt, TorchvisionAnchorGenerator
-from mmcell.weights import load_safely
 
 load_safely()
 

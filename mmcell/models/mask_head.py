@@ -8,7 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmcell.models.mask_pasting import paste_to_rles
+from mmcell.masks.pasting import paste_to_rles
 
 # RoIs whose masks are predicted at once. Up-sampled features of 1,000 RoIs with 256 channels are 800 MB.
 _BATCH_ROIS = 64

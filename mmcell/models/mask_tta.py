@@ -14,10 +14,8 @@ from mmengine.model.utils import stack_batch
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
-from mmcell.box_fusion import fuse_boxes
-from mmcell.errors import MmcellError
-from mmcell.models.mask_pasting import paste_to_rles
-from mmcell.structures.views import (
+from mmcell.boxes.fusion import fuse_boxes
+from mmcell.boxes.views import (
     View,
     all_views,
     boxes_from_view,
@@ -25,6 +23,8 @@ from mmcell.structures.views import (
     masks_from_view,
     matrix_of_meta,
 )
+from mmcell.errors import MmcellError
+from mmcell.masks.pasting import paste_to_rles
 
 
 @MODELS.register_module()
@@ -43,10 +43,10 @@ class MaskTTAModel(BaseTTAModel):
     Args:
         module: the detector, or its config: a two-stage one whose RoI head predicts masks as ``StandardRoIHead`` or
             ``CascadeRoIHead`` do.
-        scales, flips, turns: of the views; see :class:`mmcell.structures.views.View`. The default is all eight
+        scales, flips, turns: of the views; see :class:`mmcell.boxes.views.View`. The default is all eight
             orientations at the scale of the test pipeline.
         tta_cfg: how boxes are merged. ``nms``: as in MMDetection's test_cfg, with the highest score of all views; or
-            ``wbf``: arguments of :func:`mmcell.box_fusion.fuse_boxes` (iou_threshold, skip_threshold);
+            ``wbf``: arguments of :func:`mmcell.boxes.fusion.fuse_boxes` (iou_threshold, skip_threshold);
             ``max_per_img``: how many are kept. What is not given is that of the detector's ``test_cfg.rcnn``.
         data_preprocessor: as ``BaseTTAModel``.
 

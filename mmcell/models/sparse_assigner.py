@@ -10,7 +10,7 @@ from mmdet.structures.bbox import get_box_tensor
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmcell.models.box_pairs import MAX_COORDINATE_PX, iterate_near_pairs
+from mmcell.boxes.pairs import MAX_COORDINATE_PX, iterate_near_pairs
 
 
 @TASK_UTILS.register_module()

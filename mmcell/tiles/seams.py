@@ -19,7 +19,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from mmcell.tiles.mask_runs import intersections_px
+from mmcell.masks.runs import intersections_px
 from mmcell.tiles.tile_cells import TileCells, concatenate_cells, no_cells
 from mmcell.tiles.tiling import TileGrid, overlaps
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 from mmengine.structures import InstanceData
 
-from mmcell.structures.encoding import masks_to_rles
-from mmcell.tiles.mask_runs import MaskRuns, concatenate_runs, runs_of_rles
+from mmcell.masks.encoding import masks_to_rles
+from mmcell.masks.runs import MaskRuns, concatenate_runs, runs_of_rles
 from mmcell.tiles.tiling import TileGrid, overlaps
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmcell.rle import foreground_pixels
+from mmcell.masks.rle import foreground_pixels
 
 LEGEND_HEIGHT_PX = 22
 

@@ -11,11 +11,11 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
 from mmcell.errors import MmcellError
-from mmcell.rle import area_px
-from mmcell.structures.encoding import masks_to_rles
+from mmcell.files.whole_files import written_whole
+from mmcell.masks.encoding import masks_to_rles
+from mmcell.masks.rle import area_px
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import add_legend, beside, draw_instances
-from mmcell.whole_files import written_whole
 
 
 @VISUALIZERS.register_module()

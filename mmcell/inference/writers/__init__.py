@@ -5,6 +5,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmcell.files.whole_files import written_whole
 from mmcell.inference.cells import Cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.inference.writers.coco import writing_coco
@@ -13,7 +14,6 @@ from mmcell.inference.writers.imagej_rois import writing_imagej_rois
 from mmcell.inference.writers.label_tiff import writing_class_label_tiffs, writing_label_tiff
 from mmcell.inference.writers.measurement_csv import writing_measurement_csv
 from mmcell.inference.writers.overlay_png import writing_overlay_png
-from mmcell.whole_files import written_whole
 
 __all__ = ['FORMATS', 'Format', 'ImageInfo', 'output_paths', 'writing_cells']
 

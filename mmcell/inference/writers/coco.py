@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmcell.coco_json import categories
+from mmcell.annotations.coco_json import categories
 from mmcell.inference.cells import Cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.inference.writers.json_lists import writing_json_list

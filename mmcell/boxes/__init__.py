@@ -1,0 +1,1 @@
+"""Boxes: near pairs, fusion, flipped and turned views, anchors."""

@@ -1,0 +1,101 @@
+"""What a checkpoint was made from: software, commit and data."""
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import mmcell
+from mmcell.annotations.coco_json import read_annotations, subset
+
+PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdetection', 'onedl-mmpretrain', 'numpy')
+
+
+def describe_software(packages: Sequence[str] = PACKAGES) -> dict:
+    """Versions of mmcell (with the commit, where it runs from a clone) and of the packages that decide the result."""
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = version(name)
+        except PackageNotFoundError:
+            versions[name] = None
+    return {'mmcell': mmcell.__version__, 'commit': find_commit(), **versions}
+
+
+def find_commit() -> str | None:
+    """The git commit that mmcell runs from, with ``-dirty`` where files were changed; None outside a clone of it."""
+    root = Path(mmcell.__file__).parents[1]
+    try:
+        subprocess.run(['git', '-C', str(root), 'ls-files', '--error-unmatch', 'mmcell/__init__.py'],
+                       check=True, capture_output=True)
+        described = subprocess.run(['git', '-C', str(root), 'describe', '--always', '--dirty', '--abbrev=40',
+                                    '--exclude=*'], check=True, capture_output=True, text=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()
+
+
+def describe_data(dataset: object) -> list[dict]:
+    """What a data set holds, in a form that can be compared; one dict for each COCO file in it.
+
+    Args:
+        dataset: built; mmengine's wrappers (RepeatDataset, ConcatDataset) are looked into. A data set that does not
+            come from COCO JSON has no entry.
+
+    Returns:
+        ann_file; classes; channel_order ('rgb' or 'bgr', None where the data set does not say); images, file name in
+        the annotation file to size in bytes; sha256, over the images that are used, their annotations and sizes in
+        bytes, and the categories. Folders do not enter it, so that moved data keep their hash; nor do pixels.
+    """
+    return [_describe_coco(leaf) for leaf in _leaves(dataset) if str(getattr(leaf, 'ann_file', '')).endswith('.json')]
+
+
+def _leaves(dataset: object) -> list[object]:
+    if hasattr(dataset, 'datasets'):
+        return [leaf for part in dataset.datasets for leaf in _leaves(part)]
+    return _leaves(dataset.dataset) if hasattr(dataset, 'dataset') else [dataset]
+
+
+def _describe_coco(dataset: object) -> dict:
+    document = read_annotations(dataset.ann_file)
+    used = [dataset.get_data_info(index) for index in range(len(dataset))]
+    records, annotations = subset(document['images'], document['annotations'], {info['img_id'] for info in used})
+    n_bytes = {info['img_id']: Path(info['img_path']).stat().st_size for info in used}
+    images = {record['file_name']: n_bytes[record['id']] for record in records}
+    content = [records, annotations, document['categories'], images]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    return {'ann_file': str(dataset.ann_file), 'classes': list(dataset.metainfo['classes']),
+            'channel_order': dataset.metainfo.get('channel_order'), 'images': images, 'sha256': digest.hexdigest()}
+
+
+def compare_data(recorded: dict[str, list[dict]], tested: list[dict], split: str) -> list[str]:
+    """What somebody who tests a checkpoint on other data than those of its training should know.
+
+    Args:
+        recorded: of the checkpoint: 'train' and 'val' to :func:`describe_data`.
+        tested: of the data set under test.
+        split: 'val' or 'test'.
+
+    Returns:
+        Warnings, none where all is as it was.
+    """
+    warnings = []
+    trained_on = {image for part in recorded['train'] for image in part['images'].items()}
+    images = [image for part in tested for image in part['images'].items()]
+    n_known = sum(image in trained_on for image in images)
+    if n_known:
+        warnings.append(f'{n_known} of the {len(images)} images tested were in the training data of this checkpoint '
+                        '(same name and size in bytes): the values say little about new images')
+    known_hashes = {part['sha256'] for part in recorded[split]} if recorded.get(split) else set()
+    if known_hashes and known_hashes != {part['sha256'] for part in tested}:
+        warnings.append(f'the {split} data ({", ".join(part["ann_file"] for part in tested)}) are not those of the '
+                        f'training of this checkpoint ({", ".join(part["ann_file"] for part in recorded[split])}): '
+                        'images or annotations differ')
+    for what in ('classes', 'channel_order'):
+        then, now = ([part[what] for part in parts] for parts in (recorded['train'], tested))
+        different = [value for value in now if value not in then]
+        if then and different:
+            warnings.append(f'the checkpoint was trained with {what} {then[0]}, the data tested have {different[0]}')
+    return warnings

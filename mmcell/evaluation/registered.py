@@ -1,0 +1,7 @@
+"""Metrics and result writers, registered with MMDetection."""
+
+from mmcell.evaluation.cell_metric import CellMetric
+from mmcell.predictions.dump_metric import DumpCellResults
+from mmcell.predictions.submission_formatter import SubmissionFormatter
+
+__all__ = ['CellMetric', 'DumpCellResults', 'SubmissionFormatter']

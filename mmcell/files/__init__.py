@@ -1,0 +1,1 @@
+"""Files that appear whole, and work that is shared by processes."""

@@ -1,0 +1,51 @@
+"""torchvision's kernels behind ``mmcv.ops`` where no compiled mmcv is installed.
+
+``mmcv.ops`` imports the compiled module ``mmcv._ext`` when it is itself imported. The wheels that install
+without a compiler do not have it. :func:`provide_mmcv_ops` puts a finder at the *end* of ``sys.meta_path``:
+a compiled ``mmcv._ext`` is found by Python's own finders first and is used; otherwise the finder answers with a
+module whose NMS, RoIAlign and deformable convolutions are torchvision's (CPU, CUDA and, where torchvision has
+them, MPS). Every other op of mmcv is there by name and raises an error when it is called.
+"""
+
+import importlib.machinery
+import sys
+import types
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+
+EXT_NAME = 'mmcv._ext'
+
+
+class _TorchvisionExtLoader(Loader):
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return types.ModuleType(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        from mmcell.framework import torchvision_ext
+        vars(module).update({name: getattr(torchvision_ext, name) for name in torchvision_ext.__all__})
+        module.__getattr__ = torchvision_ext.__getattr__
+
+
+class _TorchvisionExtFinder(MetaPathFinder):
+
+    def find_spec(self, fullname: str, path: Sequence[str] | None = None,
+                  target: types.ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+        if fullname != EXT_NAME:
+            return None
+        return importlib.machinery.ModuleSpec(fullname, _TorchvisionExtLoader(), origin='torchvision')
+
+
+def provide_mmcv_ops() -> None:
+    """Make ``mmcv.ops`` importable without a compiled mmcv. Idempotent; cheap (imports nothing heavy)."""
+    if not any(isinstance(finder, _TorchvisionExtFinder) for finder in sys.meta_path):
+        sys.meta_path.append(_TorchvisionExtFinder())
+    _repair_early_import()
+
+
+def _repair_early_import() -> None:
+    """``mmdet.structures.mask``, imported before mmcell, has replaced ``roi_align`` by a function that raises."""
+    structures = sys.modules.get('mmdet.structures.mask.structures')
+    if structures is not None and structures.roi_align.__module__ == structures.__name__:
+        from mmcv.ops.roi_align import roi_align
+        structures.roi_align = roi_align

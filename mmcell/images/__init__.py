@@ -1,0 +1,1 @@
+"""Image files: pixels, rectangles of pixels, and micrometres per pixel."""

@@ -1,0 +1,1 @@
+"""Masks of instances as label maps, layers, runs and RLE."""

@@ -1,0 +1,1 @@
+"""Predicted cells in files: dumps, submissions, ensembles."""

@@ -1,0 +1,54 @@
+"""The dump of predictions."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdet.evaluation import DumpDetResults
+from mmdet.registry import METRICS
+from mmengine.fileio import dump
+from mmengine.logging import print_log
+
+from mmcell.files.whole_files import written_whole
+
+
+@METRICS.register_module()
+class DumpCellResults(DumpDetResults):
+    """``DumpDetResults`` that takes masks as RLE, too, and writes the file whole or not at all.
+
+    The file is MMDetection's: a pickled list with one dict an image, masks as COCO RLE with counts as bytes. Each dict
+    names the classes, too, where they are known.
+
+    Args:
+        out_file_path: must end with .pkl or .pickle.
+        collect_device, collect_dir: as ``mmengine.evaluator.BaseMetric``; see :class:`CellMetric`.
+    """
+
+    default_prefix = ''
+
+    def __init__(self, out_file_path: str, collect_device: str = 'gpu', collect_dir: str | None = None) -> None:
+        super().__init__(out_file_path, collect_device=collect_device, collect_dir=collect_dir)
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        """Keeps the predictions of each image, without its ground truth."""
+        for sample in data_samples:
+            instances = dict(sample.get('pred_instances', {}))
+            rles = instances.pop('masks') if isinstance(instances.get('masks'), list) else None
+            if rles is None:
+                super().process(data_batch, [sample])
+            else:
+                super().process(data_batch, [{**sample, 'pred_instances': instances}])
+                self.results[-1]['pred_instances']['masks'] = [_with_bytes(rle) for rle in rles]
+            if isinstance(self.dataset_meta, dict) and 'classes' in self.dataset_meta:
+                self.results[-1]['classes'] = list(self.dataset_meta['classes'])
+
+    def compute_metrics(self, results: list[dict]) -> dict:
+        """Writes the file."""
+        with written_whole([self.out_file_path]) as (temporary,):
+            dump(results, str(temporary), file_format='pkl')
+        print_log(f'Results are in {Path(self.out_file_path)}', logger='current')
+        return {}
+
+
+def _with_bytes(rle: dict) -> dict:
+    counts = rle['counts']
+    return {'size': list(rle['size']), 'counts': counts.encode() if isinstance(counts, str) else counts}

@@ -1,0 +1,217 @@
+"""Submission files: ``test-results.json`` in a zip, checked before it is written and on request afterwards."""
+
+import json
+import math
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pycocotools.mask
+
+from mmcell.errors import MmcellError
+from mmcell.files.whole_files import written_whole
+from mmcell.masks.rle import area_px
+from mmcell.predictions.dump_file import drop_empty_and_repeated
+
+MEMBER = 'test-results.json'
+KEYS = {'image_id', 'bbox', 'score', 'category_id', 'segmentation'}
+TASK_CATEGORY_IDS = [1, 2, 3, 4]
+MAX_LISTED = 20
+
+
+class SubmissionError(MmcellError):
+    """A submission is not valid; the message lists what is wrong."""
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What a submission is checked against.
+
+    Attributes:
+        sizes: image id to (height, width).
+        file_names: image id to file name.
+        category_ids: the categories allowed.
+    """
+
+    sizes: dict[int, tuple[int, int]]
+    file_names: dict[int, str]
+    category_ids: list[int]
+
+
+@dataclass
+class SubmissionReport:
+    """The outcome of a check: errors make it invalid, remarks do not."""
+
+    n_detections: int = 0
+    errors: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+
+def read_test_set(path: str | Path) -> TestSet:
+    """Reads ``annotations/test.json``, or the task's own id list (a JSON list of file_name, id, height, width).
+
+    An id list names no categories: then they are the task's, 1 to 4.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SubmissionError: it is neither, or an image id is there twice.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f'no annotation file or id list {path}')
+    try:
+        document = json.loads(path.read_text(encoding='utf-8'))
+        records = document if isinstance(document, list) else document['images']
+        category_ids = TASK_CATEGORY_IDS
+        if isinstance(document, dict):
+            category_ids = [category['id'] for category in document['categories']]
+        test_set = TestSet({record['id']: (record['height'], record['width']) for record in records},
+                       {record['id']: record['file_name'] for record in records}, category_ids)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise SubmissionError(f'{path}: COCO JSON or an id list expected: {error!r}') from error
+    if len(test_set.sizes) < len(records):
+        raise SubmissionError(f'{path}: an image id is there more than once')
+    return test_set
+
+
+def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
+    """Checks COCO results against a test set.
+
+    Errors: not a list of dicts with exactly the keys of the format; an unknown image or category; a score that is
+    not a finite number in [0, 1]; a box that is not four finite numbers with positive sides; an RLE of another
+    size than its image, that does not decode, or without a pixel; the same mask twice in a class and image.
+    Remarks: images without a detection; boxes that leave their image, as x1, y1, x2, y2 in place of xywh would.
+    """
+    report = SubmissionReport()
+    if not isinstance(detections, list):
+        report.errors.append(f'a list of detections expected, got {type(detections).__name__}')
+        return report
+    report.n_detections = len(detections)
+    seen: dict[tuple, int] = {}
+    n_outside = 0
+    for index, detection in enumerate(detections):
+        problem = _problem_of(detection, test_set)
+        if problem is None:
+            key = (detection['image_id'], detection['category_id'], detection['segmentation']['counts'])
+            if seen.setdefault(key, index) != index:
+                problem = f'has the same mask and class as detection {seen[key]}'
+            n_outside += leaves_image(detection['bbox'], test_set.sizes[detection['image_id']])
+        if problem is not None:
+            report.errors.append(f'detection {index}: {problem}')
+    if n_outside:
+        report.remarks.append(f'{n_outside} boxes leave their image: is bbox x1, y1, x2, y2? COCO wants x, y, width, '
+                              'height (mask AP is the same, AP by size is not)')
+    found = {key[0] for key in seen}
+    without = [f'{image_id} ({name})' for image_id, name in test_set.file_names.items() if image_id not in found]
+    if without:
+        report.remarks.append(f'{len(without)} of {len(test_set.sizes)} images have no detection: '
+                              + shortened(without, ', '))
+    return report
+
+
+def _problem_of(detection: object, test_set: TestSet) -> str | None:
+    """What is wrong with one detection, None if nothing."""
+    if not isinstance(detection, dict) or detection.keys() != KEYS:
+        return f'a dict with {sorted(KEYS)} expected, got {str(detection)[:80]}'
+    size = test_set.sizes.get(detection['image_id']) if is_integer(detection['image_id']) else None
+    if size is None:
+        return f"unknown image_id {detection['image_id']!r}"
+    if not is_integer(detection['category_id']) or detection['category_id'] not in test_set.category_ids:
+        return f"category_id {detection['category_id']!r} is not one of {test_set.category_ids}"
+    if not is_finite_number(detection['score']) or not 0 <= detection['score'] <= 1:
+        return f"score {detection['score']!r} is not a number in [0, 1]"
+    bbox = detection['bbox']
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite_number, bbox)) or min(bbox[2:]) <= 0:
+        return f'bbox {bbox!r} is not [x, y, width, height] with positive sides'
+    return _problem_of_mask(detection['segmentation'], size)
+
+
+def _problem_of_mask(rle: object, size: tuple[int, int]) -> str | None:
+    if not isinstance(rle, dict) or not isinstance(rle.get('counts'), str):
+        return 'segmentation is not a compressed RLE with size and counts'
+    if rle.get('size') != list(size):
+        return f"mask size {rle.get('size')} is not that of the image, {list(size)} (height, width)"
+    try:
+        return None if area_px(rle) > 0 else 'the mask has no pixel'
+    except ValueError as error:
+        return str(error)
+
+
+def is_integer(value: object) -> bool:
+    """Whether a value of a JSON file is a whole number; ``true`` is none."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_finite_number(value: object) -> bool:
+    """Whether a value of a JSON file is a number that a float holds; ``true`` is none."""
+    try:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:  # an integer beyond any float
+        return False
+
+
+def leaves_image(bbox_xywh: list[float], size: tuple[int, int]) -> bool:
+    """Whether a box in px sticks out of an image of (height, width) by more than a pixel."""
+    x, y, width, height = bbox_xywh
+    return x < -1 or y < -1 or x + width > size[1] + 1 or y + height > size[0] + 1
+
+
+def shortened(lines: list[str], separator: str) -> str:
+    """The first 20 lines, joined, and how many there are more."""
+    more = len(lines) - MAX_LISTED
+    return separator.join(lines[:MAX_LISTED] + ([f'… and {more} more'] if more > 0 else []))
+
+
+def write_submission(detections: list[dict], test_set: TestSet, path: str | Path) -> SubmissionReport:
+    """Writes a checked submission zip; the file appears whole or not at all, and the same input gives the same bytes.
+
+    Masks without a pixel, and equal masks of one class in one image but the best scored, are left out. Boxes are
+    the masks' own, as in COCO's ground truth: a predicted box may have no width where the image ends.
+
+    Returns:
+        What was written, with remarks for the user: what was left out, which images have no detection.
+
+    Raises:
+        SubmissionError: what is left is not valid.
+    """
+    kept, n_empty, n_repeated = drop_empty_and_repeated(detections)
+    kept = [{**detection, 'bbox': pycocotools.mask.toBbox(detection['segmentation']).tolist()} for detection in kept]
+    report = check_detections(kept, test_set)
+    if report.errors:
+        raise SubmissionError(f'{len(report.errors)} errors, nothing was written:\n' + shortened(report.errors, '\n'))
+    with written_whole([path]) as (temporary,), zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
+        # A fixed time stamp: the default is the time of day.
+        member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
+        member.compress_type = zipfile.ZIP_DEFLATED
+        archive.writestr(member, json.dumps(kept, separators=(',', ':'), allow_nan=False))
+    dropped = ((n_empty, 'masks without a pixel (nowhere likely enough)'), (n_repeated, 'repeated masks'))
+    report.remarks[:0] = [f'left out: {n} {what}' for n, what in dropped if n]
+    return report
+
+
+def read_submission(path: str | Path) -> object:
+    """The content of a submission: a zip with exactly ``test-results.json``, or that JSON file itself.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        SubmissionError: not such a zip, or not JSON.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f'no submission {path}')
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                members = archive.namelist()
+                if members != [MEMBER]:
+                    raise SubmissionError(f'{path}: must hold exactly {MEMBER}, holds {members}')
+                text = archive.read(MEMBER)
+        else:
+            text = path.read_bytes()
+        return json.loads(text)
+    except SubmissionError:
+        raise
+    # A damaged file makes the decompressor and the parser fail in many ways.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+        raise SubmissionError(f'{path}: neither a zip with {MEMBER} nor JSON: {error}') from error

@@ -1,0 +1,55 @@
+"""An evaluator that writes the submission."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from mmdet.registry import METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from mmcell.predictions.dump_file import to_coco_detections
+from mmcell.predictions.submission import TestSet, read_test_set, write_submission
+
+
+@METRICS.register_module()
+class SubmissionFormatter(BaseMetric):
+    """Writes the predictions of the test images as a checked submission zip, and measures nothing.
+
+    Args:
+        ann_file: ``annotations/test.json``; None: the annotation file of the data set that is tested.
+        out: the zip file; None: ``submission.zip`` beside the log file of the run.
+        collect_device, collect_dir: as ``mmengine.evaluator.BaseMetric``. 'gpu' gathers through the process group, on
+            the CPU too; 'cpu' through files in ``.dist_test``, which it leaves in the working directory.
+
+    Raises:
+        SubmissionError: the predictions are not a valid submission.
+    """
+
+    default_prefix = 'submission'
+
+    def __init__(self, ann_file: str | None = None, out: str | None = None, collect_device: str = 'gpu',
+                 collect_dir: str | None = None) -> None:
+        super().__init__(collect_device=collect_device, collect_dir=collect_dir)
+        self.ann_file = ann_file
+        self.out = out
+
+    @cached_property
+    def test_set(self) -> TestSet:
+        """The images and categories of the annotation file, read once."""
+        return read_test_set(self.ann_file or self.dataset_meta['ann_file'])
+
+    def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
+        """Keeps the COCO detections of each image."""
+        self.results.extend(to_coco_detections(sample, self.test_set.category_ids) for sample in data_samples)
+
+    def compute_metrics(self, results: list[list[dict]]) -> dict[str, int]:
+        """Writes the file; gives the number of detections in it."""
+        logger = MMLogger.get_current_instance()
+        out = self.out or str(Path(logger.log_file or '.').parent / 'submission.zip')
+        detections = [detection for found in results for detection in found]
+        report = write_submission(detections, self.test_set, out)
+        for remark in report.remarks:
+            logger.info(remark)
+        logger.info(f'submission of {report.n_detections} detections written to {out}')
+        return {'detections': report.n_detections}

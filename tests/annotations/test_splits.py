@@ -1,0 +1,56 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from mmcell.annotations import splits
+from mmcell.annotations.splits import choose_validation_groups
+
+CELLS = st.tuples(st.integers(2, 9), st.integers(1, 4)).flatmap(
+    lambda shape: hnp.arrays(int, shape, elements=st.sampled_from([0, 0, 0, 1, 5, 30])))
+
+
+def n_on_both_sides(in_val, cells):
+    return ((cells[in_val].sum(axis=0) > 0) & (cells[~in_val].sum(axis=0) > 0)).sum()
+
+
+def every_split(n_groups):
+    for number in range(1, 2 ** n_groups - 1):
+        yield np.array([number >> i & 1 for i in range(n_groups)], bool)
+
+
+@given(CELLS, st.sampled_from([.2, .5]), st.booleans())
+def test_every_class_that_can_be_on_both_sides_is(cells, ratio, local):
+    """Against all splits, with the exhaustive choice and with the search that large data sets get."""
+    limit, splits.MAX_EXHAUSTIVE_GROUPS = splits.MAX_EXHAUSTIVE_GROUPS, 0 if local else 16
+    try:
+        in_val = choose_validation_groups(np.ones(len(cells)), cells, ratio, seed=0)
+    finally:
+        splits.MAX_EXHAUSTIVE_GROUPS = limit
+    assert 0 < in_val.sum() < len(cells)
+    assert n_on_both_sides(in_val, cells) == max(n_on_both_sides(split, cells) for split in every_split(len(cells)))
+
+
+def test_parts_are_near_the_ratio_for_images_and_every_class():
+    rng = np.random.default_rng(0)
+    cells = rng.poisson(rng.gamma(.4, 50, (200, 4)))
+    in_val = choose_validation_groups(np.ones(200), cells, .2, seed=0)
+    assert in_val.sum() == pytest.approx(40, abs=1)
+    np.testing.assert_allclose(cells[in_val].sum(axis=0) / cells.sum(axis=0), .2, atol=.01)
+
+
+def test_the_seed_alone_decides():
+    cells = np.random.default_rng(1).poisson(20, (60, 3))
+    first, same, other = (choose_validation_groups(np.ones(60), cells, .2, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, same)
+    assert (first != other).any()
+
+
+@pytest.mark.parametrize('n_images, ratio, expected', [(10, .2, 2), (1, .2, 0), (2, .2, 1), (3, .9, 2), (5, 0, 0)])
+def test_size_of_the_validation_part(n_images, ratio, expected):
+    assert choose_validation_groups(np.ones(n_images), np.ones((n_images, 1)), ratio, seed=1).sum() == expected
+
+
+def test_without_any_cell_images_alone_count():
+    assert choose_validation_groups(np.ones(10), np.zeros((10, 2)), .3, seed=0).sum() == 3

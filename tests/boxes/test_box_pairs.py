@@ -1,0 +1,35 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from mmdet.structures.bbox import bbox_overlaps
+from support.boxes import anchors, batch_sizes, box_arrays, cell_boxes, in_batches, tiny_box_arrays
+
+from mmcell.boxes.pairs import iterate_near_pairs
+
+
+@settings(max_examples=200)
+@given(priors=box_arrays(30) | tiny_box_arrays(8), boxes=box_arrays(10) | tiny_box_arrays(3), size=batch_sizes)
+def test_near_pairs(priors, boxes, size):
+    priors, boxes = torch.tensor(priors), torch.tensor(boxes)
+    with in_batches(size):
+        batches = [(prior.tolist(), box.tolist()) for prior, box in iterate_near_pairs(priors, boxes)]
+    ends = torch.minimum(priors[:, None, 2:], boxes[:, 2:])
+    overlap = (ends > torch.maximum(priors[:, None, :2], boxes[:, :2])).all(dim=-1)
+    found = [pair for batch in batches for pair in zip(*batch, strict=True)]
+    assert len(found) == len(set(found))
+    assert set(found) >= {tuple(pair) for pair in overlap.nonzero().tolist()}
+    assert all(batch[0] for batch in batches)
+    of_batches = [box for _, boxes_of_batch in batches for box in sorted(set(boxes_of_batch))]
+    assert of_batches == sorted({box for _, box in found}), 'a box in two batches, or out of order'
+
+
+@pytest.mark.parametrize(('scale', 'shape', 'border'),
+                         [(4, (256, 384), -1), (8, (256, 256), -1), (4, (300, 200), 0), (40, (128, 160), -1)])
+def test_all_that_overlap_and_few_others_on_anchors(scale, shape, border):
+    priors, boxes = anchors(scale, shape, border=border), cell_boxes(100, shape) + .1
+    is_near = torch.zeros(len(boxes), len(priors), dtype=torch.bool)
+    for prior_index, box_index in iterate_near_pairs(priors, boxes):
+        is_near[box_index, prior_index] = True
+    overlap = bbox_overlaps(boxes, priors) > 0
+    assert not (overlap & ~is_near).any()
+    assert is_near.sum() < 1.4 * overlap.sum()

@@ -1,0 +1,66 @@
+import numpy as np
+from make_demo_data import KINDS, make_scene, write_train_folder
+from scipy import ndimage
+
+from mmcell.annotations import raw_layout
+from mmcell.images.pixels import read_image, read_label_map
+
+
+def scene(seed=0, side=160, density=16.):
+    return make_scene(np.random.default_rng(seed), side, density)
+
+
+def test_the_same_seed_gives_the_same_scene():
+    (image, maps), (again, maps_again) = scene(3), scene(3)
+    np.testing.assert_array_equal(image, again)
+    assert maps.keys() == maps_again.keys()
+
+
+def test_cells_touch_but_do_not_overlap_and_ids_have_gaps():
+    _, maps = scene()
+    occupied = sum((label_map > 0).astype(int) for label_map in maps.values())
+    assert occupied.max() == 1
+    ids = np.unique(np.concatenate([np.unique(label_map) for label_map in maps.values()]))[1:]
+    assert len(ids) < ids.max()
+    everything = sum(maps.values())
+    bigger = ndimage.grey_dilation(everything, size=3)
+    assert ((bigger != everything) & (everything > 0) & (bigger > 0)).any()
+
+
+def test_rare_classes_are_rare_and_may_be_absent():
+    counts = np.zeros(len(KINDS) + 1, int)
+    n_absent = 0
+    for seed in range(12):
+        _, maps = scene(seed, side=96)
+        n_absent += sum(number not in maps for number in range(1, len(KINDS) + 1))
+        for number, label_map in maps.items():
+            counts[number] += len(np.unique(label_map)) - 1
+    assert counts[1:].min() > 0
+    assert counts[3:].max() * 3 < counts[1:3].min()
+    assert n_absent > 0
+
+
+def test_the_files_are_in_the_raw_layout(tmp_path):
+    import tifffile
+    image, maps = scene()
+    folder = tmp_path / 'train' / 'a'
+    (folder).mkdir(parents=True)
+    (folder / 'class9.tif').write_bytes(b'of an earlier run')
+    write_train_folder(folder, image, maps, 'bgr')
+    with tifffile.TiffFile(folder / 'image.tif') as tiff:
+        assert tiff.pages[0].compression.name == 'LZW' and tiff.pages[0].shape[2] == 4
+    np.testing.assert_array_equal(read_image(folder / 'image.tif', 'bgr'), image)
+    files = raw_layout.class_files(folder)
+    assert files.keys() == maps.keys()
+    for number, path in files.items():
+        assert tifffile.imread(path).dtype == np.float64
+        np.testing.assert_array_equal(read_label_map(path), maps[number])
+
+
+def test_it_looks_like_haematoxylin_and_eosin():
+    image, maps = scene()
+    nuclei, tissue = (image[mask].mean(axis=0) for mask in (maps[2] > 0, sum(maps.values()) == 0))
+    # Tissue is pink: red, then blue, then green. Nuclei are darker, and bluer against it.
+    assert tissue[0] > tissue[2] > tissue[1]
+    assert nuclei.mean() < tissue.mean() - 40
+    assert nuclei[2] - nuclei[0] > tissue[2] - tissue[0]

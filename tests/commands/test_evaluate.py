@@ -1,0 +1,298 @@
+import json
+import subprocess
+import sys
+import zipfile
+
+import evaluate as command
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import METRICS
+from mmengine.fileio import dump
+from support.paths import REPO
+from support.synthetic_data import discs
+
+from mmcell.annotations.coco_json import categories
+from mmcell.evaluation.evaluation import evaluate as measure
+from mmcell.evaluation.tables import HEADLINE
+from mmcell.masks.rle import encode_label_map
+
+SIZE = (60, 80)
+CENTERS = [(y, x) for y in (10, 30, 50) for x in (10, 30, 50, 70)]
+
+
+def cells(radius, numbers=range(12), shift=0):
+    encoded = encode_label_map(discs(SIZE, [(i + 1, CENTERS[i][0], CENTERS[i][1] + shift, radius) for i in numbers]))
+    return list(zip(encoded.rles, encoded.areas_px.tolist(), encoded.bboxes_xywh.tolist(), strict=True))
+
+
+def ground_truth():
+    """Three images with twelve discs each, every third of class b; class c has none."""
+    images = [dict(id=i, file_name=f'train/{i}/image.tif', height=SIZE[0], width=SIZE[1]) for i in (2, 3, 7)]
+    annotations = [dict(image_id=image['id'], category_id=1 + (n % 3 == 0), iscrowd=0, segmentation=rle, area=area,
+                        bbox=bbox) for image in images for n, (rle, area, bbox) in enumerate(cells(6))]
+    return dict(images=images, categories=categories(['a', 'b', 'c']),
+                annotations=[{'id': i, **annotation} for i, annotation in enumerate(annotations, start=1)])
+
+
+def predictions(shift=0, image_ids=(2, 3, 7), score=.9):
+    """All cells of some images, moved to the right by ``shift`` px."""
+    return [dict(image_id=image_id, category_id=1 + (n % 3 == 0), score=score, bbox=bbox, segmentation=rle)
+            for image_id in image_ids for n, (rle, _, bbox) in enumerate(cells(6, shift=shift))]
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs the command in a folder with val.json and r.json; gives exit status, output and error output."""
+    monkeypatch.chdir(tmp_path)
+    write('val.json', ground_truth())
+    write('r.json', predictions())
+
+    def run_command(*args):
+        monkeypatch.setattr(sys, 'argv', ['evaluate.py', *map(str, args)])
+        status = command.main()
+        return status, *capsys.readouterr()
+    return run_command
+
+
+def write(name, content):
+    with open(name, 'w') as file:
+        json.dump(content, file)
+
+
+def samples_of(detections):
+    samples = []
+    for image_id in (2, 3, 7):
+        found = [detection for detection in detections if detection['image_id'] == image_id]
+        boxes = torch.tensor([detection['bbox'] for detection in found], dtype=torch.float64).reshape(-1, 4)
+        boxes[:, 2:] += boxes[:, :2]
+        samples.append(dict(img_id=image_id, pred_instances=dict(
+            bboxes=boxes, scores=torch.tensor([detection['score'] for detection in found], dtype=torch.float64),
+            labels=torch.tensor([detection['category_id'] - 1 for detection in found], dtype=torch.int64),
+            masks=[detection['segmentation'] for detection in found])))
+    return samples
+
+
+def read(name):
+    def refuse(text):
+        raise AssertionError(f'{text} is not JSON')
+    with open(name) as file:
+        return json.load(file, parse_constant=refuse)
+
+
+def test_a_perfect_prediction_scores_one(run):
+    status, out, err = run('r.json', 'val.json', '--out', 'm.json')
+    assert (status, err) == (0, '')
+    metrics = read('m.json')
+    for name in HEADLINE:
+        assert metrics['values'][name] == pytest.approx(1, abs=1e-12), name
+        assert metrics['intervals'][name] == pytest.approx([1, 1], abs=1e-12), name
+    assert metrics['values']['AP/c'] is None and metrics['values']['PQ_pooled/c'] is None
+    assert 'r.json: 36 detections; val.json: 36 true cells in 3 images' in out
+    assert metrics['annotations']['true_cells'] == {'a': 24, 'b': 12, 'c': 0}
+    rows = [line.split() for line in out.splitlines()]
+    assert ['AP50', '1.000', '1.000', 'to', '1.000', 'masks,', 'IoU', '.50,', 'every', 'detection'] in rows
+    assert ['b', '12', '12', *['1.000'] * 5] in rows
+    assert ['c', '0', '0', *['-'] * 5] in rows
+    assert ['all', '36', *['1.000'] * 7] in rows and ['16-32px', '0', *['-'] * 7] in rows
+    assert ['a', '24', '0', '0', '0'] in rows and ['missed', '0', '1.000'] in rows
+
+
+def test_the_three_kinds_of_results_have_the_same_values(run, rng):
+    mixed = [{**detection, 'score': float(score)} for detection, score in zip(
+        predictions(shift=2, image_ids=(2, 3)) + predictions(shift=4, image_ids=(7,)), rng.random(36), strict=True)]
+    write('some.json', mixed)
+    dump(samples_of(mixed), 'some.pkl')
+    with zipfile.ZipFile('some.zip', 'w') as archive:
+        archive.writestr('test-results.json', json.dumps(mixed))
+    metrics = []
+    for name in ('some.json', 'some.pkl', 'some.zip'):
+        assert run(name, 'val.json', '--out', 'm.json')[0] == 0
+        metrics.append(read('m.json'))
+    assert 0 < metrics[0]['values']['AP'] < 1
+    for other in metrics[1:]:
+        assert all(other[part] == metrics[0][part] for part in ('values', 'intervals', 'errors', 'settings'))
+
+
+def test_the_values_are_those_that_training_logs(run):
+    shifted = predictions(shift=3)[:20] + predictions(shift=1)[20:]
+    write('other.json', shifted)
+    run('other.json', 'val.json', '--out', 'm.json')
+    metric = METRICS.build(dict(type='CellMetric', ann_file='val.json'))
+    metric.process({}, samples_of(shifted))
+    logged = metric.evaluate(3)
+    assert 0 < logged['AP'] < 1
+    assert {name: read('m.json')['values'][name] for name in logged} == logged
+
+
+def with_repeated_images(document, detections, times):
+    """Documents in which each image is there so many times, under ids of its own."""
+    copies = [(image, copy) for image, n in zip(document['images'], times, strict=True) for copy in range(n)]
+    images = [{**image, 'id': new_id} for new_id, (image, _) in enumerate(copies, start=1)]
+    annotations, found = ([{**record, 'image_id': new_id} for new_id, (image, _) in enumerate(copies, start=1)
+                           for record in records if record['image_id'] == image['id']]
+                          for records in (document['annotations'], detections))
+    return {**document, 'images': images, 'annotations': [
+        {**annotation, 'id': i} for i, annotation in enumerate(annotations, start=1)]}, found
+
+
+def test_resampled_values_are_those_of_repeated_images(rng):
+    document = ground_truth()
+    detections = [{**detection, 'score': float(score)} for detection, score in zip(
+        predictions(shift=2)[:20] + predictions(shift=4)[20:30], rng.random(30), strict=True)]
+    weights = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0]])
+    resampled = measure(document, detections, .3, weights).resampled
+    assert set(HEADLINE) <= set(resampled)
+    for row, times in enumerate(weights):
+        values = measure(*with_repeated_images(document, detections, times), .3, weights[:0, :0]).values
+        for name, of_resamples in resampled.items():
+            assert of_resamples[row] == pytest.approx(values[name], abs=1e-12, nan_ok=True), name
+
+
+def test_the_same_input_gives_the_same_bytes_and_the_seed_counts(run):
+    write('other.json', predictions(shift=3, image_ids=(2, 3)))
+    contents = []
+    for seed in (0, 0, 1):
+        run('other.json', 'val.json', '--out', 'm.json', '--seed', seed, '--resamples', 50)
+        with open('m.json', 'rb') as file:
+            contents.append(file.read())
+    assert contents[0] == contents[1]
+    assert json.loads(contents[0])['values'] == json.loads(contents[2])['values']
+    assert json.loads(contents[0])['intervals'] != json.loads(contents[2])['intervals']
+
+
+def test_images_without_predictions_count_as_missed(run):
+    write('other.json', predictions(image_ids=(2, 3)))
+    _, out, _ = run('other.json', 'val.json', '--out', 'm.json')
+    assert 'note: 1 of 3 images have no detection, their cells count as missed: 7' in out
+    metrics = read('m.json')
+    # Twenty-four of thirty-six cells are found: twice 24 over 24 + 36.
+    assert metrics['values']['F1@IoU.50_pooled'] == pytest.approx(.8)
+    assert metrics['values']['PQ_image_mean'] == pytest.approx(2 / 3)
+    # Seldom are all three draws of an image without a prediction.
+    low, high = metrics['intervals']['PQ_image_mean']
+    assert low in (0, pytest.approx(1 / 3)) and high == pytest.approx(1)
+
+
+def test_no_prediction_at_all_scores_zero(run):
+    write('other.json', [])
+    status, out, _ = run('other.json', 'val.json', '--out', 'm.json')
+    assert status == 0 and 'other.json: 0 detections' in out and '3 of 3 images have no detection' in out
+    metrics = read('m.json')
+    assert {name: metrics['values'][name] for name in HEADLINE} == {
+        name: None if name == 'SQ_pooled' else 0 for name in HEADLINE}
+
+
+def test_of_results_compared_with_themselves_every_difference_is_zero(run):
+    write('other.json', predictions(shift=3))
+    _, out, _ = run('other.json', 'val.json', '--compare', 'other.json', '--out', 'm.json')
+    differences = read('m.json')['differences']
+    assert set(HEADLINE) <= set(differences)
+    for name in HEADLINE:
+        assert differences[name]['difference'] == 0 and differences[name]['interval'] == [0, 0], name
+    assert 'AP50 1.000 1.000 +0.000 +0.000 to +0.000' in [' '.join(line.split()) for line in out.splitlines()]
+
+
+def test_the_better_results_are_ahead(run):
+    write('other.json', predictions(image_ids=(2,)))
+    _, out, _ = run('r.json', 'val.json', '--compare', 'other.json', '--out', 'm.json')
+    assert '2 of 3 images have no detection' in out and 'first: r.json' in out
+    metrics = read('m.json')
+    row = metrics['differences']['PQ_image_mean']
+    assert (row['first'], row['second']) == (1, pytest.approx(1 / 3)) and row['difference'] == pytest.approx(2 / 3)
+    assert row['interval'] == pytest.approx([0, 1])
+    assert metrics['compared_with']['results']['detections'] == 12
+    assert metrics['compared_with']['values']['PQ_image_mean'] == row['second']
+    lines = [' '.join(line.split()) for line in out.splitlines()]
+    assert any(line.startswith('PQ_image_mean 1.000 0.333 +0.667') for line in lines)
+
+
+def test_a_sweep_finds_the_threshold_and_is_for_validation_data(run):
+    write('other.json', predictions(score=.7) + predictions(shift=10, image_ids=(3,), score=.3))
+    _, out, _ = run('other.json', 'val.json', '--sweep', '--score-thr', '.1', '--out', 'm.json')
+    assert 'For validation data' in out
+    metrics = read('m.json')
+    by_threshold = {row['score_threshold']: row['PQ_pooled'] for row in metrics['sweep']['table']}
+    # Those between the cells have .3, and all have gone above .7.
+    assert by_threshold[.35] == by_threshold[.7] == 1 > by_threshold[.3] and by_threshold[.75] == 0
+    assert metrics['sweep']['best']['PQ_pooled'] == .35
+    assert metrics['values']['PQ_pooled'] == by_threshold[.1] < 1
+    write('test.json', ground_truth())
+    status, out, err = run('other.json', 'test.json', '--sweep')
+    assert (status, out) == (1, '') and 'they are test data. Choose on validation data' in err
+    assert run('other.json', 'test.json', '--score-thr', '.35')[0] == 0
+
+
+def test_no_intervals_without_resamples_and_other_sizes(run):
+    _, out, _ = run('r.json', 'val.json', '--resamples', 0, '--size-bins', 8, 12, '--out', 'm.json')
+    metrics = read('m.json')
+    assert '95 %' not in out and metrics['intervals'] == {}
+    # A disc of radius 6 has 113 px.
+    assert metrics['values']['AP50/8-12px'] == 1 and metrics['values']['AP50/0-8px'] is None
+    assert metrics['settings'] | {'score_threshold': .5, 'caps': [None, 100], 'size_bins_px': [8, 12],
+                                  'resamples': 0, 'seed': 0} == metrics['settings']
+
+
+def test_no_value_is_cut_off_on_a_narrow_terminal(run, monkeypatch):
+    tables = {}
+    for columns in ('30', '200'):
+        monkeypatch.setenv('COLUMNS', columns)
+        rows = [line.split() for line in run('r.json', 'val.json', '--sweep', '--compare', 'r.json')[1].splitlines()]
+        tables[columns] = [row for row in rows if row and row[0] in ('b', 'all', 'spurious', '0.35', 'duplicate')]
+    assert tables['30'] == tables['200'] and len(tables['30']) == 6
+
+
+def changed_truth(**changes):
+    document = ground_truth()
+    document['annotations'][0].update(changes)
+    return document
+
+
+@pytest.mark.parametrize('results, annotations, message', [
+    (predictions(image_ids=(2, 5)), ground_truth(), 'image_id 5. It has 2, 3, 7'),
+    ([{**predictions()[0], 'category_id': 0}], ground_truth(), 'numbered from 0?'),
+    ([{**predictions()[0], 'score': float('nan')}], ground_truth(), 'score nan is not a number from 0 to 1'),
+    ([{**predictions()[0], 'segmentation': {'size': [80, 60], 'counts': ''}}], ground_truth(), 'mask size [80, 60]'),
+    ([{**predictions()[0], 'segmentation': {'size': list(SIZE), 'counts': 'P'}}], ground_truth(), 'cut short'),
+    (predictions(), changed_truth(id=0), 'annotation ids must start at 1'),
+    (predictions(), changed_truth(image_id=9), 'annotation 1 has image_id 9'),
+    (predictions(), {**ground_truth(), 'annotations': []}, 'no true cell to measure against in its 3 images'),
+    (predictions(), [], 'COCO JSON with images and categories expected'),
+    (predictions(), {**ground_truth(), 'annotations': None}, "annotations must be a list, got 'None'"),
+    (predictions(), changed_truth(image_id=[1]), 'annotation 1 has image_id [1]'),
+    (predictions(), changed_truth(area=-1), 'annotation 1 has area -1, a number of pixels expected'),
+    (ground_truth(), ground_truth(), 'is an annotation file: the results come first'),
+])
+def test_bad_input_is_told_and_nothing_written(run, tmp_path, results, annotations, message):
+    write('bad.json', results)
+    write('truth.json', annotations)
+    status, out, err = run('bad.json', 'truth.json', '--out', 'm.json')
+    assert (status, out) == (1, '') and err.startswith('error: ') and message in err
+    # A bad one to compare with is found before the first is measured.
+    if annotations == ground_truth():
+        status, out, err = run('r.json', 'truth.json', '--compare', 'bad.json', '--out', 'm.json')
+        assert (status, out) == (1, '') and message in err
+    assert not (tmp_path / 'm.json').exists()
+
+
+@pytest.mark.parametrize('args, message', [
+    (['--score-thr', '2'], '--score-thr must be from 0 to 1, got 2'),
+    (['--resamples', '-1'], 'must not be negative'),
+    (['--size-bins', '16', '16'], '--size-bins must rise from above 0'),
+    (['--compare', 'r.json', '--resamples', '0'], '--compare needs --resamples'),
+    (['--out', './r.json'], '--out would overwrite ./r.json, which is read'),
+    (['--out', '.'], '--out . is a folder, a file expected'),
+    (['--size-bins', '16', '200000'], '--size-bins must be below 100000 px'),
+])
+def test_arguments_that_make_no_sense(run, capsys, args, message):
+    with pytest.raises(SystemExit):
+        run('r.json', 'val.json', *args)
+    assert message in capsys.readouterr().err
+
+
+def test_help_waits_for_no_import():
+    program = (f'import sys; sys.path.insert(0, {str(REPO / "tools")!r}); import evaluate\n'
+               'try:\n    evaluate.parse_args()\n'
+               'finally:\n    print({"mmcell", "numpy", "torch", "rich"} & set(sys.modules))')
+    help_ = subprocess.run([sys.executable, '-c', program, '--help'], capture_output=True, text=True, check=True).stdout
+    assert 'python tools/evaluate.py results.pkl annotations/val.json' in help_ and help_.endswith('set()\n')

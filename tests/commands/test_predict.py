@@ -1,0 +1,593 @@
+"""tools/predict.py, in this process but for torchrun."""
+
+import csv
+import subprocess
+import sys
+from argparse import Namespace
+
+import cv2
+import numpy as np
+import predict
+import pytest
+import tifffile
+import torch
+from mmengine.config import Config
+from support.bright_detector import CONFIG as BRIGHT_CONFIG
+from support.bright_detector import BrightCellDetector, save_checkpoint
+from support.commands import CONFIG, TORCHRUN, run
+from support.paths import REPO
+
+from mmcell.errors import MmcellError
+from mmcell.hooks.fit import FitError
+from mmcell.inference import image_jobs
+from mmcell.inference.detection_limit import LimitWatch
+from mmcell.inference.detector import add_tiles, add_views, load_detector
+from mmcell.inference.image_records import read_record
+from mmcell.inference.writers import FORMATS, label_tiff
+from mmcell.models import MaskTTAModel
+from mmcell.tiles.tiling import make_grid
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return save_checkpoint(tmp_path / 'toy.pth')
+
+
+@pytest.fixture
+def command(checkpoint, tmp_path, monkeypatch, capsys):
+    """Runs the command on images; gives exit status, and what it wrote on both streams."""
+    def call(*arguments):
+        monkeypatch.setattr(sys, 'argv', ['predict.py', str(checkpoint), *map(str, arguments), '--device', 'cpu',
+                                          '--out', str(tmp_path / 'out')])
+        try:
+            status = predict.main()
+        except SystemExit as end:
+            status = end.code
+        return status, capsys.readouterr()
+    return call
+
+
+def write_image(path, *squares, shape=(30, 40), scale=1, dtype=np.uint8, **options):
+    """A black image with a square for each (channel, y, x, side, value)."""
+    image = np.zeros((*shape, 3), dtype)
+    for channel, y, x, side, value in squares:
+        image[y:y + side, x:x + side, channel] = value * scale
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == '.png':
+        cv2.imwrite(str(path), image[:, :, ::-1])
+    else:
+        tifffile.imwrite(path, image, photometric='rgb', **options)
+    return path
+
+
+THREE_CELLS = [(0, 5, 5, 4, 255), (1, 20, 10, 6, 204), (2, 0, 30, 8, 230)]
+
+
+def names_in(folder):
+    """What is in a folder but for the records of images."""
+    return sorted(path.name for path in folder.iterdir() if not (path.name[0] == '.' and path.suffix == '.json'))
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.open(encoding='utf-8', newline='')))
+
+
+def test_files_of_a_folder(tmp_path, command):
+    for name in ('a.tif', 'b.png'):
+        write_image(tmp_path / 'images' / name, *THREE_CELLS)
+    status, output = command(tmp_path / 'images')
+    assert status == 0 and '6 cells in 2 images written to' in output.out
+    assert names_in(tmp_path / 'out') == [
+        f'{name}_{kind}' for name in 'ab' for kind in ('cells.csv', 'labels.csv', 'labels.tif', 'overlay.png')]
+    rows = rows_of(tmp_path / 'out' / 'b_cells.csv')
+    # By column, then row.
+    assert [row['class'] for row in rows] == ['blue', 'red', 'green']
+    assert [row['area_px'] for row in rows] == ['64', '16', '36'] and 'area_um2' not in rows[0]
+    label_map = tifffile.imread(tmp_path / 'out' / 'a_labels.tif')
+    assert label_map[0, 30] == 1 and label_map[5, 5] == 2 and label_map[20, 10] == 3
+
+
+@pytest.mark.parametrize('flags, kept', [
+    ([], ['blue', 'red', 'green']), (['--score-thr', .85], ['blue', 'red']),
+    (['--classes', 'green', 'blue'], ['blue', 'green']),
+    (['--min-area', 36], ['blue', 'green']), (['--drop-border'], ['red', 'green']),
+    (['--channel-order', 'bgr'], ['red', 'blue', 'green'])])
+def test_filters_and_channel_order(tmp_path, command, flags, kept):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    assert command(image, '--formats', 'csv', *flags)[0] == 0
+    assert [row['class'] for row in rows_of(tmp_path / 'out' / 'a_cells.csv')] == kept
+
+
+def test_all_formats(tmp_path, command):
+    assert command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', *predict.FORMATS)[0] == 0
+    assert len(names_in(tmp_path / 'out')) == 10
+    assert tuple(FORMATS) == predict.FORMATS
+
+
+def test_micrometres_come_from_the_file_or_the_command_line(tmp_path, command):
+    tags = dict(resolution=(20_000, 20_000), resolutionunit='CENTIMETER')
+    images = [write_image(tmp_path / 'with.tif', *THREE_CELLS, **tags),
+              write_image(tmp_path / 'without.tif', *THREE_CELLS)]
+    command(*images, '--formats', 'csv')
+    assert float(rows_of(tmp_path / 'out' / 'with_cells.csv')[0]['area_um2']) == 16
+    assert 'area_um2' not in rows_of(tmp_path / 'out' / 'without_cells.csv')[0]
+    command(*images, '--formats', 'csv', '--mpp', '.25')
+    for name in ('with', 'without'):
+        assert float(rows_of(tmp_path / 'out' / f'{name}_cells.csv')[0]['area_um2']) == 4
+
+
+def test_sixteen_bits(tmp_path, command):
+    write_image(tmp_path / 'images' / 'whole.tif', *THREE_CELLS, scale=257, dtype=np.uint16)
+    command(tmp_path / 'images', '--formats', 'csv')
+    assert [row['class'] for row in rows_of(tmp_path / 'out' / 'whole_cells.csv')] == ['blue', 'red', 'green']
+    # A camera of 12 bits: too dark without a stretch, whose lower half of percentiles is background.
+    write_image(tmp_path / 'images' / 'camera.tif', *THREE_CELLS, scale=16, dtype=np.uint16)
+    command(tmp_path / 'images' / 'camera.tif', '--formats', 'csv')
+    assert rows_of(tmp_path / 'out' / 'camera_cells.csv') == []
+    command(tmp_path / 'images' / 'camera.tif', '--formats', 'csv', '--percentiles', 1, 99.8)
+    rows = rows_of(tmp_path / 'out' / 'camera_cells.csv')
+    assert [(row['class'], row['score']) for row in rows] == [('blue', '1'), ('red', '1'), ('green', '1')]
+
+
+def test_images_of_the_raw_layout_have_names_of_their_own(tmp_path, command):
+    for name in ('one', 'two'):
+        write_image(tmp_path / 'train' / name / 'image.tif', *THREE_CELLS)
+    command(tmp_path / 'train' / '*' / 'image.tif', '--formats', 'geojson')
+    assert names_in(tmp_path / 'out') == ['one.geojson', 'two.geojson']
+
+
+def test_bad_images_are_reported_at_the_end_and_the_others_done(tmp_path, command):
+    write_image(tmp_path / 'images' / 'a.tif', *THREE_CELLS)
+    (tmp_path / 'images' / 'b.tif').write_bytes(b'II*\0broken')
+    (tmp_path / 'images' / 'c.png').touch()
+    tifffile.imwrite(tmp_path / 'images' / 'd.tif', np.zeros((5, 4), np.float32))
+    write_image(tmp_path / 'images' / 'e.tif')
+    status, output = command(tmp_path / 'images', '--formats', 'csv')
+    assert status == 3 and '3 cells in 2 images' in output.out
+    assert 'error: 3 of 5 images could not be done' in output.err
+    assert [name in output.err for name in ('b.tif', 'c.png', 'd.tif')] == [True] * 3
+    assert 'Traceback' not in output.err
+    assert names_in(tmp_path / 'out') == ['a_cells.csv', 'e_cells.csv']
+    assert rows_of(tmp_path / 'out' / 'e_cells.csv') == []
+
+
+def test_an_error_of_the_model_does_not_stop_the_others(tmp_path, command, monkeypatch):
+    forward = BrightCellDetector.forward
+
+    def fail_on_empty(self, inputs, *args, **kwargs):
+        if inputs.max() == 0:
+            raise RuntimeError('out of memory')
+        return forward(self, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(BrightCellDetector, 'forward', fail_on_empty)
+    write_image(tmp_path / 'images' / 'a.tif')
+    write_image(tmp_path / 'images' / 'b.tif', *THREE_CELLS)
+    status, output = command(tmp_path / 'images', '--formats', 'csv')
+    assert status == 3 and '3 cells in 1 images' in output.out
+    assert 'a.tif: RuntimeError: out of memory' in output.err and 'Traceback' in output.err
+
+
+def test_only_bad_images(tmp_path, command):
+    (tmp_path / 'a.tif').touch()
+    assert command(tmp_path / 'a.tif')[0] == 1
+
+
+def test_resume_leaves_out_what_is_done(tmp_path, command):
+    for name in ('a.tif', 'b.tif'):
+        write_image(tmp_path / 'images' / name, *THREE_CELLS)
+    command(tmp_path / 'images', '--formats', 'csv', 'geojson')
+    (tmp_path / 'out' / 'a.geojson').unlink()
+    (tmp_path / 'out' / 'b.geojson').write_text('kept')
+    status, output = command(tmp_path / 'images', '--formats', 'csv', 'geojson', '--resume')
+    assert status == 0 and '3 cells in 1 images' in output.out and '1 images were done before' in output.out
+    assert (tmp_path / 'out' / 'a.geojson').exists() and (tmp_path / 'out' / 'b.geojson').read_text() == 'kept'
+
+
+@pytest.mark.parametrize('flags', [
+    ['--score-thr', .6], ['--min-area', 2], ['--mpp', .5], ['--percentiles', 1, 99], ['--channel-order', 'bgr'],
+    ['--tile', 1024], ['--classes', 'red'], ['--cfg-options', 'model.init_cfg=None']])
+def test_resume_does_again_what_has_other_settings(tmp_path, command, flags):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    command(image, '--formats', 'csv')
+    assert 'in 1 images written' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
+    assert '1 images were done before' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
+
+
+def test_resume_does_again_what_has_another_image_checkpoint_or_format(tmp_path, command, checkpoint):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    command(image, '--formats', 'csv', 'geojson')
+    write_image(image, *THREE_CELLS[:2])
+    assert '2 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
+    # The GeoJSON file is of the image as it was.
+    assert '2 cells in 1 images' in command(image, '--formats', 'csv', 'geojson', '--resume')[1].out
+    save_checkpoint(checkpoint)
+    assert '2 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
+    (tmp_path / 'out' / '.a.json').write_text('{"half')
+    assert '2 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
+
+
+@pytest.mark.parametrize('flags', [[], ['--resume']])
+def test_files_of_another_image_are_not_overwritten(tmp_path, command, flags):
+    first, second = (write_image(tmp_path / folder / 'a.tif', *THREE_CELLS) for folder in 'xy')
+    command(first, '--formats', 'csv')
+    before = (tmp_path / 'out' / 'a_cells.csv').stat().st_mtime_ns
+    status, _ = command(second, '--formats', 'csv', *flags)
+    assert f'as those of {first.resolve()} are' in str(status) and '--out' in str(status)
+    assert (tmp_path / 'out' / 'a_cells.csv').stat().st_mtime_ns == before
+    assert command(first, '--formats', 'csv')[0] == 0
+
+
+def test_files_that_are_being_replaced_have_no_record(tmp_path, command, monkeypatch):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    command(image, '--formats', 'csv')
+    monkeypatch.setattr(image_jobs, 'writing_cells', lambda *unused: 1 / 0)
+    assert command(image, '--formats', 'csv')[0] == 1
+    monkeypatch.undo()
+    assert read_record(tmp_path / 'out', 'a') == {'image': str(image.resolve())}
+    assert '3 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
+
+
+def test_tiles_of_another_image_are_not_resumed(tmp_path, command, large, monkeypatch):
+    forward, seen = BrightCellDetector.forward, []
+
+    def stop(self, inputs, *args, **kwargs):
+        seen.append(1)
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        return forward(self, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(BrightCellDetector, 'forward', stop)
+    assert command(large, '--formats', 'csv', *TILES)[0] == 'interrupted: --resume goes on from here'
+    write_image(large, *THREE_CELLS, shape=(64, 140), tile=(16, 16))
+    seen.append('no more')
+    status, output = command(large, '--formats', 'csv', *TILES, '--resume')
+    assert status == 0 and '3 cells in 1 images' in output.out and len(seen) == 3 + N_TILES
+
+
+@pytest.fixture
+def large(tmp_path, monkeypatch):
+    """An image that counts as large, with a cell across each seam of tiles of 64."""
+    monkeypatch.setattr(image_jobs, 'LARGE_PX', 64 * 140 - 1)
+    monkeypatch.setattr(label_tiff, 'MAX_PIXELS_IN_MEMORY', 64 * 140 - 1)
+    return write_image(tmp_path / 'large' / 'x.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140), tile=(16, 16))
+
+
+TILES = ['--tile', 64, '--overlap', 20]
+ON_SEAMS = [(1, 40, 26, 12, 255), (2, 20, 58, 12, 255), (0, 40, 70, 12, 255), (0, 5, 90, 12, 255)]
+N_TILES = len(make_grid(64, 140, 64, 20))
+
+
+def test_a_large_image_is_predicted_tile_by_tile_to_the_same_cells(tmp_path, command, large, monkeypatch):
+    formats = ['labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv']
+    assert command(large, '--formats', *formats, 'overlay', *TILES)[0] == 0
+    streamed = tmp_path / 'out'
+    assert not list(streamed.glob('*overlay*')) and [path.name for path in streamed.glob('.*')] == ['.x.json']
+    tiled = tifffile.imread(streamed / 'x_labels.tif') > 0
+    streamed.rename(tmp_path / 'streamed')
+    monkeypatch.setattr(image_jobs, 'LARGE_PX', 30 * 40)
+    assert command(large, '--formats', *formats)[0] == 0
+    assert np.array_equal(tiled, tifffile.imread(streamed / 'x_labels.tif') > 0)
+    for kind in ('cells.csv', 'labels.csv'):
+        rows = [sorted(row[key] for key in ('class', 'score')) for row in rows_of(tmp_path / 'streamed' / f'x_{kind}')]
+        assert len(rows) == 7
+        assert sorted(rows) == sorted(sorted(row[key] for key in ('class', 'score'))
+                                      for row in rows_of(streamed / f'x_{kind}'))
+
+
+def test_an_interrupted_large_image_goes_on(tmp_path, command, large, monkeypatch):
+    forward, seen = BrightCellDetector.forward, []
+
+    def count(self, inputs, *args, **kwargs):
+        seen.append(len(inputs))
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return forward(self, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(BrightCellDetector, 'forward', count)
+    assert command(large, '--formats', 'csv', *TILES)[0] == 'interrupted: --resume goes on from here'
+    assert names_in(tmp_path / 'out') == ['.x.tiles']
+    status, output = command(large, '--formats', 'csv', *TILES, '--resume')
+    # Two tiles were done.
+    assert status == 0 and len(seen) == 3 + N_TILES - 2 and '7 cells in 1 images' in output.out
+    assert names_in(tmp_path / 'out') == ['x_cells.csv']
+    assert 'in 0 images written' in command(large, '--formats', 'csv', *TILES, '--resume')[1].out
+    assert len(seen) == 1 + N_TILES > 3
+
+
+def test_what_a_killed_process_left_of_a_large_image_goes(tmp_path, command, large):
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    (tmp_path / 'out').mkdir()
+    for name in (f'.x_cells.csv.{gone.pid}.tmp', f'.y_cells.csv.{gone.pid}.tmp'):
+        (tmp_path / 'out' / name).touch()
+    assert command(large, '--formats', 'csv', *TILES)[0] == 0
+    assert names_in(tmp_path / 'out') == [f'.y_cells.csv.{gone.pid}.tmp', 'x_cells.csv']
+
+
+def test_what_a_killed_process_left_of_a_small_image_goes(tmp_path, command):
+    gone = subprocess.Popen([sys.executable, '-c', ''])
+    gone.wait()
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / f'.a_cells.csv.{gone.pid}.tmp').touch()
+    assert command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', 'csv')[0] == 0
+    assert names_in(tmp_path / 'out') == ['a_cells.csv']
+
+
+def test_a_large_image_has_no_overlay_and_it_is_said(tmp_path, command, large):
+    status, output = command(large, '--formats', 'overlay', *TILES)
+    assert status == 1 and 'has no overlay: name another format' in output.err
+    assert not names_in(tmp_path / 'out')
+    command(large, '--formats', 'csv', *TILES)
+    assert command(large, '--formats', 'overlay', *TILES, '--resume')[0] == 1
+    status, output = command(large, '--formats', 'overlay', 'csv', *TILES)
+    assert status == 0 and f'note: {large}: too large for overlay' in output.err
+
+
+def test_a_damaged_large_image_is_reported(tmp_path, command, large):
+    content = large.read_bytes()
+    large.write_bytes(content[:len(content) // 2])
+    write_image(tmp_path / 'large' / 'y.tif', *THREE_CELLS)
+    status, output = command(tmp_path / 'large', '--formats', 'csv', *TILES)
+    assert status == 3 and 'x.tif: ' in output.err and '3 cells in 1 images' in output.out
+
+
+def test_tiles_of_an_image_in_memory(tmp_path, command):
+    image = write_image(tmp_path / 'a.png', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
+    assert command(image, '--formats', 'csv', *TILES)[0] == 0
+    areas_px = sorted(int(row['area_px']) for row in rows_of(tmp_path / 'out' / 'a_cells.csv'))
+    assert areas_px == [16, 36, 64, 144, 144, 144, 144]
+
+
+@pytest.mark.parametrize('arguments, message', [
+    (['a.tif', '--tile', 16, '--overlap', 20], '--tile, --overlap'),
+    (['a.tif', '--overlap', -5], 'got -5'),
+    (['a.tif', '--tta'], 'BrightCellDetector is none'),
+    (['a.tif', '--classes', 'grey'], r"--classes ['grey'] unknown; the checkpoint has ['red', 'green', 'blue']"),
+    (['none/*.tif'], 'no such image'),
+    (['a.tif', '--launcher', 'pytorch'], 'start with torchrun'),
+    (['a.tif', '--upscale', 2], 'give --tile, too'),
+    (['a.tif', '--tile', 0], 'tiles of 32 px at least expected, got 0'),
+    (['a.tif', '--tile', 64, '--overlap', 20, '--upscale', 'nan'], 'a finite upscale'),
+])
+def test_what_cannot_be_done_is_said_before_anything(tmp_path, command, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    status, _ = command(*arguments)
+    assert message in str(status)
+    assert not any((tmp_path / 'out').glob('*'))
+
+
+def test_a_folder_that_cannot_be_written_to_is_said_before_the_model_is_loaded(tmp_path, command, checkpoint):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    (tmp_path / 'out').touch()
+    checkpoint.unlink()
+    status, _ = command(image)
+    assert f'cannot write to the folder {tmp_path / "out"}' in str(status) and '--out' in str(status)
+
+
+@pytest.mark.parametrize('flags', [
+    ['--mpp', 0], ['--mpp', 'nan'], ['--mpp', 'inf'], ['--score-thr', 1.1], ['--score-thr', -.1],
+    ['--score-thr', 'nan'], ['--min-area', -1], ['--percentiles', 50, 50], ['--formats', 'tiff'],
+    ['--cfg-options', 'foo']])
+def test_wrong_values_are_refused(tmp_path, command, flags):
+    assert command(write_image(tmp_path / 'a.tif'), *flags)[0] == 2
+
+
+@pytest.mark.parametrize('device', ['cuda:99', 'gpu'])
+def test_a_device_that_is_not_there_is_refused(device):
+    with pytest.raises(MmcellError, match=f'--device {device}: '):
+        predict.refuse_missing_device(device)
+
+
+def test_outputs_in_the_folder_of_the_images_are_no_images(tmp_path, command, monkeypatch):
+    write_image(tmp_path / 'out' / 'a.tif', *THREE_CELLS)
+    for arguments in ([tmp_path / 'out'], [tmp_path / 'out'], [tmp_path / 'out' / '*.*', '--resume']):
+        status, output = command(*arguments)
+        assert status == 0 and 'images' in output.out
+    assert '1 images were done before' in output.out
+    files = ['a.tif', 'a_cells.csv', 'a_labels.csv', 'a_labels.tif', 'a_overlay.png']
+    assert names_in(tmp_path / 'out') == files
+    # Fewer formats, or a run that was stopped, do not make images of what is there; nor does another folder.
+    for _ in range(2):
+        assert '3 cells in 1 images' in command(tmp_path / 'out', '--formats', 'class-labels')[1].out
+    monkeypatch.setattr(image_jobs, 'writing_cells', lambda *unused: 1 / 0)
+    assert command(tmp_path / 'out')[0] == 1
+    monkeypatch.undo()
+    assert names_in(tmp_path / 'out') == sorted([*files, 'a_class1.tif', 'a_class2.tif', 'a_class3.tif'])
+    (tmp_path / 'out').rename(tmp_path / 'images')
+    (tmp_path / 'out').mkdir()
+    command(tmp_path / 'images', '--formats', 'csv')
+    assert names_in(tmp_path / 'out') == ['a_cells.csv']
+
+
+@pytest.mark.parametrize('content', [
+    '{"formats": ["csv"]}', '[1]', '', '{"image": 3}', pytest.param('[' * 100_000, id='deep'),
+    '{"image": "x", "settings": null, "formats": "masks"}'])
+def test_records_of_others_do_no_harm(tmp_path, command, content):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    (tmp_path / 'out' / '.z.json').mkdir(parents=True)
+    (tmp_path / 'out' / '.y.json').write_text(content)
+    assert command(image, '--formats', 'csv', '--resume')[0] == 0
+    assert 'no such image' in str(command(tmp_path / 'out')[0])
+
+
+@pytest.mark.parametrize(('min_score', 'is_full'), [(0, True), (.9, False)])
+@pytest.mark.parametrize('where', ['whole', 'tiles', 'one tile', 'file'])
+def test_a_model_that_may_not_give_more_cells_is_said(tmp_path, monkeypatch, capsys, min_score, is_full, where):
+    if where == 'file':
+        monkeypatch.setattr(image_jobs, 'LARGE_PX', 1000)
+    images = [write_image(tmp_path / 'images' / name, *THREE_CELLS, shape=(64, 140)) for name in ('a.tif', 'b.tif')]
+    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
+        save_demo_checkpoint(tmp_path / 'demo.pth'), *images, '--out', tmp_path / 'out', '--formats', 'csv',
+        *{'whole': [], 'one tile': ['--tile', 160]}.get(where, TILES), '--device', 'cpu', '--score-thr', min_score))])
+    assert predict.main() == 0
+    said = capsys.readouterr().err
+    assert (f'{images[0]} and 1 more: as many cells as the model gives of an image or a tile, 20' in said) is is_full
+    assert ('--cfg-options model.test_cfg.rcnn.max_per_img=N' in said) is is_full
+    assert ('note: ' in said) is is_full
+
+
+def test_a_dark_image_is_said(tmp_path, command):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, scale=16, dtype=np.uint16)
+    assert f'note: {image}: very dark' in command(image, '--formats', 'csv')[1].err
+    assert 'note: ' not in command(image, '--formats', 'csv', '--percentiles', 1, 99.8)[1].err
+
+
+def test_options_of_tiles_do_not_change_tiles_of_the_config(tmp_path, command):
+    config = tmp_path / 'tiles.py'
+    Config({**BRIGHT_CONFIG, 'model': dict(type='TiledDetector', detector=BRIGHT_CONFIG['model'], tile_px=64,
+                                           overlap_px=20)}).dump(config)
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, shape=(64, 140))
+    assert command(image, '--config', config)[0] == 0
+    status, _ = command(image, '--config', config, '--overlap', 32)
+    assert 'give --tile, too' in str(status)
+
+
+def test_an_image_is_never_overwritten(tmp_path, command):
+    write_image(tmp_path / 'out' / 'a.tif', *THREE_CELLS)
+    bad = write_image(tmp_path / 'out' / 'a_labels.tif', *THREE_CELLS)
+    before = bad.read_bytes()
+    status, _ = command(tmp_path / 'out')
+    assert 'a_labels.tif would be overwritten' in str(status)
+    assert bad.read_bytes() == before
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_files_and_report_every_bad_image(tmp_path):
+    run('data_prep/make_demo_data.py', tmp_path / 'data', '--images', 2, '--test-images', 5, '--size', 96)
+    images = tmp_path / 'data' / 'test_release'
+    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
+    for name, launcher, flags in (('one', [], []), ('two', TORCHRUN, ['--launcher', 'pytorch'])):
+        log = run(*launcher, REPO / 'tools/predict.py', checkpoint, images, '--out', tmp_path / name, '--score-thr', 0,
+                  '--device', 'cpu', '--formats', *predict.FORMATS, *flags, cwd=tmp_path)
+        assert log.count('in 5 images written') == 1
+    one, two = ({file: (tmp_path / name / file).read_bytes() for file in names_in(tmp_path / name)}
+                for name in ('one', 'two'))
+    assert len(one) == 5 * 11 and one == two
+    assert all(len(rows_of(tmp_path / 'two' / name)) > 3 for name in two if name.endswith('_cells.csv'))
+    bad = sorted(images.glob('*.tif'))[1]  # of the second process
+    bad.write_bytes(b'II*\0broken')
+    with pytest.raises(AssertionError, match=f'error: 1 of 5 images could not be done(.|\n)*{bad.name}'):
+        run(*TORCHRUN, REPO / 'tools/predict.py', checkpoint, images, '--out', tmp_path / 'bad', '--formats', 'csv',
+            '--device', 'cpu', '--launcher', 'pytorch', cwd=tmp_path)
+    assert len(names_in(tmp_path / 'bad')) == 4
+
+
+@pytest.mark.slow
+def test_two_processes_do_a_large_image_together(tmp_path):
+    run('data_prep/make_demo_data.py', tmp_path / 'data', '--images', 2, '--test-images', 3, '--size', 160)
+    images = sorted((tmp_path / 'data' / 'test_release').glob('*.tif'))
+    images[1].write_bytes(images[1].read_bytes()[:2000])
+    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
+    # As the command, for which these images are large.
+    script = tmp_path / 'predict_large.py'
+    script.write_text(f'import sys\nsys.path.insert(0, {str(REPO / "tools")!r})\n'
+                      'from mmcell.inference import image_jobs\nimage_jobs.LARGE_PX = 1000\n'
+                      'import predict\nsys.exit(predict.main())\n')
+    for name, launcher, flags in (('one', [], []), ('two', TORCHRUN, ['--launcher', 'pytorch'])):
+        with pytest.raises(AssertionError, match=f'error: 1 of 3 images could not be done(.|\n)*{images[1].name}'):
+            run(*launcher, script, checkpoint, images[0].parent, '--out', tmp_path / name, '--score-thr', 0, '--tile',
+                96, '--overlap', 32, '--device', 'cpu', '--formats', 'labels', 'geojson', 'csv', *flags, cwd=tmp_path)
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()
+                 if path.is_file() and path.name[0] != '.'}
+                for name in ('one', 'two'))
+    assert len(one) == 2 * 4 and one == two
+    assert len(rows_of(tmp_path / 'two' / f'{images[0].stem}_cells.csv')) > 10
+
+
+def test_a_model_of_other_classes_is_refused(tmp_path):
+    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
+    loaded = torch.load(checkpoint)
+    loaded['meta']['dataset_meta']['classes'] = ('a', 'b', 'c')
+    torch.save(loaded, checkpoint)
+    with pytest.raises(FitError, match=r'the model has 4 classes, the data 3 \(a, b, c\)'):
+        load_detector(checkpoint)
+
+
+@pytest.mark.parametrize('whole_px, n_times', [(64 * 140, 1), (64 * 140 - 1, N_TILES)])
+def test_from_which_size_images_are_predicted_in_tiles(tmp_path, command, monkeypatch, whole_px, n_times):
+    forward, shapes = BrightCellDetector.forward, []
+
+    def note(self, inputs, *args, **kwargs):
+        shapes.append(inputs.shape)
+        return forward(self, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(BrightCellDetector, 'forward', note)
+    monkeypatch.setattr(image_jobs, 'WHOLE_PX', whole_px)
+    monkeypatch.setattr(predict, 'DEFAULT_TILE_PX', 64)
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
+    assert '7 cells in 1 images' in command(image, '--overlap', 20)[1].out
+    assert len(shapes) == n_times
+    # Tiles only save memory here: there is a picture of the image.
+    assert (tmp_path / 'out' / 'a_overlay.png').exists()
+
+
+@pytest.fixture
+def n_views(monkeypatch):
+    """How many views were made at each prediction."""
+    n_views = []
+    predict_views = MaskTTAModel._predict_views
+
+    def count(self, views, *args):
+        views = list(views)
+        n_views.append(len(views))
+        return predict_views(self, views, *args)
+
+    monkeypatch.setattr(MaskTTAModel, '_predict_views', count)
+    return n_views
+
+
+@pytest.mark.parametrize('whole_px, n_times', [(4 * 64 * 140, 1), (4 * 64 * 140 - 1, N_TILES)])
+def test_views_are_counted_where_images_are_whole(tmp_path, monkeypatch, n_views, whole_px, n_times):
+    monkeypatch.setattr(image_jobs, 'WHOLE_PX', whole_px)
+    monkeypatch.setattr(predict, 'DEFAULT_TILE_PX', 64)
+    image = write_image(tmp_path / 'a.png', *THREE_CELLS, shape=(64, 140))
+    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
+        save_demo_checkpoint(tmp_path / 'demo.pth'), image, '--out', tmp_path / 'out', '--formats', 'csv', '--tta',
+        '--overlap', 20, '--device', 'cpu', '--cfg-options', 'tta_model.turns=[0,2]'))])
+    assert predict.main() == 0
+    assert n_views == [4] * n_times
+
+
+def test_views_of_tiles(tmp_path, monkeypatch, n_views):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
+    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
+    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
+        checkpoint, image, '--out', tmp_path / 'out', '--formats', 'csv', '--tta', *TILES, '--device', 'cpu',
+        '--score-thr', 0, '--cfg-options', 'tta_model.turns=[0,2]'))])
+    assert predict.main() == 0
+    assert n_views == [4] * N_TILES
+    assert len(rows_of(tmp_path / 'out' / 'a_cells.csv')) > 0
+
+
+def test_tiles_are_smaller_the_more_views_are_held(tmp_path):
+    detector = load_detector(save_demo_checkpoint(tmp_path / 'demo.pth'))
+    args = Namespace(tile=None, overlap=None, tile_batch=None, upscale=None)
+    assert predict.tile(detector, args).tile_px == 1024
+    assert predict.tile(add_views(detector), args).tile_px == 704  # 8 x 704 x 704 are just less than 4 million
+
+
+def test_the_setting_of_the_limit_is_named(tmp_path):
+    detector = load_detector(save_demo_checkpoint(tmp_path / 'demo.pth'))
+    limits = {(watch.limit, watch.setting) for watch in (LimitWatch(one, 0) for one in (
+        detector, add_tiles(detector, tile_px=64, overlap_px=20), add_views(detector)))}
+    assert limits == {(20, 'model.test_cfg.rcnn.max_per_img')}
+    detector.cfg.tta_model.tta_cfg = dict(max_per_img=7)
+    watch = LimitWatch(add_views(detector), 0)
+    assert (watch.limit, watch.setting) == (7, 'tta_model.tta_cfg.max_per_img')
+    tiled = add_tiles(detector, tile_px=64, overlap_px=20)
+    tiled.cfg = Config(dict(model=dict(detector=detector.cfg.model)))
+    assert LimitWatch(tiled, 0).setting == 'model.detector.test_cfg.rcnn.max_per_img'
+
+
+def save_demo_checkpoint(path):
+    """The demo's model before training, which finds something everywhere."""
+    from mmdet.registry import MODELS
+    from mmengine.config import Config
+    config = Config.fromfile(REPO / CONFIG)
+    config.model.test_cfg.rcnn.update(score_thr=0., max_per_img=20)
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    meta = dict(cfg=config.pretty_text, dataset_meta=dict(classes=tuple('abcd'), channel_order='bgr'))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return path

@@ -1,0 +1,149 @@
+import json
+import re
+
+import numpy as np
+import pytest
+import tifffile
+from support.commands import convert
+from to_coco import choose_validation_ids
+
+from mmcell.annotations.raw_layout import TrainImage
+from mmcell.masks.rle import decode_to_label_map
+
+
+def test_maps_to_json_to_maps_is_lossless(raw_root, tmp_path):
+    root, maps = raw_root
+    run = convert(root, '--out', tmp_path / 'ann')
+    assert run.returncode == 0, run.stderr
+    document = json.loads((tmp_path / 'ann' / 'trainval.json').read_text())
+    assert [c['id'] for c in document['categories']] == [1, 2]
+    assert [a['id'] for a in document['annotations']] == [1, 2, 3, 4]
+    for image in document['images']:
+        name = image['file_name'].split('/')[1]
+        for number in (1, 2):
+            cells = [a for a in document['annotations']
+                     if a['image_id'] == image['id'] and a['category_id'] == number]
+            expected = maps[name].get(number)
+            assert bool(cells) == (expected is not None)
+            if cells:
+                ids = np.unique(expected[expected > 0])
+                decoded = decode_to_label_map([cell['segmentation'] for cell in cells], ids)
+                np.testing.assert_array_equal(decoded, expected)
+                assert [cell['area'] for cell in cells] == [(expected == i).sum() for i in ids]
+
+
+def test_splits_share_ids_and_cover_everything_once(raw_root, tmp_path):
+    root, _ = raw_root
+    assert convert(root, '--out', tmp_path / 'ann').returncode == 0
+    parts = {name: json.loads((tmp_path / 'ann' / f'{name}.json').read_text()) for name in ('train', 'val', 'trainval')}
+    for key in ('images', 'annotations'):
+        both = parts['train'][key] + parts['val'][key]
+        assert sorted(both, key=lambda record: record['id']) == parts['trainval'][key]
+    assert len(parts['val']['images']) == 1
+
+
+def test_the_test_set_keeps_the_ids_of_its_list(raw_root, tmp_path):
+    root, _ = raw_root
+    assert convert(root, '--out', tmp_path / 'ann').returncode == 0
+    document = json.loads((tmp_path / 'ann' / 'test.json').read_text())
+    assert document['images'] == [{'id': 5, 'file_name': 'test_release/t.tif', 'height': 30, 'width': 20}]
+    assert document['annotations'] == []
+    assert (tmp_path / 'ann' / document['info']['data_root'] / 'test_release' / 't.tif').exists()
+
+
+def test_the_same_input_gives_the_same_bytes(raw_root, tmp_path):
+    root, _ = raw_root
+    for out in ('one', 'two'):
+        assert convert(root, '--out', tmp_path / out).returncode == 0
+    for name in ('train', 'val', 'trainval', 'test'):
+        assert (tmp_path / 'one' / f'{name}.json').read_bytes() == (tmp_path / 'two' / f'{name}.json').read_bytes()
+
+
+def test_class_names_and_the_table(raw_root, tmp_path):
+    root, _ = raw_root
+    run = convert(root, '--out', tmp_path / 'ann', '--class-names', 'epithelial', 'lymphocyte', 'neutrophil')
+    assert run.returncode == 0
+    document = json.loads((tmp_path / 'ann' / 'val.json').read_text())
+    assert document['categories'] == [
+        {'id': 1, 'name': 'epithelial'}, {'id': 2, 'name': 'lymphocyte'}, {'id': 3, 'name': 'neutrophil'}]
+    row = next(line for line in run.stdout.splitlines() if 'epithelial' in line)
+    assert row.split('│')[-2].strip() == '3'
+
+
+def test_one_image_goes_to_train(raw_root, tmp_path):
+    root, _ = raw_root
+    for path in (root / 'train' / 'b').iterdir():
+        path.unlink()
+    (root / 'train' / 'b').rmdir()
+    run = convert(root, '--out', tmp_path / 'ann')
+    assert run.returncode == 0
+    assert 'val.json is empty' in run.stdout
+    assert json.loads((tmp_path / 'ann' / 'val.json').read_text())['images'] == []
+    assert len(json.loads((tmp_path / 'ann' / 'train.json').read_text())['images']) == 1
+
+
+def test_groups_stay_together():
+    names = ['TCGA-AA_1', 'TCGA-AA_2', 'other', 'TCGA-BB_1', 'TCGA-BB_2', 'another']
+    images = [TrainImage(f'train/{name}/image.tif', 8, 8) for name in names]
+    for pattern in (r'^(TCGA-\w\w)_', r'^TCGA-\w\w'):
+        for seed in range(5):
+            chosen = choose_validation_ids(images, .3, seed, re.compile(pattern))
+            assert len(chosen) == 2
+            assert len(chosen & {1, 2}) in (0, 2) and len(chosen & {4, 5}) in (0, 2)
+
+
+def test_wrong_options_are_refused(tmp_path):
+    for options in (['--group-by', '('], ['--val-ratio', '1'], ['--jobs', '0']):
+        run = convert(tmp_path, *options)
+        assert run.returncode == 2 and options[0] in run.stderr
+
+
+def test_what_is_left_out_is_told(raw_root, tmp_path):
+    root, _ = raw_root
+    folder = root / 'train' / 'b'
+    (folder / 'class1.tif').rename(folder / 'CLASS1.TIF')
+    (folder / 'notes.txt').write_text('')
+    tifffile.imwrite(folder / 'class2.tif', np.zeros((36, 44)))
+    tifffile.imwrite(root / 'test_release' / 'u.tif', np.zeros((3, 3), np.uint8))
+    run = convert(root, '--out', tmp_path / 'ann')
+    assert run.returncode == 0, run.stderr
+    for line in ('masks without any cell: 1 (train/b/class2.tif)', 'class<k>.tif: 1 (train/b/notes.txt)',
+                 'not in the id list: 1 (u.tif)', 'images without any cell, kept: 0'):
+        assert line in run.stdout
+
+
+def test_images_that_need_a_contrast_stretch_are_converted(raw_root, tmp_path):
+    root, _ = raw_root
+    tifffile.imwrite(root / 'train' / 'b' / 'image.tif', np.zeros((36, 44), np.float32))
+    assert convert(root, '--out', tmp_path / 'ann').returncode == 0
+
+
+def test_the_way_to_the_images_goes_through_links(raw_root, tmp_path):
+    root, _ = raw_root
+    (tmp_path / 'deep' / 'er').mkdir(parents=True)
+    (tmp_path / 'link').symlink_to(tmp_path / 'deep' / 'er')
+    assert convert(root, '--out', tmp_path / 'link').returncode == 0
+    document = json.loads((tmp_path / 'link' / 'train.json').read_text())
+    assert (tmp_path / 'link' / document['info']['data_root'] / 'train').is_dir()
+
+
+def test_a_test_file_of_other_data_does_not_stay(raw_root, tmp_path):
+    root, _ = raw_root
+    assert convert(root, '--out', tmp_path / 'ann').returncode == 0
+    (root / 'test_release').rename(root / 'elsewhere')
+    run = convert(root, '--out', tmp_path / 'ann')
+    assert run.returncode == 0 and 'removed' in run.stdout
+    assert not (tmp_path / 'ann' / 'test.json').exists()
+
+
+@pytest.mark.parametrize('folder, cells', [
+    ('hw3_sample', [2, 159]),
+    ('hw3', [662, 2997, 57, 139]),
+    ('consep', [371, 3941, 5537, 5706]),
+])
+def test_real_data(real_data, tmp_path, folder, cells):
+    run = convert(real_data / folder, '--out', tmp_path / 'ann', '--jobs', 2)
+    assert run.returncode == 0, run.stderr
+    document = json.loads((tmp_path / 'ann' / 'trainval.json').read_text())
+    found = np.bincount([a['category_id'] for a in document['annotations']], minlength=len(cells) + 1)
+    assert found[1:].tolist() == cells

@@ -1,0 +1,136 @@
+"""Every config builds, makes one step of its own optimiser at a tiny size, and predicts."""
+
+import functools
+import json
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmdet.structures import DetDataSample
+from mmengine.config import Config, ConfigDict
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+from support.paths import REPO
+from support.synthetic_data import discs
+
+from mmcell.hooks.budget import count_parameters
+from mmcell.masks.label_map_masks import LabelMapMasks
+
+SIDE = 96
+LARGE = 'r101', 'x101', 'small', 'base'
+
+NAMES = [f'{path.parent.name}/{path.stem}' for path in sorted((REPO / 'configs').glob('[!_]*/*.py'))]
+LARGE_NAMES = [name for name in NAMES if any(part in name.split('_')[1] for part in LARGE)]
+# Those whose parts are all in fast ones.
+SLOW_NAMES = [*LARGE_NAMES, 'cell/cascade-mask-rcnn_r50', 'cell/mask-rcnn_convnext_tv', 'cell/mask-rcnn_r50_fpn-bn',
+              'cell/mask-rcnn_r50_tv-v1_better', 'cell/mask-rcnn_r50_tv-v2_30e', 'voc/mask-rcnn_r50_no-weight-decay']
+# One of each kind.
+FAST_LARGE_NAMES = ['cell/cascade-mask-rcnn_convnextv2-base', 'cell/mask-rcnn_r101_small-anchors',
+                    'cell/mask-rcnn_x101-32x8d']
+
+
+def load(name):
+    cfg = Config.fromfile(REPO / 'configs' / f'{name}.py')
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[pytest.mark.slow] if name in SLOW_NAMES else []) for name in NAMES])
+def test_one_step_and_one_prediction(name):
+    cfg = load(name)
+    shrink(cfg.model)
+    step_and_predict(json.dumps(cfg.model.to_dict()), json.dumps(cfg.optim_wrapper.to_dict()))
+
+
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[] if name in FAST_LARGE_NAMES else [pytest.mark.slow]) for name in LARGE_NAMES])
+def test_one_step_with_a_smaller_backbone_of_the_kind(name):
+    cfg = load(name)
+    shrink(cfg.model)
+    if cfg.model.backbone.type == 'mmpretrain.ConvNeXt':
+        cfg.model.backbone.arch = 'atto'
+        cfg.model.neck.in_channels = [40, 80, 160, 320]
+    else:
+        cfg.model.backbone.depth = 50
+    step_and_predict(json.dumps(cfg.model.to_dict()), json.dumps(cfg.optim_wrapper.to_dict()))
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_the_table_has_the_trainable_parameters(name):
+    model = load(name).model
+    model.backbone.init_cfg = None
+    # ConvNeXt reads numbers from its linspace.
+    with torch.device('meta'), mock.patch('torch.linspace', functools.partial(torch.linspace, device='cpu')):
+        trainable, _ = count_parameters(MODELS.build(model))
+    row, = (row for row in (REPO / 'configs' / 'README.md').read_text().splitlines()
+            if row.startswith(f'| `{name}.py` |'))
+    assert row.split('|')[3].strip() == f'{trainable / 1e6:.1f} M'
+
+
+def shrink(model):
+    """Random weights, from which every tensor gets a gradient, and few boxes: they are what takes the time."""
+    model.backbone.init_cfg = None
+    if 'ResN' in model.backbone.type:
+        # Else blocks, or gates, begin as nothing, and gradients end there.
+        model.backbone.zero_init_residual = False
+        model.backbone.get('cbam', {}).pop('initial_gate', None)
+    if 'drop_path_rate' in model.backbone:
+        model.backbone.drop_path_rate = 0.
+    # The padding of an experiment is as large as its images.
+    model.data_preprocessor.pad_size_divisor = 32
+    model.test_cfg.get('rcnn', model.test_cfg).update(max_per_img=5, score_thr=0.)
+    # All anchors take part: else those of some levels may not be drawn.
+    if model.type == 'YOLACT':
+        model.train_cfg.neg_pos_ratio = 10**6
+        return
+    model.train_cfg.rpn.sampler.num, model.train_cfg.rpn.allowed_border = 10**6, -1
+    model.train_cfg.rpn_proposal.max_per_img = model.test_cfg.rpn.max_per_img = 100
+    for stage in model.train_cfg.rcnn if isinstance(model.train_cfg.rcnn, list) else [model.train_cfg.rcnn]:
+        stage.sampler.num = 32
+
+
+@functools.cache
+def step_and_predict(model_json, optimizer_json):
+    """Experiments that differ in data or detections share it."""
+    torch.manual_seed(0)
+    cfg = ConfigDict(json.loads(model_json))
+    model = MODELS.build(cfg)
+    model.init_weights()
+    model.train()
+    n_classes = cfg.get('roi_head', cfg).mask_head.num_classes
+    inputs, data_sample = sample(n_classes)
+    wrapper = build_optim_wrapper(model, ConfigDict(json.loads(optimizer_json)))
+    with wrapper.optim_context(model):
+        losses = model(**model.data_preprocessor(
+            dict(inputs=[inputs] * 2, data_samples=[data_sample] * 2), training=True), mode='loss')
+    total, _ = model.parse_losses(losses)
+    assert total.isfinite()
+    wrapper.backward(total)
+    trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trainable
+    assert [name for name, p in trainable.items() if p.grad is None or not p.grad.isfinite().all()] == []
+    assert [name for name, p in trainable.items() if not p.grad.any()] == []
+    before = {name: p.detach().clone() for name, p in trainable.items()}
+    wrapper.step()
+    assert [name for name, p in trainable.items() if p.equal(before[name])] == []
+    model.eval()
+    with torch.no_grad():
+        predicted = model(**model.data_preprocessor(dict(inputs=[inputs], data_samples=[data_sample])),
+                          mode='predict')[0].pred_instances
+    assert len(predicted.masks) == len(predicted.labels) <= 5
+    assert set(predicted.labels.tolist()) <= set(range(n_classes))
+    assert {tuple(mask['size'] if isinstance(mask, dict) else mask.shape) for mask in predicted.masks} <= {(SIDE, SIDE)}
+
+
+def sample(n_classes):
+    label_map = discs((SIDE, SIDE), [(i + 1, 16 + 30 * (i // 3), 16 + 30 * (i % 3), 10) for i in range(9)])
+    masks = LabelMapMasks.from_label_maps([label_map])
+    data_sample = DetDataSample(metainfo=dict(
+        img_id=1, img_shape=(SIDE, SIDE), ori_shape=(SIDE, SIDE), scale_factor=(1., 1.)))
+    data_sample.gt_instances = InstanceData(
+        masks=masks, labels=torch.arange(9) % n_classes, bboxes=masks.get_bboxes('hbox').tensor)
+    return torch.from_numpy(np.random.default_rng(0).integers(0, 255, (3, SIDE, SIDE), np.uint8)), data_sample

@@ -1,0 +1,84 @@
+"""Every config inherits from few files, and its data sets build and give samples."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from mmdet.registry import DATASETS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from support.configs import depth_of
+from support.paths import REPO
+from support.synthetic_data import write_annotations
+
+CONFIGS = sorted((REPO / 'configs' / 'cell').glob('*.py'))
+SIDE = 96
+
+
+@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+def config(request):
+    cfg = Config.fromfile(request.param)
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_inheritance_is_at_most_three_levels(path):
+    assert 1 < depth_of(path) <= 3
+
+
+def test_mmcell_is_named_in_one_base_alone():
+    named = [path for path in (REPO / 'configs').rglob('*.py') if 'custom_imports' in path.read_text()]
+    assert [path.name for path in named] == ['runtime.py']
+
+
+def _innermost(dataset):
+    return _innermost(dataset.dataset) if 'dataset' in dataset else dataset
+
+
+seen_pipelines = set()
+
+
+def test_samples_keep_no_empty_mask_and_crops_may_be_without_cells(config, tmp_path):
+    dataset_config = _innermost(config.train_dataloader.dataset)
+    if str(dataset_config.pipeline) in seen_pipelines:
+        return
+    seen_pipelines.add(str(dataset_config.pipeline))
+    crop = next((step.crop_size[0] for step in dataset_config.pipeline if step.type == 'RandomCrop'), None)
+    size = (crop or SIDE) + 88
+    label_map = np.zeros((size, size), int)
+    label_map[2:8, 2:8] = 1
+    # Two pixels, one of them in few of the crops: most see its box but no pixel.
+    label_map[5, size // 2] = label_map[size - 5, size // 2] = 2
+    folder = tmp_path / 'raw' / 'train' / 'a'
+    folder.mkdir(parents=True)
+    tifffile.imwrite(folder / 'image.tif', np.zeros((size, size, 3), np.uint8), photometric='rgb')
+    tifffile.imwrite(folder / 'class1.tif', label_map.astype(float))
+    write_annotations(tmp_path / 'raw', tmp_path / 'train.json', ['a'])
+    np.random.seed(0)
+    dataset = DATASETS.build({**dataset_config, 'ann_file': str(tmp_path / 'train.json')})
+    counts = set()
+    for _ in range(40 if crop else 4):
+        sample = dataset.prepare_data(0)
+        assert crop is None or sample['inputs'].shape == (3, crop, crop)
+        instances = sample['data_samples'].gt_instances
+        assert len(instances.bboxes) == len(instances.labels) == len(instances.masks)
+        assert (instances.masks.areas > 0).all()
+        counts.add(len(instances.masks))
+    assert max(counts) > 0
+    assert crop is None or 0 in counts
+
+
+def test_the_data_sets_build(config, raw_root, tmp_path, monkeypatch):
+    root, _ = raw_root
+    monkeypatch.chdir(tmp_path)
+    for split in ('train', 'val', 'test'):
+        dataset = _innermost(config[f'{split}_dataloader'].dataset)
+        write_annotations(root, tmp_path / Path(dataset.ann_file), ['a', 'b', 'c', 'd'])
+        built = DATASETS.build(dataset)
+        assert built.metainfo['classes'] == ('a', 'b', 'c', 'd')
+        item = built[0]
+        assert item['inputs'].dtype == torch.uint8 and item['inputs'].shape[0] == 3
+        assert item['data_samples'].img_id > 0

@@ -1,0 +1,278 @@
+"""Each config declares what its row of the published systems says; rows are written out once more, by hand."""
+
+import logging
+import math
+import re
+from dataclasses import dataclass, field
+from functools import partial
+
+import pytest
+import torch
+from mmdet.registry import TASK_UTILS
+from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import init_default_scope
+from mmengine.runner import BaseLoop, Runner
+from support.paths import REPO
+
+BACKBONES = {'r18': 18, 'r50': 50, 'r101': 101, 'x101-32x8d': 101, 'convnext': 'tiny', 'convnext-small': 'small',
+             'convnext-base': 'base', 'convnextv2-base': 'base'}
+WARM_UP_AND_COSINE = {0: .01, 1 / 30: 1, .5: .5, 1: 0}
+# Pipelines between loading and packing.
+CROP = dict(type='RandomCrop', crop_size=(512, 512), allow_negative_crop=True, recompute_bbox=True)
+FILTER = dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False)
+FLIPS = dict(type='RandomFlip', prob=.75, direction=['horizontal', 'vertical', 'diagonal'])
+FLIP, TURN = dict(type='RandomFlip', prob=.5), dict(type='RandomRotate90')
+CAP = dict(type='CapLongSide', max_side=1024)
+SQUARE = dict(type='Resize', scale=(1024, 1024), keep_ratio=True)
+ENLARGED = dict(type='Resize', scale=(1333, 800), keep_ratio=True)
+GREY = dict(type='RandomGrayscale', prob=.2, keep_channels=True, channel_weights=(.299, .587, .114),
+            color_format='rgb')
+BRIGHTNESS = dict(type='mmpretrain.ColorJitter', brightness=.3)
+# Parts of configs that are written out here, by where they stand.
+RESNET = {'model.backbone.type': 'ResNet', 'model.backbone.norm_eval': True}
+CONVNEXT = {'model.backbone.type': 'mmpretrain.ConvNeXt', 'model.backbone.out_indices': [0, 1, 2, 3]}
+ADAMW = {'optim_wrapper.type': 'OptimWrapper', 'optim_wrapper.clip_grad': dict(max_norm=10.)}
+
+
+@dataclass(frozen=True)
+class System:
+    """What a row says. Lengths in px; ``rates`` are parts of the learning rate at parts of the training."""
+
+    reported: tuple = ()
+    anchors: tuple = (16, 32, 64, 128, 256)
+    ratios: tuple = (.5, 1., 2.)
+    detections: int = 1000
+    frozen: int = 1
+    weights: str = 'torchvision://resnet50'
+    optimizer: dict = field(default_factory=lambda: dict(type='AdamW', lr=1e-4, betas=(.9, .999), weight_decay=.05))
+    n_images: int = 167  # 209 of the challenge, less a fifth
+    batch: int = 2
+    steps: int = 84 * 30
+    rates: dict = field(default_factory=lambda: WARM_UP_AND_COSINE)
+    train: tuple = (CROP, FILTER, FLIPS)
+    test: tuple = ()
+    n_classes: int = 4
+    parts: dict = field(default_factory=lambda: {**RESNET, **ADAMW})
+
+
+def convnext(weights, extra=(), **row):
+    return System(frozen=0, weights=f'/{weights}.pth', parts={**CONVNEXT, **ADAMW, **dict(extra)}, **row)
+
+
+V2 = {'model.backbone.use_grn': True, 'model.backbone.layer_scale_init_value': 0.}
+V2_WEIGHTS = 'convnext-v2/convnext-v2-base_fcmae-pre_3rdparty_in1k_20230104-00a70fa4'
+TINY_WEIGHTS = 'convnext/downstream/convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634'
+NORM = {'model.neck.norm_cfg': dict(type='BN')}
+B1 = partial(
+    System, optimizer=dict(type='AdamW', lr=1e-4, betas=(.9, .999), weight_decay=5e-4), batch=1, steps=167 * 60,
+    rates={0: .001, .125: .5, .25: 1, .625: .5, 1: 0}, train=(CAP, FILTER), test=(CAP,),
+    parts={**RESNET, **NORM, 'optim_wrapper.type': 'OptimWrapper', 'optim_wrapper.clip_grad': None})
+TORCHVISION = partial(System, anchors=(32, 64, 128, 256, 512), detections=100, train=(ENLARGED, FILTER),
+                      test=(ENLARGED,))
+V2_RECIPE = {
+    **NORM, 'model.backbone.norm_eval': False, 'model.rpn_head.num_convs': 2,
+    'model.roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead', 'model.roi_head.bbox_head.norm_cfg': dict(type='BN'),
+    'model.roi_head.mask_head.norm_cfg': dict(type='BN')}
+C1 = partial(TORCHVISION, detections=1000, weights=None, steps=84 * 100,
+             optimizer=dict(type='SGD', lr=.005, momentum=.9, weight_decay=5e-4),
+             parts={**V2_RECIPE, 'optim_wrapper.type': 'MixedPrecisionOptimWrapper',
+                    'load_from': 'weights/mask-rcnn_r50_tv-v2_coco.pth'})
+D1 = partial(
+    System, anchors=(16, 32, 48, 64, 96), ratios=(.25, .5, .75, 1., 1.5, 2., 3., 4.),
+    optimizer=dict(type='Adam', lr=5e-5), steps=84 * 150, rates={0: 1, .5: 1, 1: 1}, train=(SQUARE, FILTER),
+    test=(SQUARE,), parts={**RESNET, 'model.data_preprocessor.pad_size_divisor': 1024})
+VOC = partial(
+    System, anchors=(32, 64, 128, 256, 512), detections=100,
+    optimizer=dict(type='SGD', lr=2.5e-4, momentum=.9, weight_decay=.1), steps=30000,
+    rates={0: .001, 1 / 30: 1, 1: 1}, test=(ENLARGED,), n_classes=20,
+    train=(dict(type='RandomChoiceResize', keep_ratio=True, scales=[
+        (1333, short) for short in (640, 672, 704, 736, 768, 800)]), FLIP),
+    parts={**RESNET, 'model.train_cfg.rcnn.sampler.num': 128, 'optim_wrapper.type': 'OptimWrapper',
+           'default_hooks.logger.log_metric_by_epoch': False})
+RESNEXT = {'model.backbone.type': 'ResNeXt', 'model.backbone.groups': 32, 'model.backbone.base_width': 8}
+
+SYSTEMS = {
+    'cell/mask-rcnn_r50': System(),
+    'cell/mask-rcnn_r50_consep': System(n_images=22, steps=11 * 30),
+    'cell/mask-rcnn_r18': System(weights='torchvision://resnet18'),
+    'cell/mask-rcnn_r101': System(weights='torchvision://resnet101'),
+    'cell/mask-rcnn_x101-32x8d': System(weights='torchvision://resnext101_32x8d', parts=RESNEXT),
+    # A1, and larger backbones
+    'cell/mask-rcnn_convnext': convnext(TINY_WEIGHTS, detections=300, reported=('.362', '.4727', '.4810')),
+    'cell/mask-rcnn_convnext-small': convnext(
+        'convnext/convnext-small_32xb128-noema_in1k_20221208-4a618995', detections=300),
+    'cell/mask-rcnn_convnext-base': convnext(
+        'convnext/convnext-base_3rdparty_32xb128-noema_in1k_20220222-dba4f95f', detections=300),
+    'cell/mask-rcnn_convnextv2-base': convnext(V2_WEIGHTS, V2, detections=300),
+    'cell/cascade-mask-rcnn_r50': System(parts={**RESNET, 'model.roi_head.type': 'CascadeRoIHead'}),
+    'cell/cascade-mask-rcnn_convnextv2-base': convnext(
+        V2_WEIGHTS, {**V2, 'model.roi_head.type': 'CascadeRoIHead', 'model.backbone.with_cp': True, 'custom_hooks': [
+            dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-3, gamma=100, priority='ABOVE_NORMAL'),
+            dict(type='CellEarlyStoppingHook', monitor='AP50', rule='greater', patience=10, min_delta=0.)]},
+        reported=('.6069', '.6394'), train=(
+            dict(type='mmpretrain.ColorJitter', brightness=.2, contrast=.2, saturation=.1, hue=.02, backend='cv2'),
+            dict(type='CellAffine', max_rotate_degree=0., max_translate_ratio=0., scaling_ratio_range=(.8, 1.25),
+                 max_shear_degree=0.), CROP, FILTER, FLIP, TURN)),
+    # A2
+    'cell/mask-rcnn_r50_tv-v1': TORCHVISION(reported=('.3799',)),
+    'cell/mask-rcnn_r50_tv-v2_30e': TORCHVISION(reported=('.3128',), parts={**V2_RECIPE, **ADAMW, 'load_from': None}),
+    'cell/mask-rcnn_convnext_tv': TORCHVISION(
+        reported=('.4123',), frozen=0, weights=f'/{TINY_WEIGHTS}.pth',
+        parts={'model.backbone.type': 'PlainOutputConvNeXt', **ADAMW}),
+    'cell/mask-rcnn_r50_tv-v1_better': TORCHVISION(
+        reported=('.3543',), anchors=(16, 32, 64, 128, 256), train=(
+            ENLARGED, FILTER, FLIP, TURN, dict(type='mmpretrain.ColorJitter', brightness=.2, contrast=.2))),
+    # A3
+    **{f'cell/mask-rcnn_r50_tv-v1_{n}-detections': TORCHVISION(reported=(value,), detections=n)
+       for n, value in {50: '.3341', 150: '.3852', 200: '.4059', 250: '.4408', 300: '.4397'}.items()},
+    # B
+    'cell/mask-rcnn_r50_fpn-bn': B1(reported=('.2899', '.4394', '.3945')),
+    'cell/mask-rcnn_r50_fpn-bn_color': B1(reported=('.2863', '.4329', '.4499'), train=(CAP, FILTER, BRIGHTNESS, GREY)),
+    'cell/mask-rcnn_r50_fpn-bn_cbam': B1(reported=('.2925', '.4466', '.3892'), parts={
+        **NORM, 'model.backbone.type': 'CBAMResNet', 'model.backbone.stages': (False, True, True, True),
+        'model.backbone.cbam': dict(reduction=16, kernel_size=7, initial_gate=.99)}),
+    # C
+    'cell/mask-rcnn_r50_tv-v2': C1(
+        reported=('.487',), rates={0: 1, .799: 1, .801: .1, .899: .1, .901: .01, 1: .01}),
+    'cell/mask-rcnn_r50_tv-v2_constant-lr': C1(reported=('.5078',), rates={0: 1, .85: 1, 1: 1}),
+    # D
+    'cell/mask-rcnn_r101_small-anchors': D1(reported=('.357',), weights='torchvision://resnet101'),
+    'cell/mask-rcnn_r18_small-anchors': D1(reported=('.335',), weights='torchvision://resnet18'),
+    'cell/mask-rcnn_r50_small-anchors': D1(reported=('.334',)),
+    'cell/mask-rcnn_r101_default-anchors': D1(
+        reported=('.339',), weights='torchvision://resnet101', anchors=(32, 64, 128, 256, 512), ratios=(.5, 1., 2.)),
+    # E
+    'voc/mask-rcnn_r50': VOC(reported=('.47416',)),
+    'voc/mask-rcnn_r50_no-weight-decay': VOC(
+        reported=('.42467',), optimizer=dict(type='SGD', lr=2.5e-4, momentum=.9, weight_decay=0.)),
+    'voc/mask-rcnn_x101-32x8d': VOC(weights='torchvision://resnext101_32x8d', parts=RESNEXT),
+    # Its pipeline is compared with MMDetection's in test_voc_configs.py.
+    'voc/yolact_r50': VOC(
+        anchors=(24, 48, 96, 192, 384), frozen=-1, batch=8,
+        optimizer=dict(type='SGD', lr=1e-3, momentum=.9, weight_decay=5e-4), train=None,
+        test=(dict(type='Resize', scale=(550, 550), keep_ratio=False),), parts={}),
+}
+OTHERS = {'cell/mask-rcnn_r18_demo'}  # which `make demo` runs
+
+
+def test_every_config_has_a_row():
+    found = {str(path.relative_to(REPO / 'configs').with_suffix('')) for folder in ('cell', 'voc')
+             for path in (REPO / 'configs' / folder).rglob('*.py')}
+    assert found == SYSTEMS.keys() | OTHERS
+
+
+@pytest.fixture(params=SYSTEMS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def config(name):
+    cfg = Config.fromfile(REPO / 'configs' / f'{name}.py')
+    init_default_scope(cfg.default_scope)
+    return cfg
+
+
+def test_the_model_is_that_of_the_row(name, config):
+    system, model = SYSTEMS[name], config.model
+    head = model.get('rpn_head') or model.bbox_head
+    generator = TASK_UTILS.build(head.anchor_generator)
+    # Anchors of a level differ in shape alone.
+    sizes = [(anchors[:, 2:] - anchors[:, :2]).prod(dim=1).sqrt() for anchors in generator.base_anchors]
+    for of_level, size in zip(sizes, system.anchors, strict=True):
+        # torchvision rounds them.
+        assert of_level.tolist() == pytest.approx([size] * len(system.ratios), rel=.02)
+    assert tuple(head.anchor_generator.ratios) == system.ratios
+    test_cfg = model.test_cfg.get('rcnn', model.test_cfg)
+    assert test_cfg.max_per_img == system.detections
+    assert model.test_cfg.get('rpn', test_cfg).max_per_img >= system.detections
+    assert model.backbone.get('frozen_stages', 0) == system.frozen
+    backbone = name.split('/')[1].split('_')[1]
+    assert model.backbone.get('depth', model.backbone.get('arch')) == BACKBONES[backbone]
+    assert model.data_preprocessor.bgr_to_rgb is False
+    roi_head = model.get('roi_head', model)
+    box_heads = roi_head.bbox_head if isinstance(roi_head.bbox_head, list) else [roi_head.bbox_head]
+    assert {part.num_classes for part in (*box_heads, roi_head.mask_head)} == {system.n_classes}
+
+
+def test_the_parts_are_those_of_the_row(name, config):
+    for place, expected in SYSTEMS[name].parts.items():
+        part = config
+        for key in place.split('.'):
+            part = part.get(key)
+        assert part == expected, place
+    init_cfg = config.model.backbone.init_cfg
+    if SYSTEMS[name].weights is None:
+        assert init_cfg is None
+    else:
+        assert init_cfg.type == 'Pretrained' and init_cfg.checkpoint.endswith(SYSTEMS[name].weights)
+
+
+def test_the_data_are_those_of_the_row(name, config):
+    system = SYSTEMS[name]
+    if system.train is not None:
+        assert tuple(config.train_dataloader.dataset.pipeline) == (
+            dict(type='LoadTiff'), dict(type='LoadCellAnnotations'), *system.train, dict(type='PackCellInputs'))
+    for split in ('val', 'test'):
+        assert tuple(config[f'{split}_dataloader'].dataset.pipeline) == (
+            dict(type='LoadTiff'), *system.test, dict(type='PackCellInputs'))
+    assert config.train_dataloader.batch_size == system.batch
+    if name.startswith('cell/'):
+        orders = {config[f'{split}_dataloader'].dataset.channel_order for split in ('train', 'val', 'test')}
+        assert orders == {'rgb' if 'consep' in name else 'bgr'}
+    assert config.default_hooks.checkpoint.save_best == 'AP50'
+    # Fewer than 200 million.
+    assert config.default_hooks.parameter_budget.max_trainable == 199_999_999
+
+
+def test_what_was_reported_is_in_the_file_and_in_the_table(name):
+    header = (REPO / 'configs' / f'{name}.py').read_text().split('"""')[1]
+    row, = (line for line in (REPO / 'configs' / 'README.md').read_text().splitlines()
+            if line.startswith(f'| `{name}.py` |'))
+    reported_in_row = row.split('|')[4]
+    for value in SYSTEMS[name].reported:
+        assert value in header and value in reported_in_row
+    assert bool(re.search(r'\.\d', reported_in_row)) == bool(SYSTEMS[name].reported)
+    command = 'test' if re.search(r'\d-detections', name) else 'train'
+    assert f'python tools/{command}.py configs/{name}.py' in header
+    assert f'{SYSTEMS[name].steps:,}' in header or command == 'test'
+
+
+def test_the_schedule_is_that_of_the_row(name, config):
+    system = SYSTEMS[name]
+    optimizer = dict(config.optim_wrapper.optimizer)
+    assert optimizer == system.optimizer
+    rates = learning_rates(config, math.ceil(system.n_images / system.batch))
+    assert len(rates) == system.steps
+    for part, expected in system.rates.items():
+        step = min(round(part * system.steps), system.steps - 1)
+        assert rates[step] == pytest.approx(expected * optimizer['lr'], rel=.02, abs=.002 * optimizer['lr']), part
+
+
+class Loop(BaseLoop):
+    """As long as a training, and nothing else."""
+
+    max_epochs = max_iters = dataloader = None
+
+    def run(self):
+        pass
+
+
+def learning_rates(config, steps_per_epoch):
+    """The learning rate of each step, as mmengine's ParamSchedulerHook changes it."""
+    max_epochs = config.train_cfg.get('max_epochs')
+    max_steps = max_epochs * steps_per_epoch if max_epochs else config.train_cfg.max_iters
+    runner = Runner.__new__(Runner)
+    runner._train_loop = Loop.__new__(Loop)
+    runner._train_loop.__dict__.update(max_epochs=max_epochs, max_iters=max_steps, dataloader=range(steps_per_epoch))
+    runner.logger = logging.getLogger('test')
+    runner.optim_wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
+    schedulers = runner.build_param_scheduler(config.param_scheduler)
+    rates = []
+    for step in range(1, max_steps + 1):
+        rates.append(runner.optim_wrapper.param_groups[0]['lr'])
+        for scheduler in schedulers:
+            if not scheduler.by_epoch or (max_epochs and step % steps_per_epoch == 0):
+                scheduler.step()
+    return rates

@@ -1,0 +1,261 @@
+"""Average precision against pycocotools and faster-coco-eval, and against values known beforehand."""
+
+import math
+from collections import Counter
+
+import numpy as np
+import pycocotools.mask
+import pytest
+from evaluation import REFERENCES, by_mmcell, by_reference, document_of, max_difference, perturbed_detections
+from support.synthetic_data import discs
+
+from mmcell.annotations.coco_json import AnnotationError
+from mmcell.annotations.raw_layout import TrainImage, find_train_folders, read_train_image
+from mmcell.evaluation.average_precision import average_precisions, resampled_average_precisions
+from mmcell.masks.rle import encode_label_map
+from mmcell.predictions.dump_file import ResultsError
+
+SHAPE = (150, 200)
+HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
+
+
+def crowd(n_images=2):
+    """Discs of 3 to 24 px radius of classes 1, 2 and 4 in rows; ids of images are neither from 1 nor in order."""
+    images = []
+    for index in range(n_images):
+        maps = {1: [(i + 1, 10, 10 + 9 * i, 3 + i % 2) for i in range(20 - index)],
+                2: [(i + 1, 40, 20 + 25 * i, 8 + i) for i in range(5)],
+                4: [(i + 1, 100, 30 + 50 * i, 14 + 5 * i) for i in range(3)]}
+        by_class = {number: encode_label_map(discs(SHAPE, cells)) for number, cells in maps.items()}
+        images.append(TrainImage(f'{index}.tif', *SHAPE, by_class))
+    document = document_of(images)
+    renamed = {image['id']: 90 - 7 * image['id'] for image in document['images']}
+    for image in document['images']:
+        image['id'] = renamed[image['id']]
+    for annotation in document['annotations']:
+        annotation['image_id'] = renamed[annotation['image_id']]
+    document['categories'].reverse()
+    return document
+
+
+def truth_as_detections(document):
+    return [dict(image_id=cell['image_id'], category_id=cell['category_id'], bbox=cell['bbox'],
+                 segmentation=cell['segmentation'], score=1 - .001 * index)
+            for index, cell in enumerate(document['annotations'])]
+
+
+
+
+@pytest.mark.parametrize('caps', [[1, 10, 100], [100, 300, 1000]])
+@pytest.mark.parametrize('kind', ['segm', 'bbox'])
+@pytest.mark.parametrize('name', REFERENCES)
+def test_every_value_agrees_with_the_reference(name, kind, caps, rng):
+    document = crowd()
+    for annotation in document['annotations'][::7]:
+        annotation['iscrowd'] = 1
+    # A cell that is there twice: of equal overlaps COCO takes the last.
+    document['annotations'] += [{**cell, 'id': 1000 + index} for index, cell in enumerate(document['annotations'][1:6])]
+    detections = perturbed_detections(document, rng, 130)
+    # An empty mask, as a head may predict it.
+    detections[0]['segmentation'] = pycocotools.mask.encode(np.zeros(SHAPE, np.uint8, order='F'))
+    sizes = (10, 20)
+    theirs = by_reference(*REFERENCES[name], document, detections, kind, caps, sizes)
+    ours = by_mmcell(document, detections, kind, caps, sizes)
+    assert max_difference(theirs, ours) < 1e-12
+    assert sum(0 < value < 1 for value in ours.values()) > 60
+
+
+def test_caps_beyond_which_there_are_detections(rng):
+    document = crowd(1)
+    document['annotations'] = [cell for cell in document['annotations'] if cell['category_id'] == 1]
+    detections = perturbed_detections(document, rng, 1300)
+    theirs = by_reference(*REFERENCES['pycocotools'], document, detections, 'bbox', [100, 300, 1000])
+    ours = by_mmcell(document, detections, 'bbox', [None, 1000, 300, 100])
+    assert max_difference(theirs, {name: value for name, value in ours.items() if '@' in name}) < 1e-12
+    assert ours['bbox_AP@100'] < ours['bbox_AP@300'] < ours['bbox_AP@1000'] < ours['bbox_AP']
+
+
+def test_polygons_as_truth():
+    document = crowd(1)
+    detections = truth_as_detections(document)
+    for annotation in document['annotations']:
+        x, y, width, height = annotation['bbox']
+        annotation['segmentation'] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+    theirs = by_reference(*REFERENCES['pycocotools'], document, detections, 'segm', [100])
+    assert max_difference(theirs, by_mmcell(document, detections, 'segm', [100])) < 1e-12
+    assert 0 < theirs['AP@100'] < 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['segm', 'bbox'])
+@pytest.mark.parametrize('folder', ['consep', 'hw3'])
+def test_real_cells_agree_with_pycocotools(real_data, folder, kind, rng):
+    root = real_data / folder
+    document = document_of([read_train_image(image, root) for image in find_train_folders(root)])
+    detections = perturbed_detections(document, rng, 400)
+    for caps in ([1, 10, 100], [100, 300, 1000]):
+        theirs = by_reference(*REFERENCES['pycocotools'], document, detections, kind, caps, (16, 32))
+        assert max_difference(theirs, by_mmcell(document, detections, kind, caps, (16, 32))) < 1e-12
+
+
+@pytest.mark.parametrize(('folder', 'expected'), [
+    pytest.param('consep', [.4802, .7574, .8639, .9356, 1], marks=pytest.mark.slow), ('hw3', [.7649, .9752, 1, 1, 1])])
+def test_real_cells_as_their_own_prediction_at_the_caps_of_the_docs(real_data, folder, expected):
+    root = real_data / folder
+    document = document_of([read_train_image(image, root) for image in find_train_folders(root)])
+    truth = [{**cell, 'score': 1.} for cell in document['annotations']]
+    caps = [100, 300, 500, 1000, None]
+    values = average_precisions(document, truth, kinds=['segm'], caps=caps, size_bins_px=())
+    assert [round(values['AP50' + ('' if cap is None else f'@{cap}')], 4) for cap in caps] == expected
+    # Precision is 1 as far as the cap lets recall go.
+    counts = Counter((cell['category_id'], cell['image_id']) for cell in truth)
+    for cap in caps[:-1]:
+        recalls = [sum(min(n, cap) for (number, _), n in counts.items() if number == category['id'])
+                   / sum(n for (number, _), n in counts.items() if number == category['id'])
+                   for category in document['categories']]
+        assert values[f'AP@{cap}'] == pytest.approx(np.mean([(int(100 * recall) + 1) / 101 for recall in recalls]))
+        assert values[f'AR@{cap}'] == pytest.approx(np.mean(recalls))
+
+
+def test_the_truth_scores_one_whatever_the_order(rng):
+    document = crowd()
+    detections = truth_as_detections(document)
+    values = average_precisions(document, detections)
+    assert all(value == 1 or (name.endswith('/class3') and math.isnan(value)) for name, value in values.items())
+    ids = rng.permutation(len(document['annotations']))
+    document['annotations'] = [{**document['annotations'][index], 'id': int(number) + 1}
+                               for number, index in enumerate(ids)]
+    document['images'].reverse()
+    assert average_precisions(document, [detections[index] for index in ids]) == pytest.approx(values, nan_ok=True)
+
+
+def test_names():
+    document = crowd()
+    assert list(average_precisions(document, [], kinds=['bbox'], caps=[None, 50], size_bins_px=[12.5])) == [
+        f'bbox_{measure}{cap}{part}' for cap in ('', '@50') for measure in ('AP', 'AP50', 'AP75', 'AR')
+        for part in ('', '/class1', '/class2', '/class3', '/class4', '/0-12.5px', '/12.5px+')]
+    assert not any('px' in name for name in average_precisions(document, [], size_bins_px=()))
+
+
+def of_different_scores(detections):
+    """Between equal ones the order decides."""
+    return [{**detection, 'score': detection['score'] + 1e-6 * index} for index, detection in enumerate(detections)]
+
+
+def test_permuted_records_give_the_same_values(rng):
+    document = crowd()
+    detections = of_different_scores(perturbed_detections(document, rng, 60))
+    values = average_precisions(document, detections)
+    document['images'].reverse()
+    assert average_precisions(document, [detections[index] for index in rng.permutation(len(detections))]) == \
+        pytest.approx(values, abs=1e-12, nan_ok=True)
+
+
+@pytest.mark.parametrize(('width', 'expected'), [(10, 1), (9, 0)])
+def test_the_threshold_belongs_to_the_match(width, expected):
+    label_map = np.zeros((30, 40), np.int32)
+    label_map[5:15, 5:25] = 1
+    document = document_of([TrainImage('a.tif', 30, 40, {1: encode_label_map(label_map)})])
+    part = np.zeros_like(label_map)
+    part[5:15, 5:5 + width] = 1
+    detection = dict(image_id=1, category_id=1, score=.5, bbox=[5, 5, width, 10],
+                     segmentation=encode_label_map(part).rles[0])
+    values = average_precisions(document, [detection])
+    # IoU 200 / 100 = .5 is enough, .45 is not.
+    assert values['AP50'] == values['bbox_AP50'] == expected
+    assert values['AP'] == pytest.approx(expected / 10) and values['AR'] == pytest.approx(expected / 10)
+
+
+def test_cells_of_other_sizes_do_not_count():
+    document = crowd(1)
+    small = [found for found, cell in zip(truth_as_detections(document), document['annotations'], strict=True)
+             if cell['area'] < 10 ** 2]
+    values = average_precisions(document, small, size_bins_px=(10, 20))
+    assert values['AP50/0-10px'] == 1 and values['AP50/20px+'] == 0 and 0 < values['AP50'] < 1
+
+
+def test_no_detection_is_zero_and_no_truth_is_not_defined():
+    document = crowd()
+    values = average_precisions(document, [])
+    assert all(math.isnan(value) if name.endswith('/class3') else value == 0 for name, value in values.items())
+    weights = np.ones((2, 2))
+    assert all((value == 0).all() for value in resampled_average_precisions(document, [], weights).values())
+    detections = truth_as_detections(document)
+    document['annotations'] = []
+    assert all(math.isnan(value) for value in average_precisions(document, detections).values())
+    assert all(np.isnan(value).all() for value in resampled_average_precisions(document, detections, weights).values())
+    assert math.isnan(average_precisions({**document, 'images': []}, [])['AP'])
+
+
+def test_each_image_once_is_no_resampling(rng):
+    document = crowd(3)
+    detections = perturbed_detections(document, rng, 140)
+    values = average_precisions(document, detections)
+    resampled = resampled_average_precisions(document, detections, np.ones((4, 3), np.int64))
+    assert {name: value.tolist() for name, value in resampled.items()} == \
+        {name: [values[name]] * 4 for name in HEADLINES}
+
+
+def test_resampled_values_are_those_of_the_repeated_images(rng):
+    document = crowd(3)
+    # The second image alone has the fourth class.
+    document['annotations'] = [cell for cell in document['annotations']
+                               if cell['category_id'] != 4 or cell['image_id'] == document['images'][1]['id']]
+    detections = of_different_scores(perturbed_detections(document, rng, 140))
+    weights = np.array([[2, 0, 1], [0, 3, 0], [1, 1, 1], [0, 1, 2]])
+    resampled = resampled_average_precisions(document, detections, weights)
+    for row, counts in enumerate(weights):
+        drawn, found = dict(images=[], annotations=[], categories=document['categories']), []
+        for image, count in zip(document['images'], counts, strict=True):
+            for _ in range(count):
+                number = dict(image_id=len(drawn['images']) + 1)
+                drawn['images'].append({**image, 'id': number['image_id']})
+                drawn['annotations'] += [{**cell, **number, 'id': len(drawn['annotations']) + index}
+                                         for index, cell in enumerate(document['annotations'], start=1)
+                                         if cell['image_id'] == image['id']]
+                found += [{**detection, **number} for detection in detections if detection['image_id'] == image['id']]
+        expected = average_precisions(drawn, found)
+        assert {name: resampled[name][row] for name in HEADLINES} == \
+            pytest.approx({name: expected[name] for name in HEADLINES}, abs=1e-12)
+    assert len(set(resampled['AP'])) == 4
+
+
+@pytest.mark.parametrize(('change', 'message'), [
+    (dict(image_id=5), r'image_id \[5\], which the annotation file does not define'),
+    (dict(category_id=0), r'category_id \[0\]'),
+    (dict(segmentation=dict(size=[200, 150], counts='0')), r'image 83 has \[150, 200\] px \(height, width\), a mask in '
+                                                           r'it \[200, 150\]'),
+    (dict(segmentation=dict(size=[150, 200], counts='0')), 'a mask cannot be decoded: RLE runs cover 0 pixels'),
+    (dict(segmentation=dict(size=[150, 200], counts='é')), 'a mask cannot be decoded: .*not ASCII'),
+])
+def test_detections_that_do_not_fit(change, message):
+    document = crowd(1)
+    detections = truth_as_detections(document)
+    detections[3].update(change)
+    with pytest.raises(ResultsError, match=message):
+        average_precisions(document, detections)
+
+
+def test_annotation_files_that_cannot_be_measured():
+    document = crowd(1)
+    document['annotations'][2]['segmentation'] = dict(size=list(SHAPE), counts='0')
+    with pytest.raises(AnnotationError, match='cannot be decoded'):
+        average_precisions(document, [])
+    del document['annotations'][2]['area']
+    with pytest.raises(AnnotationError, match='annotation 3 has no area'):
+        average_precisions(document, [])
+    with pytest.raises(AnnotationError, match='no categories'):
+        average_precisions({**document, 'categories': [], 'annotations': []}, [])
+
+
+@pytest.mark.parametrize('arguments', [
+    dict(kinds=['mask']), dict(caps=[]), dict(caps=[0]), dict(size_bins_px=[16, 16]), dict(size_bins_px=[0, 16])])
+def test_arguments_out_of_range(arguments):
+    with pytest.raises(ValueError, match=next(iter(arguments)).removesuffix('s')):
+        average_precisions(crowd(1), [], **arguments)
+
+
+@pytest.mark.parametrize('weights', [np.ones(2), np.ones((1, 3)), -np.ones((1, 2))])
+def test_weights_that_do_not_fit(weights):
+    with pytest.raises(ValueError, match=r'weights must be \(n_resamples, 2\)'):
+        resampled_average_precisions(crowd(), [], weights)

@@ -1,0 +1,111 @@
+import pickle
+import random
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import DATA_SAMPLERS
+from mmengine.dataset import BaseDataset, ConcatDataset, InfiniteSampler, RepeatDataset
+
+from mmcell.datasets import SeededInfiniteSampler, SeededSampler
+from mmcell.framework.randomness import SeededIndex, derive_seed, own_randomness, seed_generators
+
+
+def draw():
+    return random.random(), np.random.rand(), torch.rand(()).item()
+
+
+def test_seeds_differ_by_every_part():
+    seeds = [derive_seed(*parts) for parts in ((0, 0), (0, 1), (1, 0), (1, 1), (0, 0, 0), (0,), (2**31, 5))]
+    assert len(set(seeds)) == len(seeds)
+    assert derive_seed(1, 2) == derive_seed(1, 2)
+
+
+def test_generators_are_seeded_alike():
+    seed_generators(derive_seed(5))
+    first = draw()
+    draw()
+    seed_generators(derive_seed(5))
+    assert draw() == first
+    seed_generators(derive_seed(6))
+    assert all(a != b for a, b in zip(draw(), first, strict=True))
+
+
+def test_a_block_of_its_own_leaves_the_generators_as_they_were():
+    seed_generators(1)
+    expected = [draw(), draw()]
+    seed_generators(1)
+    found = [draw()]
+    with own_randomness(99):
+        inside = draw()
+    with pytest.raises(KeyError), own_randomness(99):
+        assert draw() == inside
+        raise KeyError
+    assert [*found, draw()] == expected
+
+
+def test_an_index_keeps_its_seed_on_the_way_to_a_worker():
+    index = pickle.loads(pickle.dumps(SeededIndex(7, 2**63 + 1)))
+    assert index == 7 and index.seed == 2**63 + 1
+    assert list(range(10))[index] == 7
+
+
+def test_wrapped_data_sets_pass_the_seed_on():
+    class Part(BaseDataset):
+        def load_data_list(self):
+            return [dict(name=name) for name in 'abc']
+
+        def __getitem__(self, index):
+            return int(index), index.seed
+
+    for wrapped in (RepeatDataset(Part(), 2), ConcatDataset([Part(), Part()])):
+        assert [wrapped[SeededIndex(index, 5 + index)] for index in (1, 3, 5)] == [(1, 6), (0, 8), (2, 10)]
+
+
+def sampler_of(rank, world_size, epoch=0, kind=SeededSampler, **kwargs):
+    sampler = kind(range(5), shuffle=True, seed=2, **kwargs)
+    sampler.rank, sampler.world_size = rank, world_size
+    if kind is SeededSampler:
+        n_rounded = -(-5 // world_size) * world_size
+        sampler.num_samples, sampler.total_size = n_rounded // world_size, n_rounded
+        sampler.set_epoch(epoch)
+    else:
+        sampler.indices = sampler._indices_of_rank()
+    return sampler
+
+
+def pairs(sampler, n=None):
+    return [(int(index), index.seed) for index, _ in zip(sampler, range(n or len(sampler)), strict=False)]
+
+
+def test_every_sample_of_every_epoch_has_a_seed_of_its_own():
+    epochs = [pairs(sampler_of(0, 1, epoch, times=3)) for epoch in range(2)]
+    assert [len(epoch) for epoch in epochs] == [15, 15]
+    for epoch in epochs:
+        for one_pass in (epoch[:5], epoch[5:10], epoch[10:]):
+            assert sorted(index for index, _ in one_pass) == list(range(5))
+    assert len({seed for epoch in epochs for _, seed in epoch}) == 30
+    orders = {tuple(index for index, _ in epoch[start:start + 5]) for epoch in epochs for start in (0, 5, 10)}
+    assert len(orders) > 3
+
+
+def test_processes_share_what_one_would_do():
+    alone = pairs(sampler_of(0, 1))
+    shards = [pairs(sampler_of(rank, 2)) for rank in range(2)]
+    assert [pair for both in zip(*shards, strict=True) for pair in both][:5] == alone
+
+
+def test_an_endless_sampler_goes_on_where_it_stopped():
+    whole = pairs(sampler_of(1, 2, kind=SeededInfiniteSampler), 12)
+    resumed = sampler_of(1, 2, kind=SeededInfiniteSampler)
+    resumed.skip(7)
+    assert pairs(resumed, 5) == whole[7:]
+    stock = InfiniteSampler(range(5), seed=2)
+    assert [index for index, _ in pairs(sampler_of(0, 1, kind=SeededInfiniteSampler), 12)] == [
+        index for index, _ in zip(stock, range(12), strict=False)]
+
+
+def test_the_sampler_is_registered_and_checks_its_times():
+    assert len(DATA_SAMPLERS.build(dict(type='SeededSampler', dataset=range(4), times=2, seed=0))) == 8
+    with pytest.raises(ValueError, match='times must be at least 1, got 0'):
+        SeededSampler(range(4), times=0, seed=0)

@@ -1,0 +1,144 @@
+"""Rectangles of a TIFF are those of the whole image as read_image gives it."""
+
+import numpy as np
+import pytest
+import tifffile
+
+from mmcell.images.pixels import ImageReadError, read_image
+from mmcell.images.regions import ArrayRegions, TiffRegions, open_regions
+
+RECTANGLES = [(0, 0, 1, 1), (0, 0, 75, 61), (14, 17, 40, 33), (70, 60, 75, 61), (16, 16, 32, 32)]
+LAYOUTS = {
+    'tiles': dict(tile=(16, 32), compression='zlib', predictor=True),
+    'BigTIFF with big-endian samples': dict(tile=(16, 16), bigtiff=True, byteorder='>'),
+    'JPEG tiles': dict(tile=(16, 16), compression='jpeg'),
+    'strips': dict(rowsperstrip=7, compression='lzw'),
+    'one plain strip': dict(),
+    'big-endian plain strips': dict(rowsperstrip=7, byteorder='>'),
+    'planes in tiles': dict(tile=(16, 16), planarconfig='separate', compression='zlib'),
+    'planes in strips': dict(rowsperstrip=9, planarconfig='separate'),
+}
+
+
+@pytest.fixture
+def image(rng):
+    return rng.integers(0, 256, (61, 75, 3)).astype(np.uint8)
+
+
+def assert_same(path, whole=None, kind=TiffRegions, **settings):
+    whole = read_image(path, **settings) if whole is None else whole
+    with open_regions(path, **settings) as regions:
+        assert isinstance(regions, kind)
+        assert (regions.height, regions.width) == whole.shape[:2]
+        for x0, y0, x1, y1 in RECTANGLES:
+            assert np.array_equal(regions.read(x0, y0, x1, y1), whole[y0:y1, x0:x1])
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_rgb(tmp_path, image, layout):
+    settings = LAYOUTS[layout]
+    stored = np.moveaxis(image, -1, 0) if 'planarconfig' in settings else image
+    tifffile.imwrite(tmp_path / 'a.tif', stored, photometric='rgb', **settings)
+    assert_same(tmp_path / 'a.tif')
+
+
+@pytest.mark.parametrize('kind', ['alpha', 'grey', 'white is zero', 'palette', '16 bits', 'bgr'])
+def test_colours_and_types(tmp_path, image, rng, kind):
+    settings = dict(tile=(16, 16), compression='zlib')
+    path = tmp_path / 'a.tif'
+    if kind == 'alpha':
+        tifffile.imwrite(path, np.dstack([image, image[..., :1]]), photometric='rgb', extrasamples=['unassalpha'],
+                         **settings)
+    elif kind == 'palette':
+        colormap = rng.integers(0, 1 << 16, (3, 256)).astype(np.uint16)
+        tifffile.imwrite(path, image[..., 0], photometric='palette', colormap=colormap, **settings)
+    elif kind == '16 bits':
+        tifffile.imwrite(path, rng.integers(0, 1 << 16, (61, 75)).astype(np.uint16), **settings)
+    elif kind == 'bgr':
+        tifffile.imwrite(path, image, photometric='rgb', **settings)
+    else:
+        tifffile.imwrite(path, image[..., 0], photometric='miniswhite' if kind == 'white is zero' else 'minisblack',
+                         **settings)
+    assert_same(path, channel_order='bgr' if kind == 'bgr' else 'rgb')
+
+
+@pytest.mark.parametrize('percentiles', [(0, 100), (1, 99.8), (13.7, 50)])
+@pytest.mark.parametrize('dtype', [np.uint8, np.uint16])
+def test_percentiles_are_those_of_the_whole_image(tmp_path, rng, percentiles, dtype):
+    pixels = (rng.gamma(2, 12, (61, 75, 3)) * [1, 2, 0]).astype(dtype)
+    tifffile.imwrite(tmp_path / 'a.tif', pixels, photometric='rgb', tile=(16, 16))
+    assert_same(tmp_path / 'a.tif', percentiles=percentiles)
+
+
+def test_percentiles_of_other_types_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / 'a.tif', np.zeros((61, 75), np.float32), tile=(16, 16))
+    with pytest.raises(ImageReadError, match=r'a\.tif: has pixels of type float32; percentiles'), \
+            open_regions(tmp_path / 'a.tif', percentiles=(1, 99)):
+        pass
+
+
+@pytest.mark.parametrize('as_pages', [False, True])
+def test_a_pyramid_gives_its_full_resolution(tmp_path, image, as_pages):
+    with tifffile.TiffWriter(tmp_path / 'a.tif', bigtiff=True) as tiff:
+        tiff.write(image, photometric='rgb', tile=(16, 16), **({} if as_pages else dict(subifds=1)))
+        tiff.write(image[::2, ::2], photometric='rgb', tile=(16, 16), subfiletype=1)
+    with tifffile.TiffFile(tmp_path / 'a.tif') as tiff:
+        assert len(tiff.series[0].levels) == 2
+    assert_same(tmp_path / 'a.tif')
+
+
+def test_a_slide_gives_its_baseline(tmp_path, image):
+    with tifffile.TiffWriter(tmp_path / 'a.svs', bigtiff=True) as tiff:
+        tiff.write(image, photometric='rgb', tile=(16, 16), description='Aperio Image Library v1', metadata=None)
+        tiff.write(image[::4, ::4], photometric='rgb', description='Aperio thumbnail', metadata=None)
+        tiff.write(image[::2, ::2], photometric='rgb', tile=(16, 16), description='Aperio level', metadata=None)
+    assert_same(tmp_path / 'a.svs', image)
+
+
+def test_other_files_are_read_whole(tmp_path, image):
+    tifffile.imwrite(tmp_path / 'channels.tif', np.moveaxis(image, -1, 0), photometric='minisblack',
+                     metadata={'axes': 'CYX'})
+    assert_same(tmp_path / 'channels.tif', kind=ArrayRegions)
+
+
+def test_a_missing_tile_is_background(tmp_path, image):
+    tiles = iter([image[:16, :16], None, None, image[16:32, 16:32]])
+    tifffile.imwrite(tmp_path / 'a.tif', tiles, shape=(32, 32, 3), dtype=np.uint8, photometric='rgb', tile=(16, 16),
+                     compression='zlib')
+    with open_regions(tmp_path / 'a.tif') as regions:
+        found = regions.read(0, 0, 32, 32)
+    assert np.array_equal(found[:16, :16], image[:16, :16]) and not found[:16, 16:].any()
+
+
+def test_files_that_cannot_be_read_are_named(tmp_path, image):
+    with pytest.raises(FileNotFoundError, match='b.tif'), open_regions(tmp_path / 'b.tif'):
+        pass
+    (tmp_path / 'a.tif').write_bytes(b'II*\0')
+    with pytest.raises(ImageReadError, match='a.tif'), open_regions(tmp_path / 'a.tif'):
+        pass
+    tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', tile=(16, 16), compression='lzw')
+    whole = (tmp_path / 'a.tif').read_bytes()
+    (tmp_path / 'a.tif').write_bytes(whole[:-3000])
+    with open_regions(tmp_path / 'a.tif') as regions, pytest.raises(ImageReadError, match='a.tif'):
+        regions.read(0, 0, 75, 61)
+    with tifffile.TiffWriter(tmp_path / 'two.tif') as tiff:
+        tiff.write(image, photometric='rgb')
+        tiff.write(image[:5], photometric='rgb')
+    with pytest.raises(ImageReadError, match='holds 2 images'), open_regions(tmp_path / 'two.tif'):
+        pass
+
+
+def test_strips_too_large_to_decode_are_refused(tmp_path, image, monkeypatch):
+    monkeypatch.setattr('mmcell.images.tiff_pages._MAX_SEGMENT_BYTES', 1000)
+    tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', compression='lzw', rowsperstrip=61)
+    with pytest.raises(ImageReadError, match='compressed strips are 75x61 px each.*save it in smaller tiles'), \
+            open_regions(tmp_path / 'a.tif'):
+        pass
+
+
+def test_few_decoded_tiles_are_kept(tmp_path, image, monkeypatch):
+    monkeypatch.setattr('mmcell.images.tiff_pages._CACHED_BYTES', 3 * 16 * 16 * 3)
+    tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', tile=(16, 16), compression='zlib')
+    with open_regions(tmp_path / 'a.tif') as regions:
+        assert np.array_equal(regions.read(0, 0, 75, 61), image)
+        assert len(regions.reader._cache) == 3

@@ -1,0 +1,222 @@
+"""Each file that predictions are written to, read by a reader that is not ours."""
+
+import csv
+import json
+
+import cv2
+import geojson
+import numpy as np
+import pycocotools.coco
+import pytest
+import roifile
+import shapely
+import skimage.measure
+import tifffile
+from support.cells import cells_of, rasterise
+from support.synthetic_data import discs
+
+from mmcell.datasets import CellDataset
+from mmcell.errors import MmcellError
+from mmcell.inference.writers import FORMATS, ImageInfo, label_tiff, output_paths, writing_cells
+
+NAMES = ['epithelial', 'ß/class two']
+SHAPE = (60, 80)
+
+
+@pytest.fixture
+def label_map():
+    """A disc, a ring with a hole, a cell of two parts, two parts that touch at a corner, a pixel, one at the border."""
+    label_map = discs(SHAPE, [(1, 12, 12, 8), (2, 15, 45, 12), (6, 59, 79, 9)])
+    label_map[(np.mgrid[:60, :80][0] - 15) ** 2 + (np.mgrid[:60, :80][1] - 45) ** 2 <= 16] = 0
+    label_map[40:45, 5:9] = label_map[48:52, 5:9] = 3
+    label_map[40:44, 30:34] = label_map[44:47, 34:36] = 4
+    label_map[55, 40] = 5
+    return label_map
+
+
+@pytest.fixture
+def cells(label_map):
+    return cells_of(label_map, labels=[0, 1, 0, 1, 1, 0])
+
+
+def write(folder, cells, *formats, mpp=None, pixels=None, n_parts=1, name='cell'):
+    image = ImageInfo(folder / 'images' / 'cell.tif', *SHAPE, NAMES, mpp, pixels)
+    with writing_cells(formats, folder, name, image) as add:
+        for part in np.array_split(np.arange(len(cells)), n_parts):
+            add(cells.select(np.isin(np.arange(len(cells)), part)))
+    return output_paths(formats, folder, name, len(NAMES))
+
+
+@pytest.mark.parametrize('n_parts', [1, 3])
+def test_label_tiff(tmp_path, label_map, cells, n_parts):
+    path, table = write(tmp_path, cells, 'labels', mpp=.25, n_parts=n_parts)
+    for read in (tifffile.imread, lambda path: cv2.imread(str(path), cv2.IMREAD_UNCHANGED)):
+        assert read(path).dtype == np.uint16
+        assert np.array_equal(read(path), label_map)
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.pages[0].resolution == (40_000, 40_000) and tiff.pages[0].resolutionunit == 3  # pixels a cm
+    rows = list(csv.DictReader(table.open(encoding='utf-8')))
+    assert [(row['label'], row['class']) for row in rows[:2]] == [('1', NAMES[0]), ('2', NAMES[1])]
+    assert [float(row['score']) for row in rows] == pytest.approx(cells.scores)
+
+
+def test_label_tiff_of_many_cells_is_uint32(tmp_path, label_map, cells, monkeypatch):
+    monkeypatch.setattr(label_tiff, '_MAX_UINT16', 5)
+    path, _ = write(tmp_path, cells, 'labels')
+    assert tifffile.imread(path).dtype == np.uint32
+    assert np.array_equal(tifffile.imread(path), label_map)
+
+
+def test_label_tiff_on_the_disk(tmp_path, label_map, cells, monkeypatch):
+    monkeypatch.setattr(label_tiff, 'MAX_PIXELS_IN_MEMORY', 60 * 80 - 1)
+    path, _ = write(tmp_path, cells, 'labels', mpp=.5, n_parts=2)
+    with tifffile.TiffFile(path) as tiff:
+        assert tiff.is_bigtiff and tiff.pages[0].resolution == (20_000, 20_000)
+    assert np.array_equal(tifffile.imread(path), label_map)
+
+
+@pytest.mark.parametrize('limit_px, is_on_disk', [(2 * 60 * 80, False), (2 * 60 * 80 - 1, True)])
+def test_the_maps_of_all_classes_count(tmp_path, label_map, cells, monkeypatch, limit_px, is_on_disk):
+    monkeypatch.setattr(label_tiff, 'MAX_PIXELS_IN_MEMORY', limit_px)
+    paths = write(tmp_path, cells, 'class-labels')
+    for path, values in zip(paths, ([1, 3, 6], [2, 4, 5]), strict=True):
+        with tifffile.TiffFile(path) as tiff:
+            assert tiff.is_bigtiff == is_on_disk
+        assert np.array_equal(tifffile.imread(path), np.where(np.isin(label_map, values), label_map, 0))
+
+
+def test_where_cells_overlap_the_higher_score_is_seen(tmp_path):
+    below, above = (cells_of(discs(SHAPE, [(1, 20, x, 10)])) for x in (20, 30))
+    both = type(below)(below.rles + above.rles, np.zeros(2, int), np.array([.6, .9]), *SHAPE)
+    first, second = (tifffile.imread(write(tmp_path, both, 'labels', n_parts=n, name=str(n))[0]) for n in (1, 2))
+    assert (first == 2).sum() == both.areas_px[1] > (second == 2).sum()
+    # Painted one after the other the first stays.
+    assert (second == 1).sum() == both.areas_px[0]
+
+
+def test_class_label_tiffs(tmp_path, label_map, cells):
+    paths = write(tmp_path, cells, 'class-labels')
+    assert [path.name for path in paths] == ['cell_class1.tif', 'cell_class2.tif']
+    for path, values in zip(paths, ([1, 3, 6], [2, 4, 5]), strict=True):
+        assert np.array_equal(tifffile.imread(path), np.where(np.isin(label_map, values), label_map, 0))
+
+
+def test_geojson(tmp_path, label_map, cells):
+    path, = write(tmp_path, cells, 'geojson', mpp=.5)
+    collection = geojson.loads(path.read_text(encoding='utf-8'))
+    assert isinstance(collection, geojson.FeatureCollection) and collection.is_valid, collection.errors()
+    kinds = [feature['geometry']['type'] for feature in collection['features']]
+    assert kinds == ['Polygon', 'Polygon', 'MultiPolygon', 'MultiPolygon', 'Polygon', 'Polygon']
+    for number, feature in enumerate(collection['features'], start=1):
+        outline = shapely.geometry.shape(feature['geometry'])
+        assert outline.is_valid
+        assert np.array_equal(rasterise(outline, SHAPE), label_map == number)
+    ring = collection['features'][1]
+    assert len(ring['geometry']['coordinates']) == 2
+    properties = ring['properties']
+    assert properties['objectType'] == 'detection' and properties['name'] == '2'
+    assert properties['classification'] == {'name': NAMES[1], 'color': [240, 228, 66]}
+    assert properties['measurements']['Score'] == pytest.approx(cells.scores[1])
+    assert properties['measurements']['Area px^2'] == (label_map == 2).sum()
+    assert properties['measurements']['Area um^2'] == (label_map == 2).sum() / 4
+
+
+def test_imagej_rois(tmp_path, label_map, cells):
+    path, = write(tmp_path, cells, 'rois')
+    rois = roifile.roiread(path)
+    assert [roi.name for roi in rois[:2]] == ['00001-epithelial', '00002-ß_class two']
+    assert [roi.group for roi in rois] == [1, 2, 1, 2, 2, 1]
+    assert [roi.roitype.name for roi in rois] == ['TRACED', 'RECT', 'RECT', 'RECT', 'TRACED', 'TRACED']
+    assert rois[0].hexcolor(rois[0].stroke_color) == '#009e73'
+    assert rois[0].props == 'score: 0.9\n'
+    centres = np.argwhere(np.ones(SHAPE, bool))[:, ::-1] + .5
+    for number, roi in enumerate(rois, start=1):
+        # ImageJ fills by even-odd winding.
+        inside = sum(skimage.measure.points_in_poly(centres, ring).astype(int) for ring in roi.coordinates(multi=True))
+        assert np.array_equal((inside % 2 == 1).reshape(SHAPE), label_map == number)
+        y, x = np.nonzero(label_map == number)
+        assert (roi.left, roi.top, roi.right, roi.bottom) == (x.min(), y.min(), x.max() + 1, y.max() + 1)
+
+
+def test_coco(tmp_path, label_map, cells, capsys):
+    path, = write(tmp_path, cells, 'coco', n_parts=2)
+    coco = pycocotools.coco.COCO(str(path))
+    assert coco.imgs == {1: {'id': 1, 'file_name': 'cell.tif', 'height': 60, 'width': 80}}
+    assert [category['name'] for category in coco.cats.values()] == NAMES
+    assert sorted(coco.anns) == [1, 2, 3, 4, 5, 6]
+    for number, annotation in coco.anns.items():
+        mask = coco.annToMask(annotation)
+        assert np.array_equal(mask, label_map == number)
+        assert annotation['area'] == mask.sum() and annotation['score'] == cells.scores[number - 1]
+        assert annotation['bbox'] == pycocotools.mask.toBbox(annotation['segmentation']).tolist()
+        assert annotation['category_id'] == cells.labels[number - 1] + 1
+
+
+def test_coco_predictions_are_annotations_that_can_be_trained_on(tmp_path, cells):
+    (tmp_path / 'images').mkdir()
+    tifffile.imwrite(tmp_path / 'images' / 'cell.tif', np.zeros((*SHAPE, 3), np.uint8), photometric='rgb')
+    path, = write(tmp_path, cells, 'coco')
+    dataset = CellDataset(ann_file=str(path), pipeline=[])
+    assert len(dataset) == 1 and len(dataset.get_data_info(0)['instances']) == 6
+    assert dataset.metainfo['classes'] == tuple(NAMES)
+
+
+def test_csv(tmp_path, label_map, cells):
+    path, = write(tmp_path, cells, 'csv', mpp=.5, n_parts=4)
+    rows = list(csv.DictReader(path.open(encoding='utf-8', newline='')))
+    regions = skimage.measure.regionprops(label_map)
+    assert [row['cell'] for row in rows] == ['1', '2', '3', '4', '5', '6'] and rows[0]['image'] == 'cell.tif'
+    for row, region, label in zip(rows, regions, cells.labels, strict=True):
+        assert row['class'] == NAMES[label]
+        assert float(row['area_px']) == region.area and float(row['area_um2']) == region.area / 4
+        assert float(row['centroid_y_um']) == pytest.approx((region.centroid[0] + .5) / 2)
+        assert float(row['eccentricity']) == pytest.approx(region.eccentricity, abs=1e-6)
+
+
+def test_csv_without_a_scale_has_pixels_alone(tmp_path, cells):
+    path, = write(tmp_path, cells, 'csv')
+    header = path.read_text(encoding='utf-8').splitlines()[0]
+    assert 'area_px' in header and '_um' not in header
+
+
+def test_overlay(tmp_path, cells):
+    path, = write(tmp_path, cells, 'overlay', pixels=np.full((*SHAPE, 3), 128, np.uint8))
+    picture = cv2.imread(str(path))
+    assert picture.shape[0] > 120 and picture.shape[1] >= 160
+    drawing = picture[-120:, :160, ::-1]
+    assert (drawing == (0, 158, 115)).all(2).any() and (drawing == (240, 228, 66)).all(2).any()
+    assert (drawing[40:60, 120:] == 128).all()
+
+
+def test_an_overlay_of_an_image_that_is_not_in_memory_is_refused(tmp_path, cells):
+    with pytest.raises(MmcellError, match='leave out --formats overlay'):
+        write(tmp_path, cells, 'csv', 'overlay')
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_cells_make_valid_files(tmp_path, cells):
+    nothing = cells.select(np.zeros(len(cells), bool))
+    paths = write(tmp_path, nothing, *FORMATS, pixels=np.zeros((*SHAPE, 3), np.uint8), mpp=1.)
+    assert all(path.exists() for path in paths) and len({path.name for path in paths}) == len(paths) == 9
+    assert geojson.loads((tmp_path / 'cell.geojson').read_text()).is_valid
+    assert json.loads((tmp_path / 'cell_coco.json').read_text())['annotations'] == []
+    assert not tifffile.imread(tmp_path / 'cell_labels.tif').any()
+    assert roifile.roiread(tmp_path / 'cell_rois.zip') == []
+
+
+def test_a_failure_leaves_the_old_files(tmp_path, cells):
+    paths = write(tmp_path, cells, 'labels', 'geojson', 'rois', 'coco', 'csv')
+    before = [path.read_bytes() for path in paths]
+    image = ImageInfo(tmp_path / 'cell.tif', *SHAPE, NAMES)
+    with (pytest.raises(RuntimeError, match='stop'),
+          writing_cells(['labels', 'geojson', 'rois', 'coco', 'csv'], tmp_path, 'cell', image) as add):
+        add(cells)
+        raise RuntimeError('stop')
+    assert [path.read_bytes() for path in paths] == before
+    assert sorted(tmp_path.iterdir()) == sorted(paths)
+
+
+def test_equal_cells_make_equal_files(tmp_path, cells):
+    formats = ['labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv']
+    first, second = (write(tmp_path / folder, cells, *formats) for folder in 'ab')
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]

@@ -1,0 +1,97 @@
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import tifffile
+
+from mmcell.images.resolution import read_mpp
+from mmcell.inference.image_files import ImageSelectionError, find_images, name_outputs
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for name in ('b.tif', 'a.PNG', 'notes.txt', '.hidden.tif', 'deep/c.tif', 'deep/er/d.tif', 'scan.svs'):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize('arguments, found', [
+    (['.'], ['a.PNG', 'b.tif', 'scan.svs']),
+    (['b.tif', 'a.PNG'], ['b.tif', 'a.PNG']),
+    (['notes.txt'], ['notes.txt']),
+    (['*.tif'], ['b.tif']),
+    (['**/*.tif'], ['b.tif', 'deep/c.tif', 'deep/er/d.tif']),
+    (['deep', 'deep/*.tif', 'deep/../b.tif', '.'], ['deep/c.tif', 'deep/../b.tif', 'a.PNG', 'scan.svs']),
+])
+def test_images_of_files_folders_and_patterns(folder, arguments, found):
+    assert find_images([f'{folder}/{argument}' for argument in arguments]) == [folder / name for name in found]
+
+
+def test_a_file_with_brackets_in_its_name_is_no_pattern(tmp_path):
+    (tmp_path / 'x[1].tif').touch()
+    assert find_images([f'{tmp_path}/x[1].tif']) == [tmp_path / 'x[1].tif']
+
+
+@pytest.mark.parametrize('argument', ['none.tif', '*.jpg', 'deep/er/empty'])
+def test_what_gives_no_image_is_refused(folder, argument):
+    (folder / 'deep' / 'er' / 'empty').mkdir()
+    with pytest.raises(ImageSelectionError, match='no such image'):
+        find_images([str(folder), f'{folder}/{argument}'])
+
+
+@pytest.mark.parametrize('paths, names', [
+    (['/x/a.tif', '/x/b.tif'], ['a', 'b']),
+    (['/x/train/one/image.tif', '/x/train/two/image.tif'], ['one', 'two']),
+    (['/x/train/one/image.tif', '/x/val/one/image.tif'], ['train_one', 'val_one']),
+    (['/x/a/cell.tif', '/x/b/cell.tif', '/x/b/other.tif'], ['a_cell', 'b_cell', 'other']),
+    (['/a/s/cell.tif', '/b/s/cell.tif', '/b/t/cell.tif'], ['a_s_cell', 'b_s_cell', 't_cell']),
+    (['/x/cell.tif', '/x/cell.png'], ['cell_tif', 'cell_png']),
+    (['/x/s/cell.tif', '/x/s/cell.png', '/x/t/cell.png'], ['cell_tif', 'cell_png', 'cell']),
+    (['/x/s/cell.tif', '/x/s/cell.png', '/x/t/cell.png', '/x/t/cell.tif'],
+     ['s_cell_tif', 's_cell_png', 't_cell_png', 't_cell_tif']),
+    (['/x/one/image.tif', '/x/one/image.png', '/x/two/image.tif'], ['one_tif', 'one_png', 'two']),
+    (['/x/s/cell.tif', '/x/s/cell.TIF', '/x/s/other', '/x/s/OTHER'], ['cell_tif', 'cell_TIF_2', 'other', 'OTHER_2']),
+    (['/x/Cell.tif', '/y/cell.tif'], ['x_Cell', 'y_cell']),
+    (['/x/a/cell.tif', '/x/b/cell.tif', '/y/a_cell.tif'], ['x_a_cell', 'b_cell', 'y_a_cell']),
+    (['/cell', '/CELL'], ['cell', 'CELL_2']),
+    (['/x/a.b.tif'], ['a.b']),
+])
+def test_names_of_outputs(paths, names):
+    assert name_outputs([Path(path) for path in paths]) == names
+    assert len({name.casefold() for name in names}) == len(names)
+
+
+PER_CM = dict(resolution=(20_000, 20_000), resolutionunit='CENTIMETER')
+PER_INCH = dict(resolution=(50_800, 50_800), resolutionunit='INCH')
+
+
+@pytest.mark.parametrize('options, mpp', [
+    ({}, None),
+    (PER_CM, .5),
+    (PER_INCH, .5),
+    (dict(resolution=(300, 300), resolutionunit='INCH'), None),  # an editor's
+    (dict(resolution=(20_000, 10_000), resolutionunit='CENTIMETER'), None),  # not square
+    (dict(resolution=(20_000, 20_000), resolutionunit='NONE'), None),
+    (dict(imagej=True, resolution=(4, 4), metadata={'unit': 'um'}), .25),
+    (dict(imagej=True, resolution=(4, 4), metadata={'unit': 'micron'}), .25),
+    (dict(imagej=True, resolution=(4, 4), metadata={'unit': '\\u00B5m'}), .25),
+    (dict(imagej=True, resolution=(4, 4), metadata={'unit': 'pixel'}), None),
+    (dict(ome=True, metadata={'axes': 'YX', 'PhysicalSizeX': .3, 'PhysicalSizeY': .3}, **PER_CM), .3),
+    (dict(ome=True, metadata={'axes': 'YX', 'PhysicalSizeX': 300, 'PhysicalSizeXUnit': 'nm', 'PhysicalSizeY': .3}), .3),
+    (dict(ome=True, metadata={'axes': 'YX'}, **PER_CM), .5),
+    (dict(description='Aperio Image Library v11\n46x32 |AppMag = 40|MPP = 0.2525|Left = 3', metadata=None), .2525),
+    (dict(description='MPP = ...', metadata=None), None),
+])
+def test_micrometres_a_pixel_of_a_tiff(tmp_path, options, mpp):
+    path = tmp_path / 'image.tif'
+    tifffile.imwrite(path, np.zeros((20, 30), np.uint8), **options)
+    assert read_mpp(path) == (mpp if mpp is None else pytest.approx(mpp))
+
+
+def test_other_formats_have_no_micrometres(tmp_path):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((5, 5), np.uint8))
+    (tmp_path / 'empty.tif').touch()
+    assert read_mpp(tmp_path / 'a.png') is None
+    assert read_mpp(tmp_path / 'empty.tif') is None

@@ -1,0 +1,191 @@
+import json
+import sys
+from importlib import import_module
+
+import cv2
+import numpy as np
+import pycocotools.mask
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from mmdet.registry import METRICS
+from mmdet.structures import DetDataSample
+from mmengine.structures import InstanceData
+
+from mmcell.annotations.coco_json import categories
+from mmcell.predictions import ensemble
+from mmcell.predictions.dump_file import load_results, save_results
+from mmcell.predictions.ensemble import EnsembleError, fuse_masks, fuse_results
+
+SHAPE = 30, 40
+CLASSES = ['big', 'small']
+
+
+def encode(mask):
+    rle = pycocotools.mask.encode(np.asfortranarray(mask, np.uint8))
+    return {**rle, 'counts': rle['counts'].decode()}
+
+
+def rectangle(x_first, y_first, x_last, y_last, shape=SHAPE):
+    mask = np.zeros(shape, np.uint8)
+    mask[y_first:y_last, x_first:x_last] = 1
+    return mask
+
+
+def result(*cells, image_id=1, shape=SHAPE, **meta):
+    """One image's; ``cells``: (box, score, label), masks fill their boxes."""
+    boxes = [box for box, _, _ in cells]
+    return dict(img_id=image_id, img_path='a.tif', ori_shape=shape, **meta, pred_instances=dict(
+        bboxes=np.array(boxes, np.float32).reshape(-1, 4),
+        scores=np.array([score for _, score, _ in cells], np.float32),
+        labels=np.array([label for _, _, label in cells], np.int64),
+        masks=[encode(rectangle(*box, shape)) for box in boxes]))
+
+
+def fuse(*models, **kwargs):
+    return list(fuse_results(models, [f'{name}.pkl' for name in 'ABCD'[:len(models)]], **kwargs))
+
+
+# Masks
+
+@pytest.mark.parametrize(('weights', 'covered'), [
+    ([.5, .5], 'either'),  # half of the weight is enough
+    ([.6, .5], 'first'),
+    ([.1, .9], 'second')])
+def test_a_pixel_needs_half_of_the_weight(weights, covered):
+    first, second = rectangle(2, 3, 12, 9), rectangle(5, 4, 16, 20)
+    fused, = fuse_masks([encode(first), encode(second)], np.array([0, 0]), np.array(weights))
+    expected = {'either': first | second, 'first': first, 'second': second}[covered]
+    assert fused == encode(expected)
+
+
+def test_sums_that_rounding_takes_below_half_are_half():
+    # .1 + .2 is not .3 in float64.
+    masks = [encode(rectangle(0, 0, 5, 5))] * 2 + [encode(rectangle(10, 0, 15, 5))]
+    fused, = fuse_masks(masks, np.zeros(3, int), np.array([.1, .2, .3]))
+    assert fused == encode(rectangle(0, 0, 5, 5) | rectangle(10, 0, 15, 5))
+
+
+@given(st.integers(0, 10 ** 6), st.sampled_from([1, 60, 1 << 21]))
+def test_masks_are_those_of_means_of_bitmaps(seed, batch_px):
+    rng = np.random.default_rng(seed)
+    n = rng.integers(1, 12)
+    shape = tuple(rng.integers(1, 9, 2))
+    masks = (rng.random((n, *shape)) < rng.choice([.2, .7, 1.])).astype(np.uint8)
+    # Numbered without a gap.
+    fused_index = np.unique(rng.integers(-1, 5, n), return_inverse=True)[1] - 1
+    weights = rng.random(n)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ensemble, '_BATCH_PX', batch_px)
+        found = fuse_masks([encode(mask) for mask in masks], fused_index, weights)
+    members = [fused_index == k for k in range(fused_index.max() + 1)]
+    assert found == [encode(np.average(masks[which], axis=0, weights=weights[which]) >= .5) for which in members]
+
+
+# Results
+
+def test_a_model_with_itself_is_the_model():
+    model = [result(((2, 3, 12, 9), .9, 0), ((20, 10, 31, 25), .4, 1)), result(image_id=7)]
+    for before, after in zip(model, fuse(model, model, model), strict=True):
+        assert before.keys() == after.keys() and after['img_id'] == before['img_id']
+        assert after['pred_instances']['masks'] == before['pred_instances']['masks']
+        for key in ('bboxes', 'scores', 'labels'):
+            np.testing.assert_allclose(after['pred_instances'][key], before['pred_instances'][key], rtol=1e-6)
+            assert after['pred_instances'][key].dtype == before['pred_instances'][key].dtype
+
+
+def test_cells_are_fused_with_weights_of_models_and_scores():
+    first = [result(((2, 3, 12, 9), .8, 0), ((20, 10, 31, 25), .6, 1))]
+    second = [result(((3, 3, 13, 9), .6, 0))]
+    found = fuse(first, second, weights=[1, 2])[0]['pred_instances']
+    np.testing.assert_allclose(found['bboxes'], [[2.6, 3, 12.6, 9], [20, 10, 31, 25]], rtol=1e-6)
+    # (.8 + 1.2) / 2 boxes * 2 / 3, and .6 * 1 / 3.
+    np.testing.assert_allclose(found['scores'], [2 / 3, .2], rtol=1e-6)
+    assert found['labels'].tolist() == [0, 1]
+    # 1.2 against .8: the second model's.
+    assert found['masks'] == [encode(rectangle(3, 3, 13, 9)), encode(rectangle(20, 10, 31, 25))]
+
+
+def test_images_are_found_by_their_ids_and_low_scores_left_out():
+    first = [result(((2, 3, 12, 9), .8, 0), image_id=5), result(((2, 3, 12, 9), .1, 0), image_id=3)]
+    second = [result(image_id=3), result(((2, 3, 12, 9), .4, 0), image_id=5)]
+    found = fuse(first, second, skip_threshold=.2)
+    assert [one['img_id'] for one in found] == [5, 3]
+    np.testing.assert_allclose(found[0]['pred_instances']['scores'], [.6], rtol=1e-6)
+    assert len(found[1]['pred_instances']['masks']) == 0 and found[1]['pred_instances']['bboxes'].shape == (0, 4)
+
+
+@pytest.mark.parametrize(('second', 'message'), [
+    ([result()], r'A.pkl has 1 images that B.pkl has not: image ids 2'),
+    ([result(), result(image_id=2), *(result(image_id=i) for i in range(3, 11))],
+     r'B.pkl has 8 images that A.pkl has not: image ids 3, 4, 5, 6, 7 …'),
+    ([result(), result(image_id=2, shape=(31, 40))],
+     r'image 2: image size \(height, width\) \[\(30, 40\)\] in A.pkl, \[\(31, 40\)\] in B.pkl'),
+    ([result(classes=['small', 'big']), result(image_id=2)],
+     r"image 1: classes \['big', 'small'\] in A.pkl, \['small', 'big'\] in B.pkl"),
+    ([result(), result(image_id=2), result()], 'B.pkl: 3 results for 2 images'),
+    ([result(((1, 1, 5, 5), .5, 0), shape=(9, 9)) | dict(ori_shape=SHAPE), result(image_id=2)],
+     r'B.pkl: image 1 has masks of several sizes')])
+def test_results_that_do_not_belong_together_are_refused(second, message):
+    with pytest.raises(EnsembleError, match=message):
+        fuse([result(classes=CLASSES), result(image_id=2, classes=CLASSES)], second)
+
+
+def test_each_model_needs_a_weight():
+    with pytest.raises(EnsembleError, match='1 weights for 2'):
+        fuse([result()], [result()], weights=[1.])
+
+
+def test_dumps_name_the_classes(tmp_path):
+    dump = METRICS.build(dict(type='mmdet.DumpCellResults', out_file_path=str(tmp_path / 'a.pkl')))
+    dump.dataset_meta = dict(classes=('big', 'small'))
+    instances = InstanceData(bboxes=torch.zeros(1, 4), scores=torch.ones(1), labels=torch.zeros(1, dtype=torch.long),
+                             masks=[encode(rectangle(1, 1, 4, 4))])
+    dump.process(None, [DetDataSample(metainfo=dict(img_id=1), pred_instances=instances).to_dict()])
+    dump.evaluate(1)
+    assert load_results(tmp_path / 'a.pkl')[0]['classes'] == CLASSES
+
+
+# The command
+
+@pytest.fixture
+def run(monkeypatch):
+    def run_tool(tool, *arguments):
+        monkeypatch.setattr(sys, 'argv', [f'{tool}.py', *map(str, arguments)])
+        return import_module(tool).main()
+    return run_tool
+
+
+def test_the_file_goes_on_to_submission_and_pictures(tmp_path, run, capsys):
+    cv2.imwrite(str(tmp_path / 'a.png'), np.full((*SHAPE, 3), 200, np.uint8))
+    for name, score in (('a', .9), ('b', .7)):
+        one = result(((2, 3, 12, 9), score, 0), classes=CLASSES)
+        save_results([{**one, 'img_path': str(tmp_path / 'a.png')}], tmp_path / f'{name}.pkl')
+    annotations = tmp_path / 'test.json'
+    annotations.write_text(json.dumps(dict(
+        images=[dict(id=1, file_name='a.png', height=SHAPE[0], width=SHAPE[1])], annotations=[],
+        categories=categories(CLASSES))))
+    merged = tmp_path / 'merged.pkl'
+    assert run('ensemble', tmp_path / 'a.pkl', tmp_path / 'b.pkl', '--weights', 1, 3, '--out', merged) == 0
+    assert 'wrote 1 detections, fused from 2' in capsys.readouterr().out
+    found, = load_results(merged)
+    np.testing.assert_allclose(found['pred_instances']['scores'], [.75], rtol=1e-6)
+    assert found['classes'] == CLASSES
+    for tool, out in (('submit', 'submission.zip'), ('overlay', 'pictures')):
+        assert run(tool, merged, '--annotations', annotations, '--out', tmp_path / out) == 0
+    assert len(list((tmp_path / 'pictures').iterdir())) == 1
+    save_results([result(image_id=9)], tmp_path / 'b.pkl')
+    assert run('ensemble', tmp_path / 'a.pkl', tmp_path / 'b.pkl', '--out', tmp_path / 'no.pkl') == 1
+    assert 'image ids 1' in capsys.readouterr().err
+    assert not (tmp_path / 'no.pkl').exists()
+
+
+@pytest.mark.parametrize(('arguments', 'message'), [
+    (['--out', 'c.txt'], '--out must end with .pkl'),
+    (['--out', 'c.pkl', '--weights', '1', '0'], '2 positive numbers'),
+    (['--out', 'c.pkl', '--iou-thr', '2'], '--iou-thr must be from 0 to 1')])
+def test_bad_arguments_are_told(arguments, message, run, capsys):
+    with pytest.raises(SystemExit):
+        run('ensemble', 'a.pkl', 'b.pkl', *arguments)
+    assert message in capsys.readouterr().err

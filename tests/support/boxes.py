@@ -1,0 +1,54 @@
+"""Priors and boxes of many kinds, for the tests of assignment."""
+
+from unittest import mock
+
+import numpy as np
+import torch
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from mmdet.models.task_modules.prior_generators import AnchorGenerator, anchor_inside_flags
+
+from mmcell.boxes import pairs as box_pairs
+
+STRIDES = 4, 8, 16, 32, 64
+
+
+def box_arrays(max_boxes, least_side=-1):
+    """(n, 4) xyxy on integers, on halves or anywhere; with sides of 0 and below unless told otherwise."""
+    def arrays(n):
+        lattice = st.tuples(hnp.arrays(int, (n, 2), elements=st.integers(-2, 10)),
+                            hnp.arrays(int, (n, 2), elements=st.integers(least_side, 5)))
+        anywhere = st.tuples(hnp.arrays(float, (n, 2), elements=st.floats(-2, 10, width=32)),
+                             hnp.arrays(float, (n, 2), elements=st.floats(least_side, 20, width=32)))
+        return lattice | lattice.map(lambda cornered: (cornered[0] / 2, cornered[1])) | anywhere
+    return st.integers(0, max_boxes).flatmap(arrays).map(lambda c: np.concatenate([c[0], c[0] + c[1]], 1))
+
+
+def tiny_box_arrays(n_boxes):
+    """(n_boxes, 4) xyxy whose corners and sides are 0 or of any order of magnitude from 1e-40 to 1e3."""
+    lengths = st.just(0.) | st.floats(-40, 3).map(lambda exponent: 10. ** exponent)
+    sides = hnp.arrays(float, (n_boxes, 2), elements=lengths)
+    return st.tuples(sides, sides).map(lambda parts: np.concatenate([parts[0], parts[0] + parts[1]], 1))
+
+
+batch_sizes = st.sampled_from([1, 5, 1 << 18])
+
+
+def in_batches(size):
+    return mock.patch.multiple(box_pairs, _MAX_RUNS=size, _MAX_PAIRS=size)
+
+
+def anchors(scale, shape, ratios=(.5, 1, 2), border=-1):
+    generator = AnchorGenerator(strides=STRIDES, ratios=ratios, scales=[scale])
+    sizes = [(-(-shape[0] // stride), -(-shape[1] // stride)) for stride in STRIDES]
+    flat = torch.cat(generator.grid_priors(sizes, device='cpu'))
+    return flat[anchor_inside_flags(flat, flat.new_ones(len(flat), dtype=torch.bool), shape, border)]
+
+
+def cell_boxes(n_cells, shape, seed=0):
+    """Boxes of 12 to 60 px with integer corners, clipped to the image, some of them twice."""
+    rng = np.random.default_rng(seed)
+    centres, sides = rng.uniform(0, shape[::-1], (n_cells, 2)), rng.uniform(12, 60, (n_cells, 1))
+    boxes = np.concatenate([centres - sides / 2, centres + sides / 2], 1).round().clip(0, (*shape[::-1],) * 2)
+    boxes[:n_cells // 10] = boxes[rng.integers(n_cells, size=n_cells // 10)]
+    return torch.tensor(boxes, dtype=torch.float32)

@@ -1,0 +1,44 @@
+"""True and predicted label maps for tests of segmentation scores."""
+
+import numpy as np
+from support.synthetic_data import discs
+
+from mmcell.evaluation.image_pairs import ImagePair
+from mmcell.masks.rle import encode_label_map
+
+SIZE = (110, 150)
+
+
+def image_pair(true_map, pred_map, true_classes=None, pred_classes=None, pred_scores=None, image_id=1):
+    """The pair of two label maps; classes and scores are by ascending id, 1 where not given."""
+    true, pred = encode_label_map(true_map), encode_label_map(pred_map)
+    ones = [np.ones(len(encoded.ids)) for encoded in (true, pred)]
+    true_classes, pred_classes = (
+        given.astype(np.int64) if classes is None else np.asarray(classes, np.int64)
+        for classes, given in zip((true_classes, pred_classes), ones, strict=True))
+    return ImagePair(image_id, *true_map.shape, true.rles, true_classes, pred.rles, pred_classes,
+                     ones[1] if pred_scores is None else np.asarray(pred_scores, float))
+
+
+def synthetic_maps(number):
+    """Crowded discs and a distorted prediction of them, the same on every machine: no random numbers.
+
+    Args:
+        number: 0 … 2; the higher, the worse the prediction: shifted, resized, missing, spurious and joined cells.
+
+    Returns:
+        True and predicted map, ids 1 … n, and the classes 1 … 3 of each.
+    """
+    true_cells, pred_cells = [], []
+    for i in range(54):
+        y, x, radius = 10 + 17 * (i // 9) + i * 5 % 4, 9 + 16 * (i % 9) + i * 7 % 5, 6 + i * 11 % 4
+        true_cells.append((i + 1, y, x, radius))
+        shift, growth = (number + 1) * (i * 3 % 4) - number, (i * 7 % 5 - 2) * number // 2
+        if i * 13 % 9 > number:
+            label = i if number and i % 8 == 7 else i + 1
+            pred_cells.append((label, y + shift, x - shift * (i % 2), radius + growth))
+    pred_cells += [(60 + i, 20 + 40 * i, 140, 4) for i in range(number)]
+    maps = discs(SIZE, true_cells), np.unique(discs(SIZE, pred_cells), return_inverse=True)[1].reshape(SIZE)
+    counts = [len(np.unique(label_map)) - 1 for label_map in maps]
+    true_classes, pred_classes = (np.arange(count) % 3 + 1 for count in counts)
+    return *maps, true_classes, np.where(np.arange(counts[1]) % 6 < number, 2, pred_classes)

@@ -1,0 +1,26 @@
+"""Label maps and annotation files that tests make."""
+
+import json
+import os
+
+import numpy as np
+
+from mmcell.annotations.coco_json import categories, train_records
+from mmcell.annotations.raw_layout import find_train_folders, read_train_image
+
+
+def write_annotations(root, path, names):
+    """Writes all training images of a raw folder as one annotation file."""
+    images, annotations = train_records(read_train_image(folder, root) for folder in find_train_folders(root))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(dict(info=dict(data_root=os.path.relpath(root, path.parent)), images=images,
+                                    categories=categories(names), annotations=annotations)))
+
+
+def discs(shape, centers_and_radii):
+    """Label map (H, W) int32 with one disc for each (id, y, x, radius)."""
+    yy, xx = np.mgrid[:shape[0], :shape[1]]
+    label_map = np.zeros(shape, np.int32)
+    for label, y, x, radius in centers_and_radii:
+        label_map[(yy - y) ** 2 + (xx - x) ** 2 <= radius ** 2] = label
+    return label_map

@@ -1,0 +1,57 @@
+"""A detector whose answer is known: the pixels of each value that it sees are a cell."""
+
+import numpy as np
+import torch
+from mmdet.structures import DetDataSample
+from mmengine.model import BaseModel
+from mmengine.structures import InstanceData
+
+from mmcell.masks.rle import encode_label_map
+
+TILES = dict(tile_px=32, overlap_px=12, border_px=2, align_px=1)
+
+
+class ToyDetector(BaseModel):
+    """Gives each value but 0 of the first channel as one cell.
+
+    Its label is the value of the second channel at the first pixel, its score grows with the pixels seen. An enlarged
+    image is looked at at its own scale, as a network does, and the masks are given in that of ``ori_shape``.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.seen = []
+
+    def forward(self, inputs, data_samples=None, mode='tensor'):
+        if mode != 'predict':
+            return self.weight * len(inputs)
+        self.seen.append([tuple(image.shape[1:]) for image in inputs])
+        for image, sample in zip(inputs, data_samples, strict=True):
+            height, width = sample.ori_shape
+            assert tuple(image.shape[1:]) == tuple(sample.img_shape)
+            y, x = (np.minimum(((np.arange(n) + .5) * scale).astype(int), side - 1) for n, side, scale in zip(
+                (height, width), image.shape[1:], sample.scale_factor[::-1], strict=True))
+            pixels = image.cpu().numpy()[:, y][:, :, x]
+            cells = encode_label_map(pixels[0].astype(np.int32))
+            boxes = cells.bboxes_xywh.astype(np.float32)
+            boxes[:, 2:] += boxes[:, :2]
+            labels = [int(pixels[1][pixels[0] == value][0]) for value in cells.ids]
+            sample.pred_instances = InstanceData(
+                bboxes=torch.from_numpy(boxes), labels=torch.tensor(labels, dtype=torch.int64),
+                scores=torch.from_numpy(1 - 1 / (1 + cells.areas_px.astype(np.float32))), masks=cells.rles)
+        return data_samples
+
+
+def as_data(label_map, classes=None):
+    """A batch of one image: values are cells, the second channel holds their classes."""
+    channels = [label_map, label_map * 0 if classes is None else classes, label_map * 0]
+    shape = label_map.shape
+    sample = DetDataSample(metainfo=dict(img_id=1, ori_shape=shape, img_shape=shape, scale_factor=(1., 1.)))
+    return dict(inputs=[torch.from_numpy(np.stack(channels).astype(np.uint8))], data_samples=[sample])
+
+
+def as_set(instances):
+    return {(rle['counts'], *rle['size'], label, tuple(box))
+            for rle, label, box in zip(instances.masks, instances.labels.tolist(), instances.bboxes.tolist(),
+                                       strict=True)}
