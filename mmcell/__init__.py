@@ -5,10 +5,8 @@ MMDetection's registries where mmcell's modules are. They are imported when a re
 Name it once in a base config: ``custom_imports = dict(imports=['mmcell'], allow_failed_imports=False)``.
 """
 
-from mmcell.framework.ops import provide_mmcv_ops
-from mmcell.framework.registration import register_lazily
+from mmcell.framework import prepare
 
 __version__ = '0.1.0'
 
-provide_mmcv_ops()
-register_lazily()
+prepare()

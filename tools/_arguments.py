@@ -92,7 +92,7 @@ def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> di
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config file with the command line's overrides; its work folder is there, and loading runs no code.
+    """The config file with the command line's overrides; its work folder is there.
 
     Raises:
         MmcellError: the work folder cannot be written to, or the launcher does not fit how the process was started.
@@ -111,10 +111,6 @@ def load_config(args: argparse.Namespace) -> Config:
     if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).exists():
         raise MmcellError(f'load_from: there is no file {cfg.load_from}; {args.config} may say in its first lines how '
                           'to get it. Another file: --cfg-options load_from=FILE, none: load_from=None')
-    from mmcell.checkpoints.weights import load_safely, trust_checkpoints
-    load_safely()
-    if args.trust_checkpoint:
-        trust_checkpoints()
     return cfg
 
 

@@ -43,9 +43,9 @@ def convert(args: argparse.Namespace) -> None:
     import torch
 
     from mmcell.checkpoints.torchvision_weights import convert_mask_rcnn
-    from mmcell.checkpoints.weights import load_tensors_alone, load_trusted
     from mmcell.files.whole_files import written_whole
-    loaded = (load_trusted if args.trust_checkpoint else load_tensors_alone)(args.weights, 'cpu')
+    from mmcell.framework.safe_loading import load_tensors_only, load_trusted
+    loaded = (load_trusted if args.trust_checkpoint else load_tensors_only)(args.weights, 'cpu')
     # Where torchvision's training script has it.
     model = loaded.get('model')
     result = convert_mask_rcnn(model if isinstance(model, dict) else loaded, args.frozen_bn_eps)

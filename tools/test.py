@@ -52,7 +52,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with plain_errors():
+    from mmcell.framework.safe_loading import trusting_checkpoints
+    with plain_errors(), trusting_checkpoints(args.trust_checkpoint):
         test(args)
 
 

@@ -32,7 +32,8 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    with plain_errors():
+    from mmcell.framework.safe_loading import trusting_checkpoints
+    with plain_errors(), trusting_checkpoints(args.trust_checkpoint):
         train(args)
 
 
@@ -59,13 +60,13 @@ def use_mixed_precision(cfg: Config) -> None:
 
 def resume(cfg: Config, value: str) -> None:
     """Sets the checkpoint to go on from; ``value`` is a file, a work folder, or 'auto' for cfg's own folder."""
-    from mmcell.checkpoints.weights import find_newest_whole
+    from mmcell.checkpoints.weights import find_newest_complete
     folder = cfg.work_dir if value == 'auto' else value
     if not Path(folder).exists() and '://' not in folder:
         raise MmcellError(f'--resume: no checkpoint or work folder {folder}')
     checkpoint = folder
     if value == 'auto' or Path(value).is_dir():
-        checkpoint = find_newest_whole(folder)
+        checkpoint = find_newest_complete(folder)
     if checkpoint is None and value != 'auto':
         raise MmcellError(f'{folder} holds no whole checkpoint epoch_*.pth or iter_*.pth')
     if checkpoint is None:

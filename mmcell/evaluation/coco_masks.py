@@ -6,7 +6,7 @@ import numpy as np
 import pycocotools.mask
 
 from mmcell.masks.rle import compress_counts, parse_rle, parse_rles
-from mmcell.predictions.submission import is_finite_number
+from mmcell.predictions.checks import is_finite_number
 
 # pycocotools takes memory by the length of an edge.
 MAX_COORDINATE_PX = 1e5

@@ -9,7 +9,7 @@ from mmcell.annotations.coco_json import AnnotationError, read_annotations
 from mmcell.annotations.raw_layout import TEST_FOLDER
 from mmcell.evaluation.coco_masks import to_compressed_rles
 from mmcell.masks.rle import areas_px
-from mmcell.predictions.submission import is_finite_number
+from mmcell.predictions.checks import is_finite_number
 
 
 def read_ground_truth(path: str | Path) -> dict:

@@ -8,8 +8,9 @@ import pycocotools.mask
 
 from mmcell.evaluation.coco_masks import to_compressed_rles
 from mmcell.masks.rle import areas_px
+from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened
 from mmcell.predictions.dump_file import ResultsError, load_results, to_coco_detections
-from mmcell.predictions.submission import is_finite_number, is_integer, leaves_image, read_submission, shortened
+from mmcell.predictions.submission import read_submission
 
 KEYS = ('image_id', 'category_id', 'score', 'segmentation')
 PICKLE_START = b'\x80'

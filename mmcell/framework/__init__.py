@@ -1,1 +1,27 @@
-"""What mmcell mends in MMEngine, MMCV, MMDetection and torch, and how its classes get into their registries."""
+"""The changes that mmcell makes to MMEngine, MMCV and MMDetection, and the safe loading that replaces theirs.
+
+:func:`prepare` carries out all of them; ``docs/design.md`` lists them with their reasons.
+"""
+
+
+def prepare() -> None:
+    """Fits MMEngine, MMCV and MMDetection to mmcell, for the whole process. Further calls change nothing.
+
+    1. ``mmcv.ops`` can be imported without a compiled MMCV (:mod:`mmcell.framework.ops`).
+    2. MMDetection's registries import mmcell's modules at their first look-up (:mod:`mmcell.framework.registration`).
+    3. MMEngine opens checkpoints without running code from them (:mod:`mmcell.framework.safe_loading`).
+
+    ``import mmcell`` calls it. It imports neither torch nor MMEngine's runner: what needs them waits until somebody
+    imports them.
+    """
+    from mmcell.framework.after_import import run_after_import
+    from mmcell.framework.ops import provide_mmcv_ops
+    from mmcell.framework.registration import register_lazily
+    provide_mmcv_ops()
+    register_lazily()
+    run_after_import('mmengine.runner.checkpoint', _load_safely)
+
+
+def _load_safely(checkpoint_module: object) -> None:
+    from mmcell.framework.safe_loading import replace_loaders
+    replace_loaders(checkpoint_module)

@@ -1,10 +1,10 @@
-"""torchvision's kernels behind ``mmcv.ops`` where no compiled mmcv is installed.
+"""torchvision's kernels behind ``mmcv.ops`` where no compiled MMCV is installed.
 
-``mmcv.ops`` imports the compiled module ``mmcv._ext`` when it is itself imported. The wheels that install
-without a compiler do not have it. :func:`provide_mmcv_ops` puts a finder at the *end* of ``sys.meta_path``:
-a compiled ``mmcv._ext`` is found by Python's own finders first and is used; otherwise the finder answers with a
-module whose NMS, RoIAlign and deformable convolutions are torchvision's (CPU, CUDA and, where torchvision has
-them, MPS). Every other op of mmcv is there by name and raises an error when it is called.
+``mmcv.ops`` imports the compiled module ``mmcv._ext``, which the wheels that install without a compiler do not have.
+:func:`provide_mmcv_ops` puts a finder at the *end* of ``sys.meta_path``. A compiled ``mmcv._ext`` is found by Python's
+own finders first, and is used. Otherwise this finder answers with a module whose NMS, RoIAlign and deformable
+convolutions are torchvision's (on CPU, CUDA and, where torchvision has them, MPS). Every other op of MMCV is there by
+name and raises an error when it is called.
 """
 
 import importlib.machinery
@@ -37,14 +37,17 @@ class _TorchvisionExtFinder(MetaPathFinder):
 
 
 def provide_mmcv_ops() -> None:
-    """Make ``mmcv.ops`` importable without a compiled mmcv. Idempotent; cheap (imports nothing heavy)."""
+    """Makes ``mmcv.ops`` importable without a compiled MMCV. Imports nothing; further calls change nothing."""
     if not any(isinstance(finder, _TorchvisionExtFinder) for finder in sys.meta_path):
         sys.meta_path.append(_TorchvisionExtFinder())
     _repair_early_import()
 
 
 def _repair_early_import() -> None:
-    """``mmdet.structures.mask``, imported before mmcell, has replaced ``roi_align`` by a function that raises."""
+    """Puts ``roi_align`` back where ``mmdet.structures.mask`` was imported before mmcell.
+
+    It could not import ``mmcv.ops`` then, and has a function in its place that raises.
+    """
     structures = sys.modules.get('mmdet.structures.mask.structures')
     if structures is not None and structures.roi_align.__module__ == structures.__name__:
         from mmcv.ops.roi_align import roi_align

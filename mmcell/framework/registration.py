@@ -1,4 +1,4 @@
-"""Where MMDetection's registries find the modules of mmcell."""
+"""Tells MMDetection's registries in which modules mmcell's classes are."""
 
 from importlib import import_module
 
@@ -18,10 +18,10 @@ _LOCATIONS = {
 
 
 def register_lazily() -> None:
-    """Adds mmcell's locations to those that each registry imports at its first look-up.
+    """Adds mmcell's modules to the modules that each registry imports at its first look-up.
 
-    A registry that has already had its first look-up would never import them: then it is done here and now.
-    mmengine offers no method for it: ``locations`` is an argument of the registry, kept in ``_locations``.
+    A registry whose first look-up is over would never import them, so that they are imported at once. MMEngine offers
+    no method for this: the modules are an argument of ``Registry``, which keeps them in ``_locations``.
     """
     for known, location in _LOCATIONS.items():
         if location not in known._locations:

@@ -11,8 +11,8 @@ from mmengine.runner import Runner
 
 from mmcell.checkpoints.content import to_history_buffers, to_plain
 from mmcell.checkpoints.provenance import describe_data, describe_software
-from mmcell.checkpoints.weights import WeightsError
 from mmcell.files.whole_files import remove_leftovers, written_whole
+from mmcell.framework.safe_loading import WeightsError
 
 BACKEND = 'mmcell_whole_files'
 

@@ -15,9 +15,9 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmcell.checkpoints.config import read_checkpoint_config
-from mmcell.checkpoints.weights import load_safely, trust_checkpoints
+from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_weights, without_wrappers
 from mmcell.errors import MmcellError
-from mmcell.hooks.fit import refuse_other_classes, refuse_other_weights, without_wrappers
+from mmcell.framework.safe_loading import trusting_checkpoints
 from mmcell.images.pixels import CHANNEL_ORDERS
 from mmcell.models import TiledDetector
 
@@ -49,18 +49,16 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
         FitError: the weights are of another model, or its heads have not as many classes as there are names.
         WeightsError: the file is damaged, no checkpoint, or would run code.
     """
-    load_safely()
-    if trusted:
-        trust_checkpoints()
-    loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger='silent')
-    if config is None:
-        config = read_checkpoint_config(loaded, trusted)
-    elif not isinstance(config, Config):
-        config = Config.fromfile(config)
-    if cfg_options:
-        config.merge_from_dict(cfg_options)
-    init_default_scope(config.get('default_scope', 'mmdet'))
-    detector = revert_sync_batchnorm(MODELS.build(config.model))
+    with trusting_checkpoints(trusted):
+        loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger='silent')
+        if config is None:
+            config = read_checkpoint_config(loaded, trusted)
+        elif not isinstance(config, Config):
+            config = Config.fromfile(config)
+        if cfg_options:
+            config.merge_from_dict(cfg_options)
+        init_default_scope(config.get('default_scope', 'mmdet'))
+        detector = revert_sync_batchnorm(MODELS.build(config.model))
     refuse_other_weights(detector, loaded)
     _load_weights(detector, loaded)
     detector.cfg = config

@@ -1,6 +1,5 @@
 """Models, registered with MMDetection; imported before any model is built."""
 
-from mmcell.checkpoints.weights import load_safely
 from mmcell.models.cbam import CBAM, CBAMResNet
 from mmcell.models.mask_head import CellMaskHead
 from mmcell.models.mask_tta import MaskTTAModel
@@ -9,8 +8,6 @@ from mmcell.models.roi_extractor import CellRoIExtractor
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.models.tiled_detector import TiledDetector
 from mmcell.models.torchvision_parts import PlainOutputConvNeXt, TorchvisionAnchorGenerator
-
-load_safely()
 
 __all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellMaskHead', 'CellRoIExtractor', 'MaskTTAModel',
            'PlainOutputConvNeXt', 'SparseMaxIoUAssigner', 'TiledDetector', 'TorchvisionAnchorGenerator']

@@ -1,7 +1,6 @@
 """Submission files: ``test-results.json`` in a zip, checked before it is written and on request afterwards."""
 
 import json
-import math
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -12,16 +11,16 @@ import pycocotools.mask
 from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
 from mmcell.masks.rle import area_px
+from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened
 from mmcell.predictions.dump_file import drop_empty_and_repeated
 
 MEMBER = 'test-results.json'
 KEYS = {'image_id', 'bbox', 'score', 'category_id', 'segmentation'}
 TASK_CATEGORY_IDS = [1, 2, 3, 4]
-MAX_LISTED = 20
 
 
 class SubmissionError(MmcellError):
-    """A submission is not valid; the message lists what is wrong."""
+    """A submission is not valid; the message lists the errors."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +28,9 @@ class TestSet:
     """What a submission is checked against.
 
     Attributes:
-        sizes: image id to (height, width).
-        file_names: image id to file name.
-        category_ids: the categories allowed.
+        sizes: Maps each image id to (height, width) in px.
+        file_names: Maps each image id to the file name.
+        category_ids: The category ids that are allowed.
     """
 
     sizes: dict[int, tuple[int, int]]
@@ -41,7 +40,7 @@ class TestSet:
 
 @dataclass
 class SubmissionReport:
-    """The outcome of a check: errors make it invalid, remarks do not."""
+    """The outcome of a check: errors make the submission invalid, remarks do not."""
 
     n_detections: int = 0
     errors: list[str] = field(default_factory=list)
@@ -51,11 +50,11 @@ class SubmissionReport:
 def read_test_set(path: str | Path) -> TestSet:
     """Reads ``annotations/test.json``, or the task's own id list (a JSON list of file_name, id, height, width).
 
-    An id list names no categories: then they are the task's, 1 to 4.
+    An id list has no categories; the four categories of the challenge, 1 to 4, are used for it.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        SubmissionError: it is neither, or an image id is there twice.
+        FileNotFoundError: The file does not exist.
+        SubmissionError: The file is neither of the two, or contains an image id twice.
     """
     path = Path(path)
     if not path.exists():
@@ -71,17 +70,23 @@ def read_test_set(path: str | Path) -> TestSet:
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise SubmissionError(f'{path}: COCO JSON or an id list expected: {error!r}') from error
     if len(test_set.sizes) < len(records):
-        raise SubmissionError(f'{path}: an image id is there more than once')
+        raise SubmissionError(f'{path}: contains an image id more than once')
     return test_set
 
 
 def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
     """Checks COCO results against a test set.
 
-    Errors: not a list of dicts with exactly the keys of the format; an unknown image or category; a score that is
-    not a finite number in [0, 1]; a box that is not four finite numbers with positive sides; an RLE of another
-    size than its image, that does not decode, or without a pixel; the same mask twice in a class and image.
-    Remarks: images without a detection; boxes that leave their image, as x1, y1, x2, y2 in place of xywh would.
+    Errors are: anything but a list of dicts with exactly the keys of the format; an unknown image or category; a score
+    that is not a finite number in [0, 1]; a box that is not four finite numbers with positive sides; an RLE that has
+    another size than its image, does not decode, or has no pixel; the same mask twice in one class of one image.
+
+    Remarks are about images without a detection, and about boxes that leave their image, as they do if somebody wrote
+    x1, y1, x2, y2 in place of x, y, width, height.
+
+    Args:
+        detections: The content of ``test-results.json``, as JSON gives it.
+        test_set: The images and categories that the detections must belong to.
     """
     report = SubmissionReport()
     if not isinstance(detections, list):
@@ -111,7 +116,7 @@ def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
 
 
 def _problem_of(detection: object, test_set: TestSet) -> str | None:
-    """What is wrong with one detection, None if nothing."""
+    """Describes what is wrong with one detection; None if it is valid."""
     if not isinstance(detection, dict) or detection.keys() != KEYS:
         return f'a dict with {sorted(KEYS)} expected, got {str(detection)[:80]}'
     size = test_set.sizes.get(detection['image_id']) if is_integer(detection['image_id']) else None
@@ -138,42 +143,23 @@ def _problem_of_mask(rle: object, size: tuple[int, int]) -> str | None:
         return str(error)
 
 
-def is_integer(value: object) -> bool:
-    """Whether a value of a JSON file is a whole number; ``true`` is none."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_finite_number(value: object) -> bool:
-    """Whether a value of a JSON file is a number that a float holds; ``true`` is none."""
-    try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer beyond any float
-        return False
-
-
-def leaves_image(bbox_xywh: list[float], size: tuple[int, int]) -> bool:
-    """Whether a box in px sticks out of an image of (height, width) by more than a pixel."""
-    x, y, width, height = bbox_xywh
-    return x < -1 or y < -1 or x + width > size[1] + 1 or y + height > size[0] + 1
-
-
-def shortened(lines: list[str], separator: str) -> str:
-    """The first 20 lines, joined, and how many there are more."""
-    more = len(lines) - MAX_LISTED
-    return separator.join(lines[:MAX_LISTED] + ([f'… and {more} more'] if more > 0 else []))
-
-
 def write_submission(detections: list[dict], test_set: TestSet, path: str | Path) -> SubmissionReport:
     """Writes a checked submission zip; the file appears whole or not at all, and the same input gives the same bytes.
 
-    Masks without a pixel, and equal masks of one class in one image but the best scored, are left out. Boxes are
-    the masks' own, as in COCO's ground truth: a predicted box may have no width where the image ends.
+    Masks without a pixel are left out. Of equal masks of one class in one image only the one with the best score is
+    written. Each box is recomputed from its mask, as in COCO's ground truth, because a predicted box may have no width
+    at the edge of the image.
+
+    Args:
+        detections: COCO results, masks as compressed RLE.
+        test_set: The images and categories that the detections must belong to.
+        path: Where the zip file is written.
 
     Returns:
-        What was written, with remarks for the user: what was left out, which images have no detection.
+        The number of detections written, with remarks on detections that were left out and images without a detection.
 
     Raises:
-        SubmissionError: what is left is not valid.
+        SubmissionError: The remaining detections are not valid.
     """
     kept, n_empty, n_repeated = drop_empty_and_repeated(detections)
     kept = [{**detection, 'bbox': pycocotools.mask.toBbox(detection['segmentation']).tolist()} for detection in kept]
@@ -181,7 +167,7 @@ def write_submission(detections: list[dict], test_set: TestSet, path: str | Path
     if report.errors:
         raise SubmissionError(f'{len(report.errors)} errors, nothing was written:\n' + shortened(report.errors, '\n'))
     with written_whole([path]) as (temporary,), zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
-        # A fixed time stamp: the default is the time of day.
+        # A fixed time stamp, because the default, the time of day, would make the bytes differ.
         member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
         member.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(member, json.dumps(kept, separators=(',', ':'), allow_nan=False))
@@ -191,11 +177,11 @@ def write_submission(detections: list[dict], test_set: TestSet, path: str | Path
 
 
 def read_submission(path: str | Path) -> object:
-    """The content of a submission: a zip with exactly ``test-results.json``, or that JSON file itself.
+    """Returns the content of a submission: a zip with exactly ``test-results.json``, or that JSON file itself.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        SubmissionError: not such a zip, or not JSON.
+        FileNotFoundError: The file does not exist.
+        SubmissionError: The zip holds other files, or the file is neither a zip nor JSON.
     """
     path = Path(path)
     if not path.exists():

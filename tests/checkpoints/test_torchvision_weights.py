@@ -29,7 +29,6 @@ from torchvision.ops import FrozenBatchNorm2d, box_iou
 from torchvision.ops.poolers import LevelMapper
 
 from mmcell.checkpoints.torchvision_weights import TorchvisionWeightsError, convert_mask_rcnn
-from mmcell.checkpoints.weights import load_safely
 from mmcell.models import TorchvisionAnchorGenerator
 
 N_CLASSES = 4
@@ -323,7 +322,6 @@ def test_a_file_of_coco_weights_starts_a_model_of_four_classes(tmp_path, caplog)
     assert f'ResNet, v2 heads, 90 classes, {len(theirs)} tensors' in done.stdout
     ours = build('mask-rcnn_r50_tv-v2')
     before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
-    load_safely()
     load_checkpoint(ours, str(out), map_location='cpu', logger=logging.getLogger('test'))
     converted = torch.load(out, weights_only=True)['state_dict']
     of_classes = {name for name in before if re.search('fc_cls|fc_reg|conv_logits', name)}

@@ -17,8 +17,8 @@ from support.bright_detector import BrightCellDetector, save_checkpoint
 from support.commands import CONFIG, TORCHRUN, run
 from support.paths import REPO
 
+from mmcell.checkpoints.fit import FitError
 from mmcell.errors import MmcellError
-from mmcell.hooks.fit import FitError
 from mmcell.inference import image_jobs
 from mmcell.inference.detection_limit import LimitWatch
 from mmcell.inference.detector import add_tiles, add_views, load_detector

@@ -11,7 +11,8 @@ import pytest
 from support.commands import CONFIG, TINY, TORCHRUN, run
 from support.paths import REPO
 
-from mmcell.checkpoints.weights import find_newest_whole, is_whole, load_tensors_alone
+from mmcell.checkpoints.weights import find_newest_complete, is_complete
+from mmcell.framework.safe_loading import load_tensors_only
 from mmcell.predictions.dump_file import load_results
 
 pytestmark = pytest.mark.slow
@@ -47,9 +48,9 @@ def contents(path):
 def test_two_processes_train_and_leave_nothing_behind(data, trained):
     root, _ = data
     path, log = trained
-    assert is_whole(path) and list((root / 'cwd').iterdir()) == []
+    assert is_complete(path) and list((root / 'cwd').iterdir()) == []
     # Six images, batches of two: three steps for one process, two for each of two.
-    assert load_tensors_alone(path)['meta']['iter'] == 4
+    assert load_tensors_only(path)['meta']['iter'] == 4
     assert log.count('Saving checkpoint at 2 epochs') == 1
 
 
@@ -107,9 +108,9 @@ def test_a_killed_run_goes_on_and_ends_alike(data):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (root / 'killed' / 'epoch_3.pth').exists()
-    assert find_newest_whole(root / 'killed') is not None
+    assert find_newest_complete(root / 'killed') is not None
     run('tools/train.py', CONFIG, '--resume', '--work-dir', root / 'killed', '--cfg-options', *options)
-    whole, killed = (load_tensors_alone(root / name / 'epoch_3.pth')['state_dict'] for name in ('whole', 'killed'))
+    whole, killed = (load_tensors_only(root / name / 'epoch_3.pth')['state_dict'] for name in ('whole', 'killed'))
     assert all(whole[name].equal(killed[name]) for name in whole)
     assert not list((root / 'killed').glob('.*.tmp'))
 
@@ -125,7 +126,7 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint_whole(data):
         cwd=REPO, capture_output=True, text=True, check=False)
     assert result.returncode == 1
     assert 'epoch_2.pth cannot be written (File too large)' in result.stderr and 'Traceback' not in result.stderr
-    assert find_newest_whole(root / 'full') == root / 'full' / 'epoch_1.pth'
+    assert find_newest_complete(root / 'full') == root / 'full' / 'epoch_1.pth'
     assert not list((root / 'full').glob('.*.tmp'))
 
 
@@ -133,7 +134,7 @@ def test_mixed_precision_on_the_cpu(data):
     root, options = data
     log = run('tools/train.py', CONFIG, '--amp', '--work-dir', root / 'amp', '--cfg-options', *options)
     assert 'Mixed precision: bfloat16 on cpu, without a scaled loss.' in log
-    weights = load_tensors_alone(root / 'amp' / 'epoch_2.pth')['state_dict']
+    weights = load_tensors_only(root / 'amp' / 'epoch_2.pth')['state_dict']
     assert all(value.isfinite().all() for value in weights.values())
 
 
@@ -151,7 +152,7 @@ def test_real_images(real_data, tmp_path):
             os.link(tmp_path / 'whole' / 'epoch_1.pth', tmp_path / name / 'epoch_1.pth')
         run('tools/train.py', CONFIG, '--resume', '--work-dir', tmp_path / name, '--cfg-options', *options,
             'default_hooks.checkpoint.max_keep_ckpts=2', 'default_hooks.checkpoint.save_best=None')
-    whole, resumed = (load_tensors_alone(tmp_path / name / 'epoch_2.pth') for name in ('whole', 'resumed'))
+    whole, resumed = (load_tensors_only(tmp_path / name / 'epoch_2.pth') for name in ('whole', 'resumed'))
     assert all(whole['state_dict'][name].equal(resumed['state_dict'][name]) for name in whole['state_dict'])
     for name, launcher, flags in (('one', [], []), ('two', TORCHRUN, ['--launcher', 'pytorch'])):
         run(*launcher, REPO / 'tools/test.py', REPO / CONFIG, tmp_path / 'whole' / 'epoch_2.pth', *flags,

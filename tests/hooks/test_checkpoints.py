@@ -17,7 +17,7 @@ from mmengine.runner.checkpoint import save_checkpoint
 from support.synthetic_data import write_annotations
 from support.toy_runner import toy_config, train
 
-from mmcell.checkpoints.weights import WeightsError, load_tensors_alone
+from mmcell.framework.safe_loading import WeightsError, load_tensors_only
 from mmcell.hooks.checkpoints import WholeFileBackend
 
 
@@ -46,7 +46,7 @@ def differences(first, second, name=''):
 
 def learned(path):
     """What training changes."""
-    checkpoint = load_tensors_alone(path)
+    checkpoint = load_tensors_only(path)
     return {key: checkpoint[key] for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')}
 
 
@@ -101,7 +101,7 @@ def test_a_description_lies_beside(ann_file, tmp_path):
     assert data['classes'] == ['a', 'b'] and data['channel_order'] == 'rgb' and len(data['sha256']) == 64
     assert set(data['images']) == {'train/a/image.tif', 'train/b/image.tif'}
     assert Config.fromstring(description['config'], '.py').model.type == 'ToyModel'
-    meta = load_tensors_alone(tmp_path / 'run' / 'epoch_2.pth')['meta']
+    meta = load_tensors_only(tmp_path / 'run' / 'epoch_2.pth')['meta']
     assert meta['mmcell'] == {key: description[key] for key in ('software', 'data')}
 
 
@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(ann_file, tmp_path, monkeypatch)
     with pytest.raises(WeightsError, match=r'epoch_2\.pth cannot be written \(No space left on device\)'):
         train(ann_file, tmp_path / 'run', default_hooks__checkpoint__max_keep_ckpts=1)
     assert sorted(path.name for path in (tmp_path / 'run').glob('*epoch*')) == ['epoch_1.json', 'epoch_1.pth']
-    load_tensors_alone(tmp_path / 'run' / 'epoch_1.pth')
+    load_tensors_only(tmp_path / 'run' / 'epoch_1.pth')
 
 
 def test_the_description_appears_with_the_checkpoint_or_not_at_all(tmp_path, monkeypatch):
@@ -188,7 +188,7 @@ def test_two_annotation_files_train_together_and_resume_exactly(ann_file, tmp_pa
     train(ann_file, tmp_path / 'whole', train_dataloader__dataset=both, custom_hooks=hooks)
     train(ann_file, tmp_path / 'two', train_dataloader__dataset=both, custom_hooks=hooks, resume=True,
           load_from=str(tmp_path / 'whole' / 'epoch_1.pth'))
-    first, second = (load_tensors_alone(tmp_path / name / 'epoch_2.pth') for name in ('whole', 'two'))
+    first, second = (load_tensors_only(tmp_path / name / 'epoch_2.pth') for name in ('whole', 'two'))
     assert differences(first['state_dict'], second['state_dict']) == []
     assert [part['ann_file'] for part in first['meta']['mmcell']['data']['train']] == [
         str(ann_file), str(tmp_path / 'again.json')]
@@ -206,7 +206,7 @@ def test_what_a_killed_run_left_is_cleared_away(ann_file, tmp_path):
 
 def test_weights_alone_cannot_be_resumed(ann_file, tmp_path):
     train(ann_file, tmp_path / 'run')
-    checkpoint = load_tensors_alone(tmp_path / 'run' / 'epoch_1.pth')
+    checkpoint = load_tensors_only(tmp_path / 'run' / 'epoch_1.pth')
     save_checkpoint({key: checkpoint[key] for key in ('meta', 'state_dict', 'message_hub')}, str(tmp_path / 'best.pth'))
     with pytest.raises(WeightsError, match='no optimiser state'):
         train(ann_file, tmp_path / 'run', resume=True, load_from=str(tmp_path / 'best.pth'))

@@ -13,8 +13,9 @@ from support.synthetic_data import write_annotations
 from torch import nn
 
 from mmcell.checkpoints.content import to_plain
+from mmcell.checkpoints.fit import FitError
 from mmcell.checkpoints.provenance import describe_data
-from mmcell.hooks import FiniteLossHook, FitError, FittingCheckpointHook, NonFiniteLossError
+from mmcell.hooks import FiniteLossHook, FittingCheckpointHook, NonFiniteLossError
 
 
 def runner_with(n_model_classes, n_data_classes):

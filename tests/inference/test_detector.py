@@ -6,8 +6,8 @@ from support.bright_detector import CLASSES, save_checkpoint
 from support.paths import REPO
 
 from mmcell.checkpoints.config import CheckpointConfigError, read_checkpoint_config
-from mmcell.checkpoints.weights import UntrustedCheckpointError, load_tensors_alone
-from mmcell.hooks.fit import FitError
+from mmcell.checkpoints.fit import FitError
+from mmcell.framework.safe_loading import UntrustedCheckpointError, load_tensors_only
 from mmcell.inference.detector import DetectorError, ImagePredictor, load_detector
 
 
@@ -47,7 +47,7 @@ def test_weights_are_loaded(tmp_path):
 
 
 def test_a_config_file_is_used_where_there_is_none_inside(tmp_path, checkpoint):
-    config = read_checkpoint_config(load_tensors_alone(checkpoint))
+    config = read_checkpoint_config(load_tensors_only(checkpoint))
     bare = save_checkpoint(tmp_path / 'bare.pth', meta={})
     with pytest.raises(CheckpointConfigError, match='no config inside: name it with --config'):
         load_detector(bare)

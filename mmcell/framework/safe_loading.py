@@ -1,0 +1,160 @@
+"""Checkpoints are opened without running code from them, whichever way MMEngine comes to them.
+
+A PyTorch checkpoint is a pickle, and a pickle can call any function. torch reads it with ``weights_only=True`` without
+calling anything but its own functions that rebuild tensors. MMEngine allows more (``getattr`` among it), and falls back
+to plain unpickling, with a warning, for whatever is left. :func:`replace_loaders` takes both away.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from pathlib import Path
+from pickle import UnpicklingError
+from types import ModuleType
+from urllib.parse import urlparse
+
+import torch
+from mmengine.logging import print_log
+
+from mmcell.errors import MmcellError
+
+_is_trusting: ContextVar[bool] = ContextVar('is_trusting', default=False)
+
+
+class WeightsError(MmcellError):
+    """A checkpoint or pretrained weights cannot be read, downloaded or written; the message says how to go on."""
+
+
+class UntrustedCheckpointError(WeightsError):
+    """A checkpoint holds more than tensors, numbers and strings, so that opening it may run code."""
+
+
+@contextmanager
+def trusting_checkpoints(trusted: bool = True) -> Iterator[None]:
+    """Inside this block, MMEngine opens checkpoints with whatever code they hold; for files of known origin only.
+
+    A file that can be read without running code is still read so. Trust ends with the block, also after an exception,
+    and other threads do not see it.
+
+    Args:
+        trusted: False for a block without trust, also inside a block with it.
+    """
+    token = _is_trusting.set(trusted)
+    try:
+        yield
+    finally:
+        _is_trusting.reset(token)
+
+
+def load_tensors_only(path: object, map_location: object = None) -> dict:
+    """Reads a checkpoint that holds tensors, numbers, strings and containers of them; nothing in it is called.
+
+    Args:
+        path: A file name, or an open binary file.
+        map_location: The device for the tensors, as in ``torch.load``.
+
+    Raises:
+        UntrustedCheckpointError: The file holds anything else.
+        WeightsError: The file is damaged, or not a checkpoint.
+    """
+    # torch's own list of what may be rebuilt, without additions (safe_globals): MMEngine's additions have getattr.
+    return _load(path, map_location, weights_only=True)
+
+
+def load_trusted(path: object, map_location: object = None) -> dict:
+    """Reads any checkpoint, running whatever code it names; for files of known origin only.
+
+    Args:
+        path: A file name, or an open binary file.
+        map_location: The device for the tensors, as in ``torch.load``.
+
+    Raises:
+        WeightsError: The file is damaged, or not a checkpoint.
+    """
+    print_log(f'{path}: opened because you trust it, running whatever code it holds', logger='current', level=30)
+    return _load(path, map_location, weights_only=False)
+
+
+def _load(path: object, map_location: object, weights_only: bool) -> dict:
+    try:
+        loaded = torch.load(path, map_location=map_location, weights_only=weights_only)
+    except FileNotFoundError:
+        raise
+    except (UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError,
+            ImportError) as error:
+        refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, UnpicklingError) else None
+        if refused is None:
+            # torch's explanation ends with the advice to run whatever code is in the file: it is cut off.
+            reason = str(error).rpartition('WeightsUnpickler error:')[2].split('\n\nCheck')[0].strip()
+            raise WeightsError(f'{path}: damaged, or not a checkpoint ({type(error).__name__}: {reason})') from error
+        raise UntrustedCheckpointError(
+            f'{path}: holds {refused[1]} beside tensors, numbers and strings. Training checkpoints of MMDetection hold '
+            'such objects, but opening them runs any code that their author put in. If you trust the origin of this '
+            'file, add --trust-checkpoint; checkpoints that mmcell saves from it will not need it') from error
+    if not isinstance(loaded, dict):
+        raise WeightsError(f'{path}: not a checkpoint: a dict with weights expected, found {type(loaded).__name__}')
+    return loaded
+
+
+def replace_loaders(checkpoint_module: ModuleType) -> None:
+    """Makes MMEngine open checkpoints, ``load_from`` and ``init_cfg`` weights with :func:`load_tensors_only`.
+
+    Files, URLs and object stores are all covered: MMEngine's loaders look up ``_safe_torch_load`` and ``load_url`` in
+    their module, and the loader of ``https://`` is registered by itself. Where a download fails, a
+    :class:`WeightsError` says which file to put where. Further calls change nothing.
+
+    Args:
+        checkpoint_module: ``mmengine.runner.checkpoint``.
+    """
+    if checkpoint_module._safe_torch_load is _load_file:
+        return
+    load_from_http = _with_explanation(checkpoint_module.load_from_http)
+    checkpoint_module._safe_torch_load = _load_file
+    checkpoint_module.load_url = _without_code(checkpoint_module.load_url)
+    checkpoint_module.load_from_http = load_from_http
+    checkpoint_module.CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
+
+
+def _load_file(path: object, map_location: object = None) -> dict:
+    try:
+        return load_tensors_only(path, map_location)
+    except UntrustedCheckpointError:
+        if not _is_trusting.get():
+            raise
+    return load_trusted(path, map_location)
+
+
+def _without_code(load_url: Callable[..., dict]) -> Callable[..., dict]:
+    """Returns MMEngine's ``load_url`` (torch's) so that it opens what it has downloaded with :func:`_load_file`."""
+    @wraps(load_url)
+    def load_url_safely(url: str, **kwargs: object) -> dict:
+        try:
+            return load_url(url, weights_only=True, **kwargs)
+        except (UnpicklingError, RuntimeError, OSError, LookupError, ValueError, TypeError):
+            cached = _cached_file(url, kwargs.get('model_dir'))
+            if not cached.exists():  # the download failed
+                raise
+            return _load_file(cached, kwargs.get('map_location'))
+    return load_url_safely
+
+
+def _cached_file(url: str, model_dir: str | None = None) -> Path:
+    return Path(model_dir or Path(torch.hub.get_dir()) / 'checkpoints') / Path(urlparse(url).path).name
+
+
+def _with_explanation(load_from_http: Callable[..., dict]) -> Callable[..., dict]:
+    """Returns MMEngine's ``load_from_http`` with an error, where a download fails, that says what to do."""
+    @wraps(load_from_http)
+    def load_from_http_or_explain(filename: str, *args: object, **kwargs: object) -> dict:
+        try:
+            return load_from_http(filename, *args, **kwargs)
+        except OSError as error:  # URLError, HTTPError, time-outs and refused connections are all OSErrors
+            raise WeightsError(
+                f'the weights {filename} cannot be downloaded ({error}). Fetch the file on a machine with a network '
+                f'and put it at {_cached_file(filename)}, or name a local file: '
+                '--cfg-options model.backbone.init_cfg.checkpoint=FILE, or start from random weights: '
+                '--cfg-options model.backbone.init_cfg=None, for a ResNet with model.backbone.frozen_stages=-1 '
+                'model.backbone.norm_eval=False') from error
+    return load_from_http_or_explain
