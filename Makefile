@@ -1,6 +1,8 @@
-# make demo    the whole road on synthetic cells, set-up and six to ten minutes on two CPU cores
-# make test    lint and tests
-# Both make $(VENV) first. VENV=folder and PYTHON=interpreter override.
+# make demo                     the whole path on synthetic cells, set-up and six to ten minutes on two CPU cores
+# make test                     lint and tests
+# make challenge DATA=folder    from the challenge's raw folders to submission.zip; continues where it was stopped
+#                               CONFIG=file another experiment, OPTIONS="--cfg-options …" for training and test
+# All of them make $(VENV) first. VENV=folder and PYTHON=interpreter override.
 
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -9,8 +11,13 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.installed-for-mmcell
 DEMO := work_dirs/demo
 DEMO_CONFIG := configs/cell/mask-rcnn_r18_demo.py
+CONFIG ?= configs/cell/mask-rcnn_r50.py
+ANNOTATIONS ?= annotations
+WORK_DIR ?= work_dirs/$(basename $(notdir $(CONFIG)))
+SUBMISSION ?= submission.zip
+OPTIONS ?=
 
-.PHONY: demo test test-slow lint
+.PHONY: challenge demo test test-slow lint
 
 # opencv-python and opencv-python-headless come in as dependencies of others and write to the same folder. The
 # headless one is written again, last: it needs no graphics libraries of the system.
@@ -47,3 +54,10 @@ demo: $(READY)
 	@printf 'validation images: '
 	@grep -h 'Epoch(test)' $(DEMO)/run/*/*.log | grep -o 'AP: .*AP50@100: [0-9.]*' | tail -n 1 | grep .
 	@echo "submission: $(DEMO)/submission.zip    pictures: $(DEMO)/overlays"
+
+challenge: $(READY)
+	@test -n "$(DATA)" || { echo "name the folder with train/ and test_release/: make challenge DATA=folder" >&2; exit 1; }
+	$(BIN)/python data_prep/to_coco.py "$(DATA)" --out $(ANNOTATIONS)
+	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR) --resume $(OPTIONS)
+	$(BIN)/python tools/test.py $(CONFIG) $(WORK_DIR) --work-dir $(WORK_DIR) --out $(WORK_DIR)/results.pkl $(OPTIONS)
+	$(BIN)/python tools/submit.py $(WORK_DIR)/results.pkl --annotations $(ANNOTATIONS)/test.json --out $(SUBMISSION)

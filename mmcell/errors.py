@@ -1,5 +1,30 @@
-"""What mmcell raises where the user can mend it; commands print the message without a traceback."""
+"""The exceptions that a user can act on. Commands print their message without a traceback.
+
+::
+
+    ValueError
+    └── MmcellError
+        ├── AnnotationError             annotations/coco_json.py
+        ├── CheckpointConfigError       checkpoints/config.py
+        ├── ContentError                checkpoints/content.py
+        ├── DetectorError               inference/detector.py
+        ├── EnsembleError               predictions/ensemble.py
+        ├── FitError                    checkpoints/fit.py
+        ├── ImageReadError              images/pixels.py
+        ├── ImageSelectionError         inference/image_files.py
+        ├── LayoutError                 annotations/raw_layout.py
+        ├── NonFiniteLossError          hooks/steps.py
+        ├── OtherProcessError           inference/huge_images.py
+        ├── ParameterBudgetError        hooks/budget.py
+        ├── ResultsError                predictions/dump_file.py
+        ├── SubmissionError             predictions/submission.py
+        ├── TorchvisionWeightsError     checkpoints/torchvision_weights.py
+        └── WeightsError                framework/safe_loading.py
+            └── UntrustedCheckpointError
+    RuntimeError
+    └── MissingOpError                  framework/torchvision_ext.py
+"""
 
 
 class MmcellError(ValueError):
-    """Input, files or settings do not fit. The message says what was found, what was expected and what to do."""
+    """Input, files or settings do not fit. The message states what was found, what was expected and what to do."""

@@ -9,7 +9,7 @@ from mmengine.config import Config
 
 from mmcell.errors import MmcellError
 
-# A registry that does not know a type imports it by its dotted name, whatever it is: 'os.system' would be called.
+# MMEngine imports a type that no registry knows by its dotted name, whatever it is: 'os.system' would be called.
 _REGISTERED = re.compile(r'((mmdet|mmpretrain|mmcls)\.)?\w+')
 _PACKAGES = {'mmcell', 'mmdet', 'mmpretrain'}
 _NAMES = {'inf': float('inf'), 'nan': float('nan')}
@@ -17,22 +17,23 @@ _HOW_TO_GO_ON = 'name a config that you trust with --config'
 
 
 class CheckpointConfigError(MmcellError):
-    """A checkpoint has no config inside, or one that would run code."""
+    """A checkpoint has no config inside, or a config that would run code."""
 
 
 def read_checkpoint_config(checkpoint: dict, trusted: bool = False) -> Config:
-    """The config inside a checkpoint (``meta['cfg']``, where mmengine puts it as Python source).
+    """Returns the config inside a checkpoint (``meta['cfg']``, where MMEngine puts it as Python source).
 
-    The source is not run: it may hold assignments of numbers, strings, lists, tuples, dicts and ``dict(...)``, which
-    is what mmengine writes. Types must be names in the registries of MMDetection, MMPretrain or mmcell, and the modules
-    that ``custom_imports`` names of these packages; they are imported.
+    The source is not run. It may only assign numbers, strings, lists, tuples, dicts and ``dict(...)``, which is what
+    MMEngine writes. Types must be names in the registries of MMDetection, MMPretrain or mmcell. Modules in
+    ``custom_imports`` must belong to these packages; they are imported.
 
     Args:
-        checkpoint: as it was loaded.
-        trusted: allow any type, and any module in ``custom_imports``.
+        checkpoint: The loaded checkpoint.
+        trusted: Whether any type, and any module in ``custom_imports``, is allowed.
 
     Raises:
-        CheckpointConfigError: there is none, it holds anything else, or it is of MMDetection before 3.0.
+        CheckpointConfigError: The checkpoint has no config, the config holds anything else, or it was written by
+            MMDetection before 3.0.
     """
     meta = checkpoint.get('meta')
     text = meta.get('cfg') if isinstance(meta, dict) else None
@@ -52,10 +53,10 @@ def read_checkpoint_config(checkpoint: dict, trusted: bool = False) -> Config:
 
 
 def _parse(text: str) -> dict:
-    """The settings of a config's source.
+    """Returns the settings in the source of a config, without running it.
 
     Raises:
-        CheckpointConfigError: it is more than assignments of plain values.
+        CheckpointConfigError: The source holds more than assignments of plain values.
     """
     settings = {}
     try:
@@ -64,7 +65,7 @@ def _parse(text: str) -> dict:
                 case ast.Assign(targets=[ast.Name(id=name)], value=value):
                     settings[name] = _value(value)
                 case _:
-                    raise ValueError(f'line {statement.lineno} is no assignment')
+                    raise ValueError(f'line {statement.lineno} is not an assignment')
     except (SyntaxError, ValueError, TypeError, RecursionError) as error:
         raise CheckpointConfigError(f'the config inside the checkpoint holds more than plain settings ({error}): '
                                     + _HOW_TO_GO_ON) from error
@@ -73,8 +74,8 @@ def _parse(text: str) -> dict:
 
 def _value(node: ast.expr) -> object:
     match node:
-        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=keywords) if all(one.arg for one in keywords):
-            return {one.arg: _value(one.value) for one in keywords}
+        case ast.Call(func=ast.Name(id='dict'), args=[], keywords=keywords) if all(key.arg for key in keywords):
+            return {key.arg: _value(key.value) for key in keywords}
         case ast.Dict(keys=keys, values=values) if None not in keys:
             return {_value(key): _value(value) for key, value in zip(keys, values, strict=True)}
         case ast.List(elts=items):
@@ -94,18 +95,18 @@ def _value(node: ast.expr) -> object:
 
 def _refuse_foreign(settings: dict, modules: list) -> None:
     foreign = [module for module in modules if str(module).split('.')[0] not in _PACKAGES]
-    # Hooks, loops, metrics and the like are not built for a prediction.
+    # Only what a prediction builds is looked at: hooks, loops and metrics are not built.
     parts = [settings['model'], settings['test_dataloader'], settings.get('tta_model'), settings.get('tta_pipeline')]
     foreign += [kind for kind in _types(parts) if not (isinstance(kind, str) and _REGISTERED.fullmatch(kind))]
     if foreign:
         raise CheckpointConfigError(
             f'the config inside the checkpoint names {", ".join(map(str, foreign))}, which no registry of MMDetection, '
-            f'MMPretrain or mmcell has: to use it is to run that code. If you trust the origin, add '
+            f'MMPretrain or mmcell has, so that using it runs other code. If you trust the origin, add '
             f'--trust-checkpoint, or {_HOW_TO_GO_ON}')
 
 
 def _types(value: object) -> Iterator[object]:
-    """The values of every key 'type' in nested dicts, lists and tuples."""
+    """Yields the value of every key 'type' in nested dicts, lists and tuples."""
     if isinstance(value, dict):
         if 'type' in value:
             yield value['type']

@@ -9,25 +9,29 @@ from mmengine.logging import HistoryBuffer
 
 from mmcell.errors import MmcellError
 
-# The mark of a mmengine HistoryBuffer in a checkpoint.
+# A dict with exactly these keys stands for one of MMEngine's HistoryBuffers in a checkpoint.
 BUFFER_KEYS = {'log_history', 'count_history', 'max_length'}
 
 _TENSOR_TYPES = {np.dtype(code) for code in '?bhilqBHILQefdFD'}
 
 
 class ContentError(MmcellError):
-    """Something was put into a checkpoint that cannot be loaded without running code."""
+    """A checkpoint was to hold an object that cannot be loaded without running code."""
 
 
 def to_plain(value: object, name: str = 'checkpoint') -> object:
-    """The same content in types that ``torch.load(weights_only=True)`` reads without an allowlist.
+    """Returns the same content in types that ``torch.load(weights_only=True)`` reads without an allowlist.
 
-    Arrays become tensors, NumPy's numbers Python's, paths strings, deques lists; of mmengine's HistoryBuffer the
-    values are kept (:func:`to_history_buffers` makes it again). Tensors stay the objects that they are, and an
-    OrderedDict keeps its attributes: a state dict has its versions in ``_metadata``.
+    NumPy arrays become tensors, NumPy numbers become Python numbers, paths become strings, and deques and sets become
+    lists. Of MMEngine's HistoryBuffer the values are kept, from which :func:`to_history_buffers` makes it again.
+    Tensors are not copied. An OrderedDict keeps its attributes, because a state dict has its versions in ``_metadata``.
+
+    Args:
+        value: The content of a checkpoint, or a part of it.
+        name: Where the value stands in the checkpoint, for the error message.
 
     Raises:
-        ContentError: for anything else; ``name`` and the keys on the way say where it is.
+        ContentError: The value is, or contains, an object of any other type; the message says where.
     """
     if value is None or type(value) in (bool, int, float, complex, str, bytes) or type(value) is torch.Tensor:
         return value
@@ -58,12 +62,16 @@ def to_plain(value: object, name: str = 'checkpoint') -> object:
     if isinstance(value, bool | int | float | str):  # a subclass
         base = next(kind for kind in (bool, int, float, str) if isinstance(value, kind))
         return base(value)
-    raise ContentError(f'{name} is a {type(value).__module__}.{type(value).__qualname__}: a checkpoint holds tensors, '
-                       'numbers and strings alone, so that it can be loaded without running code')
+    raise ContentError(f'{name} is a {type(value).__module__}.{type(value).__qualname__}: a checkpoint holds only '
+                       'tensors, numbers and strings, so that it can be loaded without running code')
 
 
 def to_history_buffers(log_scalars: dict) -> dict:
-    """The message hub's scalars from a checkpoint, as mmengine's HistoryBuffer again."""
+    """Makes MMEngine's HistoryBuffers again from their values in a checkpoint.
+
+    Args:
+        log_scalars: The message hub's scalars as :func:`to_plain` wrote them; other values are passed on.
+    """
     return {key: HistoryBuffer(value['log_history'].cpu().numpy(), value['count_history'].cpu().numpy(),
                                value['max_length'])
             if isinstance(value, dict) and value.keys() == BUFFER_KEYS else value

@@ -1,4 +1,4 @@
-"""What a checkpoint was made from: software, commit and data."""
+"""The origin of a checkpoint: software, commit and data."""
 
 import hashlib
 import json
@@ -14,7 +14,11 @@ PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdet
 
 
 def describe_software(packages: Sequence[str] = PACKAGES) -> dict:
-    """Versions of mmcell (with the commit, where it runs from a clone) and of the packages that decide the result."""
+    """Returns the versions of mmcell, with its commit, and of the packages that decide the result.
+
+    Args:
+        packages: Names of distributions; the version of one that is not installed is None.
+    """
     versions = {}
     for name in packages:
         try:
@@ -25,7 +29,7 @@ def describe_software(packages: Sequence[str] = PACKAGES) -> dict:
 
 
 def find_commit() -> str | None:
-    """The git commit that mmcell runs from, with ``-dirty`` where files were changed; None outside a clone of it."""
+    """Returns the git commit that mmcell runs from, with ``-dirty`` if files were changed; None outside of a clone."""
     root = Path(mmcell.__file__).parents[1]
     try:
         subprocess.run(['git', '-C', str(root), 'ls-files', '--error-unmatch', 'mmcell/__init__.py'],
@@ -38,16 +42,20 @@ def find_commit() -> str | None:
 
 
 def describe_data(dataset: object) -> list[dict]:
-    """What a data set holds, in a form that can be compared; one dict for each COCO file in it.
+    """Describes a data set in a form that can be compared.
 
     Args:
-        dataset: built; mmengine's wrappers (RepeatDataset, ConcatDataset) are looked into. A data set that does not
-            come from COCO JSON has no entry.
+        dataset: A data set that has been built. MMEngine's wrappers (RepeatDataset, ConcatDataset) are looked into.
 
     Returns:
-        ann_file; classes; channel_order ('rgb' or 'bgr', None where the data set does not say); images, file name in
-        the annotation file to size in bytes; sha256, over the images that are used, their annotations and sizes in
-        bytes, and the categories. Folders do not enter it, so that moved data keep their hash; nor do pixels.
+        One dict per COCO file that the data set reads; data that come from other files have no entry. Its keys:
+
+        - ann_file: The annotation file.
+        - classes: The names of the classes.
+        - channel_order: 'rgb' or 'bgr'; None if the data set does not say.
+        - images: Maps each file name in the annotation file to the size of the image file in bytes.
+        - sha256: A hash over the images that are used, their annotations and sizes in bytes, and the categories.
+          Folders are left out, so that data keep their hash when they are moved. Pixels are left out as well.
     """
     return [_describe_coco(leaf) for leaf in _leaves(dataset) if str(getattr(leaf, 'ann_file', '')).endswith('.json')]
 
@@ -71,15 +79,15 @@ def _describe_coco(dataset: object) -> dict:
 
 
 def compare_data(recorded: dict[str, list[dict]], tested: list[dict], split: str) -> list[str]:
-    """What somebody who tests a checkpoint on other data than those of its training should know.
+    """Returns warnings for somebody who tests a checkpoint on other data than it was trained with.
 
     Args:
-        recorded: of the checkpoint: 'train' and 'val' to :func:`describe_data`.
-        tested: of the data set under test.
-        split: 'val' or 'test'.
+        recorded: The descriptions in the checkpoint: the keys 'train' and 'val', with values of :func:`describe_data`.
+        tested: The description of the data set under test.
+        split: Which data are tested, 'val' or 'test'.
 
     Returns:
-        Warnings, none where all is as it was.
+        One sentence per difference; an empty list if the data are the same.
     """
     warnings = []
     trained_on = {image for part in recorded['train'] for image in part['images'].items()}
@@ -90,12 +98,13 @@ def compare_data(recorded: dict[str, list[dict]], tested: list[dict], split: str
                         '(same name and size in bytes): the values say little about new images')
     known_hashes = {part['sha256'] for part in recorded[split]} if recorded.get(split) else set()
     if known_hashes and known_hashes != {part['sha256'] for part in tested}:
-        warnings.append(f'the {split} data ({", ".join(part["ann_file"] for part in tested)}) are not those of the '
-                        f'training of this checkpoint ({", ".join(part["ann_file"] for part in recorded[split])}): '
-                        'images or annotations differ')
-    for what in ('classes', 'channel_order'):
-        then, now = ([part[what] for part in parts] for parts in (recorded['train'], tested))
-        different = [value for value in now if value not in then]
-        if then and different:
-            warnings.append(f'the checkpoint was trained with {what} {then[0]}, the data tested have {different[0]}')
+        warnings.append(f'the {split} data ({", ".join(part["ann_file"] for part in tested)}) differ from the data that the '
+                        f'training used ({", ".join(part["ann_file"] for part in recorded[split])}): images or '
+                        'annotations are not the same')
+    for key in ('classes', 'channel_order'):
+        in_training, in_test = ([part[key] for part in parts] for parts in (recorded['train'], tested))
+        different = [value for value in in_test if value not in in_training]
+        if in_training and different:
+            warnings.append(f'the checkpoint was trained with {key} {in_training[0]}, the tested data have '
+                            f'{different[0]}')
     return warnings

@@ -1,4 +1,4 @@
-"""Detectors from checkpoints, and what they predict in an image."""
+"""Detectors from checkpoints, and their predictions for an image."""
 
 from pathlib import Path
 
@@ -23,31 +23,34 @@ from mmcell.models import TiledDetector
 
 
 class DetectorError(MmcellError):
-    """A checkpoint does not make a detector; the message says what is missing."""
+    """No detector can be made from a checkpoint; the message says what is missing."""
 
 
 def load_detector(checkpoint: str | Path, config: str | Path | Config | None = None, device: str = 'cpu',
                   cfg_options: dict | None = None, trusted: bool = False) -> nn.Module:
-    """A detector with its weights, in evaluation mode.
+    """Loads a detector with its weights, ready for prediction.
 
     Args:
-        checkpoint: file with weights. What mmcell and MMDetection save in training has config and classes inside.
-        config: config file, or a config; None for the one inside the checkpoint, which is read without running code.
-        device: as torch names it.
-        cfg_options: settings that override the config.
-        trusted: open checkpoints that hold more than tensors, numbers and strings, and configs inside that name code
-            of other packages: this can run any code that the author put in.
+        checkpoint: A file with weights. Checkpoints that mmcell and MMDetection save in training contain their config
+            and the names of the classes.
+        config: A config file, or a config; None for the config inside the checkpoint, which is read without running
+            code.
+        device: Where the model computes, as torch names it: 'cpu', 'cuda:0' …
+        cfg_options: Settings that override the config, with dotted names as keys.
+        trusted: Whether to open checkpoints that hold more than tensors, numbers and strings, and configs inside them
+            that name code of other packages. This can run any code that the author of the file put in. The trust ends
+            with this call.
 
     Returns:
-        The model that the config describes, with two attributes as MMDetection's ``init_detector`` gives them, ``cfg``
-        and ``dataset_meta``: 'classes', a tuple of names, and 'channel_order', 'rgb' or 'bgr', the order in which the
-        files of its training had the colours.
+        The model that the config describes, in evaluation mode, with two attributes that MMDetection's
+        ``init_detector`` gives as well: ``cfg``, and ``dataset_meta`` with 'classes', a tuple of names, and
+        'channel_order', 'rgb' or 'bgr', the order of the colours in the files that the model was trained with.
 
     Raises:
-        CheckpointConfigError: no config was given, and the checkpoint has none that can be used.
-        DetectorError: nothing names the classes.
-        FitError: the weights are of another model, or its heads have not as many classes as there are names.
-        WeightsError: the file is damaged, no checkpoint, or would run code.
+        CheckpointConfigError: No config was given, and the checkpoint has none that can be used.
+        DetectorError: Neither checkpoint nor config names the classes.
+        FitError: The weights belong to another model, or its heads have another number of classes than there are names.
+        WeightsError: The file is damaged, is not a checkpoint, or would run code.
     """
     with trusting_checkpoints(trusted):
         loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger='silent')
@@ -90,13 +93,13 @@ def _describe_training(checkpoint: dict, config: Config) -> dict:
 
 
 def add_views(detector: nn.Module) -> nn.Module:
-    """The detector with the test-time augmentation of its config's ``tta_model``, or of all flips and quarter turns.
+    """Returns the detector with the test-time augmentation of its config's ``tta_model``.
 
-    Of a detector that predicts tiles it is the tiles that have views. A ``tta_pipeline`` is not used: the views are
-    those that ``tta_model`` makes.
+    Without ``tta_model`` in the config, the views are all flips and quarter turns. If the detector predicts tiles, the
+    views are views of tiles. A ``tta_pipeline`` in the config is not used.
 
     Raises:
-        MmcellError: the detector's masks cannot be averaged.
+        MmcellError: The masks of this detector cannot be averaged over views.
     """
     settings = {'type': 'MaskTTAModel', **(detector.cfg.get('tta_model') or {})}
     if isinstance(detector, TiledDetector):
@@ -106,9 +109,11 @@ def add_views(detector: nn.Module) -> nn.Module:
 
 
 def add_tiles(detector: nn.Module, **settings: float) -> TiledDetector:
-    """The detector in tiles; ``settings`` are those of :class:`TiledDetector`.
+    """Returns the detector so that it predicts in tiles. A detector that does so already gets the new tiles.
 
-    A detector that predicts tiles already is wrapped anew.
+    Args:
+        detector: The detector, with the attributes that :func:`load_detector` gives it.
+        settings: Arguments of :class:`TiledDetector`.
     """
     inner = detector.detector if isinstance(detector, TiledDetector) else detector
     return _like(TiledDetector(inner, **settings), detector)
@@ -123,15 +128,16 @@ class ImagePredictor:
     """Predicts arrays with a detector, through the test pipeline of its config.
 
     Args:
-        detector: of :func:`load_detector`.
+        detector: A detector from :func:`load_detector`, also with views or tiles.
 
     Attributes:
-        percentiles: (low, high) of the contrast stretch that ``LoadTiff`` of the pipeline makes, None for none.
-        is_rgb: whether the detector takes red, green, blue; else blue, green, red.
-        keeps_size: whether the pipeline only packs what was loaded, so that tiles of an image look as in the whole.
+        percentiles: (low, high) of the contrast stretch by the pipeline's ``LoadTiff``; None for no stretch.
+        is_rgb: Whether the detector takes red, green, blue; otherwise it takes blue, green, red.
+        keeps_size: Whether the pipeline leaves the image as it was loaded, so that a tile looks as it does in the whole
+            image.
 
     Raises:
-        DetectorError: the pipeline does not begin with a transform that loads an image.
+        DetectorError: The pipeline does not begin with a transform that loads an image.
     """
 
     def __init__(self, detector: nn.Module) -> None:
@@ -140,23 +146,23 @@ class ImagePredictor:
         kind = loader['type'] if isinstance(loader['type'], str) else loader['type'].__name__
         if not kind.split('.')[-1].startswith('Load'):
             raise DetectorError(f'the test pipeline begins with {kind}; a transform that loads an image expected')
-        # MMDetection's loaders give blue, green, red.
+        # MMDetection's own loaders give blue, green, red.
         self.is_rgb = kind.split('.')[-1] == 'LoadTiff'
         self.percentiles = loader.get('percentiles')
-        # Annotations are not known.
+        # There are no annotations to load for an array.
         self.pipeline = Compose([TRANSFORMS.build(transform) for transform in others
                                  if 'Annotations' not in str(transform['type'])])
         self.keeps_size = len(self.pipeline.transforms) == 1
 
     def __call__(self, image: np.ndarray) -> InstanceData:
-        """What the detector finds in an image.
+        """Predicts the cells of an image.
 
         Args:
-            image: (H, W, 3) uint8, red, green, blue, as :func:`mmcell.images.pixels.read_image` gives it.
+            image: (H, W, 3) uint8 in the order red, green, blue, as :func:`mmcell.images.pixels.read_image` returns it.
 
         Returns:
-            ``pred_instances``: bboxes (N, 4) xyxy px of the image, scores (N,), labels (N,) from 0, and masks of the
-            size of the image: N RLEs, or (N, H, W) bool of stock heads.
+            MMDetection's ``pred_instances``: bboxes (N, 4) in xyxy, px of the image; scores (N,); labels (N,) from 0;
+            masks of the size of the image, as N RLEs, or as (N, H, W) bool if the mask head is MMDetection's own.
         """
         shape = image.shape[:2]
         sample = self.pipeline({

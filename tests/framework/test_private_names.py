@@ -1,0 +1,151 @@
+"""Every private name of the framework that mmcell reaches into is there, with the parameters that mmcell expects.
+
+A new release of MMEngine, MMDetection, MMCV or torch that moves one of them fails here, in one sentence.
+"""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import textwrap
+
+import pytest
+import torch
+import torchvision  # noqa: F401  loads the kernels into torch.ops
+from support.paths import REPO
+
+import mmcell
+
+# Called, overridden or replaced: where it is, and the names of its parameters.
+FUNCTIONS = {
+    'mmdet.datasets.transforms:CopyPaste._copy_paste': 'self dst_results src_results',
+    'mmdet.datasets.transforms:LoadAnnotations._load_masks': 'self results',
+    'mmdet.datasets.transforms:LoadAnnotations._process_masks': 'self results',
+    'mmdet.datasets.transforms:Mosaic._mosaic_combine': 'self loc center_position_xy img_shape_wh',
+    'mmdet.datasets.transforms:RandomAffine._get_random_homography_matrix': 'self height width',
+    'mmdet.datasets.transforms:RandomAffine._get_translation_matrix': 'x y',
+    'mmdet.datasets.transforms:RandomErasing._get_patches': 'self img_shape',
+    'mmdet.datasets.transforms:RandomErasing._transform_bboxes': 'self results patches',
+    'mmdet.datasets.transforms:RandomErasing._transform_masks': 'self results patches',
+    'mmdet.models.roi_heads.mask_heads:FCNMaskHead._predict_by_feat_single':
+        'self mask_preds bboxes labels img_meta rcnn_test_cfg rescale activate_map',
+    'mmdet.models.roi_heads:CascadeRoIHead._mask_forward': 'self stage x rois',
+    'mmdet.models.roi_heads:StandardRoIHead._mask_forward': 'self x rois pos_inds bbox_feats',
+    'mmengine.hooks:CheckpointHook._save_best_checkpoint': 'self runner metrics',
+    'mmengine.hooks:CheckpointHook._save_checkpoint_with_step': 'self runner step meta',
+    'mmengine.runner.checkpoint:_safe_torch_load': 'file map_location weights_only',
+    'mmengine.runner.checkpoint:load_from_http': 'filename map_location model_dir progress',
+    'torch._utils:_rebuild_tensor_v2': 'storage storage_offset size stride requires_grad backward_hooks metadata',
+    'torch.nn.modules.utils:_pair': 'x',
+    'torch.nn:Module._register_load_state_dict_pre_hook': 'self hook with_module',
+    'torch.storage:_load_from_bytes': 'b',
+}
+# Read or set: the class whose methods assign it to self, or which has it.
+ATTRIBUTES = [
+    'mmdet.engine.hooks:DetVisualizationHook._test_index',
+    'mmdet.engine.hooks:DetVisualizationHook._visualizer',
+    'mmengine.dataset:BaseDataset._metainfo',
+    'mmengine.optim:AmpOptimWrapper._scale_update_param',
+    'mmengine.registry:Registry._imported',
+    'mmengine.registry:Registry._locations',
+    'mmengine.runner:Runner._resume',
+    'mmengine.runner:Runner._test_loop',
+    'mmengine.runner:Runner._train_loop',
+    'mmengine.runner:Runner._val_loop',
+    'mmengine.visualization:Visualizer._dataset_meta',
+    'torch.storage:TypedStorage._untyped_storage',
+    'torch.utils.data:DataLoader._iterator',
+]
+# torchvision's kernels without a public function.
+KERNELS = {
+    '_roi_align_backward': 'grad rois spatial_scale pooled_height pooled_width batch_size channels height width '
+                           'sampling_ratio aligned',
+    '_deform_conv2d_backward': 'grad input weight offset mask bias stride_h stride_w pad_h pad_w dilation_h dilation_w '
+                               'groups offset_groups use_mask',
+}
+# Python's own machinery for abstract classes, and class registries that metaclasses make.
+MACHINERY = {'_abc_impl', '_is_protocol', '_instance_dict'}
+
+
+def parameters_in_source(path):
+    """The names of the parameters of a function, as its source file has them: mmcell replaces some of them."""
+    module_name, _, name = path.partition(':')
+    node = ast.parse(inspect.getsource(importlib.import_module(module_name)))
+    if '.' in name:
+        cls = importlib.import_module(module_name)
+        for part in name.split('.')[:-1]:
+            cls = getattr(cls, part)
+        node = ast.parse(textwrap.dedent(inspect.getsource(cls)))
+    function = next((child for child in ast.walk(node)
+                     if isinstance(child, ast.FunctionDef) and child.name == name.split('.')[-1]), None)
+    if function is None:  # an alias, as ``_pair = _ntuple(2)``
+        return list(inspect.signature(getattr(importlib.import_module(module_name), name)).parameters)
+    arguments = function.args
+    return [argument.arg for argument in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)]
+
+
+@pytest.mark.parametrize('path', FUNCTIONS)
+def test_functions_have_the_expected_parameters(path):
+    assert parameters_in_source(path) == FUNCTIONS[path].split()
+
+
+@pytest.mark.parametrize('path', ATTRIBUTES)
+def test_attributes_are_there(path):
+    module, _, name = path.partition(':')
+    class_name, attribute = name.split('.')
+    cls = getattr(importlib.import_module(module), class_name)
+    assert attribute in vars(cls) or re.search(rf'self\.{attribute}\b.*=', inspect.getsource(cls))
+
+
+@pytest.mark.parametrize('name', KERNELS)
+def test_kernels_have_the_expected_arguments(name):
+    schema = getattr(torch.ops.torchvision, name).default._schema
+    assert [argument.name for argument in schema.arguments] == KERNELS[name].split()
+
+
+def known_names():
+    return {re.split(r'[.:]', path)[-1] for path in (*FUNCTIONS, *ATTRIBUTES)} | set(KERNELS)
+
+
+def is_private(name):
+    return name.startswith('_') and not name.startswith('__')
+
+
+def is_foreign(cls):
+    return cls.__module__.split('.')[0] in {'mmengine', 'mmdet', 'mmcv', 'mmpretrain', 'torch', 'torchvision'}
+
+
+def own_modules():
+    return [importlib.import_module(info.name) for info in pkgutil.walk_packages(mmcell.__path__, 'mmcell.')]
+
+
+def test_no_overridden_private_method_is_missing_above():
+    overridden = {name for module in own_modules() for cls in vars(module).values()
+                  if inspect.isclass(cls) and cls.__module__ == module.__name__
+                  for name in vars(cls) if is_private(name)
+                  and any(is_foreign(base) and name in vars(base) for base in cls.__mro__[1:])}
+    assert '_predict_by_feat_single' in overridden
+    assert overridden - MACHINERY <= known_names()
+
+
+def test_no_private_name_that_code_reaches_into_is_missing_above():
+    """Private names that the code asks any object for, and that nothing in mmcell or the commands defines."""
+    folders = [REPO / folder for folder in ('mmcell', 'tools', 'data_prep')]
+    trees = [ast.parse(path.read_text(encoding='utf-8')) for folder in folders for path in folder.rglob('*.py')]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    defined = {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    defined |= {node.attr for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
+                and isinstance(node.value, ast.Name) and node.value.id == 'self'}
+    reached = {node.attr for node in nodes if isinstance(node, ast.Attribute) and is_private(node.attr)}
+    reached |= {alias.name for node in nodes if isinstance(node, ast.ImportFrom)
+                and (node.module or '').split('.')[0] in {'mmengine', 'mmdet', 'mmcv', 'mmpretrain', 'torch'}
+                for alias in node.names if is_private(alias.name)}
+    # tools/_arguments.py imports MMEngine's DictAction under another name; mmcv._ext is the module itself.
+    assert reached - defined - {'_ext', '_utils'} <= known_names()
+    assert '_resume' in reached - defined
+
+
+def test_the_design_document_lists_them():
+    text = (REPO / 'docs' / 'design.md').read_text(encoding='utf-8')
+    assert [name for name in sorted(known_names()) if f'`{name}`' not in text] == []
