@@ -98,8 +98,8 @@ def compare_data(recorded: dict[str, list[dict]], tested: list[dict], split: str
                         '(same name and size in bytes): the values say little about new images')
     known_hashes = {part['sha256'] for part in recorded[split]} if recorded.get(split) else set()
     if known_hashes and known_hashes != {part['sha256'] for part in tested}:
-        warnings.append(f'the {split} data ({", ".join(part["ann_file"] for part in tested)}) differ from the data that the '
-                        f'training used ({", ".join(part["ann_file"] for part in recorded[split])}): images or '
+        warnings.append(f'the {split} data ({", ".join(part["ann_file"] for part in tested)}) differ from the data of '
+                        f'the training ({", ".join(part["ann_file"] for part in recorded[split])}): images or '
                         'annotations are not the same')
     for key in ('classes', 'channel_order'):
         in_training, in_test = ([part[key] for part in parts] for parts in (recorded['train'], tested))

@@ -73,7 +73,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, checkpoint):
 
 
 @pytest.mark.parametrize('text, message', [
-    ('import os', 'line 1 is no assignment'),
+    ('import os', 'line 1 is not an assignment'),
     ('model = dict(type="A")\ntest_dataloader = open("x", "w")', r"line 2 holds open\('x', 'w'\)"),
     ('model = [x for x in ()]', 'line 1 holds'),
     ('model = dict(**{})', 'line 1 holds'),
