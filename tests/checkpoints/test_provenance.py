@@ -67,9 +67,9 @@ def test_what_a_tester_should_know(ann_file, tmp_path):
     assert leak.startswith('1 of the 2 images tested were in the training data')
     assert 'val data' in differs and 'differ' in differs
     order, = compare_data(recorded, swapped, 'val')
-    assert order == 'the checkpoint was trained with channel_order rgb, the data tested have bgr'
+    assert order == 'the checkpoint was trained with channel_order rgb, the tested data have bgr'
     classes, = compare_data(recorded, renamed, 'val')
-    assert "classes ['a', 'b'], the data tested have ['x', 'b']" in classes
+    assert "classes ['a', 'b'], the tested data have ['x', 'b']" in classes
     assert compare_data({'train': [], 'val': []}, both, 'val') == []
 
 
