@@ -1,12 +1,35 @@
 """mmcell: multi-class cell instance segmentation on MMDetection.
 
-Importing the package costs half a second: it makes ``mmcv.ops`` available (see :mod:`mmcell.framework.ops`) and tells
-MMDetection's registries where mmcell's modules are. They are imported when a registry is first asked for one.
-Name it once in a base config: ``custom_imports = dict(imports=['mmcell'], allow_failed_imports=False)``.
+``__all__`` names what is public and stable, and is imported when it is first used. Importing the package itself costs
+half a second: it fits the framework to mmcell (see :mod:`mmcell.framework`), and does not import torch. Configs name
+the package once, in a base: ``custom_imports = dict(imports=['mmcell'], allow_failed_imports=False)``.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from mmcell.errors import MmcellError
 from mmcell.framework import prepare
 
+if TYPE_CHECKING:
+    from mmcell.images.pixels import read_image
+    from mmcell.inference.arrays import Prediction, predict_array
+    from mmcell.inference.detector import load_detector
+
 __version__ = '0.1.0'
+__all__ = ['MmcellError', 'Prediction', '__version__', 'load_detector', 'predict_array', 'read_image']
+
+_MODULES = {'Prediction': 'mmcell.inference.arrays', 'load_detector': 'mmcell.inference.detector',
+            'predict_array': 'mmcell.inference.arrays', 'read_image': 'mmcell.images.pixels'}
 
 prepare()
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

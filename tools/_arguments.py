@@ -185,20 +185,6 @@ def stop_workers(runner: 'Runner') -> None:
                 holder._iterator = None
 
 
-def find_checkpoint(path: str) -> str:
-    """The file itself; of a work folder the newest ``best_*.pth``, else the newest ``*.pth``, else the program ends."""
-    folder = Path(path)
-    if not folder.exists() and '://' not in path:
-        sys.exit(f'error: no checkpoint or work folder {path}')
-    if not folder.is_dir():
-        return path
-    for pattern in ('best_*.pth', '*.pth'):
-        found = sorted(folder.glob(pattern), key=lambda file: file.stat().st_mtime)
-        if found:
-            return str(found[-1])
-    sys.exit(f'error: {folder} holds no checkpoint (*.pth)')
-
-
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Ends the program with the message alone where the user can mend what is wrong."""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from _arguments import (
     DictAction,
     add_tile_arguments,
-    find_checkpoint,
     make_folder,
     plain_errors,
     refuse_wrong_launcher,
@@ -151,6 +150,7 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     """
     from mmengine.device import get_device
 
+    from mmcell.checkpoints.weights import find_checkpoint
     from mmcell.inference.detector import ImagePredictor, add_views, load_detector
     from mmcell.inference.image_jobs import ImageJob
     device = args.device or get_device()

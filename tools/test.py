@@ -5,7 +5,6 @@ import argparse
 from _arguments import (
     add_config_arguments,
     add_tile_arguments,
-    find_checkpoint,
     load_config,
     plain_errors,
     processes,
@@ -59,6 +58,7 @@ def main() -> None:
 
 def test(args: argparse.Namespace) -> None:
     cfg = load_config(args)
+    from mmcell.checkpoints.weights import find_checkpoint
     cfg.load_from = find_checkpoint(args.checkpoint)
     if args.split == 'val':
         cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator

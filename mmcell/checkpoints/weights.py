@@ -1,9 +1,33 @@
-"""Checkpoint files of a work folder: which of them are complete, and from which one a training is resumed."""
+"""Checkpoint files of a work folder: the best one, the one to resume from, and whether a file is complete."""
 
 import zipfile
 from pathlib import Path
 
 from mmengine.logging import print_log
+
+from mmcell.framework.safe_loading import WeightsError
+
+
+def find_checkpoint(path: str | Path) -> str:
+    """Returns the checkpoint that a path stands for.
+
+    Args:
+        path: A file or URL, which is returned as it is, or a work folder. In a folder the newest ``best_*.pth`` is
+            taken, or the newest ``*.pth`` if there is no ``best_*.pth``.
+
+    Raises:
+        WeightsError: The path does not exist, or the folder holds no checkpoint.
+    """
+    folder = Path(path)
+    if not folder.exists() and '://' not in str(path):
+        raise WeightsError(f'no checkpoint or work folder {path}')
+    if not folder.is_dir():
+        return str(path)
+    for pattern in ('best_*.pth', '*.pth'):
+        checkpoints = sorted(folder.glob(pattern), key=lambda file: file.stat().st_mtime)
+        if checkpoints:
+            return str(checkpoints[-1])
+    raise WeightsError(f'{folder} holds no checkpoint (*.pth)')
 
 
 def find_newest_complete(work_dir: str | Path) -> Path | None:

@@ -16,6 +16,7 @@ from torch import nn
 
 from mmcell.checkpoints.config import read_checkpoint_config
 from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_weights, without_wrappers
+from mmcell.checkpoints.weights import find_checkpoint
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
 from mmcell.images.pixels import CHANNEL_ORDERS
@@ -31,8 +32,8 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
     """Loads a detector with its weights, ready for prediction.
 
     Args:
-        checkpoint: A file with weights. Checkpoints that mmcell and MMDetection save in training contain their config
-            and the names of the classes.
+        checkpoint: A file with weights, or a work folder, whose best checkpoint is taken. Checkpoints that mmcell and
+            MMDetection save in training contain their config and the names of the classes.
         config: A config file, or a config; None for the config inside the checkpoint, which is read without running
             code.
         device: Where the model computes, as torch names it: 'cpu', 'cuda:0' …
@@ -50,10 +51,10 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
         CheckpointConfigError: No config was given, and the checkpoint has none that can be used.
         DetectorError: Neither checkpoint nor config names the classes.
         FitError: The weights belong to another model, or its heads have another number of classes than there are names.
-        WeightsError: The file is damaged, is not a checkpoint, or would run code.
+        WeightsError: There is no such checkpoint, or the file is damaged, is not a checkpoint, or would run code.
     """
     with trusting_checkpoints(trusted):
-        loaded = CheckpointLoader.load_checkpoint(str(checkpoint), map_location='cpu', logger='silent')
+        loaded = CheckpointLoader.load_checkpoint(find_checkpoint(checkpoint), map_location='cpu', logger='silent')
         if config is None:
             config = read_checkpoint_config(loaded, trusted)
         elif not isinstance(config, Config):

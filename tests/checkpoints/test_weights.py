@@ -3,7 +3,8 @@ import os
 import pytest
 import torch
 
-from mmcell.checkpoints.weights import find_newest_complete, is_complete
+from mmcell.checkpoints.weights import find_checkpoint, find_newest_complete, is_complete
+from mmcell.framework.safe_loading import WeightsError
 
 
 def test_a_changed_bit_is_found(tmp_path):
@@ -32,3 +33,16 @@ def test_the_newest_complete_checkpoint_is_found(tmp_path, ages, newest):
             path.write_bytes(path.read_bytes()[:-30])
         os.utime(path, (1e9 - age, 1e9 - age))
     assert find_newest_complete(tmp_path) == (newest and tmp_path / f'{newest}.pth')
+
+
+def test_a_work_folder_stands_for_its_best_checkpoint(tmp_path):
+    with pytest.raises(WeightsError, match='no checkpoint'):
+        find_checkpoint(str(tmp_path))
+    for age, name in ((30, 'best_AP50_epoch_2.pth'), (20, 'best_AP50_epoch_1.pth'), (10, 'epoch_9.pth')):
+        (tmp_path / name).write_text('')
+        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
+    assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'best_AP50_epoch_1.pth')
+    assert find_checkpoint(str(tmp_path / 'epoch_9.pth')) == str(tmp_path / 'epoch_9.pth')
+    for path in tmp_path.glob('best_*'):
+        path.unlink()
+    assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_9.pth')

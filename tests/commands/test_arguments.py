@@ -1,27 +1,13 @@
 import argparse
-import os
 
 import mmengine.device
 import pytest
 import torch
-from _arguments import add_config_arguments, find_checkpoint, load_config, processes
+from _arguments import add_config_arguments, load_config, processes
 from mmengine.config import Config
 from train import resume, use_mixed_precision
 
 from mmcell.errors import MmcellError
-
-
-def test_a_work_folder_stands_for_its_best_checkpoint(tmp_path):
-    with pytest.raises(SystemExit, match='no checkpoint'):
-        find_checkpoint(str(tmp_path))
-    for age, name in ((30, 'best_AP50_epoch_2.pth'), (20, 'best_AP50_epoch_1.pth'), (10, 'epoch_9.pth')):
-        (tmp_path / name).write_text('')
-        os.utime(tmp_path / name, (1e9 - age, 1e9 - age))
-    assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'best_AP50_epoch_1.pth')
-    assert find_checkpoint(str(tmp_path / 'epoch_9.pth')) == str(tmp_path / 'epoch_9.pth')
-    for path in tmp_path.glob('best_*'):
-        path.unlink()
-    assert find_checkpoint(str(tmp_path)) == str(tmp_path / 'epoch_9.pth')
 
 
 def test_resuming_takes_the_newest_whole_checkpoint_or_starts(tmp_path, capsys):

@@ -1,23 +1,40 @@
-"""The whole road with the real commands, at a size that a test can afford."""
+"""The whole path with the real commands, as the README shows them, at a size that a test can afford."""
 
 import json
+import os
+import re
+import shlex
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
 import pytest
-from support.commands import CONFIG, TINY, TORCHRUN, run
+from support.commands import CONFIG, TINY, TORCHRUN, run, run_quickly
+from support.paths import REPO
 
+from mmcell.images.pixels import read_image
 from mmcell.masks.rle import area_px
 from mmcell.predictions.dump_file import load_results
 
 
+def readme_blocks(language):
+    """The code blocks of the README in one language."""
+    return re.findall(rf'^```{language}\n(.*?)^```', (REPO / 'README.md').read_text(encoding='utf-8'),
+                      re.MULTILINE | re.DOTALL)
+
+
+def readme_command(begin):
+    """The words of the README's command that begins so."""
+    command, = [line for block in readme_blocks('sh') for line in block.splitlines() if line.startswith(begin)]
+    return shlex.split(command, comments=True)
+
+
 @pytest.fixture(scope='module')
 def road(tmp_path_factory):
-    """Demo data, annotations and options that point a config at them."""
+    """Demo data, and options that point a config at their annotations."""
     root = tmp_path_factory.mktemp('road')
-    run('data_prep/make_demo_data.py', root / 'data', '--images', 5, '--test-images', 2, '--size', 96)
-    run('data_prep/to_coco.py', root / 'data', '--out', root / 'annotations', '--jobs', 1,
-        '--class-names', 'epithelial', 'lymphocyte', 'neutrophil', 'macrophage')
+    run_quickly('data_prep/make_demo_data.py', root / 'data', '--images', 5, '--test-images', 2, '--size', 96)
     files = {'train': 'train_dataloader.dataset.ann_file', 'val': 'val_dataloader.dataset.ann_file',
              'test': 'test_dataloader.dataset.ann_file'}
     options = [f'{key}={root}/annotations/{name}.json' for name, key in files.items()]
@@ -25,35 +42,37 @@ def road(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def checkpoint(road):
+def challenge(road):
+    """What the README's first door prints: conversion, training, test and submission, each in a process of its own."""
     root, options = road
-    log = run('tools/train.py', CONFIG, *options, 'train_cfg.max_epochs=1')
-    for name in ('AP:', 'AP50:', 'AP@100:', 'AP50@100:'):
-        assert name in log
+    command = readme_command('make challenge')
+    assert command == ['make', 'challenge', 'DATA=path/to/folder']
+    # The environment that runs the tests takes the place of .venv, and the demo's small model that of the baseline.
+    settings = {'DATA': root / 'data', 'CONFIG': CONFIG, 'ANNOTATIONS': root / 'annotations', 'WORK_DIR': root / 'run',
+                'SUBMISSION': root / 'submission.zip', 'BIN': Path(sys.executable).parent,
+                'OPTIONS': shlex.join(map(str, ['--cfg-options', *options[3:], 'train_cfg.max_epochs=1']))}
+    result = subprocess.run(
+        [*command[:2], '-o', '.venv/.installed-for-mmcell', *(f'{name}={value}' for name, value in settings.items())],
+        cwd=REPO, capture_output=True, text=True, check=False, env={**os.environ, 'OMP_NUM_THREADS': '1'})
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return result.stdout + result.stderr
+
+
+@pytest.fixture(scope='module')
+def checkpoint(road, challenge):
+    root, _ = road
     return root / 'run' / 'epoch_1.pth'
 
 
-def test_from_masks_to_submission(road, checkpoint):
-    root, options = road
-    run('tools/test.py', CONFIG, checkpoint.parent, '--dump-results', root / 'results.pkl', *options)
-    results = load_results(root / 'results.pkl')
+def test_enter_the_challenge(road, challenge):
+    root, _ = road
+    for name in ('AP:', 'AP50:', 'AP@100:', 'AP50@100:'):
+        assert name in challenge
+    results = load_results(root / 'run' / 'results.pkl')
     assert [result['img_id'] for result in results] == [1, 2]
     assert all(set(rle) == {'size', 'counts'} for rle in results[0]['pred_instances']['masks'])
-
-    # From the checkpoint alone, with the colour order of its training.
-    log = run('tools/predict.py', checkpoint.parent, root / 'data' / 'test_release', '--out', root / 'cells',
-              '--score-thr', 0, '--formats', 'coco', '--device', 'cpu')
-    assert 'images are read as bgr' in log and 'in 2 images written' in log
-    for path, result in zip(sorted((root / 'cells').glob('[!.]*')), results, strict=True):
-        expected = [rle['counts'].decode() for rle in result['pred_instances']['masks'] if area_px(rle)]
-        assert len(expected) > 0
-        document = json.loads(path.read_text())
-        assert [annotation['segmentation']['counts'] for annotation in document['annotations']] == expected
-        assert document['categories'][1]['name'] == 'lymphocyte'
-
-    annotations = root / 'annotations' / 'test.json'
-    run('tools/submit.py', root / 'results.pkl', '--annotations', annotations, '--out', root / 'submission.zip')
-    checked = run('tools/submit.py', '--check', root / 'submission.zip', '--annotations', annotations)
+    checked = run_quickly('tools/submit.py', '--check', root / 'submission.zip', '--annotations',
+                          root / 'annotations' / 'test.json')
     assert 'detections, valid' in checked
     with zipfile.ZipFile(root / 'submission.zip') as archive:
         detections = json.loads(archive.read('test-results.json'))
@@ -62,31 +81,73 @@ def test_from_masks_to_submission(road, checkpoint):
     assert [path.read_bytes() for path in written] == [(root / 'submission.zip').read_bytes()]
 
 
+def test_predict_my_own_images(road, checkpoint):
+    root, _ = road
+    _, script, model, images, *options = readme_command('python tools/predict.py')
+    assert (model, images, options[:2]) == ('work_dirs/mask-rcnn_r50', 'images/', ['--out', 'cells'])
+    # Two values: a test needs cells with low scores, and their RLEs to compare.
+    log = run_quickly(script, checkpoint.parent, root / 'data' / 'test_release', '--out', root / 'cells', *options[2:],
+                      'coco', '--score-thr', 0, '--device', 'cpu')
+    # From the checkpoint and nothing else, with the colour order of its training.
+    assert 'bgr' in log and 'in 2 images written' in log
+    names = {path.name for path in (root / 'cells').glob('[!.]*')}
+    assert len(names) == 2 * 5 and {path.suffix for path in map(Path, names)} == {'.tif', '.csv', '.geojson', '.json'}
+    results = load_results(root / 'run' / 'results.pkl')
+    for path, result in zip(sorted((root / 'cells').glob('[!.]*_coco.json')), results, strict=True):
+        expected = [rle['counts'].decode() for rle in result['pred_instances']['masks'] if area_px(rle)]
+        assert len(expected) > 0
+        document = json.loads(path.read_text())
+        assert [annotation['segmentation']['counts'] for annotation in document['annotations']] == expected
+        assert document['categories'][1]['name'] == 'class2'
+
+
+def test_try_an_idea(road, challenge):
+    root, options = road
+    _, script, config, _, work_dir, *idea = readme_command('python tools/train.py')
+    assert (config, work_dir) == ('configs/cell/mask-rcnn_r50.py', 'work_dirs/anchors-8')
+    run_quickly(script, CONFIG, '--work-dir', root / 'idea', *idea, *options[3:], 'train_cfg.max_epochs=1')
+    record = json.loads((root / 'idea' / 'epoch_1.json').read_text())
+    assert 'scales=[\n                2,\n            ]' in record['config']
+
+
+def test_from_python(road, checkpoint):
+    root, _ = road
+    code, = readme_blocks('python')
+    image = next((root / 'data' / 'test_release').glob('*.tif'))
+    assert "'work_dirs/mask-rcnn_r50'" in code and "'image.tif'" in code
+    (root / 'notebook.py').write_text(code.replace("'work_dirs/mask-rcnn_r50'", repr(str(checkpoint.parent))).replace(
+        "'image.tif'", repr(str(image))) + "assert len(cells.classes) == len(cells.scores) == len(cells)\n")
+    assert len([line for line in code.splitlines() if line]) == 5
+    assert run_quickly(root / 'notebook.py').startswith(f'{read_image(image).shape[:2]} ')
+
+
 def test_validation_with_views_ensemble_and_pictures(road, checkpoint):
     root, options = road
-    log = run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--out', root / 'val.pkl', *options)
+    log = run_quickly('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--out', root / 'val.pkl', *options)
     assert 'AP50@100:' in log
-    measured = run('tools/evaluate.py', root / 'val.pkl', root / 'annotations' / 'val.json', '--out', root / 'm.json')
+    measured = run_quickly('tools/evaluate.py', root / 'val.pkl', root / 'annotations' / 'val.json',
+                           '--out', root / 'm.json')
     assert 'AP50@100' in measured
     values = json.loads((root / 'm.json').read_text())['values']
     # As mmengine rounds in its log.
     assert f"AP50@100: {values['AP50@100']:.4f}" in log
-    log = run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--tta', '--out', root / 'tta.pkl', *options,
-              'tta_model.scales=[1.,1.5]', 'tta_model.turns=[0,1]', 'tta_model.tta_cfg.wbf.iou_threshold=.6')
+    log = run_quickly('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--tta', '--out', root / 'tta.pkl',
+                      *options, 'tta_model.scales=[1.,1.5]', 'tta_model.turns=[0,1]',
+                      'tta_model.tta_cfg.wbf.iou_threshold=.6')
     assert 'AP50@100:' in log
     plain, augmented = (load_results(root / f'{name}.pkl') for name in ('val', 'tta'))
     assert [result['img_id'] for result in augmented] == [result['img_id'] for result in plain]
     assert 0 < len(augmented[0]['pred_instances']['scores']) == len(augmented[0]['pred_instances']['masks']) <= 20
-    assert plain[0]['classes'] == ['epithelial', 'lymphocyte', 'neutrophil', 'macrophage']
-    run('tools/ensemble.py', root / 'val.pkl', root / 'tta.pkl', '--out', root / 'merged.pkl')
-    run('tools/overlay.py', root / 'merged.pkl', '--annotations', root / 'annotations' / 'val.json',
-        '--out', root / 'overlays', '--score-thr', 0, '--classes', 'lymphocyte')
+    assert plain[0]['classes'] == ['class1', 'class2', 'class3', 'class4']
+    run_quickly('tools/ensemble.py', root / 'val.pkl', root / 'tta.pkl', '--out', root / 'merged.pkl')
+    run_quickly('tools/overlay.py', root / 'merged.pkl', '--annotations', root / 'annotations' / 'val.json',
+                '--out', root / 'overlays', '--score-thr', 0, '--classes', 'class2')
     assert len(list((root / 'overlays').glob('*_demo_*.png'))) == 1
 
 
 def test_training_goes_on_where_it_stopped(road, checkpoint):
     _, options = road
-    log = run('tools/train.py', CONFIG, '--resume', *options, 'train_cfg.max_epochs=2')
+    log = run_quickly('tools/train.py', CONFIG, '--resume', *options, 'train_cfg.max_epochs=2')
     assert 'Epoch(train) [2]' in log or 'Epoch(val) [2]' in log
     assert 'Epoch(val) [1]' not in log
 

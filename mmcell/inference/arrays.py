@@ -1,0 +1,70 @@
+"""The prediction of an image that is an array, for notebooks and pipelines."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from mmcell.errors import MmcellError
+from mmcell.inference.cells import Cells
+from mmcell.inference.detector import ImagePredictor, add_tiles
+from mmcell.inference.filters import select_cells
+from mmcell.inference.painting import paint_cells
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The N cells that a detector has found in an image, best score first.
+
+    Attributes:
+        label_map: (H, W) int32, 0 is background, cell i has the number i + 1. Where cells overlap, the cell with the
+            higher score is seen, so that a cell that others cover has no pixel here.
+        classes: The names of the N cells' classes.
+        scores: (N,) float64, from 0 to 1.
+        rles: N masks as compressed COCO RLEs of the size of the image, with all their pixels.
+    """
+
+    label_map: np.ndarray
+    classes: list[str]
+    scores: np.ndarray
+    rles: list[dict]
+
+    def __len__(self) -> int:
+        return len(self.rles)
+
+
+def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,
+                  tile_px: int | None = None) -> Prediction:
+    """Predicts the cells of an image.
+
+    Args:
+        detector: A detector from :func:`mmcell.load_detector`.
+        image: (H, W, 3) uint8 in the order red, green, blue. :func:`mmcell.read_image` returns files in this form.
+        min_score: Cells with a lower score are left out; from 0 to 1.
+        tile_px: Side of the overlapping tiles in which the image is predicted, in px. None predicts it whole, which
+            takes about 1 GiB of memory per 4 million pixels.
+
+    Raises:
+        MmcellError: The image has another shape or type, or tiles of this size cannot be made.
+    """
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        form = f'{image.dtype} of shape {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
+        raise MmcellError(f'an image as an array (H, W, 3) of uint8, red, green, blue, expected, got {form}; '
+                          'mmcell.read_image(path) returns one')
+    if tile_px is not None:
+        try:
+            detector = add_tiles(detector, tile_px=tile_px)
+        except ValueError as error:
+            raise MmcellError(f'tile_px: {error}') from error
+    instances = ImagePredictor(detector)(image)
+    cells = _best_first(select_cells(Cells.from_instances(instances, *image.shape[:2]), min_score))
+    label_map = np.zeros(image.shape[:2], np.int32)
+    paint_cells(label_map, cells, np.arange(1, len(cells) + 1))
+    names = detector.dataset_meta['classes']
+    return Prediction(label_map, [names[label] for label in cells.labels], cells.scores, cells.rles)
+
+
+def _best_first(cells: Cells) -> Cells:
+    order = np.argsort(-cells.scores, kind='stable')
+    return Cells([cells.rles[i] for i in order], cells.labels[order], cells.scores[order], cells.height_px,
+                 cells.width_px)
