@@ -33,7 +33,7 @@ test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 test-slow: lint
-	$(BIN)/python -m pytest
+	MMCELL_ALL_EXAMPLES=1 $(BIN)/python -m pytest
 
 lint: $(READY)
 	$(BIN)/ruff check .

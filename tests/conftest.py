@@ -17,10 +17,11 @@ REPO = Path(__file__).resolve().parents[1]
 # These are folders of scripts; tests of their functions import them as the scripts do one another.
 sys.path[:0] = [str(REPO / folder) for folder in ('data_prep', 'tools', 'benchmarks')]
 
+from support.examples import examples  # noqa: E402
 from support.synthetic_data import discs, write_annotations  # noqa: E402
 
 # A shared machine is sometimes slow, and a test must not fail for that or by chance.
-settings.register_profile('steady', deadline=None, derandomize=True)
+settings.register_profile('steady', deadline=None, derandomize=True, max_examples=examples(250))
 settings.load_profile('steady')
 # For each config mmengine reads the descriptions of all of MMDetection's models again.
 mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)

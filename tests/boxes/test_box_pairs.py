@@ -3,11 +3,12 @@ import torch
 from hypothesis import given, settings
 from mmdet.structures.bbox import bbox_overlaps
 from support.boxes import anchors, batch_sizes, box_arrays, cell_boxes, in_batches, tiny_box_arrays
+from support.examples import examples
 
 from mmcell.boxes.pairs import iterate_near_pairs
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(priors=box_arrays(30) | tiny_box_arrays(8), boxes=box_arrays(10) | tiny_box_arrays(3), size=batch_sizes)
 def test_near_pairs(priors, boxes, size):
     priors, boxes = torch.tensor(priors), torch.tensor(boxes)

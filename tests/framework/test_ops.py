@@ -269,6 +269,7 @@ def test_the_stand_in_looks_like_a_module_to_those_who_ask():
     assert run.stdout.startswith('not compiled'), run.stderr
 
 
+@pytest.mark.slow
 def test_importing_mmdet_first_is_repaired():
     run = run_python("""
         from mmdet.structures.mask import BitmapMasks

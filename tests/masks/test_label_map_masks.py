@@ -16,6 +16,7 @@ from mmdet.structures.bbox import BaseBoxes, get_box_type
 from mmdet.structures.mask import BitmapMasks, mask_target
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
+from support.examples import examples
 from support.synthetic_data import discs
 
 from mmcell.masks.label_map_masks import LabelMapMasks
@@ -360,7 +361,7 @@ WARPS = {
 }
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(pairs(), st.sampled_from(sorted(WARPS)), st.floats(-9, 9), st.sampled_from(['horizontal', 'vertical', 'up']))
 def test_nearest_warps(pair, warp, amount, direction):
     # Of no masks at all bitmaps do not look at the direction.
@@ -389,7 +390,7 @@ def warped_weights(bitmaps, warp, amount, direction):
     return [WARPS[warp](one, amount, direction).masks[0] for one in alone]
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 @given(pairs(), st.sampled_from(sorted(WARPS)), st.floats(-9, 9), st.sampled_from(['horizontal', 'vertical']))
 def test_bilinear_warps(pair, warp, amount, direction):
     got, expected = (WARPS[warp](some, amount, direction) for some in pair)
@@ -482,7 +483,7 @@ def stock_averages(bitmaps, rois, inds, out_shape):
     return torchvision.ops.roi_align(features, numbered, out_shape, 1., 0, True)[:, 0].numpy()
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(pairs(), st.data())
 def test_averages_are_those_of_roi_align(pair, data):
     masks, bitmaps = pair

@@ -10,6 +10,7 @@ from mmdet.registry import TASK_UTILS
 from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.structures import InstanceData
 from support.boxes import anchors, batch_sizes, box_arrays, cell_boxes, in_batches, tiny_box_arrays
+from support.examples import examples
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmcell.models import SparseMaxIoUAssigner
@@ -63,7 +64,7 @@ argument_sets = st.fixed_dictionaries(dict(
 ))
 
 
-@settings(max_examples=250)
+@settings(max_examples=examples(250))
 @given(priors=box_arrays(25), boxes=box_arrays(8), ignore_boxes=st.none() | box_arrays(3), size=batch_sizes,
        dtype=st.sampled_from([torch.float32, torch.float64]), arguments=argument_sets)
 def test_same_as_stock(priors, boxes, ignore_boxes, size, dtype, arguments):
@@ -75,7 +76,7 @@ def test_same_as_stock(priors, boxes, ignore_boxes, size, dtype, arguments):
     assert assigner.searched == bool(len(boxes) and len(priors) and not all_ignored)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(priors=box_arrays(20), boxes=box_arrays(6), ignore_boxes=st.none() | box_arrays(2),
        dtypes=st.lists(st.sampled_from([torch.float16, torch.bfloat16, torch.float32]), min_size=2, max_size=2),
        scale=st.sampled_from([1., 7.7, 30.]), calculator=st.sampled_from([{}, dict(dtype='fp16', scale=2.)]),
@@ -87,7 +88,7 @@ def test_same_as_stock_in_half_precision(priors, boxes, ignore_boxes, dtypes, sc
     assert_as_stock(priors, boxes, ignore_boxes, iou_calculator=dict(type='BboxOverlaps2D', **calculator), **arguments)
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(priors=tiny_box_arrays(30), boxes=tiny_box_arrays(4))
 def test_same_as_stock_where_corners_are_next_to_equal(priors, boxes):
     assert_as_stock(torch.tensor(priors, dtype=torch.float32), torch.tensor(boxes, dtype=torch.float32), **RPN)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import traceback
 from pathlib import Path
+from unittest import mock
 
 from support.paths import REPO
 
@@ -59,9 +60,7 @@ def _run_script(path, arguments, cwd, sender):
         try:
             runpy.run_path(path, run_name='__main__')
         except SystemExit as end:
-            status = end.code if isinstance(end.code, int) else int(end.code is not None)
-            if isinstance(end.code, str):
-                print(end.code)
+            status = _exit_status(end.code)
         except BaseException:
             traceback.print_exc()
             status = 1
@@ -70,6 +69,24 @@ def _run_script(path, arguments, cwd, sender):
 
 
 def convert(*args):
-    """Runs data_prep/to_coco.py and returns the finished process, whatever its exit status."""
-    command = [sys.executable, str(REPO / 'data_prep' / 'to_coco.py'), '--jobs', '1', *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    """Runs data_prep/to_coco.py in this process.
+
+    Returns what a finished process would be: its exit status, and what it printed.
+    """
+    import to_coco
+    command = ['to_coco.py', '--jobs', '1', *map(str, args)]
+    printed, errors = io.StringIO(), io.StringIO()
+    with mock.patch('sys.argv', command), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+        try:
+            status = _exit_status(to_coco.main())
+        except SystemExit as end:
+            status = _exit_status(end.code)
+    return subprocess.CompletedProcess(command, status, printed.getvalue(), errors.getvalue())
+
+
+def _exit_status(value):
+    """The exit status that ``sys.exit(value)`` gives; a text is printed, as Python does."""
+    if isinstance(value, str):
+        print(value, file=sys.stderr)
+        return 1
+    return value or 0
