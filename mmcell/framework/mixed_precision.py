@@ -13,31 +13,34 @@ DTYPES = {'cuda': ('float16', 'bfloat16'), 'cpu': ('bfloat16',)}
 
 @OPTIM_WRAPPERS.register_module()
 class MixedPrecisionOptimWrapper(AmpOptimWrapper):
-    """``AmpOptimWrapper`` that takes the CPU too, and scales the loss only where that helps.
+    """``AmpOptimWrapper`` that also works on the CPU, and scales the loss only where scaling helps.
 
-    float16 on CUDA has a dynamic loss scale, since its small gradients become 0. bfloat16 has the range of float32:
-    no scale is needed, on CUDA or the CPU. mmengine's class refuses the CPU.
+    With float16 on CUDA the loss has a dynamic scale, because small gradients would become 0. bfloat16 has the range of
+    float32 and needs no scale, neither on CUDA nor on the CPU. MMEngine's class refuses the CPU.
 
     Args:
-        dtype: 'float16' or 'bfloat16' on CUDA (None: float16), 'bfloat16' on the CPU (None: that).
-        loss_scale: as ``AmpOptimWrapper``; for float16.
-        kwargs: as ``mmengine.optim.OptimWrapper``.
+        dtype: Type of the computation: 'float16' or 'bfloat16' on CUDA, where None means 'float16'; only 'bfloat16' on
+            the CPU, which is also the meaning of None there.
+        loss_scale: Scale of the loss for float16, as in ``AmpOptimWrapper``; ignored for bfloat16.
+        kwargs: Further arguments of ``mmengine.optim.OptimWrapper``.
 
     Raises:
-        MmcellError: the device cannot compute in this type.
+        MmcellError: The device does not support mixed precision, or not with this type.
     """
 
     def __init__(self, dtype: str | None = None, loss_scale: str | float | dict = 'dynamic', **kwargs) -> None:
         device = get_device()
         if device not in DTYPES:
-            raise MmcellError(f'mixed precision is for {" and ".join(DTYPES)}, the device is {device}: train without')
+            raise MmcellError(f'mixed precision works only on {" and ".join(DTYPES)}, but the device is {device}: '
+                              'train without it')
         dtype = dtype or DTYPES[device][0]
         if dtype not in DTYPES[device]:
-            raise MmcellError(f'mixed precision on {device} is for {" and ".join(DTYPES[device])}, not {dtype}')
+            raise MmcellError(f'mixed precision on {device} works only with {" and ".join(DTYPES[device])}, '
+                              f'not {dtype}')
         if dtype == 'float16':
             super().__init__(loss_scale=loss_scale, dtype=dtype, **kwargs)
         else:
-            # Past AmpOptimWrapper's own, which asserts a GPU: all that it sets is set here.
+            # The __init__ of AmpOptimWrapper is skipped, because it asserts a GPU. Everything that it sets is set here.
             OptimWrapper.__init__(self, **kwargs)
             self._scale_update_param = None
             self.loss_scaler = torch.amp.GradScaler(device, enabled=False)
@@ -46,7 +49,7 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
         print_log(f'Mixed precision: {dtype} on {device}, {scaling}.', logger='current')
 
     def load_state_dict(self, state_dict: dict) -> None:
-        """As ``AmpOptimWrapper``; a scale of a run with another type is left out."""
+        """Loads the state like ``AmpOptimWrapper``, but ignores the loss scale of a run with another dtype."""
         if bool(state_dict.get('loss_scaler')) != self.loss_scaler.is_enabled():
             state_dict.pop('loss_scaler', None)
         super().load_state_dict(state_dict)

@@ -1,8 +1,8 @@
-"""Randomness that depends on a seed and a position alone: a resumed training goes on as if it had never stopped.
+"""Random numbers that depend only on a seed and a position, so that a resumed training continues exactly.
 
-mmengine saves no generator state, seeds the workers of a data loader alike in every epoch, and lets persistent ones go
-on from wherever they are. Here each sample and each training step has a seed of its own, whatever the number of
-workers and wherever the training was resumed.
+MMEngine does not save the state of random generators. It seeds the workers of a data loader in the same way in every
+epoch, and persistent workers continue with whatever state they have. Here, each sample and each training step has its
+own seed, independent of the number of workers and of the step at which the training was resumed.
 """
 
 import random
@@ -12,17 +12,21 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-# First parts of the seeds of samples and of training steps, which must not coincide.
+# The first number in the tuple that a seed is derived from: seeds of samples and of training steps must not coincide.
 SAMPLE, STEP = 0, 1
 
 
 def derive_seed(*parts: int) -> int:
-    """A seed in [0, 2**64) for a tuple of integers in [0, 2**32); near tuples give unrelated seeds (SeedSequence)."""
+    """Returns a seed in [0, 2**64) for a tuple of integers in [0, 2**32).
+
+    Similar tuples give unrelated seeds; NumPy's SeedSequence is designed for that.
+    """
+    # The length is hashed as well, because SeedSequence treats (0,) and (0, 0) as the same.
     return int(np.random.SeedSequence((len(parts), *parts)).generate_state(1, np.uint64)[0])
 
 
 def seed_generators(seed: int) -> None:
-    """Seeds Python's, NumPy's (legacy) and torch's generators, on every device."""
+    """Seeds the global generators of Python, NumPy (legacy) and torch, the last on every device."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
@@ -30,7 +34,7 @@ def seed_generators(seed: int) -> None:
 
 @contextmanager
 def own_randomness(seed: int) -> Iterator[None]:
-    """Seeds Python's, NumPy's and torch's CPU generators for a block, and gives them their old state afterwards."""
+    """Seeds the global CPU generators of Python, NumPy and torch for a block and restores their state afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     try:
         random.seed(seed)
@@ -44,18 +48,19 @@ def own_randomness(seed: int) -> Iterator[None]:
 
 
 class SeededIndex(int):
-    """The index of a sample with the seed of its augmentation; survives pickling to a worker.
+    """Index of a sample that carries the seed of its augmentation, also when it is pickled for a worker.
 
-    Differences and remainders keep the seed: so mmengine's ConcatDataset and RepeatDataset find the index in a part.
+    Differences and remainders keep the seed, because MMEngine's ConcatDataset and RepeatDataset compute the index
+    inside one of their parts with these operations.
 
     Attributes:
-        seed: in [0, 2**64).
+        seed: Seed in [0, 2**64).
     """
 
     seed: int
 
     def __new__(cls, index: int, seed: int) -> 'SeededIndex':
-        """An index that carries a seed."""
+        """Makes an index that carries a seed."""
         self = super().__new__(cls, index)
         self.seed = seed
         return self

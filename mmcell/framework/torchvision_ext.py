@@ -1,11 +1,11 @@
-"""The functions of ``mmcv._ext`` that torchvision can answer, with mmcv's calling convention.
+"""Replaces the functions of ``mmcv._ext`` for which torchvision has kernels, with mmcv's calling convention.
 
-The signatures are those with which ``mmcv/ops/*.py`` (mmcv 2.3) calls its extension: mmcv allocates the outputs and
-passes them in; each function here computes with torchvision's kernel and copies the result into them. Tensors are
-NCHW; boxes are xyxy in pixels of the input image.
+The signatures are those with which ``mmcv/ops/*.py`` (mmcv 2.3) calls its compiled extension: mmcv allocates the
+outputs and passes them as arguments. Each function here computes with torchvision's kernel and copies the result into
+the outputs. Tensors are NCHW; boxes are xyxy in px of the input image.
 
-Half precision: torchvision has no half-precision CPU kernels for some of these, so that on the CPU everything
-below float32 is computed in float32 and rounded once at the end.
+Half precision: torchvision lacks half-precision CPU kernels for some of these functions. On the CPU, every dtype below
+float32 is therefore computed in float32 and rounded once at the end.
 """
 
 from collections.abc import Callable
@@ -30,18 +30,18 @@ __all__ = [
 
 
 class MissingOpError(RuntimeError):
-    """An op of ``mmcv.ops`` was called that torchvision has no kernel for."""
+    """An op of ``mmcv.ops`` was called for which torchvision has no kernel."""
 
     def __init__(self, op: str) -> None:
         super().__init__(
-            f'mmcv op {op!r} needs a compiled mmcv: torchvision, which mmcell uses instead, has no such kernel. '
+            f'mmcv op {op!r} needs a compiled mmcv: torchvision, which mmcell uses instead, has no kernel for this op. '
             'Either choose a module that needs only NMS, RoIAlign (average) or deformable convolution, or build '
             'mmcv with its ops: MMCV_WITH_OPS=1 pip install --no-build-isolation --no-binary onedl-mmcv onedl-mmcv '
-            '(takes a C++ compiler, and a CUDA toolkit for ops on a GPU).')
+            '(needs a C++ compiler and, for ops on a GPU, a CUDA toolkit).')
 
 
 def __getattr__(name: str) -> Callable:
-    """Any other function of the extension: a stand-in that raises when it is called."""
+    """Returns a stand-in for any other function of the extension; the stand-in raises when it is called."""
     if name.startswith('__'):
         raise AttributeError(name)
 
@@ -52,17 +52,17 @@ def __getattr__(name: str) -> Callable:
 
 
 def get_compiler_version() -> str:
-    """What mmcv's environment report prints as its compiler."""
+    """Returns the text that mmcv's environment report prints as its compiler."""
     return 'not compiled: kernels of torchvision ' + torchvision.__version__
 
 
 def get_compiling_cuda_version() -> str:
-    """What mmcv's environment report prints as its CUDA compiler."""
+    """Returns the text that mmcv's environment report prints as its CUDA compiler."""
     return torch.version.cuda or 'not available'
 
 
 def _computable(*tensors: Tensor) -> list[Tensor]:
-    """The tensors in the dtype of the first, or in float32 where the CPU has no kernel for that dtype."""
+    """Converts tensors to the dtype of the first one, or to float32 if the CPU has no kernel for that dtype."""
     dtype = tensors[0].dtype
     if tensors[0].device.type == 'cpu' and dtype in (torch.float16, torch.bfloat16):
         dtype = torch.float32
@@ -70,16 +70,17 @@ def _computable(*tensors: Tensor) -> list[Tensor]:
 
 
 def nms(bboxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Tensor:
-    """Indices (K,) int64 of the boxes kept by greedy NMS, by descending score.
+    """Returns the indices (K,) int64 of the boxes that greedy NMS keeps, in descending order of score.
 
     Args:
-        bboxes: (N, 4) xyxy.
-        scores: (N,).
-        iou_threshold: a box goes when its IoU with a kept one is greater.
-        offset: 1 where a box from x1 to x2 is x2 - x1 + 1 wide. Widening every box by one pixel is the same,
-            since intersections then widen by one pixel too.
+        bboxes: Boxes (N, 4) xyxy.
+        scores: Scores (N,) of the boxes.
+        iou_threshold: IoU with a kept box above which a box is removed.
+        offset: Pixel that is added to widths and heights: 1 if a box from x1 to x2 is x2 - x1 + 1 wide, otherwise 0.
     """
     bboxes = bboxes.float() if bboxes.dtype in (torch.float16, torch.bfloat16) else bboxes
+    # Widening every box by the offset has the same effect, because intersections become wider by the offset as well.
+    # Boxes from x = 0 to 2 and from 1 to 3 with offset 1 become boxes from 0 to 3 and from 1 to 4, with 2 px in common.
     if offset:
         bboxes = bboxes + bboxes.new_tensor([0, 0, offset, offset])
     return torch.ops.torchvision.nms(bboxes, scores.to(bboxes.dtype), iou_threshold)
@@ -93,7 +94,7 @@ def _require_average_pooling(pool_mode: int) -> None:
 def roi_align_forward(input: Tensor, rois: Tensor, output: Tensor, argmax_y: Tensor, argmax_x: Tensor, *,
                       aligned_height: int, aligned_width: int, spatial_scale: float, sampling_ratio: int,
                       pool_mode: int, aligned: bool) -> None:
-    """RoIAlign of ``rois`` (K, 5: batch index, xyxy) into ``output`` (K, C, aligned_height, aligned_width)."""
+    """Writes RoIAlign of ``rois`` (K, 5: batch index, xyxy) to ``output`` (K, C, aligned_height, aligned_width)."""
     _require_average_pooling(pool_mode)
     if len(rois) == 0:
         return
@@ -116,7 +117,7 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
 
 def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor,
                         *, im2col_step: int, group: int, deformable_group: int, **geometry: int) -> None:
-    """Deformable convolution v1 (Dai et al. 2017) into ``output`` (N, C_out, H_out, W_out)."""
+    """Writes the deformable convolution v1 (Dai et al. 2017) to ``output`` (N, C_out, H_out, W_out)."""
     mask, bias = _absent_mask(offset), weight.new_zeros(weight.shape[0])
     output.copy_(torch.ops.torchvision.deform_conv2d(
         *_computable(input, weight, offset, mask, bias), *_geometry_v1(geometry), group, deformable_group, False))
@@ -135,7 +136,7 @@ def deform_conv_backward_parameters(input: Tensor, offset: Tensor, grad_output: 
                                     columns: Tensor, ones: Tensor, *, scale: float, im2col_step: int, group: int,
                                     deformable_group: int, **geometry: int) -> None:
     """Adds ``scale`` times the gradient of :func:`deform_conv_forward` to ``grad_weight``."""
-    # The values of the weight do not enter its own gradient; its shape does.
+    # The gradient of the weight depends on the shape of the weight, but not on its values.
     weight = torch.zeros_like(grad_weight)
     grad_weight += scale * _deform_conv_backward(
         grad_output, input, weight, offset, geometry, group, deformable_group)[1]
@@ -143,7 +144,7 @@ def deform_conv_backward_parameters(input: Tensor, offset: Tensor, grad_output: 
 
 def _deform_conv_backward(grad_output: Tensor, input: Tensor, weight: Tensor, offset: Tensor, geometry: dict[str, int],
                           group: int, deformable_group: int) -> tuple[Tensor, ...]:
-    """Gradients with respect to input, weight, offset, (unused) mask and bias."""
+    """Returns the gradients with respect to input, weight, offset, mask (which is unused) and bias."""
     mask, bias = _absent_mask(offset), weight.new_zeros(weight.shape[0])
     return torch.ops.torchvision._deform_conv2d_backward(
         *_computable(grad_output, input, weight, offset, mask, bias), *_geometry_v1(geometry), group,
@@ -151,19 +152,22 @@ def _deform_conv_backward(grad_output: Tensor, input: Tensor, weight: Tensor, of
 
 
 def _absent_mask(offset: Tensor) -> Tensor:
-    """The mask argument of a deformable convolution without one; torchvision wants it (N, 1)."""
+    """Returns the mask argument for a deformable convolution without mask; torchvision expects the shape (N, 1)."""
     return offset.new_zeros((len(offset), 1))
 
 
 def _geometry_v1(geometry: dict[str, int]) -> list[int]:
-    """torchvision's order (stride, padding, dilation, each height first) of mmcv's v1 names; kernel sizes go."""
+    """Sorts mmcv's v1 arguments into torchvision's order: stride, padding, dilation, each height first.
+
+    The kernel sizes are left out, because torchvision takes them from the weight.
+    """
     return [geometry[name] for name in ('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW')]
 
 
 def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor, offset: Tensor,
                                   mask: Tensor, output: Tensor, columns: Tensor, *, group: int, deformable_group: int,
                                   with_bias: bool, **geometry: int) -> None:
-    """Modulated deformable convolution v2 (Zhu et al. 2019) into ``output`` (N, C_out, H_out, W_out)."""
+    """Writes the modulated deformable convolution v2 (Zhu et al. 2019) to ``output`` (N, C_out, H_out, W_out)."""
     bias = bias if with_bias else weight.new_zeros(weight.shape[0])
     output.copy_(torch.ops.torchvision.deform_conv2d(
         *_computable(input, weight, offset, mask, bias), *_geometry_v2(geometry), group, deformable_group, True))
@@ -185,5 +189,5 @@ def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor, 
 
 
 def _geometry_v2(geometry: dict[str, int]) -> list[int]:
-    """torchvision's order of mmcv's v2 names."""
+    """Sorts mmcv's v2 arguments into torchvision's order: stride, padding, dilation, each height first."""
     return [geometry[name] for name in ('stride_h', 'stride_w', 'pad_h', 'pad_w', 'dilation_h', 'dilation_w')]

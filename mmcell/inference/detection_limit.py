@@ -27,7 +27,7 @@ class LimitWatch:
         self.min_score = min_score
         self.n_full = 0
 
-    def see(self, instances: InstanceData) -> None:
+    def count_if_full(self, instances: InstanceData) -> None:
         """Looks at all that was found in one image or tile."""
         if 0 < self.limit <= len(instances) and instances.scores.min() >= self.min_score:
             self.n_full += 1
@@ -35,11 +35,11 @@ class LimitWatch:
     @contextmanager
     def watching(self, detector: TiledDetector) -> Iterator[None]:
         """Looks at what the detector finds in each tile within the block."""
-        detector.see = self.see
+        detector.on_tile = self.count_if_full
         try:
             yield
         finally:
-            detector.see = None
+            detector.on_tile = None
 
     def notes(self) -> list[str]:
         """What to say of what was seen."""

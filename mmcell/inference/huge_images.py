@@ -31,7 +31,7 @@ class OtherProcessError(MmcellError):
 def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: str | Path, *, resume: bool = False,
                        settings: dict | None = None,
                        report: Report | None = None,
-                       see: Callable[[InstanceData], None] | None = None) -> Iterator[InstanceData]:
+                       on_tile: Callable[[InstanceData], None] | None = None) -> Iterator[InstanceData]:
     """Predicts an image tile by tile and gives its cells as soon as no tile to come can change them.
 
     The cells are those that ``model.test_step`` gives for the whole image, in another order. What is held in memory are
@@ -51,7 +51,7 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
         settings: what predictions depend on beside the sizes of image and tiles (checkpoint, contrast, …), of JSON's
             types.
         report: called with the number of tiles that this process has done and has to do, after each batch.
-        see: called with what was found in each tile, before seams are looked at; in the first process.
+        on_tile: called with what was found in each tile, before seams are looked at; in the first process.
 
     Yields:
         bboxes (N, 4) xyxy px of the image, scores (N,), labels (N,) and masks (N RLEs of the size of the image), on the
@@ -78,7 +78,7 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
             missing = []
         if rank == 0:
             yield from _stitch(_predict_into(journal, missing, model, regions, grid), journal, grid, model.border_px,
-                               len(missing), report, see)
+                               len(missing), report, on_tile)
 
 
 def _begin_anew(journal_folder: str | Path, settings: dict, resume: bool) -> None:
@@ -122,7 +122,7 @@ def _predict_together(work: Iterator[int], n_tiles: int, report: Report | None) 
 
 
 def _stitch(work: Iterator[int], journal: TileJournal, grid: TileGrid, border_px: float, n_tiles: int,
-            report: Report | None, see: Callable[[InstanceData], None] | None) -> Iterator[InstanceData]:
+            report: Report | None, on_tile: Callable[[InstanceData], None] | None) -> Iterator[InstanceData]:
     """Final cells of all tiles in their order; what is not in the journal is predicted when it is its turn."""
     stitcher = SeamStitcher(grid, border_px)
     n_done = 0
@@ -132,8 +132,8 @@ def _stitch(work: Iterator[int], journal: TileJournal, grid: TileGrid, border_px
             if report is not None:
                 report(n_done, n_tiles)
         found = journal.read(tile)
-        if see is not None:
-            see(found)
+        if on_tile is not None:
+            on_tile(found)
         cells = stitcher.add(tile, cells_of_tile(found, tile, grid))
         if len(cells):
             yield to_instances(cells, grid.width)

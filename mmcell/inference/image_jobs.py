@@ -115,7 +115,7 @@ class ImageJob:
         with watch.watching(self.tiled):
             instances = predict(pixels)
         if not isinstance(predict.detector, TiledDetector):
-            watch.see(instances)
+            watch.count_if_full(instances)
         cells = select_cells(Cells.from_instances(instances, height_px, width_px), **self.filters)
         with (recording(self.folder, name, {**record, 'formats': list(self.formats)}),
               writing_cells(self.formats, self.folder, name, image) as write):
@@ -146,7 +146,7 @@ class ImageJob:
         with (open_regions(path, order, self.percentiles) as regions,
               progress_of_tiles(path.name) if is_main_process() else nullcontext() as report):
             stream = predict_huge_image(self.tiled, regions, journal, resume=resume, settings=settings, report=report,
-                                        see=watch.see)
+                                        on_tile=watch.count_if_full)
             # All processes predict before the first one opens files, which may fail there alone.
             stream = chain([one for one in [next(stream, None)] if one is not None], stream)
             n_cells = self._write_stream(stream, path, name, regions, record) if is_main_process() else 0

@@ -1,4 +1,4 @@
-"""Models, registered with MMDetection; imported before any model is built."""
+"""Models; importing this package registers them, and MMDetection imports it before it builds any model."""
 
 from mmcell.models.cbam import CBAM, CBAMResNet
 from mmcell.models.mask_head import CellMaskHead

@@ -1,4 +1,4 @@
-"""Test-time augmentation of instance masks."""
+"""Test-time augmentation for detectors that predict masks."""
 
 from collections.abc import Iterable, Sequence
 
@@ -31,27 +31,33 @@ from mmcell.masks.pasting import paste_to_rles
 class MaskTTAModel(BaseTTAModel):
     """Predicts several views of an image and merges boxes and masks; MMDetection's ``DetTTAModel`` refuses masks.
 
-    The boxes of all views are merged first. Then the mask head looks at the merged boxes in every view; the
-    probabilities are brought back to the image's orientation, averaged and pasted once, to RLE.
+    The boxes of all views are merged first. Then the mask head predicts a mask for every merged box in every view. The
+    mask probabilities are turned back to the image's orientation, averaged, pasted once and encoded as RLE.
 
-    Views are made from the image that the test pipeline gives, every combination of scales, flips and turns, or by a
-    ``tta_pipeline`` with mmcv's ``TestTimeAug``, as MMDetection has it; then ``homography_matrix`` must be among the
-    meta keys. The features of all views are held at once.
+    There are two ways to make views. By default, all combinations of scales, flips and turns are made from the image
+    that the test pipeline gives. Alternatively, a ``tta_pipeline`` with mmcv's ``TestTimeAug`` makes them, as in
+    MMDetection; its ``meta_keys`` must then include ``homography_matrix``. The features of all views are held in memory
+    at once.
 
-    With one view that changes nothing the prediction is that of the detector, bit for bit.
+    With a single view that changes nothing, the prediction equals the detector's own bit for bit. Only if the test
+    pipeline resizes the image, single pixels of masks may differ, because boxes are converted to the original image
+    and back.
 
     Args:
-        module: the detector, or its config: a two-stage one whose RoI head predicts masks as ``StandardRoIHead`` or
-            ``CascadeRoIHead`` do.
-        scales, flips, turns: of the views; see :class:`mmcell.boxes.views.View`. The default is all eight
-            orientations at the scale of the test pipeline.
-        tta_cfg: how boxes are merged. ``nms``: as in MMDetection's test_cfg, with the highest score of all views; or
-            ``wbf``: arguments of :func:`mmcell.boxes.fusion.fuse_boxes` (iou_threshold, skip_threshold);
-            ``max_per_img``: how many are kept. What is not given is that of the detector's ``test_cfg.rcnn``.
-        data_preprocessor: as ``BaseTTAModel``.
+        module: Two-stage detector, or its config, whose RoI head predicts masks like ``StandardRoIHead`` or
+            ``CascadeRoIHead``.
+        scales: Factors by which views are resized, relative to the output of the test pipeline.
+        flips: Directions in which views are flipped: 'horizontal', 'vertical' or 'diagonal'; None does not flip.
+        turns: Numbers of quarter turns of the views, counter-clockwise, 0 to 3. The defaults of ``scales``, ``flips``
+            and ``turns`` together give all eight orientations at the scale of the test pipeline.
+        tta_cfg: How boxes are merged: ``nms``, as in MMDetection's test_cfg, keeps the highest score of all views;
+            ``wbf`` contains arguments of :func:`mmcell.boxes.fusion.fuse_boxes` (iou_threshold, skip_threshold);
+            ``max_per_img`` is the largest number of boxes that are kept. Without ``nms`` and ``wbf``, or without
+            ``max_per_img``, the values of the detector's ``test_cfg.rcnn`` are used.
+        data_preprocessor: Ignored; the preprocessor of the detector is used.
 
     Raises:
-        MmcellError: the detector, a view or ``tta_cfg`` is none of these.
+        MmcellError: The detector has no suitable RoI head, a view is impossible, or ``tta_cfg`` has other keys.
     """
 
     def __init__(self, module: dict | nn.Module, scales: Sequence[float] = (1.,),
@@ -63,8 +69,8 @@ class MaskTTAModel(BaseTTAModel):
         predict_mask = getattr(type(getattr(self.module, 'roi_head', None)), 'predict_mask', None)
         if predict_mask not in (StandardRoIHead.predict_mask, CascadeRoIHead.predict_mask) \
                 or not self.module.roi_head.with_mask:
-            raise MmcellError('test-time augmentation of masks is for Mask R-CNN and Cascade Mask R-CNN, whose mask '
-                              f'head takes any box; {type(self.module).__name__} is none')
+            raise MmcellError('test-time augmentation of masks needs Mask R-CNN or Cascade Mask R-CNN, whose mask head '
+                              f'accepts any box; {type(self.module).__name__} is neither')
         self.mask_threshold = self.module.roi_head.test_cfg.mask_thr_binary
         if self.mask_threshold <= 0:
             raise MmcellError(f'test_cfg.rcnn.mask_thr_binary must be positive, got {self.mask_threshold}')
@@ -74,10 +80,11 @@ class MaskTTAModel(BaseTTAModel):
         self.wbf = tta_cfg.pop('wbf', None)
         self.nms = tta_cfg.pop('nms', test_cfg.nms if self.wbf is None else None)
         if tta_cfg or (self.wbf is not None and self.nms is not None):
-            raise MmcellError(f'tta_cfg takes max_per_img and one of nms and wbf, got {list(tta_cfg) or "both"}')
+            raise MmcellError('tta_cfg may contain max_per_img and either nms or wbf, got '
+                              f'{list(tta_cfg) or "both nms and wbf"}')
 
     def test_step(self, data: dict | tuple | list) -> list[DetDataSample]:
-        """Predicts a batch, as the test pipeline or a ``tta_pipeline`` gives it."""
+        """Predicts a batch that the test pipeline or a ``tta_pipeline`` has loaded."""
         if not isinstance(data, dict) or isinstance(data['inputs'][0], Tensor):
             return BaseModel.test_step(self, data)
         batches = [self.data_preprocessor({key: values[i] for key, values in data.items()}, False)
@@ -91,32 +98,34 @@ class MaskTTAModel(BaseTTAModel):
         """Makes the views of images and predicts them.
 
         Args:
-            inputs: (B, 3, H, W), normalised and padded at the right and the bottom.
-            data_samples: B, with img_shape, ori_shape and scale_factor.
-            mode: 'predict' alone.
+            inputs: Images (B, 3, H, W), normalised, and padded at the right and the bottom.
+            data_samples: B data samples with img_shape, ori_shape and scale_factor.
+            mode: Only 'predict' is allowed.
 
         Returns:
-            The data samples with ``pred_instances``: bboxes (N, 4) xyxy px of the original image, scores, labels, and
-            masks, N RLEs.
+            The data samples with ``pred_instances``: bboxes (N, 4) xyxy in px of the original image, scores (N,),
+            labels (N,), and masks, a list of N RLEs.
 
         Raises:
-            MmcellError: another mode.
+            MmcellError: The mode is not 'predict'.
         """
         if mode != 'predict':
-            raise MmcellError(f'MaskTTAModel predicts, and has no mode {mode}')
+            raise MmcellError(f"MaskTTAModel can only predict: the mode must be 'predict', got {mode!r}")
         return self._predict_views((self._make_view(view, inputs, data_samples) for view in self.views), data_samples)
 
     def _make_view(self, view: View, inputs: Tensor,
                    data_samples: list[DetDataSample]) -> tuple[Tensor, list[DetDataSample]]:
-        """Input and data samples of one view."""
+        """Returns one view of each image, as a padded batch, and the data samples of these views."""
         images, samples = [], []
         for image, sample in zip(inputs, data_samples, strict=True):
             height, width = sample.img_shape[:2]
             image, matrix = view.make(image[:, :height, :width])
             images.append(image)
-            to_input = np.diag([*sample.get('scale_factor', (1., 1.))[:2], 1.])
+            # Points go from the original image to the network's input and from there to the view.
+            original_to_input = np.diag([*sample.get('scale_factor', (1., 1.))[:2], 1.])
             samples.append(DetDataSample(metainfo=dict(
-                img_shape=tuple(image.shape[-2:]), ori_shape=sample.ori_shape, homography_matrix=matrix @ to_input)))
+                img_shape=tuple(image.shape[-2:]), ori_shape=sample.ori_shape,
+                homography_matrix=matrix @ original_to_input)))
         preprocessor = self.data_preprocessor
         batch = stack_batch(images, preprocessor.pad_size_divisor, preprocessor.pad_value)
         for sample in samples:
@@ -125,14 +134,18 @@ class MaskTTAModel(BaseTTAModel):
 
     def _predict_views(self, views: Iterable[tuple[Tensor, list[DetDataSample]]],
                        data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
-        """Predicts views, one after another, and merges them into ``data_samples``, or those of the first view."""
-        seen = []
+        """Predicts one view after another and merges them.
+
+        The results are written into ``data_samples``; if that is None, new data samples are returned.
+        """
+        predicted_views = []
         for inputs, samples in views:
             features = self.module.extract_feat(inputs)
             self._detect(features, samples)
-            seen.append((features, samples))
-        merged = self.merge_preds(list(zip(*(samples for _, samples in seen), strict=True)))
-        self._add_masks(merged, seen)
+            predicted_views.append((features, samples))
+        # From one list of images per view to one tuple of views per image.
+        merged = self.merge_preds(list(zip(*(samples for _, samples in predicted_views), strict=True)))
+        self._add_masks(merged, predicted_views)
         if data_samples is None:
             return merged
         for sample, result in zip(data_samples, merged, strict=True):
@@ -140,26 +153,29 @@ class MaskTTAModel(BaseTTAModel):
         return data_samples
 
     def _detect(self, features: tuple[Tensor, ...], samples: list[DetDataSample]) -> None:
-        """Adds the boxes that the detector finds in a view, in px of the view, as its own ``predict`` finds them."""
+        """Adds the boxes that the detector's own ``predict`` finds in one view of each image, in px of the view."""
         proposals = self.module.rpn_head.predict(features, samples, rescale=False)
         roi_head = self.module.roi_head
-        found = roi_head.predict_bbox(features, [sample.metainfo for sample in samples], proposals, roi_head.test_cfg)
-        for sample, instances in zip(samples, found, strict=True):
-            sample.pred_instances = instances
+        metainfos = [sample.metainfo for sample in samples]
+        detections_per_image = roi_head.predict_bbox(features, metainfos, proposals, roi_head.test_cfg)
+        for sample, detections in zip(samples, detections_per_image, strict=True):
+            sample.pred_instances = detections
 
     def merge_preds(self, data_samples_list: list[Sequence[DetDataSample]]) -> list[DetDataSample]:
         """Merges the boxes of the views.
 
         Args:
-            data_samples_list: for each image its views, whose ``pred_instances`` have bboxes in px of the view.
+            data_samples_list: One sequence per image with the data samples of its views, whose ``pred_instances`` have
+                bboxes in px of the view.
 
         Returns:
-            One data sample an image: what the first view's says, and bboxes in px of the image, scores and labels.
+            One data sample per image: the meta information of its first view, and ``pred_instances`` with bboxes in px
+            of the image, scores and labels.
         """
         merged = []
         for samples in data_samples_list:
             result = samples[0].new(data=dict())
-            # An array, which is not for dumps, and of one view alone.
+            # The matrix describes only the first view, and dumps cannot hold arrays.
             result.pop('homography_matrix')
             result.pred_instances = self._merge_boxes(
                 [boxes_from_view(sample.pred_instances.bboxes, sample.homography_matrix) for sample in samples],
@@ -169,13 +185,17 @@ class MaskTTAModel(BaseTTAModel):
         return merged
 
     def _merge_boxes(self, bboxes: list[Tensor], scores: list[Tensor], labels: list[Tensor]) -> InstanceData:
+        """Merges bboxes (N_v, 4) in px of the image, scores (N_v,) and labels (N_v,), one tensor per view v."""
+        # Example with two views. If both have the same box, with scores .9 and .7, NMS keeps one box with .9, and
+        # fusion gives one box with (.9 + .7) / 2 = .8. If only one view has the box, with .9, NMS keeps .9 and fusion
+        # gives .9 / 2 = .45, because half of the views have missed the cell.
         all_bboxes, all_scores, all_labels = (torch.cat(parts) for parts in (bboxes, scores, labels))
         if len(bboxes) == 1 or len(all_bboxes) == 0:
-            # Merged they are already, by the detector.
+            # The detector has already merged the boxes of one view.
             merged = InstanceData(bboxes=all_bboxes, scores=all_scores, labels=all_labels)
         elif self.wbf is None:
-            found, kept = batched_nms(all_bboxes, all_scores, all_labels, self.nms)
-            merged = InstanceData(bboxes=found[:, :4], scores=found[:, 4], labels=all_labels[kept])
+            kept_rows, kept = batched_nms(all_bboxes, all_scores, all_labels, self.nms)
+            merged = InstanceData(bboxes=kept_rows[:, :4], scores=kept_rows[:, 4], labels=all_labels[kept])
         else:
             view_index = np.repeat(np.arange(len(bboxes)), [len(part) for part in bboxes])
             fused = fuse_boxes(*(part.cpu().numpy() for part in (all_bboxes, all_scores, all_labels)), view_index,
@@ -186,29 +206,38 @@ class MaskTTAModel(BaseTTAModel):
         return merged[:self.max_per_img] if self.max_per_img > 0 else merged
 
     def _add_masks(self, results: list[DetDataSample],
-                   seen: list[tuple[tuple[Tensor, ...], Sequence[DetDataSample]]]) -> None:
-        """Adds RLEs of the masks that the views show, on average, in the boxes of each result.
+                   predicted_views: list[tuple[tuple[Tensor, ...], Sequence[DetDataSample]]]) -> None:
+        """Adds the mask of each merged box, averaged over all views, as RLE.
 
         Args:
-            results: one an image, with bboxes (N, 4) in px of the image, and labels.
-            seen: features, and data samples of the same images, for each view.
+            results: One data sample per image, with bboxes (N, 4) in px of the image, and labels.
+            predicted_views: Features of each view, and its data samples, one per image.
         """
-        found = [result.pred_instances for result in results]
-        sums = [0.] * len(found)
-        for features, samples in seen if any(map(len, found)) else ():
+        # Example with two images that have 2 boxes and 1 box. In each view, bbox2roi gives 3 RoIs, whose first column
+        # (the index of the image) is 0, 0, 1. The mask head gives 3 masks, and split([2, 1]) returns masks 0 and 1 to
+        # the first image and mask 2 to the second image. A position in a mask with the probability .9 in 5 of 8 views
+        # and .1 in 3 of them has the mean (5 * .9 + 3 * .1) / 8 = .6 and is inside at a threshold of .5.
+        detections_per_image = [result.pred_instances for result in results]
+        n_boxes = [len(detections) for detections in detections_per_image]
+        mask_sums = [0.] * len(results)
+        for features, samples in predicted_views if any(n_boxes) else ():
             matrices = [sample.homography_matrix for sample in samples]
-            rois = bbox2roi([boxes_to_view(instances.bboxes, matrix)
-                             for instances, matrix in zip(found, matrices, strict=True)])
-            masks = self._predict_mask_probabilities(features, rois, torch.cat([one.labels for one in found]))
-            for i, part in enumerate(masks.split([len(instances) for instances in found])):
-                sums[i] = sums[i] + masks_from_view(part, matrices[i])
-        for result, instances, total in zip(results, found, sums, strict=True):
+            rois = bbox2roi([boxes_to_view(detections.bboxes, matrix)
+                             for detections, matrix in zip(detections_per_image, matrices, strict=True)])
+            labels = torch.cat([detections.labels for detections in detections_per_image])
+            masks = self._predict_mask_probabilities(features, rois, labels)
+            for i, masks_of_image in enumerate(masks.split(n_boxes)):
+                mask_sums[i] = mask_sums[i] + masks_from_view(masks_of_image, matrices[i])
+        for result, detections, mask_sum in zip(results, detections_per_image, mask_sums, strict=True):
             height, width = result.ori_shape[:2]
-            instances.masks = [] if len(instances) == 0 else paste_to_rles(
-                total / len(seen), instances.bboxes, height, width, self.mask_threshold)
+            detections.masks = [] if len(detections) == 0 else paste_to_rles(
+                mask_sum / len(predicted_views), detections.bboxes, height, width, self.mask_threshold)
 
     def _predict_mask_probabilities(self, features: tuple[Tensor, ...], rois: Tensor, labels: Tensor) -> Tensor:
-        """Probabilities (N, h, w) inside RoIs (N, 5) of a view, of the class of each; Cascade's: mean of its stages."""
+        """Returns mask probabilities (N, h, w) in RoIs (N, 5) of one view, for the class of each RoI.
+
+        Cascade Mask R-CNN has one mask head per stage; the probabilities are their mean.
+        """
         roi_head = self.module.roi_head
         if isinstance(roi_head, CascadeRoIHead):
             logits = [roi_head._mask_forward(stage, features, rois)['mask_preds']

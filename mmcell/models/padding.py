@@ -9,11 +9,12 @@ from torch import Tensor, nn
 class BatchMinSizePad(nn.Module):
     """Pads a training batch at the right and the bottom until no side is shorter than ``min_side``.
 
-    An image of a few pixels, padded to 32, leaves one value a channel in the last stage, on which no BatchNorm can be
-    trained. MMDetection's ``BatchFixedSizePad`` does this for images that are too small in both directions alone.
+    An image of a few pixels, padded to 32x32 px, leaves one value per channel in the last stage of the backbone, and
+    BatchNorm cannot be trained on a single value. MMDetection's ``BatchFixedSizePad`` pads only images that are too
+    small in both directions.
 
     Args:
-        min_side: in pixels.
+        min_side: Smallest height and width after padding, in px.
     """
 
     def __init__(self, min_side: int = 64) -> None:
@@ -21,7 +22,7 @@ class BatchMinSizePad(nn.Module):
         self.min_side = min_side
 
     def forward(self, inputs: Tensor, data_samples: list | None = None) -> tuple[Tensor, list | None]:
-        """Pads inputs (N, C, H, W) with 0, and the masks and sizes of the data samples alike."""
+        """Pads inputs (N, C, H, W) with 0, and the masks and sizes in the data samples in the same way."""
         height, width = inputs.shape[-2:]
         shape = max(height, self.min_side), max(width, self.min_side)
         if shape == (height, width):

@@ -1,4 +1,4 @@
-"""MaxIoUAssigner that computes the overlaps of neighbours alone, with the same result."""
+"""MaxIoUAssigner that computes only the overlaps of priors and boxes that are close, with the same result."""
 
 from collections.abc import Iterator
 
@@ -15,17 +15,18 @@ from mmcell.boxes.pairs import MAX_COORDINATE_PX, iterate_near_pairs
 
 @TASK_UTILS.register_module()
 class SparseMaxIoUAssigner(MaxIoUAssigner):
-    """Gives the assignments of ``MaxIoUAssigner`` bit for bit, at a cost in proportion to the pairs that overlap.
+    """Gives the assignments of ``MaxIoUAssigner`` bit for bit, at a cost proportional to the number of close pairs.
 
-    The stock class computes the IoU of every ground truth with every prior, K x N with several temporaries of that
-    size. Here pairs that cannot overlap are left out: their IoU is known to be 0. Every other IoU comes from the same
-    calculator, pair by pair, so that it rounds, and ties, alike; among ties the first is taken, as ``Tensor.max`` does.
+    The stock class computes the IoU of every ground truth with every prior, a matrix of K x N, with several temporary
+    tensors of that size. This class leaves out pairs that cannot overlap, because their IoU is known to be 0. All other
+    IoUs come from the same calculator, pair by pair, so that rounding and ties are the same. Of equal IoUs the first is
+    taken, as ``Tensor.max`` does.
 
-    The stock method itself is used where that argument does not hold (a calculator other than ``BboxOverlaps2D``,
+    The stock method itself is used where this reasoning does not hold (a calculator other than ``BboxOverlaps2D``,
     ``perm_repeat_gt_cfg``, boxes that are not (n, 4), priors or boxes with a gradient, coordinates that are not finite
-    or beyond 1e8, areas that overflow, nothing but ignored priors) or does not pay (a dozen ground truths, or few
-    priors). Boxes as large as the image are no such case: when every pair overlaps, this takes about the time of the
-    stock method and still a small part of its memory.
+    or exceed 1e8, areas that overflow, only ignored priors) and where it is faster (up to a dozen ground truths, or few
+    priors). Boxes as large as the image do not need the stock method: if every pair overlaps, this class takes about
+    the time of the stock method and still a small part of its memory.
     """
 
     def assign(self, pred_instances: InstanceData, gt_instances: InstanceData,
@@ -33,14 +34,16 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         """Assigns a ground truth, background or nothing to each prior.
 
         Args:
-            pred_instances: with ``priors``, (N, 4) xyxy in px.
-            gt_instances: with ``bboxes`` (K, 4) and ``labels`` (K,).
-            gt_instances_ignore: with ``bboxes``, whose surroundings are neither positive nor negative.
-            kwargs: not used, as in the stock class.
+            pred_instances: Instances with ``priors``, (N, 4) xyxy in px.
+            gt_instances: Instances with ``bboxes`` (K, 4) xyxy in px and ``labels`` (K,).
+            gt_instances_ignore: Instances with ``bboxes`` (I, 4); priors inside these boxes are neither positive nor
+                negative.
+            kwargs: Not used, as in the stock class.
 
         Returns:
-            ``gt_inds`` (N,) int64: the ground truth from 1 on, 0 for background, -1 for neither; ``max_overlaps`` (N,);
-            ``labels`` (N,) int64, -1 where there is no ground truth.
+            A result with ``gt_inds`` (N,) int64, the number of the assigned ground truth from 1, 0 for background, and
+            -1 for neither; ``max_overlaps`` (N,), the greatest IoU of each prior; and ``labels`` (N,) int64, -1 where
+            no ground truth is assigned.
         """
         result = None
         priors, boxes = get_box_tensor(pred_instances.priors), get_box_tensor(gt_instances.bboxes)
@@ -48,7 +51,7 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         if self.ignore_iof_thr > 0 and gt_instances_ignore is not None and gt_instances_ignore.bboxes.numel():
             ignore_boxes = get_box_tensor(gt_instances_ignore.bboxes)
         if self._search_pays(len(priors), len(boxes)) and self._leaves_out_zeros(priors, boxes, ignore_boxes):
-            # The stock class moves to the CPU too, and fp16 calculators give another dtype there.
+            # The stock class also moves to the CPU then, where calculators with fp16 return another dtype.
             device = 'cpu' if 0 < self.gpu_assign_thr < len(boxes) else priors.device
             result = self._assign_near(priors.to(device), boxes.to(device), ignore_boxes.to(device),
                                        gt_instances.labels.to(device))
@@ -57,11 +60,12 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         return AssignResult(len(boxes), *(values.to(priors.device) for values in result))
 
     def _search_pays(self, n_priors: int, n_boxes: int) -> bool:
-        # Measured on one CPU core: the search for near pairs costs as much as 12 boxes and 2**16 pairs in stock.
+        # Measured on one CPU core: the search for close pairs takes the time in which the stock class compares 12 boxes
+        # with all priors, and 2**16 further pairs.
         return n_priors * (n_boxes - 12) > 1 << 16
 
     def _leaves_out_zeros(self, priors: Tensor, *box_tensors: Tensor) -> bool:
-        """Whether the IoU and IoF of boxes that do not overlap is 0, and that of others a number."""
+        """Whether IoU and IoF are sure to be 0 for boxes that do not overlap, and a number for all others."""
         if type(self.iou_calculator) is not BboxOverlaps2D or self.perm_repeat_gt_cfg is not None:
             return False
         if not all(boxes.shape[1:] == (4,) and boxes.is_floating_point() and not boxes.requires_grad
@@ -72,20 +76,20 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
                 and not _areas(priors).isnan().any() and all(bool(_areas(b).isfinite().all()) for b in box_tensors))
 
     def _as_compared(self, boxes: Tensor) -> Tensor:
-        """The boxes in the precision in which the calculator compares them."""
+        """Returns the boxes in the precision in which the calculator compares them."""
         return cast_tensor_type(boxes, self.iou_calculator.scale, self.iou_calculator.dtype)
 
     def _assign_near(self, priors: Tensor, boxes: Tensor, ignore_boxes: Tensor,
                      labels: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-        """gt_inds, max_overlaps and labels (N,) each; None where all priors are ignored."""
+        """Returns gt_inds, max_overlaps and labels, (N,) each; or None if all priors are ignored."""
         kept = (~self._are_ignored(priors, ignore_boxes)).nonzero().flatten()
         if not len(kept):
             return None
         matches = _Matches(len(kept), len(boxes), self._overlaps(boxes[:1].T, priors[:1].T))
-        for pairs in self._near_overlaps(priors[kept], boxes):
-            matches.add(*pairs, self.min_pos_iou, self.gt_max_assign_all)
+        for batch in self._near_overlaps(priors[kept], boxes):
+            matches.add(*batch, self.min_pos_iou, self.gt_max_assign_all)
         matches.add_boxes_without_overlap(self.min_pos_iou, self.gt_max_assign_all)
-        # Ignored priors have -1 with every ground truth, and the first is the greatest.
+        # The stock class gives ignored priors the overlap -1 with every ground truth, and box 0 is the first maximum.
         max_overlaps = matches.max_overlaps.new_full((len(priors),), -1).index_copy_(0, kept, matches.max_overlaps)
         best_box, low_quality = (kept.new_zeros(len(priors)).index_copy_(0, kept, values)
                                  for values in (matches.best_box, matches.low_quality))
@@ -96,7 +100,7 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         return gt_inds, max_overlaps, prior_labels
 
     def _gt_inds(self, max_overlaps: Tensor, best_box: Tensor, low_quality: Tensor) -> Tensor:
-        """The thresholds of the stock class, step by step, for all priors (N,)."""
+        """Applies the thresholds of the stock class to all priors (N,), in the same order, and returns gt_inds (N,)."""
         gt_inds = best_box.new_full(best_box.shape, -1)
         if isinstance(self.neg_iou_thr, float):
             gt_inds[(max_overlaps >= 0) & (max_overlaps < self.neg_iou_thr)] = 0
@@ -107,7 +111,7 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         return torch.where(low_quality > 0, low_quality, gt_inds) if self.match_low_quality else gt_inds
 
     def _are_ignored(self, priors: Tensor, ignore_boxes: Tensor) -> Tensor:
-        """Whether the IoF of priors (N,) with one of the boxes is above the threshold."""
+        """Returns for each prior (N,) bool whether its IoF with any of the boxes is above ``ignore_iof_thr``."""
         ignored = torch.zeros(len(priors), dtype=torch.bool, device=priors.device)
         for prior_index, _, iofs in self._near_overlaps(priors, ignore_boxes, 'iof'):
             ignored[prior_index[iofs > self.ignore_iof_thr]] = True
@@ -115,15 +119,15 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
 
     def _near_overlaps(self, priors: Tensor, boxes: Tensor,
                        mode: str = 'iou') -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """prior_index, box_index and overlap (P,) of the pairs that are not sure to have overlap 0."""
-        # Coordinates are read and written in columns: three times as fast as in rows.
+        """Yields prior_index, box_index and overlap, (P,) each, of all pairs whose overlap may be greater than 0."""
+        # Coordinates are read and written in columns, which is three times as fast as in rows.
         prior_columns, box_columns = priors.T.contiguous(), boxes.T.contiguous()
         for prior_index, box_index in iterate_near_pairs(self._as_compared(priors), self._as_compared(boxes)):
             yield prior_index, box_index, self._overlaps(
                 box_columns.index_select(1, box_index), prior_columns.index_select(1, prior_index), mode)
 
     def _overlaps(self, box_columns: Tensor, prior_columns: Tensor, mode: str = 'iou') -> Tensor:
-        """Overlaps (P,) of boxes (4, P) with priors (4, P), in the order of arguments of the stock class."""
+        """Returns overlaps (P,) of boxes (4, P) with priors (4, P); the calculator's arguments are in stock order."""
         pair = box_columns.T, prior_columns.T
         if mode == 'iof' and self.ignore_wrt_candidates:
             pair = pair[::-1]
@@ -131,14 +135,20 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
 
 
 class _Matches:
-    """What the columns and rows of the K x N matrix of IoU say, gathered from batches of its entries.
+    """Maxima of the columns and rows of the K x N matrix of IoUs, gathered from batches of its positive entries.
 
-    A batch holds all entries above 0 of the boxes in it, and the boxes come in ascending order.
+    A batch contains all positive entries of its boxes, and boxes come in ascending order over all batches.
+
+    Example with 4 priors, 2 boxes and min_pos_iou = .3. The pairs (prior, box, IoU) are (0, 0, .6), (1, 0, .4),
+    (1, 1, .4) and (2, 1, .2). Then max_overlaps = [.6, .4, .2, 0] and best_box = [0, 0, 1, 0]: for prior 1, box 0 is
+    the first of two equal boxes, and prior 3 has no box. box_max = [.6, .4] are the greatest IoUs of the boxes: box 0
+    takes prior 0 and box 1 takes prior 1. Hence low_quality = [1, 2, 0, 0], with boxes numbered from 1.
 
     Attributes:
-        max_overlaps: (N,) greatest IoU of each prior.
-        best_box: (N,) int64, the first box that has it; 0 where it is 0.
-        low_quality: (N,) int64, the last box, from 1 on, that takes the prior as its own best; 0 where none does.
+        max_overlaps: Greatest IoU (N,) of each prior.
+        box_max: Greatest IoU (K,) of each box so far.
+        best_box: Index (N,) int64 of the first box with which the prior has its greatest IoU; 0 where this IoU is 0.
+        low_quality: Number (N,) int64, from 1, of the last box that takes the prior as its best prior; 0 for no box.
     """
 
     def __init__(self, n_priors: int, n_boxes: int, like: Tensor) -> None:
@@ -148,29 +158,48 @@ class _Matches:
         self.low_quality = torch.zeros_like(self.best_box)
 
     def add(self, prior_index: Tensor, box_index: Tensor, ious: Tensor, min_pos_iou: float, all_ties: bool) -> None:
-        """Takes in the pairs (P,) of a batch; ``all_ties``: a box takes all its best priors, not only the first."""
+        """Adds a batch of P pairs.
+
+        Args:
+            prior_index: Indices (P,) int64 of the priors.
+            box_index: Indices (P,) int64 of the boxes.
+            ious: IoUs (P,) of the pairs.
+            min_pos_iou: Smallest IoU for which a box takes its best prior.
+            all_ties: Whether a box takes all priors with its greatest IoU, or only the first of them.
+        """
         self._update_best_box(prior_index, box_index, ious)
         self.box_max.scatter_reduce_(0, box_index, ious, 'amax')
-        takes = (self.box_max > 0) & (self.box_max >= min_pos_iou)
-        taken = ious == self.box_max.where(takes, -1).index_select(0, box_index)
-        priors, boxes = prior_index[taken], box_index[taken]
+        # No IoU equals -1, so that boxes whose greatest IoU is too small take no prior. In the example of the class,
+        # the greatest IoUs of the boxes of the four pairs are [.6, .6, .4, .4]; the first and the third pair have them.
+        is_high_enough = (self.box_max > 0) & (self.box_max >= min_pos_iou)
+        is_best = ious == self.box_max.where(is_high_enough, -1).index_select(0, box_index)
+        priors, boxes = prior_index[is_best], box_index[is_best]
         if not all_ties:
+            # The smallest index of the best priors of each box replaces all of them.
             priors = torch.full_like(self.box_max, len(self.best_box), dtype=torch.int64).scatter_reduce_(
                 0, boxes, priors, 'amin').index_select(0, boxes)
-        # Later boxes overwrite earlier ones: the greatest index wins.
+        # In the stock class, later boxes overwrite earlier boxes. Here the greatest index is taken.
         self.low_quality.scatter_reduce_(0, priors, boxes + 1, 'amax')
 
     def _update_best_box(self, prior_index: Tensor, box_index: Tensor, ious: Tensor) -> None:
+        # Boxes of later batches have greater indices, so that only a greater IoU can change the best box of a prior. If
+        # max_overlaps was [.5, .4] and the batch has the pairs (0, 7, .5), (1, 7, .6) and (1, 8, .6), only prior 1 has
+        # risen, and its best box becomes the first with .6, box 7.
         before = self.max_overlaps.clone()
         self.max_overlaps.scatter_reduce_(0, prior_index, ious, 'amax')
-        risen = self.max_overlaps.where(self.max_overlaps > before, -1)
-        best = ious == risen.index_select(0, prior_index)
-        priors, boxes = prior_index[best], box_index[best]
+        risen_overlaps = self.max_overlaps.where(self.max_overlaps > before, -1)
+        is_best = ious == risen_overlaps.index_select(0, prior_index)
+        priors, boxes = prior_index[is_best], box_index[is_best]
+        # The old value gives way to K, which is greater than all indices, before the minimum is taken.
         self.best_box.index_fill_(0, priors, len(self.box_max))
         self.best_box.scatter_reduce_(0, priors, boxes, 'amin')
 
     def add_boxes_without_overlap(self, min_pos_iou: float, all_ties: bool) -> None:
-        """To be called last: a box whose greatest IoU is 0 ties with every prior, or takes the first one."""
+        """Lets boxes without any overlap take priors; must be called after the last batch.
+
+        Such a box has the IoU 0 with all priors and takes them all, or only the first one without ``all_ties``. Only
+        the last of these boxes counts, because it would overwrite the others. This needs a ``min_pos_iou`` up to 0.
+        """
         last = (self.box_max == 0).nonzero().flatten()[-1:] + 1
         if min_pos_iou <= 0 and len(last):
             takes = slice(None) if all_ties else slice(1)

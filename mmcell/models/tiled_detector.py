@@ -21,36 +21,42 @@ from mmcell.tiles.tiling import TileGrid, make_grid
 
 @MODELS.register_module()
 class TiledDetector(BaseModel):
-    """Wraps a detector: large images are predicted tile by tile, and each cell at a seam is taken once and whole.
+    """Wraps a detector: large images are predicted tile by tile, and each cell at a seam is reported once and whole.
 
-    What decides at the seams is told in :mod:`mmcell.tiles.seams`. An image that fits into a tile is passed on as
-    it is: its prediction is the detector's own. Tiles are cut from what the test pipeline gives, so that they have the
-    scale of the whole image, which a pipeline that resizes (to a longest side, say) would not give each of them;
-    results are in px of the image before that. Detections are in the order of their scores, without a limit for the
-    whole image; masks are COCO RLEs, and those without a pixel are left out.
+    :mod:`mmcell.tiles.seams` describes how cells at seams are decided. An image that fits into one tile is passed on
+    unchanged, so that its prediction is exactly that of the detector. Tiles are cut after the test pipeline: if the
+    pipeline resizes images (to a longest side, say), all tiles have the scale of the whole resized image. Results are
+    in px of the image before resizing. Detections are sorted by score, without a limit for the whole image. Masks are
+    COCO RLEs, and detections whose mask has no pixel are left out.
 
-    In training the detector itself is trained, on whole samples; checkpoints have its names, with and without tiles.
+    In training, the detector itself is trained, on whole samples. Checkpoints contain the parameter names of the
+    detector, so that the same checkpoint loads with and without tiles.
 
         model = dict(_delete_=True, type='TiledDetector', detector={{_base_.model}}, tile_px=512, overlap_px=128)
 
     Args:
-        detector: config, or a built module with MMDetection's ``test_step``, whose predictions have masks.
-        tile_px: side of a tile, in px after the test pipeline.
-        overlap_px: the least that neighbours share. Cells larger than it (less twice ``border_px``) may be in no tile
-            as a whole, and are put together from parts.
-        batch_size: tiles predicted at once.
-        upscale: tiles are enlarged so many times, also an image that is one tile alone.
-        border_px: cells so near to a seam are taken from the neighbour: masks of cut cells may end before the seam.
-            Above 0, or cells that end at a seam would not count as cut.
-        align_px: corners of tiles are multiples of it; at the largest stride of the detector, features away from
-            seams are those of the whole image.
+        detector: Config of a detector, or a built module with MMDetection's ``test_step``, whose predictions have
+            masks.
+        tile_px: Side of a tile, in px after the test pipeline.
+        overlap_px: Smallest overlap of neighbouring tiles. Cells larger than the overlap minus twice ``border_px`` may
+            lie completely in no tile; they are united from parts.
+        batch_size: Number of tiles that are predicted at once.
+        upscale: Factor by which every tile is enlarged before prediction, even if the image is a single tile.
+        border_px: Cells that come this close to a seam are taken from the neighbouring tile, because the mask of a
+            cell that the seam cuts may end shortly before the seam. Must be positive; otherwise cells that end exactly
+            at a seam would not count as cut.
+        align_px: Corners of tiles are multiples of this number. If it is the largest stride of the detector, features
+            away from seams equal the features of the whole image.
+
+    Raises:
+        ValueError: A size, ``batch_size`` or ``upscale`` is out of its range.
 
     Attributes:
-        see: called by ``test_step`` with what was found in each tile, before seams are looked at, and in each image
-            that is not cut; None for nothing.
+        on_tile: Function that ``test_step`` calls with the detections of each tile, before seams are resolved, and
+            with the detections of each image that is not cut; None calls nothing.
     """
 
-    see: Callable[[InstanceData], None] | None = None
+    on_tile: Callable[[InstanceData], None] | None = None
 
     def __init__(self, detector: dict | nn.Module, tile_px: int = 512, overlap_px: int = 128, batch_size: int = 1,
                  upscale: float = 1., border_px: float = 4., align_px: int = 32) -> None:
@@ -61,106 +67,118 @@ class TiledDetector(BaseModel):
         self.batch_size, self.upscale, self.border_px = batch_size, upscale, border_px
         self.make_grid((tile_px, tile_px))
         if not 0 < 2 * border_px <= overlap_px:
-            raise ValueError(f'border_px above 0, and overlap_px at least twice as much, expected, got {border_px:g} '
-                             f'and {overlap_px}')
+            raise ValueError('border_px must be positive and overlap_px at least twice border_px, got '
+                             f'border_px={border_px:g} and overlap_px={overlap_px}')
         if batch_size < 1 or not 0 < upscale < inf:
-            raise ValueError(f'batch_size from 1 and a finite upscale above 0 expected, got {batch_size} and {upscale}')
+            raise ValueError('batch_size must be at least 1, and upscale positive and finite, got '
+                             f'batch_size={batch_size} and upscale={upscale}')
         self._register_load_state_dict_pre_hook(self._add_prefix)
 
     def make_grid(self, input_size: tuple[int, int], result_size: tuple[int, int] | None = None) -> TileGrid:
-        """The tiles of an image of (height, width); see :func:`mmcell.tiles.tiling.make_grid`."""
+        """Lays tiles over an image; see :func:`mmcell.tiles.tiling.make_grid`.
+
+        Args:
+            input_size: (height, width) of the image after the test pipeline, in px.
+            result_size: (height, width) of the frame in which results are given; None means ``input_size``.
+        """
         return make_grid(*input_size, self.tile_px, self.overlap_px, self.align_px, result_size)
 
     @property
     def tile_settings(self) -> dict[str, float]:
-        """What decides about tiles and seams."""
+        """Arguments of this class that decide where tiles lie and what happens at seams, by name."""
         return {name: getattr(self, name) for name in ('tile_px', 'overlap_px', 'upscale', 'border_px', 'align_px')}
 
     def test_step(self, data: dict) -> list[DetDataSample]:
         """Predicts a batch as a data loader gives it, before preprocessing.
 
         Args:
-            data: inputs, N images (3, H, W) uint8; data_samples.
+            data: Dictionary with ``inputs``, N images (3, H, W) uint8, and their N ``data_samples``.
 
         Returns:
             The N data samples, with ``pred_instances`` in px of the images before resizing.
 
         Raises:
-            MmcellError: the data are the views of a ``tta_pipeline``.
+            MmcellError: The data are the views of a ``tta_pipeline``.
         """
         if not isinstance(data['inputs'][0], Tensor):
-            raise MmcellError('TiledDetector cuts images, not the views of a tta_pipeline; the detector inside may be '
-                              'a MaskTTAModel, which makes the views of each tile')
+            raise MmcellError('TiledDetector cannot cut the views of a tta_pipeline: remove the tta_pipeline, and wrap '
+                              'a MaskTTAModel, which makes the views of each tile, as the detector')
         if self.upscale == 1 and all(max(image.shape[-2:]) <= self.tile_px for image in data['inputs']):
             return self._predict_whole(data)
         return [self._predict_image(image, sample)
                 for image, sample in zip(data['inputs'], data['data_samples'], strict=True)]
 
     def val_step(self, data: dict) -> list[DetDataSample]:
-        """As :meth:`test_step`."""
+        """Predicts a batch exactly as :meth:`test_step` does."""
         return self.test_step(data)
 
     def train_step(self, data: dict, optim_wrapper: OptimWrapper) -> dict[str, Tensor]:
-        """The detector's own."""
+        """Trains the detector for one step with whole samples and returns its losses."""
         return self.detector.train_step(data, optim_wrapper)
 
     def forward(self, inputs: Tensor, data_samples: list | None = None, mode: str = 'tensor') -> object:
-        """The detector's own, but for predictions: those begin at :meth:`test_step`.
+        """Calls the detector's own ``forward``, except for predictions, which start at :meth:`test_step`.
 
         Raises:
-            NotImplementedError: mode 'predict'.
+            NotImplementedError: The mode is 'predict'.
         """
         if mode == 'predict':
-            raise NotImplementedError('TiledDetector predicts from test_step: tiles are cut before preprocessing')
+            raise NotImplementedError("TiledDetector has no mode 'predict', because tiles are cut before "
+                                      'preprocessing: call test_step')
         return self.detector(inputs, data_samples, mode=mode)
 
     def _predict_whole(self, data: dict) -> list[DetDataSample]:
         samples = self.detector.test_step(data)
-        self._show([sample.pred_instances for sample in samples])
+        self._report([sample.pred_instances for sample in samples])
         return samples
 
-    def _show(self, found: list[InstanceData]) -> None:
-        for instances in found if self.see is not None else ():
-            self.see(instances)
+    def _report(self, detections_per_tile: list[InstanceData]) -> None:
+        for detections in detections_per_tile if self.on_tile is not None else ():
+            self.on_tile(detections)
 
     def _predict_image(self, image: Tensor, sample: DetDataSample) -> DetDataSample:
         if self.upscale == 1 and max(image.shape[-2:]) <= self.tile_px:
             return self._predict_whole({'inputs': [image], 'data_samples': [sample]})[0]
         grid = self.make_grid(tuple(image.shape[-2:]), tuple(sample.ori_shape[:2]))
         stitcher = SeamStitcher(grid, self.border_px)
-        found = no_cells(grid.height)
+        final_cells = no_cells(grid.height)
         x0, y0, x1, y1 = grid.input_rects_xyxy.T
         shapes = np.stack([y1 - y0, x1 - x0], axis=1).tolist()
         for batch in batches_of_equal_shape(range(len(grid)), shapes, self.batch_size):
             crops = [image[..., y0[tile]:y1[tile], x0[tile]:x1[tile]] for tile in batch]
-            of_batch = self.predict_crops(crops, batch, grid, sample.metainfo)
-            self._show(of_batch)
-            for tile, instances in zip(batch, of_batch, strict=True):
-                device = instances.scores.device
-                found = concatenate_cells(found, stitcher.add(tile, cells_of_tile(instances, tile, grid)))
-        found = found.take(np.argsort(-found.scores, kind='stable'))
-        sample.pred_instances = to_instances(found, grid.width).to(device)
+            detections_per_tile = self.predict_crops(crops, batch, grid, sample.metainfo)
+            self._report(detections_per_tile)
+            for tile, detections in zip(batch, detections_per_tile, strict=True):
+                device = detections.scores.device
+                new_cells = stitcher.add(tile, cells_of_tile(detections, tile, grid))
+                final_cells = concatenate_cells(final_cells, new_cells)
+        final_cells = final_cells.take(np.argsort(-final_cells.scores, kind='stable'))
+        sample.pred_instances = to_instances(final_cells, grid.width).to(device)
         return sample
 
     @torch.no_grad()
     def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid,
                       metainfo: dict) -> list[InstanceData]:
-        """What the detector finds in some tiles, each in px of the tile.
+        """Predicts some tiles of an image with the detector.
 
         Args:
-            crops: (3, h, w) uint8 each, of one shape.
-            tiles: their indices in the grid.
-            grid: of the image.
-            metainfo: of the image.
+            crops: Pixels of the tiles, (3, h, w) uint8 each, all of the same shape.
+            tiles: Indices of these tiles in the grid.
+            grid: All tiles of the image.
+            metainfo: Meta information of the image's data sample.
+
+        Returns:
+            The detections of each tile, in px of the tile.
         """
         rects = grid.rects_xyxy[tiles]
         sizes = [(int(y1 - y0), int(x1 - x0)) for x0, y0, x1, y1 in rects]
         return predict_tiles(self.detector, crops, sizes, grid.scale_xy, self.upscale, metainfo)
 
     def state_dict(self, *args: object, **kwargs: object) -> dict:
-        """The detector's own, so that a checkpoint fits with and without tiles."""
+        """Returns the detector's own state, so that a checkpoint fits with and without tiles."""
         return self.detector.state_dict(*args, **kwargs)
 
     def _add_prefix(self, state_dict: dict, prefix: str, *unused: object) -> None:
+        # Checkpoints hold 'backbone.conv1.weight', but this module's parameter is 'detector.backbone.conv1.weight'.
         for key in [key for key in state_dict if key.startswith(prefix)]:
             state_dict[f'{prefix}detector.{key[len(prefix):]}'] = state_dict.pop(key)

@@ -1,4 +1,4 @@
-"""What torchvision's Mask R-CNN does in its own way, and no option of MMDetection or MMPretrain asks for."""
+"""Parts of torchvision's Mask R-CNN that no option of MMDetection or MMPretrain can reproduce."""
 
 from copy import copy
 
@@ -13,22 +13,27 @@ from torch import Tensor, nn
 class TorchvisionAnchorGenerator(AnchorGenerator):
     """``AnchorGenerator`` with torchvision's anchors, bit for bit (``torchvision.models.detection.anchor_utils``).
 
-    - Corners are rounded to whole pixels, half to even: at 32 px and ratio 2 an anchor is 22x46, not 22.63x45.25.
-    - The steps of a level are the sides of the padded image over those of its feature map, rounded down. They are the
-      strides but for the last, pooled level: over 96 px it has two columns 48 px apart, not 64.
+    - Corners are rounded to whole pixels, halves to the even number: at 32 px and ratio 2 an anchor measures 22x46 px,
+      not 22.63x45.25 px.
+    - The distance of neighbouring anchors in a level is the side of the padded image divided by the side of the feature
+      map, rounded down. This is the stride, except in the last, pooled level: an image that is 96 px wide has two
+      columns of anchors 48 px apart there, not 64 px.
 
-    Args: as ``AnchorGenerator``. The finest level must fill the padded image, as it does with padding to 32 px.
+    The finest level must fill the padded image completely, as it does when images are padded to multiples of 32 px.
+
+    Args: The arguments of ``AnchorGenerator``.
     """
 
     def gen_single_level_base_anchors(self, *args, **kwargs) -> Tensor:
-        """Corners (A, 4) xyxy around 0, in px."""
+        """Returns the A anchors of one position, (A, 4) xyxy in px relative to the position."""
         return super().gen_single_level_base_anchors(*args, **kwargs).round()
 
     def grid_priors(self, featmap_sizes: list[tuple[int, int]], dtype: torch.dtype = torch.float32,
                     device: str | torch.device = 'cuda') -> list[Tensor]:
-        """Anchors (H * W * A, 4) xyxy of each level, in px, for feature maps of the sizes (H, W)."""
+        """Returns the anchors of each level, (H * W * A, 4) xyxy in px, for feature maps of the sizes (H, W)."""
         height, width = featmap_sizes[0]
         width_px, height_px = width * self.strides[0][0], height * self.strides[0][1]
+        # The strides depend on the image, hence a copy: the generator itself must keep its nominal strides.
         fitted = copy(self)
         fitted.strides = [(width_px // w, height_px // h) for h, w in featmap_sizes]
         return super(TorchvisionAnchorGenerator, fitted).grid_priors(featmap_sizes, dtype, device)
@@ -36,11 +41,12 @@ class TorchvisionAnchorGenerator(AnchorGenerator):
 
 @MODELS.register_module()
 class PlainOutputConvNeXt(ConvNeXt):
-    """``mmpretrain.ConvNeXt`` that gives the outputs of its stages as they are, as torchvision's features 1, 3, 5, 7.
+    """``mmpretrain.ConvNeXt`` that returns the outputs of its stages without normalising them.
 
-    The stock class normalises each output (two tensors a stage more), whatever its arguments.
+    The outputs are those of features 1, 3, 5 and 7 of torchvision's ConvNeXt. The stock class always normalises each
+    output, with two more tensors per stage.
 
-    Args: as ``mmpretrain.ConvNeXt``, without ``gap_before_final_norm``.
+    Args: The arguments of ``mmpretrain.ConvNeXt`` except ``gap_before_final_norm``.
     """
 
     def __init__(self, **kwargs) -> None:

@@ -1,3 +1,5 @@
+"""Recall of anchors: best IoUs, the layout of anchors, rows of the table, and the command anchor_recall.py."""
+
 import math
 import sys
 
@@ -24,7 +26,7 @@ CONFIGS = REPO / 'configs' / 'cell'
     ([16, 0, 32, 16], 0),
     ([3, 3, 3, 9], 0),
 ])
-def test_one_anchor(box, iou):
+def test_the_best_iou_with_a_single_anchor(box, iou):
     best = best_ious(torch.tensor([[0., 0, 16, 16]]), torch.tensor([box], dtype=torch.float32))
     assert best.tolist() == pytest.approx([iou])
 
@@ -36,14 +38,14 @@ def test_without_anchors_or_boxes(n_anchors, n_boxes):
 
 
 @given(priors=box_arrays(30, least_side=0), boxes=box_arrays(10, least_side=0))
-def test_the_best_of_all_pairs(priors, boxes):
+def test_the_best_iou_equals_the_maximum_of_the_iou_matrix(priors, boxes):
     priors, boxes = torch.tensor(priors, dtype=torch.float32), torch.tensor(boxes, dtype=torch.float32)
     far_away = torch.tensor([[1e3, 1e3, 2e3, 2e3]])
     matrix = bbox_overlaps(boxes, torch.cat([priors, far_away]))
     assert torch.equal(best_ious(priors, boxes), matrix.max(dim=1).values)
 
 
-def test_the_best_of_all_anchors():
+def test_the_best_iou_equals_the_maximum_over_all_anchors():
     priors, boxes = anchors(4, (256, 384)), cell_boxes(100, (256, 384))
     assert torch.equal(best_ious(priors, boxes), bbox_overlaps(boxes, priors).max(dim=1).values)
 
@@ -54,7 +56,7 @@ def test_the_best_of_all_anchors():
     (lambda: AnchorGenerator(strides=[(16, 8)], ratios=[1], scales=[2]), 3 * 4),
     (lambda: YOLOAnchorGenerator(strides=[16], base_sizes=[[(12, 16), (19, 36)]]), 2 * 3 * 2),
 ], ids=['two levels', 'boxes', 'oblong', 'YOLO'])
-def test_anchors_are_laid_on_the_padded_image(make, n):
+def test_anchors_cover_the_padded_image(make, n):
     laid = lay_anchors(make(), pad_shape=(32, 48), img_shape=(20, 40))
     assert laid.shape == (n, 4)
     assert (laid[:, :2] + laid[:, 2:]).max() / 2 > 40 - 16
@@ -66,7 +68,7 @@ def test_anchors_beyond_the_border_are_left_out():
     assert len(lay_anchors(generator, (32, 32), (20, 20), allowed_border=4)) == 9
 
 
-def test_points_are_no_anchors():
+def test_generators_of_points_are_refused():
     with pytest.raises(MmcellError, match=r'MlvlPointGenerator makes priors of shape \(2,\)'):
         lay_anchors(MlvlPointGenerator(strides=[8]), (32, 32), (32, 32))
 
@@ -94,7 +96,7 @@ def ann_file(raw_root, tmp_path):
 
 
 def printed_rows(capsys):
-    """The text of the cells of each line of the printed tables."""
+    """Returns the texts of each row of the printed tables."""
     lines = [[part.strip() for part in line.split('│')[1:-1]] for line in capsys.readouterr().out.splitlines()]
     return [parts for parts in lines if parts]
 
@@ -105,7 +107,7 @@ def run(monkeypatch, *args):
 
 
 def write_config(path, *steps):
-    """The baseline with nothing but these steps between loading and packing."""
+    """Writes the baseline config with only these steps between loading and packing."""
     pipeline = [dict(type='LoadTiff'), dict(type='LoadCellAnnotations'), *steps, dict(type='PackCellInputs')]
     path.write_text(f"_base_ = ['{CONFIGS / 'mask-rcnn_r50.py'}']\n"
                     f'train_dataloader = dict(dataset=dict(pipeline={pipeline}))')
@@ -115,7 +117,7 @@ def write_config(path, *steps):
 def test_the_command_on_training_images(ann_file, tmp_path, monkeypatch, capsys):
     run(monkeypatch, write_config(tmp_path / 'plain.py'), '--ann-file', ann_file)
     rows = printed_rows(capsys)
-    # Discs of radius 5, 5, 6 and 4, the first without the pixel that the second takes; anchors of 16 px.
+    # The cells are discs of radius 5, 5, 6 and 4; the second disc takes one pixel of the first. Anchors have 16 px.
     assert [row[:2] for row in rows] == [['all', '4'], ['below 16 px', '4'], ['16 to 32 px', '0'],
                                          ['32 to 64 px', '0'], ['64 px and more', '0'], ['a', '3'], ['b', '1']]
     boxes = torch.tensor([[5., 5, 15, 16], [15, 5, 26, 16], [24, 24, 37, 37], [8, 8, 17, 17]])
@@ -129,13 +131,13 @@ def test_the_command_takes_boxes_as_the_model_sees_them(ann_file, monkeypatch, c
     config = CONFIGS / 'mask-rcnn_r101_default-anchors.py'
     run(monkeypatch, config, '--ann-file', ann_file)
     train = printed_rows(capsys)
-    # Enlarged to a side of 1024 px, hence twenty times.
+    # The config enlarges the image to a side of 1024 px, hence all cells are larger than 64 px.
     assert train[4][:2] == ['64 px and more', '4']
     run(monkeypatch, config, '--ann-file', ann_file, '--split', 'val')
     assert printed_rows(capsys) == train
 
 
-def test_crops_are_those_of_the_seed(ann_file, tmp_path, monkeypatch, capsys):
+def test_crops_depend_on_the_seed(ann_file, tmp_path, monkeypatch, capsys):
     config = write_config(tmp_path / 'crops.py', dict(type='RandomCrop', crop_size=(25, 25), allow_negative_crop=True))
     tables = []
     for seed in (1, 1, 2):
@@ -144,7 +146,7 @@ def test_crops_are_those_of_the_seed(ann_file, tmp_path, monkeypatch, capsys):
     assert tables[0] == tables[1] and tables[0] != tables[2]
 
 
-def test_data_sets_that_are_joined(ann_file, tmp_path, monkeypatch, capsys):
+def test_concatenated_data_sets(ann_file, tmp_path, monkeypatch, capsys):
     part = dict(type='CellDataset', ann_file=str(ann_file), test_mode=True,
                 pipeline=[dict(type='LoadTiff'), dict(type='PackCellInputs')])
     dataset = dict(_delete_=True, type='ConcatDataset', datasets=[part, {**part, 'channel_order': 'bgr'}])
@@ -160,7 +162,7 @@ def test_data_sets_that_are_joined(ann_file, tmp_path, monkeypatch, capsys):
     ('model = dict(type="X")', 'has no anchors of an RPN'),
     (f"_base_ = ['{CONFIGS / 'mask-rcnn_r50.py'}']\nval_dataloader = None", 'has no val_dataloader'),
 ])
-def test_what_cannot_be_measured_is_said(tmp_path, monkeypatch, content, message):
+def test_configs_without_anchors_or_data_are_refused(tmp_path, monkeypatch, content, message):
     (tmp_path / 'config.py').write_text(content)
     with pytest.raises(SystemExit, match=message):
         run(monkeypatch, tmp_path / 'config.py', '--split', 'val')

@@ -1,4 +1,4 @@
-"""Parity with torchvision's Mask R-CNN: the same weights give the same features, scores, deltas and mask logits."""
+"""Converted weights of torchvision's Mask R-CNN give the same features, scores, deltas and mask logits."""
 
 import argparse
 import logging
@@ -32,9 +32,9 @@ from mmcell.checkpoints.torchvision_weights import TorchvisionWeightsError, conv
 from mmcell.models import TorchvisionAnchorGenerator
 
 N_CLASSES = 4
-# Padded to 96x160.
+# Sizes (height, width) of two images, which are padded to 96x160 px.
 SIZES = [(90, 150), (64, 130)]
-# Boxes xyxy for all four levels: sides 56, 112, 224 and 448 px are their limits; some leave the image.
+# Boxes xyxy for all four levels, whose limits are sides of 112, 224 and 448 px; some boxes extend beyond the image.
 BOXES = torch.tensor([[3., 5., 20., 40.], [10.5, 20.25, 90.75, 70.5], [0., 0., 112., 112.], [-20., -30., 150., 160.],
                       [0., 0., 224., 224.], [-90., -60., 250., 300.], [-200., -200., 300., 300.], [1., 2., 449., 450.],
                       [60., 30., 60.5, 30.25]])
@@ -65,7 +65,7 @@ MODELS_BY_NAME = {
 
 
 def randomize(model):
-    """Values unlike the initial ones, with which activations keep their size."""
+    """Sets random values that differ from the initial values and keep the size of activations."""
     generator = torch.Generator().manual_seed(0)
 
     def normal(tensor, std):
@@ -79,7 +79,7 @@ def randomize(model):
             if getattr(module, 'bias', None) is not None:
                 normal(module.bias, .1)
             if hasattr(module, 'running_var'):
-                # Small ones, too: there the epsilon matters.
+                # Small variances are included, because the epsilon matters for them.
                 uniform(module.running_var, -4, -1).copy_(10 ** module.running_var)
                 uniform(module.weight, .5, 1.5).mul_(module.running_var.sqrt())
                 normal(module.running_mean, .1)
@@ -100,7 +100,7 @@ def build(config_name):
 
 
 class Pair:
-    """A model of torchvision's and the same of ours, and what each computes from two images of unlike size."""
+    """A model of torchvision, the same model in MMDetection, and the features of both for two images."""
 
     def __init__(self, name):
         build_theirs, config_name, options = MODELS_BY_NAME[name]
@@ -129,12 +129,12 @@ def without_gradients():
 
 
 def assert_equal(ours, theirs):
-    """To float tolerance, in proportion to the largest value; and there is something to compare."""
+    """Asserts equality up to a tolerance relative to the largest value, and that the values are not constant."""
     assert theirs.std() > .01 * theirs.abs().max() > 0
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5 * theirs.abs().max().item())
 
 
-def test_images_are_prepared_alike(pair):
+def test_images_are_preprocessed_in_the_same_way(pair):
     samples = [DetDataSample(metainfo=dict(img_shape=image.shape[1:])) for image in pair.images]
     ours = pair.ours.data_preprocessor(dict(inputs=pair.images, data_samples=samples))['inputs']
     assert ours.shape == (2, 3, 96, 160)
@@ -176,7 +176,7 @@ def test_mask_logits_of_boxes(pair):
     assert_equal(ours, theirs[:, 1:])
 
 
-def test_boxes_have_the_same_level():
+def test_boxes_are_assigned_to_the_same_levels():
     extractor = MODELS.build(dict(type='SingleRoIExtractor', roi_layer=dict(type='RoIAlign', output_size=7),
                                   out_channels=1, featmap_strides=[4, 8, 16, 32]))
     levels = extractor.map_roi_levels(bbox2roi([BOXES]), 4)
@@ -186,7 +186,7 @@ def test_boxes_have_the_same_level():
 
 @pytest.mark.parametrize('size', [(96, 160), (64, 64), (800, 1344), (512, 512), (32, 224)])
 @pytest.mark.parametrize('ratios', [[.5, 1., 2.], [.25, .75, 3.]])
-def test_anchors_are_bit_for_bit_the_same(size, ratios):
+def test_anchors_are_equal_bit_for_bit(size, ratios):
     ours = TorchvisionAnchorGenerator(strides=[4, 8, 16, 32, 64], scales=[8], ratios=ratios)
     theirs = AnchorGenerator(tuple((32 * 2 ** i,) for i in range(5)), (tuple(ratios),) * 5)
     grids = [torch.Size(-(-side // stride) for side in size) for stride in (4, 8, 16, 32, 64)]
@@ -204,8 +204,8 @@ def test_anchors_of_v1_and_v2_are_those_of_torchvision():
         assert generator.base_anchors[0][2].tolist() == [-11, -23, 11, 23]
 
 
-def test_cells_are_matched_alike():
-    """Also those that are too small for an IoU of .3 with any anchor; which of several cells, is not compared."""
+def test_cells_are_matched_with_the_same_priors():
+    """Includes cells too small for an IoU of .3 with any anchor. Only whether a prior is matched is compared."""
     backbone = nn.Identity()
     backbone.out_channels = 1
     theirs = MaskRCNN(backbone, N_CLASSES + 1)
@@ -234,7 +234,7 @@ def frozen():
 
 
 def with_classes(state, n_classes):
-    """The state dict with layers of zeros for another number of classes."""
+    """The state dict with another number of classes; the layers that depend on it are zeros."""
     return {name: tensor.new_zeros(tensor.shape[0] // (N_CLASSES + 1) * (n_classes + 1), *tensor.shape[1:])
             if 'box_predictor' in name or 'mask_fcn_logits' in name else tensor for name, tensor in state.items()}
 
@@ -267,12 +267,12 @@ def test_the_names_of_older_files_are_known(frozen):
         name = re.sub(r'mask_head\.(\d)\.0', lambda match: f'mask_head.mask_fcn{int(match[1]) + 1}', name)
         old[name] = tensor
     assert sum(name not in frozen for name in old) == 2 * (8 + 1 + 4)
-    expected, found = convert_mask_rcnn(frozen).state_dict, convert_mask_rcnn(old).state_dict
-    assert expected.keys() == found.keys()
-    assert all(torch.equal(tensor, found[name]) for name, tensor in expected.items())
+    expected, converted = convert_mask_rcnn(frozen).state_dict, convert_mask_rcnn(old).state_dict
+    assert expected.keys() == converted.keys()
+    assert all(torch.equal(tensor, converted[name]) for name, tensor in expected.items())
 
 
-def test_what_is_not_a_mask_rcnn_of_torchvision_is_refused(frozen):
+def test_other_state_dicts_are_refused(frozen):
     def without(*parts):
         return {name: tensor for name, tensor in frozen.items() if not any(part in name for part in parts)}
 
@@ -292,7 +292,7 @@ def test_what_is_not_a_mask_rcnn_of_torchvision_is_refused(frozen):
             convert_mask_rcnn(state)
 
 
-def test_the_command_says_what_is_wrong(tmp_path, monkeypatch, capsys):
+def test_the_command_reports_errors(tmp_path, monkeypatch, capsys):
     source, out = tmp_path / 'other.pth', tmp_path / 'out.pth'
     monkeypatch.setattr(sys, 'argv', ['convert_torchvision.py', str(source), '--out', str(out)])
     for content, message in (({'weight': torch.ones(1)}, 'other.pth: not the weights of a torchvision Mask R-CNN'),
@@ -303,12 +303,12 @@ def test_the_command_says_what_is_wrong(tmp_path, monkeypatch, capsys):
         assert not out.exists()
 
 
-def test_the_command_opens_what_the_training_script_of_torchvision_saves(tmp_path, monkeypatch, capsys, frozen):
+def test_the_command_opens_files_of_the_training_script_of_torchvision(tmp_path, monkeypatch, capsys, frozen):
     source, out = tmp_path / 'model_25.pth', tmp_path / 'out.pth'
     torch.save({'model': frozen, 'epoch': 25, 'args': argparse.Namespace()}, source)
     monkeypatch.setattr(sys, 'argv', ['convert_torchvision.py', str(source), '--out', str(out), '--trust-checkpoint'])
     assert convert_torchvision.main() == 0
-    # 53 norms get a counter each.
+    # Each of the 53 norms gets a counter.
     assert (f'ResNet, v1 heads, 4 classes, {len(frozen) + 53} tensors, frozen norms of epsilon 1e-05'
             in capsys.readouterr().out)
     assert torch.load(out, weights_only=True)['meta'] == {'converted_from': 'model_25.pth'}
@@ -327,10 +327,10 @@ def test_a_file_of_coco_weights_starts_a_model_of_four_classes(tmp_path, caplog)
     before = {name: tensor.clone() for name, tensor in ours.state_dict().items()}
     load_checkpoint(ours, str(out), map_location='cpu', logger=logging.getLogger('test'))
     converted = torch.load(out, weights_only=True)['state_dict']
-    of_classes = {name for name in before if re.search('fc_cls|fc_reg|conv_logits', name)}
-    assert len(of_classes) == 6 and converted.keys() == before.keys()
+    class_layers = {name for name in before if re.search('fc_cls|fc_reg|conv_logits', name)}
+    assert len(class_layers) == 6 and converted.keys() == before.keys()
     for name, tensor in ours.state_dict().items():
-        assert torch.equal(tensor, before[name] if name in of_classes else converted[name])
+        assert torch.equal(tensor, before[name] if name in class_layers else converted[name])
     [warning] = caplog.messages
-    assert all(f'size mismatch for {name}' in warning for name in of_classes)
+    assert all(f'size mismatch for {name}' in warning for name in class_layers)
     assert warning.count('size mismatch') == 6 and 'missing' not in warning and 'unexpected' not in warning

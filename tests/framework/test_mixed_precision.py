@@ -1,3 +1,5 @@
+"""Mixed precision on the CPU, and the devices and types that are refused."""
+
 import pytest
 import torch
 from mmdet.registry import OPTIM_WRAPPERS
@@ -14,11 +16,11 @@ def wrapper_of(model, **kwargs):
 
 def test_the_cpu_computes_in_bfloat16_without_a_scaled_loss(monkeypatch):
     monkeypatch.setattr(mixed_precision, 'get_device', lambda: 'cpu')
-    said = []
-    monkeypatch.setattr(mixed_precision, 'print_log', lambda text, **kwargs: said.append(text))
+    messages = []
+    monkeypatch.setattr(mixed_precision, 'print_log', lambda text, **kwargs: messages.append(text))
     model = nn.Linear(3, 2)
     wrapper = wrapper_of(model)
-    assert said == ['Mixed precision: bfloat16 on cpu, without a scaled loss.']
+    assert messages == ['Mixed precision: bfloat16 on cpu, without a scaled loss.']
     with wrapper.optim_context(model):
         output = model(torch.ones(4, 3))
     assert output.dtype == torch.bfloat16
@@ -29,7 +31,7 @@ def test_the_cpu_computes_in_bfloat16_without_a_scaled_loss(monkeypatch):
     assert wrapper.scale_loss(loss) == loss and not wrapper.loss_scaler.is_enabled()
 
 
-def test_a_state_with_a_scale_is_taken_up(monkeypatch):
+def test_a_state_with_a_loss_scale_is_loaded_without_the_scale(monkeypatch):
     monkeypatch.setattr(mixed_precision, 'get_device', lambda: 'cpu')
     wrapper = wrapper_of(nn.Linear(3, 2))
     state = wrapper.state_dict()
@@ -39,11 +41,11 @@ def test_a_state_with_a_scale_is_taken_up(monkeypatch):
 
 
 @pytest.mark.parametrize('device, dtype, message', [
-    ('cpu', 'float16', 'on cpu is for bfloat16, not float16'),
-    ('cuda', 'float8', 'on cuda is for float16 and bfloat16, not float8'),
-    ('mps', None, 'for cuda and cpu, the device is mps'),
+    ('cpu', 'float16', 'on cpu works only with bfloat16, not float16'),
+    ('cuda', 'float8', 'on cuda works only with float16 and bfloat16, not float8'),
+    ('mps', None, 'only on cuda and cpu, but the device is mps'),
 ])
-def test_what_a_device_cannot_do_is_refused(monkeypatch, device, dtype, message):
+def test_unsupported_devices_and_types_are_refused(monkeypatch, device, dtype, message):
     monkeypatch.setattr(mixed_precision, 'get_device', lambda: device)
     with pytest.raises(MmcellError, match=message):
         wrapper_of(nn.Linear(3, 2), dtype=dtype)

@@ -1,3 +1,5 @@
+"""mmcv's ops on torchvision's kernels compared with their definitions, and how the replacement is imported."""
+
 import subprocess
 import sys
 import textwrap
@@ -30,7 +32,7 @@ def random_boxes(n, seed, span=40.):
 
 
 def greedy_nms(boxes, scores, threshold, offset):
-    """NMS box by box, as its definition says."""
+    """Computes NMS box by box, as its definition says."""
     areas = (boxes[:, 2] - boxes[:, 0] + offset) * (boxes[:, 3] - boxes[:, 1] + offset)
     kept = []
     for i in scores.argsort(descending=True).tolist():
@@ -46,7 +48,7 @@ def greedy_nms(boxes, scores, threshold, offset):
 
 @pytest.mark.parametrize('offset', [0, 1])
 @pytest.mark.parametrize('seed', range(5))
-def test_nms_keeps_what_the_definition_keeps(offset, seed):
+def test_nms_keeps_the_boxes_of_its_definition(offset, seed):
     boxes, scores = random_boxes(40, seed)
     dets, kept = nms(boxes, scores, .4, offset=offset)
     assert kept.tolist() == greedy_nms(boxes, scores, .4, offset)
@@ -61,7 +63,7 @@ def test_offset_matters():
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_nms_takes_any_precision_and_no_boxes(dtype):
+def test_nms_accepts_any_precision_and_empty_input(dtype):
     boxes, scores = torch.tensor([[0., 0, 10, 10], [0, 0, 10, 10]], dtype=dtype), torch.tensor([.5, .75], dtype=dtype)
     assert nms(boxes, scores, .5)[1].tolist() == [1]
     assert nms(boxes[:0], scores[:0], .5)[0].shape == (0, 5)
@@ -76,7 +78,10 @@ def test_batched_nms_keeps_classes_apart():
 
 
 def bilinear(image, y, x):
-    """Value of image (H, W) at (y, x) in pixel-centre coordinates; 0 beyond one pixel outside, clamped within."""
+    """Value of an image (H, W) at (y, x), which is (0, 0) at the centre of the first pixel.
+
+    Farther than one pixel outside the image the value is 0; closer to the image, (y, x) is clamped to it.
+    """
     height, width = image.shape
     if y < -1 or y > height or x < -1 or x > width:
         return 0.
@@ -107,7 +112,7 @@ def roi_align_by_definition(features, rois, size, scale, sampling, aligned):
 
 @pytest.mark.parametrize('aligned', [True, False])
 @pytest.mark.parametrize('sampling', [0, 2])
-def test_roi_align_gives_what_the_definition_gives(aligned, sampling):
+def test_roi_align_equals_its_definition(aligned, sampling):
     features = torch.rand(2, 2, 7, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     rois = torch.tensor([[0, 1, 2, 25, 20], [1, 3.3, 4.1, 9.9, 17.2], [0, -3, -3, 5, 5], [1, 20, 20, 60, 40.]]).double()
     output = RoIAlign(3, .25, sampling, aligned=aligned)(features, rois)
@@ -177,7 +182,7 @@ def deform_inputs(n=2, channels=4, size=6, stride=1, padding=1, groups=2, deform
 
 
 @pytest.mark.parametrize('stride', [1, 2])
-def test_deformable_convolutions_give_what_the_definition_gives(stride):
+def test_deformable_convolutions_equal_their_definition(stride):
     x, offset, mask, weight = deform_inputs(stride=stride)
     geometry = dict(stride=stride, padding=1, groups=2, deform_groups=2)
     v1 = deform_conv2d(x, offset, weight, stride, 1, 1, 2, 2)
@@ -222,7 +227,7 @@ def test_mmcv_itself_refuses_an_empty_batch_before_any_kernel():
     (lambda: soft_nms(torch.rand(2, 4), torch.rand(2)), 'softnms'),
     (lambda: roi_align(torch.rand(1, 1, 4, 4), torch.zeros(1, 5), 2, 1., 0, 'max'), 'max'),
 ])
-def test_other_ops_say_what_to_install(call, name):
+def test_missing_ops_report_what_to_install(call, name):
     with pytest.raises(MissingOpError, match=f'{name}.*compiled mmcv') as error:
         call()
     assert 'MMCV_WITH_OPS' in str(error.value)
@@ -240,8 +245,8 @@ def run_python(code, **environment):
                           env={**os.environ, **environment})
 
 
-def test_a_compiled_mmcv_is_left_alone(tmp_path):
-    """A module file stands in for the compiled extension: Python's own finders find it first."""
+def test_a_compiled_mmcv_is_not_replaced(tmp_path):
+    """A module file represents the compiled extension, which Python's own finders must find first."""
     (tmp_path / '_ext.py').write_text("marker = 'compiled'")
     run = run_python(f"""
         import mmcell, mmcv
@@ -252,7 +257,7 @@ def test_a_compiled_mmcv_is_left_alone(tmp_path):
     assert run.stdout.strip() == 'compiled', run.stderr
 
 
-def test_the_stand_in_looks_like_a_module_to_those_who_ask():
+def test_the_replacement_passes_checks_for_the_extension():
     run = run_python("""
         import pkgutil, warnings
         warnings.simplefilter('ignore')
@@ -283,7 +288,7 @@ def test_importing_mmdet_first_is_repaired():
 
 @pytest.mark.slow
 def test_ops_work_in_spawned_workers(tmp_path):
-    """A spawned worker gets its data set pickled; here the only thing of mmcell in it is LoadTiff."""
+    """A spawned worker receives a pickled data set, in which only LoadTiff belongs to mmcell."""
     (tmp_path / 'spawn.py').write_text(textwrap.dedent("""
         import json
         import sys

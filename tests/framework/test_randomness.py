@@ -1,3 +1,5 @@
+"""Seeds of samples and steps, and the samplers that hand them to data sets."""
+
 import pickle
 import random
 
@@ -15,13 +17,13 @@ def draw():
     return random.random(), np.random.rand(), torch.rand(()).item()
 
 
-def test_seeds_differ_by_every_part():
+def test_seeds_depend_on_every_part():
     seeds = [derive_seed(*parts) for parts in ((0, 0), (0, 1), (1, 0), (1, 1), (0, 0, 0), (0,), (2**31, 5))]
     assert len(set(seeds)) == len(seeds)
     assert derive_seed(1, 2) == derive_seed(1, 2)
 
 
-def test_generators_are_seeded_alike():
+def test_the_same_seed_gives_the_same_random_numbers():
     seed_generators(derive_seed(5))
     first = draw()
     draw()
@@ -31,20 +33,20 @@ def test_generators_are_seeded_alike():
     assert all(a != b for a, b in zip(draw(), first, strict=True))
 
 
-def test_a_block_of_its_own_leaves_the_generators_as_they_were():
+def test_a_seeded_block_restores_the_generators():
     seed_generators(1)
     expected = [draw(), draw()]
     seed_generators(1)
-    found = [draw()]
+    drawn = [draw()]
     with own_randomness(99):
         inside = draw()
     with pytest.raises(KeyError), own_randomness(99):
         assert draw() == inside
         raise KeyError
-    assert [*found, draw()] == expected
+    assert [*drawn, draw()] == expected
 
 
-def test_an_index_keeps_its_seed_on_the_way_to_a_worker():
+def test_an_index_keeps_its_seed_when_it_is_pickled():
     index = pickle.loads(pickle.dumps(SeededIndex(7, 2**63 + 1)))
     assert index == 7 and index.seed == 2**63 + 1
     assert list(range(10))[index] == 7
@@ -78,24 +80,24 @@ def pairs(sampler, n=None):
     return [(int(index), index.seed) for index, _ in zip(sampler, range(n or len(sampler)), strict=False)]
 
 
-def test_every_sample_of_every_epoch_has_a_seed_of_its_own():
+def test_every_sample_of_every_epoch_has_its_own_seed():
     epochs = [pairs(sampler_of(0, 1, epoch, times=3)) for epoch in range(2)]
     assert [len(epoch) for epoch in epochs] == [15, 15]
     for epoch in epochs:
-        for one_pass in (epoch[:5], epoch[5:10], epoch[10:]):
-            assert sorted(index for index, _ in one_pass) == list(range(5))
+        for repetition in (epoch[:5], epoch[5:10], epoch[10:]):
+            assert sorted(index for index, _ in repetition) == list(range(5))
     assert len({seed for epoch in epochs for _, seed in epoch}) == 30
     orders = {tuple(index for index, _ in epoch[start:start + 5]) for epoch in epochs for start in (0, 5, 10)}
     assert len(orders) > 3
 
 
-def test_processes_share_what_one_would_do():
-    alone = pairs(sampler_of(0, 1))
+def test_two_processes_together_draw_what_a_single_process_draws():
+    single = pairs(sampler_of(0, 1))
     shards = [pairs(sampler_of(rank, 2)) for rank in range(2)]
-    assert [pair for both in zip(*shards, strict=True) for pair in both][:5] == alone
+    assert [pair for both in zip(*shards, strict=True) for pair in both][:5] == single
 
 
-def test_an_endless_sampler_goes_on_where_it_stopped():
+def test_an_infinite_sampler_continues_where_it_stopped():
     whole = pairs(sampler_of(1, 2, kind=SeededInfiniteSampler), 12)
     resumed = sampler_of(1, 2, kind=SeededInfiniteSampler)
     resumed.skip(7)
@@ -105,7 +107,7 @@ def test_an_endless_sampler_goes_on_where_it_stopped():
         index for index, _ in zip(stock, range(12), strict=False)]
 
 
-def test_the_sampler_is_registered_and_checks_its_times():
+def test_the_sampler_is_registered_and_checks_times():
     assert len(DATA_SAMPLERS.build(dict(type='SeededSampler', dataset=range(4), times=2, seed=0))) == 8
     with pytest.raises(ValueError, match='times must be at least 1, got 0'):
         SeededSampler(range(4), times=0, seed=0)

@@ -105,7 +105,7 @@ def test_all_that_tiles_hold_is_shown(tmp_path, image):
     predict(image, tmp_path / 'journal')
     seen = []
     # As before, what is in the journal too.
-    predict(image, tmp_path / 'journal', resume=True, see=seen.append)
+    predict(image, tmp_path / 'journal', resume=True, on_tile=seen.append)
     journal = TileJournal(tmp_path / 'journal', {})
     assert [len(found) for found in seen] == [len(journal.read(tile)) for tile in range(len(seen))]
     assert len(seen) == len(TiledDetector(ToyDetector(), **TILES).make_grid((130, 141))) and any(map(len, seen))

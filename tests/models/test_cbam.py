@@ -1,4 +1,4 @@
-"""CBAM against its equations, as a plugin and in CBAMResNet; narrow networks."""
+"""CBAM compared with its equations, as a plugin of ResNet and in CBAMResNet; all networks are narrow."""
 
 import copy
 import subprocess
@@ -24,7 +24,7 @@ def seed_and_scope():
 
 
 def by_the_equations(module, features):
-    """Equations 1 to 3 of the paper, one image, channel and position at a time."""
+    """Computes equations 1 to 3 of the paper for one image, channel and position at a time."""
     outputs = []
     hidden, _, last = module.mlp
     padding = module.conv.kernel_size[0] // 2
@@ -70,9 +70,10 @@ def test_the_hidden_layer_is_never_narrower_than_four(channels, reduction, hidde
 
 
 @pytest.mark.parametrize('wrong, message', [
-    (dict(kernel_size=6), 'odd.*not 6'), (dict(kernel_size=-1), 'odd.*not -1'),
-    (dict(reduction=0), 'reduction.*not 8 and 0'), (dict(in_channels=0), 'in_channels.*not 0 and 16'),
-    (dict(initial_gate=1.), 'initial_gate.*not 1.0'), (dict(initial_gate=0), 'initial_gate.*not 0'),
+    (dict(kernel_size=6), 'odd.*got 6'), (dict(kernel_size=-1), 'odd.*got -1'),
+    (dict(reduction=0), 'got in_channels=8 and reduction=0'),
+    (dict(in_channels=0), 'got in_channels=0 and reduction=16'),
+    (dict(initial_gate=1.), 'initial_gate.*got 1.0'), (dict(initial_gate=0), 'initial_gate.*got 0'),
 ])
 def test_arguments_out_of_range(wrong, message):
     with pytest.raises(ValueError, match=message):
@@ -113,7 +114,7 @@ def test_the_initial_gate_is_one_constant_and_can_learn(init):
 
 def build(kind='CBAMResNet', depth=18, train=False, **kwargs):
     backbone = MODELS.build(dict(type=kind, depth=depth, base_channels=8, **kwargs))
-    # Returns None, unlike other modules'.
+    # Unlike train() of other modules, train() of ResNet returns None.
     backbone.train(train)
     return backbone
 
@@ -125,7 +126,7 @@ def with_weights_of(stock, backbone):
 
 
 def random_statistics(backbone):
-    """A ResNet in which no BatchNorm is the identity and no residual branch is 0."""
+    """Changes a ResNet so that no BatchNorm is the identity and no residual branch is 0."""
     for module in backbone.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             for tensor in (module.weight, module.bias, module.running_mean):
@@ -134,7 +135,7 @@ def random_statistics(backbone):
     return backbone
 
 
-def test_as_a_plugin_before_the_addition():
+def test_a_plugin_acts_before_the_addition():
     backbone = random_statistics(build('ResNet', 50, plugins=[PLUGIN]))
     assert [shape.shape[1] for shape in backbone(torch.randn(1, 3, 64, 64))] == [32, 64, 128, 256]
     assert not hasattr(backbone.layer1[0], 'cbam')
@@ -149,8 +150,8 @@ def test_the_plugin_is_found_when_only_mmcell_was_imported():
     script = ("import mmcell; from mmengine.registry import init_default_scope; init_default_scope('mmdet'); "
               "from mmdet.registry import MODELS; "
               f"print(MODELS.build(dict(type='ResNet', depth=50, base_channels=8, plugins=[{PLUGIN}])).layer4[2].cbam)")
-    found = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=False, cwd=REPO)
-    assert found.stdout.startswith('CBAM('), found.stderr
+    process = subprocess.run([sys.executable, '-c', script], capture_output=True, text=True, check=False, cwd=REPO)
+    assert process.stdout.startswith('CBAM('), process.stderr
 
 
 @pytest.mark.parametrize('depth, options', [
@@ -159,7 +160,7 @@ def test_the_plugin_is_found_when_only_mmcell_was_imported():
     (50, dict(deep_stem=True, avg_down=True)),
     (18, dict(num_stages=3, strides=(1, 2, 1), dilations=(1, 1, 2), out_indices=(0, 2), stages=STAGES[:3])),
 ])
-def test_weights_of_a_resnet_load_and_the_cbams_alone_are_missing(depth, options):
+def test_weights_of_a_resnet_load_and_only_the_cbams_are_missing(depth, options):
     stages = options.get('stages', STAGES)
     stock = build('ResNet', depth, **{key: value for key, value in options.items() if key != 'stages'})
     backbone = build(depth=depth, **options)
@@ -172,7 +173,7 @@ def test_weights_of_a_resnet_load_and_the_cbams_alone_are_missing(depth, options
 
 
 @pytest.mark.parametrize('depth', [18, 50])
-def test_after_the_output_of_each_block(depth):
+def test_cbam_acts_on_the_output_of_each_block(depth):
     stock = random_statistics(build('ResNet', depth))
     backbone = build(depth=depth)
     with_weights_of(stock, backbone)
@@ -184,7 +185,7 @@ def test_after_the_output_of_each_block(depth):
             assert torch.allclose(x, expected, atol=1e-5) and x.any()
 
 
-def test_a_plugin_and_the_cbam_of_the_output_are_two():
+def test_a_plugin_and_the_cbam_of_the_output_are_separate_modules():
     block = build(depth=50, plugins=[PLUGIN]).layer2[0]
     assert isinstance(block.cbam, CBAM) and isinstance(block.output_cbam, CBAM) and block.cbam is not block.output_cbam
 
@@ -201,7 +202,7 @@ def test_frozen_stages_and_batch_norm(frozen_stages):
     assert not any(module.training for module in backbone.modules() if isinstance(module, torch.nn.BatchNorm2d))
 
 
-@pytest.mark.filterwarnings('ignore:torch.utils.checkpoint')  # The parent's own checkpoints.
+@pytest.mark.filterwarnings('ignore:torch.utils.checkpoint')  # From the checkpoints of the stock ResNet.
 @pytest.mark.parametrize('depth', [18, 50])
 @pytest.mark.parametrize('frozen_stages', [-1, 2])
 def test_recomputing_gives_the_same(depth, frozen_stages):
@@ -213,7 +214,7 @@ def test_recomputing_gives_the_same(depth, frozen_stages):
     recomputed.layer4[-1].output_cbam.register_forward_pre_hook(lambda *_: calls.append(1))
     for backbone in (plain, recomputed):
         sum(x.square().sum() for x in backbone(images)).backward()
-    # Once in the forward pass and once more in the backward pass.
+    # The CBAM runs once in the forward pass and once more in the backward pass.
     assert len(calls) == 2
     for (name, ours), theirs in zip(recomputed.named_parameters(), plain.parameters(), strict=True):
         assert (ours.grad is None) == (theirs.grad is None) == (not ours.requires_grad), name
@@ -227,7 +228,7 @@ def test_all_parameters_of_the_backbone_learn():
     assert not [name for name, parameter in backbone.named_parameters() if not parameter.grad.any()]
 
 
-def test_a_deep_copy_is_equal_and_apart():
+def test_a_deep_copy_is_equal_and_independent():
     backbone = build()
     copied = copy.deepcopy(backbone)
     images = torch.randn(1, 3, 32, 32)
@@ -248,7 +249,7 @@ def test_initialised_weights(tmp_path):
             conv = block.output_cbam.conv
             assert not conv.weight.any() and conv.bias.sigmoid().item() == pytest.approx(.99)
     assert all(tensor.equal(backbone.state_dict()[name]) for name, tensor in stock.state_dict().items())
-    # Zero-initialised residual branches, as the stock one's.
+    # Residual branches are initialised with zeros, as in the stock ResNet.
     assert scratch.layer4[1].norm2.weight.eq(0).all()
 
 
@@ -262,5 +263,5 @@ def test_the_default_initialisation_is_pytorchs():
 
 
 def test_a_wrong_number_of_stages():
-    with pytest.raises(ValueError, match='3 entries.*not 4'):
+    with pytest.raises(ValueError, match='3 entries.*got 4'):
         build(num_stages=3, stages=STAGES)

@@ -1,4 +1,4 @@
-"""Thousands of cells in one image train and predict, and no tensor on the way is cells x cells or cells x anchors."""
+"""An image with thousands of cells trains and predicts without tensors of shape cells x cells or cells x anchors."""
 
 import numpy as np
 import tifffile
@@ -17,7 +17,7 @@ STEP_PX = 12
 
 
 class TensorSizes(TorchDispatchMode):
-    """The most elements of a tensor that an operation gives, and every shape with two sides of thousands."""
+    """Records the largest number of elements of any result, and all shapes with two or more sides from 2000 on."""
 
     def __init__(self):
         super().__init__()
@@ -33,18 +33,18 @@ class TensorSizes(TorchDispatchMode):
 
 
 def write_crowd(folder):
-    """One image with a disc of nine px in every square of twelve, of four classes."""
+    """Writes one image with cells of four classes: a disc of 9 px diameter in every square of 12x12 px."""
     side = PER_ROW * STEP_PX
     yy, xx = np.mgrid[:side, :side]
     square = yy // STEP_PX * PER_ROW + xx // STEP_PX
     inside = (yy % STEP_PX - 5) ** 2 + (xx % STEP_PX - 5) ** 2 <= 4 ** 2
-    cell = folder / 'train' / 'crowd'
-    cell.mkdir(parents=True)
-    tifffile.imwrite(cell / 'image.tif', np.where(inside, 90, 220).astype(np.uint8)[..., None].repeat(3, -1),
+    image_folder = folder / 'train' / 'crowd'
+    image_folder.mkdir(parents=True)
+    tifffile.imwrite(image_folder / 'image.tif', np.where(inside, 90, 220).astype(np.uint8)[..., None].repeat(3, -1),
                      photometric='rgb')
     for number in range(1, 5):
-        tifffile.imwrite(cell / f'class{number}.tif', np.where(inside & (square % 4 == number - 1), square + 1, 0)
-                         .astype(np.uint16))
+        label_map = np.where(inside & (square % 4 == number - 1), square + 1, 0).astype(np.uint16)
+        tifffile.imwrite(image_folder / f'class{number}.tif', label_map)
 
 
 def test_three_thousand_cells_train_and_predict(tmp_path):
@@ -70,9 +70,9 @@ def test_three_thousand_cells_train_and_predict(tmp_path):
     with TensorSizes() as sizes:
         runner.train()
     assert np.isfinite(runner.message_hub.log_scalars['train/loss'].data[0]).all()
-    found = predicted[0].pred_instances
-    assert len(found.masks) == len(found) == N_DETECTIONS
-    # The features of the detections, from which masks are made: 64 channels of 14x14.
+    detections = predicted[0].pred_instances
+    assert len(detections.masks) == len(detections) == N_DETECTIONS
+    # The largest tensor holds the features of all detections for the mask head: 64 channels of 14x14.
     assert sizes.most_elements == N_DETECTIONS * 64 * 14 * 14
-    # The features of the proposals, 64 channels of 7x7, as the fully connected layers take them.
+    # The only matrix holds the features of all proposals for the fully connected layers: 64 channels of 7x7, flattened.
     assert sizes.matrices == {(N_PROPOSALS, 64 * 7 * 7)}

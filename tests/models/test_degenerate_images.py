@@ -1,4 +1,4 @@
-"""Images and batches with next to nothing in them train and predict."""
+"""Images with hardly any pixels or cells, and batches of them, train and predict."""
 
 import copy
 
@@ -10,7 +10,8 @@ from mmengine.runner import Runner
 from support.paths import REPO
 from support.synthetic_data import write_annotations
 
-RECTANGLES = {  # image shape, class number to y, x, height, width of its cells
+# Per image: its (height, width), and the cells of each class number as rectangles (y, x, height, width).
+RECTANGLES = {
     'no cells': ((64, 64), {}),
     'no cells, odd shape': ((40, 71), {}),
     'one cell': ((64, 64), {1: [(20, 20, 12, 12)]}),
@@ -19,7 +20,7 @@ RECTANGLES = {  # image shape, class number to y, x, height, width of its cells
     'cells of one pixel': ((64, 64), {3: [(5 * i, 5 * i, 1, 1) for i in range(12)], 4: [(3, 50, 1, 1)]}),
     'one row': ((1, 200), {1: [(0, 10, 1, 20)]}),
     'one column': ((200, 1), {2: [(10, 0, 20, 1)]}),
-    'one cell everywhere': ((64, 64), {4: [(0, 0, 64, 64)]}),
+    'one cell that fills the image': ((64, 64), {4: [(0, 0, 64, 64)]}),
 }
 
 
@@ -39,7 +40,7 @@ def ann_file(tmp_path, rng):
 
 
 @pytest.mark.parametrize('batch_size', [1, 3])
-def test_they_train_and_predict(ann_file, tmp_path, batch_size):
+def test_degenerate_images_train_and_predict(ann_file, tmp_path, batch_size):
     cfg = Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r18_demo.py')
     loader = dict(num_workers=0, persistent_workers=False, dataset=dict(ann_file=str(ann_file)))
     cfg.merge_from_dict(dict(
@@ -58,8 +59,8 @@ def test_they_train_and_predict(ann_file, tmp_path, batch_size):
     runner.train()
     losses = runner.message_hub.log_scalars['train/loss'].data[0]
     assert len(losses) == -(-len(RECTANGLES) // batch_size) and np.isfinite(losses).all()
-    found = [sample.pred_instances for sample in predicted]
-    assert len(found) == len(RECTANGLES)
-    for instances, (_, (shape, _)) in zip(found, sorted(RECTANGLES.items()), strict=True):
+    assert len(predicted) == len(RECTANGLES)
+    for sample, (_, (shape, _)) in zip(predicted, sorted(RECTANGLES.items()), strict=True):
+        instances = sample.pred_instances
         assert len(instances.masks) == len(instances) <= 5
         assert {tuple(rle['size']) for rle in instances.masks} <= {shape}

@@ -1,3 +1,5 @@
+"""CellMaskHead compared with the stock FCNMaskHead: masks, dumps and Cascade Mask R-CNN."""
+
 import pickle
 from pathlib import Path
 
@@ -20,7 +22,7 @@ N_CLASSES = 3
 
 
 def predicted(kind, n, rescale, activate_map=False, threshold=.5, class_agnostic=False, seed=0):
-    """Detections of a head for the same random features and boxes."""
+    """Detections of a mask head of this type for random logits and boxes, which depend only on the seed."""
     torch.manual_seed(seed)
     head = MODELS.build(dict(type=kind, num_convs=0, in_channels=8, num_classes=N_CLASSES,
                              class_agnostic=class_agnostic))
@@ -29,9 +31,9 @@ def predicted(kind, n, rescale, activate_map=False, threshold=.5, class_agnostic
                            labels=torch.randint(0, N_CLASSES, (n,)), scores=torch.rand(n))
     logits = torch.randn(n, 1 if class_agnostic else N_CLASSES, 14, 14) * 3
     masks = logits.sigmoid() if activate_map else logits
-    found, = head.predict_by_feat((masks,), [results], [META], ConfigDict(mask_thr_binary=threshold),
-                                  rescale=rescale, activate_map=activate_map)
-    return found
+    detections, = head.predict_by_feat((masks,), [results], [META], ConfigDict(mask_thr_binary=threshold),
+                                       rescale=rescale, activate_map=activate_map)
+    return detections
 
 
 @pytest.mark.parametrize('rescale', [True, False])
@@ -47,7 +49,7 @@ def test_the_same_detections_as_the_stock_head(rescale, activate_map, class_agno
 
 @pytest.mark.parametrize('rescale', [True, False])
 def test_sizes_are_rounded_as_the_stock_head_does(monkeypatch, rescale):
-    # 135 * 1.1 is over 148.5 in float32, and not in float64.
+    # 135 * 1.1 is more than 148.5 in float32, but not in float64.
     monkeypatch.setitem(META, 'ori_shape', (135, 155))
     monkeypatch.setitem(META, 'scale_factor', (1.1, 1.1))
     ours, stock = (predicted(kind, 9, rescale) for kind in ('CellMaskHead', 'FCNMaskHead'))
@@ -55,33 +57,33 @@ def test_sizes_are_rounded_as_the_stock_head_does(monkeypatch, rescale):
 
 
 @pytest.mark.parametrize('training', [True, False])
-def test_many_masks_are_those_of_all_at_once(training):
+def test_masks_predicted_in_parts_equal_masks_predicted_at_once(training):
     torch.manual_seed(0)
     arguments = dict(num_convs=2, in_channels=8, conv_out_channels=8, num_classes=3, norm_cfg=dict(type='BN'))
     ours, stock = (MODELS.build(dict(type=kind, **arguments)) for kind in ('CellMaskHead', 'FCNMaskHead'))
     stock.load_state_dict(ours.state_dict())
     features = torch.randn(150, 8, 14, 14)
     with torch.no_grad():
-        # In training, BatchNorm looks at all of them.
+        # In training, the statistics of BatchNorm depend on all RoIs, which must therefore not be split.
         masks = [head.train(training)(features) for head in (ours, stock)]
     torch.testing.assert_close(*masks)
 
 
-def test_no_detection_and_probabilities_to_look_at():
+def test_no_detections_and_probabilities_instead_of_masks():
     assert predicted('CellMaskHead', 0, True).masks == []
     assert predicted('CellMaskHead', 3, True, threshold=-1).masks.equal(
         predicted('FCNMaskHead', 3, True, threshold=-1).masks)
 
 
 def test_detections_can_be_indexed():
-    found = predicted('CellMaskHead', 6, True)
-    kept = found[found.scores > .4]
+    detections = predicted('CellMaskHead', 6, True)
+    kept = detections[detections.scores > .4]
     assert 0 < len(kept.masks) == len(kept) < 6
-    assert found[torch.tensor([3, 1])].masks == [found.masks[3], found.masks[1]]
+    assert detections[torch.tensor([3, 1])].masks == [detections.masks[3], detections.masks[1]]
 
 
 @pytest.mark.parametrize('n', [0, 5])
-def test_the_dump_is_the_stock_one(tmp_path, n):
+def test_the_dump_equals_the_stock_dump(tmp_path, n):
     for kind, dump in (('CellMaskHead', 'DumpCellResults'), ('FCNMaskHead', 'DumpDetResults')):
         metric = METRICS.build(dict(type=dump, out_file_path=str(tmp_path / f'{kind}.pkl')))
         sample = DetDataSample(metainfo=META, pred_instances=predicted(kind, n, True))
@@ -98,7 +100,7 @@ def test_the_dump_is_the_stock_one(tmp_path, n):
 
 
 def cascade(head):
-    """A narrow Cascade Mask R-CNN with random weights, always the same."""
+    """A narrow Cascade Mask R-CNN with random weights, which are the same in every call."""
     config = Config.fromfile(Path(get_installed_path('mmdet')) / '.mim/configs/_base_/models'
                              '/cascade-mask-rcnn_r50_fpn.py')
     config.merge_from_dict(dict(model=dict(
@@ -120,7 +122,7 @@ def cascade(head):
 @pytest.mark.parametrize('score_threshold', [0., 1.], ids=['detections', 'no detection'])
 def test_cascade_predicts_the_same_masks(score_threshold):
     init_default_scope('mmdet')
-    found = []
+    detections_per_head = []
     for head in ('CellMaskHead', 'FCNMaskHead'):
         model = cascade(head)
         model.roi_head.test_cfg.score_thr = score_threshold
@@ -128,8 +130,9 @@ def test_cascade_predicts_the_same_masks(score_threshold):
         samples = [DetDataSample(metainfo=dict(META, batch_input_shape=(96, 128), pad_shape=(96, 128)))
                    for _ in range(2)]
         with torch.no_grad():
-            found.append([sample.pred_instances for sample in model(images, samples, mode='predict')])
-    for ours, stock in zip(*found, strict=True):
+            samples = model(images, samples, mode='predict')
+        detections_per_head.append([sample.pred_instances for sample in samples])
+    for ours, stock in zip(*detections_per_head, strict=True):
         assert (len(ours) > 20) == (score_threshold == 0) and ours.bboxes.equal(stock.bboxes)
         assert len(ours.masks) == len(stock.masks)
         for rle, mask in zip(ours.masks, stock.masks.numpy(), strict=True):

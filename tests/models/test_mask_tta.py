@@ -1,4 +1,8 @@
-"""Test-time augmentation against plain prediction: of real networks view by view, of an equivariant one in all."""
+"""Test-time augmentation compared with plain prediction.
+
+Real networks are compared for one view at a time. A toy network whose predictions flip, turn and scale with the image
+is compared for all views at once.
+"""
 
 import numpy as np
 import pycocotools.mask
@@ -49,7 +53,7 @@ def random_images(*shapes):
     return [torch.randint(256, (3, *shape), generator=generator).float() for shape in shapes]
 
 
-# Real networks with random weights
+# Real networks with random weights.
 
 @pytest.fixture(scope='module', params=['mask-rcnn', 'cascade'])
 def detector(request):
@@ -69,7 +73,7 @@ def detector(request):
     torch.manual_seed(0)
     model = MODELS.build(config)
     model.init_weights()
-    # As they are initialised, all masks are one half everywhere.
+    # With the initial weights, all mask probabilities would be about one half everywhere.
     for name, parameter in model.roi_head.named_parameters():
         if 'mask_head' in name and 'conv_logits.weight' in name:
             parameter.data.normal_()
@@ -84,7 +88,7 @@ def test_one_view_that_changes_nothing_is_the_plain_prediction(detector):
         assert ours.masks == plain.masks
 
 
-def test_so_it_is_for_images_that_the_pipeline_resizes(detector):
+def test_one_view_of_a_resized_image_is_the_plain_prediction_up_to_rounding(detector):
     image, shape = random_images((96, 120))[0], (61, 80)
     plain, = predict(detector, [image], [shape])
     ours, = predict(MaskTTAModel(detector, **PLAIN), [image], [shape])
@@ -94,21 +98,21 @@ def test_so_it_is_for_images_that_the_pipeline_resizes(detector):
 
 
 @pytest.mark.parametrize('view', ORIENTATIONS, ids=str)
-def test_a_view_is_the_plain_prediction_of_that_view_brought_back(detector, view):
+def test_a_view_is_predicted_as_the_transformed_image_and_mapped_back(detector, view):
     image, = random_images((70, 96))
-    seen, matrix = view.make(image)
-    plain, = predict(detector, [seen])
+    view_image, matrix = view.make(image)
+    plain, = predict(detector, [view_image])
     ours, = predict(MaskTTAModel(detector, (1.,), (view.flip,), (view.turns,)), [image])
     torch.testing.assert_close(ours.bboxes, boxes_from_view(plain.bboxes, matrix))
     assert ours.scores.equal(plain.scores)
-    # Turning back and flipping undo the two in the order in which they came.
-    masks = torch.from_numpy(decoded(plain.masks, seen.shape[1:])).rot90(-view.turns, (1, 2))
+    # The view was flipped first and turned then, so that it is turned back first and flipped back then.
+    masks = torch.from_numpy(decoded(plain.masks, view_image.shape[1:])).rot90(-view.turns, (1, 2))
     masks = View(1., view.flip).make(masks)[0]
     assert .01 < masks.float().mean() < .99
     assert (masks.numpy() != decoded(ours.masks, (70, 96))).mean() < 1e-4
 
 
-def test_a_scale_is_the_plain_prediction_of_the_resized_image(detector):
+def test_a_scaled_view_is_predicted_as_the_resized_image(detector):
     image, = random_images((70, 96))
     plain, = predict(detector, [View(1.5).make(image)[0]], [(70, 96)])
     ours, = predict(MaskTTAModel(detector, (1.5,), (None,), (0,)), [image])
@@ -116,27 +120,27 @@ def test_a_scale_is_the_plain_prediction_of_the_resized_image(detector):
     assert (decoded(ours.masks, (70, 96)) != decoded(plain.masks, (70, 96))).mean() < 1e-3
 
 
-def test_views_of_a_pipeline_are_merged_as_those_made_here(detector, rng):
+def test_views_of_a_tta_pipeline_are_merged_like_views_of_the_model(detector, rng):
     images = [rng.integers(0, 256, (*shape, 3), np.uint8) for shape in ((70, 96), (64, 50))]
     pipeline = Compose([TRANSFORMS.build(dict(type='TestTimeAug', transforms=[
         [dict(type='RandomFlip', prob=0.), dict(type='RandomFlip', prob=1.)],
         [dict(type='RandomRotate90', prob=0.), dict(type='RandomRotate90', prob=1., turns=3)],
         [dict(type='PackCellInputs', meta_keys=('img_shape', 'ori_shape', 'flip', 'homography_matrix'))]]))])
     packed = [pipeline(dict(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2])) for image in images]
-    data = {key: [list(views) for views in zip(*(one[key] for one in packed), strict=True)] for key in packed[0]}
+    data = {key: [list(views) for views in zip(*(sample[key] for sample in packed), strict=True)] for key in packed[0]}
     model = MaskTTAModel(detector, turns=(0, 3))
     with torch.no_grad():
         samples = model.test_step(data)
-    # Dumps take numbers and strings alone.
+    # Dumps can hold numbers and strings, but no arrays.
     assert 'homography_matrix' not in samples[0].metainfo
     from_pipeline = [sample.pred_instances for sample in samples]
-    made_here = predict(model, [torch.from_numpy(image).permute(2, 0, 1) for image in images])
-    for first, second in zip(from_pipeline, made_here, strict=True):
+    from_model = predict(model, [torch.from_numpy(image).permute(2, 0, 1) for image in images])
+    for first, second in zip(from_pipeline, from_model, strict=True):
         assert first.bboxes.equal(second.bboxes) and first.scores.equal(second.scores)
         assert first.masks == second.masks and len(first.masks) == 30
 
 
-def test_the_number_of_detections_is_that_of_tta_cfg(detector):
+def test_tta_cfg_limits_the_number_of_detections(detector):
     image, = random_images((70, 96))
     plain, = predict(detector, [image])
     for settings in (PLAIN, dict(turns=(0,))):
@@ -147,38 +151,39 @@ def test_the_number_of_detections_is_that_of_tta_cfg(detector):
 
 def test_images_without_a_detection(detector, monkeypatch):
     monkeypatch.setitem(detector.roi_head.test_cfg, 'score_thr', 1.)
-    found = predict(MaskTTAModel(detector), random_images((70, 96), (64, 50)))
-    assert [(len(one), one.masks, tuple(one.bboxes.shape)) for one in found] == [(0, [], (0, 4))] * 2
+    predictions = predict(MaskTTAModel(detector), random_images((70, 96), (64, 50)))
+    assert [(len(instances), instances.masks, tuple(instances.bboxes.shape))
+            for instances in predictions] == [(0, [], (0, 4))] * 2
 
 
-# A network that commutes with flips, turns and scales
+# A network whose predictions flip, turn and scale with the image.
 
 class ToyProposals(nn.Module):
-    """Proposes the connected parts of what is bright in the first channel."""
+    """Proposes the box of each connected bright region of the first channel."""
 
     def predict(self, features, samples, rescale):
-        found = []
+        proposals = []
         for image, sample in zip(features[0], samples, strict=True):
             height, width = sample.img_shape
             slices = ndimage.find_objects(ndimage.label(image[0, :height, :width] > .5)[0])
-            found.append(InstanceData(bboxes=torch.tensor(
+            proposals.append(InstanceData(bboxes=torch.tensor(
                 [[x.start, y.start, x.stop, y.stop] for y, x in slices], dtype=torch.float32).reshape(-1, 4)))
-        return found
+        return proposals
 
 
 class ToyRoIHead(StandardRoIHead):
-    """Takes score and class from the second and third channel."""
+    """Reads the score of a proposal from the second channel and its class from the third channel."""
 
     def predict_bbox(self, x, batch_img_metas, rpn_results_list, rcnn_test_cfg, rescale=False):
-        for image, found in zip(x[0], rpn_results_list, strict=True):
-            values = [image[1:, y0:y1, x0:x1].amax((1, 2)) for x0, y0, x1, y1 in found.bboxes.long().tolist()]
+        for image, boxes in zip(x[0], rpn_results_list, strict=True):
+            values = [image[1:, y0:y1, x0:x1].amax((1, 2)) for x0, y0, x1, y1 in boxes.bboxes.long().tolist()]
             values = torch.stack(values) if values else torch.zeros(0, 2)
-            found.scores, found.labels = values[:, 0], (values[:, 1] * 10).round().long()
-        return [found[found.scores.argsort(descending=True)] for found in rpn_results_list]
+            boxes.scores, boxes.labels = values[:, 0], (values[:, 1] * 10).round().long()
+        return [boxes[boxes.scores.argsort(descending=True)] for boxes in rpn_results_list]
 
 
 class ToyMaskHead(CellMaskHead):
-    """The first channel, made steep."""
+    """Returns the first channel as steep logits: -10 for 0 and 10 for 1."""
 
     def forward(self, x):
         return (x[:, :1] - .5) * 20
@@ -206,7 +211,7 @@ class ToyDetector(TwoStageDetector):
 
 
 def letters():
-    """Image (3, H, W) with an L, an F and a wedge, none like its mirror image; and their masks."""
+    """Image (3, H, W) with an L, an F and a wedge, which all differ from their mirror images, and their masks."""
     masks = np.zeros((3, 90, 120), bool)
     masks[0, 10:40, 10:18] = masks[0, 32:40, 10:30] = True
     masks[1, 20:60, 60:70] = masks[1, 20:28, 60:90] = masks[1, 36:44, 60:80] = True
@@ -231,46 +236,46 @@ def test_an_equivariant_network_predicts_the_same_with_all_views(tta_cfg, scales
     ours, plain = decoded(ours.masks, masks.shape[1:]), decoded(plain.masks, masks.shape[1:])
     if scales == (1.,):
         assert np.array_equal(ours, plain)
-    # What any flip or turn that is not undone would take away.
-    for found in (ours, plain):
-        overlap = (found & masks).sum((1, 2)) / (found | masks).sum((1, 2))
-        assert overlap.min() > .93
+    # A flip or turn that is not undone would lower these IoUs.
+    for predicted_masks in (ours, plain):
+        ious = (predicted_masks & masks).sum((1, 2)) / (predicted_masks | masks).sum((1, 2))
+        assert ious.min() > .93
 
 
 @pytest.mark.parametrize(('tta_cfg', 'score', 'n_boxes'), [
     (None, .9, 3), (dict(wbf=dict()), .45, 3), (dict(max_per_img=1), .9, 1),
     (dict(wbf=dict(skip_threshold=.95)), 0, 0)])
-def test_what_half_of_the_views_see(monkeypatch, tta_cfg, score, n_boxes):
-    """NMS keeps its score, fusion halves it."""
+def test_cells_that_half_of_the_views_miss(monkeypatch, tta_cfg, score, n_boxes):
+    """NMS keeps the score of the other half, and fusion halves it."""
     image, _ = letters()
-    found_by = ToyProposals.predict
+    stock_predict = ToyProposals.predict
 
     def blind_to_turned_images(self, features, samples, rescale):
-        found = found_by(self, features, samples, rescale)
-        return found if samples[0].img_shape == (90, 120) else [one[:0] for one in found]
+        proposals = stock_predict(self, features, samples, rescale)
+        return proposals if samples[0].img_shape == (90, 120) else [boxes[:0] for boxes in proposals]
     monkeypatch.setattr(ToyProposals, 'predict', blind_to_turned_images)
     ours, = predict(MaskTTAModel(ToyDetector().eval(), tta_cfg=tta_cfg), [image])
     assert len(ours) == len(ours.masks) == n_boxes
     assert max([0, *ours.scores.tolist()]) == pytest.approx(score)
 
 
-# What is refused
+# Detectors and settings that are refused.
 
 def test_other_detectors_and_settings_are_refused():
     detector = ToyDetector()
     yolact = Config.fromfile(REPO / 'configs' / 'voc' / 'yolact_r50.py').model
     yolact.backbone.init_cfg = None
-    with pytest.raises(MmcellError, match='Mask R-CNN and Cascade Mask R-CNN.*YOLACT is none'):
+    with pytest.raises(MmcellError, match='Mask R-CNN or Cascade Mask R-CNN.*YOLACT is neither'):
         MaskTTAModel(yolact)
-    with pytest.raises(MmcellError, match='one of nms and wbf, got both'):
+    with pytest.raises(MmcellError, match='either nms or wbf, got both'):
         MaskTTAModel(detector, tta_cfg=dict(nms=dict(type='nms'), wbf=dict()))
     with pytest.raises(MmcellError, match=r"got \['iou_thr'\]"):
         MaskTTAModel(detector, tta_cfg=dict(iou_thr=.5))
-    with pytest.raises(MmcellError, match='no mode loss'):
+    with pytest.raises(MmcellError, match="must be 'predict', got 'loss'"):
         MaskTTAModel(detector)(torch.zeros(1, 3, 8, 8), [], mode='loss')
     detector.roi_head.test_cfg.mask_thr_binary = -1
     with pytest.raises(MmcellError, match='mask_thr_binary must be positive'):
         MaskTTAModel(detector)
     detector.roi_head.mask_head = None
-    with pytest.raises(MmcellError, match='ToyDetector is none'):
+    with pytest.raises(MmcellError, match='ToyDetector is neither'):
         MaskTTAModel(detector)

@@ -1,4 +1,4 @@
-"""Heads of MMDetection that ask for bitmaps train over LabelMapMasks with the same losses."""
+"""MMDetection's heads that need bitmaps have the same losses with LabelMapMasks as with BitmapMasks."""
 
 from pathlib import Path
 
@@ -33,16 +33,16 @@ def config_of(name):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('name', CONFIGS)
-def test_losses_are_those_over_bitmaps(name):
+def test_losses_with_label_map_masks_equal_losses_with_bitmaps(name):
     init_default_scope('mmdet')
     torch.manual_seed(0)
     model = MODELS.build(config_of(CONFIGS[name])).train()
     masks = LabelMapMasks.from_label_maps([CELLS])
     losses = []
-    for kind in (masks, BitmapMasks(masks.to_ndarray(), 96, 128)):
+    for gt_masks in (masks, BitmapMasks(masks.to_ndarray(), 96, 128)):
         sample = DetDataSample(
             metainfo=dict(img_shape=(96, 128), ori_shape=(96, 128), pad_shape=(96, 128), scale_factor=(1., 1.)),
-            gt_instances=InstanceData(bboxes=HorizontalBoxes(masks.get_bboxes().tensor), masks=kind,
+            gt_instances=InstanceData(bboxes=HorizontalBoxes(masks.get_bboxes().tensor), masks=gt_masks,
                                       labels=torch.arange(len(masks))))
         image = torch.from_numpy(np.repeat(CELLS[None], 3, 0).astype(np.uint8) * 9)
         torch.manual_seed(1)

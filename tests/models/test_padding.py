@@ -1,3 +1,5 @@
+"""BatchMinSizePad pads batches of small images, and packing accepts images of a single pixel."""
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from mmengine.structures import InstanceData
 @pytest.mark.parametrize('shape, padded', [
     ((32, 32), (64, 64)), ((32, 200), (64, 200)), ((200, 32), (200, 64)), ((64, 96), (64, 96)),
 ])
-def test_batches_are_padded_to_a_least_side(shape, padded):
+def test_batches_are_padded_to_a_minimum_side(shape, padded):
     masks = BitmapMasks(np.ones((2, *shape), np.uint8), *shape)
     samples = [DetDataSample(gt_instances=InstanceData(masks=masks, labels=torch.zeros(2)),
                              metainfo=dict(batch_input_shape=shape, pad_shape=shape, img_shape=shape))]
@@ -24,7 +26,7 @@ def test_batches_are_padded_to_a_least_side(shape, padded):
 
 
 @pytest.mark.parametrize('shape', [(1, 1), (1, 5), (5, 1), (4, 6)])
-def test_flipped_images_of_one_pixel_are_packed(shape):
+def test_small_flipped_images_are_packed(shape):
     image = np.arange(shape[0] * shape[1] * 3, dtype=np.uint8).reshape(*shape, 3)
     pack = TRANSFORMS.build(dict(type='PackCellInputs', meta_keys=()))
     packed = pack(dict(img=image[::-1, ::-1]))['inputs']

@@ -1,3 +1,5 @@
+"""CellRoIExtractor compared with the stock RoI extractor."""
+
 import pytest
 import torch
 from mmdet.registry import MODELS
@@ -18,18 +20,18 @@ def rois(n):
 def test_the_same_features_as_the_stock_extractor(n, roi_scale_factor):
     ours, stock = (MODELS.build(dict(type=kind, **ARGUMENTS)).eval() for kind in ('CellRoIExtractor',
                                                                                    'SingleRoIExtractor'))
-    maps = [torch.randn(2, 5, 128 // stride, 160 // stride) for stride in ARGUMENTS['featmap_strides']]
+    levels = [torch.randn(2, 5, 128 // stride, 160 // stride) for stride in ARGUMENTS['featmap_strides']]
     with torch.no_grad():
-        features = ours(maps, rois(n), roi_scale_factor)
-        assert features.shape == (n, 5, 7, 7) and features.equal(stock(maps, rois(n), roi_scale_factor))
+        features = ours(levels, rois(n), roi_scale_factor)
+        assert features.shape == (n, 5, 7, 7) and features.equal(stock(levels, rois(n), roi_scale_factor))
 
 
-def test_gradients_come_through():
+def test_gradients_equal_those_of_the_stock_extractor():
     gradients = []
     for kind in ('CellRoIExtractor', 'SingleRoIExtractor'):
-        maps = [torch.ones(2, 5, 128 // stride, 160 // stride, requires_grad=True)
-                for stride in ARGUMENTS['featmap_strides']]
-        MODELS.build(dict(type=kind, **ARGUMENTS))(maps, rois(300)).sum().backward()
-        gradients.append([level.grad for level in maps])
+        levels = [torch.ones(2, 5, 128 // stride, 160 // stride, requires_grad=True)
+                  for stride in ARGUMENTS['featmap_strides']]
+        MODELS.build(dict(type=kind, **ARGUMENTS))(levels, rois(300)).sum().backward()
+        gradients.append([level.grad for level in levels])
     assert gradients[0][0].any()
     assert all(ours.equal(stock) for ours, stock in zip(*gradients, strict=True))

@@ -1,3 +1,5 @@
+"""SparseMaxIoUAssigner compared with the stock MaxIoUAssigner, bit for bit, and its memory."""
+
 from unittest import mock
 
 import numpy as np
@@ -21,7 +23,7 @@ DEVICES = ['cpu', pytest.param('cuda', marks=pytest.mark.skipif(not torch.cuda.i
 
 
 class AlwaysSearching(SparseMaxIoUAssigner):
-    """Searches where it would not pay either, and says whether the result came from there."""
+    """Searches even where the stock method is faster; ``searched`` says whether the result came from the search."""
 
     searched = False
 
@@ -35,7 +37,7 @@ class AlwaysSearching(SparseMaxIoUAssigner):
 
 
 def assert_as_stock(priors, boxes, ignore_boxes=None, labels=None, **arguments):
-    """Compares with the stock class, bit for bit; returns the assigner and its result."""
+    """Asserts that the result equals that of the stock class bit for bit; returns the assigner and its result."""
     if labels is None:
         labels = torch.arange(len(boxes), device=boxes.device) * 7 % 5
     ignore = None if ignore_boxes is None else InstanceData(bboxes=ignore_boxes)
@@ -82,7 +84,7 @@ def test_same_as_stock(priors, boxes, ignore_boxes, size, dtype, arguments):
        scale=st.sampled_from([1., 7.7, 30.]), calculator=st.sampled_from([{}, dict(dtype='fp16', scale=2.)]),
        arguments=argument_sets)
 def test_same_as_stock_in_half_precision(priors, boxes, ignore_boxes, dtypes, scale, calculator, arguments):
-    # With a scale of 30 the areas of some are infinite in float16.
+    # With a scale of 30, the areas of some boxes are infinite in float16.
     priors, boxes = (torch.tensor(b * scale).to(dtype) for b, dtype in zip((priors, boxes), dtypes, strict=True))
     ignore_boxes = None if ignore_boxes is None else torch.tensor(ignore_boxes * scale).to(dtypes[1])
     assert_as_stock(priors, boxes, ignore_boxes, iou_calculator=dict(type='BboxOverlaps2D', **calculator), **arguments)
@@ -90,11 +92,11 @@ def test_same_as_stock_in_half_precision(priors, boxes, ignore_boxes, dtypes, sc
 
 @settings(max_examples=examples(150))
 @given(priors=tiny_box_arrays(30), boxes=tiny_box_arrays(4))
-def test_same_as_stock_where_corners_are_next_to_equal(priors, boxes):
+def test_same_as_stock_where_corners_are_almost_equal(priors, boxes):
     assert_as_stock(torch.tensor(priors, dtype=torch.float32), torch.tensor(boxes, dtype=torch.float32), **RPN)
 
 
-def test_half_of_the_corners_a_hair_apart():
+def test_corners_that_differ_by_a_rounding_error():
     priors = torch.zeros(4000, 4)
     priors[:, 2:] = 20
     priors[::2, 0] = 1e-17
@@ -102,11 +104,11 @@ def test_half_of_the_corners_a_hair_apart():
     assert (result.gt_inds > 0).all()
 
 
-def test_boxes_near_nothing_in_another_precision():
+def test_boxes_far_from_all_priors_in_another_precision():
     priors, boxes = anchors(4, (64, 96)).double(), torch.tensor([[5000., 5000, 5020, 5020]])
-    for these in (boxes, torch.cat([boxes, cell_boxes(5, (64, 96))])):
+    for tested_boxes in (boxes, torch.cat([boxes, cell_boxes(5, (64, 96))])):
         with in_batches(1):
-            assert_as_stock(priors, these, **RPN)
+            assert_as_stock(priors, tested_boxes, **RPN)
 
 
 def test_half_precision_is_searched():
@@ -127,9 +129,9 @@ def test_anchors_of_rpn(shape, scale, border, device):
     boxes = cell_boxes(40, shape).to(device)
     priors = anchors(scale, shape, border=border).to(device)
     shuffled = priors[torch.randperm(len(priors), generator=torch.Generator().manual_seed(0))]
-    for these in (priors, shuffled, priors + .3):
+    for tested_priors in (priors, shuffled, priors + .3):
         for arguments in (RPN, RPN | dict(min_pos_iou=0., gt_max_assign_all=False), RPN | dict(neg_iou_thr=(.05, .3))):
-            assert assert_as_stock(these, boxes, **arguments)[0].searched
+            assert assert_as_stock(tested_priors, boxes, **arguments)[0].searched
 
 
 def test_many_ratios_and_fractional_boxes():
@@ -150,7 +152,7 @@ def test_proposals_of_rcnn(with_gt):
     assert (result.gt_inds > 0).sum() > 200
 
 
-def test_box_without_overlap_takes_all_priors_without_one():
+def test_box_without_overlap_takes_all_priors_without_overlap():
     priors = anchors(4, (64, 64))
     boxes = torch.tensor([[10., 10, 30, 30], [500, 500, 520, 520], [30, 30, 50, 52]])
     for all_ties in (True, False):
@@ -186,7 +188,7 @@ def boxes_with(value):
 FALL_BACKS = {
     'another calculator': (boxes_with(5), dict(iou_calculator=dict(type='BboxOverlaps2D_GLIP'))),
     'permuted boxes': (boxes_with(5), dict(perm_repeat_gt_cfg=dict(iou_thr=.7))),
-    'no number': (boxes_with(float('nan')), {}),
+    'not a number': (boxes_with(float('nan')), {}),
     'infinite': (boxes_with(float('inf')), {}),
     'far away': (boxes_with(1e9), {}),
     'integers': (boxes_with(5).long(), {}),
@@ -197,11 +199,12 @@ FALL_BACKS = {
 
 
 @pytest.mark.parametrize('case', FALL_BACKS)
-@pytest.mark.parametrize('turned', [False, True])
-def test_falls_back_to_stock(case, turned):
+@pytest.mark.parametrize('swapped', [False, True])
+def test_falls_back_to_stock(case, swapped):
+    """Both as boxes and, swapped, as priors."""
     boxes, arguments = FALL_BACKS[case]
     others = anchors(4, (64, 64)).to(boxes.dtype)
-    priors, boxes = (boxes, others) if turned else (others, boxes)
+    priors, boxes = (boxes, others) if swapped else (others, boxes)
     assert not assert_as_stock(priors, boxes, **RPN | arguments)[0].searched
 
 
@@ -216,7 +219,7 @@ def test_built_by_name_and_stock_where_search_does_not_pay():
 
 
 class LargestResult(TorchDispatchMode):
-    """Remembers the most elements of all tensors made under it."""
+    """Records the largest number of elements of any tensor that is made within a block."""
 
     n_elements = 0
 

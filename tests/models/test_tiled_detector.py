@@ -1,3 +1,5 @@
+"""TiledDetector: small images as without tiles, large images in tiles, sizes, checkpoints and refused settings."""
+
 import copy
 
 import numpy as np
@@ -20,7 +22,7 @@ from mmcell.models import TiledDetector
 
 @pytest.fixture(scope='module')
 def small_model():
-    """The config of the demo's model, narrower, and its data preprocessor."""
+    """Config of the demo's model, made narrower, with its data preprocessor."""
     cfg = Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r18_demo.py')
     init_default_scope(cfg.default_scope)
     cfg.model.backbone.update(stem_channels=8, base_channels=8)
@@ -38,7 +40,7 @@ def build(config):
 
 
 def batch(*sizes):
-    """Images of random noise as a data loader gives them."""
+    """Images of random noise of the given (height, width), batched as a data loader gives them."""
     generator = torch.Generator().manual_seed(0)
     return dict(
         inputs=[torch.randint(0, 256, (3, *size), generator=generator, dtype=torch.uint8) for size in sizes],
@@ -51,31 +53,31 @@ def test_images_that_fit_into_a_tile_are_predicted_as_without_tiles(small_model)
     tiled = TiledDetector(detector, tile_px=128, overlap_px=32)
     with torch.no_grad():
         plain = detector.test_step(batch((100, 128), (64, 90)))
-        found = tiled.test_step(batch((100, 128), (64, 90)))
-    for one, other in zip(found, plain, strict=True):
-        assert len(one.pred_instances) == 20
+        in_tiles = tiled.test_step(batch((100, 128), (64, 90)))
+    for ours, expected in zip(in_tiles, plain, strict=True):
+        assert len(ours.pred_instances) == 20
         for key in ('bboxes', 'scores', 'labels'):
-            assert one.pred_instances[key].equal(other.pred_instances[key])
-        assert one.pred_instances.masks == other.pred_instances.masks
+            assert ours.pred_instances[key].equal(expected.pred_instances[key])
+        assert ours.pred_instances.masks == expected.pred_instances.masks
 
 
-def test_a_small_image_beside_a_large_one_is_predicted_alone(small_model):
+def test_a_small_image_in_a_batch_with_a_large_image_is_predicted_by_itself(small_model):
     tiled = TiledDetector(build(small_model), tile_px=128, overlap_px=32)
     with torch.no_grad():
         small, large = tiled.val_step(batch((64, 90), (200, 150)))
         alone, = tiled.detector.test_step(batch((64, 90)))
     assert small.pred_instances.bboxes.equal(alone.pred_instances.bboxes)
-    found = large.pred_instances
-    assert len(found) > 20 and (found.scores.diff() <= 0).all()
-    assert all(rle['size'] == [200, 150] for rle in found.masks)
-    assert (found.bboxes >= 0).all() and (found.bboxes <= torch.tensor([150, 200] * 2)).all()
-    assert found.bboxes[:, 3].max() > 128 and large.img_id == 1
+    detections = large.pred_instances
+    assert len(detections) > 20 and (detections.scores.diff() <= 0).all()
+    assert all(rle['size'] == [200, 150] for rle in detections.masks)
+    assert (detections.bboxes >= 0).all() and (detections.bboxes <= torch.tensor([150, 200] * 2)).all()
+    assert detections.bboxes[:, 3].max() > 128 and large.img_id == 1
 
 
 @pytest.mark.parametrize('batch_size', [1, 2, 5])
 def test_batches_hold_tiles_of_one_shape(batch_size):
     detector = ToyDetector()
-    # Two by three tiles; the last column is narrower, as its corner is aligned.
+    # Two rows of three tiles. The tiles of the last column are narrower, because their corner is aligned.
     model = TiledDetector(detector, tile_px=32, overlap_px=8, border_px=2, align_px=8, batch_size=batch_size)
     model.test_step(as_data(np.zeros((48, 77), int)))
     assert sum(map(len, detector.seen)) == 6
@@ -84,7 +86,8 @@ def test_batches_hold_tiles_of_one_shape(batch_size):
 
 
 @pytest.mark.parametrize(('size', 'least_iou'), [
-    # 5 px for 6 and 1 for 3: tiles begin where both frames have a whole pixel. 47 for 60: nearly so.
+    # Heights of 50 and 20 px for 60 px are 5 px for 6 px and 1 px for 3 px: tiles begin where both frames have a whole
+    # pixel. With 47 px for 60 px, tiles begin at nearly whole pixels, and masks differ slightly.
     ((60, 90), 1), ((120, 180), 1), ((50, 75), 1), ((20, 30), 1), ((47, 71), .75)])
 def test_results_are_in_px_of_the_image_before_it_was_resized(size, least_iou):
     field = discs((60, 90), [(1, 10, 12, 6), (2, 14, 44, 9), (3, 40, 30, 7), (4, 38, 70, 12), (5, 55, 5, 5)])
@@ -97,13 +100,13 @@ def test_results_are_in_px_of_the_image_before_it_was_resized(size, least_iou):
         data['data_samples'][0].set_metainfo(dict(ori_shape=(60, 90), scale_factor=scales))
         return data
 
-    found, plain = (detector.test_step(resized())[0].pred_instances
-                    for detector in (TiledDetector(ToyDetector(), **TILES), ToyDetector()))
-    assert len(found) == 5 and found.masks[0]['size'] == [60, 90]
-    ious = pycocotools.mask.iou(found.masks, plain.masks, [0] * 5)
+    in_tiles, plain = (detector.test_step(resized())[0].pred_instances
+                       for detector in (TiledDetector(ToyDetector(), **TILES), ToyDetector()))
+    assert len(in_tiles) == 5 and in_tiles.masks[0]['size'] == [60, 90]
+    ious = pycocotools.mask.iou(in_tiles.masks, plain.masks, [0] * 5)
     assert (ious.max(axis=1) >= least_iou).all() and (ious.max(axis=0) >= least_iou).all()
     if least_iou == 1:
-        assert as_set(found) == as_set(plain)
+        assert as_set(in_tiles) == as_set(plain)
 
 
 def test_tiles_are_enlarged_and_results_are_not():
@@ -112,11 +115,12 @@ def test_tiles_are_enlarged_and_results_are_not():
     field[8:20, 15:35] = 200
     sample, = TiledDetector(detector, **TILES, upscale=1.5).test_step(as_data(field))
     assert {shape for shapes in detector.seen for shape in shapes} == {(48, 48)}
-    # The values between cell and ground are cells of their own for this detector; the largest comes first.
+    # Interpolated values between cell and background look like separate cells to this detector. The real cell, which
+    # is the largest, comes first.
     painted = decode_to_label_map(sample.pred_instances.masks[:1]) > 0
     assert painted.shape == (40, 50)
     assert painted[9:19, 16:34].all() and not painted[field == 0].any()
-    # One tile is enlarged, too.
+    # An image that is a single tile is enlarged as well.
     TiledDetector(detector, **TILES, upscale=2.).test_step(as_data(field[:20, :30]))
     assert detector.seen[-1] == [(40, 60)]
 
@@ -146,7 +150,7 @@ def test_checkpoints_fit_with_and_without_tiles(small_model):
     outer.load_state_dict(outer.state_dict(), strict=True)
 
 
-def test_training_is_that_of_the_detector():
+def test_training_and_losses_come_from_the_detector():
     class Optimizer:
         pass
 
@@ -159,15 +163,15 @@ def test_training_is_that_of_the_detector():
         model(torch.zeros(3), mode='predict')
 
 
-def test_bitmaps_of_stock_heads_are_taken():
+def test_bitmap_masks_of_stock_heads_are_accepted():
     class Bitmaps(ToyDetector):
         def forward(self, inputs, data_samples=None, mode='tensor'):
             for sample in super().forward(inputs, data_samples, mode):
-                found = sample.pred_instances
-                size = found.masks[0]['size'] if found.masks else sample.ori_shape
-                found.masks = torch.stack([torch.zeros(*size, dtype=bool)] * 0 + [
-                    torch.from_numpy(decode_to_label_map([rle]) > 0) for rle in found.masks]) if len(
-                        found) else torch.zeros(0, *size, dtype=bool)
+                detections = sample.pred_instances
+                size = detections.masks[0]['size'] if detections.masks else sample.ori_shape
+                detections.masks = torch.stack([torch.zeros(*size, dtype=bool)] * 0 + [
+                    torch.from_numpy(decode_to_label_map([rle]) > 0) for rle in detections.masks]) if len(
+                        detections) else torch.zeros(0, *size, dtype=bool)
             return data_samples
 
     field = discs((50, 60), [(1, 25, 26, 8), (2, 6, 6, 3)])
@@ -195,9 +199,9 @@ def test_views_of_a_pipeline_are_refused():
 
 @pytest.mark.parametrize(('settings', 'message'), [
     (dict(overlap_px=32), 'an overlap from 0 to 31'), (dict(overlap_px=-5), 'got -5'),
-    (dict(overlap_px=3, border_px=2), 'at least twice as much, expected, got 2 and 3'),
-    (dict(border_px=0), 'border_px above 0'), (dict(border_px=-1), 'border_px above 0'),
-    (dict(batch_size=0), 'batch_size from 1'), (dict(upscale=0), 'upscale above 0')])
-def test_settings_that_cannot_be_are_refused(settings, message):
+    (dict(overlap_px=3, border_px=2), 'at least twice border_px, got border_px=2 and overlap_px=3'),
+    (dict(border_px=0), 'border_px must be positive'), (dict(border_px=-1), 'border_px must be positive'),
+    (dict(batch_size=0), 'batch_size must be at least 1'), (dict(upscale=0), 'upscale positive')])
+def test_settings_out_of_range_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         TiledDetector(ToyDetector(), **{**TILES, **settings})

@@ -1,4 +1,4 @@
-"""Priors and boxes of many kinds, for the tests of assignment."""
+"""Priors and boxes of many kinds, for the tests of near pairs, anchor recall and assignment."""
 
 from unittest import mock
 
@@ -14,7 +14,7 @@ STRIDES = 4, 8, 16, 32, 64
 
 
 def box_arrays(max_boxes, least_side=-1):
-    """(n, 4) xyxy on integers, on halves or anywhere; with sides of 0 and below unless told otherwise."""
+    """Strategy for arrays (n, 4) xyxy with integer, half-integer or arbitrary corners; sides may be negative."""
     def arrays(n):
         lattice = st.tuples(hnp.arrays(int, (n, 2), elements=st.integers(-2, 10)),
                             hnp.arrays(int, (n, 2), elements=st.integers(least_side, 5)))
@@ -25,7 +25,7 @@ def box_arrays(max_boxes, least_side=-1):
 
 
 def tiny_box_arrays(n_boxes):
-    """(n_boxes, 4) xyxy whose corners and sides are 0 or of any order of magnitude from 1e-40 to 1e3."""
+    """Strategy for arrays (n_boxes, 4) xyxy whose corners and sides are 0 or between 1e-40 and 1e3."""
     lengths = st.just(0.) | st.floats(-40, 3).map(lambda exponent: 10. ** exponent)
     sides = hnp.arrays(float, (n_boxes, 2), elements=lengths)
     return st.tuples(sides, sides).map(lambda parts: np.concatenate([parts[0], parts[0] + parts[1]], 1))
@@ -35,10 +35,12 @@ batch_sizes = st.sampled_from([1, 5, 1 << 18])
 
 
 def in_batches(size):
+    """Limits the runs and pairs that are held at a time to ``size`` within a block."""
     return mock.patch.multiple(box_pairs, _MAX_RUNS=size, _MAX_PAIRS=size)
 
 
 def anchors(scale, shape, ratios=(.5, 1, 2), border=-1):
+    """Anchors (N, 4) xyxy of five levels over an image of this (height, width), as an RPN lays them."""
     generator = AnchorGenerator(strides=STRIDES, ratios=ratios, scales=[scale])
     sizes = [(-(-shape[0] // stride), -(-shape[1] // stride)) for stride in STRIDES]
     flat = torch.cat(generator.grid_priors(sizes, device='cpu'))
@@ -46,7 +48,7 @@ def anchors(scale, shape, ratios=(.5, 1, 2), border=-1):
 
 
 def cell_boxes(n_cells, shape, seed=0):
-    """Boxes of 12 to 60 px with integer corners, clipped to the image, some of them twice."""
+    """Boxes of 12 to 60 px with integer corners, clipped to the image; a tenth of them are duplicates."""
     rng = np.random.default_rng(seed)
     centres, sides = rng.uniform(0, shape[::-1], (n_cells, 2)), rng.uniform(12, 60, (n_cells, 1))
     boxes = np.concatenate([centres - sides / 2, centres + sides / 2], 1).round().clip(0, (*shape[::-1],) * 2)
