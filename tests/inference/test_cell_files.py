@@ -12,7 +12,7 @@ import roifile
 import shapely
 import skimage.measure
 import tifffile
-from support.cells import cells_of, rasterise
+from support.cells import cells_from_label_map, rasterise
 from support.synthetic_data import discs
 
 from mmcell.datasets import CellDataset
@@ -36,7 +36,7 @@ def label_map():
 
 @pytest.fixture
 def cells(label_map):
-    return cells_of(label_map, labels=[0, 1, 0, 1, 1, 0])
+    return cells_from_label_map(label_map, labels=[0, 1, 0, 1, 1, 0])
 
 
 def write(folder, cells, *formats, mpp=None, pixels=None, n_parts=1, name='cell'):
@@ -86,7 +86,7 @@ def test_the_maps_of_all_classes_count(tmp_path, label_map, cells, monkeypatch, 
 
 
 def test_where_cells_overlap_the_higher_score_is_seen(tmp_path):
-    below, above = (cells_of(discs(SHAPE, [(1, 20, x, 10)])) for x in (20, 30))
+    below, above = (cells_from_label_map(discs(SHAPE, [(1, 20, x, 10)])) for x in (20, 30))
     both = type(below)(below.rles + above.rles, np.zeros(2, int), np.array([.6, .9]), *SHAPE)
     first, second = (tifffile.imread(write(tmp_path, both, 'labels', n_parts=n, name=str(n))[0]) for n in (1, 2))
     assert (first == 2).sum() == both.areas_px[1] > (second == 2).sum()

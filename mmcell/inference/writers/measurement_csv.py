@@ -18,7 +18,7 @@ def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[Wri
     """
     with open(paths[0], 'w', encoding='utf-8', newline='') as file:
         table = csv.writer(file)
-        columns = measure_cells(Cells.none(image.height_px, image.width_px), image.mpp)
+        columns = measure_cells(Cells.empty(image.height_px, image.width_px), image.mpp)
         table.writerow(['image', 'cell', 'class', 'score', *columns])
 
         def write(cells: Cells, first_number: int) -> None:
