@@ -1,1 +1,1 @@
-"""Files that appear whole, and work that is shared by processes."""
+"""Files that are written completely or not at all, and work that is shared by several processes."""

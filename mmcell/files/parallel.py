@@ -1,4 +1,4 @@
-"""One function over many items, on several processes, with a progress bar."""
+"""Calls one function for many items, on several processes, with a progress bar."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -8,31 +8,32 @@ from multiprocessing import get_context
 from mmcell.errors import MmcellError
 
 
-def map_with_progress(function: Callable, items: Sequence, jobs: int, what: str,
+def map_with_progress(function: Callable, items: Sequence, jobs: int, description: str,
                       skip_bad: bool) -> tuple[list, list[str]]:
-    """``function`` of every item; the order is that of the items whatever ``jobs`` is.
+    """Calls a function for every item; the results are in the order of the items, however many processes work.
 
     Args:
-        function: picklable; gives anything but a str.
-        items: its arguments.
-        jobs: processes; 1 for none beside this one.
-        what: said beside the progress bar, which is drawn on standard error.
-        skip_bad: go on after an item that raises MmcellError or OSError.
+        function: Function of one item. It can be pickled, and returns anything but a str.
+        items: The items, each of which is the only argument of one call.
+        jobs: Number of processes; with 1 the work is done in this process.
+        description: Text beside the progress bar, which is drawn on standard error.
+        skip_bad: Whether the work goes on after an item for which ``function`` raises MmcellError or OSError.
 
     Returns:
-        The results, and the messages of the bad items, which have no result.
+        The results of the good items, and the error messages of the bad ones.
 
     Raises:
-        MmcellError, OSError: of the first bad item without ``skip_bad``; the work stops there.
+        MmcellError, OSError: Without ``skip_bad``, the error of the first bad item; the work stops there.
     """
     from rich.console import Console
     from rich.progress import track
     attempt = partial(_result_or_message, function) if skip_bad else function
-    bar = partial(track, description=what, total=len(items), console=Console(stderr=True))
+    bar = partial(track, description=description, total=len(items), console=Console(stderr=True))
     if jobs == 1 or len(items) < 2:
         results = [attempt(item) for item in bar(items)]
     else:
-        # Spawned, not forked: the progress bar has a thread, and a forked copy of a threaded process may hang.
+        # Processes are spawned, not forked: the progress bar runs in a thread, and a forked copy of a process with
+        # threads may hang.
         with ProcessPoolExecutor(min(jobs, len(items)), mp_context=get_context('spawn')) as pool:
             try:
                 results = list(bar(pool.map(attempt, items)))
@@ -44,6 +45,7 @@ def map_with_progress(function: Callable, items: Sequence, jobs: int, what: str,
 
 
 def _result_or_message(function: Callable, item: object) -> object:
+    # A message is the only str among the results, which is how map_with_progress tells bad items from good ones.
     try:
         return function(item)
     except (MmcellError, OSError) as error:

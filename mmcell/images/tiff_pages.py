@@ -6,22 +6,25 @@ import numpy as np
 import tifffile
 
 _CACHED_BYTES = 128 * 2**20
-# Decoded at once, whatever part of it is wanted.
+# A tile or strip can only be decoded as a whole, however small the wanted part of it is.
 _MAX_SEGMENT_BYTES = 2**30
+# Compression schemes for which tifffile needs the JPEG tables of the page.
 _JPEG = (6, 7, 33007, 34892)
 
 
 class PageReader:
     """Reads rectangles of one page.
 
-    Samples that lie uncompressed in one piece are read row by row. Else the tiles or strips that a rectangle touches
-    are decoded, and the last 128 MiB of them kept.
+    If the samples lie in the file uncompressed and in one piece, only the rows of the rectangle are read. Otherwise the
+    segments (tiles or strips) that the rectangle touches are decoded, and the last 128 MiB of them are kept, because
+    neighbouring rectangles touch the same segments.
 
     Args:
-        page: of an open file; a plane of height and width, samples interleaved or as planes.
+        page: Page of an open file with one plane of height and width; its samples are interleaved or stored as one
+            plane per channel.
 
     Raises:
-        ValueError: a tile or strip has more than 1 GiB.
+        ValueError: A tile or compressed strip has more than 1 GiB when decoded.
     """
 
     def __init__(self, page: tifffile.TiffPage) -> None:
@@ -35,20 +38,29 @@ class PageReader:
         self._cached_bytes = 0
         n_bytes = self.segment_height * self.segment_width * n_interleaved * page.dtype.itemsize
         if not self.is_plain and n_bytes > _MAX_SEGMENT_BYTES:
-            what = 'tiles' if page.is_tiled else 'compressed strips'
-            raise ValueError(f'its {what} are {self.segment_width}x{self.segment_height} px each, '
-                             f'{n_bytes / 2**30:.1f} GiB: save it in smaller tiles')
+            kind = 'tiles' if page.is_tiled else 'compressed strips'
+            raise ValueError(f'its {kind} are {self.segment_width}x{self.segment_height} px each, which is '
+                             f'{n_bytes / 2**30:.1f} GiB when decoded; at most {_MAX_SEGMENT_BYTES / 2**30:.3g} GiB is '
+                             'allowed: save it in smaller tiles')
 
     def read(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
-        """Stored samples (y1 - y0, x1 - x0, C) of a rectangle inside the page."""
+        """Reads the stored samples (y1 - y0, x1 - x0, C) of a rectangle inside the page, in the dtype of the page.
+
+        Segments are numbered row by row, one plane after the other. Example: a page of 20 rows and 40 columns with
+        tiles of 16 x 16 px has n_y = 2 rows of n_x = 3 tiles; the tiles of its first plane are 0 to 5, of its second 6
+        to 11. The rectangle of the columns 10 to 34 and the rows 12 to 17 touches the tile columns 10 // 16 = 0 to
+        -(-35 // 16) - 1 = 2 and the tile rows 12 // 16 = 0 to -(-18 // 16) - 1 = 1, hence all six tiles of each plane.
+        """
         if self.is_plain:
             dtype = self.page.dtype.newbyteorder(self.page.parent.byteorder)
-            # Mapped anew each time: pages of memory that were read are given back.
+            # The file is mapped again for each rectangle: all parts of a mapping that were ever read count as memory of
+            # the process until the mapping is closed.
             mapped = np.memmap(self.page.parent.filehandle.path, dtype, 'r', self.page.dataoffsets[0],
                                (self.height, self.width, self.n_samples))
             return np.array(mapped[y0:y1, x0:x1], self.page.dtype)
         samples = np.full((self.n_planes, y1 - y0, x1 - x0, self.n_samples // self.n_planes),
                           self.page.nodata, self.page.dtype)
+        # -(-a // b) divides and rounds up.
         n_x, n_y = -(-self.width // self.segment_width), -(-self.height // self.segment_height)
         for plane in range(self.n_planes):
             for row in range(y0 // self.segment_height, -(-y1 // self.segment_height)):
@@ -58,7 +70,13 @@ class PageReader:
         return np.concatenate(list(samples), axis=2)
 
     def _paste(self, samples: np.ndarray, index: int, x0: int, y0: int, x_segment: int, y_segment: int) -> None:
-        """Copies what a segment has of the rectangle from (x0, y0) on; a missing segment has nothing."""
+        """Copies the common part of a segment and the rectangle into the samples of the rectangle.
+
+        In the example of :meth:`read`, tile 0 begins left of and above the rectangle: its lower right corner, 4 rows
+        ``segment[12 - 0:]`` of 6 columns ``[10 - 0:]``, is copied to the upper left corner of the samples. Tile 4
+        begins at (16, 16), inside the rectangle: it is copied to ``samples[16 - 12:, 16 - 10:]``, of which 2 rows of 16
+        columns are common to both. A segment that the file lacks leaves the samples as they are.
+        """
         segment = self._decode(index)
         if segment is None:
             return
@@ -68,7 +86,7 @@ class PageReader:
         target[:height, :width] = source[:height, :width]
 
     def _decode(self, index: int) -> np.ndarray | None:
-        """Samples (h, w, C) of one tile or strip; None where the file has none."""
+        """Returns the samples (h, w, C) of one tile or strip, or None if the file lacks it."""
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]

@@ -1,4 +1,4 @@
-"""Which of the predicted cells are kept."""
+"""Filters that decide which of the predicted cells are kept."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from mmcell.inference.cells import Cells
 
 def select_cells(cells: Cells, min_score: float = 0., labels: Sequence[int] | None = None, min_area_px: int = 1,
                  drop_border: bool = False) -> Cells:
-    """The cells that pass every test.
+    """Returns the cells that pass all filters.
 
     Args:
-        cells: of one image.
-        min_score: the least score that is kept.
-        labels: the classes that are kept, from 0; None for all.
-        min_area_px: the least area that is kept, in pixels.
-        drop_border: leave out cells with a pixel in the first or last row or column of the image.
+        cells: Cells of one image.
+        min_score: Smallest score of a cell that is kept.
+        labels: Classes that are kept, from 0; None keeps all classes.
+        min_area_px: Smallest area, in pixels, of a cell that is kept.
+        drop_border: Whether cells that have a pixel in the first or last row or column of the image are left out.
     """
     keep = cells.scores >= min_score
     if labels is not None:
@@ -29,6 +29,6 @@ def select_cells(cells: Cells, min_score: float = 0., labels: Sequence[int] | No
 
 
 def touches_border(cells: Cells) -> np.ndarray:
-    """(N,) bool, whether a cell has a pixel in the first or last row or column of the image."""
+    """Returns (N,) bool: whether each cell has a pixel in the first or last row or column of the image."""
     left, top, right, bottom = cells.bboxes_xyxy.T
     return (left == 0) | (top == 0) | (right == cells.width_px) | (bottom == cells.height_px)

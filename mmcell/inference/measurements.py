@@ -1,4 +1,4 @@
-"""Measurements of cells, from their pixels."""
+"""Measurements of cells, computed from their pixels."""
 
 import numpy as np
 
@@ -6,20 +6,21 @@ from mmcell.inference.cells import Cells
 
 
 def measure_cells(cells: Cells, mpp: float | None = None) -> dict[str, np.ndarray]:
-    """Area, centroid and axes of each cell, N values each.
+    """Measures area, centroid, axes and eccentricity of each cell.
 
-    The origin is the outer corner of the first pixel, whose centre is at (.5, .5). The axes are those of the ellipse
-    with the same second central moments, four times the square root of the eigenvalues of their matrix, and the
-    eccentricity is of that ellipse: the definitions of ``skimage.measure.regionprops`` (axis_major_length,
-    axis_minor_length, eccentricity), 0 for a cell of one pixel.
+    The origin of coordinates is the outer corner of the first pixel, whose centre is at (.5, .5). Axes and eccentricity
+    belong to the ellipse with the same second central moments as the cell; the axes are four times the square roots of
+    the eigenvalues of the covariance matrix of the pixels. These are the definitions of
+    ``skimage.measure.regionprops`` (axis_major_length, axis_minor_length, eccentricity). For a cell of one pixel, both
+    axes and the eccentricity are 0.
 
     Args:
-        cells: of one image.
-        mpp: micrometres a pixel; adds the columns in um.
+        cells: Cells of one image.
+        mpp: Micrometres per pixel, with which the values in micrometres are added; None if not known.
 
     Returns:
-        area_px, centroid_x_px, centroid_y_px, major_axis_px, minor_axis_px, eccentricity; with mpp also area_um2,
-        centroid_x_um, centroid_y_um, major_axis_um, minor_axis_um.
+        An array of N values for each of the keys area_px, centroid_x_px, centroid_y_px, major_axis_px, minor_axis_px
+        and eccentricity; with ``mpp`` also area_um2, centroid_x_um, centroid_y_um, major_axis_um and minor_axis_um.
     """
     area = cells.areas_px
     x_mean, y_mean, large, small = _moments(cells)
@@ -35,13 +36,21 @@ def measure_cells(cells: Cells, mpp: float | None = None) -> dict[str, np.ndarra
 
 
 def _moments(cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Mean column and row of each cell's pixels, and the eigenvalues of their covariance, the larger first; (N,)."""
+    """Computes the moments of each cell's pixels.
+
+    Returns:
+        Four (N,) float64 arrays: mean column, mean row, larger and smaller eigenvalue of the covariance of columns and
+        rows.
+    """
     if len(cells) == 0:
         return (np.zeros(0),) * 4
     x, y, area = cells.pixels
     first = cells.first_pixels
     x_mean, y_mean = (np.add.reduceat(values, first) / area for values in (x, y))
+    # Cell by cell: with areas [4, 1], first is [0, 4], columns [2, 2, 2, 3 | 3] have the sums [9, 3] and the means
+    # [2.25, 3]; np.repeat gives each pixel the mean of its cell, [2.25, 2.25, 2.25, 2.25, 3].
     dx, dy = (values - np.repeat(mean, area) for values, mean in ((x, x_mean), (y, y_mean)))
     xx, yy, xy = (np.add.reduceat(product, first) / area for product in (dx * dx, dy * dy, dx * dy))
+    # The eigenvalues of [[xx, xy], [xy, yy]] are half its trace, plus and minus the radius of Mohr's circle.
     half_trace, radius = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     return x_mean, y_mean, half_trace + radius, np.maximum(half_trace - radius, 0)

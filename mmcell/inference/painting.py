@@ -19,9 +19,11 @@ def paint_cells(label_map: np.ndarray, cells: Cells, numbers: np.ndarray) -> Non
     x, y, areas = cells.pixels
     rank = np.empty(len(cells), np.int64)
     rank[np.argsort(-cells.scores, kind='stable')] = np.arange(len(cells))
-    # NumPy keeps the last of several values for one pixel, so that the pixels of the best cell come last. For example,
-    # the scores .5 and .9 give the ranks 1 and 0. With areas of 2 and 3 pixels, the ranks of the pixels are
-    # 1 1 0 0 0, and the order is 0 1 2 3 4: the pixels of the cell with .9 are written after those of the cell with .5.
+    # Cells are painted from the lowest to the highest score, because NumPy keeps the last of several values that are
+    # assigned to one pixel. Example: cell 0 has the number 7, the score .6 and the pixels x = 0, 1; cell 1 has the
+    # number 8, the score .9 and the pixels x = 1, 2, 3. The ranks are [1, 0], where 0 is the best; repeated for each
+    # pixel they are [1, 1, 0, 0, 0]. In falling order of rank, the pixels [0, 1, 1, 2, 3] get the values
+    # [7, 7, 8, 8, 8], and the map becomes [7, 8, 8, 8].
     order = np.argsort(-np.repeat(rank, areas), kind='stable')
     x, y, values = x[order], y[order], np.repeat(numbers, areas)[order]
     is_free = label_map[y, x] == 0

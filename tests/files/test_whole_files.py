@@ -7,7 +7,7 @@ import pytest
 from mmcell.files.whole_files import remove_leftovers, written_whole
 
 
-def test_all_appear_together(tmp_path):
+def test_all_files_appear_together_at_the_end_of_the_block(tmp_path):
     paths = [tmp_path / 'new' / 'a.txt', tmp_path / 'b.txt']
     with written_whole(paths) as temporary:
         for path in temporary:
@@ -18,7 +18,7 @@ def test_all_appear_together(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob('*')) == ['a.txt', 'b.txt', 'new']
 
 
-def test_a_block_that_fails_changes_nothing(tmp_path):
+def test_a_block_that_fails_leaves_the_old_file_and_no_temporary_one(tmp_path):
     path = tmp_path / 'a.txt'
     path.write_text('old')
     with pytest.raises(KeyError), written_whole([path]) as (temporary,):
@@ -28,14 +28,14 @@ def test_a_block_that_fails_changes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_leftovers_of_one_kind_are_removed(tmp_path):
-    gone = subprocess.Popen([sys.executable, '-c', ''])
-    gone.wait()
-    kept = ['a.pth', 'note.tmp', f'.b.json.{gone.pid}.tmp', f'.c.pth.{os.getpid()}.tmp']
-    for name in (f'.a.pth.{gone.pid}.tmp', *kept):
+def test_leftovers_are_removed_if_their_name_matches_and_their_process_has_ended(tmp_path):
+    ended = subprocess.Popen([sys.executable, '-c', ''])
+    ended.wait()
+    kept = ['a.pth', 'note.tmp', f'.b.json.{ended.pid}.tmp', f'.c.pth.{os.getpid()}.tmp']
+    for name in (f'.a.pth.{ended.pid}.tmp', *kept):
         (tmp_path / name).write_text('')
-    (tmp_path / f'.x[1].pth.{gone.pid}.tmp').write_text('')
+    (tmp_path / f'.x[1].pth.{ended.pid}.tmp').write_text('')
     remove_leftovers(tmp_path, 'x[1].pth'.__eq__)
-    assert not (tmp_path / f'.x[1].pth.{gone.pid}.tmp').exists()
+    assert not (tmp_path / f'.x[1].pth.{ended.pid}.tmp').exists()
     remove_leftovers(tmp_path, lambda name: name.endswith('.pth'))
     assert {path.name for path in tmp_path.iterdir()} == set(kept)

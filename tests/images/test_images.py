@@ -47,7 +47,7 @@ def test_channels_that_are_not_colours_are_refused(tmp_path, shape, options):
         read_image(tmp_path / 'i.tif')
 
 
-def test_of_a_pyramid_the_full_resolution_is_read(tmp_path):
+def test_a_pyramid_is_read_at_full_resolution(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)
     with tifffile.TiffWriter(tmp_path / 'p.tif') as tiff:
         tiff.write(pixels, subifds=1, tile=(16, 16), photometric='rgb')
@@ -55,12 +55,12 @@ def test_of_a_pyramid_the_full_resolution_is_read(tmp_path):
     np.testing.assert_array_equal(read_image(tmp_path / 'p.tif'), pixels)
 
 
-def test_sizes_are_read_of_any_pixel_type(tmp_path):
+def test_the_size_of_an_image_of_any_pixel_type_is_read(tmp_path):
     tifffile.imwrite(tmp_path / 'i.tif', np.zeros((4, 5), np.float32))
     assert read_image_size(tmp_path / 'i.tif') == (4, 5)
 
 
-def test_palette_becomes_its_colours(tmp_path):
+def test_palette_indices_become_colours(tmp_path):
     palette = np.zeros((3, 256), np.uint16)
     palette[:, 7] = np.array([200, 100, 50]) * 256
     tifffile.imwrite(tmp_path / 'p.tif', np.array([[7, 0]], np.uint8), photometric='palette', colormap=palette)
@@ -91,7 +91,7 @@ def test_percentiles_stretch_each_channel(tmp_path, dtype):
     (np.zeros((5, 6, 7), np.uint8), dict(photometric='minisblack', metadata={'axes': 'ZYX'}), 'axes ZYX'),
     (np.zeros((6, 8, 8), np.uint8), dict(photometric='minisblack', metadata={'axes': 'CYX'}), '6 channels'),
 ])
-def test_what_has_no_rule_is_refused(tmp_path, pixels, options, message):
+def test_types_without_a_range_stacks_and_many_channels_are_refused(tmp_path, pixels, options, message):
     tifffile.imwrite(tmp_path / 'i.tif', pixels, **options)
     with pytest.raises(ImageReadError, match=message) as error:
         read_image(tmp_path / 'i.tif')
@@ -100,7 +100,7 @@ def test_what_has_no_rule_is_refused(tmp_path, pixels, options, message):
 
 @pytest.mark.parametrize('name', ['i.tif', 'i.png'])
 @pytest.mark.parametrize('content', [b'', b'not an image'])
-def test_damaged_files_are_named(tmp_path, name, content):
+def test_the_error_for_a_damaged_file_names_the_file(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(ImageReadError, match=name):
         read_image(tmp_path / name)
@@ -114,7 +114,7 @@ def test_a_truncated_tiff_is_refused(tmp_path):
         read_image(path)
 
 
-def test_missing_files_and_wrong_orders():
+def test_missing_files_and_unknown_channel_orders_are_refused():
     with pytest.raises(FileNotFoundError, match='nowhere'):
         read_image('nowhere.tif')
     with pytest.raises(ValueError, match="'gbr'"):
@@ -136,7 +136,7 @@ def test_label_maps_keep_their_ids(tmp_path, dtype):
     (np.array([[0, 1]], np.int16), dict(photometric='miniswhite')),
     (np.array([[0, 1]], np.uint8), dict(photometric='palette', colormap=np.full((3, 256), 65535, np.uint16))),
 ])
-def test_ids_are_the_stored_samples_whatever_the_file_says_of_colours(tmp_path, ids, options):
+def test_ids_are_the_stored_samples_whatever_the_file_says_about_colours(tmp_path, ids, options):
     tifffile.imwrite(tmp_path / 'm.tif', ids, **options)
     assert read_label_map(tmp_path / 'm.tif').tolist() == [[0, 1]]
 
@@ -149,13 +149,13 @@ def test_ids_are_the_stored_samples_whatever_the_file_says_of_colours(tmp_path, 
     (np.array([[2. ** 40, 1]]), 'ids from'),
     (np.zeros((3, 4, 3), np.uint8), '3 channels'),
 ])
-def test_what_is_not_an_id_map_is_refused(tmp_path, ids, message):
+def test_a_file_that_is_not_an_instance_id_map_is_refused(tmp_path, ids, message):
     tifffile.imwrite(tmp_path / 'm.tif', ids)
     with pytest.raises(ImageReadError, match=message):
         read_label_map(tmp_path / 'm.tif')
 
 
-def test_a_tiff_is_known_by_its_content(tmp_path):
+def test_a_tiff_is_recognised_by_its_content_not_by_its_name(tmp_path):
     image = np.arange(60, dtype=np.uint8).reshape(4, 5, 3)
     for name, options in (('a.lsm', {}), ('b.png', dict(byteorder='>')), ('c', dict(bigtiff=True))):
         tifffile.imwrite(tmp_path / name, image, photometric='rgb', **options)

@@ -1,4 +1,4 @@
-"""Rectangles of a TIFF are those of the whole image as read_image gives it."""
+"""Rectangles of a TIFF equal the same rectangles of the whole image that read_image returns."""
 
 import numpy as np
 import pytest
@@ -70,7 +70,7 @@ def test_percentiles_are_those_of_the_whole_image(tmp_path, rng, percentiles, dt
     assert_same(tmp_path / 'a.tif', percentiles=percentiles)
 
 
-def test_percentiles_of_other_types_are_refused(tmp_path):
+def test_percentiles_of_pixels_that_are_neither_uint8_nor_uint16_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / 'a.tif', np.zeros((61, 75), np.float32), tile=(16, 16))
     with pytest.raises(ImageReadError, match=r'a\.tif: has pixels of type float32; percentiles'), \
             open_regions(tmp_path / 'a.tif', percentiles=(1, 99)):
@@ -78,7 +78,7 @@ def test_percentiles_of_other_types_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize('as_pages', [False, True])
-def test_a_pyramid_gives_its_full_resolution(tmp_path, image, as_pages):
+def test_a_pyramid_is_read_at_full_resolution(tmp_path, image, as_pages):
     with tifffile.TiffWriter(tmp_path / 'a.tif', bigtiff=True) as tiff:
         tiff.write(image, photometric='rgb', tile=(16, 16), **({} if as_pages else dict(subifds=1)))
         tiff.write(image[::2, ::2], photometric='rgb', tile=(16, 16), subfiletype=1)
@@ -87,7 +87,7 @@ def test_a_pyramid_gives_its_full_resolution(tmp_path, image, as_pages):
     assert_same(tmp_path / 'a.tif')
 
 
-def test_a_slide_gives_its_baseline(tmp_path, image):
+def test_from_a_slide_the_series_called_baseline_is_read(tmp_path, image):
     with tifffile.TiffWriter(tmp_path / 'a.svs', bigtiff=True) as tiff:
         tiff.write(image, photometric='rgb', tile=(16, 16), description='Aperio Image Library v1', metadata=None)
         tiff.write(image[::4, ::4], photometric='rgb', description='Aperio thumbnail', metadata=None)
@@ -95,7 +95,7 @@ def test_a_slide_gives_its_baseline(tmp_path, image):
     assert_same(tmp_path / 'a.svs', image)
 
 
-def test_other_files_are_read_whole(tmp_path, image):
+def test_a_tiff_with_each_channel_on_its_own_page_is_read_as_a_whole(tmp_path, image):
     tifffile.imwrite(tmp_path / 'channels.tif', np.moveaxis(image, -1, 0), photometric='minisblack',
                      metadata={'axes': 'CYX'})
     assert_same(tmp_path / 'channels.tif', kind=ArrayRegions)
@@ -106,11 +106,11 @@ def test_a_missing_tile_is_background(tmp_path, image):
     tifffile.imwrite(tmp_path / 'a.tif', tiles, shape=(32, 32, 3), dtype=np.uint8, photometric='rgb', tile=(16, 16),
                      compression='zlib')
     with open_regions(tmp_path / 'a.tif') as regions:
-        found = regions.read(0, 0, 32, 32)
-    assert np.array_equal(found[:16, :16], image[:16, :16]) and not found[:16, 16:].any()
+        pixels = regions.read(0, 0, 32, 32)
+    assert np.array_equal(pixels[:16, :16], image[:16, :16]) and not pixels[:16, 16:].any()
 
 
-def test_files_that_cannot_be_read_are_named(tmp_path, image):
+def test_the_error_for_a_file_that_cannot_be_read_names_the_file(tmp_path, image):
     with pytest.raises(FileNotFoundError, match='b.tif'), open_regions(tmp_path / 'b.tif'):
         pass
     (tmp_path / 'a.tif').write_bytes(b'II*\0')
@@ -136,7 +136,7 @@ def test_strips_too_large_to_decode_are_refused(tmp_path, image, monkeypatch):
         pass
 
 
-def test_few_decoded_tiles_are_kept(tmp_path, image, monkeypatch):
+def test_the_number_of_decoded_tiles_that_are_kept_is_limited(tmp_path, image, monkeypatch):
     monkeypatch.setattr('mmcell.images.tiff_pages._CACHED_BYTES', 3 * 16 * 16 * 3)
     tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', tile=(16, 16), compression='zlib')
     with open_regions(tmp_path / 'a.tif') as regions:

@@ -1,4 +1,4 @@
-"""Each file that predictions are written to, read by a reader that is not ours."""
+"""Each output format is read back with an independent library."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ import roifile
 import shapely
 import skimage.measure
 import tifffile
-from support.cells import cells_of, rasterise
+from support.cells import cells_from_label_map, rasterise
 from support.synthetic_data import discs
 
 from mmcell.datasets import CellDataset
@@ -25,7 +25,7 @@ SHAPE = (60, 80)
 
 @pytest.fixture
 def label_map():
-    """A disc, a ring with a hole, a cell of two parts, two parts that touch at a corner, a pixel, one at the border."""
+    """Six cells: a disc, a ring, two pieces, two pieces that touch at a corner, one pixel, a disc cut by the border."""
     label_map = discs(SHAPE, [(1, 12, 12, 8), (2, 15, 45, 12), (6, 59, 79, 9)])
     label_map[(np.mgrid[:60, :80][0] - 15) ** 2 + (np.mgrid[:60, :80][1] - 45) ** 2 <= 16] = 0
     label_map[40:45, 5:9] = label_map[48:52, 5:9] = 3
@@ -36,10 +36,11 @@ def label_map():
 
 @pytest.fixture
 def cells(label_map):
-    return cells_of(label_map, labels=[0, 1, 0, 1, 1, 0])
+    return cells_from_label_map(label_map, labels=[0, 1, 0, 1, 1, 0])
 
 
 def write(folder, cells, *formats, mpp=None, pixels=None, n_parts=1, name='cell'):
+    """Writes cells in several formats by ``n_parts`` calls; returns the paths of the files."""
     image = ImageInfo(folder / 'images' / 'cell.tif', *SHAPE, NAMES, mpp, pixels)
     with writing_cells(formats, folder, name, image) as add:
         for part in np.array_split(np.arange(len(cells)), n_parts):
@@ -54,7 +55,7 @@ def test_label_tiff(tmp_path, label_map, cells, n_parts):
         assert read(path).dtype == np.uint16
         assert np.array_equal(read(path), label_map)
     with tifffile.TiffFile(path) as tiff:
-        assert tiff.pages[0].resolution == (40_000, 40_000) and tiff.pages[0].resolutionunit == 3  # pixels a cm
+        assert tiff.pages[0].resolution == (40_000, 40_000) and tiff.pages[0].resolutionunit == 3  # 3: per centimetre
     rows = list(csv.DictReader(table.open(encoding='utf-8')))
     assert [(row['label'], row['class']) for row in rows[:2]] == [('1', NAMES[0]), ('2', NAMES[1])]
     assert [float(row['score']) for row in rows] == pytest.approx(cells.scores)
@@ -67,7 +68,7 @@ def test_label_tiff_of_many_cells_is_uint32(tmp_path, label_map, cells, monkeypa
     assert np.array_equal(tifffile.imread(path), label_map)
 
 
-def test_label_tiff_on_the_disk(tmp_path, label_map, cells, monkeypatch):
+def test_a_large_label_map_is_painted_on_the_disk(tmp_path, label_map, cells, monkeypatch):
     monkeypatch.setattr(label_tiff, 'MAX_PIXELS_IN_MEMORY', 60 * 80 - 1)
     path, _ = write(tmp_path, cells, 'labels', mpp=.5, n_parts=2)
     with tifffile.TiffFile(path) as tiff:
@@ -76,7 +77,8 @@ def test_label_tiff_on_the_disk(tmp_path, label_map, cells, monkeypatch):
 
 
 @pytest.mark.parametrize('limit_px, is_on_disk', [(2 * 60 * 80, False), (2 * 60 * 80 - 1, True)])
-def test_the_maps_of_all_classes_count(tmp_path, label_map, cells, monkeypatch, limit_px, is_on_disk):
+def test_the_limit_of_pixels_is_shared_by_the_maps_of_all_classes(tmp_path, label_map, cells, monkeypatch, limit_px,
+                                                                  is_on_disk):
     monkeypatch.setattr(label_tiff, 'MAX_PIXELS_IN_MEMORY', limit_px)
     paths = write(tmp_path, cells, 'class-labels')
     for path, values in zip(paths, ([1, 3, 6], [2, 4, 5]), strict=True):
@@ -85,12 +87,12 @@ def test_the_maps_of_all_classes_count(tmp_path, label_map, cells, monkeypatch, 
         assert np.array_equal(tifffile.imread(path), np.where(np.isin(label_map, values), label_map, 0))
 
 
-def test_where_cells_overlap_the_higher_score_is_seen(tmp_path):
-    below, above = (cells_of(discs(SHAPE, [(1, 20, x, 10)])) for x in (20, 30))
+def test_where_cells_of_one_call_overlap_the_higher_score_wins(tmp_path):
+    below, above = (cells_from_label_map(discs(SHAPE, [(1, 20, x, 10)])) for x in (20, 30))
     both = type(below)(below.rles + above.rles, np.zeros(2, int), np.array([.6, .9]), *SHAPE)
     first, second = (tifffile.imread(write(tmp_path, both, 'labels', n_parts=n, name=str(n))[0]) for n in (1, 2))
     assert (first == 2).sum() == both.areas_px[1] > (second == 2).sum()
-    # Painted one after the other the first stays.
+    # Painted by two calls, the first cell keeps all its pixels.
     assert (second == 1).sum() == both.areas_px[0]
 
 
@@ -131,7 +133,7 @@ def test_imagej_rois(tmp_path, label_map, cells):
     assert rois[0].props == 'score: 0.9\n'
     centres = np.argwhere(np.ones(SHAPE, bool))[:, ::-1] + .5
     for number, roi in enumerate(rois, start=1):
-        # ImageJ fills by even-odd winding.
+        # ImageJ fills by the even-odd rule.
         inside = sum(skimage.measure.points_in_poly(centres, ring).astype(int) for ring in roi.coordinates(multi=True))
         assert np.array_equal((inside % 2 == 1).reshape(SHAPE), label_map == number)
         y, x = np.nonzero(label_map == number)
@@ -173,7 +175,7 @@ def test_csv(tmp_path, label_map, cells):
         assert float(row['eccentricity']) == pytest.approx(region.eccentricity, abs=1e-6)
 
 
-def test_csv_without_a_scale_has_pixels_alone(tmp_path, cells):
+def test_csv_without_a_scale_has_only_columns_in_pixels(tmp_path, cells):
     path, = write(tmp_path, cells, 'csv')
     header = path.read_text(encoding='utf-8').splitlines()[0]
     assert 'area_px' in header and '_um' not in header
@@ -189,14 +191,14 @@ def test_overlay(tmp_path, cells):
 
 
 def test_an_overlay_of_an_image_that_is_not_in_memory_is_refused(tmp_path, cells):
-    with pytest.raises(MmcellError, match='leave out --formats overlay'):
+    with pytest.raises(MmcellError, match='leave overlay out of --formats'):
         write(tmp_path, cells, 'csv', 'overlay')
     assert list(tmp_path.iterdir()) == []
 
 
 def test_no_cells_make_valid_files(tmp_path, cells):
-    nothing = cells.select(np.zeros(len(cells), bool))
-    paths = write(tmp_path, nothing, *FORMATS, pixels=np.zeros((*SHAPE, 3), np.uint8), mpp=1.)
+    no_cells = cells.select(np.zeros(len(cells), bool))
+    paths = write(tmp_path, no_cells, *FORMATS, pixels=np.zeros((*SHAPE, 3), np.uint8), mpp=1.)
     assert all(path.exists() for path in paths) and len({path.name for path in paths}) == len(paths) == 9
     assert geojson.loads((tmp_path / 'cell.geojson').read_text()).is_valid
     assert json.loads((tmp_path / 'cell_coco.json').read_text())['annotations'] == []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mmengine.structures import InstanceData
-from support.cells import cells_of, rasterise
+from support.cells import cells_from_label_map, rasterise
 from support.synthetic_data import discs
 
 from mmcell.inference.cells import Cells
@@ -18,7 +18,7 @@ from mmcell.masks.rle import encode_label_map
 
 
 @pytest.mark.parametrize('masks', ['rle', 'bitmaps'])
-def test_cells_of_instances(masks):
+def test_cells_are_made_from_instances(masks):
     label_map = discs((20, 30), [(1, 5, 5, 3), (2, 12, 20, 5)])
     bitmaps = np.stack([label_map == 1, np.zeros_like(label_map, bool), label_map == 2])
     rles = encode_label_map(label_map).rles
@@ -27,14 +27,14 @@ def test_cells_of_instances(masks):
         bboxes=torch.zeros(3, 4), scores=torch.tensor([.9, .8, .7]), labels=torch.tensor([2, 1, 0]),
         masks=[rles[0], empty, rles[1]] if masks == 'rle' else torch.from_numpy(bitmaps))
     cells = Cells.from_instances(instances, 20, 30)
-    # The one without a pixel is left out.
+    # The instance whose mask has no pixel is left out.
     assert cells.rles == rles
     assert cells.labels.tolist() == [2, 0] and cells.scores == pytest.approx([.9, .7])
     assert cells.areas_px.tolist() == [(label_map == 1).sum(), (label_map == 2).sum()]
     assert cells.bboxes_xyxy.tolist() == [[2, 2, 9, 9], [15, 7, 26, 18]]
 
 
-def test_cells_of_another_size_are_refused():
+def test_masks_that_differ_from_the_image_in_size_are_refused():
     instances = InstanceData(bboxes=torch.zeros(1, 4), scores=torch.ones(1), labels=torch.zeros(1, dtype=int),
                              masks=[{'size': [20, 30], 'counts': '0hb0'}])
     with pytest.raises(ValueError, match=r'size \[20, 30\], the image \[30, 20\]'):
@@ -52,40 +52,40 @@ def test_cells_of_another_size_are_refused():
 ])
 def test_filters(filters, kept):
     label_map = discs((40, 40), [(1, 10, 10, 5), (2, 25, 25, 2), (3, 39, 10, 6), (4, 20, 39, 2)])
-    cells = cells_of(label_map, labels=[0, 1, 1, 2], scores=[.9, .8, .7, .6])
+    cells = cells_from_label_map(label_map, labels=[0, 1, 1, 2], scores=[.9, .8, .7, .6])
     selected = select_cells(cells, **filters)
     assert selected.scores.tolist() == [1 - label / 10 for label in kept]
     assert len(selected.rles) == len(kept)
 
 
 @pytest.mark.parametrize('y, x, touches', [(0, 5, True), (9, 5, True), (5, 0, True), (5, 9, True), (1, 8, False)])
-def test_border_is_the_outermost_pixels(y, x, touches):
+def test_the_border_consists_of_the_outermost_pixels(y, x, touches):
     label_map = np.zeros((10, 10), int)
     label_map[y, x] = 1
-    assert touches_border(cells_of(label_map)).tolist() == [touches]
+    assert touches_border(cells_from_label_map(label_map)).tolist() == [touches]
 
 
-def test_measurements_are_those_of_scikit_image(rng):
+def test_measurements_equal_those_of_scikit_image(rng):
     label_map = discs((60, 80), [(1, 10, 12, 7), (2, 30, 50, 4)])
     label_map[45:50, 10:40] = 3
     label_map[25:45, 60:75][rng.random((20, 15)) < .4] = 4
     label_map[0, 79] = 5
-    measured = measure_cells(cells_of(label_map), mpp=.25)
+    measured = measure_cells(cells_from_label_map(label_map), mpp=.25)
     regions = skimage.measure.regionprops(label_map)
     assert len(regions) == 5
     assert measured['area_px'].tolist() == [region.area for region in regions]
     centroids = np.array([region.centroid for region in regions])
     np.testing.assert_allclose(measured['centroid_y_px'], centroids[:, 0] + .5)
     np.testing.assert_allclose(measured['centroid_x_px'], centroids[:, 1] + .5)
-    for name, theirs in (('major_axis_px', 'axis_major_length'), ('minor_axis_px', 'axis_minor_length'),
-                         ('eccentricity', 'eccentricity')):
-        np.testing.assert_allclose(measured[name], [region[theirs] for region in regions], atol=1e-6)
+    for name, scikit_image_name in (('major_axis_px', 'axis_major_length'), ('minor_axis_px', 'axis_minor_length'),
+                                    ('eccentricity', 'eccentricity')):
+        np.testing.assert_allclose(measured[name], [region[scikit_image_name] for region in regions], atol=1e-6)
     np.testing.assert_allclose(measured['area_um2'], measured['area_px'] / 16)
     np.testing.assert_allclose(measured['major_axis_um'], measured['major_axis_px'] / 4)
 
 
-def test_the_centroid_is_that_of_the_outline():
-    cells = cells_of(discs((30, 30), [(1, 10, 12, 7), (2, 22, 22, 5)]))
+def test_the_centroid_equals_the_centroid_of_the_outline():
+    cells = cells_from_label_map(discs((30, 30), [(1, 10, 12, 7), (2, 22, 22, 5)]))
     measured = measure_cells(cells)
     centroids = [(outline.centroid.x, outline.centroid.y) for outline in outline_cells(cells)]
     np.testing.assert_allclose(np.stack([measured['centroid_x_px'], measured['centroid_y_px']], 1), centroids)
@@ -97,8 +97,8 @@ def test_outlines_of_known_shapes():
     label_map[1:3, 1:4] = 1
     label_map[1:6, 5:10] = 2
     label_map[3, 7] = 0  # a hole
-    label_map[7, 1] = label_map[8, 2] = 3  # touch at a corner
-    square, ring, corner = outline_cells(cells_of(label_map))
+    label_map[7, 1] = label_map[8, 2] = 3  # two pieces that touch at a corner
+    square, ring, corner = outline_cells(cells_from_label_map(label_map))
     assert square.equals(shapely.box(1, 1, 4, 3)) and len(square.exterior.coords) == 5
     assert ring.geom_type == 'Polygon' and [hole.bounds for hole in ring.interiors] == [(7, 3, 8, 4)]
     assert ring.exterior.is_ccw and not ring.interiors[0].is_ccw
@@ -107,14 +107,15 @@ def test_outlines_of_known_shapes():
 
 @given(arrays(np.int32, (7, 9), elements=st.integers(0, 2)))
 def test_any_outline_is_valid_and_rasterises_back(label_map):
-    for outline, value in zip(outline_cells(cells_of(label_map)), np.unique(label_map[label_map > 0]), strict=True):
+    ids = np.unique(label_map[label_map > 0])
+    for outline, value in zip(outline_cells(cells_from_label_map(label_map)), ids, strict=True):
         assert outline.is_valid
         assert np.array_equal(rasterise(outline, label_map.shape), label_map == value)
         assert np.array_equal(shapely.get_coordinates(outline) % 1, np.zeros_like(shapely.get_coordinates(outline)))
 
 
-def test_no_cells():
-    nothing = Cells.none(10, 20)
-    assert len(select_cells(nothing, min_area_px=5, drop_border=True)) == 0
-    assert len(outline_cells(nothing)) == 0
-    assert all(len(values) == 0 for values in measure_cells(nothing, 1.).values())
+def test_zero_cells_have_zero_outlines_and_measurements():
+    no_cells = Cells.empty(10, 20)
+    assert len(select_cells(no_cells, min_area_px=5, drop_border=True)) == 0
+    assert len(outline_cells(no_cells)) == 0
+    assert all(len(values) == 0 for values in measure_cells(no_cells, 1.).values())

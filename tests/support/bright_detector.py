@@ -1,4 +1,4 @@
-"""A detector whose answer is known: every bright connected component is a cell, its class the strongest colour."""
+"""A detector whose predictions are known: every bright connected component is a cell, its class is its main colour."""
 
 import torch
 from mmdet.registry import MODELS
@@ -21,7 +21,7 @@ CONFIG = dict(
 
 @MODELS.register_module(force=True)
 class BrightCellDetector(BaseModel):
-    """Scores are the brightness of the class's channel, masks RLE."""
+    """Predicts bright components; the score is the mean brightness in the channel of the class, masks are RLEs."""
 
     def __init__(self, data_preprocessor=None, init_cfg=None):
         super().__init__(data_preprocessor, init_cfg)
@@ -42,7 +42,7 @@ class BrightCellDetector(BaseModel):
 
 
 def save_checkpoint(path, meta=None, **settings):
-    """A checkpoint as mmengine saves it, with the config inside."""
+    """Saves a checkpoint like those of MMEngine, with the config inside unless ``meta`` is given; returns its path."""
     config = Config({**CONFIG, **settings})
     model = MODELS.build(dict(type='mmdet.BrightCellDetector'))
     metainfo = dict(classes=CLASSES, channel_order='rgb')

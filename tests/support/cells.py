@@ -1,4 +1,4 @@
-"""Cells from label maps, and back."""
+"""Converts label maps to cells, and outlines to masks."""
 
 import numpy as np
 import shapely
@@ -7,7 +7,8 @@ from mmcell.inference.cells import Cells
 from mmcell.masks.rle import encode_label_map
 
 
-def cells_of(label_map, labels=None, scores=None):
+def cells_from_label_map(label_map, labels=None, scores=None):
+    """Returns the cells of a label map; by default of class 0, with scores that fall from .9 to .5."""
     rles = encode_label_map(label_map).rles
     n = len(rles)
     return Cells(rles, np.zeros(n, int) if labels is None else np.array(labels),
@@ -15,6 +16,6 @@ def cells_of(label_map, labels=None, scores=None):
 
 
 def rasterise(outline, shape):
-    """Pixels whose centre is inside."""
+    """Returns the mask (H, W) bool of the pixels whose centre is inside an outline."""
     y, x = np.mgrid[:shape[0], :shape[1]] + .5
     return shapely.contains_xy(outline, x, y)

@@ -1,4 +1,4 @@
-"""Files of cells that other tools open, one format a module."""
+"""Writes cells into files that other tools open; each format has its own module."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -20,19 +20,21 @@ __all__ = ['FORMATS', 'Format', 'ImageInfo', 'output_paths', 'writing_cells']
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of output.
+    """An output format.
 
     Attributes:
-        writing: context manager over the files' paths and the image; gives a function that writes cells, which may be
-            called for one part of the image after the other. The files are complete when it ends.
-        suffixes: what comes after an image's name in the files' names, given the number of classes.
+        writing: Context manager that takes the paths of the files and the image, and yields a function that writes
+            cells. The function may be called several times, with other cells of the image each time. The files are
+            complete when the block ends.
+        suffixes: Function that takes the number of classes and returns the ends of the file names: a file is called
+            like its image, followed by a suffix.
     """
 
     writing: Callable[[list[Path], ImageInfo], AbstractContextManager[WriteCells]]
     suffixes: Callable[[int], list[str]]
 
 
-# No suffix ends with another: outputs of differently named images cannot meet.
+# No suffix ends with another suffix, so that images with different names never have an output file in common.
 FORMATS = {
     'labels': Format(writing_label_tiff, lambda n_classes: ['_labels.tif', '_labels.csv']),
     'class-labels': Format(writing_class_label_tiffs,
@@ -45,40 +47,41 @@ FORMATS = {
 
 
 def output_paths(formats: Sequence[str], folder: Path, name: str, n_classes: int) -> list[Path]:
-    """The files that :func:`writing_cells` writes for an image called ``name``."""
+    """Returns the paths of the files that :func:`writing_cells` writes for an image called ``name``."""
     return [folder / f'{name}{suffix}' for key in formats for suffix in FORMATS[key].suffixes(n_classes)]
 
 
 @contextmanager
 def writing_cells(formats: Sequence[str], folder: Path, name: str,
                   image: ImageInfo) -> Iterator[Callable[[Cells], None]]:
-    """Gives a function that writes cells of an image in several formats; to be called once, or part after part.
+    """Yields a function that writes cells of an image in several formats.
 
-    Cells are numbered from 1 in the order in which they come, alike in all formats. The files get their names when the
-    block ends: they are all complete, or as they were before.
+    The function may be called several times, with other cells each time. Cells are numbered from 1 in the order in
+    which they are written; a cell has the same number in all formats. Files are renamed to their final names when the
+    block ends: either all of them are complete, or all are as they were before.
 
     Args:
-        formats: keys of ``FORMATS``.
-        folder: of the files.
-        name: what their names begin with.
-        image: the image that the cells are of.
+        formats: Keys of ``FORMATS``.
+        folder: Where the files are written.
+        name: Beginning of all file names.
+        image: Image to which the cells belong.
 
     Raises:
-        OSError: a file cannot be written.
+        OSError: A file cannot be written.
     """
     n_classes = len(image.class_names)
     with written_whole(output_paths(formats, folder, name, n_classes)) as temporary, ExitStack() as stack:
-        rest = iter(temporary)
-        writes = []
+        remaining_paths = iter(temporary)
+        write_functions = []
         for key in formats:
-            paths = [next(rest) for _ in FORMATS[key].suffixes(n_classes)]
-            writes.append(stack.enter_context(FORMATS[key].writing(paths, image)))
+            paths = [next(remaining_paths) for _ in FORMATS[key].suffixes(n_classes)]
+            write_functions.append(stack.enter_context(FORMATS[key].writing(paths, image)))
         n_written = 0
 
         def write(cells: Cells) -> None:
             nonlocal n_written
-            for write_format in writes:
-                write_format(cells, n_written + 1)
+            for write_in_format in write_functions:
+                write_in_format(cells, n_written + 1)
             n_written += len(cells)
 
         yield write

@@ -1,4 +1,4 @@
-"""What the writers of all formats have in common."""
+"""Types that the writers of all formats share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,7 +8,8 @@ import numpy as np
 
 from mmcell.inference.cells import Cells
 
-# Writes some cells of an image; the number of the first is given, the others follow.
+# A function that writes some cells of an image. Its second argument is the number of the first cell; the numbers of the
+# other cells follow.
 WriteCells = Callable[[Cells, int], None]
 
 
@@ -17,11 +18,13 @@ class ImageInfo:
     """An image whose cells are written.
 
     Attributes:
-        path: of its file.
-        height_px, width_px: its size.
-        class_names: of the labels.
-        mpp: micrometres a pixel, None where it is not known.
-        pixels: (H, W, 3) uint8 RGB; None for an image too large to hold, of which there is no picture.
+        path: The image file.
+        height_px: Height of the image.
+        width_px: Width of the image.
+        class_names: Names of the classes; a label is an index of this list.
+        mpp: Micrometres per pixel; None if not known.
+        pixels: (H, W, 3) uint8 RGB. None for an image that is too large to be held in memory as a whole; it gets no
+            overlay.
     """
 
     path: Path

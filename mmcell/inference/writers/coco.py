@@ -1,4 +1,4 @@
-"""COCO JSON."""
+"""Writes cells as COCO JSON."""
 
 import os
 from collections.abc import Iterator
@@ -13,10 +13,11 @@ from mmcell.inference.writers.json_lists import writing_json_list
 
 @contextmanager
 def writing_coco(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
-    """A COCO annotation file of one image: RLE, box, area and score of each cell, its number as id.
+    """Writes a COCO annotation file of one image, with the RLE, box, area and score of each cell.
 
-    The conventions of ``data_prep/to_coco.py``: ids from 1, category = class number, boxes around the pixels, and
-    info.data_root, so that ``CellDataset`` reads the predictions as annotations.
+    The file follows the conventions of ``data_prep/to_coco.py``, so that ``CellDataset`` reads the predictions as
+    annotations: the id of a cell is its number, from 1; the category id is the label plus 1; boxes enclose the pixels;
+    and info.data_root names the folder of the image.
     """
     path = image.path.resolve()
     members = {'info': {'data_root': os.path.relpath(path.parent, paths[0].parent.resolve())},

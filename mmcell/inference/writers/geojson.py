@@ -1,4 +1,4 @@
-"""GeoJSON that QuPath opens."""
+"""Writes cells as GeoJSON that QuPath opens."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -18,10 +18,10 @@ _MEASUREMENT_NAMES = {'area_px': 'Area px^2', 'area_um2': 'Area um^2', 'eccentri
 
 @contextmanager
 def writing_geojson(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
-    """A FeatureCollection of QuPath's detection objects (QuPath 0.4 and later).
+    """Writes a FeatureCollection of QuPath's detection objects (QuPath 0.4 and later).
 
-    Geometries are :func:`outline_cells`, in pixels of the full image as QuPath wants them: polygons with holes that
-    rasterise back without a difference. Their properties are those that QuPath reads
+    Geometries are the outlines of :func:`outline_cells`, in pixels of the image at full resolution, which QuPath
+    expects; rasterised again, they give exactly the masks. The properties are those that QuPath reads
     (``PathObjectTypeAdapters.java``): objectType 'detection', name (the number of the cell), classification with name
     and colour, and measurements (score, area, eccentricity).
     """
@@ -48,7 +48,7 @@ def _features(cells: Cells, first_number: int, image: ImageInfo) -> Iterator[dic
 
 
 def _whole_numbers(geometry: dict) -> dict:
-    """The geometry with coordinates as integers, which are shorter."""
+    """Returns the geometry with integer coordinates, which make shorter files than floats."""
     return {'type': geometry['type'], 'coordinates': _to_int(geometry['coordinates'])}
 
 

@@ -1,4 +1,4 @@
-"""JSON documents with one list that grows."""
+"""Writes JSON documents with one long list, record by record."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -8,14 +8,17 @@ from pathlib import Path
 
 @contextmanager
 def writing_json_list(path: Path, members: dict, list_name: str) -> Iterator[Callable[[dict], None]]:
-    """Gives a function that adds a record to the list that ends a JSON object; records are not kept.
+    """Yields a function that adds a record to the list at the end of a JSON object.
+
+    Each record is written at once and not kept in memory.
 
     Args:
-        path: of the file, which is complete when the block ends.
-        members: of the object, before the list.
-        list_name: of the list.
+        path: The JSON file, which is complete when the block ends.
+        members: Members of the JSON object that stand before the list.
+        list_name: Name of the member that holds the list.
     """
     with open(path, 'w', encoding='utf-8') as file:
+        # The object with an empty list, but without the two brackets at its end, which close the list and the object.
         file.write(json.dumps({**members, list_name: []}, ensure_ascii=False).removesuffix(']}'))
         separator = '\n'
 

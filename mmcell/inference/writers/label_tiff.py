@@ -1,4 +1,4 @@
-"""Label maps as TIFF."""
+"""Writes cells as label maps in TIFF files."""
 
 import csv
 from collections.abc import Iterator
@@ -9,24 +9,27 @@ import numpy as np
 import tifffile
 
 from mmcell.inference.cells import Cells
+from mmcell.inference.painting import paint_cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 
-# Larger maps, those of all classes together, lie on the disk alone: 400 MB of uint32.
+# Label maps with more pixels (the maps of all classes counted together) are kept on the disk, not in memory. As uint32,
+# this many pixels take 400 MB.
 MAX_PIXELS_IN_MEMORY = 100_000_000
 _MAX_UINT16 = 65_535
 
 
 class LabelMapFile:
-    """A label map that is painted part after part and becomes a TIFF.
+    """A label map into which cells are painted by several calls, and which becomes a TIFF file.
 
-    Where cells overlap, the one with the higher score is seen among those painted together, else the earlier one.
-    uint16, zlib-compressed, where the numbers allow it, else uint32. More than ``MAX_PIXELS_IN_MEMORY`` pixels in all:
-    uint32 on the disk from the beginning, BigTIFF, not compressed.
+    Where cells of the same call overlap, the pixels go to the cell with the higher score; where cells of different
+    calls overlap, they go to the cell that was painted first. The file is compressed with zlib, and has the type uint16
+    if no number is above 65535, otherwise uint32. If there are more than ``MAX_PIXELS_IN_MEMORY`` pixels, the map lies
+    on the disk from the beginning, as an uncompressed BigTIFF of type uint32.
 
     Args:
-        path: the file.
-        image: gives the size, and the resolution that is written to the file.
-        n_maps: how many such maps are painted at the same time.
+        path: The TIFF file.
+        image: Image whose size the map gets, and whose micrometres per pixel are written as resolution.
+        n_maps: Number of label maps that are painted at the same time, and share the limit of pixels.
     """
 
     def __init__(self, path: Path, image: ImageInfo, n_maps: int = 1) -> None:
@@ -43,20 +46,14 @@ class LabelMapFile:
             tifffile.memmap(path, shape=self.shape, dtype=np.uint32, bigtiff=True, **self.options).flush()
 
     def paint(self, cells: Cells, numbers: np.ndarray) -> None:
-        """Paints cells; ``numbers`` (N,) are their values."""
-        # Opened for each part: what a mapping has touched counts as memory of the process.
+        """Paints N cells with the values ``numbers`` (N,) int64."""
+        # The file is mapped again for each call: all parts of a mapping that were ever written count as memory of the
+        # process until the mapping is closed.
         label_map = tifffile.memmap(self.path, mode='r+') if self.map is None else self.map
-        x, y, area = cells.pixels
-        rank = np.empty(len(cells), np.int64)
-        rank[np.argsort(-cells.scores, kind='stable')] = np.arange(len(cells))
-        # Of several values for one pixel numpy keeps the last.
-        order = np.argsort(-np.repeat(rank, area), kind='stable')
-        x, y, values = x[order], y[order], np.repeat(numbers, area)[order]
-        free = label_map[y, x] == 0
-        label_map[y[free], x[free]] = values[free]
+        paint_cells(label_map, cells, numbers)
 
     def finish(self) -> None:
-        """Writes the file, where it is not on the disk already."""
+        """Writes the file, unless the map is on the disk already."""
         if self.map is not None:
             dtype = np.uint16 if self.map.max(initial=0) <= _MAX_UINT16 else np.uint32
             tifffile.imwrite(self.path, self.map.astype(dtype), compression='zlib', **self.options)
@@ -64,9 +61,9 @@ class LabelMapFile:
 
 @contextmanager
 def writing_label_tiff(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
-    """Every cell in one label map, and a class table (CSV: label, class, score).
+    """Writes all cells into one label map, and a CSV table with the columns label, class and score.
 
-    0 is background; the values are the numbers of the cells. See :class:`LabelMapFile`.
+    0 is background; the other values are the numbers of the cells. See :class:`LabelMapFile` for overlaps and types.
     """
     map_path, table_path = paths
     label_map = LabelMapFile(map_path, image)
@@ -86,9 +83,10 @@ def writing_label_tiff(paths: list[Path], image: ImageInfo) -> Iterator[WriteCel
 
 @contextmanager
 def writing_class_label_tiffs(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
-    """A label map a class, also of classes without a cell.
+    """Writes one label map per class, also for classes without cells.
 
-    The values are the numbers of the cells, so that they have gaps. See :class:`LabelMapFile`.
+    The values are the numbers that the cells have in all formats, so that each map has gaps in its numbers. See
+    :class:`LabelMapFile` for overlaps and types.
     """
     label_maps = [LabelMapFile(path, image, len(paths)) for path in paths]
 

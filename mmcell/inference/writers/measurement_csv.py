@@ -1,4 +1,4 @@
-"""A table of measurements."""
+"""Writes a CSV table with measurements of the cells."""
 
 import csv
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ from mmcell.inference.writers.base import ImageInfo, WriteCells
 
 @contextmanager
 def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
-    """Image, number, class and score of each cell, and :func:`measure_cells`, a row a cell.
+    """Writes one row per cell: image, number, class, score and the values of :func:`measure_cells`.
 
-    Columns in um are there where the micrometres a pixel are known.
+    The columns in micrometres exist only if the micrometres per pixel are known.
     """
     with open(paths[0], 'w', encoding='utf-8', newline='') as file:
         table = csv.writer(file)
-        columns = measure_cells(Cells.none(image.height_px, image.width_px), image.mpp)
+        columns = measure_cells(Cells.empty(image.height_px, image.width_px), image.mpp)
         table.writerow(['image', 'cell', 'class', 'score', *columns])
 
         def write(cells: Cells, first_number: int) -> None:

@@ -1,4 +1,4 @@
-"""Pictures."""
+"""Draws cells on their image, as a PNG file."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,19 +12,19 @@ from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import add_legend, draw_instances
 
-# Smaller images are drawn at twice their size, so that outlines leave cells visible.
+# Images up to this size are drawn at twice their size, so that the outlines do not hide small cells.
 _MAX_ENLARGED_PX = 16_000_000
 
 
 @contextmanager
 def writing_overlay_png(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
-    """The image as the model saw it, cells outlined in the colours of their classes, a legend on top.
+    """Writes the image as the model was shown it, with cells outlined in the colours of their classes, and a legend.
 
     Raises:
-        MmcellError: the image is too large to hold.
+        MmcellError: The image is too large to be held in memory as a whole.
     """
     if image.pixels is None:
-        raise MmcellError(f'{image.path} is too large for a picture: leave out --formats overlay')
+        raise MmcellError(f'{image.path}: is too large for an overlay: leave overlay out of --formats')
     rles: list[dict] = []
     labels: list[int] = []
 
