@@ -1,8 +1,10 @@
-# make demo                     the whole path on synthetic cells, set-up and six to ten minutes on two CPU cores
-# make test                     lint and tests
-# make challenge DATA=folder    from the challenge's raw folders to submission.zip; continues where it was stopped
-#                               CONFIG=file another experiment, OPTIONS="--cfg-options …" for training and test
-# All of them make $(VENV) first. VENV=folder and PYTHON=interpreter override.
+# make demo                     the whole path from raw data to a submission on synthetic cells: ten minutes on two cores
+# make test                     lint and the fast tests
+# make test-slow                lint and all tests
+# make challenge DATA=folder    from the challenge's raw folders to submission.zip; continues where it was stopped.
+#                               CONFIG=file names another experiment, OPTIONS="--cfg-options …" settings for it
+# The first call of any of them also installs everything into the folder $(VENV). Other folders and interpreters can be
+# named with VENV=folder and PYTHON=interpreter.
 
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -19,16 +21,16 @@ OPTIONS ?=
 
 .PHONY: challenge demo test test-slow lint
 
-# opencv-python and opencv-python-headless come in as dependencies of others and write to the same folder. The
-# headless one is written again, last: it needs no graphics libraries of the system.
+# opencv-python and opencv-python-headless are both dependencies of other packages, and they write to the same folder.
+# The headless one is installed again at the end, so that its files win: it needs no graphics libraries of the system.
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
-	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 needed: none found; name one with PYTHON=" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 was found: name one with make PYTHON=INTERPRETER" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -r requirements.txt -r requirements-dev.txt -c constraints.txt
 	$(BIN)/pip install --force-reinstall --no-deps $$(grep '^opencv-python-headless==' constraints.txt)
 	touch $(READY)
 
-# Files of tests in processes of their own; each takes about a GB and a thread.
+# Each test file runs in one of up to four processes. A process takes about 1 GB of memory and one thread.
 test: lint
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 

@@ -1,4 +1,4 @@
-"""Time and peak memory of one piece of work, in turn with another."""
+"""Measures the time and the peak memory of a piece of work, and of two in alternation."""
 
 import multiprocessing
 import time
@@ -11,30 +11,38 @@ PROC = Path('/proc/self')
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Seconds of one call; what it gives is freed before the clock stops."""
+    """Returns the seconds that one call takes, including the time to free its result."""
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
 
 
 def median_seconds(work: Callable[[], object], rounds: int) -> float:
-    """Median seconds of several calls, after one that is not counted."""
+    """Returns the median seconds of several calls, after one call that does not count."""
     work()
     return float(np.median([seconds(work) for _ in range(rounds)]))
 
 
-def in_turn(first: Callable[[], object], second: Callable[[], object], rounds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Seconds (rounds,) of both, one after the other in each round, so that a busy machine slows both."""
+def time_alternately(first: Callable[[], object], second: Callable[[], object],
+                     rounds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the seconds of two pieces of work, (rounds,) float64 each.
+
+    Each round calls one after the other, so that other work on the machine slows both.
+    """
     pairs = [(seconds(first), seconds(second)) for _ in range(rounds)]
     return tuple(np.array(times) for times in zip(*pairs, strict=True))
 
 
 def peak_memory_mib(prepare: Callable[..., Callable[[], object]], *args: object) -> float:
-    """Most memory in MiB that a piece of work takes beyond what was there when it began.
+    """Returns by how many MiB the memory of a process grows at most while it does a piece of work.
 
     Args:
-        prepare: gives the work; called with ``args`` in a fresh process, before memory is looked at. It must be
-            picklable.
+        prepare: Returns the work. It is called with ``args`` in a fresh process, before the memory is measured, and
+            must be picklable.
+        *args: Arguments of ``prepare``.
+
+    Raises:
+        MemoryError: The fresh process ended without a result, for example because it ran out of memory.
     """
     context = multiprocessing.get_context('spawn')
     reader, writer = context.Pipe(duplex=False)
@@ -44,13 +52,13 @@ def peak_memory_mib(prepare: Callable[..., Callable[[], object]], *args: object)
     try:
         return reader.recv()
     except EOFError:
-        raise MemoryError('the process that measured memory was killed') from None
+        raise MemoryError('the process that measured the memory ended without a result') from None
     finally:
         process.join()
 
 
 def use_one_thread() -> None:
-    """One thread for torch and OpenCV: what others do on the machine then matters least."""
+    """Makes torch and OpenCV use one thread, which makes times depend least on other work on the machine."""
     import cv2
     import torch
     torch.set_num_threads(1)
@@ -62,7 +70,8 @@ def _send_peak(writer: object, prepare: Callable, args: tuple) -> None:
     work = prepare(*args)
     _trim()
     before = _status_mib('VmRSS')
-    (PROC / 'clear_refs').write_text('5')  # the peak starts anew
+    # Linux resets the recorded peak (VmHWM) to the current memory.
+    (PROC / 'clear_refs').write_text('5')
     result = work()
     peak = _status_mib('VmHWM')
     del result
@@ -70,7 +79,7 @@ def _send_peak(writer: object, prepare: Callable, args: tuple) -> None:
 
 
 def _trim() -> None:
-    """Gives freed memory back, so that the work has to take its own."""
+    """Returns freed memory to the system, so that the work cannot use it without being noticed."""
     import ctypes
     import gc
     gc.collect()

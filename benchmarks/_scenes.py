@@ -1,4 +1,4 @@
-"""Crowded images for benchmarks: a synthetic one, and the fullest of CoNSeP."""
+"""Images with hundreds of cells for benchmarks: a synthetic image, and the fullest images of CoNSeP."""
 
 import json
 from collections.abc import Iterator
@@ -15,25 +15,30 @@ from mmcell.masks.rle import encode_label_map
 
 @dataclass(frozen=True)
 class Scene:
-    """An image file with its cells: what a data set hands to its pipeline, as JSON."""
+    """An image file with its cells.
+
+    Attributes:
+        name: The name in tables.
+        path: A JSON file with the sample, as a data set passes it to its pipeline.
+    """
 
     name: str
     path: str
 
     def sample(self) -> dict:
-        """A fresh sample."""
+        """Reads the sample from its file, so that nobody has changed it yet."""
         return json.loads(Path(self.path).read_text())
 
 
 def write_scene(folder: Path, name: str, image: np.ndarray, rles: list[dict]) -> Scene:
-    """Writes the image as TIFF and the sample as JSON."""
+    """Writes an image (H, W, 3) uint8 as TIFF, and its sample as JSON."""
     stem = name.replace(' ', '_').replace(',', '')
     tifffile.imwrite(folder / f'{stem}.tif', image, photometric='rgb')
     return describe_scene(folder, name, folder / f'{stem}.tif', image.shape[:2], rles)
 
 
 def describe_scene(folder: Path, name: str, image_path: Path, shape: tuple[int, int], rles: list[dict]) -> Scene:
-    """Writes the sample of an image file as JSON."""
+    """Writes the sample of an image file with ``shape`` (height, width) px as JSON; labels are 0 to 3 in turn."""
     boxes = np.array([pycocotools.mask.toBbox(rle) for rle in rles])
     boxes[:, 2:] += boxes[:, :2]
     instances = [dict(bbox=box, bbox_label=i % 4, ignore_flag=0, mask=rle)
@@ -45,27 +50,33 @@ def describe_scene(folder: Path, name: str, image_path: Path, shape: tuple[int, 
 
 
 def write_synthetic(folder: Path, side: int, per_row: int) -> Scene:
-    """A square image of noise with per_row squared discs that nearly touch."""
+    """Writes a square image of noise whose cells are per_row squared discs that nearly touch."""
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     rles = encode_label_map(grid_of_discs(side, per_row)).rles
     return write_scene(folder, f'{side}x{side}, {len(rles)} discs', image, rles)
 
 
-def fullest_of(consep: Path | None, folder: Path) -> Iterator[Scene]:
-    """The two training images with most cells."""
+def write_fullest_of_consep(consep: Path | None, folder: Path) -> Iterator[Scene]:
+    """Writes the two training images of CoNSeP with the most cells, and yields them.
+
+    Args:
+        consep: The raw folder of CoNSeP; None: nothing is written.
+        folder: Where the scenes are written.
+    """
     if consep is None:
         return
     images = [read_train_image(path, consep) for path in find_train_folders(consep)]
-    counted = [([rle for found in image.instances_by_class.values() for rle in found.rles], image) for image in images]
-    for rles, image in sorted(counted, key=lambda pair: -len(pair[0]))[:2]:
+    with_rles = [([rle for instances in image.instances_by_class.values() for rle in instances.rles], image)
+                 for image in images]
+    for rles, image in sorted(with_rles, key=lambda pair: -len(pair[0]))[:2]:
         name = Path(image.file_name).parent.name
-        # Stock's reader cannot tell an alpha channel: both read the same three channels.
+        # The stock reader does not recognise an alpha channel. Without it, both readers read the same three channels.
         pixels = tifffile.imread(consep / image.file_name)[:, :, :3]
         yield write_scene(folder, f'CoNSeP {name}, {len(rles)} cells', pixels, rles)
 
 
 def grid_of_discs(side: int, per_row: int) -> np.ndarray:
-    """Label map (side, side) int32 with per_row squared discs that nearly touch."""
+    """Returns a label map (side, side) int32 with per_row squared discs that nearly touch, numbered from 1."""
     step = side / per_row
     yy, xx = np.mgrid[:side, :side]
     row, column = (yy // step).astype(np.int32), (xx // step).astype(np.int32)

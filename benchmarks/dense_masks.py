@@ -1,4 +1,8 @@
-"""Crowded images: MMDetection's bitmaps against mmcell's label maps, in turn in one run, results compared."""
+"""Compares MMDetection's bitmaps with mmcell's label maps on images with hundreds of cells.
+
+The same work is done alternately by MMDetection's classes ("stock") and mmcell's. The table shows times, peak memory,
+whether the results are equal, and whether the targets for time and memory are met.
+"""
 
 import argparse
 import copy
@@ -12,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from _measure import in_turn, median_seconds, peak_memory_mib, use_one_thread
-from _scenes import Scene, fullest_of, write_synthetic
+from _measure import median_seconds, peak_memory_mib, time_alternately, use_one_thread
+from _scenes import Scene, write_fullest_of_consep, write_synthetic
 from mmcv.transforms import Compose
 from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
 from mmdet.structures.mask import encode_mask_results
@@ -38,13 +42,14 @@ CHANGE = [dict(type='Resize', scale_factor=.8, keep_ratio=True),
 
 @dataclass(frozen=True)
 class Stage:
-    """A piece of work that both do.
+    """A piece of work that both stock classes and mmcell's classes can do.
 
     Attributes:
-        prepare: (kind, scene) to the work of 'stock' or 'mmcell'.
-        same: whether what both give is equal.
-        min_ratio: stock's time at least so many times mmcell's.
-        max_memory: mmcell's memory at most this part of stock's.
+        name: The name in the table.
+        prepare: A function of a kind, 'stock' or 'mmcell', and a scene, which returns the work.
+        same: Whether the results of stock and of mmcell are equal.
+        min_ratio: Target: stock takes at least this many times the time of mmcell.
+        max_memory: Target: mmcell takes at most this proportion of the memory of stock.
     """
 
     name: str
@@ -55,7 +60,7 @@ class Stage:
 
 
 def prepare_masks(kind: str, scene: Scene) -> Callable[[], object]:
-    """Annotations → masks, resized to .8 and mirrored."""
+    """Prepares the way from annotations to masks that are resized to .8 and mirrored."""
     init_default_scope('mmdet')
     load = TRANSFORMS.build(LOAD[kind][1])
 
@@ -67,14 +72,14 @@ def prepare_masks(kind: str, scene: Scene) -> Callable[[], object]:
 
 
 def prepare_sample(kind: str, scene: Scene) -> Callable[[], object]:
-    """File → packed input."""
+    """Prepares the way from an image file to the packed input of a model."""
     init_default_scope('mmdet')
     pipeline = Compose([*LOAD[kind], *CHANGE])
     return lambda: pipeline(scene.sample())
 
 
 def prepare_targets(kind: str, scene: Scene) -> Callable[[], object]:
-    """Loaded masks → targets of the mask head for 128 boxes near their cells."""
+    """Prepares the way from loaded masks to the targets of a mask head, for 128 boxes near their cells."""
     init_default_scope('mmdet')
     sample = TRANSFORMS.build(LOAD[kind][1])(scene.sample())
     rng = np.random.default_rng(0)
@@ -84,7 +89,7 @@ def prepare_targets(kind: str, scene: Scene) -> Callable[[], object]:
 
 
 def prepare_assignment(kind: str, scene: Scene, scale: int) -> Callable[[], object]:
-    """Up to 1,000 cells → assignment of the anchors of 1024x1024, strides 4 to 64, three ratios."""
+    """Prepares the assignment of up to 1,000 cells to the anchors of 1024x1024 px, strides 4 to 64, three ratios."""
     init_default_scope('mmdet')
     generator = TASK_UTILS.build(dict(type='AnchorGenerator', scales=[scale], ratios=[.5, 1., 2.],
                                       strides=[4, 8, 16, 32, 64]))
@@ -98,7 +103,7 @@ def prepare_assignment(kind: str, scene: Scene, scale: int) -> Callable[[], obje
 
 
 def prepare_rles(kind: str, scene: Scene) -> Callable[[], object]:
-    """1,000 predicted boxes with 28x28 probabilities → RLE."""
+    """Prepares the way from 1,000 predicted boxes with 28x28 probabilities to RLE."""
     init_default_scope('mmdet')
     sample = scene.sample()
     generator = torch.Generator().manual_seed(0)
@@ -112,14 +117,14 @@ def prepare_rles(kind: str, scene: Scene) -> Callable[[], object]:
     meta = dict(ori_shape=sample['ori_shape'], scale_factor=(1., 1.))
 
     def encode() -> list[dict]:
-        found = InstanceData(bboxes=boxes.clone(), labels=torch.zeros(1000, dtype=torch.long))
-        head.predict_by_feat((logits,), [found], [meta], ConfigDict(mask_thr_binary=.5), rescale=True)
-        return found.masks if kind == 'mmcell' else encode_mask_results(found.masks.numpy())
+        instances = InstanceData(bboxes=boxes.clone(), labels=torch.zeros(1000, dtype=torch.long))
+        head.predict_by_feat((logits,), [instances], [meta], ConfigDict(mask_thr_binary=.5), rescale=True)
+        return instances.masks if kind == 'mmcell' else encode_mask_results(instances.masks.numpy())
     return encode
 
 
-def model_of(kind: str) -> torch.nn.Module:
-    """The ResNet-50 baseline from random weights, with stock's parts or mmcell's; 1,000 detections an image."""
+def build_model(kind: str) -> torch.nn.Module:
+    """Builds the ResNet-50 baseline with random weights and 1,000 detections per image, of stock or mmcell's parts."""
     cfg = Config.fromfile(Path(__file__).parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50.py').model
     cfg.backbone.init_cfg = None
     cfg.test_cfg.rcnn.score_thr = 0.
@@ -128,22 +133,23 @@ def model_of(kind: str) -> torch.nn.Module:
         for part in ('rpn', 'rcnn'):
             cfg.train_cfg[part].assigner.type = 'MaxIoUAssigner'
     torch.manual_seed(0)
-    MMLogger.get_current_instance().setLevel('ERROR')  # or each weight is told
+    # Without this, the initialisation of every weight is logged.
+    MMLogger.get_current_instance().setLevel('ERROR')
     model = MODELS.build(cfg)
     model.init_weights()
     return model
 
 
-def crowd_of(scene: Scene) -> dict:
-    """The sample with its first 1,000 cells: stock takes all memory of a usual machine for more."""
+def first_cells_of(scene: Scene) -> dict:
+    """Returns the sample with only its first 1,000 cells: with more, stock uses up the memory of a usual machine."""
     sample = scene.sample()
     return {**sample, 'instances': sample['instances'][:1000]}
 
 
 def prepare_step(kind: str, scene: Scene) -> Callable[[], object]:
-    """File → loss, gradients and a step of SGD, batch 1."""
+    """Prepares the way from an image file to loss, gradients and one step of SGD, with batch size 1."""
     init_default_scope('mmdet')
-    model = model_of(kind).train()
+    model = build_model(kind).train()
     start = copy.deepcopy(model.state_dict())
     pipeline = Compose([*LOAD[kind], dict(type='PackDetInputs', meta_keys=META)])
     model.data_preprocessor._channel_conversion = kind == 'stock'
@@ -153,42 +159,42 @@ def prepare_step(kind: str, scene: Scene) -> Callable[[], object]:
         torch.manual_seed(1)
         np.random.seed(1)
         wrapper = OptimWrapper(torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 1e-3))
-        losses = model.train_step(pseudo_collate([pipeline(crowd_of(scene))]), wrapper)
+        losses = model.train_step(pseudo_collate([pipeline(first_cells_of(scene))]), wrapper)
         return [round(value.item(), 4) for value in losses.values()]
     return step
 
 
 def prepare_prediction(kind: str, scene: Scene) -> Callable[[], object]:
-    """File → detections with RLE."""
+    """Prepares the way from an image file to detections with RLE."""
     init_default_scope('mmdet')
-    model = model_of(kind).eval()
+    model = build_model(kind).eval()
     pipeline = Compose([LOAD[kind][0], dict(type='PackDetInputs', meta_keys=META)])
     model.data_preprocessor._channel_conversion = kind == 'stock'
 
     def predict() -> list[dict]:
         with torch.no_grad():
-            found = model.test_step(pseudo_collate([pipeline(scene.sample())]))[0].pred_instances
-        return found.masks if kind == 'mmcell' else encode_mask_results(found.masks.numpy())
+            instances = model.test_step(pseudo_collate([pipeline(scene.sample())]))[0].pred_instances
+        return instances.masks if kind == 'mmcell' else encode_mask_results(instances.masks.numpy())
     return predict
 
 
 def same_assignments(stock: object, ours: object) -> bool:
-    """Ground truths, overlaps and labels are equal."""
+    """Returns whether assigned cells, overlaps and labels are equal."""
     return all(torch.equal(getattr(stock, key), getattr(ours, key)) for key in ('gt_inds', 'max_overlaps', 'labels'))
 
 
 def same_rles(stock: list[dict], ours: list[dict]) -> bool:
-    """Every RLE is equal."""
+    """Returns whether all RLEs are equal."""
     return [rle['counts'].decode() for rle in stock] == [rle['counts'] for rle in ours]
 
 
 def same_masks(stock: object, ours: object) -> bool:
-    """Every bitmap is equal."""
+    """Returns whether all bitmaps are equal."""
     return all(np.array_equal(a, b) for a, b in zip(stock, ours, strict=True))
 
 
 def same_samples(stock: dict, ours: dict) -> bool:
-    """Image (stock's is BGR), boxes, labels and masks are equal."""
+    """Returns whether image (stock's is BGR), boxes, labels and masks are equal."""
     first, second = stock['data_samples'].gt_instances, ours['data_samples'].gt_instances
     return (torch.equal(stock['inputs'].flip(0), ours['inputs']) and torch.equal(first.labels, second.labels)
             and torch.equal(first.bboxes.tensor, second.bboxes.tensor) and same_masks(first.masks, second.masks))
@@ -210,11 +216,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--consep', type=Path, metavar='DIR',
-                        help='raw folder of CoNSeP: its two fullest training images beside the synthetic one')
-    parser.add_argument('--rounds', type=int, default=3, help='rounds, each method once a round (default: 3)')
+                        help='raw folder of CoNSeP, to measure also its two training images with the most cells')
+    parser.add_argument('--rounds', type=int, default=3, help='how often each kind is timed (default: 3)')
     parser.add_argument('--stages', nargs='+', metavar='WORD', default=[''],
-                        help='only stages with one of these words in their name, for example assigning')
-    parser.add_argument('--plot', type=Path, metavar='PNG', help='instead: cost against cells and pixels, as a picture')
+                        help='measure only stages with one of these words in their name (default: all)')
+    parser.add_argument('--plot', type=Path, metavar='PNG',
+                        help='instead, draw the cost against cells and pixels into this file')
     return parser.parse_args()
 
 
@@ -225,26 +232,26 @@ def main() -> None:
         if args.plot is not None:
             plot_costs(args.plot, Path(folder), args.rounds)
         else:
-            scenes = [write_synthetic(Path(folder), 1024, 31), *fullest_of(args.consep, Path(folder))]
+            scenes = [write_synthetic(Path(folder), 1024, 31), *write_fullest_of_consep(args.consep, Path(folder))]
             stages = [stage for stage in STAGES if any(word in stage.name for word in args.stages)]
             print_table(stages, scenes, args.rounds)
 
 
 def print_table(stages: list[Stage], scenes: list[Scene], rounds: int) -> None:
-    """Measures and prints one row for each stage and scene."""
-    print(f'{os.cpu_count()} cores, one thread, median of {rounds} rounds in turn (range of the ratio)')
+    """Measures each stage on each scene, and prints one row per pair."""
+    print(f'{os.cpu_count()} cores, one thread, median of {rounds} rounds in alternation (range of the ratio)')
     print(f"{'stage':34} {'image':28} {'stock':>9} {'mmcell':>9} {'time ratio':>22} {'at least':>8} "
           f"{'stock':>9} {'mmcell':>9} {'memory':>7} {'at most':>7}  equal  targets")
     for stage in stages:
         for scene in scenes:
-            print(measured_row(stage, scene, rounds), flush=True)
+            print(measure_row(stage, scene, rounds), flush=True)
 
 
-def measured_row(stage: Stage, scene: Scene, rounds: int) -> str:
-    """One row of the table."""
+def measure_row(stage: Stage, scene: Scene, rounds: int) -> str:
+    """Measures one stage on one scene, and returns the row of the table."""
     stock, ours = (stage.prepare(kind, scene) for kind in ('stock', 'mmcell'))
     is_same = stage.same(stock(), ours())
-    stock_s, ours_s = in_turn(stock, ours, rounds)
+    stock_s, ours_s = time_alternately(stock, ours, rounds)
     del stock, ours
     stock_mib, ours_mib = (peak_memory_mib(stage.prepare, kind, scene) for kind in ('stock', 'mmcell'))
     ratios = stock_s / ours_s
@@ -257,7 +264,7 @@ def measured_row(stage: Stage, scene: Scene, rounds: int) -> str:
 
 
 def plot_costs(out: Path, folder: Path, rounds: int) -> None:
-    """Draws time and memory of the first stage against cells at 1024x1024, and against pixels with 484 cells."""
+    """Draws time and memory of the first stage, against cells in 1024x1024 px and against pixels with 484 cells."""
     import matplotlib
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt
@@ -266,15 +273,16 @@ def plot_costs(out: Path, folder: Path, rounds: int) -> None:
     figure, axes = plt.subplots(2, 2, figsize=(9, 6), sharey='row', layout='constrained')
     for column, (label, sizes) in enumerate(series.items()):
         for kind, style in (('stock', 'o-'), ('mmcell', 's-')):
-            # Stock holds three copies of N full-size bitmaps: to 2 GB each, which is enough to see the line.
+            # Stock holds three copies of N bitmaps of the full size. It is measured only up to about 2 GB per copy:
+            # that is enough to show its line.
             measured = [(side, per_row) for side, per_row in sizes
                         if kind == 'mmcell' or side ** 2 * per_row ** 2 < 2.2e9]
-            at = [per_row ** 2 if column == 0 else side ** 2 / 1e6 for side, per_row in measured]
+            x_values = [per_row ** 2 if column == 0 else side ** 2 / 1e6 for side, per_row in measured]
             scenes = [write_synthetic(folder, *size) for size in measured]
             times = [median_seconds(prepare_masks(kind, scene), rounds) for scene in scenes]
             memory = [peak_memory_mib(prepare_masks, kind, scene) for scene in scenes]
-            axes[0, column].loglog(at, times, style, label=kind)
-            axes[1, column].loglog(at, memory, style, label=kind)
+            axes[0, column].loglog(x_values, times, style, label=kind)
+            axes[1, column].loglog(x_values, memory, style, label=kind)
         axes[1, column].set_xlabel(label)
     axes[0, 0].set_ylabel('s'), axes[1, 0].set_ylabel('MiB beyond the start'), axes[0, 0].legend()
     figure.suptitle('Masks of one image: annotations → load, resize, flip')

@@ -1,4 +1,8 @@
-"""COCO average precision of crowds: pycocotools and faster-coco-eval against mmcell, in turn, values compared."""
+"""Compares pycocotools and faster-coco-eval with mmcell: COCO average precision on images with hundreds of cells.
+
+Each reference and mmcell are called alternately. One line per reference shows their times, the ratio, and the largest
+difference between their values.
+"""
 
 import argparse
 import contextlib
@@ -7,7 +11,7 @@ import os
 from pathlib import Path
 
 import numpy as np
-from _measure import in_turn, use_one_thread
+from _measure import time_alternately, use_one_thread
 from faster_coco_eval import COCO as FasterCOCO
 from faster_coco_eval import COCOeval_faster as FasterCOCOeval
 from label_map_rle import grid_of_discs
@@ -30,11 +34,11 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--consep', type=Path, metavar='DIR',
-                        help='raw folder of CoNSeP: its training images (default: three synthetic images)')
-    parser.add_argument('--detections', type=int, default=1000, help='detections an image (default: 1000)')
+                        help='raw folder of CoNSeP, to measure its training images (default: three synthetic images)')
+    parser.add_argument('--detections', type=int, default=1000, help='detections per image (default: 1000)')
     parser.add_argument('--cap', type=int, default=1000,
-                        help='detections of a class in an image that count (default: 1000)')
-    parser.add_argument('--rounds', type=int, default=2, help='rounds, each method once a round (default: 2)')
+                        help='how many detections count per image and class (default: 1000)')
+    parser.add_argument('--rounds', type=int, default=2, help='how often each method is timed (default: 2)')
     return parser.parse_args()
 
 
@@ -45,37 +49,49 @@ def main() -> None:
     detections = perturbed_detections(document, np.random.default_rng(0), args.detections)
     print(f"{os.cpu_count()} cores, one thread; {len(document['images'])} images, "
           f"{len(document['annotations'])} cells, {len(detections)} detections, cap {args.cap}, all sizes and COCO's "
-          f'three; median of {args.rounds} rounds in turn (range of the ratio)')
+          f'three; median of {args.rounds} rounds in alternation (range of the ratio)')
     for kind in ('segm', 'bbox'):
         for name, reference in REFERENCES.items():
-            print(f'{kind}: {measured(name, reference, document, detections, kind, args.cap, args.rounds)}', flush=True)
+            print(f'{kind}: {compare(name, reference, document, detections, kind, args.cap, args.rounds)}', flush=True)
 
 
-def measured(name: str, reference: tuple[type, type], document: dict, detections: list[dict], kind: str, cap: int,
-             rounds: int) -> str:
-    """One line: a reference against mmcell."""
+def compare(name: str, reference: tuple[type, type], document: dict, detections: list[dict], kind: str, cap: int,
+            rounds: int) -> str:
+    """Measures a reference and mmcell, and returns the line that compares them."""
     theirs, ours = {}, {}
-    theirs_s, ours_s = in_turn(lambda: theirs.update(by_reference(*reference, document, detections, kind, [cap])),
-                               lambda: ours.update(by_mmcell(document, detections, kind, [cap])), rounds)
+    theirs_s, ours_s = time_alternately(
+        lambda: theirs.update(by_reference(*reference, document, detections, kind, [cap])),
+        lambda: ours.update(by_mmcell(document, detections, kind, [cap])), rounds)
     ratios = theirs_s / ours_s
-    asked = f', asked {MIN_RATIO}x' if name == 'pycocotools' else ''
+    target = f', target {MIN_RATIO}x' if name == 'pycocotools' else ''
     return (f'{name} {np.median(theirs_s):.2f} s, mmcell {np.median(ours_s):.2f} s, '
-            f'{np.median(ratios):.1f}x ({ratios.min():.1f}-{ratios.max():.1f}){asked}; '
+            f'{np.median(ratios):.1f}x ({ratios.min():.1f}-{ratios.max():.1f}){target}; '
             f'{len(ours)} values, largest difference {max_difference(theirs, ours):.1g}')
 
 
 def by_mmcell(document: dict, detections: list[dict], kind: str, caps: list[int],
               size_bins_px: tuple[float, ...] = COCO_SIZE_BINS_PX) -> dict[str, float]:
-    """Values by name."""
+    """Returns mmcell's values by name."""
     return average_precisions(document, detections, kinds=[kind], caps=caps, size_bins_px=size_bins_px)
 
 
 def by_reference(coco: type, coco_eval: type, document: dict, detections: list[dict], kind: str, caps: list[int],
                  size_bins_px: tuple[float, float] = COCO_SIZE_BINS_PX) -> dict[str, float]:
-    """The same values from the tables of pycocotools, or of a package with its interface, under mmcell's names."""
-    # Results with a box get its area, also for masks.
+    """Returns the same values from the tables of pycocotools, or of a package with its interface, by mmcell's names.
+
+    Args:
+        coco: The class ``COCO`` of the package.
+        coco_eval: The class ``COCOeval`` of the package.
+        document: COCO annotations.
+        detections: COCO results.
+        kind: 'segm' or 'bbox'.
+        caps: How many detections count per image and class; one set of values per cap.
+        size_bins_px: The two boundaries between small, medium and large cells: square roots of areas in px.
+    """
+    # Only the key of this kind is passed on: if there is a box, pycocotools takes its area, even when masks count.
     key = {'segm': 'segmentation', 'bbox': 'bbox'}[kind]
-    results = [{name: found[name] for name in ('image_id', 'category_id', 'score', key)} for found in detections]
+    names = ('image_id', 'category_id', 'score', key)
+    results = [{name: detection[name] for name in names} for detection in detections]
     truth = coco()
     truth.dataset = {**document, 'annotations': [dict(annotation) for annotation in document['annotations']]}
     with contextlib.redirect_stdout(io.StringIO()):
@@ -104,31 +120,31 @@ REFERENCES = {'pycocotools': (COCO, COCOeval), 'faster-coco-eval': (FasterCOCO, 
 
 
 def mean_above(table: np.ndarray) -> float:
-    """COCO's mean: of what is not -1; NaN where nothing is left."""
+    """Returns COCO's mean of a table: that of the entries above -1, which marks undefined values; NaN if none is."""
     return float(table[table > -1].mean()) if (table > -1).any() else float('nan')
 
 
 def max_difference(theirs: dict[str, float], ours: dict[str, float]) -> float:
-    """Largest absolute difference; NaN agrees with NaN alone, and names must be the same."""
+    """Returns the largest absolute difference; infinity if names differ or only one of two values is NaN."""
     if theirs.keys() != ours.keys() or any(np.isnan(theirs[name]) != np.isnan(ours[name]) for name in theirs):
         return float('inf')
     return float(np.nanmax([abs(theirs[name] - ours[name]) for name in theirs]))
 
 
 def consep_document(root: Path) -> dict:
-    """Annotations of the training images."""
+    """Returns the annotations of CoNSeP's training images as a COCO document."""
     return document_of([read_train_image(folder, root) for folder in find_train_folders(root)])
 
 
 def synthetic_document() -> dict:
-    """Three images of 600x600 with 400 discs, every second one of each of two classes."""
+    """Returns annotations of three images of 600x600 px with 400 discs, which belong to two classes alternately."""
     discs = grid_of_discs(600, 20)
     by_class = {number: encode_label_map(np.where(discs % 2 == number - 1, discs, 0)) for number in (1, 2)}
     return document_of([TrainImage(f'{index}.tif', *discs.shape, by_class) for index in range(3)])
 
 
 def document_of(images: list[TrainImage]) -> dict:
-    """COCO ground truth of encoded images."""
+    """Returns a COCO document of encoded images, with as many classes as their cells need."""
     records, annotations = train_records(images)
     largest = max(annotation['category_id'] for annotation in annotations)
     return {'images': records, 'annotations': annotations,
@@ -136,10 +152,11 @@ def document_of(images: list[TrainImage]) -> dict:
 
 
 def perturbed_detections(document: dict, rng: np.random.Generator, n_per_image: int) -> list[dict]:
-    """True cells drawn at random, moved up to 3 px, a tenth of another class, with random scores of two digits.
+    """Returns detections that are true cells in disorder.
 
-    Cells are drawn with replacement where there are fewer, so that some are found twice and others not at all. Scores
-    are equal now and then.
+    Cells are drawn at random and moved by up to 3 px along each axis. About a tenth get a random class. All get random
+    scores with two digits, some of which are equal. If an image has fewer than ``n_per_image`` cells, they are drawn
+    with replacement, so that some cells are detected several times and others never.
     """
     detections = []
     for image in document['images']:
@@ -147,7 +164,7 @@ def perturbed_detections(document: dict, rng: np.random.Generator, n_per_image: 
         if not cells:
             continue
         chosen = [cells[index] for index in rng.choice(len(cells), n_per_image, replace=len(cells) < n_per_image)]
-        rles = moved([cell['segmentation'] for cell in chosen], rng.integers(-3, 4, (len(chosen), 2)))
+        rles = move_rles([cell['segmentation'] for cell in chosen], rng.integers(-3, 4, (len(chosen), 2)))
         others = rng.choice([category['id'] for category in document['categories']], len(chosen))
         class_ids = np.where(rng.random(len(chosen)) < .1, others, [cell['category_id'] for cell in chosen])
         bboxes = np.array([cell['bbox'] for cell in chosen]) + rng.integers(0, 3, (len(chosen), 4))
@@ -158,15 +175,19 @@ def perturbed_detections(document: dict, rng: np.random.Generator, n_per_image: 
     return detections
 
 
-def moved(rles: list[dict], shifts_px: np.ndarray) -> list[dict]:
-    """RLEs of one size moved by (N, 2) x and y; what leaves the image is cut off."""
+def move_rles(rles: list[dict], shifts_px: np.ndarray) -> list[dict]:
+    """Returns N RLEs of one size, moved by shifts (N, 2) int in x and y; pixels outside the image are cut off."""
     height, width = rles[0]['size']
     positions, areas = foreground_pixels_of_all(rles)
     owner = np.repeat(np.arange(len(rles)), areas)
     x, y = np.divmod(positions, height)
     x, y = x + shifts_px[owner, 0], y + shifts_px[owner, 1]
     is_inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    # One long row of all images: an instance is a stretch of it.
+    # All masks are put side by side into one long image, in which each mask is a stretch of height * width positions.
+    # Example with two masks of 3 x 4 px: the first has pixels 4 and 5 and moves by (1, 1), the second has pixels 6 and
+    # 9 and moves by (-1, 0). Then x = [2 2 1 2] and y = [2 3 0 0]; the second pixel has left its mask (y = 3). The
+    # others get the positions [8 15 18], since the second mask begins at 12. They are split at index 1 into [8] and
+    # [15 18], and the run lengths are [8 1 3] and [3 1 2 1 5].
     positions = (owner * width + x)[is_inside] * height + y[is_inside]
     pieces = np.split(positions, np.searchsorted(positions, np.arange(1, len(rles)) * height * width))
     counts = [run_lengths(piece - index * height * width, height * width) for index, piece in enumerate(pieces)]
@@ -175,7 +196,15 @@ def moved(rles: list[dict], shifts_px: np.ndarray) -> list[dict]:
 
 
 def run_lengths(positions: np.ndarray, n_pixels: int) -> np.ndarray:
-    """Lengths of background and foreground in turn, from sorted positions of foreground pixels."""
+    """Returns the lengths of background and foreground in turn.
+
+    Args:
+        positions: (A,) sorted positions of the foreground pixels, from 0 to ``n_pixels`` - 1.
+        n_pixels: Number of all pixels.
+    """
+    # Example: positions [2 3 4 7] of 10 pixels. The runs begin at 2 and 7 and end before 5 and 8, hence the edges
+    # [2 5 7 8]. Their differences, from 0 to 10, are the lengths [2 3 2 1 2]. A last length of 0 is left out: for
+    # positions [0 1 9], the lengths are [0 2 7 1].
     is_first = np.diff(positions, prepend=-2) > 1
     is_last = np.diff(positions, append=n_pixels + 1) > 1
     edges = np.stack([positions[is_first], positions[is_last] + 1], axis=1).reshape(-1)

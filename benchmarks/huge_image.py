@@ -1,7 +1,9 @@
-"""Time and peak memory of tools/predict.py on a huge image, with a tiny detector of random weights.
+"""Measures the time and the peak memory of tools/predict.py on a huge image, with a tiny detector of random weights.
 
-    python benchmarks/huge_image.py                # 20,000 x 20,000
-    python benchmarks/huge_image.py --side 6000    # the least that is read tile by tile is a little over 5,000
+    python benchmarks/huge_image.py                # 20,000 x 20,000 px
+    python benchmarks/huge_image.py --side 6000    # images with sides of more than 5,000 px are read tile by tile
+
+The result is printed as JSON.
 """
 
 import argparse
@@ -25,11 +27,13 @@ TIFF_TILE_PX = 512
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--side', type=int, default=20_000, help='of the square image in px (default: 20000)')
+    parser.add_argument('--side', type=int, default=20_000, help='side of the square image in px (default: 20000)')
     parser.add_argument('--tile', type=int, default=1024, help='side of a tile in px (default: 1024)')
-    parser.add_argument('--overlap', type=int, default=128, help='of tiles in px (default: 128)')
-    parser.add_argument('--formats', nargs='+', default=['labels', 'csv', 'geojson'], help='as of tools/predict.py')
-    parser.add_argument('--folder', help='where all files lie for the time (default: a temporary one)')
+    parser.add_argument('--overlap', type=int, default=128, help='what neighbouring tiles share, in px (default: 128)')
+    parser.add_argument('--formats', nargs='+', default=['labels', 'csv', 'geojson'],
+                        help='what to write, see tools/predict.py (default: labels csv geojson)')
+    parser.add_argument('--folder',
+                        help='where a temporary folder for all files is created (default: that of the system)')
     return parser.parse_args()
 
 
@@ -49,7 +53,7 @@ def main() -> None:
 
 
 def measure(command: list[str]) -> dict:
-    """Runs a command, on one thread; its last line, seconds, and the most memory that it held."""
+    """Runs a command on one thread; returns the start of its last line, its seconds, and its peak memory in MiB."""
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     output = process.stdout.read()
@@ -62,12 +66,12 @@ def measure(command: list[str]) -> dict:
 
 
 def mib_of(path: Path) -> float:
-    """Size of a file."""
+    """Returns the size of a file in MiB."""
     return round(path.stat().st_size / 2 ** 20, 1)
 
 
 def write_image(path: Path, side: int) -> None:
-    """A tiled BigTIFF of dark discs on a light ground with noise, written tile by tile."""
+    """Writes a tiled BigTIFF of dark discs on a light background with noise, tile by tile."""
     rng = np.random.default_rng(0)
     yy, xx = np.mgrid[:TIFF_TILE_PX, :TIFF_TILE_PX]
     inside = (yy % 40 - 20) ** 2 + (xx % 40 - 20) ** 2 <= 12 ** 2
@@ -85,7 +89,7 @@ def write_image(path: Path, side: int) -> None:
 
 
 def write_checkpoint(path: Path) -> None:
-    """The demo's Mask R-CNN, a quarter as wide, with random weights; 100 detections a tile."""
+    """Writes a checkpoint of the demo's Mask R-CNN, a quarter as wide, with random weights; 100 detections per tile."""
     from mmdet.registry import MODELS
     from mmengine.config import Config
     from mmengine.registry import init_default_scope

@@ -1,10 +1,13 @@
-"""Prediction of crowded images: mmcell plain, in tiles and with views, MMDetection's stock parts, and torchvision.
+"""Compares ways to predict images with hundreds of cells: mmcell, MMDetection and torchvision.
 
-All with the same weights, random numbers in torchvision's Mask R-CNN "v1" with ResNet-50, at the size of the image,
-with 1,000 detections (of each tile, too) and masks as RLE in the end; counted are those with a
-pixel (torchvision's: all). One thread. The
-masks of stock and plain are compared: they may differ by a pixel whose probability is one half but for the order of
-sums. Each image takes minutes: most of the time is the mask head on 1,000 cells, of views eight times.
+The kinds are mmcell without tiles and views ("plain"), mmcell with tiles, mmcell with views, MMDetection's own classes
+("stock"), and torchvision. All use the same weights, random numbers in torchvision's Mask R-CNN "v1" with ResNet-50, on
+one thread. Images keep their size, an image or tile has 1,000 detections, and masks end as RLE. The number of cells is
+that of masks with a pixel (for torchvision: of all masks).
+
+The masks of stock and plain are compared. They may differ in a few pixels whose probability is almost exactly one half,
+because sums are added in another order. Each image takes minutes, most of them in the mask head, which processes 1,000
+cells, and with views does so eight times.
 """
 
 import argparse
@@ -18,7 +21,7 @@ import numpy as np
 import pycocotools.mask
 import torch
 from _measure import peak_memory_mib, seconds, use_one_thread
-from _scenes import fullest_of, grid_of_discs, write_scene
+from _scenes import grid_of_discs, write_fullest_of_consep, write_scene
 from torch import nn
 
 from mmcell.errors import MmcellError
@@ -35,10 +38,12 @@ N_DETECTIONS = 1000
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS, help='which are measured (default: all)')
-    parser.add_argument('--side', type=int, default=1000, help='of the synthetic image, px (default: 1000)')
-    parser.add_argument('--consep', type=Path, help='raw folder of CoNSeP: adds its fullest image')
-    parser.add_argument('--rounds', type=int, default=3, help='timed rounds, all kinds in turn (default: 3)')
+    parser.add_argument('--kinds', nargs='+', choices=KINDS, default=KINDS,
+                        help='which kinds are measured (default: all)')
+    parser.add_argument('--side', type=int, default=1000, help='side of the synthetic image in px (default: 1000)')
+    parser.add_argument('--consep', type=Path, metavar='DIR',
+                        help='raw folder of CoNSeP, to measure also its training image with the most cells')
+    parser.add_argument('--rounds', type=int, default=3, help='how often each kind is timed (default: 3)')
     return parser.parse_args()
 
 
@@ -49,17 +54,17 @@ def main() -> None:
         image = np.random.default_rng(0).integers(0, 256, (args.side, args.side, 3), np.uint8)
         rles = encode_label_map(grid_of_discs(args.side, 30)).rles
         scenes = [write_scene(Path(folder), f'noise {args.side}x{args.side}', image, rles)]
-        scenes += list(fullest_of(args.consep, Path(folder)))[:1]
+        scenes += list(write_fullest_of_consep(args.consep, Path(folder)))[:1]
         for scene in scenes:
             compare(scene.name, scene.sample()['img_path'], args.kinds, args.rounds)
 
 
 def compare(name: str, path: str, kinds: list[str], rounds: int) -> None:
-    """Prints a row for each kind: seconds an image (median), images a second, memory, detections."""
+    """Prints one row per kind: median and range of seconds per image, images per second, peak memory, cells."""
     works = {kind: prepare(kind, path) for kind in kinds}
-    found = {kind: work() for kind, work in works.items()}
-    if {'plain', 'stock'} <= found.keys():
-        n_different, n_px = different_px(found['plain'], found['stock'])
+    rles = {kind: work() for kind, work in works.items()}
+    if {'plain', 'stock'} <= rles.keys():
+        n_different, n_px = count_different_px(rles['plain'], rles['stock'])
         print(f'{name}: masks of plain and stock differ in {n_different} of {n_px} pixels')
     times = {kind: [] for kind in kinds}
     for _ in range(rounds):
@@ -69,17 +74,21 @@ def compare(name: str, path: str, kinds: list[str], rounds: int) -> None:
     for kind in kinds:
         median, low, high = (f(times[kind]) for f in (np.median, min, max))
         print(f'{kind:12} {median:8.2f} {f"{low:.2f}-{high:.2f}":>13} {1 / median:9.3f} '
-              f'{peak_memory_mib(prepare, kind, path):9.0f} {len(found[kind]):6}', flush=True)
+              f'{peak_memory_mib(prepare, kind, path):9.0f} {len(rles[kind]):6}', flush=True)
 
 
-def different_px(ours: list[dict], theirs: list[dict]) -> tuple[int, int]:
-    """In how many pixels masks differ, and of how many.
+def count_different_px(ours: list[dict], theirs: list[dict]) -> tuple[int, int]:
+    """Returns in how many pixels masks differ, and how many pixels the masks of stock have.
+
+    Args:
+        ours: RLEs of the kind 'plain'.
+        theirs: RLEs of the kind 'stock', in the same order.
 
     Raises:
-        MmcellError: in more than one of 100,000, or they are not as many.
+        MmcellError: The numbers of masks differ, or more than 1 in 100,000 pixels differs.
     """
     if len(ours) != len(theirs):
-        raise MmcellError(f'{len(ours)} masks of plain, {len(theirs)} of stock')
+        raise MmcellError(f'plain predicts {len(ours)} masks, but stock {len(theirs)}')
     n_different = sum(int((pycocotools.mask.decode(a) != pycocotools.mask.decode(b)).sum())
                       for a, b in zip(ours, theirs, strict=True) if a != b)
     n_px = int(areas_px(theirs).sum())
@@ -89,7 +98,7 @@ def different_px(ours: list[dict], theirs: list[dict]) -> tuple[int, int]:
 
 
 def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
-    """Image file → RLEs of its cells."""
+    """Prepares the way from an image file to the RLEs of its cells, for one of ``KINDS``."""
     logging.disable(logging.INFO)
     theirs = torchvision_model()
     if kind == 'torchvision':
@@ -110,7 +119,7 @@ def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
 
 
 def torchvision_model() -> nn.Module:
-    """torchvision's reference model with random weights of moderate outputs."""
+    """Builds torchvision's reference model with random weights, which are made so that its outputs stay moderate."""
     from torchvision.models.detection import maskrcnn_resnet50_fpn
     torch.manual_seed(0)
     model = maskrcnn_resnet50_fpn(
@@ -119,13 +128,17 @@ def torchvision_model() -> nn.Module:
     model.transform = KeepSize(model.transform)
     for name, parameter in model.named_parameters():
         if name.endswith('bn3.weight'):
-            # Else sixteen blocks, each of which adds as much again, give boxes without measure.
+            # Without this, each of the sixteen blocks adds as much as it receives, and boxes become extremely large.
             nn.init.zeros_(parameter)
     return model.eval()
 
 
 class KeepSize(nn.Module):
-    """torchvision's transform without its resize to a least side of 800 px."""
+    """torchvision's transform, except that it does not resize images to a short side of 800 px.
+
+    Args:
+        transform: The transform, whose method ``resize`` is replaced.
+    """
 
     def __init__(self, transform: nn.Module) -> None:
         super().__init__()
@@ -133,16 +146,16 @@ class KeepSize(nn.Module):
         transform.resize = lambda image, target=None: (image, target)
 
     def forward(self, images: list, targets: list | None = None) -> tuple:
-        """Normalised and padded images."""
+        """Normalises and pads images."""
         return self.transform(images, targets)
 
     def postprocess(self, *args: object) -> list[dict]:
-        """Boxes and pasted masks."""
+        """Scales boxes to the size of the images, and pastes masks."""
         return self.transform.postprocess(*args)
 
 
 def mmdetection_model(theirs: nn.Module, stock: bool) -> nn.Module:
-    """The same model in MMDetection, with stock's parts or mmcell's."""
+    """Builds the same model in MMDetection, of stock or mmcell's parts, with torchvision's weights."""
     from mmdet.registry import MODELS
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
@@ -162,7 +175,7 @@ def mmdetection_model(theirs: nn.Module, stock: bool) -> nn.Module:
 
 
 def predict_with_torchvision(model: nn.Module, path: str) -> list[dict]:
-    """RLEs of torchvision's masks above one half."""
+    """Returns the RLEs of torchvision's masks, which are the pixels with a probability above one half."""
     image = torch.from_numpy(read_image(path)).permute(2, 0, 1).float() / 255
     with torch.no_grad():
         masks = model([image])[0]['masks'][:, 0] > .5

@@ -1,4 +1,7 @@
-"""Arguments that several commands share, where MMDetection has them with its names, and the config they make."""
+"""Command-line arguments that several commands share, and the config that they lead to.
+
+Arguments that MMDetection's commands have, too, are called as they are there.
+"""
 
 import argparse
 import errno
@@ -21,28 +24,31 @@ if TYPE_CHECKING:
 
 
 class DictAction(_DictAction):
-    """KEY=VALUE pairs, with a message where one is none."""
+    """Reads KEY=VALUE pairs, and ends the program with a message if an argument is not such a pair."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
                  option_string: str | None = None) -> None:
         try:
             super().__call__(parser, namespace, values, option_string)
         except (AssertionError, ValueError):
-            parser.error(f'{option_string}: KEY=VALUE pairs expected, got {" ".join(values)}')
+            parser.error(f'{option_string} takes pairs KEY=VALUE without spaces around the =, got {" ".join(values)}')
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds --work-dir, --cfg-options and --launcher."""
-    parser.add_argument('--work-dir', help='folder for logs and outputs (default: work_dirs/<config name>)')
+    """Adds --work-dir, --cfg-options, --launcher, --trust-checkpoint and the hidden --local_rank to a parser."""
+    parser.add_argument('--work-dir', metavar='FOLDER',
+                        help='folder for logs and outputs (default: work_dir of the config, or work_dirs/<config name> '
+                             'if the config has none)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='settings that override the config, for example train_dataloader.batch_size=4 '
-                             'model.backbone.init_cfg=None; lists as key="[a,b]"')
+                        help='settings that replace those of the config, for example train_dataloader.batch_size=4 '
+                             'model.backbone.init_cfg=None; write a list as KEY="[a,b]" (default: none)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
-                        help='how several processes were started (default: none)')
+                        help='what started the processes, if there are several (default: none, for a single process)')
     parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='also open checkpoints that hold more than tensors, numbers and strings, as those that '
-                             'MMDetection saves in training: this runs any code in the file; for origins you trust')
-    # torch.distributed.launch passes it; torchrun sets the variable instead.
+                        help='also open checkpoints that hold more than tensors, numbers and strings, as MMDetection '
+                             'saves them in training. This runs any code that is stored in the file: use it only for '
+                             'files whose origin you trust (default: refuse them)')
+    # torch.distributed.launch passes this argument; torchrun sets the environment variable LOCAL_RANK instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
 
 
@@ -50,40 +56,43 @@ def add_tile_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     """Adds --tile, --overlap, --tile-batch and --upscale; :func:`tile_settings` reads them.
 
     Args:
-        parser: or a group of one.
-        default: what is done without --tile, for its help.
+        parser: The parser, or the argument group, that gets the arguments.
+        default: What the command does without --tile, as a phrase for the help text.
     """
     parser.add_argument('--tile', type=int, metavar='PX',
-                        help=f'predict in overlapping tiles of this side (default: {default})')
-    parser.add_argument('--overlap', type=int, metavar='PX', help='of tiles (default: 128)')
-    parser.add_argument('--tile-batch', type=int, metavar='N', help='tiles predicted at once (default: 1)')
-    parser.add_argument('--upscale', type=float, help='enlarge tiles so many times (default: 1)')
+                        help=f'predict in overlapping square tiles with sides of this many pixels (default: {default})')
+    parser.add_argument('--overlap', type=int, metavar='PX',
+                        help='pixels that neighbouring tiles share, at least (default: 128)')
+    parser.add_argument('--tile-batch', type=int, metavar='N',
+                        help='how many tiles are predicted at the same time (default: 1)')
+    parser.add_argument('--upscale', type=float, metavar='FACTOR',
+                        help='enlarge each tile by this factor before it is predicted (default: 1)')
 
 
 def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> dict[str, float] | None:
-    """Arguments of ``TiledDetector``.
+    """Returns the arguments of ``TiledDetector`` that the command line asks for.
 
     Args:
-        args: of the command line.
-        default_px: side of tiles where the command line names none; None for no tiles.
+        args: The parsed command line with the arguments of :func:`add_tile_arguments`.
+        default_px: The side of a tile in pixels if the command line does not name one; None: no tiles in this case.
 
     Returns:
-        None for no tiles.
+        Argument name to value: always ``tile_px``, and the others only if they were given. None: no tiles.
 
     Raises:
-        MmcellError: values that do not fit.
+        MmcellError: An argument for tiles was given without --tile, or ``TiledDetector`` refuses the values.
     """
     from torch import nn
 
     from mmcell.models import TiledDetector
-    others = dict(overlap_px=args.overlap, batch_size=args.tile_batch, upscale=args.upscale)
-    others = {key: value for key, value in others.items() if value is not None}
-    if args.tile is None and ('upscale' in others or (others and default_px is None)):
-        raise MmcellError('--overlap, --tile-batch and --upscale are of tiles: give --tile, too')
+    optional = dict(overlap_px=args.overlap, batch_size=args.tile_batch, upscale=args.upscale)
+    optional = {key: value for key, value in optional.items() if value is not None}
+    if args.tile is None and ('upscale' in optional or (optional and default_px is None)):
+        raise MmcellError('--overlap, --tile-batch and --upscale have an effect only on tiles: give --tile, too')
     tile_px = default_px if args.tile is None else args.tile
     if tile_px is None:
         return None
-    settings = dict(tile_px=tile_px, **others)
+    settings = dict(tile_px=tile_px, **optional)
     try:
         TiledDetector(nn.Identity(), **settings)
     except ValueError as error:
@@ -92,10 +101,14 @@ def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> di
 
 
 def load_config(args: argparse.Namespace) -> Config:
-    """The config file with the command line's overrides; its work folder is there.
+    """Reads the config file, applies the command line to it, and creates the work folder.
+
+    Args:
+        args: The parsed command line, with ``config`` and the arguments of :func:`add_config_arguments`.
 
     Raises:
-        MmcellError: the work folder cannot be written to, or the launcher does not fit how the process was started.
+        MmcellError: The work folder cannot be written to, the file that ``load_from`` names does not exist, or
+            --launcher does not fit how the process was started.
     """
     refuse_wrong_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -109,76 +122,87 @@ def load_config(args: argparse.Namespace) -> Config:
         cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
     make_folder(cfg.work_dir, '--work-dir')
     if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).exists():
-        raise MmcellError(f'load_from: there is no file {cfg.load_from}; {args.config} may say in its first lines how '
-                          'to get it. Another file: --cfg-options load_from=FILE, none: load_from=None')
+        raise MmcellError(f'load_from: there is no file {cfg.load_from}; the first lines of {args.config} may say how '
+                          'to get it. Give --cfg-options load_from=FILE for another file, load_from=None for none')
     return cfg
 
 
 def make_folder(folder: str | Path, flag: str) -> None:
-    """Makes a folder for outputs, and tries it before hours of work.
+    """Creates a folder for outputs, and tries to write to it before hours of work depend on it.
 
     Args:
-        folder: with all above it; may be there.
-        flag: of the command line, that names it.
+        folder: The folder; missing parent folders are created, and it may exist already.
+        flag: The command-line flag that names the folder, for the message.
 
     Raises:
-        MmcellError: it cannot be written to.
+        MmcellError: The folder cannot be created, or no file can be written to it.
     """
     try:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise MmcellError(f'cannot write to the folder {folder} ({error.strerror}): name another with '
+        raise MmcellError(f'cannot write to the folder {folder} ({error.strerror}): name another folder with '
                           f'{flag}') from error
 
 
 def refuse_wrong_launcher(launcher: str) -> None:
-    """Stops where --launcher does not fit how the process was started.
+    """Raises an error if --launcher does not fit how this process was started.
 
     Raises:
-        MmcellError: it does not.
+        MmcellError: --launcher is pytorch, but torchrun did not start the process; or it is none, but torchrun started
+            several processes.
     """
     started_by_torchrun = 'RANK' in os.environ and 'WORLD_SIZE' in os.environ
     if launcher == 'pytorch' and not started_by_torchrun:
-        raise MmcellError(f'--launcher pytorch: start with torchrun --nproc-per-node N {" ".join(sys.argv)}')
+        raise MmcellError(f'--launcher pytorch needs processes of torchrun: start with torchrun --nproc-per-node N '
+                          f'{" ".join(sys.argv)}')
     if launcher == 'none' and started_by_torchrun and os.environ['WORLD_SIZE'] != '1':
         raise MmcellError(f'{os.environ["WORLD_SIZE"]} processes would each do the whole work: add --launcher pytorch')
 
 
 @contextmanager
 def processes(cfg: Config) -> Iterator[None]:
-    """Joins the other processes where there are any and no GPU: mmengine's launchers want CUDA.
+    """Connects this process with the others for the block, and disconnects it after the block.
 
-    Changes cfg to MMDetection's distributed wrapper without devices, over gloo. With GPUs mmengine does it all.
+    With GPUs, MMEngine connects the processes itself, when the runner is built. Its launchers need CUDA: without a GPU
+    they are connected here, over gloo, and ``cfg`` is changed so that MMEngine uses gloo and a model wrapper that
+    names no devices. One process alone is not connected with anything.
+
+    Args:
+        cfg: The config of :func:`load_config`, from which the runner is built inside the block.
 
     Raises:
-        MmcellError: another launcher than torchrun on CPUs.
+        MmcellError: Processes without a GPU were started by another launcher than torchrun.
     """
     from mmengine.device import get_device
     from torch import distributed
     if cfg.launcher != 'none' and get_device() == 'cpu':
         if cfg.launcher != 'pytorch':
-            raise MmcellError(f'--launcher {cfg.launcher} needs GPUs; on CPUs: torchrun --nproc-per-node N '
-                              '… --launcher pytorch')
+            raise MmcellError(f'--launcher {cfg.launcher} needs GPUs; without GPUs start with torchrun '
+                              '--nproc-per-node N … --launcher pytorch')
         distributed.init_process_group('gloo')
         cfg.env_cfg.dist_cfg = dict(backend='gloo')
         cfg.model_wrapper_cfg = dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False,
                                      find_unused_parameters=cfg.get('find_unused_parameters', False))
     yield
-    # Not after an error: the other processes may wait for this one.
+    # After an error this is skipped: the other processes may wait inside the block, and would never come here.
     if distributed.is_initialized():
-        # A model that still holds the process group when the interpreter ends can abort it: its threads are alive.
+        # A model that still refers to the process group when the interpreter ends can make the interpreter abort,
+        # because threads of the group are still running then.
         gc.collect()
         distributed.barrier()
         distributed.destroy_process_group()
-        # Metrics other than mmcell's gather their results through files and leave their folder.
+        # Metrics that are not mmcell's exchange their results through files, and leave this folder behind.
         with suppress(OSError):
             Path('.dist_test').rmdir()
 
 
 def stop_workers(runner: 'Runner') -> None:
-    """Ends the workers of the data loaders: persistent ones left to the garbage collector take five seconds each."""
+    """Ends the worker processes of the runner's data loaders.
+
+    Persistent workers that are left to the garbage collector take five seconds each to end.
+    """
     for loop in (runner._train_loop, runner._val_loop, runner._test_loop):
         for holder in (getattr(loop, 'dataloader', None), getattr(loop, 'dataloader_iterator', None)):
             if hasattr(holder, '_iterator'):
@@ -187,7 +211,10 @@ def stop_workers(runner: 'Runner') -> None:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Ends the program with the message alone where the user can mend what is wrong."""
+    """Ends the program with exit status 1 and only a message, if an error of the block is one that users can correct.
+
+    These are mmcell's own errors, missing files, and a full disk. Other errors keep their traceback.
+    """
     try:
         yield
     except (MmcellError, FileNotFoundError) as error:

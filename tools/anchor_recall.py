@@ -1,9 +1,9 @@
-"""Tells how well the anchors of configs cover the cells, by size and class, before any training.
+"""Reports how well the anchors of configs cover the cells, by size and class, before any training.
 
-Printed is the part of the cells whose box has an IoU of .3, .5, .7 or more with its best anchor, and the mean of these
-IoUs. MMDetection's RPN has no positive anchor for a cell below .3, unless its config says otherwise. Boxes are taken as
-the model sees them, after the config's own pipeline; where that crops at random, they are a sample, the same one for
-the same --seed.
+Each config gets a table. It shows the proportion of cells whose box has an IoU of at least .3, .5 and .7 with its best
+anchor, and the mean IoU of a cell's box with its best anchor. Below .3, MMDetection's RPN has no positive anchor for a
+cell, unless the config changes this limit. Boxes are measured as the model sees them, after the pipeline of the config.
+If the pipeline crops at random, the boxes are a random sample, which depends only on --seed.
 """
 
 import argparse
@@ -26,17 +26,20 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   python tools/anchor_recall.py configs/cell/mask-rcnn_r101_small-anchors.py \\
       configs/cell/mask-rcnn_r101_default-anchors.py --ann-file annotations/trainval.json
+
+Exit status: 0 if all tables were printed, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config file')
-    parser.add_argument('--ann-file', help='annotation file to take the cells from (default: that of the config)')
+    parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files to measure, one table each')
+    parser.add_argument('--ann-file', metavar='FILE',
+                        help='annotation file with the cells (default: that of the config)')
     parser.add_argument('--split', choices=['train', 'val'], default='train',
-                        help='the training or the validation data and pipeline (default: train)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of random crops (default: 0)')
+                        help='use the training or the validation data and pipeline (default: train)')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of random crops (default: 0)')
     return parser.parse_args()
 
 
@@ -50,7 +53,18 @@ def main() -> None:
 
 
 def measure(path: str, split: str, ann_file: str | None, seed: int) -> 'Table':
-    """The table of one config."""
+    """Measures the anchors of one config, and returns its table.
+
+    Args:
+        path: The config file.
+        split: 'train' or 'val', which data and pipeline of the config are used.
+        ann_file: An annotation file in place of that of the config; None: the config's.
+        seed: Seed of the random transforms of the pipeline.
+
+    Raises:
+        MmcellError: The config has no RPN with anchors, or no data of this split; or ``ann_file`` was given for several
+            joined data sets.
+    """
     import torch
     from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
@@ -61,75 +75,92 @@ def measure(path: str, split: str, ann_file: str | None, seed: int) -> 'Table':
     generator, allowed_border = build_anchors(cfg, split)
     preprocess = MODELS.build(cfg.model.data_preprocessor)
     dataset = build_dataset(cfg, split, ann_file)
-    overlaps, n_anchors = [], 0
+    parts, n_anchors = [], 0
     for item in draw_items(dataset, seed, Path(path).stem):
         batch = preprocess(dict(inputs=[item['inputs']], data_samples=[item['data_samples']]), split == 'train')
         sample, = batch['data_samples']
         anchors = lay_anchors(generator, sample.batch_input_shape, sample.img_shape, allowed_border)
         n_anchors += len(anchors)
         boxes, labels = sample.gt_instances.bboxes, sample.gt_instances.labels
-        overlaps.append((best_ious(anchors, boxes), box_sizes_px(boxes), labels))
-    best, sizes_px, labels = map(torch.cat, zip(*overlaps, strict=True))
-    rows = recall_rows(best, sizes_px, labels, class_names(dataset))
-    return to_table(f'{Path(path).stem}\n{len(dataset)} images, {n_anchors / len(dataset):,.0f} anchors an image', rows)
+        parts.append((best_ious(anchors, boxes), box_sizes_px(boxes), labels))
+    ious, sizes_px, labels = map(torch.cat, zip(*parts, strict=True))
+    rows = recall_rows(ious, sizes_px, labels, class_names(dataset))
+    n_per_image = n_anchors / len(dataset)
+    return to_table(f'{Path(path).stem}\n{len(dataset)} images, {n_per_image:,.0f} anchors per image', rows)
 
 
 def build_anchors(cfg: Config, split: str) -> tuple['AnchorGenerator', int]:
-    """The generator of the RPN's anchors, and by how many px they may stick out of the image."""
+    """Returns the generator of the RPN's anchors, and by how many px they may stick out of the image.
+
+    A negative number of px means any.
+
+    Raises:
+        MmcellError: The config's model has no RPN with anchors.
+    """
     from mmdet.registry import TASK_UTILS
     try:
         generator = cfg.model.rpn_head.anchor_generator
         allowed_border = cfg.model.train_cfg.rpn.allowed_border
     except AttributeError as error:
-        raise MmcellError(f'{cfg.filename} has no anchors of an RPN: model.rpn_head.anchor_generator and '
-                          f'model.train_cfg.rpn.allowed_border are needed ({error})') from error
-    # When it predicts, the RPN takes all anchors.
+        raise MmcellError(f'{cfg.filename} has no anchors of an RPN: its model must have rpn_head.anchor_generator and '
+                          f'train_cfg.rpn.allowed_border ({error})') from error
+    # The border counts only in training: when the RPN predicts, it uses all anchors.
     return TASK_UTILS.build(generator), allowed_border if split == 'train' else -1
 
 
 def build_dataset(cfg: Config, split: str, ann_file: str | None) -> 'BaseDataset':
-    """The data set of a config, with cells in the validation part too."""
+    """Builds the data set of a split, and makes its pipeline load the boxes of the cells if it does not.
+
+    Args:
+        cfg: The config, which is changed.
+        split: 'train' or 'val'.
+        ann_file: An annotation file in place of that of the config; None: the config's.
+
+    Raises:
+        MmcellError: The config has no data of this split, or ``ann_file`` was given for several joined data sets.
+    """
     from mmdet.registry import DATASETS
     if cfg.get(f'{split}_dataloader') is None:
-        raise MmcellError(f'{cfg.filename} has no {split}_dataloader')
+        raise MmcellError(f'{cfg.filename} has no {split}_dataloader, which --split {split} needs')
     dataset = cfg[f'{split}_dataloader'].dataset
     parts = innermost(dataset)
     if ann_file is not None:
         if len(parts) > 1:
-            raise MmcellError(f'--ann-file takes the place of one annotation file, {cfg.filename} has {len(parts)}')
+            raise MmcellError(f'--ann-file replaces only one annotation file, but {cfg.filename} has {len(parts)}')
         parts[0].ann_file = str(Path(ann_file).resolve())
     for part in parts:
         if not any('Annotations' in step.type for step in part.pipeline):
-            # Right after the image is loaded, so that whatever comes then changes the boxes, too.
+            # Boxes are loaded right after the image, so that all later transforms change them, too.
             part.pipeline.insert(1, dict(type='LoadCellAnnotations', with_mask=False))
     return DATASETS.build(dataset)
 
 
 def innermost(dataset: ConfigDict) -> list[ConfigDict]:
-    """The data sets with files in one that may wrap or join others."""
+    """Returns the configs of the data sets that read files, out of a config that may wrap or join several of them."""
     wrapped = [dataset.dataset] if 'dataset' in dataset else dataset.get('datasets', [])
     return [inner for part in wrapped for inner in innermost(part)] or [dataset]
 
 
-def draw_items(dataset: 'BaseDataset', seed: int, what: str) -> Iterator[dict]:
-    """Each sample of a data set once, augmented as the seed says."""
+def draw_items(dataset: 'BaseDataset', seed: int, label: str) -> Iterator[dict]:
+    """Yields each sample once, augmented with random numbers from the seed; ``label`` names the progress bar."""
     from rich.console import Console
     from rich.progress import track
 
     from mmcell.framework.randomness import SAMPLE, derive_seed, own_randomness
-    for index in track(range(len(dataset)), what, console=Console(stderr=True)):
+    for index in track(range(len(dataset)), label, console=Console(stderr=True)):
         with own_randomness(derive_seed(SAMPLE, seed, 0, index)):
             item = dataset[index]
         yield item
 
 
 def class_names(dataset: 'BaseDataset') -> tuple[str, ...]:
-    # MMDetection's ConcatDataset has one metainfo for each of its parts where these differ.
+    # MMDetection's ConcatDataset has a list with the metainfo of each part if the parts differ.
     metainfo = dataset.metainfo[0] if isinstance(dataset.metainfo, list) else dataset.metainfo
     return metainfo['classes']
 
 
 def to_table(title: str, rows: list['RecallRow']) -> 'Table':
+    """Returns a table for the terminal with one line per size and class; '-' where there are no cells."""
     from rich.table import Table
 
     from mmcell.boxes.anchor_recall import IOU_THRESHOLDS

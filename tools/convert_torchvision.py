@@ -1,4 +1,4 @@
-"""Converts weights of torchvision's Mask R-CNN (v1, v2, or over ConvNeXt) to a checkpoint for MMDetection's."""
+"""Converts weights of torchvision's Mask R-CNN (v1, v2, or with ConvNeXt) to a checkpoint for MMDetection's models."""
 
 import argparse
 import sys
@@ -7,23 +7,25 @@ from pathlib import Path
 EXAMPLE = """example:
   python tools/convert_torchvision.py maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth --out weights/v2_coco.pth
   python tools/train.py configs/cell/mask-rcnn_r50_tv-v2.py --cfg-options load_from=weights/v2_coco.pth
+
+Exit status: 0 if the checkpoint was written, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('weights', help="state dict of torchvision's, as it publishes them")
+    parser.add_argument('weights', help='file with the weights (a state dict), as torchvision publishes it')
     parser.add_argument('--out', required=True, metavar='FILE.pth', help='checkpoint to write')
     parser.add_argument('--frozen-bn-eps', type=float, metavar='EPS',
-                        help='what torchvision added to the variances of frozen norms (default: 0 for v1 with 90 '
-                             'classes, as it does with its published weights, else 1e-5)')
+                        help='epsilon that torchvision added to the variances of frozen BatchNorm layers (default: 0 '
+                             'for v1 with 90 classes, as torchvision does with its published weights, else 1e-5)')
     parser.add_argument('--trust-checkpoint', action='store_true',
-                        help="also open what torchvision's training script saves: this runs any code in the file; for "
-                             'origins you trust')
+                        help="also open checkpoints of torchvision's training script. This runs any code that is "
+                             'stored in the file: use it only for files whose origin you trust (default: refuse them)')
     args = parser.parse_args()
     if Path(args.out).is_dir():
-        parser.error(f'--out {args.out} is a folder, a file expected')
+        parser.error(f'--out must be a file, but {args.out} is a folder')
     return args
 
 
@@ -32,9 +34,9 @@ def main() -> int:
     try:
         convert(args)
     except (ValueError, OSError) as error:
-        # Those who read a file name it.
-        of_file = '' if str(args.weights) in str(error) else f'{args.weights}: '
-        print(f'error: {of_file}{error}', file=sys.stderr)
+        # Errors of reading name the file themselves.
+        prefix = '' if str(args.weights) in str(error) else f'{args.weights}: '
+        print(f'error: {prefix}{error}', file=sys.stderr)
         return 1
     return 0
 
@@ -46,7 +48,7 @@ def convert(args: argparse.Namespace) -> None:
     from mmcell.files.whole_files import written_whole
     from mmcell.framework.safe_loading import load_tensors_only, load_trusted
     loaded = (load_trusted if args.trust_checkpoint else load_tensors_only)(args.weights, 'cpu')
-    # Where torchvision's training script has it.
+    # torchvision's training script stores the weights under this key.
     model = loaded.get('model')
     result = convert_mask_rcnn(model if isinstance(model, dict) else loaded, args.frozen_bn_eps)
     with written_whole([args.out]) as [path]:

@@ -1,4 +1,4 @@
-"""Draws loss and validation curves of trainings, several in one picture to compare them."""
+"""Draws the training loss and a validation value of one or several trainings into one picture, to compare them."""
 
 import argparse
 from pathlib import Path
@@ -7,6 +7,8 @@ from _arguments import plain_errors
 
 EXAMPLE = """example:
   python tools/curves.py work_dirs/mask-rcnn_r50 work_dirs/mask-rcnn_convnext --out work_dirs/curves.png
+
+Exit status: 0 if the picture was written, 1 if not, 2 if the command line is wrong.
 """
 SUFFIXES = '.png', '.svg', '.pdf'
 
@@ -14,9 +16,12 @@ SUFFIXES = '.png', '.svg', '.pdf'
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR', help='work folder of tools/train.py')
-    parser.add_argument('--out', type=Path, required=True, help='picture to write: .png, .svg or .pdf')
-    parser.add_argument('--score', default='AP50', help='validation value to draw (default: AP50)')
+    parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR',
+                        help='work folder that tools/train.py wrote')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE',
+                        help='picture to write, which ends in .png, .svg or .pdf')
+    parser.add_argument('--score', default='AP50', metavar='NAME',
+                        help='validation value to draw, as the log names it (default: AP50)')
     args = parser.parse_args()
     if args.out.suffix not in SUFFIXES:
         parser.error(f'--out must end in one of {", ".join(SUFFIXES)}, got {args.out}')
@@ -31,7 +36,16 @@ def main() -> None:
 
 
 def draw(work_dirs: list[Path], score: str, out: Path) -> None:
-    """Loss above, validation value below, both over iterations; one colour a training."""
+    """Draws the loss above and the validation value below, both over the iterations, with one colour per training.
+
+    Args:
+        work_dirs: Work folders of the trainings.
+        score: Name of the validation value.
+        out: The picture to write; its suffix is one of ``SUFFIXES``.
+
+    Raises:
+        MmcellError: A training has logged no loss.
+    """
     import matplotlib
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt

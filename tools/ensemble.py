@@ -1,4 +1,8 @@
-"""Fuses the predictions of several models for the same images: boxes by weighted boxes fusion, masks by a mean."""
+"""Fuses the predictions of several models for the same images into one set of predictions.
+
+Boxes are fused by weighted boxes fusion. A fused mask consists of the pixels that at least half of the masks cover,
+each weighted with its score and the weight of its model.
+"""
 
 import argparse
 import sys
@@ -8,25 +12,28 @@ EXAMPLE = """example:
   python tools/ensemble.py r50.pkl cascade.pkl --out merged.pkl
   python tools/ensemble.py r50.pkl cascade.pkl --weights 1 2 --iou-thr .6 --skip-thr .01 --out merged.pkl
   python tools/submit.py merged.pkl --annotations annotations/test.json --out submission.zip
+
+Exit status: 0 if the file was written, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('results', nargs='+', help='files written by tools/test.py --out, one a model')
-    parser.add_argument('--out', required=True, metavar='FILE.pkl', help='file to write, of the same kind')
+    parser.add_argument('results', nargs='+', help='files that tools/test.py --out wrote, one per model')
+    parser.add_argument('--out', required=True, metavar='FILE.pkl', help='file to write, in the same format')
     parser.add_argument('--weights', nargs='+', type=float, metavar='W',
-                        help='how much each model counts, in the order of the files (default: all alike)')
+                        help='weights of the models, one positive number per file in the same order (default: all 1)')
     parser.add_argument('--iou-thr', type=float, default=.55,
-                        help='boxes of a class that overlap by more are fused (default: .55)')
-    parser.add_argument('--skip-thr', type=float, default=0., help='detections below this score are left out')
+                        help='boxes of the same class are fused if their IoU is greater than this (default: .55)')
+    parser.add_argument('--skip-thr', type=float, default=0.,
+                        help='leave out detections with a score below this (default: 0)')
     args = parser.parse_args()
     if not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out must end with .pkl or .pickle, got {args.out}')
     weights = args.weights or [1.] * len(args.results)
     if len(weights) != len(args.results) or not all(0 < weight < inf for weight in weights):
-        parser.error(f'--weights: {len(args.results)} positive numbers, one a file, got {args.weights}')
+        parser.error(f'--weights must be {len(args.results)} positive numbers, one per file, got {args.weights}')
     for name, value in (('--iou-thr', args.iou_thr), ('--skip-thr', args.skip_thr)):
         if not 0 <= value <= 1:
             parser.error(f'{name} must be from 0 to 1, got {value}')
@@ -41,15 +48,15 @@ def main() -> int:
     from mmcell.predictions.dump_file import load_results, save_results
     from mmcell.predictions.ensemble import fuse_results
     try:
-        models = [load_results(path) for path in args.results]
-        fused = fuse_results(models, args.results, args.weights, args.iou_thr, args.skip_thr)
-        merged = list(track(fused, 'ensemble', total=len(models[0]), console=Console(stderr=True)))
-        save_results(merged, args.out)
+        results_of_models = [load_results(path) for path in args.results]
+        fused = fuse_results(results_of_models, args.results, args.weights, args.iou_thr, args.skip_thr)
+        fused = list(track(fused, 'ensemble', total=len(results_of_models[0]), console=Console(stderr=True)))
+        save_results(fused, args.out)
     except (ValueError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    n_before = sum(len(result['pred_instances']['scores']) for results in models for result in results)
-    n_after = sum(len(result['pred_instances']['scores']) for result in merged)
+    n_before = sum(len(result['pred_instances']['scores']) for results in results_of_models for result in results)
+    n_after = sum(len(result['pred_instances']['scores']) for result in fused)
     print(f'wrote {n_after} detections, fused from {n_before}, to {args.out}')
     return 0
 

@@ -1,8 +1,9 @@
 """Measures predictions against true cells: COCO average precision, panoptic quality, AJI, Dice, F1, kinds of error.
 
-The names say what was counted. AP50 counts every detection, AP50@100 at most 100 of a class in an image. PQ_pooled adds
-up over all images before it divides, PQ_image_mean is the mean over images. All but average precision is measured on
-the detections with a score of at least --score-thr. Intervals come from a bootstrap over images.
+The names of the values say what was counted. AP50 counts all detections, AP50@100 at most 100 per image and class.
+PQ_pooled adds numerators and denominators over all images before it divides; PQ_image_mean is the mean over the images.
+Average precision uses all detections, all other values only those with a score of at least --score-thr. Intervals are
+95 % percentile intervals of a bootstrap over images.
 """
 
 import argparse
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mmcell.evaluation.evaluation import Evaluation
     from mmcell.evaluation.result_files import ResultFile
 
-# No cell is as large.
+# No cell is as large as this. It is the upper limit of --size-bins.
 MAX_SIZE_PX = 100000
 PACKAGES = ('faster-coco-eval', 'pycocotools', 'numpy', 'scipy')
 EXAMPLE = """example:
@@ -26,28 +27,35 @@ EXAMPLE = """example:
   python tools/evaluate.py submission.zip annotations/val.json --score-thr .3
   python tools/evaluate.py results.pkl annotations/val.json --sweep
   python tools/evaluate.py new.pkl annotations/val.json --compare old.pkl
+
+Exit status: 0 if everything was measured, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('results', help='file written by tools/test.py --out, a submission zip, or JSON with a list of '
-                                        'COCO results')
-    parser.add_argument('annotations', help='annotation file with the true cells of the images that were predicted')
-    parser.add_argument('--out', metavar='FILE.json', help='write every value to this file, unrounded')
+    parser.add_argument('results', help='file that tools/test.py --out wrote, a submission zip, or a JSON file with a '
+                                        'list of COCO results')
+    parser.add_argument('annotations', help='annotation file with the true cells of the predicted images')
+    parser.add_argument('--out', metavar='FILE.json',
+                        help='also write all values to this file, not rounded (default: no file)')
     parser.add_argument('--score-thr', type=float, default=.5,
-                        help='least score of what is measured beside average precision (default: .5)')
+                        help='lowest score of the detections that all values except average precision are computed on '
+                             '(default: .5)')
     parser.add_argument('--sweep', action='store_true',
-                        help='show the values at other score thresholds, too, and which one is best; for validation '
-                             'data, and refused for annotations that say they are test data')
+                        help='also show the values at score thresholds from 0 to .95, and which threshold is best. Use '
+                             'it on validation data; it is refused if the annotation file or a folder of its images '
+                             'is named as test data (default: only --score-thr)')
     parser.add_argument('--compare', metavar='RESULTS',
-                        help='measure these as well, and the differences: first minus these')
+                        help='also measure these other results, and show by how much the first results differ: first '
+                             'minus other (default: no comparison)')
     parser.add_argument('--size-bins', type=int, nargs='*', default=[16, 32], metavar='PX',
-                        help='edges between the sizes, root of the area of a cell (default: 16 32)')
-    parser.add_argument('--resamples', type=int, default=1000,
-                        help='draws of images for the intervals, 0 for no intervals (default: 1000)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of these draws (default: 0)')
+                        help='boundaries between the sizes that are measured separately, in px; the size of a cell is '
+                             'the square root of its area (default: 16 32)')
+    parser.add_argument('--resamples', type=int, default=1000, metavar='N',
+                        help='number of random draws of images for the intervals, 0 for no intervals (default: 1000)')
+    parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of these draws (default: 0)')
     args = parser.parse_args()
     if not 0 <= args.score_thr <= 1:
         parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr:g}')
@@ -58,10 +66,10 @@ def parse_args() -> argparse.Namespace:
     if any(low >= high for low, high in zip([0, *args.size_bins], args.size_bins, strict=False)):
         parser.error(f'--size-bins must rise from above 0, got {args.size_bins}')
     if args.compare is not None and args.resamples == 0:
-        parser.error('--compare needs --resamples')
+        parser.error('--compare needs --resamples above 0, since differences are compared with intervals')
     inputs = [Path(path).resolve() for path in (args.results, args.annotations, args.compare) if path is not None]
     if args.out is not None and Path(args.out).is_dir():
-        parser.error(f'--out {args.out} is a folder, a file expected')
+        parser.error(f'--out must be a file, but {args.out} is a folder')
     if args.out is not None and Path(args.out).resolve() in inputs:
         parser.error(f'--out would overwrite {args.out}, which is read')
     return args
@@ -81,7 +89,12 @@ def main() -> int:
 
 
 def run(args: argparse.Namespace, console: 'Console') -> None:
-    """Measures, prints and writes what the arguments ask for."""
+    """Reads the files, measures, and prints and writes what the arguments ask for.
+
+    Raises:
+        MmcellError: A file cannot be used, or --sweep was given for test data.
+        OSError: A file cannot be read or written.
+    """
     from mmcell.evaluation.bootstrap import resample_weights
     from mmcell.evaluation.evaluation import compare, evaluate, sweep
     from mmcell.evaluation.ground_truth import read_ground_truth
@@ -91,43 +104,49 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
     document = read_ground_truth(args.annotations)
     if args.sweep:
         refuse_test_data(args.annotations, document)
-    # All are read before the first is measured: of a bad one the user learns at once.
+    # All files are read before the first one is measured, so that users learn of a bad file at once.
     files = {path: read_result_file(path, document) for path in (args.results, args.compare) if path is not None}
     weights = resample_weights(len(document['images']), args.resamples, args.seed)
-    measured = {}
+    evaluations = {}
     for path, file in files.items():
         print_facts(path, file, document, args, console)
-        with told(path) as tell:
-            measured[path] = evaluate(document, file.detections, args.score_thr, weights, args.size_bins, tell)
-    content = {**describe(args, document), **to_content(args.results, files, measured)}
+        with showing_progress(path) as on_step:
+            evaluations[path] = evaluate(document, file.detections, args.score_thr, weights, args.size_bins, on_step)
+    content = {**describe(args, document), **to_content(args.results, files, evaluations)}
     if args.sweep:
-        with told('score thresholds'):
+        with showing_progress('score thresholds'):
             content['sweep'] = sweep(document, files[args.results].detections)
     if args.compare is not None:
-        content['compared_with'] = to_content(args.compare, files, measured)
-        content['differences'] = compare(measured[args.results], measured[args.compare])
-    # Before anything is printed, which a closed pipe can end.
+        content['compared_with'] = to_content(args.compare, files, evaluations)
+        content['differences'] = compare(evaluations[args.results], evaluations[args.compare])
+    # The file is written before anything is printed, because a closed pipe can end the program while it prints.
     if args.out is not None:
         write_metrics(content, args.out)
-    print_tables(measured[args.results], files[args.results], document, args, console)
+    print_tables(evaluations[args.results], files[args.results], document, args, console)
     if args.sweep:
         print_whole(console, sweep_table(content['sweep']))
     if args.compare is not None:
         print_whole(console, comparison_table(content['differences'], args.results, args.compare))
     if args.out is not None:
-        console.print(f'every value, unrounded: {args.out}', soft_wrap=True)
+        console.print(f'wrote all values, not rounded, to {args.out}', soft_wrap=True)
 
 
 def refuse_test_data(path: str, document: dict) -> None:
+    """Raises an error if an annotation file says that its images are test data.
+
+    Raises:
+        MmcellError: The name of the file contains the word "test", or an image lies in a folder for test images.
+    """
     from mmcell.errors import MmcellError
     from mmcell.evaluation.ground_truth import is_test_data
     if is_test_data(path, document):
-        raise MmcellError(f'--sweep chooses a score threshold on the images that it is shown, and {path} says, by its '
-                          'name or the folder of an image, that they are test data. Choose on validation data, then '
+        raise MmcellError(f'--sweep chooses a score threshold on the images that it measures, but the name of {path}, '
+                          'or of a folder of its images, says that they are test data. Choose on validation data, then '
                           'measure here with --score-thr')
 
 
 def print_facts(path: str, file: 'ResultFile', document: dict, args: argparse.Namespace, console: 'Console') -> None:
+    """Prints how many detections, true cells and images there are, and what is unusual about the results file."""
     console.print(f"{path}: {len(file.detections)} detections; {args.annotations}: {len(document['annotations'])} true "
                   f"cells in {len(document['images'])} images", soft_wrap=True)
     for remark in file.remarks:
@@ -136,6 +155,7 @@ def print_facts(path: str, file: 'ResultFile', document: dict, args: argparse.Na
 
 def print_tables(evaluation: 'Evaluation', file: 'ResultFile', document: dict, args: argparse.Namespace,
                  console: 'Console') -> None:
+    """Prints the tables of one results file."""
     from mmcell.evaluation import tables
     from mmcell.evaluation.ground_truth import count_by_class
     counts = (count_by_class(document, records) for records in (document['annotations'], file.detections))
@@ -148,16 +168,23 @@ def print_tables(evaluation: 'Evaluation', file: 'ResultFile', document: dict, a
 
 
 @contextmanager
-def told(what: str) -> Iterator[Callable[[str], None]]:
-    """Shows what is done, on standard error where that is a terminal; gives a function that adds the step."""
+def showing_progress(label: str) -> Iterator[Callable[[str], None]]:
+    """Shows on standard error, if that is a terminal, what the block is doing.
+
+    Args:
+        label: What is shown at first.
+
+    Yields:
+        A function that takes the name of a step, and shows it after the label.
+    """
     from rich.console import Console
     from rich.markup import escape
-    with Console(stderr=True).status(escape(what)) as status:
-        yield lambda step: status.update(escape(f'{what}: {step}'))
+    with Console(stderr=True).status(escape(label)) as status:
+        yield lambda step: status.update(escape(f'{label}: {step}'))
 
 
 def describe(args: argparse.Namespace, document: dict) -> dict:
-    """What the values depend on besides the predictions."""
+    """Returns what the values depend on besides the predictions, for the metrics file: software, truth, settings."""
     from mmcell.checkpoints.provenance import describe_software
     from mmcell.evaluation.average_precision import CAPS
     from mmcell.evaluation.ground_truth import count_by_class
@@ -169,11 +196,13 @@ def describe(args: argparse.Namespace, document: dict) -> dict:
                          'resamples': args.resamples, 'seed': args.seed, 'interval': '95 % percentile, over images'}}
 
 
-def to_content(path: str, files: dict[str, 'ResultFile'], measured: dict[str, 'Evaluation']) -> dict:
+def to_content(path: str, files: dict[str, 'ResultFile'], evaluations: dict[str, 'Evaluation']) -> dict:
+    """Returns what the metrics file says about one results file."""
     from mmcell.evaluation.metrics_file import describe_file
     return {'results': {**describe_file(path), 'detections': len(files[path].detections),
                         'notes': files[path].remarks},
-            'values': measured[path].values, 'intervals': measured[path].intervals(), 'errors': measured[path].errors}
+            'values': evaluations[path].values, 'intervals': evaluations[path].intervals(),
+            'errors': evaluations[path].errors}
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Draws predicted cells over their images, beside the true ones where they are known."""
+"""Draws predicted cells over their images, with the true cells beside them if the annotations contain any."""
 
 import argparse
 import sys
@@ -7,19 +7,24 @@ from pathlib import Path
 EXAMPLE = """example:
   python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays
   python tools/overlay.py results.pkl --annotations annotations/test.json --out work_dirs/overlays --classes class3
+
+Exit status: 0 if all pictures were written, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('results', help='file written by tools/test.py --out')
+    parser.add_argument('results', help='file that tools/test.py --out wrote')
     parser.add_argument('--annotations', required=True, help='annotation file of the images that were predicted')
-    parser.add_argument('--out', type=Path, required=True, help='folder for one PNG an image')
-    parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw these classes alone (default: all)')
-    parser.add_argument('--score-thr', type=float, default=.5, help='least score that is drawn (default: .5)')
-    parser.add_argument('--scale', type=int, default=2, help='enlargement, a whole number (default: 2)')
-    parser.add_argument('--max-images', type=int, help='draw the first so many images (default: all)')
+    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER',
+                        help='folder for the pictures, one PNG per image')
+    parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw only these classes (default: all)')
+    parser.add_argument('--score-thr', type=float, default=.5,
+                        help='draw only predictions with at least this score (default: .5)')
+    parser.add_argument('--scale', type=int, default=2,
+                        help='factor by which pictures are enlarged, a whole number (default: 2)')
+    parser.add_argument('--max-images', type=int, metavar='N', help='draw only the first N images (default: all)')
     args = parser.parse_args()
     if args.scale < 1:
         parser.error(f'--scale must be at least 1, got {args.scale}')
@@ -35,7 +40,8 @@ def main() -> int:
         names = {category['id']: category['name'] for category in document['categories']}
         unknown = set(args.classes or ()) - set(names.values())
         if unknown:
-            raise ValueError(f'--classes {sorted(unknown)} unknown; {args.annotations} has {list(names.values())}')
+            raise ValueError(f'--classes: {sorted(unknown)} unknown; {args.annotations} has the classes '
+                             f'{list(names.values())}')
         results = load_results(args.results)[:args.max_images]
         args.out.mkdir(parents=True, exist_ok=True)
         paths = draw_all(results, document, names, args)
@@ -47,7 +53,18 @@ def main() -> int:
 
 
 def draw_all(results: list[dict], document: dict, names: dict[int, str], args: argparse.Namespace) -> list[Path]:
-    """Writes one PNG for each result; gives their paths."""
+    """Writes one PNG per result, and returns the paths of the PNGs.
+
+    Args:
+        results: Results of a dump, as :func:`mmcell.predictions.dump_file.load_results` reads them.
+        document: COCO annotations of the same images.
+        names: Category id to class name.
+        args: The parsed command line.
+
+    Raises:
+        ValueError: A result belongs to an image that the annotations do not contain.
+        OSError: An image cannot be read, or a picture cannot be written.
+    """
     import cv2
     from rich.console import Console
     from rich.progress import track
@@ -66,7 +83,8 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
     paths = []
     for result in track(results, 'overlays', console=Console(stderr=True)):
         if result['img_id'] not in truth:
-            raise ValueError(f"{args.results} has image id {result['img_id']}, which {args.annotations} has not")
+            raise ValueError(f"{args.results} contains image id {result['img_id']}, but {args.annotations} does not: "
+                             'give the annotation file of the predicted images')
         image = read_image(result['img_path'], result.get('channel_order', 'rgb'), result.get('percentiles'))
         detections = [detection for detection in to_coco_detections(result, list(names))
                       if detection['score'] >= args.score_thr]
@@ -83,7 +101,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
         picture = add_legend(beside(panels), ' | '.join(titles), [names[i] for i in shown], [colors[i] for i in shown])
         paths.append(args.out / picture_name(result['img_id'], result['img_path']))
         if not cv2.imwrite(str(paths[-1]), picture[:, :, ::-1]):
-            raise OSError(f'{paths[-1]} cannot be written')
+            raise OSError(f'the picture {paths[-1]} cannot be written')
     return paths
 
 

@@ -1,4 +1,4 @@
-"""Finds the cells in images, and writes them in formats that other tools open."""
+"""Finds the cells in images with a trained model, and writes them in formats that other programs open."""
 
 import argparse
 import os
@@ -34,19 +34,25 @@ EXAMPLE = """example:
   python tools/predict.py model.pth slide.svs --out cells --formats geojson --tile 1024 --tta
   torchrun --nproc-per-node 2 tools/predict.py model.pth images/ --out cells --launcher pytorch
 
-Of image.tif in the folder OUT: labels: image_labels.tif, a label map, with image_labels.csv, its class table;
-class-labels: image_class1.tif …; geojson: image.geojson for QuPath; rois: image_rois.zip for ImageJ and Fiji; coco:
-image_coco.json; csv: image_cells.csv, measurements; overlay: image_overlay.png. A cell has one number in all of them.
+formats and the files that they write for scan.tif into the folder --out:
+  labels        scan_labels.tif, a label map of all cells, and scan_labels.csv, the class and score of each cell
+  class-labels  scan_class1.tif, scan_class2.tif …, one label map per class
+  geojson       scan.geojson, for QuPath
+  rois          scan_rois.zip, for ImageJ and Fiji
+  coco          scan_coco.json, annotations in the format of COCO
+  csv           scan_cells.csv, measurements with one row per cell
+  overlay       scan_overlay.png, the cells drawn over the image
+A cell has the same number in all of them.
 
-Images of more than 4 million pixels (with --tta: divided by the number of views) are predicted in tiles. TIFFs of more
-than 25 million are read tile by tile, too, and predicted by all processes together; there is no overlay of them.
---resume goes on with the tiles that an interrupted run did.
+Images of more than 4 million pixels are predicted in tiles; with --tta, images of more than 4 million pixels divided by
+the number of views. TIFFs of more than 25 million pixels are also read tile by tile, all processes predict them
+together, and they get no overlay. If such a run is interrupted, --resume continues with the tiles that are missing.
 
-OUT/.image.json notes from which file and with which settings the files were made: --resume does images again where
-one of them is another now, and files of another image are never overwritten.
+The hidden file .scan.json in the folder records from which image file and with which settings the files were made. With
+--resume an image is predicted again if its file or a setting has changed. Files of another image are not overwritten.
 
-Exit status 3: some images could not be done; they are listed at the end. 1: nothing could be done. (torchrun makes 1 of
-each.)
+Exit status: 0 if all images were predicted, 3 if some images failed (they are listed at the end), 1 if all failed or
+the run stopped early, 2 if the command line is wrong. torchrun turns 2 and 3 into 1.
 """
 FORMATS = ('labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv', 'overlay')
 SOME_FAILED = 3
@@ -56,62 +62,74 @@ DEFAULT_TILE_PX = 1024
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('checkpoint', help='checkpoint file, or a work folder: its best checkpoint, else its latest')
-    parser.add_argument('images', nargs='+', help='files, folders (the images right in them) and quoted patterns')
-    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='folder for the files')
-    parser.add_argument('--config', help='config file (default: the one inside the checkpoint)')
+    parser.add_argument('checkpoint', help='checkpoint file, or a work folder, of which the best checkpoint is taken, '
+                                           'or the latest one if none is marked as best')
+    parser.add_argument('images', nargs='+', metavar='IMAGE',
+                        help='image files, folders (without their subfolders), or patterns in quotes')
+    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='folder for the files to write')
+    parser.add_argument('--config', metavar='FILE', help='config file (default: the config inside the checkpoint)')
     parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='settings that override the config, for example model.test_cfg.rcnn.max_per_img=2000')
+                        help='settings that replace those of the config, for example '
+                             'model.test_cfg.rcnn.max_per_img=2000 (default: none)')
     parser.add_argument('--formats', nargs='+', choices=FORMATS, default=['labels', 'csv', 'overlay'],
-                        metavar='FORMAT', help=f'any of {", ".join(FORMATS)} (default: labels csv overlay)')
+                        metavar='FORMAT',
+                        help=f'what to write: any of {", ".join(FORMATS)} (default: labels csv overlay)')
     add_image_arguments(parser)
     add_view_arguments(parser)
     add_filter_arguments(parser)
     parser.add_argument('--resume', action='store_true',
-                        help='leave out images that were done with the same settings, and tiles of large images that '
-                             'are done')
-    parser.add_argument('--device', help='as torch names it (default: a GPU where there is one)')
+                        help='skip images that an earlier run completed with the same settings, and tiles of large '
+                             'images that it completed (default: predict everything)')
+    parser.add_argument('--device',
+                        help='device in the notation of torch, such as cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none',
-                        help='pytorch: started by torchrun, each process does its share of the images')
+                        help='pytorch: torchrun started several processes, each of which predicts its share of the '
+                             'images (default: none, for a single process)')
     parser.add_argument('--trust-checkpoint', action='store_true',
                         help='also open checkpoints that hold more than tensors, numbers and strings, or a config '
-                             'that names code of other packages: this runs any code in the file')
+                             'that names code of other packages. This runs any code that is stored in the file: use '
+                             'it only for files whose origin you trust (default: refuse them)')
     args = parser.parse_args()
     if args.mpp is not None and not 0 < args.mpp < inf:
-        parser.error(f'--mpp must be positive, got {args.mpp}')
+        parser.error(f'--mpp must be a positive number, got {args.mpp}')
     if not 0 <= args.score_thr <= 1:
         parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr}')
     if args.min_area < 0:
         parser.error(f'--min-area must not be negative, got {args.min_area}')
     if args.percentiles is not None and not 0 <= args.percentiles[0] < args.percentiles[1] <= 100:
-        parser.error(f'--percentiles must rise from 0 to 100, got {args.percentiles}')
+        parser.error(f'--percentiles must be two rising numbers from 0 to 100, got {args.percentiles}')
     return args
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('images')
     group.add_argument('--channel-order', choices=['rgb', 'bgr'],
-                       help='bgr: the files say RGB but hold blue first (default: as the images of the training)')
+                       help='order of the colours in the files; bgr: files that are tagged RGB but hold blue first '
+                            '(default: the order of the training images)')
     group.add_argument('--percentiles', nargs=2, type=float, metavar=('LOW', 'HIGH'),
-                       help='stretch the contrast of each channel between these, for fluorescence and 12-bit images: '
-                            '1 99.8 (default: as in the config)')
+                       help='stretch the contrast of each channel between these two percentiles; try 1 99.8 for '
+                            'fluorescence and for 12-bit images (default: as the config says)')
     group.add_argument('--mpp', type=float, metavar='UM',
-                       help='micrometres a pixel (default: what a TIFF says; without either there are pixels alone)')
+                       help='micrometres per pixel of all images (default: what each TIFF says; if it says nothing, '
+                            'measurements are only in pixels)')
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('tiles and views')
-    add_tile_arguments(group, f'images of up to 4 million pixels whole, larger ones in tiles of {DEFAULT_TILE_PX}')
+    add_tile_arguments(group, 'the tiles of the config; if it has none, images of up to 4 million pixels are predicted '
+                              f'whole, larger ones in tiles of {DEFAULT_TILE_PX}, or less with --tta')
     group.add_argument('--tta', action='store_true',
-                       help="predict flipped and turned views, too, and merge them, as the config's tta_model says")
+                       help='test-time augmentation: also predict flipped and turned views, and merge them, as '
+                            'tta_model of the config says (default: no views)')
 
 
 def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('which cells are kept')
-    group.add_argument('--score-thr', type=float, default=.5, help='least score (default: .5)')
-    group.add_argument('--classes', nargs='+', metavar='NAME', help='these classes alone (default: all)')
-    group.add_argument('--min-area', type=int, default=1, metavar='PX', help='least area in pixels (default: 1)')
-    group.add_argument('--drop-border', action='store_true', help='leave out cells that touch the border of the image')
+    group.add_argument('--score-thr', type=float, default=.5, metavar='SCORE', help='lowest score (default: .5)')
+    group.add_argument('--classes', nargs='+', metavar='NAME', help='only these classes (default: all)')
+    group.add_argument('--min-area', type=int, default=1, metavar='PX', help='smallest area in pixels (default: 1)')
+    group.add_argument('--drop-border', action='store_true',
+                       help='leave out cells that touch the border of the image (default: keep them)')
 
 
 def main() -> int:
@@ -120,11 +138,11 @@ def main() -> int:
         with plain_errors():
             return predict(args)
     except KeyboardInterrupt:
-        sys.exit('interrupted: --resume goes on from here')
+        sys.exit('interrupted: the same command with --resume continues from here')
 
 
 def predict(args: argparse.Namespace) -> int:
-    """Does all images; gives the exit status."""
+    """Predicts all images, and returns the exit status."""
     from mmcell.inference.image_files import find_images, name_outputs
     from mmcell.inference.image_records import recorded_outputs
     refuse_wrong_launcher(args.launcher)
@@ -142,11 +160,11 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def make_job(args: argparse.Namespace) -> 'ImageJob':
-    """Loads the detector.
+    """Loads the detector, and returns what is to be done with each image.
 
     Raises:
-        MmcellError: an unknown class, or a device that is not there; and as
-            :func:`mmcell.inference.detector.load_detector`.
+        MmcellError: A class of --classes is unknown, torch cannot use the device, the values of the tile arguments do
+            not fit together, or :func:`mmcell.inference.detector.load_detector` refuses the checkpoint.
     """
     from mmengine.device import get_device
 
@@ -166,7 +184,7 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     names = list(detector.dataset_meta['classes'])
     unknown = set(args.classes or ()) - set(names)
     if unknown:
-        raise MmcellError(f'--classes {sorted(unknown)} unknown; the checkpoint has {names}')
+        raise MmcellError(f'--classes: {sorted(unknown)} unknown; the checkpoint has the classes {names}')
     labels = None if args.classes is None else [names.index(name) for name in args.classes]
     return ImageJob(
         predict=predictor, tiled=tiled, class_names=names, formats=list(dict.fromkeys(args.formats)), folder=args.out,
@@ -178,10 +196,10 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
 
 
 def refuse_missing_device(device: str) -> None:
-    """Tries the device.
+    """Creates a tensor on the device, to find out at once whether there is such a device.
 
     Raises:
-        MmcellError: torch cannot use it.
+        MmcellError: torch cannot use the device.
     """
     import torch
     try:
@@ -191,37 +209,39 @@ def refuse_missing_device(device: str) -> None:
 
 
 def tile(detector: 'nn.Module', args: argparse.Namespace) -> 'TiledDetector':
-    """The detector in the tiles of the command line; without --tile those of the config, where it has any.
+    """Returns the detector with the tiles of the command line, else of its config, else of the default size.
 
     Raises:
-        MmcellError: sizes that do not fit.
+        MmcellError: The values of the tile arguments do not fit together.
     """
     from mmcell.inference.detector import add_tiles
     from mmcell.inference.image_jobs import WHOLE_PX, n_views
     from mmcell.models import TiledDetector
     if args.tile is None and isinstance(detector, TiledDetector):
-        # Refuses options of tiles without --tile.
+        # This call is for its errors: it refuses the other tile arguments without --tile.
         tile_settings(args)
         return detector
-    # Views of a tile are held together.
+    # All views of a tile are in memory at the same time: with 8 views a tile may have 4,000,000 / 8 = 500,000 px. The
+    # side is then 707 px, rounded down to a multiple of 32: 704 px.
     side_px = int((WHOLE_PX / n_views(detector)) ** .5) // 32 * 32
     return add_tiles(detector, **tile_settings(args, min(DEFAULT_TILE_PX, side_px)))
 
 
 def fingerprint(path: str) -> list:
-    """What tells a file from its other versions: name, size and time; of a URL the name alone."""
+    """Returns what distinguishes a file from its other versions: name, size and time; for a URL only the name."""
     status = Path(path).stat() if Path(path).exists() else None
     return [Path(path).name, *([] if status is None else [status.st_size, status.st_mtime])]
 
 
 @contextmanager
 def processes(launcher: str) -> Iterator[tuple[int, int]]:
-    """Gives the number of this process and how many there are."""
+    """Connects the processes of torchrun for the block; yields the rank of this process and their number."""
     if launcher == 'none':
         yield 0, 1
         return
     from torch import distributed
-    # Outcomes alone are exchanged, so that gloo does for GPUs, too; who is done early waits for the others.
+    # The processes exchange only outcomes, no tensors, so that gloo is sufficient even with GPUs. A process that has
+    # finished its images waits for the others, however long that takes: hence the timeout of 30 days.
     distributed.init_process_group('gloo', timeout=timedelta(days=30))
     yield distributed.get_rank(), distributed.get_world_size()
     distributed.barrier()
@@ -229,17 +249,24 @@ def processes(launcher: str) -> Iterator[tuple[int, int]]:
 
 
 def report(outcomes: list['Done | str | None'], paths: list[Path], folder: Path) -> int:
-    """Says what was done, then lists the images that failed; gives the exit status."""
+    """Prints what was written, then notes, then the images that failed; returns the exit status.
+
+    Args:
+        outcomes: For each image a ``Done``, an error message, or None if an earlier run had completed it.
+        paths: The image files, in the same order.
+        folder: The folder that was written to.
+    """
     failed = [outcome for outcome in outcomes if isinstance(outcome, str)]
     done = {path: outcome for path, outcome in zip(paths, outcomes, strict=True)
             if outcome is not None and not isinstance(outcome, str)}
-    n_there = outcomes.count(None)
-    print(f'{sum(one.n_cells for one in done.values())} cells in {len(done)} images written to {folder}'
-          + (f'; {n_there} images were done before' if n_there else ''))
-    for note in dict.fromkeys(note for one in done.values() for note in one.notes):
-        about = [str(path) for path, one in done.items() if note in one.notes]
-        others = f' and {len(about) - 1} more' if len(about) > 1 else ''
-        print(f'note: {about[0]}{others}: {note}', file=sys.stderr)
+    n_skipped = outcomes.count(None)
+    print(f'{sum(outcome.n_cells for outcome in done.values())} cells in {len(done)} images written to {folder}'
+          + (f'; {n_skipped} images were done before' if n_skipped else ''))
+    # Each note is printed once, with the first of the images that it is about.
+    for note in dict.fromkeys(note for outcome in done.values() for note in outcome.notes):
+        noted = [path for path, outcome in done.items() if note in outcome.notes]
+        others = f' and {len(noted) - 1} more' if len(noted) > 1 else ''
+        print(f'note: {noted[0]}{others}: {note}', file=sys.stderr)
     if not failed:
         return 0
     print(f'error: {len(failed)} of {len(outcomes)} images could not be done:', file=sys.stderr)

@@ -1,4 +1,7 @@
-"""Turns predictions of the test images into a checked submission zip, or checks one."""
+"""Writes predictions of the test images into a submission zip, or checks a submission zip.
+
+A submission is checked before it is written. What makes it invalid is listed, and nothing is written then.
+"""
 
 import argparse
 import sys
@@ -6,20 +9,26 @@ import sys
 EXAMPLE = """example:
   python tools/submit.py results.pkl --annotations annotations/test.json --out submission.zip
   python tools/submit.py --check submission.zip --annotations annotations/test.json
+
+Exit status: 0 if the submission is valid, 1 if it is not valid or a file cannot be read or written, 2 if the command
+line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('results', nargs='?', help='file written by tools/test.py --out')
+    parser.add_argument('results', nargs='?', help='file that tools/test.py --out wrote; not together with --check')
     parser.add_argument('--annotations', required=True, metavar='FILE',
-                        help="annotations/test.json, or the task's id list (test_image_name_to_ids.json)")
-    parser.add_argument('--out', default='submission.zip', help='zip to write (default: submission.zip)')
-    parser.add_argument('--check', metavar='FILE', help='check this zip (or its JSON) and write nothing')
+                        help='annotation file of the test images (annotations/test.json), or the list of image ids '
+                             'that the challenge publishes (test_image_name_to_ids.json)')
+    parser.add_argument('--out', default='submission.zip', metavar='FILE.zip',
+                        help='zip to write (default: submission.zip)')
+    parser.add_argument('--check', metavar='FILE',
+                        help='check this zip, or the JSON inside it, and write nothing (default: write a zip)')
     args = parser.parse_args()
     if (args.results is None) == (args.check is None):
-        parser.error('name either a results file or --check FILE')
+        parser.error('give exactly one of a results file and --check FILE')
     return args
 
 

@@ -1,4 +1,8 @@
-"""Predicts the test images of a config, and writes what its evaluators make of them."""
+"""Predicts the test images of a config with a checkpoint, and runs the config's evaluators on the predictions.
+
+For the configs of this project that means: for test images a submission zip in <work folder>/<time>, with --split val
+the values of average precision in the log.
+"""
 
 import argparse
 
@@ -21,27 +25,32 @@ EXAMPLE = """example:
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --show-dir pictures
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --tile 512 --tta
   torchrun --nproc-per-node 2 tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --launcher pytorch
+
+Exit status: 0 if all images were predicted and evaluated, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
-    parser.add_argument('checkpoint', help='checkpoint file, or a work folder: its best checkpoint, else its latest')
+    parser.add_argument('config', help='config file of the experiment')
+    parser.add_argument('checkpoint', help='checkpoint file, or a work folder, of which the best checkpoint is taken, '
+                                           'or the latest one if none is marked as best')
     parser.add_argument('--out', '--dump-results', dest='out', metavar='FILE.pkl',
-                        help='write the predictions to this file, masks as RLE')
+                        help='also write the predictions to this file, a dump with masks as RLE (default: no dump)')
     parser.add_argument('--split', choices=['test', 'val'], default='test',
-                        help="val: the config's validation images and metrics instead of its test ones")
-    add_tile_arguments(parser, 'as the config says, else whole images')
+                        help="test: the test images and evaluators of the config; val: the validation images and "
+                             'evaluators (default: test)')
+    add_tile_arguments(parser, 'the tiles of the config, or whole images if it has none')
     parser.add_argument('--tta', action='store_true',
-                        help='predict flipped and turned views of each image, too, and merge boxes and masks, as '
-                             'tta_model (and tta_pipeline, if there is one) in the config says; for example '
-                             '--cfg-options tta_model.scales="[1.,1.5]"')
+                        help='test-time augmentation: also predict flipped and turned views of each image, and merge '
+                             'boxes and masks. The views are those of tta_model (and tta_pipeline, if there is one) in '
+                             'the config; change them for example with --cfg-options tta_model.scales="[1.,1.5]" '
+                             '(default: no views)')
     parser.add_argument('--show-dir', metavar='FOLDER',
-                        help='draw the predictions, one PNG an image, into this folder; as in MMDetection a relative '
-                             'one is inside <work dir>/<time>. Least score: --cfg-options '
-                             'default_hooks.visualization.score_thr=0.3')
+                        help='draw the predictions into this folder, one PNG per image. As in MMDetection, a relative '
+                             'path is inside <work folder>/<time>. Change the lowest score that is drawn with '
+                             '--cfg-options default_hooks.visualization.score_thr=0.3 (default: no pictures)')
     add_config_arguments(parser)
     args = parser.parse_args()
     if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
@@ -57,6 +66,7 @@ def main() -> None:
 
 
 def test(args: argparse.Namespace) -> None:
+    """Applies the command line to the config, and runs it."""
     cfg = load_config(args)
     from mmcell.checkpoints.weights import find_checkpoint
     cfg.load_from = find_checkpoint(args.checkpoint)
@@ -74,28 +84,28 @@ def test(args: argparse.Namespace) -> None:
 
 
 def use_tiles(cfg: Config, settings: dict[str, float]) -> None:
-    """Wraps the model in a ``TiledDetector``; one that predicts tiles already gets these tiles instead."""
+    """Wraps the model of ``cfg`` in a ``TiledDetector`` with these settings, in place of one that it may have."""
     cfg.model = ConfigDict(type='TiledDetector', detector=cfg.model.get('detector', cfg.model), **settings)
 
 
 def use_tta(cfg: Config) -> None:
-    """Wraps the model in the config's ``tta_model``, and gives the test data its ``tta_pipeline`` where it has one.
+    """Wraps the model in the config's ``tta_model``, and gives the test data the ``tta_pipeline`` if there is one.
 
-    Of a model that predicts tiles with a ``detector`` it is the detector that is wrapped: tiles have views.
+    If the model predicts tiles, the detector inside it is wrapped instead, so that views are made of each tile.
 
     Raises:
-        MmcellError: the config has no ``tta_model``, or has a ``tta_pipeline`` and tiles.
+        MmcellError: The config has no ``tta_model``, or it has a ``tta_pipeline`` and the model predicts tiles.
     """
     if cfg.get('tta_model') is None:
-        raise MmcellError("--tta: the config has no tta_model; tta_model = dict(type='MaskTTAModel') takes all flips "
-                          'and quarter turns')
-    holder, key = (cfg.model, 'detector') if 'detector' in cfg.model else (cfg, 'model')
-    holder[key] = ConfigDict(**cfg.tta_model, module=holder[key])
+        raise MmcellError("--tta: the config has no tta_model; add tta_model = dict(type='MaskTTAModel') to it for "
+                          'all flips and quarter turns')
+    parent, key = (cfg.model, 'detector') if 'detector' in cfg.model else (cfg, 'model')
+    parent[key] = ConfigDict(**cfg.tta_model, module=parent[key])
     if cfg.get('tta_pipeline') is None:
         return
     if key == 'detector':
-        raise MmcellError('--tta: a tta_pipeline makes views of whole images, and the model predicts tiles; without it '
-                          'tta_model makes the views')
+        raise MmcellError('--tta: the tta_pipeline of the config makes views of whole images, but the model predicts '
+                          'tiles; give --cfg-options tta_pipeline=None, and tta_model makes the views of each tile')
     dataset = cfg.test_dataloader.dataset
     while 'dataset' in dataset:
         dataset = dataset.dataset
@@ -103,20 +113,21 @@ def use_tta(cfg: Config) -> None:
 
 
 def draw_into(cfg: Config, folder: str) -> None:
-    """Turns the visualization hook on; a config without one gets mmcell's."""
+    """Makes the visualization hook draw into a folder; a config without such a hook gets mmcell's."""
     hooks = cfg.setdefault('default_hooks', {})
     hooks['visualization'] = {**(hooks.get('visualization') or dict(type='CellVisualizationHook')),
                               'draw': True, 'test_out_dir': folder}
 
 
 def run(cfg: Config, args: argparse.Namespace) -> None:
+    """Builds the runner, adds the check of the checkpoint and the dump to it, and lets it test."""
     from mmengine.runner import Runner
     runner = Runner.from_cfg(cfg)
     from mmcell.hooks import FittingCheckpointHook
     runner.register_hook(FittingCheckpointHook(args.split))
     if args.out is not None:
         from mmcell.evaluation.registered import DumpCellResults
-        # First: what a later evaluator refuses can still be looked at.
+        # The dump comes first, so that predictions which a later evaluator refuses can still be looked at.
         dump = DumpCellResults(out_file_path=args.out)
         dump.dataset_meta = runner.test_evaluator.dataset_meta
         runner.test_evaluator.metrics.insert(0, dump)

@@ -1,4 +1,4 @@
-"""Trains the model of a config."""
+"""Trains the model that a config describes, and writes logs and checkpoints to a work folder."""
 
 import argparse
 import sys
@@ -12,20 +12,26 @@ from mmcell.errors import MmcellError
 EXAMPLE = """example:
   python tools/train.py configs/cell/mask-rcnn_r50.py
   python tools/train.py configs/cell/mask-rcnn_r50.py --cfg-options train_cfg.max_epochs=60
+  python tools/train.py configs/cell/mask-rcnn_r50.py --resume
   torchrun --nproc-per-node 2 tools/train.py configs/cell/mask-rcnn_r50.py --launcher pytorch
+
+Exit status: 0 if the training came to its end, 1 if it could not start or stopped with an error, 2 if the command line
+is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('config', help='config file')
+    parser.add_argument('config', help='config file of the experiment')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
-                        help='go on from this checkpoint, or from the newest whole one of this work folder; without a '
-                             'value, of the work folder of the run, or from the start where it has none')
+                        help='continue the training of a checkpoint: of the file CHECKPOINT, or of the newest complete '
+                             'epoch_*.pth or iter_*.pth in the folder CHECKPOINT. Without a value: of the newest one '
+                             'in the work folder, or from the start if it holds none (default: from the start)')
     parser.add_argument('--amp', action='store_true',
-                        help='automatic mixed precision: on a GPU float16 with a scaled loss (bfloat16 with '
-                             '--cfg-options optim_wrapper.dtype=bfloat16), on the CPU bfloat16')
+                        help='train with automatic mixed precision: on a GPU float16 with a scaled loss (or bfloat16 '
+                             'with --cfg-options optim_wrapper.dtype=bfloat16), on the CPU bfloat16 (default: as '
+                             'optim_wrapper of the config says)')
     add_config_arguments(parser)
     return parser.parse_args()
 
@@ -52,25 +58,40 @@ def train(args: argparse.Namespace) -> None:
 
 
 def use_mixed_precision(cfg: Config) -> None:
-    known = ('OptimWrapper', 'AmpOptimWrapper', 'MixedPrecisionOptimWrapper')
-    if cfg.optim_wrapper.get('type', 'OptimWrapper') not in known:
-        raise MmcellError(f'--amp works with optim_wrapper of type {", ".join(known)}, not {cfg.optim_wrapper.type}')
-    cfg.optim_wrapper.type = known[-1]
+    """Replaces the config's optimizer wrapper by mmcell's wrapper for mixed precision.
+
+    Raises:
+        MmcellError: The config's wrapper is neither MMEngine's ``OptimWrapper`` or ``AmpOptimWrapper`` nor mmcell's.
+    """
+    replaceable = ('OptimWrapper', 'AmpOptimWrapper', 'MixedPrecisionOptimWrapper')
+    if cfg.optim_wrapper.get('type', 'OptimWrapper') not in replaceable:
+        raise MmcellError(f'--amp works only with an optim_wrapper of type {", ".join(replaceable)}; the config has '
+                          f'{cfg.optim_wrapper.type}')
+    cfg.optim_wrapper.type = replaceable[-1]
 
 
 def resume(cfg: Config, value: str) -> None:
-    """Sets the checkpoint to go on from; ``value`` is a file, a work folder, or 'auto' for cfg's own folder."""
+    """Sets the checkpoint that the training continues from.
+
+    Args:
+        cfg: The config, which is changed. It stays as it is, with a message, if ``value`` is 'auto' and there is no
+            checkpoint yet.
+        value: A checkpoint file, a URL, a work folder, or 'auto' for the work folder of ``cfg``.
+
+    Raises:
+        MmcellError: The file or folder does not exist, or the folder holds no complete checkpoint.
+    """
     from mmcell.checkpoints.weights import find_newest_complete
     folder = cfg.work_dir if value == 'auto' else value
     if not Path(folder).exists() and '://' not in folder:
-        raise MmcellError(f'--resume: no checkpoint or work folder {folder}')
+        raise MmcellError(f'--resume: there is no checkpoint or work folder {folder}')
     checkpoint = folder
     if value == 'auto' or Path(value).is_dir():
         checkpoint = find_newest_complete(folder)
     if checkpoint is None and value != 'auto':
-        raise MmcellError(f'{folder} holds no whole checkpoint epoch_*.pth or iter_*.pth')
+        raise MmcellError(f'--resume: the folder {folder} holds no complete checkpoint epoch_*.pth or iter_*.pth')
     if checkpoint is None:
-        print(f'--resume: {folder} holds no checkpoint, the training starts from the beginning', file=sys.stderr)
+        print(f'--resume: {folder} holds no checkpoint, so the training starts from the beginning', file=sys.stderr)
         return
     cfg.resume, cfg.load_from = True, str(checkpoint)
 

@@ -1,11 +1,15 @@
-"""Model: MMDetection's Cascade Mask R-CNN with ResNet-50 (ImageNet) and FPN, fitted to cells as Mask R-CNN is."""
+"""Model: MMDetection's Cascade Mask R-CNN with ResNet-50 (ImageNet) and FPN, adapted to cells.
+
+The changes are those of mask-rcnn_r50_cells.py.
+"""
 
 _base_ = ['mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py']
 
 model = dict(
     data_preprocessor=dict(bgr_to_rgb=False, batch_augments=[dict(type='BatchMinSizePad', min_side=64)]),
     rpn_head=dict(anchor_generator=dict(scales=[4])),
-    # Lists are replaced whole: the three stages are written out, with MMDetection's values but for the classes.
+    # A config replaces an inherited list completely. The three stages are therefore written out. Their values are
+    # MMDetection's, except for the number of classes and the type of the assigner.
     roi_head=dict(
         bbox_roi_extractor=dict(type='CellRoIExtractor'),
         bbox_head=[

@@ -1,20 +1,21 @@
-"""Data: the COCO files that data_prep/to_coco.py writes to ./annotations, and the metrics over them."""
+"""Data: the annotation files that data_prep/to_coco.py writes to ./annotations, and the metrics for them."""
 
-# The task's images are published with red and blue swapped under an RGB tag. Images in true colours: 'rgb', in
-# train_dataloader, val_dataloader and test_dataloader (configs/cell/mask-rcnn_r50_consep.py does it).
+# The images of the challenge are tagged RGB, but red and blue are swapped in them. For images in true colours, set
+# channel_order='rgb' in the data sets of all three data loaders, as configs/cell/mask-rcnn_r50_consep.py does.
 channel_order = 'bgr'
 
 train_pipeline = [
     dict(type='LoadTiff'),
     dict(type='LoadCellAnnotations'),
-    # Smaller images keep their size. Crops without a cell are kept: background is worth learning too.
+    # Images that are smaller than a crop keep their size. Crops without a cell are kept, because the model also has to
+    # learn what background looks like.
     dict(type='RandomCrop', crop_size=(512, 512), allow_negative_crop=True, recompute_bbox=True),
-    # A box may enter the crop where its mask does not.
+    # The box of a cell may reach into the crop although no pixel of its mask does: such cells are removed.
     dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
     dict(type='RandomFlip', prob=.75, direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='PackCellInputs'),
 ]
-# Cells have one size in pixels whatever the size of the image: images are not resized.
+# Images are not resized: cells have the same size in pixels in small and in large images.
 test_pipeline = [
     dict(type='LoadTiff'),
     dict(type='PackCellInputs'),
@@ -41,8 +42,8 @@ test_dataloader = dict(
     dataset=dict(type='CellDataset', ann_file='annotations/test.json', channel_order=channel_order, test_mode=True,
                  pipeline=test_pipeline))
 
-# AP, AP50: every detection counts. AP@100, AP50@100: COCO's default of 100 detections a class and image.
-# val_evaluator.out_file=metrics.json has boxes, recall, each class and size, too (docs/evaluation.md).
-# Both evaluators use the annotation file of their data set.
+# AP and AP50 count all detections; AP@100 and AP50@100 count at most 100 per image and class, which is COCO's default.
+# With val_evaluator.out_file=metrics.json, the values for boxes, recall, and each class and size are written, too
+# (docs/evaluation.md). Both evaluators use the annotation file of their data set.
 val_evaluator = dict(type='CellMetric')
 test_evaluator = dict(type='SubmissionFormatter')

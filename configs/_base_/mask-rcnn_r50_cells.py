@@ -1,19 +1,21 @@
-"""Model: MMDetection's Mask R-CNN with ResNet-50 (ImageNet) and FPN, fitted to cells.
+"""Model: MMDetection's Mask R-CNN with ResNet-50 (ImageNet) and FPN, adapted to cells.
 
-Four classes, anchors half as large (16 ... 256 px: cells are 12 to 60 px wide), up to 2,000 proposals and 1,000
-detections an image.
+It has four classes, anchors half as large as MMDetection's (16 to 256 px, because cells are 12 to 60 px wide), and
+limits of 2,000 proposals and 1,000 detections per image.
 """
 
 _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py']
 
 model = dict(
     data_preprocessor=dict(
-        # LoadTiff gives RGB.
+        # LoadTiff loads images as RGB already.
         bgr_to_rgb=False,
-        # Batches are padded to 64 px at least: from 32 px the last stage is one value, which no BatchNorm can train on.
+        # Batches are padded to at least 64 px. The last stage divides sides by 32, so that 32 px would leave a single
+        # value per channel, and BatchNorm cannot be trained on a single value.
         batch_augments=[dict(type='BatchMinSizePad', min_side=64)]),
     rpn_head=dict(anchor_generator=dict(scales=[4])),
-    # Types that begin with Cell and Sparse give what the stock ones give, at the cost of pixels and pairs that count.
+    # The types Cell... and Sparse... compute the same as MMDetection's types without these words, but they spend time
+    # and memory only on pixels inside boxes and on boxes that overlap.
     roi_head=dict(
         bbox_roi_extractor=dict(type='CellRoIExtractor'),
         bbox_head=dict(num_classes=4),

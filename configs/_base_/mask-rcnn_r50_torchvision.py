@@ -1,9 +1,10 @@
 """Model: torchvision's Mask R-CNN "v1" (maskrcnn_resnet50_fpn), layer for layer, with four classes of cells.
 
-Against MMDetection's: rounded anchors, RoIAlign with two samples a side and without the half-pixel shift, smooth L1,
-and matching as in torchvision: every cell gets its best anchor, however small their overlap. Compared in
-tests/test_torchvision_weights.py. Not taken over: the caps, which are the cell baseline's. torchvision does not keep a
-side of a predicted box from being less than 1/62 of its anchor's or proposal's, as MMDetection does.
+It differs from MMDetection's Mask R-CNN in its rounded anchors, in RoIAlign with two samples per side of a bin and
+without the half-pixel shift, in smooth L1 losses, and in the matching: every cell gets its best anchor, however small
+their overlap is. tests/checkpoints/test_torchvision_weights.py compares the two implementations. The limits of
+proposals and detections are not torchvision's but those of the cell baseline. One more difference remains: MMDetection
+does not let a side of a predicted box become shorter than 1/62 of the side of its anchor or proposal, torchvision does.
 """
 
 _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py']
@@ -12,7 +13,7 @@ roi_align = dict(sampling_ratio=2, aligned=False)
 smooth_l1 = dict(type='SmoothL1Loss', beta=1 / 9)
 
 model = dict(
-    # As configs/cell/mask-rcnn_r50.py: RGB, padding, classes, heads and caps.
+    # RGB, padding, classes, heads and limits are the same as in configs/cell/mask-rcnn_r50.py.
     data_preprocessor=dict(bgr_to_rgb=False, batch_augments=[dict(type='BatchMinSizePad', min_side=64)]),
     backbone=dict(norm_cfg=dict(requires_grad=False)),
     rpn_head=dict(anchor_generator=dict(type='TorchvisionAnchorGenerator'), loss_bbox=smooth_l1),
@@ -22,7 +23,7 @@ model = dict(
         mask_roi_extractor=dict(type='CellRoIExtractor', roi_layer=roi_align),
         mask_head=dict(type='CellMaskHead', num_classes=4)),
     train_cfg=dict(
-        # 0 would match every anchor to a box without extent.
+        # The value is not 0, because then a box without extent, whose IoU with all anchors is 0, would match them all.
         rpn=dict(assigner=dict(type='SparseMaxIoUAssigner', min_pos_iou=1e-6)),
         rpn_proposal=dict(max_per_img=2000),
         rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner', match_low_quality=False))),
@@ -30,7 +31,7 @@ model = dict(
         rpn=dict(nms_pre=2000, max_per_img=2000),
         rcnn=dict(max_per_img=1000)))
 
-# What torchvision does to images inside its model: a short side of 800 px, the long side at most 1333.
+# torchvision enlarges images inside its model: the short side becomes 800 px, unless the long side would exceed 1333.
 enlarge = dict(type='Resize', scale=(1333, 800), keep_ratio=True)
 enlarged_train_pipeline = [
     dict(type='LoadTiff'),

@@ -1,4 +1,4 @@
-"""Runtime: hooks, logging, seeds, and the one place that names mmcell."""
+"""Runtime: hooks, logging, seeds and views. This is the only config that imports mmcell."""
 
 custom_imports = dict(imports=['mmcell'], allow_failed_imports=False)
 default_scope = 'mmdet'
@@ -9,13 +9,14 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='CellCheckpointHook', interval=1, max_keep_ckpts=1, save_best='AP50', rule='greater'),
     sampler_seed=dict(type='DistSamplerSeedHook'),
-    # Off; tools/test.py --show-dir turns it on.
+    # Pictures are not drawn unless tools/test.py is called with --show-dir.
     visualization=dict(type='CellVisualizationHook', draw=False, score_thr=.5),
-    # Of several processes each has its own BatchNorm statistics: what is saved and validated is their mean.
+    # Each of several processes has its own BatchNorm statistics. Their mean is saved and validated.
     sync_buffers=dict(type='SyncBuffersHook'),
-    # Here and not in custom_hooks, which stays free for experiments: dicts are merged, lists are replaced.
+    # The following hooks stand here and not in custom_hooks: an experiment that sets custom_hooks would remove them,
+    # because lists are replaced, whereas dicts are merged.
     class_count=dict(type='ClassCountHook'),
-    # The rules of the challenge allow fewer than 200 million.
+    # The rules of the challenge allow fewer than 200 million trainable parameters.
     parameter_budget=dict(type='ParameterBudgetHook', max_trainable=199_999_999),
     step_seed=dict(type='StepSeedHook'),
     finite_loss=dict(type='FiniteLossHook'))
@@ -29,8 +30,8 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='CellVisualizer', vis_backends=vis_backends, name='visualizer', classes=None, scale=2)
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
 
-# tools/test.py --tta predicts every combination of these. Boxes are merged by the NMS of the model's test_cfg; by
-# weighted boxes fusion with tta_cfg=dict(wbf=dict(iou_threshold=.55)).
+# tools/test.py --tta predicts every combination of these scales, flips and quarter turns. The boxes are merged by the
+# NMS of the model's test_cfg, or with tta_cfg=dict(wbf=dict(iou_threshold=.55)) by weighted boxes fusion.
 tta_model = dict(type='MaskTTAModel', scales=[1.], flips=[None, 'horizontal'], turns=[0, 1, 2, 3], tta_cfg=dict())
 
 log_level = 'INFO'

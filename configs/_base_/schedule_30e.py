@@ -1,4 +1,4 @@
-"""Schedule: AdamW, 30 epochs, warm-up over the first, cosine to zero."""
+"""Schedule: AdamW, 30 epochs; the learning rate rises during the first epoch and falls along a cosine to zero."""
 
 train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=30, val_interval=1)
 val_cfg = dict(type='ValLoop')
@@ -10,6 +10,6 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10.))
 param_scheduler = [
     dict(type='LinearLR', start_factor=.01, by_epoch=True, begin=0, end=1, convert_to_iter_based=True),
-    # Without end and T_max it ends with the training, whatever max_epochs a child sets.
+    # The cosine has no end and no T_max, so that it ends with the training, whatever max_epochs a child config sets.
     dict(type='CosineAnnealingLR', by_epoch=True, begin=0, convert_to_iter_based=True),
 ]

@@ -1,4 +1,4 @@
-"""Schedule: SGD, 30,000 iterations, warm-up over the first 1,000, then a constant rate."""
+"""Schedule: SGD, 30,000 iterations; the learning rate rises during the first 1,000 and stays constant then."""
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=30000, val_interval=2500)
 val_cfg = dict(type='ValLoop')

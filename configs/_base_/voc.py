@@ -1,20 +1,22 @@
-"""Data: PASCAL VOC's 20 classes from the files that data_prep/voc_to_coco.py writes to ./annotations/voc.
+"""Data: PASCAL VOC's 20 classes, from the annotation files that data_prep/voc_to_coco.py writes to ./annotations/voc.
 
     python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --splits train=pascal_train.json val=test.json
 
-has the images of Tiny PASCAL VOC (1,349 and 100) with PASCAL VOC's masks, so that its test images can be measured;
-best_*.pth is then chosen on them, the last iter_*.pth is not. The JSON of the course trains as it is, without
-validation (its test images have no masks), and with holes filled (polygons cannot have any):
+This command takes the images of Tiny PASCAL VOC (1,349 for training, 100 test images) with PASCAL VOC's masks, so that
+predictions of the test images can be measured. They serve as validation images: best_*.pth is chosen on them, the last
+iter_*.pth is not. It is also possible to train on the JSON file of the course as it is. Then there is no validation,
+because its test images have no masks, and holes are filled, because its polygons cannot have any:
 
     --cfg-options train_dataloader.dataset.ann_file=pascal_train.json
     train_dataloader.dataset.data_prefix.img=train_images val_dataloader=None val_cfg=None val_evaluator=None
 
-To predict the course's test images under the course's ids, give tools/test.py
-test_dataloader.dataset.ann_file=test.json test_dataloader.dataset.data_prefix.img=test_images: test-results.json in
-the zip that it writes is the COCO result list.
+To predict the course's test images under the image ids of the course, call tools/test.py with --cfg-options
+test_dataloader.dataset.ann_file=test.json test_dataloader.dataset.data_prefix.img=test_images. The file
+test-results.json in the zip that it writes is the list of COCO results.
 """
 
-# detectron2's configs/Base-RCNN-FPN.yaml: the shorter side is one of these, 800 in tests, the longer at most 1333 px.
+# From detectron2's configs/Base-RCNN-FPN.yaml: in training the shorter side becomes one of 640 to 800 px, in tests 800;
+# the longer side becomes at most 1333 px.
 train_scales = [(1333, 640), (1333, 672), (1333, 704), (1333, 736), (1333, 768), (1333, 800)]
 
 train_pipeline = [

@@ -1,12 +1,13 @@
-"""The strongest parts together: Cascade, ConvNeXt-V2-B, EMA, turns, scale and colour jitter.
+"""How good are the strongest parts together: Cascade, ConvNeXt-V2-B, EMA, turns, changes of scale and of colour?
 
     python tools/train.py configs/cell/cascade-mask-rcnn_convnextv2-base.py --amp
 
-Reported for this backbone and head: test AP50 .6069; with EMA, tiles, test-time augmentation, fusion, copy-paste and
-all 209 images, .6394, the best public value. Schedule and data as mask-rcnn_r50.py but for the augmentation: 167 images
-(209, less a fifth), batch 2, 84 steps an epoch, 30 epochs, 2,520 in all; it stops after 10 epochs without a better
-AP50. The EMA averages over about the last 500 steps, six epochs. Activations of the backbone are computed again in the
-backward pass (with_cp), which takes less memory. Value here: not run yet.
+Reported for this backbone and head: test AP50 .6069; and .6394, the best public value, with EMA, tiles, test-time
+augmentation, fusion, copy-paste and all 209 images. Schedule and data are those of mask-rcnn_r50.py, except for the
+augmentation: 167 training images (four fifths of 209), batch 2, 84 steps per epoch, 30 epochs, 2,520 steps in all. The
+training stops earlier after 10 epochs without a better AP50. The EMA averages over about the last 500 steps, which are
+six epochs. To save memory, activations of the backbone are computed again in the backward pass (with_cp). Value here:
+not run yet.
 """
 
 _base_ = ['cascade-mask-rcnn_r50.py']
@@ -32,7 +33,7 @@ model = dict(
 train_dataloader = dict(dataset=dict(pipeline=[
     dict(type='LoadTiff'),
     dict(type='LoadCellAnnotations'),
-    # Before the border comes in.
+    # Colours change before CellAffine adds a border, so that the border keeps its colour.
     dict(type='mmpretrain.ColorJitter', brightness=.2, contrast=.2, saturation=.1, hue=.02, backend='cv2'),
     dict(type='CellAffine', max_rotate_degree=0., max_translate_ratio=0., scaling_ratio_range=(.8, 1.25),
          max_shear_degree=0.),

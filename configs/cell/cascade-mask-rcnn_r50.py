@@ -1,8 +1,8 @@
-"""Three box heads, each on the boxes of the one before, in place of one: the strong variant of the baseline.
+"""Are three box heads, each of which refines the boxes of the previous one, better than the baseline's single head?
 
     python tools/train.py configs/cell/cascade-mask-rcnn_r50.py
 
-Schedule and data as mask-rcnn_r50.py: 2,520 steps. Value: not run yet.
+Schedule and data are those of mask-rcnn_r50.py: 2,520 steps. Value here: not run yet.
 """
 
 _base_ = [

@@ -1,8 +1,8 @@
-"""ConvNeXt-B in place of ConvNeXt-T: is wider and deeper better?
+"""Is a wider and deeper backbone better: ConvNeXt-B in place of ConvNeXt-T?
 
     python tools/train.py configs/cell/mask-rcnn_convnext-base.py
 
-Schedule and data as mask-rcnn_convnext.py: 2,520 steps. Value: not run yet.
+Schedule and data are those of mask-rcnn_convnext.py: 2,520 steps. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_convnext.py']

@@ -1,8 +1,8 @@
-"""ConvNeXt-S in place of ConvNeXt-T: is deeper better?
+"""Is a deeper backbone better: ConvNeXt-S in place of ConvNeXt-T?
 
     python tools/train.py configs/cell/mask-rcnn_convnext-small.py
 
-Schedule and data as mask-rcnn_convnext.py: 2,520 steps. Value: not run yet.
+Schedule and data are those of mask-rcnn_convnext.py: 2,520 steps. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_convnext.py']

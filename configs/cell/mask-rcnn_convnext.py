@@ -1,9 +1,10 @@
-"""System A1: Mask R-CNN with a ConvNeXt-T (ImageNet) backbone: does a stronger backbone help?
+"""System A1: does a stronger backbone help? Mask R-CNN with ConvNeXt-T (ImageNet).
 
     python tools/train.py configs/cell/mask-rcnn_convnext.py
 
-FPN on all four stages, 300 detections an image, 30 epochs: 167 images (209, less a fifth), batch 2: 84 steps an epoch,
-2,520 in all. Which ConvNeXt, which optimiser and what augmentation is not told: the smallest, the baseline's. Reported:
+FPN on all four stages, at most 300 detections per image, 30 epochs. With 167 training images (four fifths of 209) and
+batch 2, an epoch has 84 steps, and the training 2,520. The report does not say which ConvNeXt, optimiser and
+augmentation were used: here it is the smallest ConvNeXt, with the optimiser and augmentation of the baseline. Reported:
 validation AP .362, test AP50 .4727 (public), .4810 (private). Value here: not run yet.
 """
 

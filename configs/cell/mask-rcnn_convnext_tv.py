@@ -1,10 +1,10 @@
-"""System A2: torchvision's ConvNeXt-T with an FPN on its features 1, 3, 5 and 7: a better backbone?
+"""System A2: is ConvNeXt-T a better backbone in torchvision's Mask R-CNN? The FPN is on its features 1, 3, 5 and 7.
 
     python tools/train.py configs/cell/mask-rcnn_convnext_tv.py
 
-mask-rcnn_r50_tv-v1.py with another backbone; against mask-rcnn_convnext.py its outputs have no norms, and the heads are
-torchvision's. Which ConvNeXt is not told: the smallest. Schedule and data as there: 2,520 steps. Reported: validation
-mAP .4123. Value here: not run yet.
+This is mask-rcnn_r50_tv-v1.py with another backbone, the same schedule and the same data: 2,520 steps. Compared with
+mask-rcnn_convnext.py, the outputs of the backbone are not normalised, and the heads are torchvision's. The report does
+not say which ConvNeXt was used: here it is the smallest. Reported: validation mAP .4123. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50_tv-v1.py']

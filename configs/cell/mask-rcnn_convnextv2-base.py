@@ -1,8 +1,8 @@
-"""ConvNeXt-V2-B in place of ConvNeXt-B (mask-rcnn_convnext-base.py): do its pre-training and its normalisation help?
+"""Do the pre-training and normalisation of ConvNeXt-V2-B help, against ConvNeXt-B in mask-rcnn_convnext-base.py?
 
     python tools/train.py configs/cell/mask-rcnn_convnextv2-base.py
 
-Schedule and data as mask-rcnn_convnext.py: 2,520 steps. Value: not run yet.
+Schedule and data are those of mask-rcnn_convnext.py: 2,520 steps. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_convnext.py']

@@ -1,9 +1,10 @@
-"""System D3: mask-rcnn_r101_small-anchors.py with MMDetection's anchors: 32, 64, 128, 256, 512 px, ratios 1/2, 1, 2.
+"""System D3: how much do small anchors help? The counterpart of mask-rcnn_r101_small-anchors.py, with large anchors.
 
     python tools/train.py configs/cell/mask-rcnn_r101_default-anchors.py
 
-What do small anchors bring? docs/anchors.md has what the two can cover before any training. Reported: AP50 .339,
-small anchors .357. Cost and value here: not run yet; 84 steps an epoch, 150 epochs, 12,600 steps.
+The anchors are MMDetection's: 32, 64, 128, 256 and 512 px with ratios 1/2, 1 and 2. docs/anchors.md shows how many
+cells both sets of anchors can cover before any training. 150 epochs of 84 steps, 12,600 steps in all. Reported: AP50
+.339, with small anchors .357. Cost and value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r101_small-anchors.py']

@@ -1,14 +1,15 @@
-"""System D1: do anchors of the size and shape of cells find more of them?  Mask R-CNN, ResNet-101 (ImageNet) with FPN.
+"""System D1: do anchors of the size and shape of cells find more cells? Mask R-CNN with ResNet-101 (ImageNet) and FPN.
 
     python tools/train.py configs/cell/mask-rcnn_r101_small-anchors.py
 
-Input of 1024x1024 px, one anchor size a level (16, 32, 48, 64, 96 px on strides 4 to 64) in eight shapes, Adam at a
-constant 5e-5. Against it: mask-rcnn_r101_default-anchors.py, and less deep backbones. Reported: AP50 .357. Cost and
-value here: not run yet. 209 images, four fifths of them for training: 167, in batches of 2 are 84 steps an epoch;
-150 epochs, 12,600 steps.
+The input has 1024x1024 px. Each level has one anchor size (16, 32, 48, 64 and 96 px on strides 4 to 64) in eight
+shapes. Adam with a constant learning rate of 5e-5. With 167 training images (four fifths of 209) and batch 2, an epoch
+has 84 steps; 150 epochs are 12,600 steps. To be compared with mask-rcnn_r101_default-anchors.py, and with the less deep
+backbones of system D2. Reported: AP50 .357. Cost and value here: not run yet.
 
-The report names input, anchors, backbone, optimiser, batch and epochs. Inferred: the longer side becomes 1024 px and
-the rest is padded; no flips; no schedule and no weight decay. What else the model has is the baseline's.
+The report names input, anchors, backbone, optimiser, batch and epochs. The following is inferred: the longer side
+becomes 1024 px and the rest is padded; there are no flips, no schedule and no weight decay. Everything else is as in
+the baseline.
 """
 
 _base_ = [
@@ -18,7 +19,8 @@ _base_ = [
 ]
 
 model = dict(
-    # Not Pad in the pipeline: it would take what it adds for image, and find cells there.
+    # Images are padded here and not by Pad in the pipeline: after Pad the padding would count as a part of the image,
+    # and the model could find cells in it.
     data_preprocessor=dict(pad_size_divisor=1024),
     backbone=dict(depth=101, init_cfg=dict(checkpoint='torchvision://resnet101')),
     rpn_head=dict(anchor_generator=dict(
@@ -28,7 +30,7 @@ train_pipeline = [
     dict(type='LoadTiff'),
     dict(type='LoadCellAnnotations'),
     dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
-    # Of a large image's smallest cells no pixel may be left.
+    # A large image is shrunk, and its smallest cells may lose all their pixels: such cells are removed.
     dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
     dict(type='PackCellInputs'),
 ]

@@ -1,8 +1,9 @@
-"""Demo: a Mask R-CNN small enough to learn synthetic cells on two CPU cores in minutes, from random weights.
+"""Demo: a Mask R-CNN that is small enough to learn synthetic cells from random weights in minutes on two CPU cores.
 
     make demo
 
-Narrow ResNet-18 (stem and stages half as wide), FPN and heads of 64 channels, crops of 192 px.
+The stem and the stages of its ResNet-18 are half as wide as usual, FPN and heads have 64 channels, and crops are 192 px
+wide. 320 steps. Value here: AP50 .836 (README.md).
 """
 
 _base_ = ['mask-rcnn_r50.py']
@@ -32,7 +33,7 @@ train_pipeline = [
     dict(type='RandomFlip', prob=.75, direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='PackCellInputs'),
 ]
-# 32 images, batch 4, 10 rounds over the images an epoch: 80 steps; 4 epochs, 320 steps.
+# 32 images in batches of 4, and 10 passes over the images per epoch: 80 steps per epoch, 320 steps in 4 epochs.
 train_dataloader = dict(
     batch_size=4,
     sampler=dict(times=10),

@@ -1,9 +1,9 @@
-"""Baseline: Mask R-CNN, ResNet-50 (ImageNet) with FPN, fitted to cells.
+"""Baseline: Mask R-CNN with ResNet-50 (ImageNet) and FPN, adapted to cells.
 
     python tools/train.py configs/cell/mask-rcnn_r50.py
 
-Images at their own size, crops of 512 px, 30 epochs: 167 images (209, less a fifth), batch 2: 84 steps an epoch, 2,520
-in all. Value: not run yet on the whole task.
+Images keep their size; the training uses crops of 512 px and lasts 30 epochs. With 167 training images (four fifths of
+209) and batch 2, an epoch has 84 steps, and the training 2,520. Value here: not run yet on the whole task.
 """
 
 _base_ = [

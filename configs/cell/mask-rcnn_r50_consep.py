@@ -1,9 +1,10 @@
-"""The ResNet-50 baseline on other data: CoNSeP, whose images are in true RGB.
+"""How good is the ResNet-50 baseline on other data? CoNSeP, whose images are in true RGB.
 
     python data_prep/to_coco.py CONSEP --out annotations/consep
     python tools/train.py configs/cell/mask-rcnn_r50_consep.py
 
-Schedule as mask-rcnn_r50.py; 27 images, less a fifth: 22, 11 steps an epoch, 330 in all. Value: not run yet.
+The schedule is that of mask-rcnn_r50.py. With 22 training images (four fifths of 27) and batch 2, an epoch has 11
+steps, and the training 330. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50.py']

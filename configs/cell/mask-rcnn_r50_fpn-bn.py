@@ -1,11 +1,11 @@
-"""System B1: what does BatchNorm in the FPN bring, with whole images and a long warm-up?
+"""System B1: does BatchNorm in the FPN help, with whole images and a long warm-up?
 
     python tools/train.py configs/cell/mask-rcnn_r50_fpn-bn.py
 
-BatchNorm after each convolution of the FPN, longer side capped at 1,024 px (smaller images keep their size),
-batch 1, 60 epochs: 167 images (209, less a fifth), 167 steps an epoch, 10,020 in all, 2,505 of warm-up. What the row
-does not tell is the baseline's: anchors, frozen stages; no augmentation. Reported: validation AP .2899, AP50 .4394;
-test AP50 .3945. Value here: not run yet.
+BatchNorm follows each convolution of the FPN. Images whose longer side exceeds 1,024 px are shrunk to this length,
+smaller images keep their size. Batch 1, 60 epochs of 167 steps (four fifths of 209 images), 10,020 steps in all, of
+which 2,505 are warm-up. There is no augmentation. The report does not name anchors and frozen stages: here they are
+those of the baseline. Reported: validation AP .2899, AP50 .4394; test AP50 .3945. Value here: not run yet.
 """
 
 _base_ = [

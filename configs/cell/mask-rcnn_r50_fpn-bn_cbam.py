@@ -2,10 +2,10 @@
 
     python tools/train.py configs/cell/mask-rcnn_r50_fpn-bn_cbam.py
 
-mask-rcnn_r50_fpn-bn.py with a CBAM (reduction 16, 7x7) after every block of layer2 to layer4. The row does not tell how
-its gates start: here at .99, for at .5, twice in each of 13 blocks, nothing is left of the pretrained features.
-Schedule and data as there: 10,020 steps. Reported: validation AP .2925, AP50 .4466; test AP50 .3892. Value here: not
-run yet.
+This is mask-rcnn_r50_fpn-bn.py with a CBAM (reduction 16, 7x7) after every block of layer2 to layer4, with the same
+schedule and the same data: 10,020 steps. The report does not say with which value the gates start. Here it is .99: with
+.5, features would be halved twice in each of 13 blocks, and nothing would be left of the pretrained ones. Reported:
+validation AP .2925, AP50 .4466; test AP50 .3892. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50_fpn-bn.py']

@@ -1,8 +1,9 @@
-"""System D2: mask-rcnn_r101_small-anchors.py with a ResNet-50 (ImageNet): what does depth bring?
+"""System D2: how much does depth help? mask-rcnn_r101_small-anchors.py with ResNet-50 (ImageNet).
 
     python tools/train.py configs/cell/mask-rcnn_r50_small-anchors.py
 
-Reported: AP50 .334, ResNet-101 .357. Cost and value here: not run yet; 84 steps an epoch, 150 epochs, 12,600 steps.
+150 epochs of 84 steps, 12,600 steps in all. Reported: AP50 .334, with ResNet-101 .357. Cost and value here: not
+run yet.
 """
 
 _base_ = ['mask-rcnn_r101_small-anchors.py']

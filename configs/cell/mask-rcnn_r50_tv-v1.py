@@ -1,10 +1,11 @@
-"""System A2: torchvision's Mask R-CNN "v1" (maskrcnn_resnet50_fpn) from ImageNet weights, first of a backbone study.
+"""System A2: how good is torchvision's Mask R-CNN "v1" (maskrcnn_resnet50_fpn)? The first of a study of backbones.
 
     python tools/train.py configs/cell/mask-rcnn_r50_tv-v1.py
 
-As torchvision has it: anchors of 32 ... 512 px, images enlarged to a short side of 800 px (long side 1,333 at most),
-100 detections an image. 30 epochs; batch and optimiser are not told: the baseline's, 84 steps an epoch, 2,520 in all.
-Reported: validation mAP .3799. Value here: not run yet.
+As in torchvision, anchors have 32 to 512 px, images are enlarged to a short side of 800 px (long side at most 1,333),
+and an image has at most 100 detections. The backbone has ImageNet weights. The report says 30 epochs, but not which
+batch and optimiser: here they are those of the baseline, 84 steps per epoch, 2,520 in all. Reported: validation mAP
+.3799. Value here: not run yet.
 """
 
 _base_ = [

@@ -1,9 +1,10 @@
-"""System A3: what does a cap of 150 detections an image cost?
+"""System A3: what does a limit of 150 detections per image cost?
 
     python tools/test.py configs/cell/mask-rcnn_r50_tv-v1_150-detections.py work_dirs/mask-rcnn_r50_tv-v1 --split val
 
-The cap plays no part in training: one run of mask-rcnn_r50_tv-v1.py (100 detections) serves all. The row does not name
-its model; at 100 it has the value of that one. Reported: validation mAP .3852, at 100 .3799. Value here: not run yet.
+The limit has no effect on training: one training of mask-rcnn_r50_tv-v1.py (100 detections) serves all limits. The
+report does not name its model, but its value at 100 detections is that of mask-rcnn_r50_tv-v1.py, which is therefore
+used here. Reported: validation mAP .3852, at 100 detections .3799. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50_tv-v1.py']

@@ -1,20 +1,22 @@
-r"""System C1: torchvision's Mask R-CNN "v2" from COCO weights, SGD, 100 epochs: what does a start from COCO give?
+r"""System C1: how much does a start from COCO weights help? torchvision's Mask R-CNN "v2", SGD, 100 epochs.
 
     wget -P weights https://download.pytorch.org/models/maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth
     python tools/convert_torchvision.py weights/maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth \
         --out weights/mask-rcnn_r50_tv-v2_coco.pth
     python tools/train.py configs/cell/mask-rcnn_r50_tv-v2.py
 
-The file is torchvision's MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1, trained on RGB with the baseline's mean and standard
-deviation. At the start the layers of COCO's 90 categories are listed as of another size: those of four classes start
-from random weights. Another file: --cfg-options load_from=FILE; none at all: load_from=None
-model.backbone.frozen_stages=-1, or the frozen layers stay random.
+The downloaded file is torchvision's MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1. It was trained on RGB images with the
+mean and standard deviation of the baseline. When it is loaded, the layers for COCO's 90 categories are reported as
+having another size: the layers for the four classes of this config start from random weights instead. For another file,
+give --cfg-options load_from=FILE. To start without a file, give load_from=None model.backbone.frozen_stages=-1: without
+the second setting, frozen layers would keep random weights.
 
-Images are enlarged as torchvision does it, to a short side of 800 px (long side 1,333 at most). 100 epochs of 84 steps
-(167 images, batch 2), 8,400 in all; lr .005, from epoch 80 .0005, from epoch 90 .00005; another length of training
-moves the two. Detections are not told: the baseline's 1,000. Differs from torchvision in training alone: frozen layers
-keep their BatchNorm statistics. --resume goes on with the state of the optimiser. Reported: mAP about .487. Value here:
-not run yet.
+Images are enlarged as in torchvision, to a short side of 800 px (long side at most 1,333). 100 epochs of 84 steps (167
+images, batch 2) are 8,400 steps. The learning rate is .005, from epoch 80 on .0005, and from epoch 90 on .00005; if you
+change the number of epochs, move these two steps as well. The report does not say how many detections there are per
+image: here it is the baseline's 1,000. The model differs from torchvision's only in training: frozen layers keep their
+BatchNorm statistics. --resume also restores the state of the optimiser. Reported: mAP about .487. Value here: not run
+yet.
 """
 
 _base_ = [
@@ -26,7 +28,7 @@ _base_ = [
 
 norm_cfg = dict(type='BN')
 model = dict(
-    # Stem and first stage frozen, the last three stages trained, BatchNorm as well.
+    # Stem and first stage are frozen. The last three stages are trained, including their BatchNorm.
     backbone=dict(frozen_stages=1, norm_cfg=dict(requires_grad=True), norm_eval=False, init_cfg=None),
     neck=dict(norm_cfg=norm_cfg),
     rpn_head=dict(num_convs=2),

@@ -1,9 +1,10 @@
-"""System A2: torchvision's Mask R-CNN "v2" in the backbone study of mask-rcnn_r50_tv-v1.py.
+"""System A2: is torchvision's Mask R-CNN "v2" better than "v1"? Part of the study that mask-rcnn_r50_tv-v1.py begins.
 
     python tools/train.py configs/cell/mask-rcnn_r50_tv-v2_30e.py
 
-Model and data as mask-rcnn_r50_tv-v2.py, but from ImageNet weights; schedule and detections as
-mask-rcnn_r50_tv-v1.py: 30 epochs of 84 steps, 2,520 in all. Reported: validation mAP .3128. Value here: not run yet.
+Model and data are those of mask-rcnn_r50_tv-v2.py, but the backbone starts from ImageNet weights. Schedule and limit
+of detections are those of mask-rcnn_r50_tv-v1.py: 30 epochs of 84 steps, 2,520 in all. Reported: validation mAP .3128.
+Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50_tv-v2.py']
@@ -13,7 +14,7 @@ model = dict(
     test_cfg=dict(rcnn=dict(max_per_img=100)))
 load_from = None
 
-# As _base_/schedule_30e.py.
+# The same schedule as in _base_/schedule_30e.py.
 train_cfg = dict(max_epochs=30)
 optim_wrapper = dict(
     _delete_=True,

@@ -1,8 +1,8 @@
-"""ResNeXt-101-32x8d in place of ResNet-50: how much does width bring?
+"""How much does a wider backbone help: ResNeXt-101-32x8d in place of ResNet-50?
 
     python tools/train.py configs/cell/mask-rcnn_x101-32x8d.py
 
-Schedule and data as mask-rcnn_r50.py: 2,520 steps. Value: not run yet.
+Schedule and data are those of mask-rcnn_r50.py: 2,520 steps. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50.py']

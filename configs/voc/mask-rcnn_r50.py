@@ -1,15 +1,15 @@
-"""System E1: Tiny PASCAL VOC with Mask R-CNN, ResNet-50-FPN from ImageNet weights, and strong weight decay.
+"""System E1: how good is Mask R-CNN with ResNet-50-FPN (ImageNet) and strong weight decay on Tiny PASCAL VOC?
 
     python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --splits train=pascal_train.json val=test.json
     python tools/train.py configs/voc/mask-rcnn_r50.py
     python tools/test.py configs/voc/mask-rcnn_r50.py work_dirs/voc/mask-rcnn_r50/iter_30000.pth --split val
 
-Learning rate 2.5e-4, batch 2, weight decay .1, 128 RoIs an image, 30,000 iterations x 2 images / 1,349 = 44.5 epochs.
+Learning rate 2.5e-4, batch 2, weight decay .1, 128 RoIs per image. 30,000 iterations x 2 images / 1,349 = 44.5 epochs.
 Reported by its author: mAP .47416. Value and cost here: not run yet.
 
-Inferred: these numbers are those of detectron2's tutorial, and the rest is taken from its defaults: SGD with momentum
-.9, linear warm-up over 1,000 iterations, no decay of the rate, image sizes, frozen batch normalisation. The weights
-are torchvision's, with its normalisation, where detectron2 takes Caffe's.
+These numbers are those of detectron2's tutorial. The rest is therefore inferred from detectron2's defaults: SGD with
+momentum .9, linear warm-up over 1,000 iterations, no decay of the learning rate, the image sizes, and frozen batch
+normalisation. Only the weights and the normalisation of images are torchvision's, whereas detectron2 uses Caffe's.
 """
 
 _base_ = [
@@ -20,9 +20,9 @@ _base_ = [
 ]
 
 model = dict(
-    # LoadTiff gives RGB.
+    # LoadTiff loads images as RGB already.
     data_preprocessor=dict(bgr_to_rgb=False),
-    # Else weight decay would shrink its scales.
+    # BatchNorm is frozen, because weight decay would shrink its scales.
     backbone=dict(norm_cfg=dict(requires_grad=False)),
     roi_head=dict(
         bbox_roi_extractor=dict(type='CellRoIExtractor'),

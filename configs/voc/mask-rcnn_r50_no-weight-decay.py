@@ -1,4 +1,4 @@
-"""System E2: what does the weight decay of mask-rcnn_r50.py bring?
+"""System E2: does the weight decay of mask-rcnn_r50.py help? The same training without weight decay.
 
     python tools/train.py configs/voc/mask-rcnn_r50_no-weight-decay.py
 

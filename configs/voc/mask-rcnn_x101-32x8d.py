@@ -2,8 +2,8 @@
 
     python tools/train.py configs/voc/mask-rcnn_x101-32x8d.py
 
-30,000 iterations x 2 images / 1,349 = 44.5 epochs. Tried by the author, not finished: no reported value. Value and cost
-here: not run yet.
+30,000 iterations x 2 images / 1,349 = 44.5 epochs. The author tried it and did not finish: there is no reported value.
+Value and cost here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50.py']

@@ -1,23 +1,23 @@
-"""System E3: how far does a one-stage network, YOLACT with ResNet-50 (ImageNet), come on the data of mask-rcnn_r50.py?
+"""System E3: how good is a one-stage network, YOLACT with ResNet-50 (ImageNet), on the data of mask-rcnn_r50.py?
 
     python tools/train.py configs/voc/yolact_r50.py
 
 Model, augmentation, batch 8, learning rate 1e-3 and weight decay 5e-4 are those of MMDetection's
-yolact/yolact_r50_1xb8-55e_coco.py; 30,000 iterations x 8 images / 1,349 = 177.9 epochs at a constant rate. Its losses
-ask for bitmaps: each image costs its objects x 550 x 550. Tried by the author, not finished: no reported value. Value
-and cost here: not run yet.
+yolact/yolact_r50_1xb8-55e_coco.py. 30,000 iterations x 8 images / 1,349 = 177.9 epochs at a constant learning rate. The
+losses of YOLACT need bitmaps: each image costs memory in proportion to its number of objects x 550 x 550.
+The author tried it and did not finish: there is no reported value. Value and cost here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50.py']
 
 side = 550
-# What is left of the side at each of the five levels.
+# The side of the feature map at each of the five levels.
 cells_a_side = [69, 35, 18, 9, 5]
 mean = [123.68, 116.78, 103.94]
 model = dict(
     _delete_=True,
     type='YOLACT',
-    # LoadTiff gives RGB.
+    # LoadTiff loads images as RGB already.
     data_preprocessor=dict(
         type='DetDataPreprocessor', mean=mean, std=[58.4, 57.12, 57.38], bgr_to_rgb=False, pad_mask=True),
     backbone=dict(
@@ -84,12 +84,12 @@ train_pipeline = [
     dict(type='LoadTiff'),
     dict(type='LoadCellAnnotations'),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(4., 4.)),
-    # to_rgb would turn the mean round, for images that are BGR here.
+    # With to_rgb, Expand would reverse the mean, because it expects BGR images. Images are RGB here, as the mean is.
     dict(type='Expand', mean=mean, to_rgb=False, ratio_range=(1, 4)),
     dict(type='MinIoURandomCrop', min_ious=(.1, .3, .5, .7, .9), min_crop_size=.3),
     dict(type='Resize', scale=(side, side), keep_ratio=False),
     dict(type='RandomFlip', prob=.5),
-    # Takes the image for BGR: hues are shifted the other way round, which is as likely.
+    # It takes the image for BGR, so that hues shift in the opposite direction. Both directions are equally likely.
     dict(type='PhotoMetricDistortion', brightness_delta=32, contrast_range=(.5, 1.5), saturation_range=(.5, 1.5),
          hue_delta=18),
     dict(type='PackCellInputs'),

@@ -20,14 +20,14 @@ def find_checkpoint(path: str | Path) -> str:
     """
     folder = Path(path)
     if not folder.exists() and '://' not in str(path):
-        raise WeightsError(f'no checkpoint or work folder {path}')
+        raise WeightsError(f'there is no checkpoint or work folder {path}')
     if not folder.is_dir():
         return str(path)
     for pattern in ('best_*.pth', '*.pth'):
         checkpoints = sorted(folder.glob(pattern), key=lambda file: file.stat().st_mtime)
         if checkpoints:
             return str(checkpoints[-1])
-    raise WeightsError(f'{folder} holds no checkpoint (*.pth)')
+    raise WeightsError(f'the folder {folder} holds no checkpoint (*.pth)')
 
 
 def find_newest_complete(work_dir: str | Path) -> Path | None:

@@ -1,3 +1,5 @@
+"""Arguments that several commands share, and what tools/train.py makes of its own."""
+
 import argparse
 
 import mmengine.device
@@ -10,11 +12,11 @@ from train import resume, use_mixed_precision
 from mmcell.errors import MmcellError
 
 
-def test_resuming_takes_the_newest_whole_checkpoint_or_starts(tmp_path, capsys):
+def test_resuming_takes_the_newest_complete_checkpoint_or_starts(tmp_path, capsys):
     cfg = Config(dict(work_dir=str(tmp_path), resume=False, load_from=None))
     resume(cfg, 'auto')
     assert not cfg.resume and 'holds no checkpoint' in capsys.readouterr().err
-    with pytest.raises(MmcellError, match='no whole checkpoint'):
+    with pytest.raises(MmcellError, match='no complete checkpoint'):
         resume(cfg, str(tmp_path))
     with pytest.raises(MmcellError, match='no checkpoint or work folder .*nowhere'):
         resume(cfg, str(tmp_path / 'nowhere'))
@@ -38,7 +40,7 @@ def test_mixed_precision_takes_the_place_of_the_plain_wrapper():
 
 def test_processes_on_cpus_need_torchrun(monkeypatch):
     monkeypatch.setattr(mmengine.device, 'get_device', lambda: 'cpu')
-    with pytest.raises(MmcellError, match='--launcher slurm needs GPUs; on CPUs: torchrun'), \
+    with pytest.raises(MmcellError, match='--launcher slurm needs GPUs; without GPUs start with torchrun'), \
             processes(Config(dict(launcher='slurm', env_cfg=dict()))):
         pass
     cfg = Config(dict(launcher='none', env_cfg=dict()))
@@ -46,7 +48,7 @@ def test_processes_on_cpus_need_torchrun(monkeypatch):
         assert 'model_wrapper_cfg' not in cfg
 
 
-def arguments_of(config, *flags):
+def parse_config_arguments(config, *flags):
     parser = argparse.ArgumentParser()
     add_config_arguments(parser)
     return argparse.Namespace(config=str(config), **vars(parser.parse_args([str(flag) for flag in flags])))
@@ -55,15 +57,15 @@ def arguments_of(config, *flags):
 def test_the_launcher_must_fit_how_the_process_was_started(tmp_path, monkeypatch):
     (tmp_path / 'config.py').write_text('')
     with pytest.raises(MmcellError, match='start with torchrun'):
-        load_config(arguments_of(tmp_path / 'config.py', '--launcher', 'pytorch'))
+        load_config(parse_config_arguments(tmp_path / 'config.py', '--launcher', 'pytorch'))
     monkeypatch.setenv('RANK', '1')
     monkeypatch.setenv('WORLD_SIZE', '2')
     with pytest.raises(MmcellError, match='2 processes would each do the whole work: add --launcher pytorch'):
-        load_config(arguments_of(tmp_path / 'config.py'))
+        load_config(parse_config_arguments(tmp_path / 'config.py'))
 
 
 def test_a_work_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / 'config.py').write_text('')
     (tmp_path / 'file').write_text('')
     with pytest.raises(MmcellError, match='cannot write to the folder .*file/run .*--work-dir'):
-        load_config(arguments_of(tmp_path / 'config.py', '--work-dir', tmp_path / 'file' / 'run'))
+        load_config(parse_config_arguments(tmp_path / 'config.py', '--work-dir', tmp_path / 'file' / 'run'))

@@ -281,7 +281,7 @@ def test_bad_input_is_told_and_nothing_written(run, tmp_path, results, annotatio
     (['--size-bins', '16', '16'], '--size-bins must rise from above 0'),
     (['--compare', 'r.json', '--resamples', '0'], '--compare needs --resamples'),
     (['--out', './r.json'], '--out would overwrite ./r.json, which is read'),
-    (['--out', '.'], '--out . is a folder, a file expected'),
+    (['--out', '.'], '--out must be a file, but . is a folder'),
     (['--size-bins', '16', '200000'], '--size-bins must be below 100000 px'),
 ])
 def test_arguments_that_make_no_sense(run, capsys, args, message):

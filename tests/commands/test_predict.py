@@ -237,7 +237,8 @@ def test_tiles_of_another_image_are_not_resumed(tmp_path, command, large, monkey
         return forward(self, inputs, *args, **kwargs)
 
     monkeypatch.setattr(BrightCellDetector, 'forward', stop)
-    assert command(large, '--formats', 'csv', *TILES)[0] == 'interrupted: --resume goes on from here'
+    assert command(large, '--formats', 'csv', *TILES)[0] == \
+        'interrupted: the same command with --resume continues from here'
     write_image(large, *THREE_CELLS, shape=(64, 140), tile=(16, 16))
     seen.append('no more')
     status, output = command(large, '--formats', 'csv', *TILES, '--resume')
@@ -284,7 +285,8 @@ def test_an_interrupted_large_image_goes_on(tmp_path, command, large, monkeypatc
         return forward(self, inputs, *args, **kwargs)
 
     monkeypatch.setattr(BrightCellDetector, 'forward', count)
-    assert command(large, '--formats', 'csv', *TILES)[0] == 'interrupted: --resume goes on from here'
+    assert command(large, '--formats', 'csv', *TILES)[0] == \
+        'interrupted: the same command with --resume continues from here'
     assert names_in(tmp_path / 'out') == ['.x.tiles']
     status, output = command(large, '--formats', 'csv', *TILES, '--resume')
     # Two tiles were done.
@@ -342,7 +344,8 @@ def test_tiles_of_an_image_in_memory(tmp_path, command):
     (['a.tif', '--tile', 16, '--overlap', 20], '--tile, --overlap'),
     (['a.tif', '--overlap', -5], 'got -5'),
     (['a.tif', '--tta'], 'BrightCellDetector is none'),
-    (['a.tif', '--classes', 'grey'], r"--classes ['grey'] unknown; the checkpoint has ['red', 'green', 'blue']"),
+    (['a.tif', '--classes', 'grey'],
+     "--classes: ['grey'] unknown; the checkpoint has the classes ['red', 'green', 'blue']"),
     (['none/*.tif'], 'no such image'),
     (['a.tif', '--launcher', 'pytorch'], 'start with torchrun'),
     (['a.tif', '--upscale', 2], 'give --tile, too'),

@@ -1,4 +1,4 @@
-"""What the options of tools/test.py for views and tiles make of a config."""
+"""How the arguments of tools/test.py for views and tiles change a config."""
 
 from argparse import ArgumentParser
 from importlib.util import module_from_spec, spec_from_file_location
@@ -13,7 +13,7 @@ from mmcell.errors import MmcellError
 
 @pytest.fixture(scope='module')
 def command_module():
-    # By its path: Python has a package test of its own.
+    # The module is loaded by its path, because Python's standard library has a package called test, too.
     spec = spec_from_file_location('test_command', REPO / 'tools' / 'test.py')
     command = module_from_spec(spec)
     spec.loader.exec_module(command)
