@@ -197,8 +197,9 @@ class _Matches:
     def add_boxes_without_overlap(self, min_pos_iou: float, all_ties: bool) -> None:
         """Lets boxes without any overlap take priors; must be called after the last batch.
 
-        Such a box has the IoU 0 with all priors and takes them all, or only the first one without ``all_ties``. Only
-        the last of these boxes counts, because it would overwrite the others. This needs a ``min_pos_iou`` up to 0.
+        A box without overlap has the IoU 0 with all priors. If ``min_pos_iou`` is 0 or less, the box takes all of them,
+        or only the first prior without ``all_ties``. Only the last of these boxes counts, because later boxes overwrite
+        earlier boxes.
         """
         last = (self.box_max == 0).nonzero().flatten()[-1:] + 1
         if min_pos_iou <= 0 and len(last):
