@@ -6,7 +6,7 @@ from mmdet.datasets.transforms import Mosaic
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 
-from mmcell.datasets.instances import put_instances, to_label_map_masks
+from mmcell.datasets.instances import replace_instances, to_label_map_masks
 from mmcell.masks.label_map_masks import LabelMapMasks
 
 _CORNERS = ('top_left', 'top_right', 'bottom_left', 'bottom_right')
@@ -66,7 +66,7 @@ class CellMosaic(Mosaic):
             placed.append(masks.reframe((height, width), y1 - top, x1 - left))
         results.update(img=frame, img_shape=(height, width))
         masks = LabelMapMasks.cat(placed)
-        put_instances(results, masks, masks.areas > 0, *samples)
+        replace_instances(results, masks, masks.areas > 0, *samples)
         return results
 
     def _resize(self, image: np.ndarray, masks: LabelMapMasks) -> tuple[np.ndarray, LabelMapMasks]:
