@@ -71,7 +71,7 @@ def main() -> int:
         bad += bad_tests
         val_ids = choose_validation_ids(train_images, args.val_ratio, args.seed, args.group_by)
         documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out)
-        coco_json.write_all(documents)
+        coco_json.write_documents(documents)
     except (MmcellError, OSError) as error:
         print(f'error: {error}\nnothing was written', file=sys.stderr)
         return 1

@@ -50,7 +50,7 @@ def main() -> int:
         images, bad = map_with_progress(
             partial(voc.read_voc_image, voc_root=args.voc_root), names, args.jobs, 'images', args.skip_bad)
         documents = build_documents(images, splits, args.voc_root, args.out)
-        coco_json.write_all(documents)
+        coco_json.write_documents(documents)
     except (MmcellError, OSError) as error:
         print(f'error: {error}\nnothing was written', file=sys.stderr)
         return 1

@@ -1,1 +1,1 @@
-"""True cells: raw folders, PASCAL VOC, COCO JSON, and the split into training and validation."""
+"""True cells: reading raw folders and PASCAL VOC, COCO JSON files, and the split into training and validation."""

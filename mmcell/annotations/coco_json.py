@@ -1,4 +1,4 @@
-"""COCO annotation files: built from raw images, written whole or not at all, and checked when they are read."""
+"""COCO annotation files: building them from raw images, writing them completely or not at all, and checking them."""
 
 import json
 from collections.abc import Iterable
@@ -10,12 +10,15 @@ from mmcell.files.whole_files import written_whole
 
 
 def categories(names: list[str]) -> list[dict]:
-    """COCO categories numbered from 1 in the order given."""
+    """Returns COCO categories with these names, numbered from 1 in the same order."""
     return [{'id': number, 'name': name} for number, name in enumerate(names, start=1)]
 
 
 def train_records(images: Iterable[TrainImage]) -> tuple[list[dict], list[dict]]:
-    """COCO image and annotation records; image and annotation ids run from 1 in the order given."""
+    """Returns COCO image records and annotation records of training images.
+
+    Image ids and annotation ids each count from 1, in the order of the images and of the cells in them.
+    """
     image_records, annotations = [], []
     for image_id, image in enumerate(images, start=1):
         image_records.append(
@@ -30,76 +33,89 @@ def train_records(images: Iterable[TrainImage]) -> tuple[list[dict], list[dict]]
 
 
 def test_records(images: Iterable[TestImage], folder: str) -> list[dict]:
-    """COCO image records of test images that lie in ``folder``, relative to the data root."""
+    """Returns COCO image records of test images.
+
+    Args:
+        images: The entries of the id list, whose ids are kept.
+        folder: The folder of the image files, relative to the data root.
+    """
     return [{'id': image.image_id, 'file_name': f'{folder}/{image.file_name}',
              'height': image.height, 'width': image.width} for image in images]
 
 
 def subset(image_records: list[dict], annotations: list[dict], image_ids: set[int]) -> tuple[list[dict], list[dict]]:
-    """The records of some images; ids are kept, so that an image has the same id in every file."""
+    """Returns the image and annotation records of some images only.
+
+    Ids are kept, so that an image has the same id in every file.
+    """
     return ([record for record in image_records if record['id'] in image_ids],
             [annotation for annotation in annotations if annotation['image_id'] in image_ids])
 
 
-def write_all(documents: dict[Path, dict]) -> None:
-    """Writes JSON files so that a run that fails leaves every old file as it was.
+def write_documents(documents: dict[Path, dict]) -> None:
+    """Writes several JSON files; if that fails, every older file of the same name stays as it was.
 
-    All are written under temporary names first and renamed when the last is complete.
+    All files are written under temporary names first, and are renamed when the last file is complete.
+
+    Args:
+        documents: The content of each file by its path.
     """
-    with written_whole(documents) as temporary:
-        for path, document in zip(temporary, documents.values(), strict=True):
+    with written_whole(documents) as temporary_paths:
+        for path, document in zip(temporary_paths, documents.values(), strict=True):
             with open(path, 'w', encoding='utf-8') as file:
                 json.dump(document, file, separators=(',', ':'), ensure_ascii=False)
 
 
 class AnnotationError(MmcellError):
-    """An annotation file contradicts itself or the config; the message says how, and what to do."""
+    """An annotation file contradicts itself or the config; the message says how they differ and what to do."""
 
 
 def read_annotations(path: str | Path) -> dict:
-    """Reads a COCO annotation file and checks what silently ruins training or evaluation.
+    """Reads a COCO annotation file and checks for mistakes that would silently ruin training or evaluation.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        AnnotationError: not COCO JSON; ids that repeat or are not positive (COCO evaluation takes annotation id 0
-            for "unmatched"); class names that are missing or repeat; an annotation of an unknown image or category.
+        FileNotFoundError: The file does not exist.
+        AnnotationError: The file is not COCO JSON; an id repeats; an annotation or category id is not positive (COCO
+            evaluation takes the annotation id 0 for "unmatched"); a class name is missing or repeats; or an annotation
+            belongs to an image or a category that the file does not define.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f'no annotation file {path}: make it with data_prep/to_coco.py (PASCAL VOC: '
-                                'data_prep/voc_to_coco.py), or set ann_file')
+        raise FileNotFoundError(f'no annotation file {path}: make it with data_prep/to_coco.py (for PASCAL VOC with '
+                                'data_prep/voc_to_coco.py), or set ann_file to an existing file')
     try:
         document = json.loads(path.read_text(encoding='utf-8'))
-        images, cats = document['images'], document['categories']
+        images, category_records = document['images'], document['categories']
         annotations = document.setdefault('annotations', [])
-    # ValueError: also numbers of thousands of digits. RecursionError: nested too deep.
+    # json raises ValueError also for numbers of thousands of digits, and RecursionError for too many nested levels.
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise AnnotationError(f'{path}: COCO JSON with images and categories expected: {error!r}') from error
+        raise AnnotationError(f'{path}: is not COCO JSON with images and categories: {error!r}') from error
     for key in ('images', 'categories', 'annotations'):
         if not isinstance(document[key], list):
             raise AnnotationError(f'{path}: {key} must be a list, got {str(document[key])[:60]!r}')
     image_ids = _unique_ids(images, 'image', path)
-    category_ids = _unique_ids(cats, 'category', path, positive=True)
-    _unique_ids(annotations, 'annotation', path, positive=True)
-    names = [category.get('name') for category in cats]
+    category_ids = _unique_ids(category_records, 'category', path, must_be_positive=True)
+    _unique_ids(annotations, 'annotation', path, must_be_positive=True)
+    names = [category.get('name') for category in category_records]
     if not all(isinstance(name, str) for name in names):
-        raise AnnotationError(f'{path}: every category must have a name')
+        raise AnnotationError(f'{path}: every category must have a name that is text, got {names}')
     if len(set(names)) < len(names):
         raise AnnotationError(f'{path}: two categories have the same name: {names}')
     for annotation in annotations:
-        for key, known in (('image_id', image_ids), ('category_id', category_ids)):
-            if not isinstance(annotation.get(key), int) or annotation[key] not in known:
+        for key, defined_ids in (('image_id', image_ids), ('category_id', category_ids)):
+            if not isinstance(annotation.get(key), int) or annotation[key] not in defined_ids:
                 raise AnnotationError(f"{path}: annotation {annotation['id']} has {key} {annotation.get(key)!r}, "
                                       'which the file does not define')
     return document
 
 
-def _unique_ids(records: list[dict], what: str, path: Path, positive: bool = False) -> set[int]:
+def _unique_ids(records: list[dict], kind: str, path: Path, must_be_positive: bool = False) -> set[int]:
+    """Returns the ids of the records after checking them; ``kind`` names the records in messages."""
     ids = [record.get('id') if isinstance(record, dict) else None for record in records]
     if not all(isinstance(value, int) for value in ids):
-        raise AnnotationError(f'{path}: every {what} must have an integer id')
+        raise AnnotationError(f'{path}: every {kind} must have an integer id')
     if len(set(ids)) < len(ids):
-        raise AnnotationError(f'{path}: {what} ids are not unique')
-    if positive and ids and min(ids) < 1:
-        raise AnnotationError(f'{path}: {what} ids must start at 1, found {min(ids)}')
+        raise AnnotationError(f'{path}: {kind} ids are not unique')
+    if must_be_positive and ids and min(ids) < 1:
+        raise AnnotationError(f'{path}: {kind} ids must start at 1, found {min(ids)}')
     return set(ids)

@@ -1,4 +1,4 @@
-"""The raw layout of the task: ``train/<name>/image.tif`` with ``class<k>.tif``, and ``test_release/<name>.tif``."""
+"""Reading the raw layout: ``train/<name>/image.tif`` with ``class<k>.tif``, and ``test_release/<name>.tif``."""
 
 import json
 import re
@@ -17,18 +17,21 @@ _CLASS_FILE = re.compile(r'class(\d+)\.tiff?', re.IGNORECASE)
 
 
 class LayoutError(MmcellError):
-    """The folders are not as the layout says; the message names the path, what was found and what to do."""
+    """Files or folders do not follow the raw layout; the message says which path, what was found and what to do."""
 
 
 @dataclass(frozen=True)
 class TrainImage:
-    """One image with its cells, encoded.
+    """One training image with its cells, encoded as RLE.
 
     Attributes:
-        file_name: path of the image relative to the data root, with forward slashes.
-        instances_by_class: class number (from the file name) to its instances.
-        empty_masks: class files that have no cell, relative to the data root.
-        stray_files: files in the folder that are neither image nor masks, relative to the data root.
+        file_name: The path of the image relative to the data root, with forward slashes.
+        height: The height of the image in px.
+        width: The width of the image in px.
+        instances_by_class: The cells of each class by the class number, which is part of the mask's file name.
+            Classes without a cell are left out.
+        empty_masks: Paths of mask files that have no cell, relative to the data root.
+        stray_files: Paths of files in the folder that are neither the image nor a mask, relative to the data root.
     """
 
     file_name: str
@@ -41,7 +44,14 @@ class TrainImage:
 
 @dataclass(frozen=True)
 class TestImage:
-    """One entry of the test id list."""
+    """One entry of the list of test images and their ids.
+
+    Attributes:
+        file_name: The name of the image file in the folder of the test images.
+        image_id: The id of the image in submissions.
+        height: The height of the image in px.
+        width: The width of the image in px.
+    """
 
     file_name: str
     image_id: int
@@ -50,23 +60,24 @@ class TestImage:
 
 
 def find_train_folders(data_root: Path) -> list[Path]:
-    """The folders under ``train/`` by name.
+    """Returns the image folders under ``train/``, sorted by name.
 
     Raises:
-        LayoutError: there are none.
+        LayoutError: There is no folder ``train/``, or it contains no folder.
     """
     train = data_root / TRAIN_FOLDER
     folders = sorted(path for path in train.iterdir() if path.is_dir()) if train.is_dir() else []
     if not folders:
-        raise LayoutError(f'no image folders in {train}: {TRAIN_FOLDER}/<name>/{IMAGE_FILE} with class1.tif … expected')
+        raise LayoutError(f'no image folders in {train}: expected {TRAIN_FOLDER}/<name>/{IMAGE_FILE} with class1.tif … '
+                          'beside it')
     return folders
 
 
 def class_files(folder: Path) -> dict[int, Path]:
-    """Class number to mask file of one image folder, by number.
+    """Returns the mask files of one image folder by class number, in ascending order.
 
     Raises:
-        LayoutError: a class is numbered 0, or two files have the same number.
+        LayoutError: A class is numbered 0, or two files have the same class number.
     """
     files: dict[int, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -75,31 +86,31 @@ def class_files(folder: Path) -> dict[int, Path]:
             continue
         number = int(match.group(1))
         if number == 0:
-            raise LayoutError(f'{path}: classes are numbered from 1 (0 means "unmatched" to COCO evaluation)')
+            raise LayoutError(f'{path}: has the class number 0, but classes are numbered from 1; rename the file')
         if number in files:
-            raise LayoutError(f'{path}: class {number} has a second file, {files[number].name}')
+            raise LayoutError(f'{path}: class {number} has a second file, {files[number].name}; keep only one of them')
         files[number] = path
     return dict(sorted(files.items()))
 
 
 def read_train_image(folder: Path, data_root: Path) -> TrainImage:
-    """Reads and encodes one image folder.
+    """Reads one image folder and encodes its cells.
 
     Raises:
-        LayoutError: the image is missing, a mask has another size than it, or a TIFF is neither.
-        ImageReadError: a file cannot be read, or a mask holds other things than ids.
+        LayoutError: The image is missing, a mask differs from it in size, or a TIFF is neither the image nor a mask.
+        ImageReadError: A file cannot be read, or a mask has values that are not instance ids.
     """
     image_path = folder / IMAGE_FILE
     if not image_path.exists():
-        raise LayoutError(f'{folder}: has no {IMAGE_FILE}')
+        raise LayoutError(f'{folder}: has no {IMAGE_FILE}; add the image, or move the folder away')
     height, width = read_image_size(image_path)
     instances_by_class, empty_masks = {}, []
     masks = class_files(folder)
     for number, path in masks.items():
         label_map = read_label_map(path)
         if label_map.shape != (height, width):
-            raise LayoutError(f'{path}: the mask is {label_map.shape[1]} x {label_map.shape[0]} px, '
-                              f'its image {width} x {height} px')
+            raise LayoutError(f'{path}: the mask is {label_map.shape[1]} x {label_map.shape[0]} px, but its image is '
+                              f'{width} x {height} px (width x height)')
         instances = encode_label_map(label_map)
         if len(instances.ids):
             instances_by_class[number] = instances
@@ -108,28 +119,29 @@ def read_train_image(folder: Path, data_root: Path) -> TrainImage:
     stray_files = sorted(set(folder.iterdir()) - {image_path, *masks.values()})
     for path in stray_files:
         if path.suffix.lower() in ('.tif', '.tiff'):
-            raise LayoutError(f'{path}: is neither {IMAGE_FILE} nor class<number>.tif; rename it, or move it away')
+            raise LayoutError(f'{path}: is neither {IMAGE_FILE} nor class<number>.tif; rename the file, or move it '
+                              'away')
     return TrainImage(image_path.relative_to(data_root).as_posix(), height, width, instances_by_class,
                       tuple(empty_masks), tuple(path.relative_to(data_root).as_posix() for path in stray_files))
 
 
 def read_test_ids(path: Path) -> list[TestImage]:
-    """Reads an id list: a JSON list of ``{file_name, id, height, width}``.
+    """Reads the list of test images: a JSON list of ``{file_name, id, height, width}``.
 
     Raises:
-        LayoutError: it is not such a list, or ids or file names repeat.
+        LayoutError: The file is not a JSON list of this form, or an id or a file name repeats.
     """
     try:
         entries = json.loads(path.read_text(encoding='utf-8'))
         images = [TestImage(str(entry['file_name']), *(_as_int(entry[key]) for key in ('id', 'height', 'width')))
                   for entry in entries]
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise LayoutError(f'{path}: a JSON list of {{file_name, id, height, width}} expected: {error!r}') from error
-    for values, what in (([image.image_id for image in images], 'id'),
-                         ([image.file_name for image in images], 'file_name')):
+        raise LayoutError(f'{path}: is not a JSON list of {{file_name, id, height, width}}: {error!r}') from error
+    for values, key in (([image.image_id for image in images], 'id'),
+                        ([image.file_name for image in images], 'file_name')):
         repeated = {value for value in values if values.count(value) > 1}
         if repeated:
-            raise LayoutError(f'{path}: {what} {sorted(repeated)[0]!r} is there more than once')
+            raise LayoutError(f'{path}: {key} {sorted(repeated)[0]!r} occurs more than once')
     return images
 
 
@@ -140,17 +152,17 @@ def _as_int(value: object) -> int:
 
 
 def check_test_image(image: TestImage, test_folder: Path) -> TestImage:
-    """Reads a test image and compares its size with the id list; gives the entry back.
+    """Reads a test image, compares its size with its entry in the id list, and returns the entry unchanged.
 
     Raises:
-        LayoutError: the file is missing or has another size.
-        ImageReadError: it cannot be read.
+        LayoutError: The file is missing, or its size differs from the entry.
+        ImageReadError: The file cannot be read.
     """
     path = test_folder / image.file_name
     if not path.exists():
-        raise LayoutError(f'{path}: is in the id list, but there is no such file')
+        raise LayoutError(f'{path}: is in the id list, but the file does not exist')
     height, width = read_image_size(path)
     if (height, width) != (image.height, image.width):
-        raise LayoutError(f'{path}: is {width} x {height} px, in the id list {image.width} x {image.height} px')
+        raise LayoutError(f'{path}: is {width} x {height} px, but {image.width} x {image.height} px in the id list '
+                          '(width x height)')
     return image
-

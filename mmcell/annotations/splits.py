@@ -1,34 +1,38 @@
-"""Splits of images into training and validation that keep groups together and rare classes on both sides."""
+"""The split into training and validation, which keeps groups of images together and has rare classes on both sides."""
 
 import numpy as np
 
-# Up to so many groups every split is tried (65,536 of them); beyond, a seeded local search, from fewer starts where
-# there are many groups: each step costs their number squared.
+# Up to MAX_EXHAUSTIVE_GROUPS groups, every split is tried (2^16 = 65,536 at most). More groups need a seeded local
+# search. The time of a search step grows with the square of the number of groups, so that the search starts from at
+# most N_STARTS random splits, and with more than STARTS_TIMES_GROUPS / N_STARTS = 100 groups from fewer.
 MAX_EXHAUSTIVE_GROUPS = 16
 N_STARTS = 20
 STARTS_TIMES_GROUPS = 2000
 
 
 def choose_validation_groups(n_images: np.ndarray, n_cells: np.ndarray, val_ratio: float, seed: int) -> np.ndarray:
-    """Chooses which groups of images are for validation.
+    """Chooses which groups of images are used for validation.
 
-    In this order: as many classes as possible have a cell on both sides (a class in one group alone cannot); then
-    the parts of images and of each class's cells in validation are as near ``val_ratio`` as possible (least sum of
-    squares). Both sides get at least one group. Ties are broken by the seed.
+    Both sides, training and validation, get at least one group. The first aim is that as many classes as possible
+    have cells on both sides, which is impossible for a class that occurs in one group only. The second aim is that
+    the share of the images, and of the cells of each class, in validation is close to ``val_ratio``: the sum of the
+    squared deviations is minimised. The seed decides between equally good splits.
 
     Args:
-        n_images: (G,) images of each group.
-        n_cells: (G, C) cells of each class in each group.
-        val_ratio: wanted part of validation, 0 to 1.
-        seed: of the random starts and of ties.
+        n_images: (G,) The number of images of each of G groups.
+        n_cells: (G, C) The number of cells of each of C classes in each group.
+        val_ratio: The wanted share of validation, 0 to 1.
+        seed: The seed that the random starts of the search and the choice between equally good splits depend on.
 
     Returns:
-        (G,) bool, True for validation; all False for fewer than two groups or a ratio of 0.
+        (G,) bool, True for groups that are used for validation. All are False if there are fewer than two groups or
+        ``val_ratio`` is 0.
     """
     n_groups = len(n_images)
     if n_groups < 2 or val_ratio == 0:
         return np.zeros(n_groups, bool)
     rng = np.random.default_rng(seed)
+    # The groups are shuffled because argmin takes the first of several equally good splits.
     order = rng.permutation(n_groups)
     counts = np.column_stack([n_images, n_cells]).astype(float)[order]
     counts = counts[:, counts.sum(axis=0) > 0]
@@ -39,10 +43,19 @@ def choose_validation_groups(n_images: np.ndarray, n_cells: np.ndarray, val_rati
 
 
 def _costs(val_counts: np.ndarray, totals: np.ndarray, val_ratio: float) -> np.ndarray:
-    """Cost (S,) of S splits from what they have in validation (S, 1 + C): images first, then cells of each class.
+    """Returns the costs (S,) of S splits; the split with the least cost is the best.
 
-    A class that is missing on one side costs more than any deviation can; a side without images most of all.
+    A class that is missing on one side costs more than all deviations together, and a side without images costs more
+    than all missing classes together.
+
+    Args:
+        val_counts: (S, 1 + C) The number of images, then of cells of each class, that each split has in validation.
+        totals: (1 + C,) The same numbers for training and validation together.
+        val_ratio: The wanted share of validation, 0 to 1.
     """
+    # Example with 4 images, 15 cells of one class and val_ratio .25. With 2 images and 5 cells in validation, the
+    # deviations cost (2/4 - .25)^2 + (5/15 - .25)^2 = .069. With 1 image and no cell they cost 0 + (0 - .25)^2 =
+    # .0625, but the missing class adds 2 * 2 = 4, which is more than two squared deviations can be.
     missing = (val_counts < .5) | (val_counts > totals - .5)
     deviations = ((val_counts / totals - val_ratio) ** 2).sum(axis=1)
     n_columns = len(totals)
@@ -50,13 +63,27 @@ def _costs(val_counts: np.ndarray, totals: np.ndarray, val_ratio: float) -> np.n
 
 
 def _best_of_all(counts: np.ndarray, val_ratio: float, rng: np.random.Generator) -> np.ndarray:
+    """Returns the best of all splits, (G,) bool.
+
+    Args:
+        counts: (G, 1 + C) The number of images, then of cells of each class, of each group.
+        val_ratio: The wanted share of validation, 0 to 1.
+        rng: Not used; the two search functions have the same parameters.
+    """
+    # The binary digits of the numbers 0 to 2^G - 1 are all splits, lowest digit first: with three groups the rows are
+    # [0 0 0], [1 0 0], [0 1 0], [1 1 0], [0 0 1] … With the counts [[1 10], [1 0], [2 5]] (images, cells of a class),
+    # split [1 0 1] has [3 15] in validation, the product of this row with the counts.
     n_groups = len(counts)
     splits = (np.arange(1 << n_groups)[:, None] >> np.arange(n_groups)) & 1
     return splits[np.argmin(_costs(splits @ counts, counts.sum(axis=0), val_ratio))].astype(bool)
 
 
 def _best_by_local_search(counts: np.ndarray, val_ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """The best of several descents from random splits; a step moves one group, or exchanges two."""
+    """Returns the best split of several searches, (G,) bool; the arguments are those of :func:`_best_of_all`.
+
+    Each search starts from a random split and takes steps that lower the cost, until no step does. A step moves one
+    group to the other side, or exchanges two groups.
+    """
     totals = counts.sum(axis=0)
     best, best_cost = None, np.inf
     for _ in range(np.clip(STARTS_TIMES_GROUPS // len(counts), 1, N_STARTS)):
@@ -64,6 +91,7 @@ def _best_by_local_search(counts: np.ndarray, val_ratio: float, rng: np.random.G
         cost = _costs((split @ counts)[None], totals, val_ratio)[0]
         while True:
             step, step_cost = _best_step(split, counts, totals, val_ratio)
+            # Rounding errors must not count as progress, or the search might never end.
             if step_cost >= cost - 1e-12:
                 break
             split[step] = ~split[step]
@@ -75,14 +103,18 @@ def _best_by_local_search(counts: np.ndarray, val_ratio: float, rng: np.random.G
 
 def _best_step(split: np.ndarray, counts: np.ndarray, totals: np.ndarray,
                val_ratio: float) -> tuple[list[int], float]:
-    """The groups to move (one, or one from each side) for the least cost, and that cost."""
-    now = split @ counts
-    signed = np.where(split[:, None], -counts, counts)
-    costs = _costs(now + signed, totals, val_ratio)
+    """Returns the groups to move, either one or one from each side, for the least cost, and that cost."""
+    # Example: with the counts [[1 10], [1 0], [2 5]] (images, cells of a class) and only group 0 in validation, the
+    # validation counts are [1 10]. Moving group 0 out changes them by [-1 -10], moving group 1 or 2 in by [1 0] or
+    # [2 5]: the results are [0 0], [2 10] or [3 15]. Exchanging group 0 for group 2 adds both changes: [2 5].
+    val_counts = split @ counts
+    changes = np.where(split[:, None], -counts, counts)
+    costs = _costs(val_counts + changes, totals, val_ratio)
     step, cost = [int(np.argmin(costs))], float(costs.min())
-    outside = np.flatnonzero(~split)
-    for inside in np.flatnonzero(split):
-        costs = _costs(now + signed[inside] + signed[outside], totals, val_ratio) if len(outside) else [np.inf]
+    in_training = np.flatnonzero(~split)
+    for group in np.flatnonzero(split):
+        exchanged = val_counts + changes[group] + changes[in_training]
+        costs = _costs(exchanged, totals, val_ratio) if len(in_training) else [np.inf]
         if min(costs) < cost:
-            step, cost = [int(inside), int(outside[np.argmin(costs)])], float(min(costs))
+            step, cost = [int(group), int(in_training[np.argmin(costs)])], float(min(costs))
     return step, cost

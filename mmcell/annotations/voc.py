@@ -1,4 +1,4 @@
-"""The layout of PASCAL VOC 2007–2012: ``JPEGImages``, and masks as palette PNGs for the images of ``ImageSets``."""
+"""Reading the layout of PASCAL VOC 2007–2012: JPEG images, masks as palette PNGs, and lists of image names."""
 
 import json
 from collections import Counter
@@ -11,10 +11,12 @@ from mmcell.annotations.raw_layout import LayoutError, TrainImage
 from mmcell.images.pixels import ImageReadError, read_image_size
 from mmcell.masks.rle import EncodedInstances, encode_label_map
 
-# In the order of their numbers, from 1: development kit of the challenge, VOCinit.m. Tiny PASCAL VOC has the same.
+# In the order of their numbers, from 1. Source: VOCinit.m in the challenge's development kit. Tiny PASCAL VOC has the
+# same classes with the same numbers.
 CLASS_NAMES = (
     'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'diningtable', 'dog',
     'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')
+# The value of pixels that are not annotated, mostly the border around an object.
 VOID = 255
 IMAGE_FOLDER = 'JPEGImages'
 OBJECT_FOLDER = 'SegmentationObject'
@@ -23,44 +25,53 @@ LIST_FOLDER = Path('ImageSets') / 'Segmentation'
 
 
 def read_image_names(path: str | Path) -> list[str]:
-    """Image names such as 2007_000033, without folder and suffix, in the order of a list.
+    """Reads the image names, for example 2007_000033, of a list; names have no folder and no suffix.
 
     Args:
-        path: one name a line, as in ``ImageSets/Segmentation``; or ``.json``, the file names of a COCO file's images.
+        path: A text file with one name per line, as in ``ImageSets/Segmentation``, or a COCO file with the suffix
+            ``.json``, whose images are listed.
+
+    Returns:
+        The names in the order of the list.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        LayoutError: it is not such a list, has no name, or has one twice.
+        FileNotFoundError: The file does not exist.
+        LayoutError: The file has neither of the two forms, contains no name, or contains a name twice.
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f'no list of images {path}')
+        raise FileNotFoundError(f'no list of images {path}: check the path and the name of the split')
     try:
         text = path.read_text(encoding='utf-8')
         is_coco = path.suffix.lower() == '.json'
         entries = [image['file_name'] for image in json.loads(text)['images']] if is_coco else text.split('\n')
         names = [Path(entry.strip()).stem for entry in entries if entry.strip()]
     except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise LayoutError(f'{path}: one image name a line, or COCO JSON with images, expected: {error!r}') from error
+        raise LayoutError(f'{path}: is neither a text file with one image name per line nor COCO JSON with images: '
+                          f'{error!r}') from error
     if not names:
-        raise LayoutError(f'{path}: names no image')
+        raise LayoutError(f'{path}: contains no image name')
     repeated = [name for name, count in Counter(names).items() if count > 1]
     if repeated:
-        raise LayoutError(f'{path}: names {repeated[0]} more than once')
+        raise LayoutError(f'{path}: contains the image name {repeated[0]} more than once')
     return names
 
 
 def read_voc_image(name: str, voc_root: Path) -> TrainImage:
-    """One image with its objects, encoded.
+    """Reads one image and its objects, which are encoded as RLE.
 
-    An object has the pixels that carry its number in ``SegmentationObject``, in however many components; its class
-    is the number that the same pixels carry in ``SegmentationClass``. The border between objects, 255 in both, is
-    nobody's.
+    An object consists of all pixels that have its number in ``SegmentationObject``; they may form several separate
+    pieces. Its class is the number that the same pixels have in ``SegmentationClass``. The border between objects,
+    255 in both files, belongs to no object.
+
+    Args:
+        name: The name of the image without folder and suffix.
+        voc_root: The folder that contains ``JPEGImages``, ``SegmentationObject`` and ``SegmentationClass``.
 
     Raises:
-        FileNotFoundError: the image or a mask is not there.
-        ImageReadError: one cannot be read, or a mask is not an image of palette indices.
-        LayoutError: the three differ in size, or an object has no class, several, or one above 20.
+        FileNotFoundError: The image or a mask does not exist.
+        ImageReadError: A file cannot be read, or a mask is not an image of palette indices.
+        LayoutError: The three files differ in size, or an object has no class, several classes, or a class above 20.
     """
     image_path = voc_root / IMAGE_FOLDER / f'{name}.jpg'
     object_path, class_path = (voc_root / folder / f'{name}.png' for folder in (OBJECT_FOLDER, CLASS_FOLDER))
@@ -68,7 +79,7 @@ def read_voc_image(name: str, voc_root: Path) -> TrainImage:
     objects, classes = read_palette_indices(object_path), read_palette_indices(class_path)
     for path, indices in ((object_path, objects), (class_path, classes)):
         if indices.shape != (height, width):
-            raise LayoutError(f'{path}: is {indices.shape}, but {image_path} is {(height, width)} (height, width)')
+            raise LayoutError(f'{path}: has (height, width) {indices.shape}, but {image_path} has {(height, width)}')
     objects[objects == VOID] = 0
     try:
         class_of_object = find_classes(objects, classes)
@@ -78,11 +89,13 @@ def read_voc_image(name: str, voc_root: Path) -> TrainImage:
 
 
 def read_palette_indices(path: str | Path) -> np.ndarray:
-    """The indices (H, W) uint8 of a palette image, where OpenCV would give its colours; a grey image's values.
+    """Reads the palette indices (H, W) uint8 of a palette image, or the values of a grey image.
+
+    OpenCV would return the colours of a palette image instead.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ImageReadError: it cannot be read, or has colours.
+        FileNotFoundError: The file does not exist.
+        ImageReadError: The file cannot be read, or is neither a palette image nor a grey image.
     """
     path = Path(path)
     if not path.exists():
@@ -93,38 +106,42 @@ def read_palette_indices(path: str | Path) -> np.ndarray:
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise ImageReadError(f'{path}: cannot be read as an image: {error}') from error
     if mode not in ('P', 'L'):
-        raise ImageReadError(f'{path}: has pixels of mode {mode}; a palette image (P) as PASCAL VOC publishes it, or a '
-                             'grey one of the same numbers (L), expected')
+        raise ImageReadError(f'{path}: has pixels of mode {mode}; expected a palette image (mode P), as PASCAL VOC '
+                             'publishes it, or a grey image with the same numbers (mode L)')
     return indices
 
 
 def find_classes(objects: np.ndarray, classes: np.ndarray) -> dict[int, int]:
-    """The class of each object.
+    """Returns the class of each object.
 
     Args:
-        objects: (H, W) object numbers, 0 = no object.
-        classes: (H, W) class numbers, 0 = background, 255 = void, which says nothing.
+        objects: (H, W) The number of the object at each pixel, 0 = no object.
+        classes: (H, W) The class number of each pixel, 0 = background, 255 = void. Void pixels are not considered.
 
     Returns:
-        Object number to class number, both ascending by object.
+        The class number of each object by the object's number, in ascending order of the objects' numbers.
 
     Raises:
-        ValueError: an object's pixels are of no class, of several, or of one that PASCAL VOC does not have.
+        ValueError: The pixels of an object have no class, several classes, or a class that PASCAL VOC does not have.
     """
+    # Example: objects [[1 1 0], [2 2 2]] over classes [[5 255 0], [8 8 255]]. Without void and background the pixels
+    # give the pairs (1, 5), (2, 8), (2, 8), as unique columns [[1 2], [5 8]]: object 1 has class 5, object 2 class 8.
     is_known = (objects > 0) & (classes != VOID)
     pairs = np.unique(np.stack([objects[is_known], classes[is_known]]), axis=1)
-    found: dict[int, int] = {}
+    class_of_object: dict[int, int] = {}
     for number in np.unique(objects[objects > 0]).tolist():
-        of_object = pairs[1, pairs[0] == number].tolist()
-        if len(of_object) != 1 or not 1 <= of_object[0] <= len(CLASS_NAMES):
-            raise ValueError(f'object {number} lies on the class numbers {of_object}; one of 1 to {len(CLASS_NAMES)} '
-                             f'expected beside void ({VOID})')
-        found[number] = of_object[0]
-    return found
+        class_numbers = pairs[1, pairs[0] == number].tolist()
+        if len(class_numbers) != 1 or not 1 <= class_numbers[0] <= len(CLASS_NAMES):
+            raise ValueError(f'the pixels of object {number} have the class numbers {class_numbers}; expected exactly '
+                             f'one number from 1 to {len(CLASS_NAMES)}, apart from void ({VOID})')
+        class_of_object[number] = class_numbers[0]
+    return class_of_object
 
 
 def _encode_by_class(objects: np.ndarray, class_of_object: dict[int, int]) -> dict[int, EncodedInstances]:
-    """Class number, ascending, to its instances."""
+    """Returns the encoded instances of each class by class number, in ascending order."""
+    # A table from object number to class number: with {1: 5, 2: 8} it begins [0 5 8 0 …], and turns the objects
+    # [[1 1 0], [2 2 2]] into the classes [[5 5 0], [8 8 8]].
     class_numbers = np.zeros(VOID + 1, np.uint8)
     class_numbers[list(class_of_object)] = list(class_of_object.values())
     classes = class_numbers[objects]

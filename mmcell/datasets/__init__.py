@@ -1,4 +1,4 @@
-"""Data sets, samplers and transforms, registered with MMDetection."""
+"""Data sets, samplers and transforms that are registered with MMDetection."""
 
 from mmcell.datasets.affine import CellAffine
 from mmcell.datasets.cell_dataset import CellDataset

@@ -1,4 +1,4 @@
-"""Random affine maps of image and masks."""
+"""Random affine maps of an image and its masks."""
 
 import cv2
 import numpy as np
@@ -7,20 +7,20 @@ from mmdet.datasets.transforms import RandomAffine
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 
-from mmcell.datasets.instances import put_instances, to_label_map_masks
+from mmcell.datasets.instances import replace_instances, to_label_map_masks
 
 
 @TRANSFORMS.register_module()
 class CellAffine(RandomAffine):
-    """``RandomAffine`` that takes the masks along; the stock transform refuses them.
+    """``RandomAffine`` that also warps the masks; the stock transform refuses samples with masks.
 
-    The map takes the middle of the image to the middle of the output. The stock one fixes the top left corner, so
-    that a rotation by more than a few degrees turns the image out of sight; cells look the same from all sides and
-    are rotated by any angle. Angle, scale, shear and shift are those that the stock transform draws.
+    The middle of the image becomes the middle of the output before the random shift. The stock transform keeps the
+    top left corner in place instead, so that a rotation by more than a few degrees turns the image out of sight. Cells
+    have no upright position and can be rotated by any angle. The stock transform draws angle, scale, shear and shift.
 
-    Masks are sampled as the image is, bilinearly: a pixel goes to the instance with at least half of the weights.
-    Boxes are made from the warped masks, hence tight, where those of rotated boxes grow; an instance without a pixel
-    left is dropped. Samples without masks are left to the stock transform.
+    Masks are sampled bilinearly, as the image is: a pixel goes to the instance with at least half of the weights.
+    Boxes are made from the warped masks and are therefore tight, whereas rotating the boxes themselves would enlarge
+    them. An instance without any pixel left is dropped. The stock transform handles samples without masks.
 
     Required keys:
 
@@ -34,13 +34,14 @@ class CellAffine(RandomAffine):
     - gt_masks, gt_bboxes, gt_bboxes_labels, gt_ignore_flags
 
     Args:
-        centered: False for the fixed point of the stock transform.
-        kwargs: as ``RandomAffine``. ``border_val``, what comes into the image from outside, is the grey (114, 114,
-            114) unless given: about the mean that images are normalised with, so that it is near 0 for the network.
-            ``bbox_clip_border`` has no effect on boxes of masks, which never leave the frame.
+        centered: Whether the map is centred on the image. With False the top left corner keeps its place, as in the
+            stock transform.
+        kwargs: The arguments of ``RandomAffine``. ``border_val`` is the colour outside the image, by default the grey
+            (114, 114, 114): about the mean that images are normalised with, so that the network sees values near 0.
+            ``bbox_clip_border`` has no effect where there are masks, since boxes made from masks never leave the frame.
 
     Raises:
-        ValueError: a negative ``border`` leaves nothing of an image.
+        ValueError: A negative ``border`` is so large that nothing of the image remains.
     """
 
     def __init__(self, *args, centered: bool = True, **kwargs) -> None:
@@ -49,7 +50,7 @@ class CellAffine(RandomAffine):
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
-        """Warps the sample."""
+        """Warps image, masks and boxes of the sample."""
         image = results['img']
         width, height = (size + 2 * border for size, border in zip(image.shape[1::-1], self.border, strict=True))
         if min(width, height) < 1:
@@ -57,19 +58,22 @@ class CellAffine(RandomAffine):
         if results.get('gt_masks') is None:
             return super().transform(results)
         matrix = self._get_random_homography_matrix(height, width)
-        # The function that the stock transform uses: the same image, bit for bit.
+        # The stock transform calls the same function, so that both give the same image, bit for bit.
         results['img'] = cv2.warpPerspective(image, matrix, dsize=(width, height), borderValue=self.border_val)
         results['img_shape'] = (height, width)
         masks = to_label_map_masks(results['gt_masks']).warp(matrix[:2], (height, width))
-        put_instances(results, masks, masks.areas > 0, results)
+        replace_instances(results, masks, masks.areas > 0, results)
         return results
 
     @cache_randomness
     def _get_random_homography_matrix(self, height: int, width: int) -> np.ndarray:
-        """(3, 3) float32 from input (x, y) px to the output of the size given."""
+        """Draws the (3, 3) float32 matrix from input (x, y) px to output (x, y) px; the size is that of the output."""
         matrix = super()._get_random_homography_matrix(height, width)
         if not self.centered:
             return matrix
+        # The middle of the input goes to the origin, is warped there, and goes on to the middle of the output.
+        # Example: an output 61 px wide with border (5, 0) comes from an input 51 px wide. Its middle x = 25 must
+        # become x = 30: 25 + (5 - 30) = 0, a scale of 2 leaves 0, and 0 + 30 = 30. The corner x = 0 becomes -20.
         middle_x, middle_y = (width - 1) / 2, (height - 1) / 2
         to_origin = self._get_translation_matrix(self.border[0] - middle_x, self.border[1] - middle_y)
         return self._get_translation_matrix(middle_x, middle_y) @ matrix @ to_origin

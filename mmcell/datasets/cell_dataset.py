@@ -1,5 +1,6 @@
-"""Cells from COCO annotation files."""
+"""The data set of cells that are described by a COCO annotation file."""
 
+import logging
 from pathlib import Path
 
 from mmdet.datasets import CocoDataset
@@ -14,25 +15,29 @@ from mmcell.visualization.colors import class_colors
 
 @DATASETS.register_module()
 class CellDataset(CocoDataset):
-    """MMDetection's ``CocoDataset`` for files of ``data_prep/to_coco.py``, or any COCO file, that fails early.
+    """MMDetection's ``CocoDataset`` for the files of ``data_prep/to_coco.py`` or any COCO file; mistakes show at once.
 
-    Class names come from the annotation file. Where ``metainfo`` names classes, they must be the same in the same
+    Class names come from the annotation file. If ``metainfo`` names classes, they must be the same names in the same
     order: the stock class takes the order of the file whatever ``classes`` says, and silently drops every
-    annotation of a name that is spelt differently.
+    annotation whose class name is spelt differently.
 
-    Images are looked for under ``data_root`` and ``data_prefix['img']`` where either is given; else where
-    ``info.data_root`` of the annotation file leads (written by the converter, relative to the annotation file).
+    Images are looked for under ``data_root`` and ``data_prefix['img']`` if either is given. Otherwise they are looked
+    for in the folder ``info.data_root`` of the annotation file, a path relative to that file; the converter writes it.
 
-    ``metainfo`` gets classes, palette, ann_file and channel_order, so that metrics and checkpoints know them.
+    ``metainfo`` receives classes, palette, ann_file and channel_order, so that metrics and checkpoints know them.
 
     Args:
-        ann_file: COCO JSON with ids from 1.
-        channel_order: 'rgb', or 'bgr' where the image files say RGB but hold blue first. :class:`LoadTiff` obeys it.
-        kwargs: as ``mmdet.datasets.CocoDataset``. No image is filtered out unless ``filter_cfg`` says so.
+        ann_file: The path of a COCO JSON file. Its category and annotation ids are positive.
+        channel_order: 'rgb', or 'bgr' if the image files are tagged RGB but hold blue first. :class:`LoadTiff` reads
+            the images accordingly.
+        data_prefix: The folder of the images as {'img': folder}, under ``data_root`` if that is given.
+        kwargs: Further arguments of ``mmdet.datasets.CocoDataset``. No image is filtered out unless ``filter_cfg``
+            asks for it.
 
     Raises:
-        AnnotationError: the file contradicts itself or ``metainfo``, or has no image, or no cell to train on.
-        FileNotFoundError: the annotation file or an image is not there.
+        AnnotationError: The file contradicts itself or ``metainfo``, has no image, or has no cell to train on.
+        FileNotFoundError: The annotation file or an image does not exist.
+        ValueError: ``channel_order`` is neither 'rgb' nor 'bgr'.
     """
 
     METAINFO: dict = {}
@@ -44,7 +49,7 @@ class CellDataset(CocoDataset):
         super().__init__(*args, data_prefix=data_prefix or {'img': ''}, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """Reads the annotation file into one dict an image, as ``CocoDataset`` does, with the checks above."""
+        """Reads the annotation file into one dict per image, as ``CocoDataset`` does, and checks it."""
         document = read_annotations(self.ann_file)
         self._adopt_classes(document['categories'])
         self._locate_images(document)
@@ -62,14 +67,14 @@ class CellDataset(CocoDataset):
         return data_list
 
     def __getitem__(self, idx: int) -> dict:
-        """The sample; where the index carries a seed, its augmentation depends on that alone."""
+        """Returns a sample; if the index carries a seed, the augmentation depends only on that seed."""
         if not isinstance(idx, SeededIndex):
             return super().__getitem__(idx)
         with own_randomness(idx.seed):
             return super().__getitem__(int(idx))
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """As ``CocoDataset.parse_data_info``, and the channel order."""
+        """Returns what ``CocoDataset.parse_data_info`` returns, with the channel order added."""
         return {**super().parse_data_info(raw_data_info), 'channel_order': self.channel_order}
 
     def _adopt_classes(self, categories: list[dict]) -> None:
@@ -77,8 +82,8 @@ class CellDataset(CocoDataset):
         declared = self._metainfo.get('classes')
         if declared is not None and tuple(declared) != names:
             raise AnnotationError(
-                f'the config names the classes {tuple(declared)}, {self.ann_file} has {names}: make them equal, in '
-                'the same order, or leave classes out of metainfo')
+                f'the config names the classes {tuple(declared)}, but {self.ann_file} has {names}: use the same names '
+                'in the same order, or leave classes out of metainfo')
         self._metainfo.update(classes=names, ann_file=self.ann_file, channel_order=self.channel_order)
         self._metainfo.setdefault('palette', class_colors(len(names)))
         self.cat_ids = [category['id'] for category in categories]
@@ -93,17 +98,18 @@ class CellDataset(CocoDataset):
         missing = [path for path in paths if not path.exists()]
         if missing:
             raise FileNotFoundError(
-                f'{len(missing)} of {len(paths)} images of {self.ann_file} are not there, the first is {missing[0]}: '
-                'if the images were moved, convert again or set data_prefix.img')
+                f'{len(missing)} of {len(paths)} images of {self.ann_file} do not exist, first {missing[0]}: if the '
+                'images were moved, convert the data again or set data_prefix.img to their folder')
 
     def _check_loaded(self, data_list: list[dict], n_annotations: int) -> None:
         n_loaded = sum(len(data_info['instances']) for data_info in data_list)
         if n_loaded < n_annotations:
-            print_log(f'{self.ann_file}: {n_annotations - n_loaded} of {n_annotations} annotations have no area or lie '
-                      'outside their image and are left out', logger='current', level=30)
+            print_log(f'{self.ann_file}: {n_annotations - n_loaded} of {n_annotations} annotations are left out, '
+                      'because they have no area or lie outside their image', logger='current', level=logging.WARNING)
         if not data_list:
             raise AnnotationError(
-                f'{self.ann_file}: has no image. To train without validation: --cfg-options val_dataloader=None '
+                f'{self.ann_file}: has no image. To train without validation, add --cfg-options val_dataloader=None '
                 'val_cfg=None val_evaluator=None')
         if n_loaded == 0 and not self.test_mode:
-            raise AnnotationError(f'{self.ann_file}: has {len(data_list)} images but not one cell to train on')
+            raise AnnotationError(f'{self.ann_file}: has {len(data_list)} images but not one cell to train on; check '
+                                  'that the masks were converted')

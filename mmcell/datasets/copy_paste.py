@@ -1,22 +1,22 @@
-"""Cells of one image pasted into another."""
+"""Cells of one image that are pasted into another image."""
 
 import numpy as np
 from mmdet.datasets.transforms import CopyPaste
 from mmdet.registry import TRANSFORMS
 
-from mmcell.datasets.instances import put_instances, to_label_map_masks
+from mmcell.datasets.instances import replace_instances, to_label_map_masks
 from mmcell.masks.label_map_masks import LabelMapMasks
 
 
 @TRANSFORMS.register_module()
 class CellCopyPaste(CopyPaste):
-    """``CopyPaste`` (Ghiasi et al. 2021) for cells, which are small, and for images of any size.
+    """``CopyPaste`` (Ghiasi et al. 2021) for small objects such as cells, and for images of any size.
 
-    Pasted cells take away the pixels of those below, which are dropped when less than a part of them is left; the
-    stock transform keeps what has over 300 px or a box changed by at most 10 px, which means little for cells. A cell
-    that is dropped may leave up to that part of itself in the image, unlabelled. Pasted cells may overlap each other.
-    The source is laid on the image corner to corner, and cut where it is larger. The image keeps its type; the stock
-    one becomes int64. Boxes are made from the masks.
+    Pasted cells take away the pixels of the cells below them. A cell below is dropped if less than ``min_visible`` of
+    its area is left; its remaining pixels then stay in the image without a label. The stock transform instead keeps
+    cells with more than 300 px or with a box that changed by at most 10 px, which is almost every small cell.
+    Pasted cells may overlap each other. The source image is aligned with the top left corner of the image, and cut
+    where it is larger. The image keeps its dtype; the stock transform makes it int64. Boxes are made from the masks.
 
     Required keys:
 
@@ -31,13 +31,14 @@ class CellCopyPaste(CopyPaste):
     - gt_masks (where there were any), gt_bboxes, gt_bboxes_labels, gt_ignore_flags
 
     Args:
-        max_num_pasted: as ``CopyPaste``, which pastes fewer than that.
-        min_visible: part of its area in this image, 0 to 1, that an instance must keep; one pixel at least.
-        selected: False to paste all cells of the source.
-        paste_by_box: boxes stand in for masks where there are none.
+        max_num_pasted: An upper limit: as in ``CopyPaste``, always fewer cells than this number are pasted.
+        min_visible: The fraction of its area in this image, 0 to 1, that an instance below pasted cells must keep
+            visible. An instance without a pixel left is dropped in any case.
+        selected: Whether a random selection of the source's cells is pasted. False pastes all of them.
+        paste_by_box: Whether boxes are used as masks in samples without masks.
 
     Raises:
-        ValueError: ``min_visible`` is not in [0, 1], or ``max_num_pasted`` below 1.
+        ValueError: ``min_visible`` is not in [0, 1], or ``max_num_pasted`` is less than 1.
     """
 
     def __init__(self, max_num_pasted: int = 100, min_visible: float = .3, selected: bool = True,
@@ -51,19 +52,20 @@ class CellCopyPaste(CopyPaste):
 
     def _copy_paste(self, dst_results: dict, src_results: dict) -> dict:
         below = to_label_map_masks(self.get_gt_masks(dst_results))
-        # Those of the source are there where cells of it were selected, made of boxes or not.
-        source = src_results['gt_masks'] if 'gt_masks' in src_results else self.get_gt_masks(src_results)
-        pasted = to_label_map_masks(source).reframe((below.height, below.width))
+        # If cells were selected, the stock transform has already stored their masks, even those made from boxes.
+        source_masks = src_results['gt_masks'] if 'gt_masks' in src_results else self.get_gt_masks(src_results)
+        pasted = to_label_map_masks(source_masks).reframe((below.height, below.width))
         region = pasted.foreground()
         if not region.any():
             return dst_results
         y, x = np.nonzero(region)
         dst_results['img'] = dst_results['img'].copy()
         dst_results['img'][y, x] = src_results['img'][y, x]
+        # Example: of a cell of 10 px, pasted cells cover 7. 3 px are left, and 3 >= .3 * 10 keeps the cell.
         visible = below.erase(region)
         is_visible = (visible.areas > 0) & (visible.areas >= self.min_visible * below.areas)
         is_kept = np.concatenate([is_visible, pasted.areas > 0])
-        put_instances(dst_results, LabelMapMasks.cat([visible, pasted]), is_kept, dst_results, src_results)
+        replace_instances(dst_results, LabelMapMasks.cat([visible, pasted]), is_kept, dst_results, src_results)
         return dst_results
 
     def __repr__(self) -> str:

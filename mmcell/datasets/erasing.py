@@ -1,19 +1,19 @@
-"""Rectangles taken out of image and masks."""
+"""Rectangles that are erased from an image and its masks."""
 
 import numpy as np
 from mmcv.transforms.utils import cache_randomness
 from mmdet.datasets.transforms import RandomErasing
 from mmdet.registry import TRANSFORMS
 
-from mmcell.datasets.instances import put_instances, to_label_map_masks
+from mmcell.datasets.instances import replace_instances, to_label_map_masks
 
 
 @TRANSFORMS.register_module()
 class CellErasing(RandomErasing):
-    """``RandomErasing`` (Zhong et al. 2020) that counts the pixels of the masks, where the stock one counts boxes.
+    """``RandomErasing`` (Zhong et al. 2020) that decides by the erased area of the mask instead of the box.
 
-    Boxes are made from what is left of the masks; the stock transform leaves them as large as they were. Samples
-    without masks are left to it.
+    Boxes are made from what is left of the masks; the stock transform does not shrink them. The stock transform
+    handles samples without masks.
 
     Required keys:
 
@@ -28,24 +28,28 @@ class CellErasing(RandomErasing):
     - gt_masks, gt_bboxes, gt_bboxes_labels, gt_ignore_flags
 
     Args:
-        bbox_erased_thr: an instance is dropped when this part of its area (of its box, without masks) is erased, and
-            always when nothing is left.
-        kwargs: as ``RandomErasing``; ``mask_border_value`` can be 0 alone.
+        bbox_erased_thr: An instance is dropped if at least this fraction of its mask is erased (of its box in samples
+            without masks), and always if no pixel of its mask is left.
+        args, kwargs: The arguments of ``RandomErasing``. ``mask_border_value`` must be 0.
 
     Raises:
-        ValueError: a ratio is not in [0, 1], or ``mask_border_value`` is not 0.
+        ValueError: A ratio is not in [0, 1], or ``mask_border_value`` is not 0.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if not 0 <= self.ratio[0] <= self.ratio[1] <= 1:
-            raise ValueError(f'ratio must be between 0 and 1, got {self.ratio}: a patch is part of the image')
+            raise ValueError(f'ratio must be between 0 and 1, got {self.ratio}: a patch lies inside the image')
         if self.mask_border_value != 0:
-            raise ValueError(f'mask_border_value must be 0, got {self.mask_border_value}: erased pixels are background')
+            raise ValueError(f'mask_border_value must be 0, got {self.mask_border_value}: erased pixels become '
+                             'background')
 
     @cache_randomness
     def _get_patches(self, img_shape: tuple[int, int]) -> np.ndarray:
-        """(P, 4) int64 xyxy in px: the stock draws, but for P = 0 and for a patch of the whole image, too."""
+        """Draws P patches, (P, 4) int64 xyxy in px, from the same random numbers as the stock transform.
+
+        Unlike the stock transform this also works for P = 0 and for a patch as large as the image.
+        """
         n_patches = np.random.randint(self.n_patches[0], self.n_patches[1] + 1)
         return np.array([self._draw_patch(*img_shape) for _ in range(n_patches)], np.int64).reshape(-1, 4)
 
@@ -66,6 +70,6 @@ class CellErasing(RandomErasing):
         region = np.zeros((masks.height, masks.width), bool)
         for x1, y1, x2, y2 in patches:
             region[y1:y2, x1:x2] = True
-        left = masks.erase(region)
-        is_kept = (left.areas > 0) & (masks.areas - left.areas < self.bbox_erased_thr * masks.areas)
-        put_instances(results, left, is_kept, results)
+        remaining = masks.erase(region)
+        is_kept = (remaining.areas > 0) & (masks.areas - remaining.areas < self.bbox_erased_thr * masks.areas)
+        replace_instances(results, remaining, is_kept, results)

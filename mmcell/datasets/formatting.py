@@ -1,4 +1,4 @@
-"""The last transform."""
+"""The last transform of a pipeline, which packs a sample for the model."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from mmdet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class PackCellInputs(PackDetInputs):
-    """``PackDetInputs`` that also tells how ``LoadTiff`` read the image, and takes images with a side of one pixel.
+    """``PackDetInputs`` that also records how ``LoadTiff`` read the image, and accepts images with a side of one pixel.
 
-    Flipped, such an image has a negative stride, but NumPy calls it contiguous all the same: the stock transform
-    passes it to torch, which refuses it.
+    A flipped image with a side of one pixel has a negative stride, although NumPy calls it contiguous. The stock
+    transform therefore passes it to torch as it is, and torch refuses negative strides.
 
-    Required, modified and added keys: as ``mmdet.datasets.transforms.PackDetInputs``.
+    Required, modified and added keys: those of ``mmdet.datasets.transforms.PackDetInputs``.
 
     Args:
-        meta_keys: what goes into the meta information where the sample has it.
+        meta_keys: Keys of the sample that are copied to the meta information. Keys that the sample lacks are skipped.
     """
 
     def __init__(self, meta_keys: Sequence[str] = (
@@ -26,7 +26,7 @@ class PackCellInputs(PackDetInputs):
         super().__init__(meta_keys)
 
     def transform(self, results: dict) -> dict:
-        """Packs the sample; the image is copied where a stride is negative."""
+        """Packs the sample; an image with a negative stride is copied first."""
         if 'img' in results and min(results['img'].strides) < 0:
             results['img'] = np.array(results['img'], order='C')
         return super().transform(results)

@@ -1,4 +1,4 @@
-"""The instances of a sample, whose boxes, labels, ignore flags and masks stay aligned."""
+"""Changes to the instances of a sample that keep boxes, labels, ignore flags and masks aligned."""
 
 import numpy as np
 from mmdet.structures.mask import BitmapMasks
@@ -7,30 +7,30 @@ from mmcell.masks.label_map_masks import LabelMapMasks
 
 
 def to_label_map_masks(masks: LabelMapMasks | BitmapMasks) -> LabelMapMasks:
-    """The masks as ``LabelMapMasks``, on which all augmentations of cells compute.
+    """Returns the masks as ``LabelMapMasks``, the kind of masks that all augmentations of cells work on.
 
     Raises:
-        TypeError: another kind of masks.
+        TypeError: The masks are neither ``LabelMapMasks`` nor ``BitmapMasks``.
     """
     if isinstance(masks, LabelMapMasks):
         return masks
     if isinstance(masks, BitmapMasks):
         return LabelMapMasks.from_bitmaps(masks)
-    raise TypeError(f'masks must be LabelMapMasks or BitmapMasks, got {type(masks).__name__}; polygons become bitmaps '
-                    "with dict(type='LoadAnnotations', with_mask=True, poly2mask=True)")
+    raise TypeError(f'masks must be LabelMapMasks or BitmapMasks, got {type(masks).__name__}; to load polygons as '
+                    "bitmaps, use dict(type='LoadAnnotations', with_mask=True, poly2mask=True)")
 
 
-def put_instances(results: dict, masks: LabelMapMasks, is_kept: np.ndarray, *sources: dict) -> None:
-    """Replaces the instances of a sample.
+def replace_instances(results: dict, masks: LabelMapMasks, is_kept: np.ndarray, *sources: dict) -> None:
+    """Replaces the instances of a sample by those of one or several samples, and drops some of them.
 
-    Keys that ``results`` does not have are not added. Masks stay of the kind that they are there, and boxes are made
-    from them: they fit tightly.
+    Keys that ``results`` does not have are not added. Masks keep the class that they have in ``results``. Boxes are
+    made from the masks, so that they are tight.
 
     Args:
-        results: the sample, changed.
-        masks: (N) of all instances of the sources, one source after another.
-        is_kept: (N,) bool.
-        sources: samples with the labels and ignore flags; may be ``results`` itself.
+        results: The sample, which is changed in place.
+        masks: The N new masks: all instances of the first source, then all instances of the next source, and so on.
+        is_kept: (N,) bool, False for instances that are dropped.
+        sources: The samples that hold the labels and ignore flags of the N instances. ``results`` may be one of them.
     """
     for key in ('gt_bboxes_labels', 'gt_ignore_flags'):
         if key in results:

@@ -1,4 +1,4 @@
-"""Loading transforms."""
+"""Transforms that load images and annotations."""
 
 import pycocotools.mask
 from mmcv.transforms import BaseTransform
@@ -12,14 +12,14 @@ from mmcell.masks.label_map_masks import LabelMapMasks
 
 @TRANSFORMS.register_module()
 class LoadTiff(BaseTransform):
-    """Loads a microscopy image as RGB uint8, whatever the file holds; the rules are those of :func:`read_image`.
+    """Loads a microscopy image as RGB uint8, whatever pixel type the file holds, by the rules of :func:`read_image`.
 
-    Unlike MMDetection's loader this gives red, green, blue: set ``bgr_to_rgb=False`` in the data preprocessor.
+    Unlike MMDetection's loader, it returns red, green, blue: set ``bgr_to_rgb=False`` in the data preprocessor.
 
     Required keys:
 
     - img_path
-    - channel_order (optional): the order that the data set declares
+    - channel_order (optional): the channel order of the files, as the data set declares it
 
     Modified keys:
 
@@ -29,16 +29,19 @@ class LoadTiff(BaseTransform):
 
     - img: (H, W, 3) uint8, RGB
     - img_shape, ori_shape: (H, W)
-    - scale_factor: (1.0, 1.0), which mask heads ask for; a later resize changes it
-    - channel_order, percentiles: as they were used, so that pictures can be made of the same image
+    - scale_factor: (1.0, 1.0), which mask heads need; a later resize changes it
+    - channel_order, percentiles: the values that were used, so that pictures can show the same image
 
     Args:
-        channel_order: 'rgb', or 'bgr' for files that say RGB but hold blue first. None: what the data set
-            declares, 'rgb' where it declares nothing.
-        percentiles: (low, high) in percent for a contrast stretch of each channel, None for none.
+        channel_order: 'rgb', or 'bgr' for files that are tagged RGB but hold blue first. None takes the order that
+            the data set declares, or 'rgb' if it declares none.
+        percentiles: (low, high) in percent: the contrast of each channel is stretched between these percentiles.
+            None leaves the contrast as it is.
 
     Raises:
-        ImageReadError: the file cannot be read as an image; the message names it.
+        ImageReadError: The file cannot be read as an image; the message names the file.
+        FileNotFoundError: The file does not exist.
+        ValueError: ``channel_order`` is not one of the values above.
     """
 
     def __init__(self, channel_order: str | None = None, percentiles: tuple[float, float] | None = None) -> None:
@@ -63,26 +66,29 @@ class LoadTiff(BaseTransform):
 class LoadCellAnnotations(LoadAnnotations):
     """``LoadAnnotations`` that decodes masks straight into :class:`mmcell.masks.label_map_masks.LabelMapMasks`.
 
-    COCO RLE, compressed or not, and polygons; the cost goes with the pixels covered, where the stock class decodes a
-    full-size bitmap an instance. The masks and the flags of invalid annotations are those of the stock class. For a
-    model that needs bitmaps: ``dict(type='LoadAnnotations', with_bbox=True, with_mask=True)``.
+    Masks may be COCO RLE, compressed or not, or polygons. Time and memory grow with the pixels that cells cover,
+    whereas the stock class decodes one full-size bitmap per instance. Masks and the flags of invalid annotations are
+    the same as with the stock class. For a model that needs bitmaps, use
+    ``dict(type='LoadAnnotations', with_bbox=True, with_mask=True)``.
 
     Required keys: img_path, ori_shape, and instances with bbox, bbox_label, ignore_flag and mask. Added keys:
     gt_bboxes, gt_bboxes_labels, gt_ignore_flags, gt_masks (LabelMapMasks).
 
     Args:
-        with_bbox, with_mask: on by default.
-        kwargs: as ``mmdet.datasets.transforms.LoadAnnotations``; ``poly2mask`` is always True.
+        with_bbox: Whether boxes are loaded.
+        with_mask: Whether masks are loaded.
+        kwargs: Further arguments of ``mmdet.datasets.transforms.LoadAnnotations``. ``poly2mask`` must be True.
 
     Raises:
-        AnnotationError: an RLE does not decode, or has another size than the image.
+        AnnotationError: An RLE cannot be decoded, or its size differs from the size of the image.
+        ValueError: ``poly2mask`` is False.
     """
 
     def __init__(self, with_bbox: bool = True, with_mask: bool = True, **kwargs) -> None:
         super().__init__(with_bbox=with_bbox, with_mask=with_mask, **kwargs)
         if not self.poly2mask:
-            raise ValueError("LoadCellAnnotations makes label maps; for PolygonMasks use dict(type='LoadAnnotations', "
-                             'with_bbox=True, with_mask=True, poly2mask=False)')
+            raise ValueError('LoadCellAnnotations always makes label maps; to keep polygons, use '
+                             "dict(type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=False)")
 
     def _load_masks(self, results: dict) -> None:
         height, width = results['ori_shape']
@@ -94,7 +100,7 @@ class LoadCellAnnotations(LoadAnnotations):
 
 
 def _to_rle(mask: dict | list, height: int, width: int) -> dict:
-    """A COCO mask as RLE; the parts of a polygon are merged, as they are one instance."""
+    """Returns a COCO mask as RLE; the polygons of an instance are merged into one mask."""
     if isinstance(mask, dict):
         return mask
     return pycocotools.mask.merge(pycocotools.mask.frPyObjects(mask, height, width))

@@ -1,4 +1,4 @@
-"""Samples made of several images."""
+"""The data set for augmentations that combine several images."""
 
 from mmdet.datasets import MultiImageMixDataset
 from mmdet.registry import DATASETS
@@ -8,19 +8,21 @@ from mmcell.framework.randomness import SeededIndex, own_randomness
 
 @DATASETS.register_module()
 class CellMixDataset(MultiImageMixDataset):
-    """``MultiImageMixDataset`` whose samples depend on the seed of their index alone, where it carries one.
+    """``MultiImageMixDataset`` whose samples depend only on the seed that their index carries.
 
-    The stock class draws the other images, and augments them, with whatever the worker's generators have come to, so
-    that a resumed training sees other samples. Indices get seeds from :class:`mmcell.datasets.SeededSampler`.
+    :class:`mmcell.datasets.SeededSampler` gives the indices their seeds. Indices without a seed are handled as in the
+    stock class: it draws and augments the other images with the current state of the worker's random generators, so
+    that a resumed training would see other samples.
 
     Args:
-        dataset, pipeline, skip_type_keys, max_refetch, lazy_init: as ``MultiImageMixDataset``.
+        dataset, pipeline, skip_type_keys, max_refetch, lazy_init: The arguments of ``MultiImageMixDataset``.
     """
 
     def __getitem__(self, idx: int) -> dict:
-        """The mixed sample."""
+        """Returns the mixed sample."""
         if not isinstance(idx, SeededIndex):
             return super().__getitem__(idx)
         with own_randomness(idx.seed):
-            # Without its seed, which would make the first image's draws the mix's, too.
+            # The seed is taken off the index here. Otherwise the wrapped data set would seed its first image with it
+            # again, and that image would get the same random numbers as the mix.
             return super().__getitem__(int(idx))

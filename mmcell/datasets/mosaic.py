@@ -1,4 +1,4 @@
-"""Four images in one."""
+"""Four images that are combined into one."""
 
 import mmcv
 import numpy as np
@@ -6,7 +6,7 @@ from mmdet.datasets.transforms import Mosaic
 from mmdet.registry import TRANSFORMS
 from mmdet.structures.bbox import autocast_box_type
 
-from mmcell.datasets.instances import put_instances, to_label_map_masks
+from mmcell.datasets.instances import replace_instances, to_label_map_masks
 from mmcell.masks.label_map_masks import LabelMapMasks
 
 _CORNERS = ('top_left', 'top_right', 'bottom_left', 'bottom_right')
@@ -14,12 +14,12 @@ _CORNERS = ('top_left', 'top_right', 'bottom_left', 'bottom_right')
 
 @TRANSFORMS.register_module()
 class CellMosaic(Mosaic):
-    """``Mosaic`` that takes the masks along; the stock transform leaves those of the first image, in its old frame.
+    """``Mosaic`` that also combines the masks; the stock transform keeps only those of the first image, unmoved.
 
-    Four images meet at a random point of a frame of twice ``img_scale``. What leaves the frame is cut, and boxes are
-    made from the masks that are left. The size of cells is a feature, hence images keep theirs. Of an image that is
-    larger than ``img_scale`` the frame then shows only the side towards the meeting point: put a ``RandomCrop`` into
-    the pipeline of the data set that is wrapped, so that all of it is seen.
+    The four images meet at a random point of a frame that is twice as large as ``img_scale``. Pixels outside the frame
+    are cut off, and boxes are made from the masks that remain. Images keep their size, because models also recognise
+    cells by their size. If an image is larger than ``img_scale``, the frame may show only the part next to the meeting
+    point: put a ``RandomCrop`` into the pipeline of the wrapped data set, so that every part of the image is used.
 
     Required keys:
 
@@ -34,12 +34,13 @@ class CellMosaic(Mosaic):
     - gt_masks, gt_bboxes, gt_bboxes_labels, gt_ignore_flags
 
     Args:
-        keep_size: False to scale each image, ratio kept, to fit into ``img_scale``, as the stock transform does; masks
-            are then sampled at nearest pixels.
-        kwargs: as ``Mosaic``. ``bbox_clip_border`` has no effect, since boxes of masks never leave the frame.
+        keep_size: Whether images keep their size. With False each image is scaled to fit into ``img_scale``, with its
+            aspect ratio kept, as in the stock transform; masks are then sampled at the nearest pixels.
+        args, kwargs: The arguments of ``Mosaic``. ``bbox_clip_border`` has no effect, since boxes made from masks never
+            leave the frame.
 
     Raises:
-        ValueError: there are no masks, or not three more samples.
+        ValueError: A sample has no masks, or there are not exactly four samples.
     """
 
     def __init__(self, *args, keep_size: bool = True, **kwargs) -> None:
@@ -48,25 +49,28 @@ class CellMosaic(Mosaic):
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
-        """Puts the sample together with those of ``results['mix_results']``."""
+        """Combines the sample with the three samples of ``results['mix_results']``."""
         if np.random.uniform(0, 1) > self.prob:
             return results
         samples = [results, *results.get('mix_results', [])]
         if len(samples) != 4 or any(sample.get('gt_masks') is None for sample in samples):
-            raise ValueError('CellMosaic puts four samples with gt_masks together: wrap the data set in a '
-                             "MultiImageMixDataset, and load masks; for boxes alone there is MMDetection's Mosaic")
+            raise ValueError('CellMosaic combines four samples with gt_masks: wrap the data set in a '
+                             "MultiImageMixDataset and load masks; for boxes only, use MMDetection's Mosaic")
         width, height = (int(2 * side) for side in self.img_scale)
         frame = np.full((height, width, *results['img'].shape[2:]), self.pad_val, results['img'].dtype)
         center_xy = [int(np.random.uniform(*self.center_ratio_range) * side) for side in self.img_scale]
         placed = []
         for sample, corner in zip(samples, _CORNERS, strict=True):
             image, masks = self._resize(sample['img'], to_label_map_masks(sample['gt_masks']))
+            # The first box is the place in the frame, the second the part of the image that is shown there. Example:
+            # an image 50 px wide and 20 px high, top left of the point (40, 30), fills (0, 10, 40, 30) of the frame
+            # with its part (10, 0, 50, 20). Its pixel (0, 0) would lie at y = 10 - 0 and x = 0 - 10 in the frame.
             (x1, y1, x2, y2), (left, top, right, bottom) = self._mosaic_combine(corner, center_xy, image.shape[1::-1])
             frame[y1:y2, x1:x2] = image[top:bottom, left:right]
             placed.append(masks.reframe((height, width), y1 - top, x1 - left))
         results.update(img=frame, img_shape=(height, width))
         masks = LabelMapMasks.cat(placed)
-        put_instances(results, masks, masks.areas > 0, *samples)
+        replace_instances(results, masks, masks.areas > 0, *samples)
         return results
 
     def _resize(self, image: np.ndarray, masks: LabelMapMasks) -> tuple[np.ndarray, LabelMapMasks]:

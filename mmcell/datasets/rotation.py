@@ -1,4 +1,4 @@
-"""Quarter turns, which lose no pixel."""
+"""Rotation by quarter turns, which loses no pixel."""
 
 from collections.abc import Sequence
 
@@ -15,28 +15,29 @@ from mmcell.datasets.instances import to_label_map_masks
 
 @TRANSFORMS.register_module()
 class RandomRotate90(BaseTransform):
-    """Rotates image, boxes and masks by 90, 180 or 270 degrees; seen from above, cells have no upright.
+    """Rotates image, boxes and masks by 90, 180 or 270 degrees; cells have no upright position under a microscope.
 
-    MMDetection has rotations by any angle alone, which sample the image anew. With ``RandomFlip`` before it, all eight
-    orientations come up.
+    MMDetection only has rotations by any angle, which interpolate the image. Together with ``RandomFlip`` this
+    transform gives all eight orientations.
 
     Required keys:
 
     - img
     - gt_bboxes, gt_masks (LabelMapMasks or BitmapMasks), gt_seg_map (optional)
 
-    Modified keys: these and
+    Modified keys: the keys above, and
 
     - img_shape
-    - homography_matrix, as MMDetection's transforms keep it
+    - homography_matrix, the product of all geometric transforms so far, as MMDetection's transforms keep it
 
     Args:
-        prob: how often an image is rotated. The default makes all four orientations alike.
-        turns: quarter turns counter-clockwise, one of which is drawn. One number with ``prob=1`` always gives the same
-            view, for a ``tta_pipeline``.
+        prob: The probability that an image is rotated, 0 to 1. With the default all four orientations are equally
+            frequent.
+        turns: The numbers of quarter turns counter-clockwise to choose from at random. A single number with ``prob=1``
+            always gives the same view, as a ``tta_pipeline`` needs it.
 
     Raises:
-        ValueError: ``prob`` is not in [0, 1], or ``turns`` not of 1, 2, 3.
+        ValueError: ``prob`` is not in [0, 1], or ``turns`` has a value other than 1, 2 and 3, or no value.
     """
 
     def __init__(self, prob: float = .75, turns: int | Sequence[int] = (1, 2, 3)) -> None:
@@ -45,7 +46,7 @@ class RandomRotate90(BaseTransform):
         self.prob = prob
         self.turns = (turns,) if isinstance(turns, int) else tuple(turns)
         if not self.turns or not set(self.turns) <= {1, 2, 3}:
-            raise ValueError(f'turns must be of 1, 2, 3, got {turns}')
+            raise ValueError(f'turns must be one or several of 1, 2, 3, got {turns}')
 
     @cache_randomness
     def _draw_turns(self) -> int:
@@ -53,7 +54,7 @@ class RandomRotate90(BaseTransform):
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:
-        """Rotates the sample counter-clockwise."""
+        """Rotates the sample counter-clockwise by a random number of quarter turns."""
         turns = self._draw_turns()
         if not turns:
             return results

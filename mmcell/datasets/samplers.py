@@ -1,4 +1,4 @@
-"""Samplers whose indices carry the seed of the sample's augmentation."""
+"""Samplers whose indices carry a seed for the augmentation of the sample."""
 
 from collections.abc import Iterator, Sized
 
@@ -10,14 +10,17 @@ from mmcell.framework.randomness import SAMPLE, SeededIndex, derive_seed
 
 @DATA_SAMPLERS.register_module()
 class SeededSampler(DefaultSampler):
-    """``DefaultSampler`` with a seed for each sample, from the seed of the run, epoch and position in the epoch.
+    """``DefaultSampler`` that seeds each sample from the seed of the run, the epoch and the position in the epoch.
 
-    Data sets that know of it (:class:`mmcell.datasets.CellDataset`) augment with that seed: the result does not
+    Data sets that support it (:class:`mmcell.datasets.CellDataset`) augment with this seed. The samples then do not
     depend on the number of workers or processes, or on where the training was resumed.
 
     Args:
-        times: passes over the data set in one epoch; each pass is shuffled by itself.
-        dataset, shuffle, seed, round_up: as ``DefaultSampler``.
+        times: The number of passes over the data set in one epoch. Each pass is shuffled separately.
+        dataset, shuffle, seed, round_up: The arguments of ``DefaultSampler``.
+
+    Raises:
+        ValueError: ``times`` is less than 1.
     """
 
     def __init__(self, dataset: Sized, times: int = 1, **kwargs) -> None:
@@ -27,16 +30,21 @@ class SeededSampler(DefaultSampler):
         self.times = times
 
     def __iter__(self) -> Iterator[SeededIndex]:
+        # Positions count over all processes. With 2 processes, times=2 and 4 images, process 0 yields the samples at
+        # the positions 0, 2, 4, 6 of the epoch and process 1 those at 1, 3, 5, 7. A single process yields all eight,
+        # with the same seeds.
         epoch = self.epoch
         position = self.rank
-        for time in range(self.times):
-            for index in self._pass(epoch * self.times + time):
+        for pass_in_epoch in range(self.times):
+            for index in self._indices_of_pass(epoch * self.times + pass_in_epoch):
                 yield SeededIndex(index, derive_seed(SAMPLE, self.seed, epoch, position))
                 position += self.world_size
 
-    def _pass(self, number: int) -> Iterator[int]:
-        epoch, self.epoch = self.epoch, number
-        indices = super().__iter__()  # shuffled at once, by seed and self.epoch
+    def _indices_of_pass(self, pass_number: int) -> Iterator[int]:
+        """Indices in the order of one pass; passes are numbered from 0 over all epochs."""
+        # The stock class shuffles at once, with a generator that is seeded from the seed and self.epoch.
+        epoch, self.epoch = self.epoch, pass_number
+        indices = super().__iter__()
         self.epoch = epoch
         return indices
 
@@ -46,7 +54,7 @@ class SeededSampler(DefaultSampler):
 
 @DATA_SAMPLERS.register_module()
 class SeededInfiniteSampler(InfiniteSampler):
-    """``InfiniteSampler``, for iteration-based training, with a seed for each sample as :class:`SeededSampler`."""
+    """``InfiniteSampler``, for iteration-based training, that seeds each sample as :class:`SeededSampler` does."""
 
     def __iter__(self) -> Iterator[SeededIndex]:
         position = self.rank + self.world_size * self._n_skipped
@@ -57,6 +65,6 @@ class SeededInfiniteSampler(InfiniteSampler):
     _n_skipped = 0
 
     def skip(self, num_samples: int) -> None:
-        """Goes to the position of this process after ``num_samples`` samples, counted from the start."""
+        """Continues after the first ``num_samples`` samples of this process, counted from the start of the training."""
         super().skip(num_samples)
         self._n_skipped = num_samples

@@ -1,4 +1,4 @@
-"""Sizes of images."""
+"""A transform that limits the size of images."""
 
 import mmcv
 from mmcv.transforms import BaseTransform
@@ -8,15 +8,18 @@ from mmdet.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class CapLongSide(BaseTransform):
-    """Shrinks an image whose longer side is over a limit; smaller images keep their size.
+    """Shrinks an image whose longer side exceeds a limit; smaller images keep their size.
 
-    ``Resize`` with ``keep_ratio`` would enlarge small images, and their cells with them.
+    ``Resize`` with ``keep_ratio`` would also enlarge small images, and their cells with them.
 
-    Required and modified keys: as ``mmdet.datasets.transforms.Resize``. Added keys: scale_factor.
+    Required and modified keys: those of ``mmdet.datasets.transforms.Resize``. Added keys: scale_factor.
 
     Args:
-        max_side: limit of the longer side in px.
-        kwargs: as ``Resize``, ``interpolation`` for example.
+        max_side: The greatest length in px that the longer side may have.
+        kwargs: Further arguments of ``Resize``, for example ``interpolation``.
+
+    Raises:
+        ValueError: ``max_side`` is not a whole number of at least 1.
     """
 
     def __init__(self, max_side: int, **kwargs) -> None:
@@ -26,11 +29,11 @@ class CapLongSide(BaseTransform):
         self.kwargs = kwargs
 
     def transform(self, results: dict) -> dict:
-        """Resizes image, boxes, masks and segmentation maps, if at all."""
+        """Resizes image, boxes, masks and segmentation maps if the image is too large."""
         height, width = results['img'].shape[:2]
         if max(height, width) > self.max_side:
             new_width, new_height = mmcv.rescale_size((width, height), (self.max_side, self.max_side))
-            # Of a long thin image a pixel must be left.
+            # The short side of a long thin image must keep at least one pixel.
             scale = max(new_width, 1), max(new_height, 1)
             return Resize(scale=scale, keep_ratio=False, **self.kwargs)(results)
         results.setdefault('scale_factor', (1., 1.))

@@ -12,29 +12,32 @@ from mmcell.datasets.cell_dataset import CellDataset
 
 @DATASETS.register_module()
 class TinyVOCDataset(CellDataset):
-    """``CellDataset`` for PASCAL VOC's 20 classes: Tiny PASCAL VOC's own JSON, or that of ``data_prep/voc_to_coco.py``.
+    """``CellDataset`` for PASCAL VOC's 20 classes.
 
-    The categories must be VOC's, numbered 1 to 20 in VOC's order: labels follow the order of the file, and results
-    carry its numbers.
+    It reads Tiny PASCAL VOC's own JSON file and the files of ``data_prep/voc_to_coco.py``. The categories must be
+    VOC's, numbered 1 to 20 in VOC's order, because labels follow the order of the file and results carry its numbers.
 
-    Args: as :class:`CellDataset`. The JSON of the course does not say where its images lie: set
-    ``data_prefix=dict(img='train_images')``. Where ``metainfo`` names other classes, these are expected.
+    Args:
+        args, kwargs: The arguments of :class:`CellDataset`. Tiny PASCAL VOC's own JSON file does not say where its
+            images lie: set ``data_prefix=dict(img='train_images')``. If ``metainfo`` names other classes, the file
+            must have those instead.
 
     Raises:
-        AnnotationError: the file's categories are others; and as :class:`CellDataset`.
+        AnnotationError: The categories of the file are not the expected ones, or a check of :class:`CellDataset` fails.
+        FileNotFoundError: The annotation file or an image does not exist.
     """
 
     METAINFO = {'classes': CLASS_NAMES, 'palette': VOCDataset.METAINFO['palette']}
 
     def _adopt_classes(self, categories: list[dict]) -> None:
         expected = list(enumerate(self._metainfo['classes'], start=1))
-        found = [(category['id'], category['name']) for category in categories]
-        wrong = [pair for pair in zip_longest(found, expected) if pair[0] != pair[1]]
+        in_file = [(category['id'], category['name']) for category in categories]
+        wrong = [pair for pair in zip_longest(in_file, expected) if pair[0] != pair[1]]
         if wrong:
-            places = '; '.join(f'{_describe(got)} in place of {_describe(wanted)}' for got, wanted in wrong)
-            raise AnnotationError(f'{self.ann_file}: {len(wrong)} of its categories are not those expected, numbered '
-                                  f'from 1 in the order of PASCAL VOC: {places}. Reorder or rename them in the file, '
-                                  'and the category_id of the annotations with them')
+            differences = '; '.join(f'{_describe(actual)} in place of {_describe(wanted)}' for actual, wanted in wrong)
+            raise AnnotationError(f'{self.ann_file}: {len(wrong)} of its categories are not the expected ones, which '
+                                  f'are numbered from 1 in the order of PASCAL VOC: {differences}. Reorder or rename '
+                                  'the categories in the file, and change the category_id of the annotations to match')
         super()._adopt_classes(categories)
 
 

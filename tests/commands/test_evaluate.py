@@ -257,7 +257,7 @@ def changed_truth(**changes):
     (predictions(), changed_truth(id=0), 'annotation ids must start at 1'),
     (predictions(), changed_truth(image_id=9), 'annotation 1 has image_id 9'),
     (predictions(), {**ground_truth(), 'annotations': []}, 'no true cell to measure against in its 3 images'),
-    (predictions(), [], 'COCO JSON with images and categories expected'),
+    (predictions(), [], 'is not COCO JSON with images and categories'),
     (predictions(), {**ground_truth(), 'annotations': None}, "annotations must be a list, got 'None'"),
     (predictions(), changed_truth(image_id=[1]), 'annotation 1 has image_id [1]'),
     (predictions(), changed_truth(area=-1), 'annotation 1 has area -1, a number of pixels expected'),

@@ -1,4 +1,4 @@
-"""PASCAL VOC's folders to COCO JSON to the data set: masks, classes, and what must not pass in silence."""
+"""From PASCAL VOC's folders to COCO JSON to the data set: masks, classes, and the refusal of bad files."""
 
 import json
 import subprocess
@@ -28,13 +28,13 @@ PIPELINE = [dict(type='mmdet.LoadTiff'), dict(type='mmdet.LoadCellAnnotations'),
 
 def write_palette_png(path, indices):
     image = Image.fromarray(indices.astype(np.uint8), mode='P')
-    # Two indices share a colour, so that colours do not tell them apart.
+    # Two indices share each colour, so that a reader of colours could not tell them apart.
     image.putpalette([value // 2 for value in range(256) for _ in range(3)])
     image.save(path)
 
 
 def write_voc_image(root, name, objects, class_of_object):
-    """An image in COLOR and its masks; objects (H, W) with 255 for void."""
+    """Writes an image filled with COLOR and its masks; ``objects`` are (H, W) object numbers with 255 for void."""
     classes = np.select([objects == number for number in class_of_object], list(class_of_object.values()), 0)
     classes[objects == 255] = 255
     for folder, indices in (('SegmentationObject', objects), ('SegmentationClass', classes)):
@@ -45,7 +45,7 @@ def write_voc_image(root, name, objects, class_of_object):
 
 
 def objects_a():
-    """Two touching bottles (1, 2), between them a cat in two pieces (3), a void border around and between."""
+    """Two bottles that touch (1, 2) and a cat in two pieces (3), with a void border around and between them."""
     objects = np.zeros((40, 60), np.uint8)
     objects[4:20, 2:30] = 255
     objects[6:18, 4:14], objects[6:18, 14:22] = 1, 2
@@ -55,7 +55,7 @@ def objects_a():
 
 
 def objects_b():
-    """One train with a hole, at the image's border."""
+    """One train with a hole, at the border of the image."""
     objects = np.zeros((30, 20), np.uint8)
     objects[0:10, 0:20] = 1
     objects[3:6, 5:9] = 0
@@ -83,12 +83,12 @@ def build(path, **kwargs):
     return DATASETS.build(dict(type='TinyVOCDataset', ann_file=str(path), **kwargs))
 
 
-def test_the_classes_are_vocs():
+def test_the_classes_are_those_of_pascal_voc():
     assert VOCDataset.METAINFO['classes'] == CLASS_NAMES
     assert (CLASS_NAMES[BOTTLE - 1], CLASS_NAMES[CAT - 1], CLASS_NAMES[TRAIN - 1]) == ('bottle', 'cat', 'train')
 
 
-def test_masks_are_those_of_the_objects(voc_root):
+def test_masks_equal_the_objects(voc_root):
     image = read_voc_image('2007_000001', voc_root)
     assert (image.file_name, image.height, image.width) == ('JPEGImages/2007_000001.jpg', 40, 60)
     assert list(image.instances_by_class) == [BOTTLE, CAT]
@@ -98,7 +98,7 @@ def test_masks_are_those_of_the_objects(voc_root):
     np.testing.assert_array_equal(decoded, np.where(objects_a() == 255, 0, objects_a()))
 
 
-def test_every_pixel_of_random_masks_comes_back(voc_root, rng):
+def test_random_masks_are_read_without_loss(voc_root, rng):
     objects = rng.choice([0, 1, 2, 7, 255], size=(33, 21))
     write_voc_image(voc_root, 'random', objects, {1: BOTTLE, 2: CAT, 7: BOTTLE})
     bottles, cats = read_voc_image('random', voc_root).instances_by_class.values()
@@ -106,7 +106,7 @@ def test_every_pixel_of_random_masks_comes_back(voc_root, rng):
     np.testing.assert_array_equal(decoded, np.where(objects == 255, 0, objects))
 
 
-def test_void_on_an_objects_pixels_says_nothing(voc_root):
+def test_void_pixels_of_an_object_do_not_affect_its_class(voc_root):
     classes = read_palette_indices(voc_root / 'SegmentationClass' / '2007_000002.png')
     classes[0, :3] = 255
     write_palette_png(voc_root / 'SegmentationClass' / '2007_000002.png', classes)
@@ -168,7 +168,7 @@ def test_lists_are_text_or_coco(tmp_path):
 
 
 @pytest.mark.parametrize('name, content, message', [
-    ('a.txt', '\n', 'names no image'), ('a.txt', 'x\ny\nx', 'x more than once'), ('a.json', '{}', 'images'),
+    ('a.txt', '\n', 'contains no image name'), ('a.txt', 'x\ny\nx', 'x more than once'), ('a.json', '{}', 'images'),
     ('a.json', '{', 'COCO JSON'), ('a.json', '{"images": [3]}', 'COCO JSON')])
 def test_bad_lists_are_named(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
@@ -213,11 +213,11 @@ def test_a_bad_image_stops_the_conversion_or_is_skipped(voc_root, tmp_path):
 
 
 @pytest.mark.parametrize('splits', [['train', 'train=x'], ['a/b'], ['=x']])
-def test_splits_must_be_file_names_that_differ(monkeypatch, capsys, splits):
+def test_splits_must_be_different_file_names(monkeypatch, capsys, splits):
     monkeypatch.setattr(sys, 'argv', ['voc_to_coco.py', 'VOC2012', '--splits', *splits])
     with pytest.raises(SystemExit, match='2'):
         parse_args()
-    assert '--splits: names that differ' in capsys.readouterr().err
+    assert '--splits: every NAME must be a file name and must differ from the others' in capsys.readouterr().err
 
 
 POLYGON = [[2., 2., 2., 20., 20., 20., 20., 2.]]
@@ -225,7 +225,11 @@ OVERLAPPING = [[10., 10., 10., 30., 30., 30., 30., 10.], [40., 2., 40., 12., 50.
 
 
 def course_file(tmp_path, names=CLASS_NAMES, first_id=1):
-    """A file as the course gives it: polygons, no info, images in a folder that it does not name."""
+    """Writes a file like Tiny PASCAL VOC's own: polygons, no info, and images in a folder that it does not name.
+
+    Returns:
+        The path of the file, and the bitmap (H, W) uint8 of its region that is annotated as iscrowd.
+    """
     (tmp_path / 'train_images').mkdir(exist_ok=True)
     cv2.imwrite(str(tmp_path / 'train_images' / 'a.jpg'), np.zeros((40, 60, 3), np.uint8))
     crowd = np.zeros((40, 60), np.uint8)
@@ -243,7 +247,7 @@ def course_file(tmp_path, names=CLASS_NAMES, first_id=1):
     return path, crowd
 
 
-def test_the_file_of_the_course_is_read_as_it_is(tmp_path):
+def test_tiny_pascal_vocs_own_file_is_read_unchanged(tmp_path):
     path, crowd = course_file(tmp_path)
     sample = build(path, data_prefix=dict(img=str(tmp_path / 'train_images')), pipeline=PIPELINE)[0]['data_samples']
     masks = sample.gt_instances.masks

@@ -1,4 +1,4 @@
-"""Each augmentation against the same done to one bitmap after another."""
+"""Each augmentation is compared with the same operation on one bitmap after another."""
 
 import pickle
 from collections import Counter
@@ -31,7 +31,7 @@ def kind(request):
 
 
 def cells(seed, shape=None):
-    """(N, H, W) uint8: discs that overlap, or touch (every other seed), or are cut by the frame; at times none."""
+    """(N, H, W) uint8 discs: even seeds overlap, odd seeds touch; the frame cuts some. Every seventh seed has none."""
     rng = np.random.default_rng(seed)
     height, width = shape or SHAPES[seed % len(SHAPES)]
     yy, xx = np.mgrid[:height, :width]
@@ -48,7 +48,7 @@ def cells(seed, shape=None):
 
 
 def make_sample(bitmaps, kind='label maps', first_label=0):
-    """Each instance has a label of its own, from which its ignore flag follows."""
+    """A sample in which each instance has its own label; every third label has the ignore flag."""
     labels = first_label + np.arange(len(bitmaps))
     image = np.random.default_rng(first_label).integers(0, 256, (*bitmaps.shape[1:], 3), dtype=np.uint8)
     return dict(img=image, img_shape=image.shape[:2], gt_masks=KINDS[kind](bitmaps.copy()),
@@ -70,7 +70,7 @@ def apply(transform, results, seed):
 
 
 def assert_aligned(results, kind):
-    """Everything fits the masks, and these the image; returns bitmaps by label."""
+    """Checks that boxes, labels and flags fit the masks, and the masks the image; returns the bitmaps by label."""
     masks = results['gt_masks']
     assert isinstance(masks, {'label maps': LabelMapMasks, 'bitmaps': BitmapMasks}[kind])
     bitmaps, labels = masks.to_ndarray(), results['gt_bboxes_labels']
@@ -86,19 +86,19 @@ def assert_aligned(results, kind):
 
 
 def assert_instances(results, kind, expected):
-    """``expected`` are bitmaps by label, in order."""
-    got = assert_aligned(results, kind)
-    assert list(got) == list(expected)
+    """Checks the instances against ``expected``, a dict from label to bitmap in the right order."""
+    bitmaps = assert_aligned(results, kind)
+    assert list(bitmaps) == list(expected)
     for label, bitmap in expected.items():
-        np.testing.assert_array_equal(got[label], bitmap)
+        np.testing.assert_array_equal(bitmaps[label], bitmap)
 
 
 def middle_matrix(matrix, shape, new_shape):
-    """The same map, with the middle of the input going to the middle of the output where there is no shift."""
+    """The same map, shifted so that without a random shift the middle of the input becomes that of the output."""
     middle, new_middle = ((np.array(size)[::-1] - 1) / 2 for size in (shape, new_shape))
-    moved = matrix.astype(np.float64)
-    moved[:2, 2] += new_middle - matrix[:2, :2] @ middle
-    return moved
+    shifted = matrix.astype(np.float64)
+    shifted[:2, 2] += new_middle - matrix[:2, :2] @ middle
+    return shifted
 
 
 # Affine
@@ -109,7 +109,7 @@ AFFINE = dict(max_rotate_degree=180, max_translate_ratio=.2, scaling_ratio_range
 @pytest.mark.parametrize('border', [(0, 0), (5, 12), (-8, -3)])
 @pytest.mark.parametrize('centered', [True, False])
 def test_affine_warps_each_mask(kind, centered, border):
-    n_moved = n_gone = 0
+    n_warped_px = n_vanished = 0
     for seed in SEEDS:
         bitmaps = cells(seed)
         height, width = bitmaps.shape[1:]
@@ -124,17 +124,18 @@ def test_affine_warps_each_mask(kind, centered, border):
         sample = make_sample(bitmaps, kind)
         image = cv2.warpPerspective(sample['img'], matrix, new_shape[::-1], borderValue=(114, 114, 114))
         results = apply(CellAffine(**AFFINE, border=border, centered=centered), sample, seed)
-        assert np.abs(results['img'].astype(int) - image).max() <= 8  # coordinates of float32
-        got = assert_aligned(results, kind)
-        assert set(got) <= set(range(len(bitmaps)))
+        # The transform computes its matrix in float32, so that coordinates differ a little.
+        assert np.abs(results['img'].astype(int) - image).max() <= 8
+        warped_by_label = assert_aligned(results, kind)
+        assert set(warped_by_label) <= set(range(len(bitmaps)))
         for label, bitmap in enumerate(bitmaps):
-            share = cv2.warpPerspective(bitmap.astype(np.float32), matrix, new_shape[::-1])
-            warped = got.get(label, np.zeros(new_shape, np.uint8))
-            # OpenCV rounds coordinates to 1/32 px.
-            assert (np.abs(share - .5)[warped != (share > .5)] < .07).all()
-            n_gone += not share.any()
-            n_moved += (share > .5).sum()
-    assert n_moved > 500 and n_gone > 0
+            weights = cv2.warpPerspective(bitmap.astype(np.float32), matrix, new_shape[::-1])
+            warped = warped_by_label.get(label, np.zeros(new_shape, np.uint8))
+            # OpenCV rounds coordinates to 1/32 px, so that only pixels with a weight near .5 may differ.
+            assert (np.abs(weights - .5)[warped != (weights > .5)] < .07).all()
+            n_vanished += not weights.any()
+            n_warped_px += (weights > .5).sum()
+    assert n_warped_px > 500 and n_vanished > 0
 
 
 @pytest.mark.parametrize('border', [(0, 0), (10, 4)])
@@ -146,10 +147,10 @@ def test_affine_gives_the_image_of_the_stock_transform(border):
         np.testing.assert_array_equal(results['img'], expected['img'])
 
 
-def test_affine_turns_an_image_round_its_middle():
+def test_affine_rotates_an_image_about_its_middle():
     bitmaps = cells(0, (40, 41))
-    still = dict(max_translate_ratio=0, scaling_ratio_range=(1, 1), max_shear_degree=0)
-    transform = CellAffine(max_rotate_degree=0, **still)
+    only_rotation = dict(max_translate_ratio=0, scaling_ratio_range=(1, 1), max_shear_degree=0)
+    transform = CellAffine(max_rotate_degree=0, **only_rotation)
     transform._get_rotation_matrix = lambda degrees: np.diag([-1, -1, 1]).astype(np.float32)
     results = apply(transform, make_sample(bitmaps), 0)
     assert_instances(results, 'label maps', dict(enumerate(bitmaps[:, ::-1, ::-1])))
@@ -165,7 +166,7 @@ def test_affine_without_masks_is_the_stock_transform():
     assert results['gt_bboxes'].tensor.equal(expected['gt_bboxes'].tensor)
 
 
-def test_a_border_larger_than_the_image_is_told():
+def test_a_border_larger_than_the_image_is_refused():
     with pytest.raises(ValueError, match=r'border=\(-20, -20\) leaves nothing of an image of .* \(30, 60\)'):
         CellAffine(border=(-20, -20))(make_sample(cells(0, (30, 60))))
 
@@ -179,7 +180,7 @@ def four_samples(seed, kind):
 
 
 def mosaic_pixels(seed, img_scale, shapes, keep_size, ratios):
-    """For each image: its size in the mosaic, and where its pixel (0, 0) comes to lie (y, x)."""
+    """For each image its (height, width) in the mosaic, and the position (y, x) of its pixel (0, 0) there."""
     np.random.seed(seed)
     np.random.uniform(0, 1)
     center_x, center_y = (int(np.random.uniform(*ratios) * side) for side in img_scale)
@@ -190,8 +191,8 @@ def mosaic_pixels(seed, img_scale, shapes, keep_size, ratios):
         yield (height, width), (center_y - height * (number < 2), center_x - width * (number in (0, 2)))
 
 
-def lay(source, canvas, offset):
-    """Pixel by pixel from ``source`` to ``canvas``, where that has them."""
+def copy_pixels(source, canvas, offset):
+    """Copies ``source`` into ``canvas`` at ``offset`` (y, x); pixels outside the canvas are left out."""
     y, x = np.indices(source.shape[:2]).reshape(2, -1)
     to_y, to_x = y + offset[0], x + offset[1]
     inside = (to_y >= 0) & (to_y < canvas.shape[0]) & (to_x >= 0) & (to_x < canvas.shape[1])
@@ -201,7 +202,7 @@ def lay(source, canvas, offset):
 @pytest.mark.parametrize('ratios', [(.5, 1.5), (0, 2), (0, 0), (2, 2)])
 @pytest.mark.parametrize('keep_size', [True, False])
 def test_mosaic_places_each_mask(kind, keep_size, ratios):
-    img_scale, n_gone = (40, 30), 0
+    img_scale, n_vanished = (40, 30), 0
     transform = CellMosaic(img_scale=img_scale, center_ratio_range=ratios, keep_size=keep_size)
     for seed in SEEDS:
         stacks, results = four_samples(seed, kind)
@@ -209,33 +210,33 @@ def test_mosaic_places_each_mask(kind, keep_size, ratios):
         places = mosaic_pixels(seed, img_scale, [stack.shape[1:] for stack in stacks], keep_size, ratios)
         frame, expected = np.full((60, 80, 3), 114, np.uint8), {}
         for number, (size, offset) in enumerate(places):
-            lay(mmcv.imresize(images[number], size[::-1]), frame, offset)
+            copy_pixels(mmcv.imresize(images[number], size[::-1]), frame, offset)
             bitmaps = [mmcv.imresize(bitmap, size[::-1], interpolation='nearest') for bitmap in stacks[number]]
             canvases = np.zeros((60, 80, len(bitmaps)), np.uint8)
             if bitmaps:
-                lay(np.stack(bitmaps, axis=-1), canvases, offset)
+                copy_pixels(np.stack(bitmaps, axis=-1), canvases, offset)
             expected.update((100 * number + label, canvases[..., label]) for label in range(len(bitmaps)))
         results = apply(transform, results, seed)
         np.testing.assert_array_equal(results['img'], frame)
         assert_instances(results, kind, {label: canvas for label, canvas in expected.items() if canvas.any()})
-        n_gone += len(expected) - len(results['gt_masks'])
-    assert n_gone > 0
+        n_vanished += len(expected) - len(results['gt_masks'])
+    assert n_vanished > 0
 
 
 def test_mosaic_gives_the_image_of_the_stock_transform():
     for seed in range(6):
         results = [four_samples(seed, 'bitmaps')[1] for _ in range(2)]
-        for one in (sample for part in results for sample in (part, *part['mix_results'])):
-            one['img'] = np.resize(one['img'], (20, 25, 3))
-            one['gt_masks'] = BitmapMasks([], 20, 25)
-            one.update(gt_bboxes=one['gt_bboxes'][:0], gt_bboxes_labels=one['gt_bboxes_labels'][:0],
-                       gt_ignore_flags=one['gt_ignore_flags'][:0])
-        mine = apply(CellMosaic(img_scale=(32, 24), keep_size=False), results[0], seed)
+        for sample in (sample for copy in results for sample in (copy, *copy['mix_results'])):
+            sample['img'] = np.resize(sample['img'], (20, 25, 3))
+            sample['gt_masks'] = BitmapMasks([], 20, 25)
+            sample.update(gt_bboxes=sample['gt_bboxes'][:0], gt_bboxes_labels=sample['gt_bboxes_labels'][:0],
+                          gt_ignore_flags=sample['gt_ignore_flags'][:0])
+        ours = apply(CellMosaic(img_scale=(32, 24), keep_size=False), results[0], seed)
         stock = apply(Mosaic(img_scale=(32, 24)), results[1], seed)
-        np.testing.assert_array_equal(mine['img'], stock['img'])
+        np.testing.assert_array_equal(ours['img'], stock['img'])
 
 
-def test_mosaic_at_times():
+def test_mosaic_with_a_probability_leaves_some_samples_alone():
     for seed in range(10):
         stacks, results = four_samples(seed, 'label maps')
         np.random.seed(seed)
@@ -253,22 +254,25 @@ def test_mosaic_needs_masks_of_four_samples():
             CellMosaic(img_scale=(40, 30))(broken)
 
 
-# Copies
+# Copy and paste
 
 def pasted_by_hand(below, above, selected, min_visible):
-    """Bitmaps by label: those of the image (0 …) without what is covered, and those of the source (100 …)."""
-    frame = np.zeros((len(above), *below.shape[1:]), np.uint8)
-    for canvas, bitmap in zip(frame, above, strict=True):
-        lay(bitmap, canvas, (0, 0))
-    cover = np.zeros(below.shape[1:], bool)
+    """The expected bitmaps by label, and the pixels (H, W) bool that pasted cells cover.
+
+    Cells of the image have labels from 0 and lack their covered pixels; cells of the source have labels from 100.
+    """
+    framed = np.zeros((len(above), *below.shape[1:]), np.uint8)
+    for canvas, bitmap in zip(framed, above, strict=True):
+        copy_pixels(bitmap, canvas, (0, 0))
+    covered = np.zeros(below.shape[1:], bool)
     for index in selected:
-        cover |= frame[index] > 0
+        covered |= framed[index] > 0
     expected = {}
     for label, bitmap in enumerate(below):
-        left = np.where(cover, 0, bitmap)
-        if left.any() and left.sum() >= min_visible * bitmap.sum():
-            expected[label] = left
-    return {**expected, **{100 + int(index): frame[index] for index in selected if frame[index].any()}}, cover
+        remaining = np.where(covered, 0, bitmap)
+        if remaining.any() and remaining.sum() >= min_visible * bitmap.sum():
+            expected[label] = remaining
+    return {**expected, **{100 + int(index): framed[index] for index in selected if framed[index].any()}}, covered
 
 
 @pytest.mark.parametrize('min_visible', [0, .3, 1])
@@ -276,18 +280,18 @@ def pasted_by_hand(below, above, selected, min_visible):
 def test_pasted_cells_take_pixels_away(kind, selected, min_visible):
     fates, stock = Counter(), CopyPaste()
     for seed in SEEDS:
-        # Sizes differ, but for every fourth pair.
+        # The two images of every fourth pair have the same size.
         below = cells(seed)
         above = cells(seed + 1, below.shape[1:] if seed % 4 == 0 else SHAPES[(seed * 3 + 1) % 5])
         results, source = make_sample(below, kind), make_sample(above, kind, 100)
         image, source_image = results['img'].copy(), source['img'].copy()
         np.random.seed(seed)
         indices = stock._get_selected_inds(len(above)) if selected else np.arange(len(above))
-        expected, cover = pasted_by_hand(below, above, indices, min_visible)
+        expected, covered = pasted_by_hand(below, above, indices, min_visible)
         results['mix_results'] = [source]
         results = apply(CellCopyPaste(min_visible=min_visible, selected=selected), results, seed)
         assert_instances(results, kind, expected)
-        y, x = np.nonzero(cover)
+        y, x = np.nonzero(covered)
         image[y, x] = source_image[y, x]
         np.testing.assert_array_equal(results['img'], image)
         fates['kept'] += sum(label < 100 for label in expected)
@@ -296,12 +300,12 @@ def test_pasted_cells_take_pixels_away(kind, selected, min_visible):
     assert all(fates[fate] > 5 for fate in ('kept', 'dropped', 'pasted'))
 
 
-def test_a_cell_stays_while_it_keeps_its_part():
+def test_a_cell_stays_if_enough_of_it_is_visible():
     below, above = np.zeros((2, 1, 4, 10), np.uint8)
     below[0, 0], above[0, 0, :7] = 1, 1
-    for min_visible, n_left in ((.3, 2), (.31, 1), (0, 2)):
+    for min_visible, n_expected in ((.3, 2), (.31, 1), (0, 2)):
         results = {**make_sample(below), 'mix_results': [make_sample(above, first_label=100)]}
-        assert len(apply(CellCopyPaste(min_visible=min_visible, selected=False), results, 0)['gt_masks']) == n_left
+        assert len(apply(CellCopyPaste(min_visible=min_visible, selected=False), results, 0)['gt_masks']) == n_expected
     above[0, 0] = 1
     results = {**make_sample(below), 'mix_results': [make_sample(above, first_label=100)]}
     assert len(apply(CellCopyPaste(min_visible=0, selected=False), results, 0)['gt_masks']) == 1
@@ -321,9 +325,9 @@ def test_pasted_boxes_do_not_make_masks(selected):
         results = apply(CellCopyPaste(paste_by_box=True, selected=selected), results, seed)
         assert 'gt_masks' not in results
         n_pasted[len(results['gt_bboxes']) - 1] += 1
-        # Where nothing is pasted, the boxes are not rounded to pixels either.
-        pasted, as_it_was = [[0, 0, 3, 4], [2, 2, 6, 6]], [[0, 0, 3.5, 4]]
-        assert results['gt_bboxes'].tensor.tolist() == (pasted if len(results['gt_bboxes']) > 1 else as_it_was)
+        # If nothing is pasted, the boxes stay as they are, without rounding to pixels.
+        pasted, unchanged = [[0, 0, 3, 4], [2, 2, 6, 6]], [[0, 0, 3.5, 4]]
+        assert results['gt_bboxes'].tensor.tolist() == (pasted if len(results['gt_bboxes']) > 1 else unchanged)
     assert set(n_pasted) == ({0, 1} if selected else {1})
 
 
@@ -332,11 +336,11 @@ def test_pasted_boxes_do_not_make_masks(selected):
 def erased_by_hand(bitmaps, patches, threshold):
     expected = {}
     for label, bitmap in enumerate(bitmaps):
-        left = bitmap.copy()
+        remaining = bitmap.copy()
         for x1, y1, x2, y2 in patches:
-            left[y1:y2, x1:x2] = 0
-        if left.any() and bitmap.sum() - left.sum() < threshold * bitmap.sum():
-            expected[label] = left
+            remaining[y1:y2, x1:x2] = 0
+        if remaining.any() and bitmap.sum() - remaining.sum() < threshold * bitmap.sum():
+            expected[label] = remaining
     return expected
 
 
@@ -359,7 +363,7 @@ def test_erased_pixels_leave_the_masks(kind, arguments):
         assert_instances(results, kind, expected)
         np.testing.assert_array_equal(results['img'], image)
         n_dropped += len(bitmaps) - len(expected)
-        n_smaller += sum(left.sum() < bitmaps[label].sum() for label, left in expected.items())
+        n_smaller += sum(remaining.sum() < bitmaps[label].sum() for label, remaining in expected.items())
     assert n_dropped > 3 and n_smaller > 3
 
 
@@ -377,28 +381,28 @@ def test_erasing_without_masks_is_the_stock_transform():
         for sample in samples:
             del sample['gt_masks']
         arguments = dict(n_patches=2, ratio=.5, bbox_erased_thr=.5)
-        mine = apply(CellErasing(**arguments), samples[0], seed)
+        ours = apply(CellErasing(**arguments), samples[0], seed)
         stock = apply(RandomErasing(**arguments), samples[1], seed)
-        assert mine['gt_bboxes'].tensor.equal(stock['gt_bboxes'].tensor)
-        assert mine['gt_bboxes_labels'].tolist() == stock['gt_bboxes_labels'].tolist()
+        assert ours['gt_bboxes'].tensor.equal(stock['gt_bboxes'].tensor)
+        assert ours['gt_bboxes_labels'].tolist() == stock['gt_bboxes_labels'].tolist()
 
 
 # Quarter turns
 
 @pytest.mark.parametrize('shape', SHAPES)
-def test_quarter_turns_take_everything_along(kind, shape):
-    seen = set()
+def test_quarter_turns_rotate_image_masks_and_segmentation(kind, shape):
+    drawn_turns = set()
     for seed in SEEDS:
         bitmaps = cells(seed, shape)
         sample = make_sample(bitmaps, kind)
         image, sample['gt_seg_map'] = sample['img'], sample['img'][..., 0]
         results = apply(RandomRotate90(), sample, seed)
         turns = next(k for k in range(4) if np.array_equal(results['img'], np.rot90(image, k)))
-        seen.add(turns)
+        drawn_turns.add(turns)
         assert_instances(results, kind, {i: np.rot90(bitmap, turns) for i, bitmap in enumerate(bitmaps)})
         np.testing.assert_array_equal(results['gt_seg_map'], results['img'][..., 0])
         assert results['img'].flags['C_CONTIGUOUS']
-    assert seen == {0, 1, 2, 3} or min(shape) == 1
+    assert drawn_turns == {0, 1, 2, 3} or min(shape) == 1
 
 
 def test_quarter_turns_without_masks_turn_the_boxes():
@@ -413,16 +417,16 @@ def test_quarter_turns_without_masks_turn_the_boxes():
 
 @pytest.mark.parametrize(('build', 'message'), [
     (lambda: RandomRotate90(1.5), 'prob must be'),
-    (lambda: RandomRotate90(turns=4), 'turns must be of 1, 2, 3'),
+    (lambda: RandomRotate90(turns=4), 'turns must be one or several of 1, 2, 3'),
     (lambda: CellErasing(n_patches=1, ratio=1.5), 'ratio must be between 0 and 1'),
     (lambda: CellErasing(n_patches=1, ratio=.5, mask_border_value=1), 'mask_border_value must be 0'),
     (lambda: CellCopyPaste(min_visible=30), 'min_visible must be between 0 and 1')])
-def test_bad_arguments_are_told(build, message):
+def test_bad_arguments_are_refused(build, message):
     with pytest.raises(ValueError, match=message):
         build()
 
 
-# What they share
+# What all augmentations have in common
 
 ALL = [dict(type='CellMosaic', img_scale=(40, 30)), dict(type='CellCopyPaste'),
        dict(type='CellAffine', max_rotate_degree=180, border=(-15, -10)),
@@ -430,7 +434,7 @@ ALL = [dict(type='CellMosaic', img_scale=(40, 30)), dict(type='CellCopyPaste'),
 
 
 @pytest.mark.parametrize('arguments', [*ALL, dict(type='RandomRotate90')], ids=lambda arguments: arguments['type'])
-def test_same_seed_same_sample_and_inputs_stay_as_they_are(kind, arguments):
+def test_the_same_seed_gives_the_same_sample_and_inputs_are_not_changed(kind, arguments):
     transform = TRANSFORMS.build(dict(arguments, _scope_='mmdet'))
     assert repr(transform).startswith(f'{arguments["type"]}(') and repr(transform).endswith(')')
     outcomes = []
@@ -472,7 +476,7 @@ def to_label_maps(results):
 
 @pytest.fixture
 def dataset(annotation_file, kind):
-    """Two images of different sizes."""
+    """A data set of two images of different sizes."""
     pipeline = [dict(type='mmdet.LoadTiff'), dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
                 *([to_label_maps] if kind == 'label maps' else [])]
     return DATASETS.build(dict(type='mmdet.CellDataset', ann_file=str(annotation_file), pipeline=pipeline))
@@ -505,7 +509,7 @@ def test_in_a_data_set_of_mixed_images(dataset):
 
 
 @pytest.mark.parametrize('transform', [CellMosaic(img_scale=(40, 30)), CellCopyPaste()])
-def test_other_images_are_drawn_from_those_there_are(transform):
+def test_every_other_image_is_drawn_equally_often(transform):
     class Images(BaseDataset):
         def load_data_list(self):
             return [dict(name=name) for name in 'abc']
@@ -518,16 +522,16 @@ def test_other_images_are_drawn_from_those_there_are(transform):
 
 
 @pytest.mark.parametrize('kind', ['label maps'])
-def test_mixed_samples_depend_on_the_seed_of_their_index_alone(dataset):
+def test_mixed_samples_depend_only_on_the_seed_of_their_index(dataset):
     mixed_dataset = mixed(dataset, 'CellMixDataset')
     expected = [packed(mixed_dataset[index]) for index in SeededSampler(dataset, times=3, seed=4)]
     np.random.seed(99)
     loader = DataLoader(mixed_dataset, sampler=SeededSampler(dataset, times=3, seed=4), num_workers=2,
                         collate_fn=lambda samples: packed(samples[0]))
-    for got, wanted in zip(loader, expected, strict=True):
-        assert got[0].equal(wanted[0])
-        np.testing.assert_array_equal(got[1], wanted[1])
-        assert got[2:] == wanted[2:]
+    for from_worker, expected_sample in zip(loader, expected, strict=True):
+        assert from_worker[0].equal(expected_sample[0])
+        np.testing.assert_array_equal(from_worker[1], expected_sample[1])
+        assert from_worker[2:] == expected_sample[2:]
     assert not packed(mixed_dataset[SeededIndex(0, 1)])[0].equal(packed(mixed_dataset[SeededIndex(0, 2)])[0])
     state = np.random.get_state()[1].copy()
     mixed_dataset[SeededIndex(0, 1)]
@@ -539,8 +543,8 @@ def test_a_mix_does_not_repeat_the_draws_of_its_first_image(dataset):
     dataset.pipeline.transforms.append(lambda results: {**results, 'drawn': np.random.rand()})
     erasing = dict(type='CellErasing', n_patches=1, ratio=(.2, .8), _scope_='mmdet')
     mixed_dataset = DATASETS.build(dict(type='CellMixDataset', dataset=dataset, pipeline=[erasing], _scope_='mmdet'))
-    got = mixed_dataset[SeededIndex(0, 7)]
+    mixed_sample = mixed_dataset[SeededIndex(0, 7)]
     np.random.seed(7)
     expected = TRANSFORMS.build(erasing)(dataset[0])
-    assert got['drawn'] == expected['drawn']
-    np.testing.assert_array_equal(got['img'], expected['img'])
+    assert mixed_sample['drawn'] == expected['drawn']
+    np.testing.assert_array_equal(mixed_sample['img'], expected['img'])

@@ -23,20 +23,20 @@ def build(path, **kwargs):
     return DATASETS.build(dict(type='CellDataset', ann_file=str(path), **kwargs))
 
 
-def test_classes_come_from_the_file_and_images_from_where_they_lie(annotation_file):
+def test_classes_and_the_image_folder_come_from_the_file(annotation_file):
     dataset = build(annotation_file, pipeline=PIPELINE, channel_order='bgr')
     assert dataset.metainfo['classes'] == ('big', 'small')
     assert dataset.metainfo['channel_order'] == 'bgr'
     assert len(dataset.metainfo['palette']) == 2
     sample = dataset[0]
     assert sample['inputs'].shape == (3, 40, 50)
-    # The file holds 200, 100, 50 under an RGB tag.
+    # The file is tagged RGB and holds 200, 100, 50 in this order.
     assert sample['inputs'][:, 0, 0].tolist() == [50, 100, 200]
     assert isinstance(sample['data_samples'].gt_instances.masks, BitmapMasks)
     assert sample['data_samples'].gt_instances.labels.tolist() == [0, 0, 1]
 
 
-def test_masks_are_those_of_the_raw_maps(annotation_file, raw_root):
+def test_masks_equal_the_raw_label_maps(annotation_file, raw_root):
     _, maps = raw_root
     masks = build(annotation_file, pipeline=PIPELINE)[0]['data_samples'].gt_instances.masks.masks
     expected = [maps['a'][1] == 3, maps['a'][1] == 9, maps['a'][2] == 7]

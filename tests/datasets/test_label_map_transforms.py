@@ -1,4 +1,4 @@
-"""MMDetection's own transforms over LabelMapMasks: the same sample as over bitmaps, for the same seed."""
+"""MMDetection's own transforms give the same sample with LabelMapMasks as with bitmaps, for the same seed."""
 
 import random
 
@@ -67,30 +67,31 @@ def run(steps, masks, seed):
     return results
 
 
-def both(steps, seed, masks):
+def run_with_both_kinds(steps, seed, masks):
+    """The sample with LabelMapMasks, and the sample with BitmapMasks."""
     bitmaps = BitmapMasks(masks.to_ndarray(), masks.height, masks.width)
     return run(steps, masks, seed), run(steps, bitmaps, seed)
 
 
-def assert_same_sample(mine, stock, compare_masks):
-    assert (mine is None) == (stock is None)
-    if mine is None:
+def assert_same_sample(ours, stock, compare_masks):
+    assert (ours is None) == (stock is None)
+    if ours is None:
         return
-    assert mine['inputs'].equal(stock['inputs'])
-    for part in ('gt_instances', 'ignored_instances'):
-        got, expected = getattr(mine['data_samples'], part), getattr(stock['data_samples'], part)
-        assert got.labels.tolist() == expected.labels.tolist()
-        np.testing.assert_array_equal(got.bboxes.tensor, expected.bboxes.tensor)
-        assert isinstance(got.masks, LabelMapMasks)
-        assert (got.masks.height, got.masks.width) == (expected.masks.height, expected.masks.width)
-        compare_masks(got.masks.to_ndarray(), expected.masks.to_ndarray())
-    assert mine['data_samples'].metainfo.keys() == stock['data_samples'].metainfo.keys()
+    assert ours['inputs'].equal(stock['inputs'])
+    for key in ('gt_instances', 'ignored_instances'):
+        actual, expected = getattr(ours['data_samples'], key), getattr(stock['data_samples'], key)
+        assert actual.labels.tolist() == expected.labels.tolist()
+        np.testing.assert_array_equal(actual.bboxes.tensor, expected.bboxes.tensor)
+        assert isinstance(actual.masks, LabelMapMasks)
+        assert (actual.masks.height, actual.masks.width) == (expected.masks.height, expected.masks.width)
+        compare_masks(actual.masks.to_ndarray(), expected.masks.to_ndarray())
+    assert ours['data_samples'].metainfo.keys() == stock['data_samples'].metainfo.keys()
 
 
-def differ_at_outlines_alone(got, expected):
+def assert_equal_except_at_outlines(actual, expected):
     kernel = np.ones((3, 3), np.uint8)
-    near = np.array([cv2.dilate(one, kernel) != cv2.erode(one, kernel) for one in expected], bool)
-    assert not ((got != expected) & ~near.reshape(got.shape)).any()
+    is_outline = np.array([cv2.dilate(bitmap, kernel) != cv2.erode(bitmap, kernel) for bitmap in expected], bool)
+    assert not ((actual != expected) & ~is_outline.reshape(actual.shape)).any()
 
 
 @pytest.fixture(params=['two layers', 'no instance'])
@@ -102,18 +103,19 @@ def masks(request):
 @pytest.mark.parametrize('name', EXACT)
 def test_same_sample(name, masks):
     for seed in range(3):
-        assert_same_sample(*both(EXACT[name], seed, masks), np.testing.assert_array_equal)
+        assert_same_sample(*run_with_both_kinds(EXACT[name], seed, masks), np.testing.assert_array_equal)
 
 
 @pytest.mark.parametrize('name', INTERPOLATING)
-def test_same_sample_but_for_outlines(name, masks):
+def test_same_sample_except_at_outlines(name, masks):
     for seed in range(3):
-        assert_same_sample(*both([dict(type=name, prob=1.)], seed, masks), differ_at_outlines_alone)
+        samples = run_with_both_kinds([dict(type=name, prob=1.)], seed, masks)
+        assert_same_sample(*samples, assert_equal_except_at_outlines)
 
 
 @pytest.mark.parametrize('step', [dict(type='CopyPaste'), dict(type='RandomErasing', n_patches=1, ratio=.3)])
 def test_transforms_that_read_bitmaps_fail_loudly(step):
-    """CopyPaste, RandomErasing and Albu reach into .masks; where they did not fail they would leave masks stale."""
+    """CopyPaste, RandomErasing and Albu access .masks; if they did not fail, they would leave outdated masks."""
     masks = LabelMapMasks.from_label_maps(LABEL_MAPS)
     transform = TRANSFORMS.build(dict(step, _scope_='mmdet'))
     results = sample(masks)

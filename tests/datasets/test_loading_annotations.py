@@ -14,7 +14,7 @@ from mmcell.masks.rle import encode_label_map
 
 
 def sample_of(masks, shape=(40, 50)):
-    """What a data set hands to its pipeline."""
+    """A sample as a data set passes it to its pipeline."""
     instances = [dict(bbox=[0., 0., 5., 5.], bbox_label=i % 3, ignore_flag=0, mask=mask)
                  for i, mask in enumerate(masks)]
     return dict(img_path='image.tif', ori_shape=shape, img_shape=shape, instances=instances)
@@ -35,7 +35,7 @@ INVALID = [[[1., 2., 3., 4.]], [], dict(size=[40, 50])]
     [], COMPRESSED, COMPRESSED + COMPRESSED[:1], UNCOMPRESSED, POLYGONS, COMPRESSED + UNCOMPRESSED + POLYGONS, INVALID,
     COMPRESSED + INVALID,
 ], ids=['none', 'compressed', 'twice', 'uncompressed', 'polygons', 'all kinds', 'invalid', 'some invalid'])
-def test_the_same_as_bitmaps(masks):
+def test_masks_equal_those_of_the_stock_loader(masks):
     ours, stock = (load(kind, sample_of(masks)) for kind in ('LoadCellAnnotations', 'LoadAnnotations'))
     assert isinstance(ours['gt_masks'], LabelMapMasks)
     assert np.array_equal(ours['gt_masks'].to_ndarray(), stock['gt_masks'].to_ndarray().reshape(-1, 40, 50))
@@ -55,7 +55,7 @@ def test_a_bad_rle_is_named_with_its_image(mask, message):
         load('LoadCellAnnotations', sample_of([*COMPRESSED, mask]))
 
 
-def test_polygons_are_not_kept_as_such():
+def test_keeping_polygons_is_refused():
     with pytest.raises(ValueError, match='poly2mask=False'):
         TRANSFORMS.build(dict(type='LoadCellAnnotations', poly2mask=False))
 
@@ -76,13 +76,12 @@ def test_only_longer_images_are_shrunk(shape, expected):
     assert capped['scale_factor'] == pytest.approx((expected[1] / width, expected[0] / height), rel=.02)
 
 
-
 def test_the_limit_is_checked():
     with pytest.raises(ValueError, match='at least 1, got 0'):
         TRANSFORMS.build(dict(type='CapLongSide', max_side=0))
 
 
-def test_loading_takes_memory_for_the_pixels_alone():
+def test_the_memory_of_loading_does_not_grow_with_the_number_of_cells():
     label_map = np.kron(np.arange(1, 901, dtype=np.int32).reshape(30, 30), np.ones((10, 10), np.int32))
     sample = sample_of(encode_label_map(label_map).rles, (300, 300))
     load('LoadCellAnnotations', sample)
@@ -91,4 +90,5 @@ def test_loading_takes_memory_for_the_pixels_alone():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert len(loaded['gt_masks']) == 900
-    assert peak < 60 * label_map.size < 900 * label_map.size  # bytes; bitmaps are 900 a pixel
+    # Bitmaps of 900 cells would take 900 bytes per pixel of the image.
+    assert peak < 60 * label_map.size < 900 * label_map.size
