@@ -1,4 +1,4 @@
-"""The whole road with the real commands, at a size that a test can afford."""
+"""The whole path from raw data to a submission, with the real commands on images that are small enough for a test."""
 
 import json
 import zipfile
@@ -12,9 +12,9 @@ from mmcell.predictions.dump_file import load_results
 
 
 @pytest.fixture(scope='module')
-def road(tmp_path_factory):
-    """Demo data, annotations and options that point a config at them."""
-    root = tmp_path_factory.mktemp('road')
+def demo_data(tmp_path_factory):
+    """Writes demo data and annotations; returns their folder and the options that make a config use them."""
+    root = tmp_path_factory.mktemp('demo_data')
     run('data_prep/make_demo_data.py', root / 'data', '--images', 5, '--test-images', 2, '--size', 96)
     run('data_prep/to_coco.py', root / 'data', '--out', root / 'annotations', '--jobs', 1,
         '--class-names', 'epithelial', 'lymphocyte', 'neutrophil', 'macrophage')
@@ -25,22 +25,22 @@ def road(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def checkpoint(road):
-    root, options = road
+def checkpoint(demo_data):
+    root, options = demo_data
     log = run('tools/train.py', CONFIG, *options, 'train_cfg.max_epochs=1')
     for name in ('AP:', 'AP50:', 'AP@100:', 'AP50@100:'):
         assert name in log
     return root / 'run' / 'epoch_1.pth'
 
 
-def test_from_masks_to_submission(road, checkpoint):
-    root, options = road
+def test_from_masks_to_submission(demo_data, checkpoint):
+    root, options = demo_data
     run('tools/test.py', CONFIG, checkpoint.parent, '--dump-results', root / 'results.pkl', *options)
     results = load_results(root / 'results.pkl')
     assert [result['img_id'] for result in results] == [1, 2]
     assert all(set(rle) == {'size', 'counts'} for rle in results[0]['pred_instances']['masks'])
 
-    # From the checkpoint alone, with the colour order of its training.
+    # predict.py needs only the checkpoint, from which it also knows the colour order of the training images.
     log = run('tools/predict.py', checkpoint.parent, root / 'data' / 'test_release', '--out', root / 'cells',
               '--score-thr', 0, '--formats', 'coco', '--device', 'cpu')
     assert 'images are read as bgr' in log and 'in 2 images written' in log
@@ -62,14 +62,14 @@ def test_from_masks_to_submission(road, checkpoint):
     assert [path.read_bytes() for path in written] == [(root / 'submission.zip').read_bytes()]
 
 
-def test_validation_with_views_ensemble_and_pictures(road, checkpoint):
-    root, options = road
+def test_validation_with_views_ensemble_and_pictures(demo_data, checkpoint):
+    root, options = demo_data
     log = run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--out', root / 'val.pkl', *options)
     assert 'AP50@100:' in log
     measured = run('tools/evaluate.py', root / 'val.pkl', root / 'annotations' / 'val.json', '--out', root / 'm.json')
     assert 'AP50@100' in measured
     values = json.loads((root / 'm.json').read_text())['values']
-    # As mmengine rounds in its log.
+    # MMEngine rounds to four decimals in its log.
     assert f"AP50@100: {values['AP50@100']:.4f}" in log
     log = run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--tta', '--out', root / 'tta.pkl', *options,
               'tta_model.scales=[1.,1.5]', 'tta_model.turns=[0,1]', 'tta_model.tta_cfg.wbf.iou_threshold=.6')
@@ -84,25 +84,25 @@ def test_validation_with_views_ensemble_and_pictures(road, checkpoint):
     assert len(list((root / 'overlays').glob('*_demo_*.png'))) == 1
 
 
-def test_training_goes_on_where_it_stopped(road, checkpoint):
-    _, options = road
+def test_training_goes_on_where_it_stopped(demo_data, checkpoint):
+    _, options = demo_data
     log = run('tools/train.py', CONFIG, '--resume', *options, 'train_cfg.max_epochs=2')
     assert 'Epoch(train) [2]' in log or 'Epoch(val) [2]' in log
     assert 'Epoch(val) [1]' not in log
 
 
 @pytest.mark.slow
-def test_the_configs_train_under_mmdetections_own_command(road):
+def test_the_configs_train_under_mmdetections_own_command(demo_data):
     from mmengine.utils import get_installed_path
-    root, options = road
+    root, options = demo_data
     options = [root / 'stock' if option == root / 'run' else option for option in options]
     run(Path(get_installed_path('mmdet')) / '.mim' / 'tools' / 'train.py', CONFIG, *options, 'train_cfg.max_epochs=1')
     assert (root / 'stock' / 'epoch_1.pth').exists()
 
 
 @pytest.mark.slow
-def test_the_real_command_in_one_process_and_in_two(road, checkpoint):
-    root, options = road
+def test_the_real_command_in_one_process_and_in_two(demo_data, checkpoint):
+    root, options = demo_data
     for name, start, end in (('one', [], []), ('two', TORCHRUN, ['--launcher', 'pytorch'])):
         run(*start, 'tools/test.py', CONFIG, checkpoint, '--show-dir', root / name, *end, *options,
             'default_hooks.visualization.score_thr=0.')

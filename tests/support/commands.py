@@ -1,4 +1,4 @@
-"""The project's commands, in processes of their own."""
+"""Runs the commands of the project in processes of their own."""
 
 import os
 import subprocess
@@ -15,7 +15,8 @@ TORCHRUN = ['-m', 'torch.distributed.run', '--nproc-per-node', '2']
 
 
 def run(*command, cwd=REPO):
-    # One thread a process: where others compute too, threads that wait for one another cost many times more.
+    """Runs a Python command that must succeed; returns its output and its error output as one text."""
+    # Each process gets one thread: if other programs also compute, threads that wait for one another take much longer.
     result = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, check=False,
                             env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
@@ -23,5 +24,6 @@ def run(*command, cwd=REPO):
 
 
 def convert(*args):
+    """Runs data_prep/to_coco.py with these arguments; returns the completed process, whatever its exit status."""
     command = [sys.executable, str(REPO / 'data_prep' / 'to_coco.py'), '--jobs', '1', *map(str, args)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
