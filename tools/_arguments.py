@@ -167,7 +167,7 @@ def processes(cfg: Config) -> Iterator[None]:
 
     With GPUs, MMEngine connects the processes itself, when the runner is built. Its launchers need CUDA: without a GPU
     they are connected here, over gloo, and ``cfg`` is changed so that MMEngine uses gloo and a model wrapper that
-    names no devices. One process alone is not connected with anything.
+    names no devices. A single process is not connected with anything.
 
     Args:
         cfg: The config of :func:`load_config`, from which the runner is built inside the block.
