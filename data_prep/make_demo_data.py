@@ -155,7 +155,7 @@ def background_stains(rng: np.random.Generator, height: int, width: int) -> tupl
 
 
 def choose_center(rng: np.random.Generator, centers: list, height: int, width: int) -> tuple[float, float]:
-    """Chooses the centre (y, x) of the next cell in px, with probability 1/2 beside another cell, which forms crowds."""
+    """Chooses the centre (y, x) of the next cell in px, with probability 1/2 beside another cell: this forms crowds."""
     if centers and rng.random() < .5:
         y, x = centers[rng.integers(len(centers))]
         angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(9, 20)
