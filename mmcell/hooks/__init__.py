@@ -1,4 +1,4 @@
-"""Hooks, registered with MMDetection."""
+"""Hooks that are registered with MMDetection."""
 
 from mmcell.hooks.budget import ParameterBudgetError, ParameterBudgetHook
 from mmcell.hooks.checkpoints import CellCheckpointHook
