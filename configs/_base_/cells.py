@@ -44,6 +44,6 @@ test_dataloader = dict(
 
 # AP and AP50 count all detections; AP@100 and AP50@100 count at most 100 per image and class, which is COCO's default.
 # With val_evaluator.out_file=metrics.json, the values for boxes, recall, and each class and size are written, too
-# (docs/evaluation.md). Both evaluators use the annotation file of their data set.
+# (docs/reference/metrics.md). Both evaluators use the annotation file of their data set.
 val_evaluator = dict(type='CellMetric')
 test_evaluator = dict(type='SubmissionFormatter')
