@@ -32,7 +32,7 @@ def test_label_maps_are_converted_without_loss(raw_root, tmp_path):
                 assert [cell['area'] for cell in cells] == [(expected == i).sum() for i in ids]
 
 
-def test_splits_share_ids_and_cover_everything_once(raw_root, tmp_path):
+def test_every_image_is_in_one_split_with_the_same_id_in_all_files(raw_root, tmp_path):
     root, _ = raw_root
     assert convert(root, '--out', tmp_path / 'ann').returncode == 0
     parts = {name: json.loads((tmp_path / 'ann' / f'{name}.json').read_text()) for name in ('train', 'val', 'trainval')}
@@ -42,7 +42,7 @@ def test_splits_share_ids_and_cover_everything_once(raw_root, tmp_path):
     assert len(parts['val']['images']) == 1
 
 
-def test_the_test_set_keeps_the_ids_of_its_list(raw_root, tmp_path):
+def test_test_images_keep_the_ids_of_the_id_list(raw_root, tmp_path):
     root, _ = raw_root
     assert convert(root, '--out', tmp_path / 'ann').returncode == 0
     document = json.loads((tmp_path / 'ann' / 'test.json').read_text())
@@ -70,7 +70,7 @@ def test_class_names_and_the_table(raw_root, tmp_path):
     assert row.split('│')[-2].strip() == '3'
 
 
-def test_one_image_goes_to_train(raw_root, tmp_path):
+def test_a_single_image_is_used_for_training(raw_root, tmp_path):
     root, _ = raw_root
     for path in (root / 'train' / 'b').iterdir():
         path.unlink()
@@ -82,7 +82,7 @@ def test_one_image_goes_to_train(raw_root, tmp_path):
     assert len(json.loads((tmp_path / 'ann' / 'train.json').read_text())['images']) == 1
 
 
-def test_groups_stay_together():
+def test_groups_of_images_stay_together():
     names = ['TCGA-AA_1', 'TCGA-AA_2', 'other', 'TCGA-BB_1', 'TCGA-BB_2', 'another']
     images = [TrainImage(f'train/{name}/image.tif', 8, 8) for name in names]
     for pattern in (r'^(TCGA-\w\w)_', r'^TCGA-\w\w'):

@@ -48,12 +48,9 @@ def missing_test_image(root):
     return 't.tif'
 
 
-def test_image_of_other_size(root):
+def wrong_size_of_test_image(root):
     tifffile.imwrite(root / 'test_release' / 't.tif', np.zeros((31, 20, 4), np.uint8), photometric='rgb')
     return '20 x 31 px, but 20 x 30 px in the id list'
-
-
-test_image_of_other_size.__test__ = False
 
 
 def missing_id_list(root):
@@ -137,7 +134,7 @@ BAD_IMAGES = {
     'several_pages': replace_mask(np.ones((3, 36, 44), np.uint8), 'axes', photometric='minisblack'),
     'several_channels': replace_mask(np.ones((36, 44, 3), np.uint8), '3 channels', photometric='rgb'),
 }
-BAD_TESTS = {'missing_test_image': missing_test_image, 'test_image_of_other_size': test_image_of_other_size}
+BAD_TESTS = {'missing_test_image': missing_test_image, 'wrong_size_of_test_image': wrong_size_of_test_image}
 BAD_LAYOUTS = {'missing_id_list': missing_id_list, 'repeated_test_id': repeated_test_id,
                'no_train_folder': no_train_folder}
 
@@ -191,7 +188,7 @@ def test_a_full_disk_leaves_the_old_files(raw_root, tmp_path):
     assert {path.name: path.read_text() for path in out.iterdir()} == {'train.json': 'old'}
 
 
-def test_a_file_that_may_not_be_read_is_named(raw_root, monkeypatch):
+def test_a_message_names_a_file_without_read_permission(raw_root, monkeypatch):
     """The missing permission is simulated, because the superuser, who may run the tests, can read every file."""
     root, _ = raw_root
     real_open = io.open

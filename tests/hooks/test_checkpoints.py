@@ -57,23 +57,23 @@ BY_ITERATION = dict(
     default_hooks__checkpoint=dict(type='CellCheckpointHook', by_epoch=False, interval=4))
 
 
-@pytest.mark.parametrize('overrides, half, whole', [
+@pytest.mark.parametrize('overrides, halfway_file, last_file', [
     ({}, 'epoch_1.pth', 'epoch_2.pth'),
     (WORKERS, 'epoch_1.pth', 'epoch_2.pth'),
     (BY_ITERATION, 'iter_4.pth', 'iter_9.pth'),
     ({**BY_ITERATION, **WORKERS}, 'iter_8.pth', 'iter_9.pth'),
 ], ids=['epochs', 'epochs with workers', 'iterations', 'iterations with workers'])
-def test_resuming_is_exact(ann_file, tmp_path, overrides, half, whole):
+def test_resuming_is_exact(ann_file, tmp_path, overrides, halfway_file, last_file):
     train(ann_file, tmp_path / 'at_once', **overrides)
     # The state of the generators before the resumed run must not matter.
     torch.rand(7)
-    train(ann_file, tmp_path / 'in_two', resume=True, load_from=str(tmp_path / 'at_once' / half), **overrides)
-    at_once, in_two = (learned(tmp_path / name / whole) for name in ('at_once', 'in_two'))
+    train(ann_file, tmp_path / 'in_two', resume=True, load_from=str(tmp_path / 'at_once' / halfway_file), **overrides)
+    at_once, in_two = (learned(tmp_path / name / last_file) for name in ('at_once', 'in_two'))
     assert differences(at_once, in_two) == []
-    assert differences(learned(tmp_path / 'at_once' / half), at_once)
+    assert differences(learned(tmp_path / 'at_once' / halfway_file), at_once)
     if not overrides:
-        train(ann_file, tmp_path / 'elsewhere', **WORKERS)
-        assert differences(at_once, learned(tmp_path / 'elsewhere' / whole)) == []
+        train(ann_file, tmp_path / 'with_workers', **WORKERS)
+        assert differences(at_once, learned(tmp_path / 'with_workers' / last_file)) == []
 
 
 @pytest.mark.parametrize('missing', [
