@@ -102,7 +102,7 @@ def absurd_size(root):
             content.index(struct.pack('<HH', tag, 4))
         content = content[:entry] + struct.pack('<HHII', tag, 4, 1, 2_000_000) + content[entry + 12:]
     path.write_bytes(content)
-    return 'claims to hold 4e+12 samples'
+    return 'has 4e+12 samples'
 
 
 def second_file_of_a_class(root):
@@ -130,7 +130,7 @@ BAD_IMAGES = {
     'negative': replace_mask(np.full((36, 44), -1.), 'ids from -1'),
     'not_a_number': replace_mask(np.full((36, 44), np.nan), 'whole numbers'),
     'infinite': replace_mask(np.full((36, 44), np.inf), 'whole numbers'),
-    'too_large': replace_mask(np.full((36, 44), 2. ** 31), '2147483647 expected'),
+    'too_large': replace_mask(np.full((36, 44), 2. ** 31), '2147483647 are expected'),
     'several_pages': replace_mask(np.ones((3, 36, 44), np.uint8), 'axes', photometric='minisblack'),
     'several_channels': replace_mask(np.ones((36, 44, 3), np.uint8), '3 channels', photometric='rgb'),
 }
