@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmcell.errors import MmcellError
+from mmcell.framework.console import FILE_ONLY
 
 
 class ParameterBudgetError(MmcellError):
@@ -33,7 +34,7 @@ class ParameterBudgetHook(Hook):
         """
         trainable, total = count_parameters(runner.model)
         # Of several processes the first alone logs what is no error.
-        runner.logger.info(f'Trainable parameters: {trainable:,} of {total:,}')
+        runner.logger.info(f'Trainable parameters: {trainable:,} of {total:,}', extra=FILE_ONLY)
         if self.max_trainable is not None and trainable > self.max_trainable:
             raise ParameterBudgetError(
                 f'the model has {trainable:,} trainable parameters, {self.max_trainable:,} are allowed: take a smaller '
