@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.commands import CONFIG, TINY, TORCHRUN, run
+from support.commands import CONFIG, TINY, TORCHRUN, read_log, run
 
 from mmcell.masks.rle import area_px
 from mmcell.predictions.dump_file import load_results
@@ -29,7 +29,13 @@ def checkpoint(road):
     root, options = road
     log = run('tools/train.py', CONFIG, *options, 'train_cfg.max_epochs=1')
     for name in ('AP:', 'AP50:', 'AP@100:', 'AP50@100:'):
-        assert name in log
+        assert name in log and name in read_log(root / 'run')
+    before_first_step, first_step, _ = log.partition('epoch 1/1  step 2/2  left 0:00:00  loss ')
+    assert first_step and before_first_step.count('\n') <= 15 and 'OneDL' not in log
+    for line in ('model        MaskRCNN with ResNet, 4,054,152 trainable parameters',
+                 'train.json: 4 images, 43 cells, colour order bgr\n', 'epithelial 20, lymphocyte 21, neutrophil 1, ',
+                 'val.json: 1 image, 8 cells', '1 epoch of 2 steps', f'work folder  {root}/run\n'):
+        assert line in before_first_step
     return root / 'run' / 'epoch_1.pth'
 
 
@@ -85,8 +91,10 @@ def test_validation_with_views_ensemble_and_pictures(road, checkpoint):
 
 
 def test_training_goes_on_where_it_stopped(road, checkpoint):
-    _, options = road
+    root, options = road
     log = run('tools/train.py', CONFIG, '--resume', *options, 'train_cfg.max_epochs=2')
+    assert 'continues with epoch 2, step 3\n' in log and 'epoch 2/2  step 4/4' in log and 'epoch 1/2' not in log
+    log = read_log(root / 'run')
     assert 'Epoch(train) [2]' in log or 'Epoch(val) [2]' in log
     assert 'Epoch(val) [1]' not in log
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from support.paths import REPO
 
@@ -20,6 +21,11 @@ def run(*command, cwd=REPO):
                             env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return result.stdout + result.stderr
+
+
+def read_log(work_dir):
+    """The text of the newest log file in a work folder."""
+    return max(Path(work_dir).glob('*/*.log'), key=lambda path: path.stat().st_mtime_ns).read_text()
 
 
 def convert(*args):
