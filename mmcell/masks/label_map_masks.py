@@ -153,8 +153,8 @@ class LabelMapMasks(BaseInstanceMasks):
             AttributeError: The attribute was read.
         """
         raise AttributeError(
-            f'{type(self).__name__} has no attribute .masks, because it holds no bitmaps. Use its methods, crops() for '
-            'one instance after another, or to_ndarray() for all bitmaps (N, H, W). For code that needs .masks, load '
+            f'{type(self).__name__} has no .masks, because it holds no bitmaps. Use its methods, crops() for one '
+            'instance after another, or to_ndarray() for all bitmaps (N, H, W). For code that needs .masks, load '
             "bitmaps instead: dict(type='LoadAnnotations', with_mask=True)")
 
     @property

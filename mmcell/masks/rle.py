@@ -283,6 +283,7 @@ def parse_rles(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _checked_n_pixels(rle: dict) -> int:
+    """Checks the keys and the size of an RLE, and returns the number of pixels of its image."""
     if not isinstance(rle, dict) or not {'size', 'counts'} <= rle.keys():
         raise ValueError(f"RLE must be a dict with 'size' and 'counts', got {str(rle)[:60]}")
     size = rle['size']
@@ -293,6 +294,7 @@ def _checked_n_pixels(rle: dict) -> int:
 
 
 def _listed_runs(counts: Sequence[int]) -> np.ndarray:
+    """Checks the counts of an RLE that is not compressed, and returns them as (n,) int64."""
     runs = np.asarray(counts)
     if runs.ndim != 1 or (runs.size and runs.dtype.kind not in 'iu'):
         raise ValueError(f'RLE counts must be a string or a list of integers, got {str(counts)[:60]}')

@@ -346,7 +346,7 @@ def test_tiles_of_an_image_in_memory(tmp_path, command):
     (['none/*.tif'], 'no such image'),
     (['a.tif', '--launcher', 'pytorch'], 'start with torchrun'),
     (['a.tif', '--upscale', 2], 'give --tile, too'),
-    (['a.tif', '--tile', 0], 'tiles of 32 px at least expected, got 0'),
+    (['a.tif', '--tile', 0], 'a side of at least 32 px, got 0'),
     (['a.tif', '--tile', 64, '--overlap', 20, '--upscale', 'nan'], 'a finite upscale'),
 ])
 def test_what_cannot_be_done_is_said_before_anything(tmp_path, command, monkeypatch, arguments, message):
