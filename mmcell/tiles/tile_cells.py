@@ -66,6 +66,8 @@ def cells_of_tile(instances: InstanceData, tile: int, grid: TileGrid) -> TileCel
     extents = np.concatenate([np.minimum(bboxes[:, :2], pixel_boxes[:, :2]),
                               np.maximum(bboxes[:, 2:], pixel_boxes[:, 2:])], axis=1).astype(np.float64)
     np.clip(extents, np.tile(rect[:2], 2), np.tile(rect[2:], 2), out=extents)
+    # With the tiles [0, 32) and [20, 52), cells of tile 0 from x = 5 to 10 and from x = 25 to 30: the tiles near it are
+    # [1, 0]. The first cell overlaps only tile 0: max(0, 0) = 0. The second overlaps both: max(1, 0) = 1.
     near = np.append(grid.neighbours(tile), tile)
     last = np.where(overlaps(extents[:, None], grid.rects_xyxy[near]), near, tile).max(axis=1)
     cells = TileCells(bboxes, scores.astype(np.float32), labels.astype(np.int64), extents,
