@@ -1,1 +1,1 @@
-"""Masks of instances as label maps, layers, runs and RLE."""
+"""Masks of instances: as label maps, in layers, as runs of pixels, and as RLE."""

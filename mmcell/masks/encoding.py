@@ -1,4 +1,4 @@
-"""Instance masks of any kind that MMDetection and mmcell use, as RLE."""
+"""Converts all kinds of instance masks that MMDetection and mmcell use to RLE."""
 
 from collections.abc import Sequence
 
@@ -12,13 +12,14 @@ from mmcell.masks.rle import encode_label_map, encode_runs
 
 
 def masks_to_rles(masks: LabelMapMasks | BitmapMasks | Tensor | np.ndarray | Sequence[dict]) -> list[dict]:
-    """Compressed RLEs of N instances, in their order; an instance without a pixel stays as one.
+    """Returns the compressed RLEs of N instances in their order; an instance without pixels gets an empty RLE.
 
     Args:
-        masks: label maps, bitmaps (N, H, W) in any form, what is not 0 is inside, or RLEs, which are given back.
+        masks: Label maps, or bitmaps (N, H, W) of any class and dtype (pixels that are not 0 are inside), or N RLEs,
+            which are returned as they are.
 
     Raises:
-        TypeError: anything else, for example polygons.
+        TypeError: The masks are of another kind, for example polygons.
     """
     if isinstance(masks, LabelMapMasks):
         return _label_maps_to_rles(masks)
@@ -29,17 +30,17 @@ def masks_to_rles(masks: LabelMapMasks | BitmapMasks | Tensor | np.ndarray | Seq
     elif isinstance(masks, BitmapMasks):
         masks = masks.masks
     if not isinstance(masks, np.ndarray):
-        raise TypeError('masks must be LabelMapMasks, BitmapMasks, (N, H, W) bitmaps or RLEs, got '
+        raise TypeError('masks must be LabelMapMasks, BitmapMasks, bitmaps (N, H, W) or RLEs, got '
                         f"{type(masks).__name__}; dict(type='LoadCellAnnotations') loads polygons as label maps")
     return [pycocotools.mask.encode(np.asfortranarray(bitmap != 0, np.uint8)) for bitmap in masks]
 
 
 def _label_maps_to_rles(masks: LabelMapMasks) -> list[dict]:
-    """One pass over each layer, not over a bitmap of each instance."""
-    found = {}
+    """Encodes label maps in one pass over each layer instead of one pass over a bitmap per instance."""
+    rles = {}
     for index, layer in enumerate(masks.layers):
         encoded = encode_label_map(layer)
-        found.update(zip(((index, i) for i in encoded.ids.tolist()), encoded.rles, strict=True))
-    nothing = np.zeros(0, np.int64)
-    empty = encode_runs(nothing, nothing, nothing, 1, masks.height, masks.width)[0]
-    return [found.get(key, empty) for key in zip(masks.layer_indices.tolist(), masks.ids.tolist(), strict=True)]
+        rles.update(zip(((index, i) for i in encoded.ids.tolist()), encoded.rles, strict=True))
+    no_runs = np.zeros(0, np.int64)
+    empty_rle = encode_runs(no_runs, no_runs, no_runs, 1, masks.height, masks.width)[0]
+    return [rles.get(key, empty_rle) for key in zip(masks.layer_indices.tolist(), masks.ids.tolist(), strict=True)]

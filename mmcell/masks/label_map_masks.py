@@ -1,4 +1,4 @@
-"""Instance masks as label maps, with the methods of MMDetection's ``BitmapMasks``."""
+"""Instance masks that are stored as label maps and have the methods of MMDetection's ``BitmapMasks``."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NoReturn, Self
@@ -26,59 +26,67 @@ from mmcell.masks.warps import resize_labels, warp_labels
 
 
 class LabelMapMasks(BaseInstanceMasks):
-    """N instance masks in L layers of label maps; time and memory go with the pixels of the layers, not with N.
+    """N instance masks in L layers of label maps. Time and memory depend on the pixels of the layers, not on N.
 
-    Overlapping instances lie in different layers, so that nothing is lost. Methods answer as those of
-    ``BitmapMasks`` of uint8 do: bit for bit where these sample nearest neighbours. Where they interpolate, a pixel
-    belongs to the instance that has at least half of the bilinear weights around it, which is what a rounded bitmap
-    says, too, but for coordinates that OpenCV rounds and pixels that two instances share to equal parts. Bicubic,
-    Lanczos and area interpolation are answered in this way as well.
+    Overlapping instances lie in different layers, so that no instance loses a pixel. Methods give the same results as
+    the methods of ``BitmapMasks`` with uint8 bitmaps. With nearest-neighbour sampling the results are equal bit for
+    bit. With interpolation, a pixel belongs to the instance that has at least half of the bilinear weights around the
+    sampled point. A rounded bitmap gives the same answer, except where OpenCV rounds coordinates and where two
+    instances have exactly half each. Bicubic, Lanczos and area interpolation are treated like bilinear interpolation.
 
-    Methods return new masks, which may share layers; layers are not to be written to, nor is the array that they
-    were made of. Indexing shares them always: a layer may hold ids of instances that were left out. Where all
-    instances overlap one another each has a layer of its own, four times as large as a bitmap.
+    Methods return new masks, which may share layers with the old ones. Therefore never write to layers, nor to the
+    array that they were made from. Indexing always shares layers, so that a layer may contain ids of instances that
+    were left out. If all instances overlap one another, each has its own layer, four times as large as a uint8 bitmap.
 
     Args:
-        layers: (L, H, W) integers, 0 = background, ids positive and up to 2^31 - 1, with or without gaps.
-        layer_indices: (N,) integers, the layer of each instance.
-        ids: (N,) its id there. An instance may have no pixel; two entries may be the same instance.
+        layers: (L, H, W) integers, 0 = background. Ids are from 1 to 2^31 - 1 and may have gaps.
+        layer_indices: (N,) integers from 0 to L - 1, the layer of each instance.
+        ids: (N,) integers from 1 to 2^31 - 1, the id of each instance in its layer. An instance may have no pixel, and
+            two entries may name the same instance.
 
     Raises:
-        ValueError: shapes, types or values are not those above.
+        ValueError: A shape, type or value is not one of those above.
     """
 
     def __init__(self, layers: np.ndarray, layer_indices: np.ndarray, ids: np.ndarray) -> None:
-        self._set(*check_layers(layers, layer_indices, ids))
+        self._assign(*check_layers(layers, layer_indices, ids))
 
-    def _set(self, layers: np.ndarray, layer_indices: np.ndarray, ids: np.ndarray) -> None:
-        # Without instances no layer is needed; the shape keeps the frame's size.
+    def _assign(self, layers: np.ndarray, layer_indices: np.ndarray, ids: np.ndarray) -> None:
+        # Without instances no layer is needed. The shape (0, H, W) still holds the size of the frame.
         self.layers = np.ascontiguousarray(layers if len(ids) else layers[:0])
         self.layer_indices = layer_indices
         self.ids = ids
 
     @classmethod
     def _make(cls, layers: np.ndarray, layer_indices: np.ndarray, ids: np.ndarray) -> Self:
-        """Masks of arrays that are known to be valid."""
+        """Makes masks from arrays that are known to be valid, without checking them."""
         masks = cls.__new__(cls)
-        masks._set(layers, layer_indices, ids)
+        masks._assign(layers, layer_indices, ids)
         return masks
 
     @classmethod
     def from_label_maps(cls, label_maps: Sequence[np.ndarray]) -> Self:
-        """Masks with one layer for each (H, W) label map; instances by layer, then by ascending id.
+        """Makes masks with one layer per label map. Instances are in the order of maps, then of ascending ids.
+
+        Args:
+            label_maps: Arrays (H, W) of integers from 0 to 2^31 - 1, all of one size.
 
         Raises:
-            ValueError: no map, maps of several sizes, or not of integers from 0 to 2^31 - 1.
+            ValueError: There is no map, the maps differ in size, or their values are not those above.
         """
         if len(label_maps) == 0 or len({label_map.shape for label_map in label_maps}) > 1:
-            raise ValueError(f'label maps must be of one size, got {[label_map.shape for label_map in label_maps]}')
+            raise ValueError('one or more label maps of one size are needed, got the shapes '
+                             f'{[label_map.shape for label_map in label_maps]}')
         ids = [np.unique(label_map[label_map != 0]) for label_map in label_maps]
         layer_indices = np.repeat(np.arange(len(ids)), [len(ids_of_map) for ids_of_map in ids])
         return cls(np.stack(label_maps), layer_indices, np.concatenate(ids))
 
     @classmethod
     def from_bitmaps(cls, bitmaps: np.ndarray | BitmapMasks) -> Self:
-        """Masks of (N, H, W) bitmaps, what is not 0 is inside. Each goes to the first layer where it is free."""
+        """Makes masks from bitmaps (N, H, W). Pixels that are not 0 are inside.
+
+        An instance that overlaps an earlier one goes to the first layer where its pixels are still background.
+        """
         bitmaps = bitmaps.to_ndarray() if isinstance(bitmaps, BitmapMasks) else bitmaps
         positions = [np.flatnonzero(bitmap) for bitmap in bitmaps]
         areas = np.array([len(pixels) for pixels in positions], np.int64)
@@ -88,56 +96,66 @@ class LabelMapMasks(BaseInstanceMasks):
 
     @classmethod
     def from_rles(cls, rles: Sequence[dict], height: int, width: int) -> Self:
-        """Masks of N COCO RLEs, compressed or not, decoded straight into layers.
+        """Makes masks from N COCO RLEs, compressed or not, which are decoded straight into layers.
+
+        Args:
+            rles: N RLEs of the size (height, width).
+            height: Height of the frame in px.
+            width: Width of the frame in px.
 
         Raises:
-            ValueError: an RLE is not valid (see :func:`mmcell.masks.rle.parse_rle`), or has another size.
+            ValueError: An RLE is not valid (see :func:`mmcell.masks.rle.parse_rle`), or has another size.
         """
         positions, areas = foreground_pixels_of_all(rles)
         for rle in rles:
             if tuple(rle['size']) != (height, width):
-                raise ValueError(f"RLE has the size {list(rle['size'])}, the image {[height, width]} (height, width)")
+                raise ValueError(f"an RLE has the size {list(rle['size'])}, but the image has the size "
+                                 f'{[height, width]} (height, width)')
         layers, layer_indices = place_in_layers(positions, areas, height * width)
-        # RLE goes down the columns.
+        # RLE positions count down the columns, so that a flat layer is a transposed label map.
         layers = layers.reshape(-1, width, height).transpose(0, 2, 1)
         return cls._make(layers, layer_indices, np.arange(1, len(rles) + 1))
 
     @classmethod
     def random(cls, num_masks: int = 3, height: int = 32, width: int = 32, dtype: type = np.uint8,
                rng: np.random.RandomState | None = None) -> Self:
-        """The masks that ``BitmapMasks.random`` gives; ``dtype`` is that of bitmaps, for which there is no use."""
+        """Returns the masks that ``BitmapMasks.random`` gives; see there. ``dtype`` has no effect on the result."""
         return cls.from_bitmaps(BitmapMasks.random(num_masks, height, width, dtype, rng))
 
     @classmethod
     def cat(cls, masks: Sequence[Self]) -> Self:
-        """Puts the instances of several masks of one size together.
+        """Concatenates the instances of several masks of one size.
 
-        Masks that share their layers go on sharing them. Otherwise layers are merged where they do not overlap.
+        If all masks share their layers, the result shares them too. Otherwise layers that do not overlap are merged.
 
         Raises:
-            ValueError: there are no masks, or they differ in size.
+            ValueError: There are no masks, or they differ in size.
         """
         assert isinstance(masks, Sequence)
         if len(masks) == 0:
-            raise ValueError('masks should not be an empty list.')
-        assert all(isinstance(one, cls) for one in masks)
-        sizes = {(one.height, one.width) for one in masks}
+            raise ValueError('masks must not be an empty list')
+        assert all(isinstance(item, cls) for item in masks)
+        sizes = {(item.height, item.width) for item in masks}
         if len(sizes) > 1:
             raise ValueError(f'masks must have one size (height, width), got {sorted(sizes)}')
-        stacks = {id(one.layers): one.layers for one in masks if len(one)}
-        layer_indices, ids = [one.layer_indices for one in masks], [one.ids for one in masks]
+        stacks = {id(item.layers): item.layers for item in masks if len(item)}
+        layer_indices, ids = [item.layer_indices for item in masks], [item.ids for item in masks]
         if len(stacks) > 1:
-            return cls._make(*join_stacks([one.layers for one in masks], layer_indices, ids))
+            return cls._make(*join_stacks([item.layers for item in masks], layer_indices, ids))
         layers = next(iter(stacks.values()), masks[0].layers)
         return cls._make(layers, np.concatenate(layer_indices), np.concatenate(ids))
 
     @property
     def masks(self) -> NoReturn:
-        """Not there: bitmaps would cost N times the pixels."""
+        """Always raises an AttributeError: there are no bitmaps, because they would cost N times the pixels.
+
+        Raises:
+            AttributeError: The attribute was read.
+        """
         raise AttributeError(
-            f'{type(self).__name__} has no .masks: code that reads or changes bitmaps inside must fail here, not go '
-            'wrong silently. Use its methods, crops() for one instance after another, or to_ndarray() for all bitmaps '
-            "(N, H, W). For code that cannot do without, load bitmaps: dict(type='LoadAnnotations', with_mask=True)")
+            f'{type(self).__name__} has no .masks, because it holds no bitmaps. Use its methods, crops() for one '
+            'instance after another, or to_ndarray() for all bitmaps (N, H, W). For code that needs .masks, load '
+            "bitmaps instead: dict(type='LoadAnnotations', with_mask=True)")
 
     @property
     def height(self) -> int:
@@ -152,11 +170,11 @@ class LabelMapMasks(BaseInstanceMasks):
     def __getitem__(self, index: int | slice | list | np.ndarray | torch.Tensor) -> Self:
         ids = np.atleast_1d(self.ids[index])
         if ids.ndim > 1:
-            raise IndexError(f'masks have one dimension to index, got {index!r}')
+            raise IndexError(f'masks can be indexed along one dimension only, got the index {index!r}')
         return self._make(self.layers, np.atleast_1d(self.layer_indices[index]), ids)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Bitmaps (H, W) uint8, one at a time."""
+        """Yields the bitmap (H, W) uint8 of one instance after another."""
         return (self._paint(*crop) for crop in self.crops())
 
     def __len__(self) -> int:
@@ -166,13 +184,14 @@ class LabelMapMasks(BaseInstanceMasks):
         return f'{type(self).__name__}(num_masks={len(self)}, height={self.height}, width={self.width})'
 
     def crops(self) -> Iterator[tuple[np.ndarray, int, int]]:
-        """For each instance its bitmap (h, w) bool inside its box, and the box's x1 and y1 in px."""
+        """Yields, for each instance, its bitmap (h, w) bool inside its box, and the x1 and y1 of the box in px."""
         numbered, numbers, boxes = self._numbered_with_boxes()
         for number in numbers:
             layer, x1, y1, x2, y2 = boxes[number - 1].tolist()
             yield numbered[layer, y1:y2, x1:x2] == number, x1, y1
 
     def _numbered_with_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns the results of :func:`number_instances`, and layers and boxes as :func:`find_boxes` gives them."""
         numbered, numbers = number_instances(self.layers, self.layer_indices, self.ids)
         return numbered, numbers, find_boxes(numbered, numbers.max(initial=0))
 
@@ -183,84 +202,93 @@ class LabelMapMasks(BaseInstanceMasks):
 
     @property
     def areas(self) -> np.ndarray:
-        """Areas in px, (N,) uint64."""
+        """Areas of the instances in px, (N,) uint64."""
         numbered, numbers = number_instances(self.layers, self.layer_indices, self.ids)
         return count_pixels(numbered, numbers.max(initial=0))[numbers - 1].astype(np.uint64)
 
     def to_ndarray(self) -> np.ndarray:
-        """All bitmaps (N, H, W) uint8. They cost N times the pixels; often :meth:`crops` will do."""
+        """Returns all bitmaps (N, H, W) uint8. They cost N times the pixels; often :meth:`crops` is enough."""
         bitmaps = np.zeros((len(self), self.height, self.width), np.uint8)
         for bitmap, (crop, x1, y1) in zip(bitmaps, self.crops(), strict=True):
             bitmap[y1:y1 + crop.shape[0], x1:x1 + crop.shape[1]] = crop
         return bitmaps
 
     def to_tensor(self, dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
-        """Bitmaps (N, H, W) of the dtype on the device."""
+        """Returns all bitmaps (N, H, W) as a tensor of the given dtype on the given device."""
         return torch.tensor(self.to_ndarray(), dtype=dtype, device=device)
 
     def get_bboxes(self, dst_type: str | type = 'hbb') -> HorizontalBoxes:
-        """Boxes xyxy float32 in px, the last row and column inside; zeros for an instance without pixels.
+        """Returns the tight boxes (N, 4) float32 xyxy in px.
+
+        x2 and y2 are one past the last column and row. All four are 0 for an instance without pixels.
 
         Args:
-            dst_type: a registered name ('hbox') or class of box. 'hbb' is the base class's default, which MMDetection
-                has not registered; here it means the same.
+            dst_type: Registered name ('hbox') or class of the boxes. 'hbb' is the default of the base class, but
+                MMDetection has not registered this name; here it means 'hbox'.
 
         Raises:
-            TypeError: not horizontal boxes: other types make theirs from bitmaps or polygons.
+            TypeError: The boxes asked for are not horizontal. Other types are made from bitmaps or polygons.
         """
         _, box_class = get_box_type('hbox' if dst_type == 'hbb' else dst_type)
         if not issubclass(box_class, HorizontalBoxes):
-            raise TypeError(f"{type(self).__name__} gives boxes of the type 'hbox', got {dst_type!r}; make others "
-                            'from BitmapMasks(masks.to_ndarray(), masks.height, masks.width)')
+            raise TypeError(f"{type(self).__name__} can give boxes of the type 'hbox' only, got {dst_type!r}; make "
+                            'other boxes from BitmapMasks(masks.to_ndarray(), masks.height, masks.width)')
         _, numbers, boxes = self._numbered_with_boxes()
         return box_class(boxes[numbers - 1, 1:].astype(np.float32))
 
-    def _map(self, function: Callable[[np.ndarray], np.ndarray], height: int, width: int) -> Self:
-        """Applies a function (H, W) → (height, width) to each layer."""
+    def _map_layers(self, function: Callable[[np.ndarray], np.ndarray], height: int, width: int) -> Self:
+        """Applies a function, which turns (H, W) int32 into (height, width) int32, to each layer."""
         if not len(self):
             return self._empty(height, width)
         return self._make(np.stack([function(layer) for layer in self.layers]), self.layer_indices, self.ids)
 
     def _empty(self, height: int, width: int) -> Self:
+        """Returns masks without instances in another frame; these masks must have no instances either."""
         return self._make(np.zeros((0, height, width), np.int32), self.layer_indices, self.ids)
 
     def rescale(self, scale: float | tuple[int, int], interpolation: str = 'nearest') -> Self:
-        """Resizes by a factor, or to the largest size inside ``scale`` (sides in any order), as mmcv.imrescale."""
+        """Resizes and keeps the aspect ratio, like ``mmcv.imrescale``.
+
+        Args:
+            scale: A factor, or two lengths in px in any order. The longer side of the result is then at most the
+                greater length, the shorter side at most the smaller length.
+            interpolation: See :func:`resize_labels`.
+        """
         width, height = mmcv.rescale_size((self.width, self.height), scale)
         return self.resize((height, width), interpolation)
 
     def resize(self, out_shape: tuple[int, int], interpolation: str = 'nearest') -> Self:
-        """Resizes to (height, width). OpenCV is used, whatever ``mmcv.use_backend`` says."""
-        return self._map(lambda layer: resize_labels(layer, *out_shape, interpolation), *out_shape)
+        """Resizes to (height, width) px with OpenCV, whatever backend ``mmcv.use_backend`` has set."""
+        return self._map_layers(lambda layer: resize_labels(layer, *out_shape, interpolation), *out_shape)
 
     def flip(self, flip_direction: str = 'horizontal') -> Self:
-        """Mirrors left to right ('horizontal'), top to bottom ('vertical') or both ('diagonal')."""
+        """Swaps left and right ('horizontal'), top and bottom ('vertical'), or both ('diagonal')."""
         codes = {'horizontal': 1, 'vertical': 0, 'diagonal': -1}
         assert flip_direction in codes, f'flip_direction must be one of {list(codes)}, got {flip_direction!r}'
-        return self._map(lambda layer: cv2.flip(layer, codes[flip_direction]), self.height, self.width)
+        return self._map_layers(lambda layer: cv2.flip(layer, codes[flip_direction]), self.height, self.width)
 
     def rot90(self, turns: int = 1) -> Self:
         """Rotates by quarter turns counter-clockwise, without sampling; ``BitmapMasks`` has no such method."""
         height, width = (self.width, self.height) if turns % 2 else (self.height, self.width)
-        return self._map(lambda layer: np.rot90(layer, turns), height, width)
+        return self._map_layers(lambda layer: np.rot90(layer, turns), height, width)
 
     def pad(self, out_shape: tuple[int, int], pad_val: float = 0) -> Self:
-        """Pads at the right and at the bottom to (height, width).
+        """Pads with background at the right and at the bottom to (height, width) px.
 
         Raises:
-            ValueError: ``pad_val`` is not 0 and there is something to pad: all instances would have those pixels.
+            ValueError: ``pad_val`` is not 0 and there are pixels to pad. They would belong to all instances.
         """
         if not len(self):
             return self._empty(*out_shape)
         assert out_shape[0] >= self.height and out_shape[1] >= self.width, (
             f'cannot pad (height, width) {(self.height, self.width)} to the smaller {tuple(out_shape)}')
         if pad_val and tuple(out_shape) != (self.height, self.width):
-            raise ValueError(f'masks can be padded with background (0) alone, got pad_val={pad_val}: in a label map '
+            raise ValueError(f'masks can be padded with background (0) only, got pad_val={pad_val}: in a label map '
                              'a pixel cannot belong to all instances')
         return self.expand(*out_shape, 0, 0)
 
     def crop(self, bbox: np.ndarray) -> Self:
-        """Cuts out the box [x1, y1, x2, y2] of integers, clipped to the frame; at least one pixel each way."""
+        """Cuts out the box (4,) xyxy of integers in px. It is clipped to the frame, but has at least 1 x 1 px."""
         assert isinstance(bbox, np.ndarray) and bbox.ndim == 1
         x1, x2 = np.clip(bbox[0::2], 0, self.width)
         y1, y2 = np.clip(bbox[1::2], 0, self.height)
@@ -271,7 +299,7 @@ class LabelMapMasks(BaseInstanceMasks):
         return self._make(self.layers[:, y1:y1 + height, x1:x1 + width], self.layer_indices, self.ids)
 
     def expand(self, expanded_h: int, expanded_w: int, top: int, left: int) -> Self:
-        """Puts the frame into a larger one of background."""
+        """Puts the masks at (left, top) px into a larger frame (expanded_h, expanded_w) of background."""
         layers = np.zeros((len(self.layers), expanded_h, expanded_w), np.int32)
         if len(self):
             layers[:, top:top + self.height, left:left + self.width] = self.layers
@@ -279,72 +307,98 @@ class LabelMapMasks(BaseInstanceMasks):
 
     def translate(self, out_shape: tuple[int, int], offset: float | tuple[float, float], direction: str = 'horizontal',
                   border_value: int = 0, interpolation: str = 'bilinear') -> Self:
-        """Shifts by ``offset`` px: right, down ('vertical'), or by (right, down) ('both').
+        """Shifts the masks and fills up with background.
 
-        The frame is first cut or filled up at the right and at the bottom to ``out_shape`` (height, width).
+        Args:
+            out_shape: (height, width) in px. The frame is first cut off or filled up to this size at the right and at
+                the bottom.
+            offset: Shift in px: to the right ('horizontal'), down ('vertical'), or (right, down) ('both').
+            direction: 'horizontal', 'vertical' or 'both'.
+            border_value: Must be 0, background.
+            interpolation: See :func:`warp_labels`.
+
+        Raises:
+            ValueError: ``border_value`` is not 0, or the interpolation is unknown.
         """
         assert direction in ('horizontal', 'vertical', 'both'), f'Invalid direction: {direction}'
         right, down = get_offsets_hv(offset, direction)
         framed = self.reframe(out_shape)
-        return framed._warp(np.float32([[1, 0, right], [0, 1, down]]), out_shape, border_value, interpolation)
+        return framed._warp_in_frame(np.float32([[1, 0, right], [0, 1, down]]), out_shape, border_value, interpolation)
 
     def reframe(self, out_shape: tuple[int, int], top: int = 0, left: int = 0) -> Self:
-        """Puts the frame into another one (height, width) at (left, top) px, and cuts what sticks out of that."""
+        """Puts the masks at (left, top) px into a frame (height, width), and cuts off what lies outside of it."""
         return self._make(put_into_frame(self.layers, out_shape, top, left), self.layer_indices, self.ids)
 
     def foreground(self) -> np.ndarray:
-        """Where there is any instance, (H, W) bool."""
+        """Returns (H, W) bool, True where any instance lies."""
         return number_instances(self.layers, self.layer_indices, self.ids)[0].any(axis=0)
 
     def erase(self, region: np.ndarray) -> Self:
-        """Takes the pixels of a region (H, W) bool away from all instances; some may have none left."""
-        return self._map(lambda layer: np.where(region, 0, layer), self.height, self.width)
+        """Removes the pixels of a region (H, W) bool from all instances; instances may be left without pixels."""
+        return self._map_layers(lambda layer: np.where(region, 0, layer), self.height, self.width)
 
     def shear(self, out_shape: tuple[int, int], magnitude: float, direction: str = 'horizontal', border_value: int = 0,
               interpolation: str = 'bilinear') -> Self:
-        """Shears by ``magnitude`` (px along the direction for each px across it)."""
+        """Shears by ``magnitude``: the shift along the direction in px per px across it. See :meth:`translate`.
+
+        ``out_shape`` must be the (height, width) of the masks.
+        """
         assert direction in ('horizontal', 'vertical'), f'Invalid direction: {direction}'
         matrix = [[1, magnitude, 0], [0, 1, 0]] if direction == 'horizontal' else [[1, 0, 0], [magnitude, 1, 0]]
-        return self._warp(np.float32(matrix), out_shape, border_value, interpolation)
+        return self._warp_in_frame(np.float32(matrix), out_shape, border_value, interpolation)
 
     def rotate(self, out_shape: tuple[int, int], angle: float, center: tuple[float, float] | None = None,
                scale: float = 1.0, border_value: int = 0, interpolation: str = 'bilinear') -> Self:
-        """Rotates clockwise by ``angle`` degrees around ``center`` (x, y), the middle of the frame if None."""
+        """Rotates clockwise and scales. See :meth:`translate` for the other arguments.
+
+        Args:
+            out_shape: (height, width) in px, which must be the size of the masks.
+            angle: Angle in degrees.
+            center: (x, y) in px, the fixed point. The default is the middle of the frame.
+            scale: Factor of the size.
+            border_value: Must be 0, background.
+            interpolation: See :func:`warp_labels`.
+        """
         if center is None:
             center = ((self.width - 1) * .5, (self.height - 1) * .5)
         assert isinstance(center, tuple)
-        return self._warp(cv2.getRotationMatrix2D(center, -angle, scale), out_shape, border_value, interpolation)
+        matrix = cv2.getRotationMatrix2D(center, -angle, scale)
+        return self._warp_in_frame(matrix, out_shape, border_value, interpolation)
 
     def warp(self, matrix: np.ndarray, out_shape: tuple[int, int], interpolation: str = 'bilinear') -> Self:
-        """Warps into a frame (height, width) by a matrix (2, 3) from input (x, y) px to output; see `warp_labels`."""
-        return self._map(lambda layer: warp_labels(layer, matrix, out_shape, interpolation), *out_shape)
+        """Warps into a frame (height, width) by a matrix (2, 3) that maps input (x, y) px to output (x, y) px.
 
-    def _warp(self, matrix: np.ndarray, out_shape: tuple[int, int], border_value: int, interpolation: str) -> Self:
-        """See :func:`warp_labels`; the output has the size of the input."""
+        See :func:`mmcell.masks.warps.warp_labels`.
+        """
+        return self._map_layers(lambda layer: warp_labels(layer, matrix, out_shape, interpolation), *out_shape)
+
+    def _warp_in_frame(self, matrix: np.ndarray, out_shape: tuple[int, int], border_value: int,
+                       interpolation: str) -> Self:
+        """Checks the arguments as ``BitmapMasks`` has them, and warps into a frame of the same size."""
         if not len(self):
             return self._empty(*out_shape)
         assert tuple(out_shape) == (self.height, self.width), (
             f'out_shape must be the (height, width) {(self.height, self.width)} of the masks, got {out_shape}')
         if border_value != 0:
-            raise ValueError(f'the border of masks can be background (0) alone, got border_value={border_value}: in a '
+            raise ValueError(f'the border of masks can be background (0) only, got border_value={border_value}: in a '
                              'label map a pixel cannot belong to all instances')
         return self.warp(matrix, out_shape, interpolation)
 
     def crop_and_resize(self, bboxes: np.ndarray | torch.Tensor, out_shape: tuple[int, int],
                         inds: np.ndarray | torch.Tensor, device: torch.device | str = 'cpu',
                         interpolation: str = 'bilinear', binarize: bool = True) -> BitmapMasks:
-        """RoIAlign of an instance for each box; see :func:`mmcell.masks.roi_averages.roi_averages`.
+        """Applies RoIAlign to one instance per box; see :func:`mmcell.masks.roi_averages.roi_averages`.
 
         Args:
             bboxes: (K, 4) xyxy in px.
-            out_shape: (height, width) of the output.
-            inds: (K,) which instance each box looks at.
-            device: where to compute. The layers are sent there, not N bitmaps.
-            interpolation: not used, as in ``BitmapMasks``.
-            binarize: False for the averages as they are.
+            out_shape: (height, width) of the output in px.
+            inds: (K,) integers, the index of the instance that each box is applied to.
+            device: Where the averages are computed. The layers are sent there, not N bitmaps.
+            interpolation: Not used, as in ``BitmapMasks``.
+            binarize: Whether averages are compared with one half. If False, they are returned unchanged.
 
         Returns:
-            K small **BitmapMasks**: bool, 1 where the average is at least one half, or else the averages.
+            K small **BitmapMasks**: bool, True where the average is at least one half, or the averages themselves.
         """
         if not len(self) or not len(bboxes):
             return BitmapMasks([], *out_shape)

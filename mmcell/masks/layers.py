@@ -1,7 +1,8 @@
-"""Instances in layers of label maps: placing them, finding them again, moving and merging layers. Pure arrays.
+"""Functions over arrays that place instances in layers of label maps, find them again, and move and merge layers.
 
-A stack of layers is (L, H, W) int32, 0 = background; an instance is a layer and an id in it. Of the ids in a layer
-some may not be asked for: they belong to instances that were left out, and count as background.
+A stack of layers is (L, H, W) int32, 0 = background. An instance is given by a layer and an id in this layer. A layer
+may contain further ids that the caller did not name. They belong to instances that were left out, and count as
+background.
 """
 
 from collections.abc import Sequence
@@ -9,27 +10,36 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
-# A table of so many entries is cheap whatever the map's size.
+# A lookup table with this number of entries is cheap, however small the map is.
 _SMALL_TABLE = 1 << 16
 _MAX_ID = np.iinfo(np.int32).max
 
 
 def check_layers(layers: np.ndarray, layer_indices: np.ndarray,
                  ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The arguments as (L, H, W) int32, (N,) int64 and (N,) int64.
+    """Checks the arguments of ``LabelMapMasks`` and converts their types.
+
+    Args:
+        layers: (L, H, W) integers from 0 to 2^31 - 1, 0 = background.
+        layer_indices: (N,) integers from 0 to L - 1, the layer of each instance.
+        ids: (N,) integers from 1 to 2^31 - 1, the id of each instance in its layer.
+
+    Returns:
+        The arguments as (L, H, W) int32, (N,) int64 and (N,) int64.
 
     Raises:
-        ValueError: shapes, types or values are not what they should be.
+        ValueError: A shape, type or value is not one of those above.
     """
     layers, layer_indices, ids = np.asarray(layers), np.asarray(layer_indices), np.asarray(ids)
     if layers.ndim != 3 or layers.dtype.kind not in 'iu':
-        raise ValueError(f'layers must be (L, H, W) integers, got {layers.shape} {layers.dtype}')
+        raise ValueError(f'layers must be an array (L, H, W) of integers, got {layers.shape} {layers.dtype}')
     _check_range('layers', layers, 0, _MAX_ID)
     for name, values in (('layer_indices', layer_indices), ('ids', ids)):
         if values.ndim != 1 or (values.size and values.dtype.kind not in 'iu'):
-            raise ValueError(f'{name} must be (N,) integers, got {values.shape} {values.dtype}')
+            raise ValueError(f'{name} must be an array (N,) of integers, got {values.shape} {values.dtype}')
     if len(layer_indices) != len(ids):
-        raise ValueError(f'each instance has a layer and an id, got {len(layer_indices)} layers and {len(ids)} ids')
+        raise ValueError('each instance needs a layer and an id: layer_indices and ids must have the same length, got '
+                         f'{len(layer_indices)} and {len(ids)}')
     _check_range('layer_indices', layer_indices, 0, len(layers) - 1)
     _check_range('ids', ids, 1, _MAX_ID)
     return layers.astype(np.int32, copy=False), layer_indices.astype(np.int64), ids.astype(np.int64)
@@ -41,23 +51,27 @@ def _check_range(name: str, values: np.ndarray, lowest: int, highest: int) -> No
 
 
 def place_in_layers(positions: np.ndarray, areas: np.ndarray, n_pixels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Paints N instances, each into a layer where it overlaps no other.
+    """Paints N instances into layers, so that no two instances of a layer overlap.
 
     Args:
-        positions: (sum of areas,) int64, the flat pixel positions of the instances one after another.
-        areas: (N,) how many belong to each; 0 is allowed.
-        n_pixels: pixels of a layer.
+        positions: (sum of areas,) int64, the flat pixel positions of one instance after another.
+        areas: (N,) int64, the number of pixels per instance; 0 is allowed.
+        n_pixels: The number of pixels of a layer.
 
     Returns:
-        Layers (L, n_pixels) int32, in which instance i has the id i + 1, and the layer (N,) int64 of each instance.
+        Layers (L, n_pixels) int32, in which instance i has the id i + 1, and (N,) int64, the layer of each instance.
     """
     n_instances = len(areas)
     labels = np.repeat(np.arange(1, n_instances + 1, dtype=np.int32), areas)
     layer_indices = np.zeros(n_instances, np.int64)
     if n_instances == 0:
         return np.zeros((0, n_pixels), np.int32), layer_indices
+    # All instances are painted into the first layer. Those that lose a pixel to an earlier instance are then taken out
+    # and painted again, one by one. Instances 1, 2, 3 with the pixels [0, 1, 2], [2, 3], [4] have labels
+    # [1, 1, 1, 2, 2, 3]. If a position occurs several times, numpy keeps the value that is assigned last. Because of
+    # the reversed order that is the first instance: first = [1, 1, 1, 2, 3, 0]. Read at the positions, the labels are
+    # [1, 1, 1, 1, 2, 3], so instance 2 lost a pixel. Layers: [1, 1, 1, 0, 3, 0] and [0, 0, 2, 2, 0, 0].
     first = np.zeros(n_pixels, np.int32)
-    # Of several values for one pixel numpy keeps the last: here the first instance.
     first[positions[::-1]] = labels[::-1]
     is_covered = np.zeros(n_instances + 1, bool)
     is_covered[labels[first[positions] != labels]] = True
@@ -72,7 +86,7 @@ def place_in_layers(positions: np.ndarray, areas: np.ndarray, n_pixels: int) -> 
 
 
 def _paint_in_first_free(layers: list[np.ndarray], pixels: np.ndarray, label: int) -> int:
-    """Paints into the first layer that is background there, a new one if there is none; returns its index."""
+    """Paints pixels into the first layer where all of them are background, or a new layer; returns its index."""
     index = next((index for index, layer in enumerate(layers) if not layer[pixels].any()), len(layers))
     if index == len(layers):
         layers.append(np.zeros_like(layers[0]))
@@ -82,17 +96,21 @@ def _paint_in_first_free(layers: list[np.ndarray], pixels: np.ndarray, label: in
 
 def number_instances(layers: np.ndarray, layer_indices: np.ndarray,
                      ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers the instances asked for from 1, over all layers, without gaps.
+    """Gives the named instances the numbers 1, 2, 3, … over all layers, in the order of layers, then ids.
 
     Args:
-        layers: (L, H, W) int32.
+        layers: (L, H, W) int32, 0 = background.
         layer_indices: (N,) int64, the layer of each entry.
-        ids: (N,) positive int64, its id in that layer. Several entries may be one instance.
+        ids: (N,) positive int64, the id of each entry in its layer. Several entries may name the same instance.
 
     Returns:
-        The numbered layers (L, H, W) int32, in which nothing else is left, and the number (N,) int64 of each entry.
-        They are in the order of layers and ids.
+        The layers (L, H, W) int32 with numbers in place of ids and 0 in place of ids that no entry names, and
+        (N,) int64, the number of each entry.
     """
+    # A key holds the layer in its upper and the id in its lower 32 bits, so that keys sort by layer, then by id.
+    # The entries (layer, id) (0, 9), (1, 3), (0, 5), (0, 9) have the sorted keys (0, 5), (0, 9), (1, 3), which become
+    # the numbers 1, 2, 3. The entries have the numbers [2, 3, 1, 2]. The layers [5, 0, 9, 7] and [0, 3, 3, 0] become
+    # [1, 0, 2, 0] and [0, 3, 3, 0]: no entry names the id 7.
     keys, indices = np.unique(layer_indices << 32 | ids, return_inverse=True)
     layer_of_key, ids_of_key = keys >> 32, keys & 0xffffffff
     numbered = np.zeros(layers.shape, np.int32)
@@ -103,7 +121,10 @@ def number_instances(layers: np.ndarray, layer_indices: np.ndarray,
 
 
 def _renumber(label_map: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    """(H, W) int32 with ``numbers`` in place of the ascending ``ids``, 0 in place of every other id."""
+    """Returns (H, W) int32 with ``numbers`` in place of the ascending ``ids``, and 0 in place of all other ids."""
+    # Small ids are looked up in a table with one entry per id. For ids up to 2^31 - 1 this table would be too large:
+    # they are searched for. With ids [5, 1000000] the pixels [0, 5, 7, 1000000] find the places [0, 0, 1, 1]. The ids
+    # there, [5, 5, 1000000, 1000000], are equal to the pixels 5 and 1000000, and the other pixels become 0.
     top_id = int(label_map.max(initial=0))
     if top_id <= max(label_map.size, _SMALL_TABLE):
         table = np.zeros(top_id + 1, np.int32)
@@ -114,20 +135,20 @@ def _renumber(label_map: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> np
 
 
 def count_pixels(numbered: np.ndarray, n_numbers: int) -> np.ndarray:
-    """Areas in px (n_numbers,) int64 of the instances 1 … n_numbers of numbered layers."""
+    """Returns the areas in px, (n_numbers,) int64, of the instances 1 to ``n_numbers`` of numbered layers."""
     return np.bincount(numbered.ravel(), minlength=n_numbers + 1)[1:]
 
 
 def find_boxes(numbered: np.ndarray, n_numbers: int) -> np.ndarray:
-    """Layer and box of the instances 1 … n_numbers of numbered layers, which is one pass over the pixels.
+    """Finds the layer and the box of the instances 1 to ``n_numbers`` of numbered layers, in one pass over the pixels.
 
     Returns:
-        (n_numbers, 5) int64: layer, x1, y1, x2, y2 in px, the last row and column inside (x2 - x1 is the width).
-        All zero where an instance has no pixel.
+        (n_numbers, 5) int64: layer, x1, y1, x2, y2 in px. x2 and y2 are one past the last column and row, so that
+        x2 - x1 is the width. All five are 0 for an instance without pixels.
     """
     boxes = np.zeros((n_numbers, 5), np.int64)
-    found = ndimage.find_objects(numbered, n_numbers) if n_numbers else []
-    for index, slices in enumerate(found):
+    slices_per_instance = ndimage.find_objects(numbered, n_numbers) if n_numbers else []
+    for index, slices in enumerate(slices_per_instance):
         if slices is not None:
             layer, y, x = slices
             boxes[index] = layer.start, x.start, y.start, x.stop, y.stop
@@ -135,10 +156,16 @@ def find_boxes(numbered: np.ndarray, n_numbers: int) -> np.ndarray:
 
 
 def put_into_frame(layers: np.ndarray, out_shape: tuple[int, int], top: int, left: int) -> np.ndarray:
-    """Puts layers (L, H, W) into a frame (height, width) of background at (left, top), and cuts what sticks out.
+    """Moves layers into another frame. What lies outside the new frame is cut off, what was outside is background.
+
+    Args:
+        layers: (L, H, W) int32.
+        out_shape: (height, width) of the new frame in px.
+        top: Row of the new frame where the layers begin. It may be negative, or so large that nothing is inside.
+        left: Column of the new frame where the layers begin, with the same range as ``top``.
 
     Returns:
-        (L, height, width) int32. ``top`` and ``left`` may be negative, or so large that nothing is inside.
+        (L, height, width) int32.
     """
     framed = np.zeros((len(layers), *out_shape), np.int32)
     (y, source_y), (x, source_x) = (
@@ -149,7 +176,9 @@ def put_into_frame(layers: np.ndarray, out_shape: tuple[int, int], top: int, lef
 
 
 def _overlap(offset: int, size: int, frame_size: int) -> tuple[slice, slice]:
-    """Along one axis: the part of the frame that is covered, and what of the source covers it."""
+    """Returns, along one axis, the part of the frame that is covered, and the part of the source that covers it."""
+    # A source of 5 px in a frame of 4 px. Offset -2: the frame's [0, 3) is covered by the source's [2, 5). Offset 3:
+    # [3, 4) by [0, 1). Offset 9: [4, 4) by [0, 0), which is nothing.
     start = min(max(offset, 0), frame_size)
     stop = max(min(offset + size, frame_size), start)
     first = max(start - offset, 0)
@@ -158,16 +187,20 @@ def _overlap(offset: int, size: int, frame_size: int) -> tuple[slice, slice]:
 
 def join_stacks(stacks: Sequence[np.ndarray], layer_indices: Sequence[np.ndarray],
                 ids: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One stack for the instances of several, with layers put together where they do not overlap.
+    """Joins the instances of several stacks in one stack. Layers that do not overlap are merged.
 
     Args:
-        stacks: layers (L_k, H, W) int32 each; the same array may be there several times.
-        layer_indices: (N_k,) int64 for each stack.
-        ids: (N_k,) int64 for each stack.
+        stacks: K arrays (L_k, H, W) int32 of layers. The same array may occur several times.
+        layer_indices: K arrays (N_k,) int64, the layers of the instances of each stack.
+        ids: K arrays (N_k,) int64, the ids of the instances of each stack.
 
     Returns:
-        Layers (L, H, W) int32, and the layer (N,) and the id (N,) of all instances in order.
+        Layers (L, H, W) int32, and the layers (N,) int64 and ids (N,) int64 of all instances in their order.
     """
+    # The stacks [1, 1, 0, 0], [0, 0, 0, 4], the first one again, and [0, 6, 6, 0] have one layer each. Three are
+    # distinct, hence all_indices = [0, 1, 0, 2] and numbers = [1, 2, 1, 3]. The first two layers do not overlap and
+    # are merged, the last one overlaps them: merged = [1, 1, 0, 2] and [0, 3, 3, 0], destinations = [0, 0, 1].
+    # The four instances lie in the layers [0, 0, 0, 1].
     distinct = {id(stack): stack for stack in stacks}
     n_layers = [len(stack) for stack in distinct.values()]
     first_layer = dict(zip(distinct, np.cumsum(n_layers) - n_layers, strict=True))
@@ -180,6 +213,7 @@ def join_stacks(stacks: Sequence[np.ndarray], layer_indices: Sequence[np.ndarray
 
 
 def _merge_into_first_free(merged: list[np.ndarray], layer: np.ndarray) -> int:
+    """Adds a layer to the first merged layer that it does not overlap, or as a new one; returns the index."""
     is_inside = layer > 0
     for index, target in enumerate(merged):
         if not target[is_inside].any():

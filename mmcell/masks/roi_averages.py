@@ -1,42 +1,45 @@
-"""RoIAlign of instances straight from layers of label maps: the targets of a mask head.
+"""Applies RoIAlign to instances straight from layers of label maps. The results are the targets of a mask head.
 
-What is computed is ``roi_align(bitmap, roi, out_shape, spatial_scale=1, sampling_ratio=0, aligned=True)`` of each
-instance's bitmap (He et al. 2017, section 3, in the form of torchvision's and mmcv's kernels). Its sample points lie
-on a grid, so that the average over a bin is a product of three small matrices: weights of the rows, the crop of the
-bitmap, weights of the columns. Only crops around the RoIs are made, and they are multiplied in batches of like size.
+The result is ``roi_align(bitmap, roi, out_shape, spatial_scale=1, sampling_ratio=0, aligned=True)`` of each
+instance's bitmap (He et al. 2017, section 3, in the form of torchvision's and mmcv's kernels). The sample points lie
+on a grid, so that the averages over all bins are a product of three small matrices: the weights of the rows, the crop
+of the bitmap, and the weights of the columns. Only crops around the RoIs are made. They are multiplied in batches of
+similar size.
 """
 
 import torch
 from torch import Tensor
 
-from mmcell.masks.batches import batches_of_like_size
+from mmcell.masks.batches import batches_of_similar_size
 
 
 def roi_averages(layers: Tensor, layer_indices: Tensor, ids: Tensor, rois_xyxy: Tensor,
                  out_shape: tuple[int, int]) -> Tensor:
-    """RoIAlign averages of instances.
+    """Computes the RoIAlign averages of one instance per RoI. All tensors must be on one device.
 
     Args:
         layers: (L, H, W) int32 label maps.
-        layer_indices: (K,) int64, the layer of the instance that each RoI looks at.
-        ids: (K,) its id in that layer.
-        rois_xyxy: (K, 4) float in px; a RoI may leave the frame, where everything counts as 0.
-        out_shape: (height, width) of the output.
+        layer_indices: (K,) int64, the layer of the instance that each RoI is applied to.
+        ids: (K,) int64, the id of this instance in its layer.
+        rois_xyxy: (K, 4) float in px. RoIs may leave the frame; everything outside counts as 0.
+        out_shape: (height, width) of the output in bins.
 
     Returns:
-        (K, height, width) in the dtype of the RoIs, between 0 and 1: the part of each bin that is inside. It is 0 for
-        a RoI without extent, or with coordinates that are not finite. All tensors are on one device.
+        (K, height, width), from 0 to 1: the share of each bin that is inside the instance. The dtype is that of the
+        RoIs if they are float32 or float64, float32 otherwise. All shares are 0 for a RoI without extent, or with
+        coordinates that are not finite.
     """
     if rois_xyxy.dtype not in (torch.float32, torch.float64):
         rois_xyxy = rois_xyxy.float()
     rois_xyxy = rois_xyxy.where(rois_xyxy.isfinite().all(dim=1, keepdim=True), 0)
     averages = rois_xyxy.new_zeros((len(rois_xyxy), *out_shape))
+    # Sizes and positions are in the order (y, x) from here on. Pixel centres are whole numbers (``aligned=True``).
     starts, ends = rois_xyxy[:, [1, 0]] - .5, rois_xyxy[:, [3, 2]] - .5
     frame = torch.tensor(layers.shape[1:], device=layers.device)
     first_px = torch.minimum(starts.clamp(min=0), frame - 1).long()
-    # One pixel more than needed, since sample points are rounded.
+    # The crop is one pixel larger than needed, because sample points are rounded.
     n_px = (torch.minimum(ends.clamp(min=0) + 3, frame).long() - first_px).clamp(min=1)
-    for batch, crop_shape in batches_of_like_size(n_px):
+    for batch, crop_shape in batches_of_similar_size(n_px):
         crops = _crop_instances(layers, layer_indices[batch], ids[batch], first_px[batch], crop_shape)
         rows, columns = (
             _bin_weights(starts[batch, axis], ends[batch, axis], first_px[batch, axis], out_shape[axis],
@@ -47,9 +50,9 @@ def roi_averages(layers: Tensor, layer_indices: Tensor, ids: Tensor, rois_xyxy: 
 
 def _crop_instances(layers: Tensor, layer_indices: Tensor, ids: Tensor, first_px: Tensor,
                     crop_shape: tuple[int, int]) -> Tensor:
-    """Bitmaps (K, height, width) bool of the instances, from the pixel ``first_px`` (K, 2: y, x) on.
+    """Cuts out the bitmaps (K, height, width) bool of instances, beginning at the pixels ``first_px`` (K, 2), y and x.
 
-    Where a crop leaves the frame the last row or column is repeated; no sample point lies there.
+    Where a crop leaves the frame, the last row or column is repeated. No sample point lies there.
     """
     height, width = layers.shape[1:]
     y = (first_px[:, :1] + torch.arange(crop_shape[0], device=layers.device)).clamp(max=height - 1)
@@ -59,10 +62,26 @@ def _crop_instances(layers: Tensor, layer_indices: Tensor, ids: Tensor, first_px
 
 
 def _bin_weights(start: Tensor, end: Tensor, first_px: Tensor, n_bins: int, n_px: int, frame_size: int) -> Tensor:
-    """Weights (K, n_bins, n_px) of the crop's pixels along one axis in the average of each bin.
+    """Computes the weights of a crop's pixels in the average of each bin, along one axis.
 
-    The order of operations is that of the kernels, so that in float32 the sample points are theirs.
+    The order of operations is the same as in the kernels, so that the sample points are equal in float32.
+
+    Args:
+        start: (K,) float, where each RoI begins, in px with pixel centres at whole numbers.
+        end: (K,) float, where each RoI ends.
+        first_px: (K,) int64, the first pixel of each crop.
+        n_bins: The number of bins.
+        n_px: The number of pixels of the crops.
+        frame_size: The number of pixels of the frame.
+
+    Returns:
+        (K, n_bins, n_px) float.
     """
+    # A RoI from 0.5 to 3.5 has two bins of 1.5 px, and ceil(1.5) = 2 samples in each: at 0.875 and 1.625, at 2.375 and
+    # 3.125. The sample at 0.875 lies between the pixels 0 and 1, with the weights 0.125 and 0.875, the one at 1.625
+    # between 1 and 2, with 0.375 and 0.625. Each sample counts one half: [0.0625, 0.625, 0.3125, 0, 0] are the weights
+    # of the first five pixels in the first bin, [0, 0, 0.3125, 0.625, 0.0625] in the second. The extra column at the
+    # end of ``weights`` takes the second pixel of samples at the last pixel of the crop, whose weight is 0.
     bin_size = (end - start) / n_bins
     n_samples = bin_size.ceil().clamp(min=0)
     max_samples = int(n_samples.max())
@@ -70,11 +89,12 @@ def _bin_weights(start: Tensor, end: Tensor, first_px: Tensor, n_bins: int, n_px
     bins = torch.arange(n_bins, device=start.device, dtype=start.dtype)
     offset = (sample + .5) * bin_size[:, None] / n_samples[:, None].clamp(min=1)
     point = (start[:, None] + bins * bin_size[:, None])[:, :, None] + offset[:, None, :]
-    counts = (point >= -1) & (point <= frame_size) & (sample < n_samples[:, None])[:, None, :]
+    # RoIs have different numbers of samples; the surplus ones of the table do not count, nor do those outside.
+    is_counted = (point >= -1) & (point <= frame_size) & (sample < n_samples[:, None])[:, None, :]
     point = point.clamp(0, frame_size - 1)
     low = point.floor()
     high_weight = point - low
-    weight = counts / n_samples[:, None, None].clamp(min=1).to(_precise_dtype(start.device))
+    weight = is_counted / n_samples[:, None, None].clamp(min=1).to(_precise_dtype(start.device))
     index = (low.long() - first_px[:, None, None]).clamp(0, n_px - 1)
     weights = weight.new_zeros((len(start), n_bins, n_px + 1))
     weights.scatter_add_(2, index, (1 - high_weight) * weight)
@@ -83,11 +103,11 @@ def _bin_weights(start: Tensor, end: Tensor, first_px: Tensor, n_bins: int, n_px
 
 
 def _multiply(rows: Tensor, crops: Tensor, columns: Tensor) -> Tensor:
-    """rows (K, P, h) @ crops (K, h, w) @ columns (K, Q, w) transposed, in full precision under autocast, too."""
+    """Multiplies rows (K, P, h), crops (K, h, w) and transposed columns (K, Q, w), in full precision under autocast."""
     with torch.autocast(crops.device.type, enabled=False):
         return rows @ crops.to(rows.dtype) @ columns.transpose(1, 2)
 
 
 def _precise_dtype(device: torch.device) -> torch.dtype:
-    """float64, which a GPU does not multiply as TF32, where the device has it (Apple's has not)."""
+    """Returns float64, which GPUs never multiply in the coarser TF32; float32 on Apple's GPUs, which lack float64."""
     return torch.float32 if device.type == 'mps' else torch.float64

@@ -1,4 +1,7 @@
-"""Masks of instances as runs of pixels of a whole image: to move, compare and unite them at the cost of the runs."""
+"""Masks of instances as runs of pixels of a whole image, so that moving, comparing and uniting them is cheap.
+
+The cost depends on the number of runs, or on the pixels of the masks, never on the pixels of the image.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,19 +11,23 @@ from scipy.sparse import coo_array, csr_array
 
 from mmcell.masks.rle import encode_runs, parse_rles
 
-# Pixels of masks that are spread out at a time: a bound on memory.
+# The number of pixels of masks that are written out one by one at the same time. It bounds the memory.
 _MAX_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True)
 class MaskRuns:
-    """N masks in an image of a given height.
+    """N masks in one image.
+
+    Example: in an image of height 10, a mask with the pixels (y, x) = (3, 4), (2, 5) and (3, 5), an empty mask, and a
+    mask with the pixels (2, 4) and (3, 6) have starts [43, 52, 42, 63], ends [44, 54, 43, 64], offsets [0, 2, 2, 4].
 
     Attributes:
-        starts, ends: (R,) int64, first and one-past-last position of each run, x * height + y; a run is in one column.
-            The runs of a mask are in ascending order and do not overlap.
-        offsets: (N + 1,) int64; mask i has the runs ``offsets[i]:offsets[i + 1]``.
-        height: of the image in px.
+        starts: (R,) int64, the first position of each run. Pixel (y, x) has the position x * height + y. A run lies in
+            one column. The runs of a mask are in ascending order and do not overlap.
+        ends: (R,) int64, one past the last position of each run.
+        offsets: (N + 1,) int64. Mask i has the runs ``offsets[i]`` to ``offsets[i + 1] - 1``.
+        height: Height of the image in px.
     """
 
     starts: np.ndarray
@@ -32,22 +39,25 @@ class MaskRuns:
         return len(self.offsets) - 1
 
     @property
-    def owners(self) -> np.ndarray:
-        """The mask (R,) of each run."""
+    def mask_of_run(self) -> np.ndarray:
+        """Index (R,) int64 of the mask that each run belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.offsets))
 
     @property
     def areas_px(self) -> np.ndarray:
-        """(N,) int64."""
+        """Areas (N,) int64 of the masks in px."""
+        # In the example above the runs have the lengths [1, 2, 1, 1], and the sums before each run and at the end are
+        # [0, 1, 3, 4, 5]. At the offsets [0, 2, 2, 4] they are [0, 3, 3, 5], hence the areas [3, 0, 2].
         covered = np.concatenate([[0], np.cumsum(self.ends - self.starts)])
         return np.diff(covered[self.offsets])
 
     @property
     def extents_xyxy(self) -> np.ndarray:
-        """(N, 4) int64 tight boxes, the last pixel included; of an empty mask all 0."""
+        """Tight boxes (N, 4) int64 xyxy in px; x2 and y2 are one past the last pixel. All are 0 for an empty mask."""
         x, y_start = np.divmod(self.starts, self.height)
         y_end = y_start + self.ends - self.starts
         extents = np.zeros((len(self), 4), np.int64)
+        # ``reduceat`` cannot reduce over nothing, so that empty masks must be left out.
         has_runs = np.diff(self.offsets) > 0
         if has_runs.any():
             first = self.offsets[:-1][has_runs]
@@ -56,23 +66,42 @@ class MaskRuns:
         return extents
 
     def take(self, index: np.ndarray) -> 'MaskRuns':
-        """The masks at an index (K,) of integers, in its order."""
-        lengths = np.diff(self.offsets)[index]
-        offsets = np.concatenate([[0], np.cumsum(lengths)])
-        runs = np.repeat(self.offsets[:-1][index] - offsets[:-1], lengths) + np.arange(offsets[-1])
+        """Returns the masks at the indices (K,) of integers, in their order."""
+        # Masks 2 and 0 of the example above have 2 runs each, from run 2 and run 0 on. In the result they begin at the
+        # offsets [0, 2]. The shifts from old to new, [2 - 0, 0 - 2], are repeated per run, [2, 2, -2, -2], and added to
+        # [0, 1, 2, 3]: the runs [2, 3, 0, 1] are taken.
+        n_runs = np.diff(self.offsets)[index]
+        offsets = np.concatenate([[0], np.cumsum(n_runs)])
+        runs = np.repeat(self.offsets[:-1][index] - offsets[:-1], n_runs) + np.arange(offsets[-1])
         return MaskRuns(self.starts[runs], self.ends[runs], offsets, self.height)
 
     def areas_inside_px(self, rects_xyxy: np.ndarray) -> np.ndarray:
-        """Pixels (N,) int64 of each mask in a rectangle of its own (N, 4) int64."""
+        """Counts the pixels (N,) int64 of each mask inside its rectangle.
+
+        Args:
+            rects_xyxy: (N, 4) int64 in px, one rectangle per mask.
+        """
         x, y_start = np.divmod(self.starts, self.height)
-        rects = rects_xyxy[self.owners]
+        rects = rects_xyxy[self.mask_of_run]
         lengths = (np.minimum(y_start + self.ends - self.starts, rects[:, 3]) - np.maximum(y_start, rects[:, 1]))
         lengths = np.where((x >= rects[:, 0]) & (x < rects[:, 2]), lengths.clip(min=0), 0)
         covered = np.concatenate([[0], np.cumsum(lengths)])
         return np.diff(covered[self.offsets])
 
     def pixels_inside(self, rect_xyxy: np.ndarray) -> csr_array:
-        """(N, pixels of a rectangle (4,)) int32, 1 where a mask is."""
+        """Writes out the pixels of the masks inside a rectangle.
+
+        Args:
+            rect_xyxy: (4,) int64 in px.
+
+        Returns:
+            A sparse matrix (N, pixels of the rectangle) int32, 1 where the mask of the row is. Pixels of the rectangle
+            are counted down its columns.
+        """
+        # The masks of the example above, in the rectangle [4, 2, 6, 4] of 2 x 2 pixels. The runs have
+        # [1, 2, 1, 0] pixels inside; the last run is right of it. Within the rectangle they begin at the pixels
+        # [1, 2, 0, 5] (the 5 does not matter, as this run has no pixel). Each repeated and counted on: [1, 2, 3, 0].
+        # Sums of pixels at the offsets, [0, 3, 3, 4], give the rows [0, 1, 1, 1], [0, 0, 0, 0] and [1, 0, 0, 0].
         x0, y0, x1, y1 = (int(value) for value in rect_xyxy)
         x, y_start = np.divmod(self.starts, self.height)
         y_end = np.minimum(y_start + self.ends - self.starts, y1)
@@ -85,15 +114,19 @@ class MaskRuns:
                          shape=(len(self), (x1 - x0) * (y1 - y0)))
 
     def unite(self, groups: np.ndarray) -> 'MaskRuns':
-        """One mask for each group: the pixels of any mask of that group.
+        """Returns one mask per group, with the pixels of all masks of the group.
 
         Args:
-            groups: (N,) int64, the group of each mask, from 0 without gaps.
+            groups: (N,) int64, the group of each mask. Groups are numbered from 0 without gaps.
         """
-        run_groups = groups[self.owners]
+        # In an image of height 10, three masks with the runs [12, 16), [14, 18), and [18, 20) with [20, 23). Groups
+        # [0, 0, 1] have the images shifted by [0, 40] (pitch 40), so that runs of different groups do not meet:
+        # starts [12, 14, 58, 60], greatest ends so far [16, 18, 60, 63]. A united run begins where a start is beyond
+        # the ends so far, or in a new column, as 60 is: begins = [1, 0, 1, 1]. It stops before the next begins:
+        # stops = [0, 1, 1, 1]. Shifted back, the runs are [12, 18), [18, 20) and [20, 23), with offsets [0, 1, 3].
+        run_groups = groups[self.mask_of_run]
         order = np.lexsort((self.starts, run_groups))
         n_groups = int(groups.max()) + 1 if len(groups) else 0
-        # One number line, one image after another, so that runs of different groups do not meet.
         pitch = (int(self.ends.max(initial=0)) // self.height + 2) * self.height
         shift = run_groups[order] * pitch
         starts, ends = self.starts[order] + shift, np.maximum.accumulate(self.ends[order] + shift)
@@ -105,20 +138,30 @@ class MaskRuns:
         return MaskRuns(starts[begins] - shift, ends[stops] - shift, offsets, self.height)
 
     def to_rles(self, width: int) -> list[dict]:
-        """N compressed COCO RLEs (counts str) of the whole image."""
-        return encode_runs(self.owners, self.starts, self.ends, len(self), self.height, width)
+        """Returns N compressed COCO RLEs (counts as str) of the whole image, which is ``width`` px wide."""
+        return encode_runs(self.mask_of_run, self.starts, self.ends, len(self), self.height, width)
 
 
 def runs_of_rles(rles: Sequence[dict], origin_xy: tuple[int, int], height: int) -> MaskRuns:
-    """Runs in a whole image of masks that were predicted in a part of it.
+    """Moves masks that were predicted in a part of an image into the whole image.
 
     Args:
-        rles: N COCO RLEs of the size of the part.
-        origin_xy: upper left corner of the part in the image, in px.
-        height: of the image.
+        rles: N COCO RLEs, all of the size of the part.
+        origin_xy: x and y of the part's upper left corner in the image, in px.
+        height: Height of the image in px.
+
+    Returns:
+        The N masks in the whole image.
+
+    Raises:
+        ValueError: An RLE is not valid (see :func:`mmcell.masks.rle.parse_rle`).
     """
     if not rles:
         return MaskRuns(*(np.zeros(n, np.int64) for n in (0, 0, 1)), height)
+    # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1]. Sums over all counts
+    # are [1, 4, 6, 12, 12, 13, 17, 18]; counted from the beginning of each mask they are the bounds
+    # [1, 4, 6], [6], [0, 1, 5, 6]. Every second count is inside the mask: the runs [1, 4), [0, 1), [5, 6) of the
+    # masks [0, 2, 2].
     part_height = int(rles[0]['size'][0])
     counts, n_counts = parse_rles(rles)
     first = np.cumsum(n_counts) - n_counts
@@ -127,8 +170,10 @@ def runs_of_rles(rles: Sequence[dict], origin_xy: tuple[int, int], height: int) 
     is_inside = (np.arange(len(counts)) - np.repeat(first, n_counts)) % 2 == 1
     is_inside &= counts > 0
     starts, ends = bounds[is_inside] - counts[is_inside], bounds[is_inside]
-    owners = np.repeat(np.arange(len(rles)), n_counts)[is_inside]
-    # A run that goes on in the next column is cut there.
+    mask_of_run = np.repeat(np.arange(len(rles)), n_counts)[is_inside]
+    # A run that goes on into the next column is cut there. [1, 4) covers the columns 0 and 1: n_columns = [2, 1, 1],
+    # run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2]. With the corner of the part at
+    # (x, y) = (4, 2) in an image of height 10, the columns begin at [42, 52, 42, 62]: starts are [43, 52, 42, 63].
     first_x, last_x = starts // part_height, (ends - 1) // part_height
     n_columns = last_x - first_x + 1
     run = np.repeat(np.arange(len(starts)), n_columns)
@@ -136,38 +181,41 @@ def runs_of_rles(rles: Sequence[dict], origin_xy: tuple[int, int], height: int) 
     y_start = np.maximum(starts[run] - x * part_height, 0)
     y_end = np.minimum(ends[run] - x * part_height, part_height)
     column = (x + origin_xy[0]) * height + origin_xy[1]
-    offsets = np.searchsorted(owners[run], np.arange(len(rles) + 1))
+    offsets = np.searchsorted(mask_of_run[run], np.arange(len(rles) + 1))
     return MaskRuns(column + y_start, column + y_end, offsets, height)
 
 
 def concatenate_runs(first: MaskRuns, second: MaskRuns) -> MaskRuns:
-    """The masks of both, which are in one image."""
+    """Returns the masks of both arguments, which must lie in the same image."""
     return MaskRuns(np.concatenate([first.starts, second.starts]), np.concatenate([first.ends, second.ends]),
                     np.concatenate([first.offsets, second.offsets[1:] + first.offsets[-1]]), first.height)
 
 
 def intersections_px(masks: MaskRuns, others: MaskRuns, rect_xyxy: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Pixels that masks of one set share with those of another, inside a rectangle.
+    """Counts the pixels that each mask of one set shares with each mask of another set, inside a rectangle.
 
-    The cost is that of the pixels and, for each of these, the pairs that meet there.
+    The cost depends on the pixels of the masks, and on the number of pairs of masks that meet at each pixel.
 
     Args:
-        masks, others: N and M, in one image.
-        rect_xyxy: (4,) int64.
+        masks: N masks.
+        others: M masks in the same image.
+        rect_xyxy: (4,) int64, the rectangle in px.
 
     Returns:
-        mask, other, shared: (P,) int64 each, one entry for each pair that shares a pixel.
+        Three arrays (P,) int64 with one entry per pair that shares a pixel: the index of the mask, the index of the
+        other mask, and the number of shared pixels.
     """
-    found = [np.zeros((3, 0), np.int64)]
+    pairs = [np.zeros((3, 0), np.int64)]
     for part in _split_by_area(masks):
         pixels = masks.take(part).pixels_inside(rect_xyxy)
         for other_part in _split_by_area(others):
+            # Rows of zeros and ones: the product of two rows is the number of pixels where both are 1.
             shared = coo_array(pixels @ others.take(other_part).pixels_inside(rect_xyxy).T)
-            found.append(np.stack([part[shared.row], other_part[shared.col], shared.data]).astype(np.int64))
-    return tuple(np.concatenate(found, axis=1))
+            pairs.append(np.stack([part[shared.row], other_part[shared.col], shared.data]).astype(np.int64))
+    return tuple(np.concatenate(pairs, axis=1))
 
 
 def _split_by_area(masks: MaskRuns) -> list[np.ndarray]:
-    """Indices of masks, in parts of a bounded number of pixels."""
+    """Splits the indices of masks into parts, so that a part has about ``_MAX_PIXELS`` pixels, or a single mask."""
     part = np.cumsum(masks.areas_px) // _MAX_PIXELS
     return np.split(np.arange(len(masks)), np.flatnonzero(np.diff(part)) + 1) if len(masks) else []

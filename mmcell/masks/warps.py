@@ -1,18 +1,18 @@
-"""Resizing and affine warps of label maps. Pure arrays.
+"""Functions over arrays that resize label maps and warp them by affine matrices.
 
-Sampling the nearest pixel is OpenCV's own on int32, hence the same rule as for a bitmap of uint8. To interpolate a
-bitmap of zeros and ones linearly and round it (which is what a framework does that warps bitmaps) is to ask whether
-the pixels of the instance have at least half of the weights of the four pixels around the sampled point. That can be
-asked of a label map too, for all instances at once: :func:`choose_majority`. Only pixels at outlines have to be
-looked at. The answers differ from OpenCV's where the weight is near one half, since OpenCV rounds coordinates to
-1/32 px, and of two instances with exactly half each only one can have the pixel.
+Nearest-neighbour sampling is done by OpenCV on int32, and so follows the same rule as for a bitmap of uint8. A
+framework that warps bitmaps linearly interpolates zeros and ones and rounds the result. In other words, a pixel is
+inside if the instance has at least half of the weights of the four pixels around the sampled point. The same rule can
+be applied to a label map, for all instances at once: see :func:`choose_majority`. Only pixels near outlines need it.
+The results differ from OpenCV's where an instance has close to half of the weights, because OpenCV rounds coordinates
+to 1/32 px, and because only one of two instances with exactly half each can have the pixel.
 """
 
 import cv2
 import numpy as np
 
 INTERPOLATIONS = ('nearest', 'bilinear', 'bicubic', 'area', 'lanczos')
-# Weights are sums of rounded products.
+# Slightly less than one half, because weights are sums of rounded products.
 _HALF = .5 - 1e-6
 
 
@@ -22,15 +22,18 @@ def _check_interpolation(interpolation: str) -> None:
 
 
 def choose_majority(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The label that has at least half of the weight.
+    """Chooses, for each point, the label that has at least half of the weight.
 
     Args:
-        labels: (4, M) int32, the pixels around each of M points, 0 = background.
-        weights: (4, M) float, with the sum 1 for each point.
+        labels: (4, M) int32, the labels of the four pixels around each of M points, 0 = background.
+        weights: (4, M) float, the weights of these pixels. Their sum is 1 for each point.
 
     Returns:
-        (M,) int32, 0 where no instance has half of the weight.
+        (M,) int32, 0 where no instance has half of the weight. Of two instances with half each, the one that comes
+        later in ``labels`` is chosen.
     """
+    # The labels 1, 1, 2, 0 with the weights .3, .3, .2, .2 give 1, which has .6. The labels 1, 2, 3, 0 with .25 each
+    # give 0. The labels 1, 2, 1, 2 with .25 each give 2.
     winners = np.zeros(labels.shape[1], np.int32)
     for candidates in labels:
         support = np.where(labels == candidates, weights, 0).sum(axis=0)
@@ -39,14 +42,20 @@ def choose_majority(labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def resize_labels(label_map: np.ndarray, height: int, width: int, interpolation: str = 'nearest') -> np.ndarray:
-    """Resizes a label map (H, W) int32 to (height, width) int32.
+    """Resizes a label map.
 
     Args:
-        label_map: any ids.
-        height: of the output in px.
-        width: of the output in px.
-        interpolation: 'nearest' is ``cv2.resize``; any other of :data:`INTERPOLATIONS` gives each output pixel to
-            the instance that has the majority of the bilinear weights around its centre.
+        label_map: (H, W) int32, 0 = background.
+        height: Height of the output in px.
+        width: Width of the output in px.
+        interpolation: 'nearest' is ``cv2.resize``. Any other of :data:`INTERPOLATIONS` gives each output pixel to the
+            instance that has at least half of the bilinear weights around its centre.
+
+    Returns:
+        (height, width) int32.
+
+    Raises:
+        ValueError: The interpolation is unknown.
     """
     _check_interpolation(interpolation)
     if interpolation == 'nearest':
@@ -59,20 +68,26 @@ def resize_labels(label_map: np.ndarray, height: int, width: int, interpolation:
 
 
 def _resize_taps(size: int, new_size: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The two source pixels of each output pixel along one axis, and the weight of the second (cv2.INTER_LINEAR)."""
+    """Returns the two source pixels of each output pixel along one axis, and the weight of the second source pixel.
+
+    They are those of ``cv2.INTER_LINEAR``.
+    """
+    # From 4 to 3 pixels the centres of output pixels lie at 1/6, 1 1/2 and 2 5/6, hence between the source pixels 0 and
+    # 1, 1 and 2, 2 and 3. The weights of the second ones are [1/6, 1/2, 5/6].
     source = np.clip((np.arange(new_size) + .5) * (size / new_size) - .5, 0, size - 1)
     low = source.astype(np.int64)
     return low, np.minimum(low + 1, size - 1), source - low
 
 
 def _choose_at_points(corners: np.ndarray, y_weight: np.ndarray, x_weight: np.ndarray) -> np.ndarray:
-    """Labels (M,) of points between pixels.
+    """Chooses labels (M,) int32 for points that lie between pixels.
 
     Args:
-        corners: (4, M) int32, the labels at top left, top right, bottom left, bottom right of each point.
-        y_weight: (M,) weight of the bottom ones, 0 to 1.
-        x_weight: (M,) weight of the right ones.
+        corners: (4, M) int32, the labels at the top left, top right, bottom left and bottom right of each point.
+        y_weight: (M,) float from 0 to 1, the weight of the two bottom pixels.
+        x_weight: (M,) float from 0 to 1, the weight of the two right pixels.
     """
+    # Most points lie inside one instance or the background, where all four labels are equal: nothing to compute.
     labels = corners[0].copy()
     mixed = np.flatnonzero((corners[1:] != corners[0]).any(axis=0))
     y, x = y_weight[mixed], x_weight[mixed]
@@ -83,17 +98,21 @@ def _choose_at_points(corners: np.ndarray, y_weight: np.ndarray, x_weight: np.nd
 
 def warp_labels(label_map: np.ndarray, matrix: np.ndarray, size: tuple[int, int] | None = None,
                 interpolation: str = 'nearest') -> np.ndarray:
-    """Warps a label map; what comes from outside the frame is background.
+    """Warps a label map by an affine matrix. Output pixels that come from outside the frame are background.
 
     Args:
-        label_map: (H, W) int32.
-        matrix: (2, 3), takes input pixel coordinates (x, y) to those of the output; a pixel's centre is whole.
-        size: (height, width) of the output; that of the input where not given.
-        interpolation: 'nearest' is ``cv2.warpAffine``; any other of :data:`INTERPOLATIONS` gives each output pixel
-            to the instance that has the majority of the bilinear weights around the point that it comes from.
+        label_map: (H, W) int32, 0 = background.
+        matrix: (2, 3) float, maps (x, y) px of the input to (x, y) px of the output. Pixel centres have whole
+            coordinates.
+        size: (height, width) of the output in px. The default is the size of the input.
+        interpolation: 'nearest' is ``cv2.warpAffine``. Any other of :data:`INTERPOLATIONS` gives each output pixel to
+            the instance that has at least half of the bilinear weights around the point that the pixel comes from.
 
     Returns:
         (height, width) int32.
+
+    Raises:
+        ValueError: The interpolation is unknown.
     """
     _check_interpolation(interpolation)
     height, width = label_map.shape if size is None else size
@@ -101,16 +120,22 @@ def warp_labels(label_map: np.ndarray, matrix: np.ndarray, size: tuple[int, int]
     is_whole_shift = np.array_equal(matrix[:, :2], np.eye(2)) and np.array_equal(matrix, np.round(matrix))
     if interpolation == 'nearest' or is_whole_shift:
         return warped
-    # The border is repeated, since a point half a pixel outside the frame may have half of its weight inside.
-    is_near_outline = cv2.warpAffine(_near_outlines(label_map), matrix, (width, height), flags=cv2.INTER_NEAREST,
+    # Pixels far from outlines are right already. The border is repeated, because a point half a pixel outside the frame
+    # may have half of its weight inside.
+    is_near_outline = cv2.warpAffine(_mark_outlines(label_map), matrix, (width, height), flags=cv2.INTER_NEAREST,
                                      borderMode=cv2.BORDER_REPLICATE)
     y, x = np.nonzero(is_near_outline)
     warped[y, x] = _sample_majority(label_map, x, y, cv2.invertAffineTransform(matrix.astype(np.float64)))
     return warped
 
 
-def _near_outlines(label_map: np.ndarray) -> np.ndarray:
-    """(H, W) uint8, 1 where the 3 x 3 pixels around do not all have one label; outside the frame it is 0."""
+def _mark_outlines(label_map: np.ndarray) -> np.ndarray:
+    """Returns (H, W) uint8, 1 where the 3 x 3 pixels around a pixel differ in label; outside the frame labels are 0.
+
+    Some pixels next to these are 1, too.
+    """
+    # A border between the columns 2 and 3 is noted at column 2. Widened by one pixel to each side it marks the columns
+    # 1, 2 and 3: the columns 2 and 3 touch the border, and column 1 is the surplus.
     padded = cv2.copyMakeBorder(label_map, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     differs = np.zeros(padded.shape, np.uint8)
     differs[:, :-1] = padded[:, 1:] != padded[:, :-1]
@@ -119,7 +144,19 @@ def _near_outlines(label_map: np.ndarray) -> np.ndarray:
 
 
 def _sample_majority(label_map: np.ndarray, x: np.ndarray, y: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-    """Labels (M,) int32 of the output pixels (x, y), (M,) each; ``inverse`` (2, 3) takes them to the input."""
+    """Chooses the labels of output pixels.
+
+    Args:
+        label_map: (H, W) int32, the input.
+        x: (M,) integers, the columns of the output pixels.
+        y: (M,) integers, the rows of the output pixels.
+        inverse: (2, 3) float, maps (x, y) px of the output to (x, y) px of the input.
+
+    Returns:
+        (M,) int32.
+    """
+    # The map gets a border of background, so that every point in the frame or up to 1 px outside has four pixels around
+    # it. For points farther outside, weights are clipped to 0 and 1, so that only pixels of the border count.
     padded = cv2.copyMakeBorder(label_map, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
     source_x, source_y = (row[0] * x + row[1] * y + row[2] for row in inverse)
     x_low = np.clip(np.floor(source_x), -1, label_map.shape[1] - 1)

@@ -1,1 +1,1 @@
-"""Overlapping tiles: where they lie, and which cells of each are cells of the image."""
+"""Overlapping tiles of an image: where they lie, and which cells of the tiles are cells of the image."""

@@ -1,16 +1,19 @@
-"""Cells at the seams of overlapping tiles: each once, and whole.
+"""Makes each cell at the seams of overlapping tiles appear once and whole, by three rules.
 
-1. *Cut cells.* What reaches within ``border_px`` of a seam (a border of its tile inside the image) may be cut by it, or
-   be predicted badly for want of context. Where another tile has the same place farther than that from its own seams,
-   the cell is dropped: that tile sees it whole.
-2. *Parts.* A cell larger than the overlap may be cut in every tile. Its parts are united: two cut cells of two tiles,
-   which share half of the smaller one's pixels in the area that both tiles see, each the other's best partner there
-   (of the same class before others, then by IoU in that area). Class and score are those of the largest part.
-3. *Duplicates.* Two cells of two tiles that share half of the smaller one's pixels are one cell seen twice. The tile
-   whose seams are farther from the place wins, whatever class or score: it decides as it would by itself. Within a tile
-   nothing is removed. What is beaten by a cell that is itself removed stays.
+1. *Cut cells.* A cell that comes closer than ``border_px`` to a seam (a border of its tile inside the image) may be cut
+   by the seam, or be predicted badly because context is missing. If another tile has this place at least ``border_px``
+   away from its own seams, the cell is dropped, because that tile sees the place whole.
+2. *Parts.* A cell that is larger than the overlap may be cut in every tile. Two cut cells of different tiles are parts
+   of one cell if they share half of the smaller one's pixels in the area that both tiles see, and if each is the best
+   partner of the other in its tile. The best partner is one of the same class if there is any, then the one with the
+   highest IoU in that area. Parts are united. The united cell has the class and the score of its largest part.
+3. *Duplicates.* Two cells of different tiles that share half of the smaller one's pixels are one cell that was
+   predicted twice. The cell of the tile whose seams are farther away is kept, whatever the classes and scores are, so
+   that the result is what this tile predicts by itself. Cells of the same tile never remove each other. A cell stays
+   if the only cells that would remove it are removed themselves.
 
-Every rule looks at cells that share pixels, so that cells are final as soon as no tile to come reaches them.
+Rules 2 and 3 only compare cells that share pixels. Therefore a cell is final as soon as no later tile reaches it or a
+cell that it is linked to by shared pixels.
 """
 
 from typing import NamedTuple
@@ -23,34 +26,49 @@ from mmcell.masks.runs import intersections_px
 from mmcell.tiles.tile_cells import TileCells, concatenate_cells, no_cells
 from mmcell.tiles.tiling import TileGrid, overlaps
 
-# Of the smaller mask's pixels.
+# The share of the smaller mask's pixels from which on two cells are duplicates or parts of one cell.
 MIN_SHARED = .5
 
 
 class Pairs(NamedTuple):
-    """P pairs of cells of two tiles that may be one cell."""
+    """P pairs of cells of different tiles that may be one cell.
 
-    cells: np.ndarray  # (P, 2) int64 indices
-    are_duplicates: np.ndarray  # (P,) bool: MIN_SHARED of the smaller mask is shared
-    are_parts: np.ndarray  # (P,) bool: both are cut, and of what both tiles see MIN_SHARED of the smaller is shared
-    iou: np.ndarray  # (P,) float64, in what both tiles see
+    Attributes:
+        cells: (P, 2) int64, the indices of the two cells.
+        are_duplicates: (P,) bool, whether the two share at least ``MIN_SHARED`` of the smaller mask.
+        are_parts: (P,) bool, whether both cells are cut and, inside the area that both tiles see, share at least
+            ``MIN_SHARED`` of the smaller mask.
+        iou: (P,) float64, the IoU of the two masks inside the area that both tiles see.
+    """
 
-    def among(self, chosen: np.ndarray) -> 'Pairs':
-        """The pairs of chosen (N,) cells, counted among these alone; no pair has a chosen cell and another one."""
-        kept = chosen[self.cells[:, 0]]
-        return Pairs((np.cumsum(chosen) - 1)[self.cells[kept]], *(values[kept] for values in self[1:]))
+    cells: np.ndarray
+    are_duplicates: np.ndarray
+    are_parts: np.ndarray
+    iou: np.ndarray
+
+    def select(self, chosen: np.ndarray) -> 'Pairs':
+        """Returns the pairs of chosen cells, with indices that count the chosen cells only.
+
+        Args:
+            chosen: (N,) bool, which cells are chosen. The two cells of a pair must both be chosen, or both not.
+        """
+        # With chosen = [1, 0, 1, 1] the cells 0, 2, 3 become 0, 1, 2: sums less one are [0, 0, 1, 2]. Of the pairs
+        # [0, 3] and [1, 1] the first is kept, as [0, 2].
+        is_kept = chosen[self.cells[:, 0]]
+        return Pairs((np.cumsum(chosen) - 1)[self.cells[is_kept]], *(values[is_kept] for values in self[1:]))
 
 
 class SeamStitcher:
-    """Takes the cells of one tile after another and gives back those that are final.
+    """Receives the cells of one tile after another, and returns the cells that are final.
 
     Args:
-        grid: the tiles, which must be added in its order.
-        border_px: cells that come so near to a seam are taken from a tile that has them farther inside; below half the
-            overlap, or there is no such tile in the middle of it.
+        grid: The tiles of the image. They must be added in the order of the grid.
+        border_px: Distance in px. Cells that come closer than this to a seam are taken from another tile, where they
+            are farther inside. It must be at most half of the overlap, because otherwise cells in the middle of the
+            overlap are too close to a seam in both tiles.
 
     Attributes:
-        pending: cells that wait for tiles to come; only cells at seams do.
+        pending: Cells of earlier tiles that a later tile may still change. They lie at seams.
     """
 
     def __init__(self, grid: TileGrid, border_px: float) -> None:
@@ -60,20 +78,29 @@ class SeamStitcher:
         self._pairs = Pairs(np.zeros((0, 2), np.int64), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0))
 
     def add(self, tile: int, cells: TileCells) -> TileCells:
-        """Adds a tile and gives the cells that no later tile can change, each once."""
+        """Adds the cells of a tile and returns the cells that no later tile can change, each of them once.
+
+        Args:
+            tile: Index of the tile in the grid.
+            cells: The cells of this tile, in px of the image.
+        """
         cells = self._drop_cells_seen_whole_elsewhere(tile, cells)
         pairs = find_pairs(self.pending, cells, tile, self.grid, self.border_px)
         pairs.cells[:, 1] += len(self.pending)
         self.pending = concatenate_cells(self.pending, cells)
         pairs = Pairs(*map(np.concatenate, zip(self._pairs, pairs, strict=True)))
-        linked = _components(pairs.cells, len(self.pending))
-        waits = np.bincount(linked, weights=self.pending.last_tiles > tile)[linked] > 0
-        final = resolve(self.pending.take(~waits), pairs.among(~waits), self.grid)
-        self._pairs = pairs.among(waits)
+        # Cells that are linked by pairs wait together. The pairs (0, 2) and (2, 3) of five cells make the components
+        # [0, 1, 0, 0, 2]. After tile 1, the last tiles [3, 1, 1, 1, 2] of the cells are later for the cells 0 and 4.
+        # Their components wait: cells [0, 2, 3] and [4]. Only cell 1 is final.
+        component = _label_components(pairs.cells, len(self.pending))
+        waits = np.bincount(component, weights=self.pending.last_tiles > tile)[component] > 0
+        final = unite_and_deduplicate(self.pending.take(~waits), pairs.select(~waits), self.grid)
+        self._pairs = pairs.select(waits)
         self.pending = self.pending.take(waits)
         return final
 
     def _drop_cells_seen_whole_elsewhere(self, tile: int, cells: TileCells) -> TileCells:
+        """Drops the cut cells of a tile whose place lies far from the seams of another tile: rule 1 of the module."""
         is_cut = self.grid.seam_distances_px(tile, cells.extents_xyxy) < self.border_px
         neighbours = self.grid.neighbours(tile)
         elsewhere = self.grid.seam_distances_px(neighbours, cells.extents_xyxy[:, None])
@@ -81,68 +108,92 @@ class SeamStitcher:
 
 
 def find_pairs(pending: TileCells, cells: TileCells, tile: int, grid: TileGrid, border_px: float) -> Pairs:
-    """Pairs of a cell of earlier tiles and one of a new tile, with an index into each, that may be one cell.
+    """Finds the pairs of a cell of earlier tiles and a cell of a new tile that may be one cell.
 
     Args:
-        pending: of earlier tiles.
-        cells: of the new one.
-        tile: its index.
-        grid: the tiles.
-        border_px: as :class:`SeamStitcher`.
+        pending: Cells of earlier tiles that may still change.
+        cells: Cells of the new tile.
+        tile: Index of the new tile in the grid.
+        grid: The tiles of the image.
+        border_px: Cells that come closer than this to a seam, in px, count as cut.
+
+    Returns:
+        The pairs. The first index of a pair refers to ``pending``, the second index to ``cells``.
     """
     rect = grid.rects_xyxy[tile]
     near = np.flatnonzero(overlaps(pending.extents_xyxy, rect))
     neighbours, tile_of_near = np.unique(pending.tiles[near], return_inverse=True)
     masks = pending.masks.take(near)
     i, j, shared = intersections_px(masks, cells.masks, rect)
-    # What the other tile sees of a cell: a cell does not leave its own.
-    area = masks.areas_inside_px(np.broadcast_to(rect, (len(near), 4)))[i]
-    others = np.zeros((len(neighbours), len(cells)), np.int64)
+    # The areas inside what both tiles see. A cell never leaves its own tile, so that it is enough to cut it off at the
+    # other tile: at the new tile for an earlier cell, at the tile of the earlier cell for a new cell.
+    pending_area = masks.areas_inside_px(np.broadcast_to(rect, (len(near), 4)))[i]
+    areas_per_neighbour = np.zeros((len(neighbours), len(cells)), np.int64)
     for row, neighbour in enumerate(neighbours):
-        others[row] = cells.masks.areas_inside_px(np.broadcast_to(grid.rects_xyxy[neighbour], (len(cells), 4)))
-    other_area = others[tile_of_near[i], j]
+        neighbour_rects = np.broadcast_to(grid.rects_xyxy[neighbour], (len(cells), 4))
+        areas_per_neighbour[row] = cells.masks.areas_inside_px(neighbour_rects)
+    new_area = areas_per_neighbour[tile_of_near[i], j]
     both_cut = _are_cut(pending, grid, border_px)[near[i]] & _are_cut(cells, grid, border_px)[j]
-    found = Pairs(np.stack([near[i], j], axis=1),
+    pairs = Pairs(np.stack([near[i], j], axis=1),
                   shared >= MIN_SHARED * np.minimum(masks.areas_px[i], cells.masks.areas_px[j]),
-                  both_cut & (shared >= MIN_SHARED * np.minimum(area, other_area)),
-                  shared / (area + other_area - shared))
-    return Pairs(*(values[found.are_duplicates | found.are_parts] for values in found))
+                  both_cut & (shared >= MIN_SHARED * np.minimum(pending_area, new_area)),
+                  shared / (pending_area + new_area - shared))
+    return Pairs(*(values[pairs.are_duplicates | pairs.are_parts] for values in pairs))
 
 
 def _are_cut(cells: TileCells, grid: TileGrid, border_px: float) -> np.ndarray:
+    """Tells which cells (N,) come closer to a seam of their tile than ``border_px``."""
     return grid.seam_distances_px(cells.tiles, cells.extents_xyxy) < border_px
 
 
-def resolve(cells: TileCells, pairs: Pairs, grid: TileGrid) -> TileCells:
-    """Unites the parts of cells and removes duplicates; rules 2 and 3 of the module.
+def unite_and_deduplicate(cells: TileCells, pairs: Pairs, grid: TileGrid) -> TileCells:
+    """Unites the parts of cells and removes duplicates: rules 2 and 3 of the module.
 
     Args:
-        cells: N, after rule 1.
-        pairs: of these cells.
-        grid: the tiles.
+        cells: N cells that rule 1 has left.
+        pairs: The pairs of these cells that may be one cell.
+        grid: The tiles of the image.
+
+    Returns:
+        The cells that remain.
     """
     if not len(pairs.cells):
         return cells
     may_be_parts = pairs.are_parts
     parts = pairs.cells[may_be_parts]
     parts = parts[_are_best_for_both(parts, cells.tiles, np.equal(*cells.labels[parts].T), pairs.iou[may_be_parts])]
-    groups = _components(parts, len(cells))
+    groups = _label_components(parts, len(cells))
     united = _unite(cells, groups)
     is_united = np.bincount(groups) > 1
     group_pairs = groups[pairs.cells]
-    # A part whose best partner had a better one in its tile is of the cell that was united.
+    # A single part may belong to a cell that was united without it, because its best partner had a better partner. It
+    # is removed: in these pairs the united cell comes first, and beats the single part.
     is_left_over = may_be_parts & (is_united[group_pairs[:, 0]] != is_united[group_pairs[:, 1]])
     left_over = group_pairs[is_left_over]
     left_over = np.where(is_united[left_over[:, :1]], left_over, left_over[:, ::-1])
     duplicates = np.unique(np.sort(group_pairs[pairs.are_duplicates & ~is_left_over], axis=1), axis=0)
-    duplicates = duplicates[~_have_a_tile_in_common(duplicates, cells.tiles, groups)]
-    beats = np.concatenate([left_over, _decide(duplicates, united, is_united, grid)])
-    return united.take(_unbeaten(beats, _distances_px(united, np.arange(len(united)), united.extents_xyxy, is_united,
-                                                      grid)))
+    duplicates = duplicates[~_share_a_tile(duplicates, cells.tiles, groups)]
+    beats = np.concatenate([left_over, _sort_winners_first(duplicates, united, is_united, grid)])
+    distances_px = _seam_distances_px(united, np.arange(len(united)), united.extents_xyxy, is_united, grid)
+    return united.take(_find_unbeaten(beats, distances_px))
 
 
 def _are_best_for_both(pairs: np.ndarray, tiles: np.ndarray, same_label: np.ndarray, iou: np.ndarray) -> np.ndarray:
-    """Whether each cell of a pair is the best partner, of all in its tile, for the other one: (P,) bool."""
+    """Tells in which pairs each cell is the best partner for the other cell, among all cells of its tile.
+
+    Args:
+        pairs: (P, 2) int64, the indices of two cells.
+        tiles: (N,) int64, the tile of each cell.
+        same_label: (P,) bool, whether the two cells have the same label.
+        iou: (P,) float64, the IoU of the two cells.
+
+    Returns:
+        (P,) bool.
+    """
+    # The cells 0 and 1 are of tile 0, the cells 2 and 3 of tile 1. The pairs (0, 2), (1, 2) and (1, 3) have the IoUs
+    # .9, .5 and .4 and equal labels. Sorted by cell, tile of the partner, label and IoU, every pair that is not the
+    # first of its cell and tile is crossed out. Seen from the first cells that is (1, 3), as cell 1 prefers cell 2.
+    # Seen from the second cells it is (1, 2), as cell 2 prefers cell 0. Only (0, 2) is left: [True, False, False].
     best_for_both = np.ones(len(pairs), bool)
     for cell, partner in (pairs.T, pairs.T[::-1]):
         order = np.lexsort((partner, -iou, ~same_label, tiles[partner], cell))
@@ -153,60 +204,87 @@ def _are_best_for_both(pairs: np.ndarray, tiles: np.ndarray, same_label: np.ndar
 
 
 def _unite(cells: TileCells, groups: np.ndarray) -> TileCells:
-    """One cell for each group (N,): the pixels of all, the box around all, and else what the largest part has."""
+    """Unites the cells of each group (N,): all their pixels, the box around all, and the rest of the largest part."""
+    # Areas [10, 30, 20, 5] in the groups [0, 1, 0, 1]: sorted by group, then from large to small, the cells are
+    # [2, 0, 1, 3]. Groups begin at [0, 2], where the largest parts are, the cells [2, 1]. ``reduceat`` takes the
+    # minimum or maximum from each begin to the next: of the left borders x = [4, 2, 9, 7], in order [9, 4, 2, 7],
+    # the least ones are [4, 2].
     order = np.lexsort((-cells.masks.areas_px, groups))
-    largest = order[np.append(True, np.diff(groups[order]) > 0)]
     begins = np.flatnonzero(np.append(True, np.diff(groups[order]) > 0))
+    largest = order[begins]
 
-    def around(boxes: np.ndarray) -> np.ndarray:
+    def boxes_around_groups(boxes: np.ndarray) -> np.ndarray:
         return np.concatenate([np.minimum.reduceat(boxes[order, :2], begins),
                                np.maximum.reduceat(boxes[order, 2:], begins)], axis=1)
 
-    return TileCells(around(cells.bboxes_xyxy), cells.scores[largest], cells.labels[largest],
-                     around(cells.extents_xyxy), cells.tiles[largest],
+    return TileCells(boxes_around_groups(cells.bboxes_xyxy), cells.scores[largest], cells.labels[largest],
+                     boxes_around_groups(cells.extents_xyxy), cells.tiles[largest],
                      np.maximum.reduceat(cells.last_tiles[order], begins), cells.masks.unite(groups))
 
 
-def _have_a_tile_in_common(group_pairs: np.ndarray, tiles: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Whether some tile tells two groups apart, as it has cells of both; true of a group and itself. (P,) bool."""
-    tiles_of: dict[int, set[int]] = {}
+def _share_a_tile(group_pairs: np.ndarray, tiles: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Tells which pairs of groups (P, 2) have cells of the same tile: (P,) bool.
+
+    This tile has predicted two different cells, so that the groups are no duplicates. True for a group and itself.
+    """
+    tiles_of_group: dict[int, set[int]] = {}
     for group, tile in zip(groups.tolist(), tiles.tolist(), strict=True):
-        tiles_of.setdefault(group, set()).add(tile)
-    return np.array([bool(tiles_of[a] & tiles_of[b]) for a, b in group_pairs.tolist()], bool)
+        tiles_of_group.setdefault(group, set()).add(tile)
+    return np.array([bool(tiles_of_group[a] & tiles_of_group[b]) for a, b in group_pairs.tolist()], bool)
 
 
-def _distances_px(united: TileCells, index: np.ndarray, extents_xyxy: np.ndarray, is_united: np.ndarray,
-                  grid: TileGrid) -> np.ndarray:
-    """How far places (P, 4) are from the seams of the tiles of cells (P,). A united cell is just seen whole: 0."""
+def _seam_distances_px(united: TileCells, index: np.ndarray, extents_xyxy: np.ndarray, is_united: np.ndarray,
+                       grid: TileGrid) -> np.ndarray:
+    """Computes how far the boxes (P, 4) are from the seams of the tiles of the cells with the indices (P,), in px.
+
+    For united cells, which no single tile sees whole, the distance is 0.
+    """
     return np.where(is_united[index], 0., grid.seam_distances_px(united.tiles[index], extents_xyxy))
 
 
-def _decide(pairs: np.ndarray, united: TileCells, is_united: np.ndarray, grid: TileGrid) -> np.ndarray:
-    """Winner and loser (P, 2) of each pair of duplicates."""
+def _sort_winners_first(pairs: np.ndarray, united: TileCells, is_united: np.ndarray, grid: TileGrid) -> np.ndarray:
+    """Returns the pairs of duplicates (P, 2) as winner and loser.
+
+    The winner is farther from the seams of its tile; if the distances are equal, the winner is in the earlier tile.
+    """
+    # Both distances are measured from the box around both cells, as the cells themselves may differ in size.
     first, second = united.extents_xyxy[pairs[:, 0]], united.extents_xyxy[pairs[:, 1]]
     place = np.concatenate([np.minimum(first[:, :2], second[:, :2]), np.maximum(first[:, 2:], second[:, 2:])], axis=1)
-    distance, other = (_distances_px(united, index, place, is_united, grid) for index in pairs.T)
+    distance, other = (_seam_distances_px(united, index, place, is_united, grid) for index in pairs.T)
     tile, other_tile = united.tiles[pairs].T
     first_wins = (distance > other) | ((distance == other) & (tile <= other_tile))
     return np.where(first_wins[:, None], pairs, pairs[:, ::-1])
 
 
-def _unbeaten(beats: np.ndarray, distances_px: np.ndarray) -> np.ndarray:
-    """Indices of the cells that no cell that stays has beaten; in a ring the one farthest from seams stays."""
+def _find_unbeaten(beats: np.ndarray, distances_px: np.ndarray) -> np.ndarray:
+    """Finds the cells that are not beaten by a cell that stays.
+
+    If cells beat each other in a ring, the one that is farthest from seams stays.
+
+    Args:
+        beats: (P, 2) int64, the indices of winner and loser.
+        distances_px: (N,) float64, the distance of each cell from the seams.
+
+    Returns:
+        The indices of the cells that stay, in ascending order.
+    """
+    # If 0 beats 1 and 1 beats 2: nothing beats 0, which stays, so that 1 is removed. Then nothing beats 2 any more, and
+    # it stays. If 2 beats 0 as well, every cell is beaten. With the distances [5, 9, 3] cell 1 stays and removes 2, and
+    # 0 stays because 2 is gone.
     winners, losers = beats.T
-    undecided, stays = np.ones(len(distances_px), bool), np.zeros(len(distances_px), bool)
-    while undecided.any():
-        open_ = undecided[winners] & undecided[losers]
-        ready = undecided & (np.bincount(losers[open_], minlength=len(stays)) == 0)
-        if not ready.any():
-            ready[np.where(undecided, distances_px, -np.inf).argmax()] = True
-        stays |= ready
-        undecided &= ~ready
-        undecided[losers[ready[winners]]] = False
+    is_undecided, stays = np.ones(len(distances_px), bool), np.zeros(len(distances_px), bool)
+    while is_undecided.any():
+        is_open = is_undecided[winners] & is_undecided[losers]
+        is_safe = is_undecided & (np.bincount(losers[is_open], minlength=len(stays)) == 0)
+        if not is_safe.any():
+            is_safe[np.where(is_undecided, distances_px, -np.inf).argmax()] = True
+        stays |= is_safe
+        is_undecided &= ~is_safe
+        is_undecided[losers[is_safe[winners]]] = False
     return np.flatnonzero(stays)
 
 
-def _components(pairs: np.ndarray, n: int) -> np.ndarray:
-    """The connected component (n,) of each of n cells."""
+def _label_components(pairs: np.ndarray, n: int) -> np.ndarray:
+    """Returns the number (n,) of the connected component of each of n cells, which pairs (P, 2) link."""
     graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
     return connected_components(graph, directed=False)[1]

@@ -1,4 +1,4 @@
-"""Prediction of tiles by a detector that knows nothing of them."""
+"""Predicts tiles with a detector that treats each tile as an image."""
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
@@ -12,18 +12,19 @@ from torch import Tensor, nn
 
 def predict_tiles(detector: nn.Module, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]],
                   scale_xy: tuple[float, float], upscale: float, metainfo: dict) -> list[InstanceData]:
-    """Predicts tiles as if each were an image.
+    """Predicts tiles as if each tile were an image.
 
     Args:
-        detector: has MMDetection's ``test_step``.
-        images: (3, h, w) uint8 each, as a test pipeline gives them.
-        sizes: (height, width) of each tile in px of the image that results are for.
-        scale_xy: px of the tiles for one px of that image: what it was resized by.
-        upscale: each tile is enlarged so many times more, bilinearly.
-        metainfo: of the whole image; sizes and scale are replaced.
+        detector: A module with MMDetection's ``test_step``.
+        images: The pixels of each tile, (3, h, w) uint8, as a test pipeline gives them.
+        sizes: (height, width) of each tile in px of the result image, which predictions are made for.
+        scale_xy: Pixels of the tiles per pixel of the result image along x and y: the factors by which the test
+            pipeline has resized the image.
+        upscale: Factor by which each tile is enlarged in addition, with bilinear interpolation.
+        metainfo: Metainfo of the whole image. Sizes and scale are replaced by those of the tile.
 
     Returns:
-        pred_instances of each tile, in px of its size.
+        The ``pred_instances`` of each tile, in px of the tile in the result image.
     """
     enlarged = [enlarge(image, upscale) for image in images]
     samples = [DetDataSample(metainfo={
@@ -35,7 +36,7 @@ def predict_tiles(detector: nn.Module, images: Sequence[Tensor], sizes: Sequence
 
 
 def enlarge(image: Tensor, factor: float) -> Tensor:
-    """An image (3, h, w) uint8 resampled bilinearly to the nearest whole size; factor 1 gives the image itself."""
+    """Resizes an image (3, h, w) uint8 bilinearly, to the nearest whole size; factor 1 returns the image itself."""
     if factor == 1:
         return image
     size = [max(round(side * factor), 1) for side in image.shape[1:]]
@@ -45,7 +46,16 @@ def enlarge(image: Tensor, factor: float) -> Tensor:
 
 def batches_of_equal_shape(tiles: Sequence[int], shapes: Sequence[tuple[int, ...]],
                            batch_size: int) -> Iterator[list[int]]:
-    """Splits tiles, in their order, into batches of one shape: padding to a larger one would change predictions."""
-    for _, run in groupby(tiles, key=lambda tile: tuple(shapes[tile])):
-        while batch := list(islice(run, batch_size)):
+    """Splits tiles into batches of equal shape, because padding to a larger shape would change predictions.
+
+    Args:
+        tiles: Indices of tiles. Their order is kept.
+        shapes: The shape of every tile of the grid.
+        batch_size: The greatest number of tiles in a batch.
+
+    Yields:
+        The indices of the tiles in a batch.
+    """
+    for _, tiles_of_shape in groupby(tiles, key=lambda tile: tuple(shapes[tile])):
+        while batch := list(islice(tiles_of_shape, batch_size)):
             yield batch

@@ -348,7 +348,7 @@ def test_an_image_in_memory_is_predicted_in_tiles(tmp_path, command):
     (['none/*.tif'], 'no such image'),
     (['a.tif', '--launcher', 'pytorch'], 'start with torchrun'),
     (['a.tif', '--upscale', 2], 'give --tile, too'),
-    (['a.tif', '--tile', 0], 'tiles of 32 px at least expected, got 0'),
+    (['a.tif', '--tile', 0], 'a side of at least 32 px, got 0'),
     (['a.tif', '--tile', 64, '--overlap', 20, '--upscale', 'nan'], 'upscale positive and finite'),
 ])
 def test_impossible_options_are_refused_before_anything_is_written(tmp_path, command, monkeypatch, arguments, message):

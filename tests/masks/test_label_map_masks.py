@@ -24,7 +24,7 @@ from mmcell.masks.roi_averages import roi_averages
 
 
 def cell_stacks(max_side=20, max_cells=7):
-    """(N, H, W) uint8: squares, touching, overlapping, leaving the frame, single pixels, without any pixel."""
+    """Draws bitmaps (N, H, W) uint8: noise, or squares that may touch, overlap, leave the frame, or be empty."""
     def fill(args):
         (height, width), corners = args
         bitmaps = np.zeros((len(corners), height, width), np.uint8)
@@ -40,7 +40,10 @@ def cell_stacks(max_side=20, max_cells=7):
 
 @st.composite
 def pairs(draw, stacks=None):
-    """The same instances twice; the ids of the first have gaps, and its layers may hold what was left out."""
+    """Draws the same instances as LabelMapMasks and as BitmapMasks.
+
+    The ids of the LabelMapMasks may have gaps, and their layers may contain instances that indexing left out.
+    """
     bitmaps = draw(cell_stacks() if stacks is None else stacks)
     masks = LabelMapMasks.from_bitmaps(bitmaps)
     step = draw(st.sampled_from([1, 3, 100_000, 2**27]))
@@ -52,6 +55,7 @@ def pairs(draw, stacks=None):
 
 
 def assert_same(masks, expected):
+    """Checks that LabelMapMasks hold the same bitmaps as the expected BitmapMasks."""
     assert isinstance(masks, LabelMapMasks)
     bitmaps = masks.to_ndarray()
     np.testing.assert_array_equal(bitmaps, expected.masks)
@@ -60,7 +64,7 @@ def assert_same(masks, expected):
 
 
 def outcome(function, masks, *args, **kwargs):
-    """What it returns, or the kind of exception."""
+    """Calls a function and returns its result, or the type of the exception that it raised."""
     try:
         return function(masks, *args, **kwargs)
     except (AssertionError, ValueError, TypeError, IndexError) as error:
@@ -68,6 +72,7 @@ def outcome(function, masks, *args, **kwargs):
 
 
 def assert_same_outcome(function, masks, bitmaps, *args, **kwargs):
+    """Checks that a function gives the same masks, or the same type of exception, for both kinds of masks."""
     expected = outcome(function, bitmaps, *args, **kwargs)
     got = outcome(function, masks, *args, **kwargs)
     if isinstance(expected, BitmapMasks):
@@ -77,17 +82,20 @@ def assert_same_outcome(function, masks, bitmaps, *args, **kwargs):
 
 
 def assert_differs_only_at_half(masks, bitmaps, weights, tolerance):
-    """Each instance where its share of the sampled pixels is over one half; OpenCV rounds coordinates to 1/32 px."""
+    """Checks that both kinds of masks differ only at pixels where the weight of an instance is close to one half.
+
+    There they may differ, because OpenCV rounds coordinates to 1/32 px.
+    """
     got = masks.to_ndarray()
     assert got.shape == bitmaps.masks.shape
     differs = got != bitmaps.masks
     assert (np.abs(np.array(weights).reshape(got.shape)[differs] - .5) < tolerance).all()
 
 
-# What it is made of and what it answers
+# Construction and properties
 
 @given(pairs())
-def test_says_the_same_as_bitmaps(pair):
+def test_properties_equal_those_of_bitmaps(pair):
     masks, bitmaps = pair
     assert_same(masks, bitmaps)
     assert masks.areas.tolist() == bitmaps.areas.tolist()
@@ -97,21 +105,21 @@ def test_says_the_same_as_bitmaps(pair):
     assert boxes.tensor.dtype == expected.tensor.dtype
     np.testing.assert_array_equal(boxes.tensor, expected.tensor)
     assert repr(masks) == repr(bitmaps).replace('BitmapMasks', 'LabelMapMasks')
-    for mine, stock in zip(masks, bitmaps, strict=True):
-        np.testing.assert_array_equal(mine, stock)
+    for bitmap, expected_bitmap in zip(masks, bitmaps, strict=True):
+        np.testing.assert_array_equal(bitmap, expected_bitmap)
     tensor, expected = masks.to_tensor(torch.float32, 'cpu'), bitmaps.to_tensor(torch.float32, 'cpu')
     assert tensor.dtype == expected.dtype and tensor.equal(expected)
 
 
 @given(pairs())
-def test_crops_lie_where_the_boxes_do(pair):
+def test_crops_have_the_place_and_size_of_the_boxes(pair):
     masks, bitmaps = pair
     for (crop, x1, y1), bitmap, box in zip(masks.crops(), bitmaps, masks.get_bboxes().tensor, strict=True):
         assert [x1, y1, x1 + crop.shape[1], y1 + crop.shape[0]] == box.tolist()
         np.testing.assert_array_equal(crop, bitmap[y1:y1 + crop.shape[0], x1:x1 + crop.shape[1]])
 
 
-def test_instances_overlap_in_as_few_layers_as_they_need():
+def test_overlapping_instances_take_as_few_layers_as_needed():
     bitmaps = np.zeros((4, 6, 6), np.uint8)
     bitmaps[0, :3] = bitmaps[1, 2:5] = bitmaps[2, 4:] = 1
     masks = LabelMapMasks.from_bitmaps(bitmaps)
@@ -122,7 +130,7 @@ def test_instances_overlap_in_as_few_layers_as_they_need():
 
 
 @given(cell_stacks(), st.sampled_from(['compressed', 'bytes', 'listed', 'mixed']))
-def test_rles_are_decoded_into_layers(bitmaps, form):
+def test_rles_in_all_forms_are_decoded_into_layers(bitmaps, form):
     rles = []
     for i, bitmap in enumerate(bitmaps):
         rle = pycocotools.mask.encode(np.asfortranarray(bitmap))
@@ -140,7 +148,7 @@ def test_rles_are_decoded_into_layers(bitmaps, form):
 
 
 def test_rles_of_another_size_are_refused():
-    with pytest.raises(ValueError, match=r'\[2, 3\], the image \[3, 2\]'):
+    with pytest.raises(ValueError, match=r'\[2, 3\], but the image has the size \[3, 2\]'):
         LabelMapMasks.from_rles([{'size': [2, 3], 'counts': [6]}], 3, 2)
 
 
@@ -166,21 +174,21 @@ def test_label_maps_become_one_layer_each():
     (np.zeros((1, 3, 3), int), [1], [1], 'layer_indices must be from 0 to 0'),
     (np.zeros((1, 3, 3), int), [-1], [1], 'layer_indices must be from 0 to 0'),
     (np.zeros((1, 3, 3), int), [0, 0], [1], 'a layer and an id'),
-    (np.zeros((1, 3, 3), int), [0], [1.], 'ids must be .N,. integers'),
-    (np.zeros((1, 3, 3), int), [[0]], [1], 'layer_indices must be .N,. integers'),
+    (np.zeros((1, 3, 3), int), [0], [1.], 'ids must be an array .N,. of integers'),
+    (np.zeros((1, 3, 3), int), [[0]], [1], 'layer_indices must be an array .N,. of integers'),
 ])
-def test_what_are_no_layers_is_refused(layers, layer_indices, ids, message):
+def test_invalid_layers_are_refused(layers, layer_indices, ids, message):
     with pytest.raises(ValueError, match=message):
         LabelMapMasks(layers, np.array(layer_indices), np.array(ids))
 
 
-def test_random_gives_what_bitmaps_give():
+def test_random_masks_equal_those_of_bitmaps():
     args = dict(num_masks=4, height=9, width=11)
     expected = BitmapMasks.random(**args, rng=np.random.RandomState(3))
     assert_same(LabelMapMasks.random(**args, rng=np.random.RandomState(3)), expected)
 
 
-def test_has_no_bitmaps_inside():
+def test_has_no_attribute_with_bitmaps():
     masks = LabelMapMasks.random()
     assert not hasattr(masks, 'masks')
     with pytest.raises(AttributeError, match='to_ndarray'):
@@ -189,7 +197,7 @@ def test_has_no_bitmaps_inside():
         masks.masks = np.zeros((1, 32, 32))
 
 
-def test_other_boxes_than_horizontal_are_refused(monkeypatch):
+def test_boxes_that_are_not_horizontal_are_refused(monkeypatch):
     class TiltedBoxes(BaseBoxes):
         __abstractmethods__ = frozenset()
     monkeypatch.setitem(get_box_type.__globals__['box_types'], 'tilted', TiltedBoxes)
@@ -198,16 +206,16 @@ def test_other_boxes_than_horizontal_are_refused(monkeypatch):
 
 
 @given(pairs())
-def test_travels_between_processes(pair):
+def test_can_be_pickled_and_copied(pair):
     masks, bitmaps = pair
-    for travelled in (pickle.loads(pickle.dumps(masks)), copy.deepcopy(masks), copy.copy(masks)):
-        assert_same(travelled, bitmaps)
+    for duplicate in (pickle.loads(pickle.dumps(masks)), copy.deepcopy(masks), copy.copy(masks)):
+        assert_same(duplicate, bitmaps)
 
 
 # Index and concatenation
 
 @given(pairs(), st.data())
-def test_index(pair, data):
+def test_indexing(pair, data):
     masks, bitmaps = pair
     n = len(bitmaps)
     numbers = data.draw(st.lists(st.integers(-n, n - 1), max_size=6)) if n else []
@@ -223,7 +231,7 @@ def test_index(pair, data):
     assert len(masks[:0].layers) == 0
 
 
-def test_index_by_instance_data():
+def test_indexing_as_part_of_instance_data():
     label_map = discs((40, 40), [(i + 1, 5 + 10 * (i // 4), 5 + 10 * (i % 4), 4) for i in range(16)])
     masks = LabelMapMasks.from_label_maps([label_map])
     instances = InstanceData(masks=masks, labels=torch.arange(16))
@@ -238,25 +246,25 @@ def test_cat(some_pairs):
     masks, bitmaps = [list(some) for some in zip(*some_pairs, strict=True)]
     for i in range(len(masks)):
         masks[i], bitmaps[i] = masks[i].expand(6, 6, 0, 0), bitmaps[i].expand(6, 6, 0, 0)
-    # Masks that share layers, and others between them.
+    # The first and the last masks share layers; the masks between them do not.
     masks, bitmaps = [*masks, masks[0][::-1]], [*bitmaps, bitmaps[0][::-1]]
     before = copy.deepcopy(masks)
     assert_same(LabelMapMasks.cat(masks), BitmapMasks.cat(bitmaps))
-    for one, same in zip(masks, before, strict=True):
-        np.testing.assert_array_equal(one.layers, same.layers)
+    for masks_after, masks_before in zip(masks, before, strict=True):
+        np.testing.assert_array_equal(masks_after.layers, masks_before.layers)
 
 
-def test_cat_puts_layers_together_where_they_do_not_overlap():
+def test_cat_merges_layers_that_do_not_overlap():
     left = LabelMapMasks.from_label_maps([discs((20, 20), [(1, 5, 5, 3), (2, 5, 14, 3)])])
     right = LabelMapMasks.from_label_maps([discs((20, 20), [(1, 14, 14, 3)])])
     assert len(LabelMapMasks.cat([left, right]).layers) == 1
     assert len(LabelMapMasks.cat([left, right.flip('vertical')]).layers) == 2
-    # What was left out is no obstacle.
+    # Instances that were left out by indexing do not keep layers from being merged.
     assert len(LabelMapMasks.cat([left[:1], right.flip('vertical')]).layers) == 1
     assert LabelMapMasks.cat([left[:1], left[1:]]).layers is left.layers
 
 
-def test_cat_refuses_what_bitmaps_refuse():
+def test_cat_refuses_the_same_arguments_as_bitmaps():
     for wrong, error in (([], ValueError), (LabelMapMasks.random(), AssertionError), ([None], AssertionError),
                          ([LabelMapMasks.random(height=4), LabelMapMasks.random(height=5)], ValueError)):
         with pytest.raises(error):
@@ -304,7 +312,7 @@ def test_crop(pair, bbox):
 
 
 @pytest.mark.parametrize('bbox', [[0, 0, 3, 3], np.zeros((1, 4), int), np.array([0, 0, 2.5, 3])])
-def test_crop_refuses_what_bitmaps_refuse(bbox):
+def test_crop_refuses_the_same_boxes_as_bitmaps(bbox):
     masks = LabelMapMasks.random()
     expected = outcome(BitmapMasks.crop, BitmapMasks(masks.to_ndarray(), 32, 32), bbox)
     assert isinstance(expected, type)
@@ -325,7 +333,7 @@ def test_reframe(pair, height, width, top, left):
 
 
 @given(pairs(), st.integers(0, 20), st.integers(0, 20))
-def test_erase_and_what_is_covered(pair, top, left):
+def test_erase_and_foreground(pair, top, left):
     masks, bitmaps = pair
     np.testing.assert_array_equal(masks.foreground(), bitmaps.masks.any(axis=0))
     region = np.zeros((masks.height, masks.width), bool)
@@ -364,13 +372,13 @@ WARPS = {
 @settings(max_examples=examples(200))
 @given(pairs(), st.sampled_from(sorted(WARPS)), st.floats(-9, 9), st.sampled_from(['horizontal', 'vertical', 'up']))
 def test_nearest_warps(pair, warp, amount, direction):
-    # Of no masks at all bitmaps do not look at the direction.
+    # BitmapMasks without masks do not check the direction.
     assume(len(pair[0]) or direction != 'up')
     assert_same_outcome(WARPS[warp], *pair, amount, direction, interpolation='nearest')
 
 
 @pytest.mark.parametrize('warp', ['translate', 'shear', 'rotate'])
-def test_warps_refuse_what_bitmaps_refuse(warp):
+def test_warps_refuse_invalid_arguments(warp):
     masks = LabelMapMasks.random(height=8, width=8)
     with pytest.raises(ValueError, match='border_value=1'):
         WARPS[warp](masks, .5, 'horizontal', border_value=1)
@@ -385,15 +393,15 @@ def test_warps_refuse_what_bitmaps_refuse(warp):
 # Operations that interpolate
 
 def warped_weights(bitmaps, warp, amount, direction):
-    """The share of each instance in the four pixels around each sampled point, (N, H, W), by OpenCV in float32."""
-    alone = (BitmapMasks(bitmap[None].astype(np.float32), *bitmap.shape) for bitmap in bitmaps)
-    return [WARPS[warp](one, amount, direction).masks[0] for one in alone]
+    """Returns the weights (N, H, W) of each instance around each sampled point, computed by OpenCV in float32."""
+    single_masks = (BitmapMasks(bitmap[None].astype(np.float32), *bitmap.shape) for bitmap in bitmaps)
+    return [WARPS[warp](single_mask, amount, direction).masks[0] for single_mask in single_masks]
 
 
 @settings(max_examples=examples(300))
 @given(pairs(), st.sampled_from(sorted(WARPS)), st.floats(-9, 9), st.sampled_from(['horizontal', 'vertical']))
 def test_bilinear_warps(pair, warp, amount, direction):
-    got, expected = (WARPS[warp](some, amount, direction) for some in pair)
+    got, expected = (WARPS[warp](masks, amount, direction) for masks in pair)
     assert_differs_only_at_half(got, expected, warped_weights(pair[1], warp, amount, direction), .05)
 
 
@@ -405,13 +413,13 @@ def test_bilinear_resize(pair, out_shape):
     assert (got.height, got.width) == out_shape
     is_inside = got.to_ndarray() == 1
     assert (weights.reshape(is_inside.shape)[is_inside] > .5 - 1e-5).all()
-    # OpenCV truncates quarters between rows and columns, so that uint8 ones with a weight up to 3/4 get lost.
+    # Between rows and columns OpenCV cuts off fractions of uint8, so that pixels with a weight of up to 3/4 become 0.
     assert_differs_only_at_half(got, bitmaps.resize(out_shape, 'bilinear'), weights, .26)
-    # Of those with exactly one half one may have the pixel.
+    # An instance with exactly one half of the weights may have the pixel or not.
     assert (is_inside | (weights.reshape(is_inside.shape) < .5 + 1e-5)).all()
 
 
-def test_half_a_pixel_goes_to_one_of_two_that_touch_and_outwards_at_the_frame():
+def test_a_pixel_shared_in_halves_goes_to_one_of_two_touching_instances_and_outwards_at_the_frame():
     label_map = np.array([[1, 1, 2, 2, 0, 0, 3]], np.int32)
     masks = LabelMapMasks.from_label_maps([label_map])
     right, left = (masks.translate((1, 7), offset) for offset in (.5, -.5))
@@ -420,7 +428,7 @@ def test_half_a_pixel_goes_to_one_of_two_that_touch_and_outwards_at_the_frame():
 
 
 def crowd(side, n_across):
-    """Discs in rows, each touching the next."""
+    """Returns a label map (side, side) of discs in rows and columns, each of which touches its neighbours."""
     pitch = side / n_across
     middles = (np.arange(n_across) + .5) * pitch
     return discs((side, side), [(i * n_across + j + 1, y, x, pitch / 2)
@@ -428,7 +436,7 @@ def crowd(side, n_across):
 
 
 def outline(bitmaps):
-    """Pixels within 1 px of an outline, (N, H, W) bool."""
+    """Returns (N, H, W) bool, True at pixels within 1 px of an outline."""
     kernel = np.ones((3, 3), np.uint8)
     return np.array([cv2.dilate(bitmap, kernel) != cv2.erode(bitmap, kernel) for bitmap in bitmaps])
 
@@ -442,11 +450,11 @@ def test_only_outlines_of_cells_may_differ(warp, interpolation):
     masks = LabelMapMasks.from_label_maps([label_map])
     bitmaps = BitmapMasks(masks.to_ndarray(), 96, 96)
     if warp == 'resize':
-        got, expected = (some.resize((110, 77), interpolation) for some in (masks, bitmaps))
+        got, expected = (either.resize((110, 77), interpolation) for either in (masks, bitmaps))
     else:
         amount = .4 if warp == 'shear' else 9.3
         got = WARPS[warp](masks, amount, 'horizontal', interpolation=interpolation)
-        # More than four bitmaps OpenCV does not warp with these.
+        # With these interpolations OpenCV cannot warp more than four bitmaps at once.
         expected = BitmapMasks.cat([WARPS[warp](bitmaps[i], amount, 'horizontal', interpolation=interpolation)
                                     for i in range(len(bitmaps))])
     differs = got.to_ndarray() != expected.masks
@@ -472,7 +480,7 @@ def test_more_instances_than_channels_in_opencv(warp, amount):
 # Targets of mask heads
 
 def rois_around(boxes, rng, n, sigma):
-    """RoIs near boxes, some leaving the frame, and the instance of each."""
+    """Draws RoIs (n, 4) near the boxes of random instances, some leaving the frame; returns RoIs and instances."""
     inds = rng.integers(0, len(boxes), n)
     return (boxes[inds] + rng.normal(0, sigma, (n, 4))).astype(np.float32), inds
 
@@ -485,13 +493,13 @@ def stock_averages(bitmaps, rois, inds, out_shape):
 
 @settings(max_examples=examples(200))
 @given(pairs(), st.data())
-def test_averages_are_those_of_roi_align(pair, data):
+def test_averages_equal_those_of_roi_align(pair, data):
     masks, bitmaps = pair
     out_shape = data.draw(st.tuples(st.integers(1, 9), st.integers(1, 9)))
     corner = st.floats(-8, 30, width=32) | st.integers(-2, 22).map(float)
     n_rois = data.draw(st.integers(0, 9)) if len(masks) else 0
     rois = data.draw(hnp.arrays(np.float32, (n_rois, 4), elements=corner))
-    # torchvision's kernel cannot do with x2 < x1.
+    # torchvision's kernel cannot process RoIs with x2 < x1.
     rois = np.concatenate([np.minimum(rois[:, :2], rois[:, 2:]), np.maximum(rois[:, :2], rois[:, 2:])], axis=1)
     inds = data.draw(hnp.arrays(np.int64, n_rois, elements=st.integers(0, max(0, len(masks) - 1))))
     averages = masks.crop_and_resize(rois, out_shape, inds, binarize=False)
@@ -507,8 +515,8 @@ def test_averages_are_those_of_roi_align(pair, data):
         assert (np.abs(expected[bits != stock_bits] - .5) < 1e-5).all()
 
 
-def test_averages_where_coordinates_are_large(rng):
-    """In float32 a coordinate of 3000 is known to 1/4000 px: the sample points must be those of the kernel."""
+def test_averages_at_large_coordinates(rng):
+    """In float32 a coordinate of 3000 has a precision of 1/4000 px: sample points must equal those of the kernel."""
     label_map = np.zeros((60, 3000), np.int32)
     label_map[:, 2900:] = np.kron(rng.integers(0, 4, (6, 10)), np.ones((10, 10), np.int32))
     masks = LabelMapMasks.from_label_maps([label_map])
@@ -530,7 +538,7 @@ def test_rois_of_all_sizes_in_several_layers(rng):
     np.testing.assert_allclose(averages, stock_averages(bitmaps, rois, inds, (14, 28)), rtol=0, atol=1e-5)
 
 
-def test_batches_of_crops_are_bounded(rng, monkeypatch):
+def test_small_batches_of_crops_change_nothing(rng, monkeypatch):
     masks = LabelMapMasks.from_label_maps([crowd(100, 5)])
     rois, inds = rois_around(masks.get_bboxes().tensor.numpy(), rng, 40, 5)
     whole = masks.crop_and_resize(rois, (7, 7), inds, binarize=False).masks
@@ -539,7 +547,7 @@ def test_batches_of_crops_are_bounded(rng, monkeypatch):
 
 
 @pytest.mark.parametrize('roi', [[np.nan, 0, 5, 5], [0, 0, np.inf, 5], [9, 9, 3, 3], [4, 4, 4, 4]])
-def test_rois_without_extent_average_nothing(roi):
+def test_rois_without_extent_or_finite_coordinates_average_to_zero(roi):
     masks = LabelMapMasks.from_label_maps([np.ones((10, 10), np.int32)])
     rois = np.float32([roi, [0, 0, 10, 10]])
     averages = masks.crop_and_resize(rois, (2, 2), np.zeros(2, np.int64), binarize=False).masks
@@ -552,7 +560,7 @@ def test_averages_do_not_lose_precision_under_autocast(rng, monkeypatch, precisi
     masks = LabelMapMasks.from_label_maps([crowd(60, 3)])
     rois, inds = rois_around(masks.get_bboxes().tensor.numpy(), rng, 20, 3)
     expected = masks.crop_and_resize(rois, (7, 7), inds, binarize=False).masks
-    # A device may have no float64.
+    # Some devices have no float64; both precisions are tested.
     monkeypatch.setattr('mmcell.masks.roi_averages._precise_dtype', lambda device: precision)
     with torch.autocast('cpu', dtype=torch.bfloat16):
         averages = masks.crop_and_resize(rois, (7, 7), inds, binarize=False).masks
@@ -560,7 +568,7 @@ def test_averages_do_not_lose_precision_under_autocast(rng, monkeypatch, precisi
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.float64, torch.int64])
-def test_averages_in_other_dtypes_of_boxes(dtype):
+def test_boxes_may_have_other_dtypes(dtype):
     layers = torch.from_numpy(crowd(40, 2)[None])
     rois = torch.tensor([[1, 1, 21, 23]])
     args = (layers, torch.tensor([0]), torch.tensor([1]))
@@ -569,15 +577,15 @@ def test_averages_in_other_dtypes_of_boxes(dtype):
     torch.testing.assert_close(averages.float(), roi_averages(*args, rois.float(), (4, 4)))
 
 
-def test_targets_of_the_stock_mask_head(rng):
+def test_targets_of_mask_heads_equal_those_of_bitmaps(rng):
     masks = LabelMapMasks.from_label_maps([crowd(80, 4)])
     bitmaps = BitmapMasks(masks.to_ndarray(), 80, 80)
     rois, inds = rois_around(masks.get_bboxes().tensor.numpy(), rng, 30, 4)
     for cfg in (dict(mask_size=28), dict(mask_size=(14, 7), soft_mask_target=True)):
-        mine, stock = (mask_target([torch.from_numpy(rois), torch.zeros(0, 4)],
-                                   [torch.from_numpy(inds), torch.zeros(0, dtype=torch.long)], [some, some[:0]],
-                                   ConfigDict(cfg)) for some in (masks, bitmaps))
-        torch.testing.assert_close(mine, stock, rtol=0, atol=1e-5)
+        targets, expected = (mask_target([torch.from_numpy(rois), torch.zeros(0, 4)],
+                                         [torch.from_numpy(inds), torch.zeros(0, dtype=torch.long)],
+                                         [either, either[:0]], ConfigDict(cfg)) for either in (masks, bitmaps))
+        torch.testing.assert_close(targets, expected, rtol=0, atol=1e-5)
 
 
 # Cost
@@ -594,7 +602,7 @@ def test_thousands_of_instances():
     assert_same(LabelMapMasks.from_bitmaps(bitmaps), bitmaps)
 
 
-def test_memory_goes_with_the_pixels():
+def test_memory_depends_on_the_pixels_and_not_on_the_instances():
     masks = LabelMapMasks.from_label_maps([crowd(400, 30)])
     assert len(masks) == 900
     tracemalloc.start()
@@ -603,7 +611,7 @@ def test_memory_goes_with_the_pixels():
     masks.get_bboxes()
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # Bitmaps would take 900 bytes for each pixel.
+    # Bitmaps of 900 instances would take 900 bytes per pixel.
     assert peak < 180 * 400 * 400
 
 

@@ -8,13 +8,13 @@ from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from mmengine.config import ConfigDict
 
-from mmcell.masks.batches import batches_of_like_size
+from mmcell.masks.batches import batches_of_similar_size
 from mmcell.masks.pasting import paste_to_rles
 from mmcell.masks.rle import area_px, encode_runs
 
 
 def stock_paste(probabilities, bboxes, height, width, threshold):
-    """Bitmaps of MMDetection's mask head."""
+    """The bitmaps (N, H, W) that MMDetection's mask head makes."""
     head = FCNMaskHead(num_convs=0, num_classes=1, class_agnostic=True)
     return head._predict_by_feat_single(
         probabilities[:, None], bboxes.clone(), torch.zeros(len(bboxes), dtype=torch.long),
@@ -28,9 +28,9 @@ def decoded(rles, height, width):
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 20), height=st.integers(1, 70), width=st.integers(1, 70),
        threshold=st.sampled_from([.5, .3, .05, 1.]), whole=st.booleans())
-def test_the_same_pixels_as_the_stock_head(seed, n, height, width, threshold, whole):
+def test_pixels_equal_those_of_the_stock_head(seed, n, height, width, threshold, whole):
     generator = torch.Generator().manual_seed(seed)
-    # The stock head fails on boxes that lie outside the image.
+    # The stock head fails on boxes that lie completely outside the image.
     corner = torch.rand(n, 2, generator=generator) * torch.tensor([width + 8., height + 8.]) - 8
     bboxes = torch.cat([corner, corner.clamp(min=0) + torch.rand(n, 2, generator=generator) * 60], dim=1)
     if whole:
@@ -46,19 +46,19 @@ def test_the_same_pixels_as_the_stock_head(seed, n, height, width, threshold, wh
 
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 20), height=st.integers(1, 70), width=st.integers(1, 70),
        threshold=st.sampled_from([.5, .3, .05]))
-def test_the_same_pixels_as_the_stock_head_where_it_looks_at_the_whole_image(seed, n, height, width, threshold):
+def test_pixels_equal_those_of_the_stock_head_that_samples_the_whole_image(seed, n, height, width, threshold):
     generator = torch.Generator().manual_seed(seed)
     corner = torch.rand(n, 2, generator=generator) * torch.tensor([width + 80., height + 80.]) - 40
     bboxes = torch.cat([corner, corner + .01 + torch.rand(n, 2, generator=generator) * 60], dim=1)
     probabilities = torch.rand(n, 7, 7, generator=generator).round(decimals=1)
-    # What the stock head calls on a GPU.
+    # On a GPU, the stock head calls this function with skip_empty=False.
     stock, _ = _do_paste_mask(probabilities[:, None], bboxes, height, width, skip_empty=False)
     rles = paste_to_rles(probabilities, bboxes, height, width, threshold, beyond_box=True)
     assert np.array_equal(decoded(rles, height, width), (stock >= threshold).numpy())
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason='no GPU')
-def test_the_same_pixels_on_a_gpu():
+def test_pixels_equal_those_of_the_stock_head_on_a_gpu():
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(300, 2, generator=generator) * 120 - 20
     bboxes = torch.cat([corner, corner + .01 + torch.rand(300, 2, generator=generator) * 60], dim=1).cuda()
@@ -71,21 +71,21 @@ def test_the_same_pixels_on_a_gpu():
     assert np.array_equal(decoded(paste_to_rles(probabilities, bboxes, 90, 100, .5), 90, 100), stock)
 
 
-def test_boxes_that_are_no_numbers_have_no_pixel():
+def test_boxes_with_nan_have_no_pixel():
     bboxes = torch.tensor([[5., 5., float('nan'), 20.], [float('nan')] * 4, [2., 2., 9., 9.]])
     for beyond_box in (False, True):
         rles = paste_to_rles(torch.ones(3, 7, 7), bboxes, 30, 40, .5, beyond_box=beyond_box)
         assert [area_px(rle) for rle in rles] == [0, 0, 49]
 
 
-def test_long_boxes_of_both_directions_are_not_padded_to_squares():
+def test_wide_and_high_boxes_are_not_padded_to_squares():
     sizes = torch.tensor([[1000, 10], [10, 1000]] * 50 + [[0, 9], [9, 0]])
-    batches = list(batches_of_like_size(sizes))
+    batches = list(batches_of_similar_size(sizes))
     assert sum(len(batch) * first * second for batch, (first, second) in batches) == 100 * 1000 * 10
     assert sorted(torch.cat([batch for batch, _ in batches]).tolist()) == list(range(100))
 
 
-def test_boxes_outside_and_without_extent():
+def test_boxes_outside_the_image_and_boxes_without_extent():
     bboxes = torch.tensor([[10., 10., 10., 10.], [5., 5., 9., 5.], [-1e4, -1e4, 1e4, 1e4],
                            [-50., -50., -10., -10.], [200., 5., 240., 30.]])
     probabilities = torch.ones(5, 28, 28)
@@ -98,7 +98,7 @@ def test_no_masks():
     assert paste_to_rles(torch.zeros(0, 28, 28), torch.zeros(0, 4), 40, 60, .5) == []
 
 
-def test_many_masks_are_pasted_in_parts(monkeypatch):
+def test_pasting_in_many_batches_changes_nothing(monkeypatch):
     monkeypatch.setattr('mmcell.masks.batches.BATCH_PX', 500)
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(300, 2, generator=generator) * 80
@@ -109,13 +109,13 @@ def test_many_masks_are_pasted_in_parts(monkeypatch):
 
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16])
-def test_half_precision_is_sampled_in_full(dtype):
+def test_probabilities_in_half_precision_are_sampled_in_float32(dtype):
     probabilities = torch.rand(3, 7, 7).to(dtype)
     bboxes = torch.tensor([[2., 3., 30., 25.]]).repeat(3, 1)
     assert paste_to_rles(probabilities, bboxes, 40, 40, .5) == paste_to_rles(probabilities.float(), bboxes, 40, 40, .5)
 
 
-def test_runs_are_joined_across_columns_and_sorted():
+def test_encode_runs_sorts_runs_and_joins_them_across_columns():
     rles = encode_runs(np.array([2, 0, 2, 2]), np.array([8, 3, 4, 20]), np.array([12, 4, 8, 21]), 3, 4, 6)
     masks = decoded(rles, 4, 6).transpose(0, 2, 1).reshape(3, -1)
     assert [np.flatnonzero(mask).tolist() for mask in masks] == [[3], [], [*range(4, 12), 20]]

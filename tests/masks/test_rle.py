@@ -24,7 +24,7 @@ def label_maps(max_side=14, max_label=5):
 
 
 def reference(mask):
-    """pycocotools' own encoding of one mask."""
+    """Encodes one mask with pycocotools."""
     return pycocotools.mask.encode(np.asfortranarray(mask, np.uint8))
 
 
@@ -41,7 +41,7 @@ def test_every_instance_is_encoded_as_pycocotools_does(label_map, id_step, magni
 
 
 @given(label_maps())
-def test_maps_to_json_to_maps_is_lossless(label_map):
+def test_encoding_through_json_and_back_is_lossless(label_map):
     encoded = encode_label_map(label_map)
     through_json = json.loads(json.dumps(encoded.rles))
     decoded = decode_to_label_map(through_json, encoded.ids, label_map.shape)
@@ -60,7 +60,7 @@ def test_parsing_agrees_with_pycocotools(mask):
 
 
 @given(st.lists(st.tuples(hnp.arrays(bool, st.tuples(st.integers(0, 40), st.integers(0, 4))), st.booleans())))
-def test_many_at_once_are_parsed_as_one_by_one(masks_and_forms):
+def test_parsing_many_rles_at_once_equals_parsing_them_one_by_one(masks_and_forms):
     rles = [reference(mask) for mask, _ in masks_and_forms]
     one_by_one = [parse_rle(rle) for rle in rles]
     for rle, runs, (_, is_listed) in zip(rles, one_by_one, masks_and_forms, strict=True):
@@ -84,13 +84,13 @@ def test_an_id_in_several_pieces_is_one_instance():
 
 
 @pytest.mark.parametrize('shape', [(0, 0), (0, 5), (3, 0), (4, 4)])
-def test_a_map_without_cells_gives_no_instance(shape):
+def test_a_label_map_without_cells_gives_no_instance(shape):
     encoded = encode_label_map(np.zeros(shape, np.int32))
     assert len(encoded.ids) == len(encoded.rles) == len(encoded.areas_px) == 0
     assert encoded.bboxes_xywh.shape == (0, 4)
 
 
-def test_where_instances_overlap_the_later_is_painted():
+def test_later_instances_are_painted_over_earlier_ones():
     full, corner = np.ones((3, 3), bool), np.zeros((3, 3), bool)
     corner[0, 0] = True
     assert decode_to_label_map([reference(full), reference(corner)]).tolist() == [[2, 1, 1], [1, 1, 1], [1, 1, 1]]
@@ -101,7 +101,7 @@ def test_where_instances_overlap_the_later_is_painted():
     (np.zeros((2, 2)), 'integers'),
     (np.full((2, 2), -1), 'positive'),
 ])
-def test_what_is_not_a_label_map_is_refused(label_map, message):
+def test_invalid_label_maps_are_refused(label_map, message):
     with pytest.raises(ValueError, match=message):
         encode_label_map(label_map)
 
@@ -124,15 +124,15 @@ def test_what_is_not_a_label_map_is_refused(label_map, message):
     ({'size': [2, 2], 'counts': 'é'}, 'ASCII'),
     ({'size': [2, 2], 'counts': 'o' * 20 + '0'}, 'too large'),
 ])
-def test_what_is_not_rle_is_refused(rle, message):
+def test_invalid_rles_are_refused(rle, message):
     with pytest.raises(ValueError, match=message):
         parse_rle(rle)
-    fine = {'size': [2, 2], 'counts': [1, 3]}
+    valid = {'size': [2, 2], 'counts': [1, 3]}
     with pytest.raises(ValueError, match=message):
-        parse_rles([fine, rle, fine])
+        parse_rles([valid, rle, valid])
 
 
-def test_label_maps_need_one_size():
+def test_the_rles_of_a_label_map_need_one_size():
     with pytest.raises(ValueError, match='one size'):
         decode_to_label_map([reference(np.ones((2, 2))), reference(np.ones((2, 3)))])
     with pytest.raises(ValueError, match='one size'):

@@ -198,7 +198,7 @@ def test_views_of_a_pipeline_are_refused():
 
 
 @pytest.mark.parametrize(('settings', 'message'), [
-    (dict(overlap_px=32), 'an overlap from 0 to 31'), (dict(overlap_px=-5), 'got -5'),
+    (dict(overlap_px=32), 'overlap must be from 0 to 31'), (dict(overlap_px=-5), 'got -5'),
     (dict(overlap_px=3, border_px=2), 'at least twice border_px, got border_px=2 and overlap_px=3'),
     (dict(border_px=0), 'border_px must be positive'), (dict(border_px=-1), 'border_px must be positive'),
     (dict(batch_size=0), 'batch_size must be at least 1'), (dict(upscale=0), 'upscale positive')])

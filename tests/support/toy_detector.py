@@ -1,4 +1,4 @@
-"""A detector whose answer is known: the pixels of each value that it sees are a cell."""
+"""A detector with known predictions: all pixels with the same value are one cell."""
 
 import numpy as np
 import torch
@@ -12,10 +12,13 @@ TILES = dict(tile_px=32, overlap_px=12, border_px=2, align_px=1)
 
 
 class ToyDetector(BaseModel):
-    """Gives each value but 0 of the first channel as one cell.
+    """Predicts one cell per value of the first channel, except 0.
 
-    Its label is the value of the second channel at the first pixel, its score grows with the pixels seen. An enlarged
-    image is looked at at its own scale, as a network does, and the masks are given in that of ``ori_shape``.
+    The label of a cell is the value of the second channel at its first pixel, and its score grows with its area. An
+    enlarged image is sampled at its own scale, as by a network, and the masks have the size ``ori_shape``.
+
+    Attributes:
+        seen: The (height, width) of the images of each batch that was predicted, one list per batch.
     """
 
     def __init__(self):
@@ -44,7 +47,7 @@ class ToyDetector(BaseModel):
 
 
 def as_data(label_map, classes=None):
-    """A batch of one image: values are cells, the second channel holds their classes."""
+    """Makes a batch with one image from a label map (H, W), and classes (H, W) as the second channel (default 0)."""
     channels = [label_map, label_map * 0 if classes is None else classes, label_map * 0]
     shape = label_map.shape
     sample = DetDataSample(metainfo=dict(img_id=1, ori_shape=shape, img_shape=shape, scale_factor=(1., 1.)))
@@ -52,6 +55,7 @@ def as_data(label_map, classes=None):
 
 
 def as_set(instances):
+    """Returns the mask, label and box of each cell as a set, so that cells can be compared in any order."""
     return {(rle['counts'], *rle['size'], label, tuple(box))
             for rle, label, box in zip(instances.masks, instances.labels.tolist(), instances.bboxes.tolist(),
                                        strict=True)}
