@@ -223,3 +223,7 @@ def plain_errors() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        # What shells report for a program that Ctrl-C has ended: 128 and the number of the signal.
+        sys.exit(130)

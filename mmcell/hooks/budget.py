@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmcell.errors import MmcellError
+from mmcell.framework.console import FILE_ONLY
 
 
 class ParameterBudgetError(MmcellError):
@@ -33,7 +34,7 @@ class ParameterBudgetHook(Hook):
         """
         trainable, total = count_parameters(runner.model)
         # In every process but the first, the logger only shows errors: the line appears once.
-        runner.logger.info(f'Trainable parameters: {trainable:,} of {total:,}')
+        runner.logger.info(f'Trainable parameters: {trainable:,} of {total:,}', extra=FILE_ONLY)
         if self.max_trainable is not None and trainable > self.max_trainable:
             raise ParameterBudgetError(
                 f'the model has {trainable:,} trainable parameters, but only {self.max_trainable:,} are allowed: use a '

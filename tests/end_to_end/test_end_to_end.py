@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.commands import CONFIG, TINY, TORCHRUN, run, run_quickly
+from support.commands import CONFIG, TINY, TORCHRUN, read_log, run, run_quickly
 from support.paths import REPO
 
 from mmcell.images.pixels import read_image
@@ -81,6 +81,17 @@ def test_enter_the_challenge(demo_data, challenge):
     assert [path.read_bytes() for path in written] == [(root / 'submission.zip').read_bytes()]
 
 
+def test_the_first_screen_is_short(demo_data, challenge):
+    root, _ = demo_data
+    before_first_step, first_step, _ = challenge.partition('epoch 1/1  step 2/2  left 0:00:00  loss ')
+    screen = before_first_step[before_first_step.index('training     '):]
+    assert first_step and screen.count('\n') <= 15 and 'OneDL' not in challenge
+    for line in ('model        MaskRCNN with ResNet, 4,054,152 trainable parameters',
+                 'train.json: 4 images, 43 cells, colour order bgr\n', 'class1 20, class2 21, class3 1, ',
+                 'val.json: 1 image, 8 cells', '1 epoch of 2 steps', f'work folder  {root}/run\n'):
+        assert line in screen
+
+
 def test_predict_my_own_images(demo_data, checkpoint):
     root, _ = demo_data
     _, script, model, images, *options = readme_command('python tools/predict.py')
@@ -146,8 +157,10 @@ def test_validation_with_views_ensemble_and_pictures(demo_data, checkpoint):
 
 
 def test_training_goes_on_where_it_stopped(demo_data, checkpoint):
-    _, options = demo_data
+    root, options = demo_data
     log = run_quickly('tools/train.py', CONFIG, '--resume', *options, 'train_cfg.max_epochs=2')
+    assert 'continues with epoch 2, step 3\n' in log and 'epoch 2/2  step 4/4' in log and 'epoch 1/2' not in log
+    log = read_log(root / 'run')
     assert 'Epoch(train) [2]' in log or 'Epoch(val) [2]' in log
     assert 'Epoch(val) [1]' not in log
 

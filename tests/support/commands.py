@@ -68,6 +68,11 @@ def _run_script(path, arguments, cwd, sender):
     sys.exit(status)
 
 
+def read_log(work_dir):
+    """Returns the text of the newest log file in a work folder."""
+    return max(Path(work_dir).glob('*/*.log'), key=lambda path: path.stat().st_mtime_ns).read_text()
+
+
 def convert(*args):
     """Runs data_prep/to_coco.py in this process.
 
