@@ -1,11 +1,15 @@
-"""Links between the documents lead somewhere."""
+"""Links between the documents lead somewhere, and what documents name exists."""
 
+import ast
 import re
 import subprocess
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 from support.paths import REPO
+
+import mmcell
 
 LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)')
 
@@ -47,6 +51,20 @@ def test_documents_named_in_code_exist():
                for name in re.findall(r'\bdocs/[\w/.-]*\w\.md', path.read_text(encoding='utf-8'))
                if not (REPO / name).exists()}
     assert missing == set()
+
+
+@pytest.mark.parametrize('name', documents())
+def test_python_in_documents_parses_and_imports_what_exists(name):
+    missing = []
+    for source in re.findall(r'```python\n(.*?)```', (REPO / name).read_text(encoding='utf-8'), flags=re.DOTALL):
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ImportFrom) and node.module.split('.')[0] == 'mmcell':
+                module = import_module(node.module)
+                missing += [f'{node.module}.{alias.name}' for alias in node.names if not hasattr(module, alias.name)]
+            is_public = isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+            if is_public and node.value.id == 'mmcell' and node.attr not in mmcell.__all__:
+                missing.append(f'mmcell.{node.attr}')
+    assert missing == []
 
 
 def test_a_broken_link_is_noticed(tmp_path):
