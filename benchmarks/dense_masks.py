@@ -30,7 +30,7 @@ from mmengine.structures import InstanceData
 
 EXAMPLE = """example:
   python benchmarks/dense_masks.py --consep CONSEP
-  python benchmarks/dense_masks.py --plot docs/dense_masks.png
+  python benchmarks/dense_masks.py --plot docs/studies/crowded_images.png
 """
 LOAD = {'stock': [dict(type='LoadImageFromFile'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True)],
         'mmcell': [dict(type='LoadTiff'), dict(type='LoadCellAnnotations')]}

@@ -1,4 +1,4 @@
-"""Makes synthetic H&E-like images with known cells, in the raw layout of the task."""
+"""Makes synthetic images like H&E stainings, and masks of their cells, in the folders that to_coco.py reads."""
 
 import argparse
 import json
@@ -13,6 +13,7 @@ from mmcell.annotations import raw_layout
 
 EXAMPLE = """example:
   python data_prep/make_demo_data.py work_dirs/demo/data --images 40 --test-images 6
+  python data_prep/to_coco.py work_dirs/demo/data --out work_dirs/demo/annotations
 """
 
 # Optical densities of haematoxylin and eosin in red, green, blue: the reference stains to which the method of
@@ -23,7 +24,19 @@ EOSIN_OD = np.array([.2159, .8012, .5581])
 
 @dataclass(frozen=True)
 class CellKind:
-    """How the cells of one class look. Lengths in px; stains as multiples of the optical densities above."""
+    """The appearance of the cells of one class.
+
+    Attributes:
+        share: The share of this class in all cells, 0 to 1.
+        radius: The least and the greatest radius in px.
+        elongation: The greatest ratio of length to width, at least 1; not used for nuclei with several lobes.
+        waviness: The greatest relative amplitude of each of the three waves along the outline.
+        lobes: The number of round lobes of the nucleus; 1 for an undivided nucleus.
+        haematoxylin: The mean amount of haematoxylin, as a multiple of the optical density above.
+        eosin: The mean amount of eosin, as a multiple of the optical density above.
+        rim: The additional amount of haematoxylin at the outline.
+        granularity: The strength of the grains, relative to the amount of haematoxylin.
+    """
 
     share: float
     radius: tuple[float, float]
@@ -36,31 +49,42 @@ class CellKind:
     granularity: float
 
 
-# Class 1 … 4, after epithelial cells, lymphocytes, neutrophils and macrophages. The last two are rare. Looks
-# overlap: a dark small epithelial cell and a pale large lymphocyte differ by little.
+# Classes 1 to 4 imitate epithelial cells, lymphocytes, neutrophils and macrophages. The last two are rare. Classes look
+# similar at times: a small dark epithelial cell hardly differs from a large pale lymphocyte.
 KINDS = (
     CellKind(.46, (6.5, 11.), 1.6, .08, 1, .60, .25, .25, .35),
     CellKind(.42, (4.5, 7.), 1.25, .05, 1, 1.0, .20, .15, .20),
     CellKind(.07, (5.5, 7.), 1.0, .03, 3, .85, .45, .00, .15),
     CellKind(.05, (11., 15.), 1.3, .14, 1, .30, .50, .25, .60),
 )
+# A cell is left out if earlier cells take more than this fraction of its area …
 MAX_HIDDEN = .15
+# … or if fewer pixels than this number are left.
 MIN_VISIBLE_PX = 20
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('out', type=Path, help='folder to write to: train/, test_release/ and the test id list')
-    parser.add_argument('--images', type=int, default=40, help='training images (default: 40)')
-    parser.add_argument('--test-images', type=int, default=6, help='test images (default: 6)')
-    parser.add_argument('--size', type=int, default=256, help='mean side in px; sides vary by a quarter (default: 256)')
-    parser.add_argument('--density', type=float, default=16.,
-                        help='cells tried for each 100 x 100 px; many of them touch (default: 16)')
-    parser.add_argument('--seed', type=int, default=0, help='default: 0')
+    parser.add_argument('out', type=Path, metavar='FOLDER',
+                        help='folder where train/, test_release/ and the list of test images are written')
+    parser.add_argument('--images', type=int, default=40, metavar='N',
+                        help='number of training images, with masks (default: 40)')
+    parser.add_argument('--test-images', type=int, default=6, metavar='N',
+                        help='number of test images, without masks (default: 6)')
+    parser.add_argument('--size', type=int, default=256, metavar='PX',
+                        help='mean height and width of the images in pixels; each is chosen at random up to a quarter '
+                             'above or below (default: 256)')
+    parser.add_argument('--density', type=float, default=16., metavar='CELLS',
+                        help='number of cells to place per 100 x 100 pixels. Cells for which there is too little room '
+                             'are left out, so that images have fewer; many cells touch (default: 16)')
+    parser.add_argument('--seed', type=int, default=0, metavar='N',
+                        help='whole number that all random choices depend on; the same number gives the same images '
+                             '(default: 0)')
     parser.add_argument('--channel-order', choices=('rgb', 'bgr'), default='bgr',
-                        help="order of the channels in the files; 'bgr' under an RGB tag is how the task's images are "
-                             'published (default: bgr)')
+                        help="order of the colours in the image files. 'bgr' stores blue first although the file is "
+                             "tagged RGB, as in the images of the challenge; other programs then show red and blue "
+                             "exchanged. 'rgb' looks right everywhere (default: bgr)")
     return parser.parse_args()
 
 
@@ -82,10 +106,19 @@ def main() -> None:
 
 
 def make_scene(rng: np.random.Generator, mean_side: int, density: float) -> tuple[np.ndarray, dict[int, np.ndarray]]:
-    """One image (H, W, 3) uint8 RGB and, for each class that is there, its label map (H, W) int.
+    """Makes one image and its masks.
 
-    Ids run over all classes and have gaps, as in the published files. Outlines touch; cells do not overlap, since
-    the later one takes only free pixels. An id whose cell was cut in two by an earlier one keeps both parts.
+    Cells touch but do not overlap, since a cell takes only pixels that no earlier cell has. A cell that an earlier cell
+    cuts in two keeps both pieces under one id.
+
+    Args:
+        rng: The generator of all random choices.
+        mean_side: The mean height and width in px.
+        density: The number of cells to place per 100 x 100 px.
+
+    Returns:
+        The image (H, W, 3) uint8 RGB, and the label map (H, W) int of each class that has a cell, by class number. No
+        id occurs in two classes, and ids have gaps, as in the published files.
     """
     height, width = rng.integers(mean_side * 3 // 4, mean_side * 5 // 4 + 1, 2)
     haematoxylin, eosin = background_stains(rng, height, width)
@@ -97,9 +130,9 @@ def make_scene(rng: np.random.Generator, mean_side: int, density: float) -> tupl
     for _ in range(int(density * height * width / 1e4)):
         number = int(rng.choice(len(KINDS), p=shares)) + 1
         center = choose_center(rng, centers, height, width)
-        window, shape, depth = cell_shape(rng, KINDS[number - 1], center, height, width)
-        free = shape & ~occupied[window]
-        if free.sum() < max(MIN_VISIBLE_PX, (1 - MAX_HIDDEN) * shape.sum()):
+        window, is_cell, depth = cell_shape(rng, KINDS[number - 1], center, height, width)
+        free = is_cell & ~occupied[window]
+        if free.sum() < max(MIN_VISIBLE_PX, (1 - MAX_HIDDEN) * is_cell.sum()):
             continue
         paint_cell(rng, KINDS[number - 1], haematoxylin[window], eosin[window], free, depth)
         occupied[window] |= free
@@ -110,19 +143,19 @@ def make_scene(rng: np.random.Generator, mean_side: int, density: float) -> tupl
 
 
 def background_stains(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Amounts (H, W) of haematoxylin and eosin of tissue without cells: fibres and smears over slow shading."""
+    """Returns the amounts (H, W) of haematoxylin and eosin in tissue without cells: shading, fibres and smears."""
     def texture(sigma: float | tuple[float, float]) -> np.ndarray:
         noise = ndimage.gaussian_filter(rng.standard_normal((height, width)), sigma, mode='reflect')
         return noise / noise.std()
 
     eosin = .38 + .10 * texture(24) + .07 * texture((1.2, 5))
-    # Smears of nuclear stain that belong to no cell.
+    # Smears of the nuclear stain look like nuclei, but belong to no cell.
     haematoxylin = .05 + .15 * np.clip(texture(6) - 1, 0, None)
     return haematoxylin, np.clip(eosin, .05, None)
 
 
 def choose_center(rng: np.random.Generator, centers: list, height: int, width: int) -> tuple[float, float]:
-    """Where to try the next cell: half of them beside one that is there, which makes crowds."""
+    """Chooses the centre (y, x) of the next cell in px, with probability 1/2 beside another cell: this forms crowds."""
     if centers and rng.random() < .5:
         y, x = centers[rng.integers(len(centers))]
         angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(9, 20)
@@ -133,10 +166,18 @@ def choose_center(rng: np.random.Generator, centers: list, height: int, width: i
 
 def cell_shape(rng: np.random.Generator, kind: CellKind, center: tuple[float, float], height: int,
                width: int) -> tuple[tuple[slice, slice], np.ndarray, np.ndarray]:
-    """Outline of a cell inside its window of the image.
+    """Draws the random shape of a cell inside a window of the image.
+
+    Args:
+        rng: The generator of all random choices.
+        kind: The appearance of the cells of this class.
+        center: The centre (y, x) of the cell in px.
+        height: The height of the image in px.
+        width: The width of the image in px.
 
     Returns:
-        The window, the shape (h, w) bool, and the depth (h, w): 0 at the middle, 1 at the outline.
+        The rows and columns of the window, the pixels of the cell in it, (h, w) bool, and the relative distance from
+        the centre, (h, w) float: 0 at the centre, 1 at the outline.
     """
     radius = rng.uniform(*kind.radius)
     reach = int(np.ceil(radius * kind.elongation * (1 + 3 * kind.waviness))) + 2
@@ -159,16 +200,19 @@ def cell_shape(rng: np.random.Generator, kind: CellKind, center: tuple[float, fl
 
 def lobed_depth(rng: np.random.Generator, lobes: int, along: np.ndarray, across: np.ndarray,
                 radius: float) -> np.ndarray:
-    """Depth of a nucleus made of round lobes on a circle; lobes may be apart from each other."""
+    """Returns the relative distance from the nearest lobe's centre: 0 at the centre, 1 at the outline.
+
+    The nucleus consists of round lobes, whose centres lie on a circle. Lobes may be apart from each other.
+    """
     angles = rng.uniform(0, 2 * np.pi) + np.arange(lobes) * 2 * np.pi / lobes
-    lobe = radius * rng.uniform(.46, .56)
-    return np.min([np.hypot(along - .55 * radius * np.cos(a), across - .55 * radius * np.sin(a)) / lobe
+    lobe_radius = radius * rng.uniform(.46, .56)
+    return np.min([np.hypot(along - .55 * radius * np.cos(a), across - .55 * radius * np.sin(a)) / lobe_radius
                    for a in angles], axis=0)
 
 
 def paint_cell(rng: np.random.Generator, kind: CellKind, haematoxylin: np.ndarray, eosin: np.ndarray,
                free: np.ndarray, depth: np.ndarray) -> None:
-    """Adds the stains of one cell inside its free pixels, in place."""
+    """Replaces the amounts of both stains inside the free pixels of one cell, in place."""
     grains = ndimage.gaussian_filter(rng.standard_normal(free.shape), 1.1) * 2
     strength = rng.uniform(.65, 1.35)
     amount = kind.haematoxylin * strength * (1 + kind.granularity * grains) + kind.rim * np.clip(depth, 0, 1) ** 6
@@ -177,9 +221,9 @@ def paint_cell(rng: np.random.Generator, kind: CellKind, haematoxylin: np.ndarra
 
 
 def render(rng: np.random.Generator, haematoxylin: np.ndarray, eosin: np.ndarray) -> np.ndarray:
-    """Beer-Lambert absorption of the two stains, blur and noise: (H, W, 3) uint8 RGB.
+    """Returns the image (H, W, 3) uint8 RGB: light absorbed by both stains (Beer-Lambert law), with blur and noise.
 
-    How strongly it was stained and how well it was focused differ from image to image.
+    The strength of the stains and the focus differ from image to image.
     """
     density = (rng.uniform(.75, 1.3) * haematoxylin[..., None] * HAEMATOXYLIN_OD
                + rng.uniform(.75, 1.3) * eosin[..., None] * EOSIN_OD)
@@ -189,7 +233,7 @@ def render(rng: np.random.Generator, haematoxylin: np.ndarray, eosin: np.ndarray
 
 
 def write_train_folder(folder: Path, image: np.ndarray, label_maps: dict[int, np.ndarray], channel_order: str) -> None:
-    """Writes ``image.tif`` and ``class<k>.tif``; masks of an earlier run that are not there now are removed."""
+    """Writes ``image.tif`` and one ``class<k>.tif`` per class, after removing the masks of an earlier run."""
     folder.mkdir(parents=True, exist_ok=True)
     for stale in raw_layout.class_files(folder).values():
         stale.unlink()
@@ -199,7 +243,7 @@ def write_train_folder(folder: Path, image: np.ndarray, label_maps: dict[int, np
 
 
 def write_image(path: Path, image_rgb: np.ndarray, channel_order: str) -> None:
-    """Writes RGBA uint8, LZW."""
+    """Writes an RGBA TIFF of uint8 with LZW compression; the alpha channel is 255 everywhere."""
     colors = image_rgb if channel_order == 'rgb' else image_rgb[:, :, ::-1]
     alpha = np.full((*image_rgb.shape[:2], 1), 255, np.uint8)
     tifffile.imwrite(path, np.concatenate([colors, alpha], axis=2), photometric='rgb', extrasamples=['unassalpha'],

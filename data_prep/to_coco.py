@@ -1,4 +1,4 @@
-"""Writes per-class TIFF masks as COCO JSON."""
+"""Converts TIFF masks, one file per class and image, to COCO annotation files for training, validation and test."""
 
 import argparse
 import os
@@ -17,30 +17,53 @@ from mmcell.files.parallel import map_with_progress
 
 TEST_JSON = 'test.json'
 EXIT_SKIPPED = 3
-EXAMPLE = """example:
+EXAMPLE = r"""examples:
   python data_prep/to_coco.py DATA_ROOT --out annotations/
-  DATA_ROOT/train/<name>/image.tif, class1.tif … (instance-id maps; absent where the image has no such cell)
-  DATA_ROOT/test_release/<name>.tif and DATA_ROOT/test_image_name_to_ids.json (both or neither)
+  python data_prep/to_coco.py DATA_ROOT --class-names epithelial lymphocyte --group-by '^(patient\d+)' --val-ratio .25
+
+DATA_ROOT contains:
+  train/<name>/image.tif           one folder per training image
+  train/<name>/class1.tif, …       one mask per class: 0 is background, and all pixels of a cell have the cell's own
+                                   positive number; no file for a class without cells in this image
+  test_release/<name>.tif          test images, if there are any
+  test_image_name_to_ids.json      list of the test images, [{"file_name": …, "id": …, "height": …, "width": …}, …]
+
+The folder --out then contains train.json, val.json (validation), trainval.json (both together) and, if there are test
+images, test.json. The images stay where they are.
 """
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('data_root', type=Path, help='folder that holds train/ and, for tests, test_release/')
-    parser.add_argument('--out', type=Path, default=Path('annotations'),
-                        help='folder for train.json, val.json, trainval.json, test.json (default: annotations)')
-    parser.add_argument('--val-ratio', type=float, default=.2, help='part of the images for validation (default: .2)')
-    parser.add_argument('--seed', type=int, default=0, help='seed of the split (default: 0)')
+    parser.add_argument('data_root', type=Path, metavar='DATA_ROOT',
+                        help='folder that contains train/ and, if there are test images, test_release/')
+    parser.add_argument('--out', type=Path, default=Path('annotations'), metavar='FOLDER',
+                        help='folder where the annotation files are written (default: annotations)')
+    parser.add_argument('--val-ratio', type=float, default=.2, metavar='FRACTION',
+                        help='fraction of the training images that is used for validation, at least 0 and less than '
+                             '1; for example .25 for a quarter. Each class occurs in training and in validation if '
+                             'that is possible (default: .2)')
+    parser.add_argument('--seed', type=int, default=0, metavar='N',
+                        help='whole number that the random choices of the split depend on; the same number always '
+                             'gives the same split, another number may give another (default: 0)')
     parser.add_argument('--group-by', type=regular_expression, metavar='REGEX',
-                        help='images whose folder names match alike stay on one side, for example those of a patient: '
-                             r"'^(TCGA-\w+-\w+)'; compared is the first group of the expression, or the whole match")
+                        help='regular expression for folder names under train/. Images with the same match are kept '
+                             'together, either all in training or all in validation, for example all images of a '
+                             r"patient: '^(TCGA-\w+-\w+)'. If the expression has parentheses, only the part inside the "
+                             'first pair is compared (default: every image by itself)')
     parser.add_argument('--skip-bad', action='store_true',
-                        help='leave out images with bad files, list them, and end with exit status 3')
+                        help='leave out images with damaged or wrong files, list them, and end with exit status 3 '
+                             '(default: stop at the first bad file and write nothing)')
     parser.add_argument('--class-names', nargs='+', metavar='NAME',
-                        help='names of class 1, 2, … (default: class1, class2, … as far as the files go)')
-    parser.add_argument('--test-ids', type=Path, help='id list (default: DATA_ROOT/test_image_name_to_ids.json)')
-    parser.add_argument('--jobs', type=int, default=usable_cores(), help='processes (default: one a core)')
+                        help='names of class 1, 2, … in this order, for example --class-names epithelial lymphocyte '
+                             '(default: class1, class2, … up to the largest class number)')
+    parser.add_argument('--test-ids', type=Path, metavar='FILE',
+                        help='JSON list of the test images and their ids (default: '
+                             'DATA_ROOT/test_image_name_to_ids.json)')
+    parser.add_argument('--jobs', type=int, default=usable_cores(), metavar='N',
+                        help='number of images that are converted at the same time, each in its own process (default: '
+                             'the number of processor cores)')
     args = parser.parse_args()
     if not 0 <= args.val_ratio < 1:
         parser.error(f'--val-ratio must be at least 0 and less than 1, got {args.val_ratio}')
@@ -81,120 +104,144 @@ def main() -> int:
     stale = args.out / TEST_JSON
     if not test_images and stale.exists():
         stale.unlink()
-        print(f'removed {stale}, left by an earlier conversion')
+        print(f'removed {stale}, which an earlier conversion had written, because there are no test images now')
     for message in bad:
         print(f'skipped: {message}', file=sys.stderr)
     return EXIT_SKIPPED if bad else 0
 
 
-def choose_class_names(images: list[TrainImage], given: list[str] | None) -> list[str]:
-    """Class names from 1 up to the largest class number found, or those given.
+def choose_class_names(images: list[TrainImage], requested: list[str] | None) -> list[str]:
+    """Returns the names of all classes, from class 1 up to the largest class number that occurs.
+
+    Args:
+        images: The training images.
+        requested: The names of the command line; None for class1, class2, …
 
     Raises:
-        LayoutError: fewer names are given than there are classes, a name repeats, or there is no class at all.
+        LayoutError: There are fewer names than classes, a name repeats, or no image has a cell and no name is given.
     """
     n_classes = max((number for image in images for number in image.instances_by_class), default=0)
-    if given is None:
+    if requested is None:
         if n_classes == 0:
-            raise LayoutError('no image has a cell: class1.tif … with instance ids expected beside each image.tif')
+            raise LayoutError('no image has a cell: expected class1.tif … with instance ids beside each image.tif')
         return [f'class{number}' for number in range(1, n_classes + 1)]
-    if len(given) < n_classes:
-        raise LayoutError(f'{len(given)} --class-names for masks up to class{n_classes}.tif: name every class')
-    if len(set(given)) < len(given):
-        raise LayoutError(f'--class-names must differ from each other, got {given}')
-    return given
+    if len(requested) < n_classes:
+        raise LayoutError(f'--class-names has {len(requested)} names, but there are masks up to class{n_classes}.tif: '
+                          'give one name per class')
+    if len(set(requested)) < len(requested):
+        raise LayoutError(f'--class-names must differ from each other, got {requested}')
+    return requested
 
 
 def find_test_images(data_root: Path, test_ids: Path | None, jobs: int,
                      skip_bad: bool) -> tuple[list[TestImage], list[str]]:
-    """The test images of the id list, each checked against its file, and messages of bad ones with ``skip_bad``.
+    """Reads the list of test images and checks each entry against its image file.
 
-    None where there is no test folder.
+    Args:
+        data_root: The folder that contains the folder of the test images.
+        test_ids: The path of the id list; None for its usual place in the data root.
+        jobs: The number of processes.
+        skip_bad: Whether bad images are left out instead of raising an error.
+
+    Returns:
+        The test images, and one message per image that was left out. Both are empty if there is no test folder.
 
     Raises:
-        LayoutError: there are test images without an id list, or an id list that was asked for without images.
+        LayoutError: There are test images but no id list, an id list was given but there is no test folder, or an
+            image does not match the id list and ``skip_bad`` is False.
     """
     folder = data_root / raw_layout.TEST_FOLDER
     ids_file = test_ids or data_root / raw_layout.TEST_IDS_FILE
     if not folder.is_dir():
         if test_ids is not None:
-            raise LayoutError(f'--test-ids was given, but there is no folder {folder}')
+            raise LayoutError(f'--test-ids was given, but the folder of test images {folder} does not exist')
         return [], []
     if not ids_file.exists():
-        raise LayoutError(f'{folder} has test images, but there is no id list {ids_file}: name it with --test-ids')
+        raise LayoutError(f'{folder} has test images, but their id list {ids_file} does not exist: give its path with '
+                          '--test-ids')
     check = partial(raw_layout.check_test_image, test_folder=folder)
     return map_with_progress(check, raw_layout.read_test_ids(ids_file), jobs, 'test images', skip_bad)
 
 
 def choose_validation_ids(images: list[TrainImage], val_ratio: float, seed: int,
                           group_by: re.Pattern | None) -> set[int]:
-    """Image ids (from 1) of the validation part, chosen by :func:`mmcell.annotations.splits.choose_validation_groups`.
+    """Returns the image ids (from 1) of the validation images.
 
-    An image whose folder name does not match ``group_by`` is a group by itself.
+    :func:`mmcell.annotations.splits.choose_validation_groups` chooses them. An image whose folder name does not match
+    ``group_by`` is a group by itself.
     """
     names = [Path(image.file_name).parent.name for image in images]
+    # Example with '^patient-(.)': the folders patient-A_1 and patient-A_2 both have the key ('A', ''). A folder that
+    # is called A does not match; its key ('', 'A') keeps it apart from that group.
     keys = [(group_key(name, group_by), '') if group_by and group_by.search(name) else ('', name) for name in names]
-    groups = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    group_indices = {key: index for index, key in enumerate(dict.fromkeys(keys))}
     n_classes = max((max(cells_by_class(image), default=0) for image in images), default=0)
-    n_images, n_cells = np.zeros(len(groups)), np.zeros((len(groups), n_classes))
+    n_images, n_cells = np.zeros(len(group_indices)), np.zeros((len(group_indices), n_classes))
     for key, image in zip(keys, images, strict=True):
-        n_images[groups[key]] += 1
+        n_images[group_indices[key]] += 1
         for number, count in cells_by_class(image).items():
-            n_cells[groups[key], number - 1] += count
-    in_val = choose_validation_groups(n_images, n_cells, val_ratio, seed)
-    return {image_id for image_id, key in enumerate(keys, start=1) if in_val[groups[key]]}
+            n_cells[group_indices[key], number - 1] += count
+    is_validation = choose_validation_groups(n_images, n_cells, val_ratio, seed)
+    return {image_id for image_id, key in enumerate(keys, start=1) if is_validation[group_indices[key]]}
 
 
 def group_key(name: str, group_by: re.Pattern) -> str:
-    """The part of a matching name that tells its group."""
+    """Returns the part of a matching folder name that names its group."""
     match = group_by.search(name)
     return match.group(1) if group_by.groups else match.group()
 
 
 def build_documents(train_images: list[TrainImage], test_images: list[TestImage], names: list[str],
                     val_ids: set[int], data_root: Path, out: Path) -> dict[Path, dict]:
-    """Path to content of every file to write. ``info.data_root`` leads from the file's folder to the images."""
+    """Returns the content of every annotation file by its path.
+
+    ``info.data_root`` in the files is the path of the data root relative to the folder of the files.
+    """
     info = {'description': 'cells, converted by mmcell', 'data_root': path_between(out, data_root)}
-    cats = coco_json.categories(names)
+    categories = coco_json.categories(names)
     image_records, annotations = coco_json.train_records(train_images)
     all_ids = {record['id'] for record in image_records}
     documents = {}
     for name, ids in (('train', all_ids - val_ids), ('val', val_ids), ('trainval', all_ids)):
         images, cells = coco_json.subset(image_records, annotations, ids)
-        documents[out / f'{name}.json'] = {'info': info, 'categories': cats, 'images': images, 'annotations': cells}
+        documents[out / f'{name}.json'] = {
+            'info': info, 'categories': categories, 'images': images, 'annotations': cells}
     if test_images:
         images = coco_json.test_records(test_images, raw_layout.TEST_FOLDER)
-        documents[out / TEST_JSON] = {'info': info, 'categories': cats, 'images': images, 'annotations': []}
+        documents[out / TEST_JSON] = {'info': info, 'categories': categories, 'images': images, 'annotations': []}
     return documents
 
 
 def path_between(start: Path, target: Path) -> str:
-    """Relative path with forward slashes, or the absolute one where there is none (another drive)."""
+    """Returns the relative path from ``start`` to ``target`` with forward slashes.
+
+    It is the absolute path of ``target`` if there is no relative path, because the two lie on different drives.
+    """
     try:
-        # Through links: '..' from a linked folder leads up from where it really lies.
+        # Symbolic links are resolved first: '..' leads up from the place where a linked folder really lies.
         return Path(os.path.relpath(target.resolve(), start.resolve())).as_posix()
     except ValueError:
         return target.resolve().as_posix()
 
 
 def print_table(train_images: list[TrainImage], names: list[str], val_ids: set[int]) -> None:
-    """Prints images, cells of each class, cells an image and image sizes of each part."""
+    """Prints the images, the cells of each class, the cells per image and the image sizes of each split."""
     from rich.console import Console
     from rich.table import Table
-    parts = [('train', [image for i, image in enumerate(train_images, 1) if i not in val_ids]),
-             ('val', [image for i, image in enumerate(train_images, 1) if i in val_ids]),
-             ('trainval', train_images)]
-    table = Table('', *(name for name, _ in parts), title='cells')
-    table.add_row('images', *(str(len(images)) for _, images in parts))
+    splits = [('train', [image for i, image in enumerate(train_images, 1) if i not in val_ids]),
+              ('val', [image for i, image in enumerate(train_images, 1) if i in val_ids]),
+              ('trainval', train_images)]
+    table = Table('', *(name for name, _ in splits), title='cells')
+    table.add_row('images', *(str(len(images)) for _, images in splits))
     for number, name in enumerate(names, start=1):
         table.add_row(name, *(str(sum(cells_by_class(image).get(number, 0) for image in images))
-                              for _, images in parts))
-    counts = [[sum(cells_by_class(image).values()) for image in images] for _, images in parts]
+                              for _, images in splits))
+    counts = [[sum(cells_by_class(image).values()) for image in images] for _, images in splits]
     table.add_row('cells', *(str(sum(values)) for values in counts))
-    table.add_row('cells an image: median', *(f'{np.median(values):g}' if values else '-' for values in counts))
-    table.add_row('cells an image: maximum', *(str(max(values)) if values else '-' for values in counts))
+    table.add_row('cells per image: median', *(f'{np.median(values):g}' if values else '-' for values in counts))
+    table.add_row('cells per image: maximum', *(str(max(values)) if values else '-' for values in counts))
     sizes = [[f'{image.width}x{image.height}' for image in sorted(images, key=lambda x: x.width * x.height)]
-             for _, images in parts]
+             for _, images in splits]
     table.add_row('smallest image, px', *(values[0] if values else '-' for values in sizes))
     table.add_row('largest image, px', *(values[-1] if values else '-' for values in sizes))
     Console().print(table)
@@ -202,26 +249,27 @@ def print_table(train_images: list[TrainImage], names: list[str], val_ids: set[i
 
 def print_notes(train_images: list[TrainImage], test_images: list[TestImage], val_ids: set[int],
                 data_root: Path) -> None:
-    """Prints what was left out, and what else a reader would want to know."""
+    """Prints which files were left out, and warnings about images and splits without cells."""
     if not val_ids:
-        print('val.json is empty: all images are in train.json. To train without validation: tools/train.py CONFIG '
+        print('val.json is empty: all images are in train.json. To train without validation, use tools/train.py CONFIG '
               '--cfg-options val_dataloader=None val_cfg=None val_evaluator=None')
     elif not any(cells_by_class(image) for i, image in enumerate(train_images, 1) if i in val_ids):
         print('warning: the validation images have no cell, so that nothing can be measured on them')
     print(f'test images: {len(test_images)}' if test_images
-          else f'no {raw_layout.TEST_FOLDER}/ folder: {TEST_JSON} is not written')
+          else f'no usable test images in {raw_layout.TEST_FOLDER}/: {TEST_JSON} is not written')
     print(f'images without any cell, kept: {sum(not image.instances_by_class for image in train_images)}')
     listed = {image.file_name for image in test_images}
     test_folder = data_root / raw_layout.TEST_FOLDER
     unlisted = [path.name for path in sorted(test_folder.iterdir()) if path.name not in listed] if test_images else []
-    for what, names in (('masks without any cell', [name for image in train_images for name in image.empty_masks]),
+    for kind, names in (('masks without any cell', [name for image in train_images for name in image.empty_masks]),
                         ('files that are neither image.tif nor class<k>.tif',
                          [name for image in train_images for name in image.stray_files]),
                         ('test images that are not in the id list', unlisted)):
-        print(f'left out, {what}: {len(names)}' + (f" ({', '.join(names)})" if names else ''))
+        print(f'left out, {kind}: {len(names)}' + (f" ({', '.join(names)})" if names else ''))
 
 
 def cells_by_class(image: TrainImage) -> dict[int, int]:
+    """Returns the number of cells of each class by class number; classes without cells are left out."""
     return {number: len(instances.ids) for number, instances in image.instances_by_class.items()}
 
 

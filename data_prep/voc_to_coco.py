@@ -1,4 +1,4 @@
-"""Writes PASCAL VOC's segmentation masks as COCO JSON."""
+"""Converts PASCAL VOC's segmentation masks to COCO annotation files, one file per list of images."""
 
 import argparse
 import sys
@@ -13,10 +13,12 @@ from mmcell.annotations.raw_layout import TrainImage
 from mmcell.errors import MmcellError
 from mmcell.files.parallel import map_with_progress
 
-EXAMPLE = """example:
+EXAMPLE = """examples:
   python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --out annotations/voc
   python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --out annotations/voc --splits train=pascal_train.json val=test.json
-The second takes the images that Tiny PASCAL VOC's own JSON names, and their masks, holes included, from PASCAL VOC.
+
+The second example converts the images that Tiny PASCAL VOC's own JSON files list. Their masks come from PASCAL VOC, so
+that holes in objects are kept.
 """
 
 
@@ -24,19 +26,24 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('voc_root', type=Path, metavar='VOC2012',
-                        help='folder that holds ImageSets, JPEGImages, SegmentationObject and SegmentationClass')
-    parser.add_argument('--out', type=Path, default=Path('annotations/voc'),
-                        help='folder for one <name>.json a split (default: annotations/voc)')
+                        help='folder that contains ImageSets, JPEGImages, SegmentationObject and SegmentationClass')
+    parser.add_argument('--out', type=Path, default=Path('annotations/voc'), metavar='FOLDER',
+                        help='folder where one file NAME.json per split is written (default: annotations/voc)')
     parser.add_argument('--splits', nargs='+', default=['train', 'val'], metavar='NAME[=LIST]',
-                        help='what to convert: NAME is a list of ImageSets/Segmentation; LIST is a file of your own, '
-                             'one image name a line, or COCO JSON whose images are meant (default: train val)')
+                        help='lists of images to convert. NAME alone stands for the list '
+                             'ImageSets/Segmentation/NAME.txt. NAME=LIST takes your own file LIST instead: text with '
+                             'one image name per line, or COCO JSON (.json), whose images are taken. For example: '
+                             'train val=my_images.txt (default: train val)')
     parser.add_argument('--skip-bad', action='store_true',
-                        help='leave out images with bad files, list them, and end with exit status 3')
-    parser.add_argument('--jobs', type=int, default=usable_cores(), help='processes (default: one a core)')
+                        help='leave out images with damaged or wrong files, list them, and end with exit status 3 '
+                             '(default: stop at the first bad file and write nothing)')
+    parser.add_argument('--jobs', type=int, default=usable_cores(), metavar='N',
+                        help='number of images that are converted at the same time, each in its own process (default: '
+                             'the number of processor cores)')
     args = parser.parse_args()
     names = [split.partition('=')[0] for split in args.splits]
     if len(set(names)) < len(names) or not all(name and Path(name).name == name for name in names):
-        parser.error(f'--splits: names that differ, each the name of a file to write, expected; got {names}')
+        parser.error(f'--splits: every NAME must be a file name and must differ from the others, got {names}')
     if args.jobs < 1:
         parser.error(f'--jobs must be at least 1, got {args.jobs}')
     return args
@@ -46,7 +53,7 @@ def main() -> int:
     args = parse_args()
     try:
         splits = read_splits(args.splits, args.voc_root)
-        names = list(dict.fromkeys(name for listed in splits.values() for name in listed))
+        names = list(dict.fromkeys(name for image_names in splits.values() for name in image_names))
         images, bad = map_with_progress(
             partial(voc.read_voc_image, voc_root=args.voc_root), names, args.jobs, 'images', args.skip_bad)
         documents = build_documents(images, splits, args.voc_root, args.out)
@@ -62,23 +69,24 @@ def main() -> int:
 
 
 def read_splits(splits: list[str], voc_root: Path) -> dict[str, list[str]]:
-    """Name of each split to the names of its images."""
-    found = {}
+    """Returns the image names of each split by the name of the split."""
+    image_names = {}
     for split in splits:
         name, _, path = split.partition('=')
-        found[name] = voc.read_image_names(path or voc_root / voc.LIST_FOLDER / f'{name}.txt')
-    return found
+        image_names[name] = voc.read_image_names(path or voc_root / voc.LIST_FOLDER / f'{name}.txt')
+    return image_names
 
 
 def build_documents(images: list[TrainImage], splits: dict[str, list[str]], voc_root: Path,
                     out: Path) -> dict[Path, dict]:
-    """Path to content of every file to write; an image has the same id in each."""
+    """Returns the content of every annotation file by its path; an image has the same id in every file."""
     info = {'description': 'PASCAL VOC, converted by mmcell', 'data_root': path_between(out, voc_root)}
     image_records, annotations = coco_json.train_records(images)
-    id_of = {Path(record['file_name']).stem: record['id'] for record in image_records}
+    ids_by_name = {Path(record['file_name']).stem: record['id'] for record in image_records}
     documents = {}
-    for name, listed in splits.items():
-        ids = {id_of[image_name] for image_name in listed if image_name in id_of}
+    for name, image_names in splits.items():
+        # Images that were skipped because of bad files have no id.
+        ids = {ids_by_name[image_name] for image_name in image_names if image_name in ids_by_name}
         records, objects = coco_json.subset(image_records, annotations, ids)
         documents[out / f'{name}.json'] = {'info': info, 'categories': coco_json.categories(voc.CLASS_NAMES),
                                            'images': records, 'annotations': objects}
@@ -86,7 +94,7 @@ def build_documents(images: list[TrainImage], splits: dict[str, list[str]], voc_
 
 
 def print_table(documents: dict[Path, dict]) -> None:
-    """Prints images, and objects of each class, of each file."""
+    """Prints the number of images and of objects of each class in each file."""
     from rich.console import Console
     from rich.table import Table
     table = Table('', *(path.stem for path in documents), title='objects')

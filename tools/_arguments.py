@@ -167,7 +167,7 @@ def processes(cfg: Config) -> Iterator[None]:
 
     With GPUs, MMEngine connects the processes itself, when the runner is built. Its launchers need CUDA: without a GPU
     they are connected here, over gloo, and ``cfg`` is changed so that MMEngine uses gloo and a model wrapper that
-    names no devices. One process alone is not connected with anything.
+    names no devices. A single process is not connected with anything.
 
     Args:
         cfg: The config of :func:`load_config`, from which the runner is built inside the block.
@@ -223,3 +223,7 @@ def plain_errors() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        print('interrupted', file=sys.stderr)
+        # What shells report for a program that Ctrl-C has ended: 128 and the number of the signal.
+        sys.exit(130)

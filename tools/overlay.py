@@ -73,7 +73,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
     from mmcell.masks.rle import area_px
     from mmcell.predictions.dump_file import to_coco_detections
     from mmcell.visualization.colors import class_colors
-    from mmcell.visualization.overlay import add_legend, beside, draw_instances, picture_name
+    from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side, picture_name
 
     colors = dict(zip(names, class_colors(len(names)), strict=True))
     shown = [category_id for category_id, name in names.items() if args.classes is None or name in args.classes]
@@ -98,7 +98,8 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
             panels.append(draw_instances(image, [cell['segmentation'] for cell in cells],
                                          [colors[cell['category_id']] for cell in cells], args.scale))
             titles.append(f'{len(cells)} {title}')
-        picture = add_legend(beside(panels), ' | '.join(titles), [names[i] for i in shown], [colors[i] for i in shown])
+        picture = add_legend(join_side_by_side(panels), ' | '.join(titles), [names[i] for i in shown],
+                             [colors[i] for i in shown])
         paths.append(args.out / picture_name(result['img_id'], result['img_path']))
         if not cv2.imwrite(str(paths[-1]), picture[:, :, ::-1]):
             raise OSError(f'the picture {paths[-1]} cannot be written')

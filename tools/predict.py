@@ -24,7 +24,7 @@ from mmcell.errors import MmcellError
 if TYPE_CHECKING:
     from torch import nn
 
-    from mmcell.inference.image_jobs import Done, ImageJob
+    from mmcell.inference.image_jobs import ImageJob, ImageSummary
     from mmcell.models import TiledDetector
 
 EXAMPLE = """example:
@@ -146,7 +146,7 @@ def predict(args: argparse.Namespace) -> int:
     from mmcell.inference.image_files import find_images, name_outputs
     from mmcell.inference.image_records import recorded_outputs
     refuse_wrong_launcher(args.launcher)
-    paths = find_images(args.images, is_none=recorded_outputs())
+    paths = find_images(args.images, skip=recorded_outputs())
     images = list(zip(paths, name_outputs(paths), strict=True))
     make_folder(args.out, '--out')
     from mmcell.inference.many_images import predict_images, refuse_to_overwrite
@@ -248,11 +248,11 @@ def processes(launcher: str) -> Iterator[tuple[int, int]]:
     distributed.destroy_process_group()
 
 
-def report(outcomes: list['Done | str | None'], paths: list[Path], folder: Path) -> int:
+def report(outcomes: list['ImageSummary | str | None'], paths: list[Path], folder: Path) -> int:
     """Prints what was written, then notes, then the images that failed; returns the exit status.
 
     Args:
-        outcomes: For each image a ``Done``, an error message, or None if an earlier run had completed it.
+        outcomes: For each image an ``ImageSummary``, an error message, or None if an earlier run had completed it.
         paths: The image files, in the same order.
         folder: The folder that was written to.
     """

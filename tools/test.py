@@ -121,8 +121,8 @@ def draw_into(cfg: Config, folder: str) -> None:
 
 def run(cfg: Config, args: argparse.Namespace) -> None:
     """Builds the runner, adds the check of the checkpoint and the dump to it, and lets it test."""
-    from mmengine.runner import Runner
-    runner = Runner.from_cfg(cfg)
+    from mmcell.framework.console import ConsoleRunner
+    runner = ConsoleRunner.from_cfg(cfg)
     from mmcell.hooks import FittingCheckpointHook
     runner.register_hook(FittingCheckpointHook(args.split))
     if args.out is not None:

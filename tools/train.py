@@ -49,9 +49,9 @@ def train(args: argparse.Namespace) -> None:
         use_mixed_precision(cfg)
     if args.resume is not None:
         resume(cfg, args.resume)
-    from mmengine.runner import Runner
+    from mmcell.framework.console import ConsoleRunner
     with processes(cfg):
-        runner = Runner.from_cfg(cfg)
+        runner = ConsoleRunner.from_cfg(cfg)
         runner.train()
         stop_workers(runner)
         del runner

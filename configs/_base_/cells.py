@@ -10,7 +10,7 @@ train_pipeline = [
     # Images that are smaller than a crop keep their size. Crops without a cell are kept, because the model also has to
     # learn what background looks like.
     dict(type='RandomCrop', crop_size=(512, 512), allow_negative_crop=True, recompute_bbox=True),
-    # The box of a cell may reach into the crop although no pixel of its mask does: such cells are removed.
+    # The box of a cell may reach into the crop although no pixel of its mask does: these cells are removed.
     dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
     dict(type='RandomFlip', prob=.75, direction=['horizontal', 'vertical', 'diagonal']),
     dict(type='PackCellInputs'),
@@ -44,6 +44,6 @@ test_dataloader = dict(
 
 # AP and AP50 count all detections; AP@100 and AP50@100 count at most 100 per image and class, which is COCO's default.
 # With val_evaluator.out_file=metrics.json, the values for boxes, recall, and each class and size are written, too
-# (docs/evaluation.md). Both evaluators use the annotation file of their data set.
+# (docs/reference/metrics.md). Both evaluators use the annotation file of their data set.
 val_evaluator = dict(type='CellMetric')
 test_evaluator = dict(type='SubmissionFormatter')

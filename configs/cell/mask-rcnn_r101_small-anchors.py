@@ -30,7 +30,7 @@ train_pipeline = [
     dict(type='LoadTiff'),
     dict(type='LoadCellAnnotations'),
     dict(type='Resize', scale=(1024, 1024), keep_ratio=True),
-    # A large image is shrunk, and its smallest cells may lose all their pixels: such cells are removed.
+    # A large image is shrunk, and its smallest cells may lose all their pixels: these cells are removed.
     dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
     dict(type='PackCellInputs'),
 ]

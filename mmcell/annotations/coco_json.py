@@ -67,7 +67,7 @@ def write_documents(documents: dict[Path, dict]) -> None:
 
 
 class AnnotationError(MmcellError):
-    """An annotation file contradicts itself or the config; the message says how they differ and what to do."""
+    """An annotation file contradicts itself or the config; the message says what is wrong."""
 
 
 def read_annotations(path: str | Path) -> dict:

@@ -132,8 +132,8 @@ def find_classes(objects: np.ndarray, classes: np.ndarray) -> dict[int, int]:
     for number in np.unique(objects[objects > 0]).tolist():
         class_numbers = pairs[1, pairs[0] == number].tolist()
         if len(class_numbers) != 1 or not 1 <= class_numbers[0] <= len(CLASS_NAMES):
-            raise ValueError(f'the pixels of object {number} have the class numbers {class_numbers}; expected exactly '
-                             f'one number from 1 to {len(CLASS_NAMES)}, apart from void ({VOID})')
+            raise ValueError(f'object {number} has pixels with the class numbers {class_numbers}; expected exactly one '
+                             f'number from 1 to {len(CLASS_NAMES)}, apart from void ({VOID})')
         class_of_object[number] = class_numbers[0]
     return class_of_object
 

@@ -58,13 +58,15 @@ def describe_data(dataset: object) -> list[dict]:
         - sha256: A hash over the images that are used, their annotations and sizes in bytes, and the categories.
           Folders are left out, so that data keep their hash when they are moved. Pixels are left out as well.
     """
-    return [_describe_coco(leaf) for leaf in _leaves(dataset) if str(getattr(leaf, 'ann_file', '')).endswith('.json')]
+    return [_describe_coco(leaf) for leaf in find_leaves(dataset)
+            if str(getattr(leaf, 'ann_file', '')).endswith('.json')]
 
 
-def _leaves(dataset: object) -> list[object]:
+def find_leaves(dataset: object) -> list[object]:
+    """Returns the data sets inside MMEngine's wrappers (RepeatDataset, ConcatDataset), or the data set itself."""
     if hasattr(dataset, 'datasets'):
-        return [leaf for part in dataset.datasets for leaf in _leaves(part)]
-    return _leaves(dataset.dataset) if hasattr(dataset, 'dataset') else [dataset]
+        return [leaf for part in dataset.datasets for leaf in find_leaves(part)]
+    return find_leaves(dataset.dataset) if hasattr(dataset, 'dataset') else [dataset]
 
 
 def _describe_coco(dataset: object) -> dict:

@@ -26,7 +26,7 @@ class CellAffine(RandomAffine):
 
     - img
     - gt_masks (LabelMapMasks or BitmapMasks) (optional)
-    - gt_bboxes, gt_bboxes_labels, gt_ignore_flags (optional where there are masks)
+    - gt_bboxes, gt_bboxes_labels, gt_ignore_flags (optional if the sample has masks)
 
     Modified keys:
 
@@ -36,9 +36,9 @@ class CellAffine(RandomAffine):
     Args:
         centered: Whether the map is centred on the image. With False the top left corner keeps its place, as in the
             stock transform.
-        kwargs: The arguments of ``RandomAffine``. ``border_val`` is the colour outside the image, by default the grey
-            (114, 114, 114): about the mean that images are normalised with, so that the network sees values near 0.
-            ``bbox_clip_border`` has no effect where there are masks, since boxes made from masks never leave the frame.
+        args, kwargs: The arguments of ``RandomAffine``. ``border_val`` is the colour outside the image, by default
+            the grey (114, 114, 114): about the mean that images are normalised with, so that the network sees values
+            near 0. ``bbox_clip_border`` has no effect on samples with masks, since their boxes stay in the frame.
 
     Raises:
         ValueError: A negative ``border`` is so large that nothing of the image remains.

@@ -14,9 +14,9 @@ class CellCopyPaste(CopyPaste):
 
     Pasted cells take away the pixels of the cells below them. A cell below is dropped if less than ``min_visible`` of
     its area is left; its remaining pixels then stay in the image without a label. The stock transform instead keeps
-    cells with more than 300 px or with a box that changed by at most 10 px, which is almost every small cell.
+    objects with more than 300 px or with a box that changed by at most 10 px; these limits do not suit small cells.
     Pasted cells may overlap each other. The source image is aligned with the top left corner of the image, and cut
-    where it is larger. The image keeps its dtype; the stock transform makes it int64. Boxes are made from the masks.
+    off if it is larger. The image keeps its dtype; the stock transform makes it int64. Boxes are made from the masks.
 
     Required keys:
 
@@ -28,10 +28,10 @@ class CellCopyPaste(CopyPaste):
     Modified keys:
 
     - img
-    - gt_masks (where there were any), gt_bboxes, gt_bboxes_labels, gt_ignore_flags
+    - gt_masks (if the sample has masks), gt_bboxes, gt_bboxes_labels, gt_ignore_flags
 
     Args:
-        max_num_pasted: An upper limit: as in ``CopyPaste``, always fewer cells than this number are pasted.
+        max_num_pasted: A limit of the random selection: as in ``CopyPaste``, fewer cells than this number are selected.
         min_visible: The fraction of its area in this image, 0 to 1, that an instance below pasted cells must keep
             visible. An instance without a pixel left is dropped in any case.
         selected: Whether a random selection of the source's cells is pasted. False pastes all of them.

@@ -13,7 +13,7 @@ __all__ = ['best_threshold', 'image_statistics', 'resampled_segmentation_scores'
 
 def segmentation_scores(statistics: Sequence[ImageStatistics], class_names: Sequence[str],
                         weights: np.ndarray | None = None) -> dict[str, float]:
-    """All scores of a set of images; docs/segmentation_metrics.md lists them.
+    """All scores of a set of images; docs/reference/metrics.md lists them.
 
     Args:
         statistics: of each image, from ``image_statistics``, all with the same ``class_ids``.

@@ -1,4 +1,4 @@
-"""The hook that draws predictions while they are made."""
+"""The hook that draws predictions during validation and testing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,25 +15,26 @@ from mmcell.visualization.overlay import picture_name
 
 @HOOKS.register_module()
 class CellVisualizationHook(DetVisualizationHook):
-    """``DetVisualizationHook`` that shows the image as the model saw it, and writes one PNG an image.
+    """``DetVisualizationHook`` that shows each image as the model saw it, and writes one PNG per image.
 
-    The stock hook reads files its own way (16 bits, blue first, contrast), calls pictures after the file alone,
-    although the images of the raw layout are all called image.tif, and of several processes the first alone draws.
+    The stock hook reads image files in its own way, with other colours for 16-bit files, for files that hold blue
+    first and for stretched contrast. It names pictures only after the image file, although in the raw layout all
+    images are called image.tif. Of several processes, only the first draws.
 
-    Args: as ``DetVisualizationHook``. ``test_out_dir`` is taken inside the work folder's folder of the run, unless it
-    is absolute.
+    The arguments are those of ``DetVisualizationHook``. ``test_out_dir`` is relative to the folder of the run inside
+    the work folder, unless it is absolute.
     """
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
                        outputs: Sequence[DetDataSample]) -> None:
-        """Draws the first image of every ``interval``-th batch."""
+        """Draws the first image of a batch, once in ``interval`` steps."""
         step = runner.iter + batch_idx
         if self.draw and step % self.interval == 0:
             self._add(outputs[0], 'val_img', step, None)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
                         outputs: Sequence[DetDataSample]) -> None:
-        """Draws every image."""
+        """Draws every image of the batch."""
         if not self.draw:
             return
         for sample in outputs:
@@ -52,5 +53,5 @@ class CellVisualizationHook(DetVisualizationHook):
 
 
 def read_seen_image(sample: DetDataSample) -> np.ndarray:
-    """The image file of a sample as ``LoadTiff`` gave it to the model, (H, W, 3) uint8 RGB, before any resize."""
+    """Reads the image of a sample as ``LoadTiff`` read it for the model, (H, W, 3) uint8 RGB, before any resize."""
     return read_image(sample.img_path, sample.get('channel_order', 'rgb'), sample.get('percentiles'))

@@ -1,4 +1,4 @@
-"""Hooks around each training step."""
+"""Hooks that run before or after each training step."""
 
 import math
 from pathlib import Path
@@ -19,21 +19,22 @@ from mmcell.visualization.overlay import draw_instances
 
 @HOOKS.register_module()
 class StepSeedHook(Hook):
-    """Seeds each training step from the seed of the run, the step and the process.
+    """Seeds each training step from the seed of the run, the number of the step and the number of the process.
 
-    What the model draws (sampled boxes, dropped paths) then does not depend on where the training was resumed; with
-    :class:`mmcell.datasets.SeededSampler` for the data, a resumed training on the CPU ends with the same weights.
+    The random choices of the model (sampled boxes, dropped paths) then do not depend on where the training was
+    resumed. With :class:`mmcell.datasets.SeededSampler` for the data, a training on the CPU that is resumed ends with
+    the same weights as a training without interruption.
     """
 
     priority = 'VERY_HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Gives the sampler the seed of the run, which a resumed run takes from its checkpoint."""
+        """Gives the sampler the seed of the run; a resumed run has taken its seed from the checkpoint."""
         if hasattr(runner.train_dataloader.sampler, 'seed'):
             runner.train_dataloader.sampler.seed = runner.seed
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Seeds all generators."""
+        """Seeds the generators of Python, NumPy and torch."""
         seed_generators(derive_seed(STEP, runner.seed, runner.iter, get_rank()))
 
 
@@ -43,51 +44,58 @@ class NonFiniteLossError(MmcellError):
 
 @HOOKS.register_module()
 class FiniteLossHook(Hook):
-    """Stops the training when a loss is NaN or infinite, names the images and saves the batch.
+    """Stops the training when a loss is NaN or infinite, names the images of the batch and saves the batch.
 
-    Every step is looked at; mmengine's logging reads the losses in every step anyway. A gradient that is not finite
-    stops too, where it is clipped (mmengine records its norm then) and no loss scaler expects such steps: the weights
-    are lost with it. MMDetection's ``CheckInvalidLossHook`` looks at every 50th step, and names nothing.
+    Every step is checked, which costs little, because MMEngine's logging reads the losses in every step anyway.
+    The training also stops when a gradient is not finite, because such a step destroys the weights. This is only
+    possible if gradients are clipped, since MMEngine then records their norm, and only without a loss scaler, which
+    handles such steps itself. MMDetection's ``CheckInvalidLossHook`` checks every 50th step and names no image.
 
-    ``nonfinite_batch_*/`` beside the log gets the images as PNG with their cells, and ``batch.pth`` with image names,
-    losses, images (3, H, W) uint8, boxes xyxy, labels and masks as RLE.
+    The folder ``nonfinite_batch_*/`` beside the log contains the images with their cells as PNG, and ``batch.pth``
+    with image names, losses, images (3, H, W) uint8, boxes xyxy in px, labels and masks as RLE.
     """
 
     priority = 'HIGH'
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                          outputs: dict | None = None) -> None:
-        """Looks at the losses.
+        """Checks the losses and the norm of the gradient.
 
         Raises:
-            NonFiniteLossError: one is not finite.
+            NonFiniteLossError: A loss or the norm of the gradient is not finite.
         """
         losses = {name: float(torch.as_tensor(value).detach())
                   for name, value in (outputs or {}).items() if 'loss' in name}
         scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
         if scaler is None or not scaler.is_enabled():
             losses.update(last_gradient_norm(runner))
-        wrong = {name: value for name, value in losses.items() if not math.isfinite(value)}
-        if not wrong:
+        nonfinite = {name: value for name, value in losses.items() if not math.isfinite(value)}
+        if not nonfinite:
             return
         names = [sample.metainfo.get('img_path', '?') for sample in data_batch['data_samples']]
         folder = Path(runner.log_dir) / f'nonfinite_batch_iter{runner.iter}_rank{get_rank()}'
         save_batch(data_batch, losses, folder)
-        found = ', '.join(f'{name} is {value}' for name, value in wrong.items())
+        description = ', '.join(f'{name} is {value}' for name, value in nonfinite.items())
         raise NonFiniteLossError(
-            f'step {runner.iter + 1}: {found}. Images of the batch: {", ".join(names)}; saved for a look in {folder}. '
-            'If the data are right, lower the learning rate, lengthen the warm-up or clip the gradient '
-            '(optim_wrapper.clip_grad); resume from the last checkpoint')
+            f'step {runner.iter + 1}: {description}. Images of the batch: {", ".join(names)}; the batch was saved in '
+            f'{folder}. If the data are right, lower the learning rate, lengthen the warm-up or clip the gradient '
+            '(optim_wrapper.clip_grad), and resume from the last checkpoint')
 
 
 def last_gradient_norm(runner: Runner) -> dict[str, float]:
-    """'grad_norm' to the norm of the last step's gradient before clipping; empty where none is recorded."""
+    """Returns the gradient's norm in the last step, before clipping, as {'grad_norm': norm}; empty if not recorded."""
     buffer = runner.message_hub.log_scalars.get('train/grad_norm')
     return {} if buffer is None else {'grad_norm': float(buffer.current())}
 
 
 def save_batch(data_batch: dict, losses: dict[str, float], folder: Path) -> None:
-    """Writes a batch as MMDetection's ``PackDetInputs`` makes it: ``batch.pth``, and a PNG an image."""
+    """Writes a batch to a folder: ``batch.pth`` and one PNG per image.
+
+    Args:
+        data_batch: The batch, collated from samples that ``PackDetInputs`` has packed.
+        losses: The losses of the step by name.
+        folder: The folder where the files are written; it is made if needed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     inputs = [image.cpu() for image in data_batch['inputs']]
     truths = [sample.gt_instances for sample in data_batch['data_samples']]

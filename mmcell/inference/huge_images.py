@@ -1,4 +1,4 @@
-"""Prediction of an image that is larger than memory: tile by tile, on several processes, with a journal on disk."""
+"""Predicts images that do not fit into memory: tile by tile, on several processes, with a journal on disk."""
 
 import json
 import logging
@@ -25,55 +25,57 @@ Report = Callable[[int, int], None]
 
 
 class OtherProcessError(MmcellError):
-    """Another process could not predict its part of the tiles."""
+    """Another process could not predict its share of the tiles."""
 
 
 def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: str | Path, *, resume: bool = False,
                        settings: dict | None = None,
                        report: Report | None = None,
                        on_tile: Callable[[InstanceData], None] | None = None) -> Iterator[InstanceData]:
-    """Predicts an image tile by tile and gives its cells as soon as no tile to come can change them.
+    """Predicts an image tile by tile, and yields each cell as soon as it is final: no later tile can change it.
 
-    The cells are those that ``model.test_step`` gives for the whole image, in another order. What is held in memory are
-    a batch of tiles and the cells at seams to rows of tiles that are not done yet. The image has its own scale,
-    times ``model.upscale``: no test pipeline is run.
+    The cells equal those that ``model.test_step`` returns for the whole image, but come in another order. Only one
+    batch of tiles, and the cells at seams towards tiles that are not done yet, are held in memory. No test pipeline is
+    run: the image is predicted at its own scale times ``model.upscale``.
 
-    Of several processes (torchrun) each predicts a part of the tiles; the first gives all cells, the others none. All
-    must see ``journal_folder``.
+    With several processes (torchrun), each process predicts a share of the tiles; the first process yields all cells,
+    the other ones none. All processes need access to the same ``journal_folder``.
 
     Args:
-        model: its tiles, batches and enlargement are used. In evaluation mode.
-        regions: the image, see :func:`mmcell.images.regions.open_regions`.
-        journal_folder: what was predicted in each tile is written here; for one image alone.
-            :func:`mmcell.inference.tile_journal.remove_journal` removes it when all outputs are written.
-        resume: tiles in the journal are not predicted again, where they were predicted with the same settings; else it
-            is begun anew.
-        settings: what predictions depend on beside the sizes of image and tiles (checkpoint, contrast, …), of JSON's
-            types.
-        report: called with the number of tiles that this process has done and has to do, after each batch.
-        on_tile: called with what was found in each tile, before seams are looked at; in the first process.
+        model: Model in evaluation mode, whose tile size, batch size and enlargement are used.
+        regions: The image, as :func:`mmcell.images.regions.open_regions` yields it.
+        journal_folder: Where the predictions of each tile are written. Each image needs its own folder. The caller
+            removes it with :func:`mmcell.inference.tile_journal.remove_journal` when all outputs are written.
+        resume: Whether tiles in the journal that were predicted with the same settings are taken from there. Otherwise
+            the journal is removed and all tiles are predicted.
+        settings: Everything that the predictions depend on beside the sizes of image and tiles (checkpoint, contrast,
+            …), in JSON's types.
+        report: Called after each batch with two numbers: the tiles that this process has done, and the tiles that it
+            has to do in all.
+        on_tile: Called in the first process with the predictions of each tile, before cells at seams are merged.
 
     Yields:
-        bboxes (N, 4) xyxy px of the image, scores (N,), labels (N,) and masks (N RLEs of the size of the image), on the
-        CPU; N from 1.
+        N predictions, N at least 1, on the CPU: bboxes (N, 4) xyxy in px of the image, scores (N,), labels (N,), and
+        masks, which are N RLEs of the size of the image.
 
     Raises:
-        ImageReadError: the image is damaged.
-        OtherProcessError: another process raised an error; its message is given. (So that all go on with the next.)
+        ImageReadError: The image is damaged.
+        OtherProcessError: Another process raised an error, whose message is included. All processes raise an error, so
+            that all of them can go on with the next image.
     """
     rank, n_processes = get_dist_info()
     grid = model.make_grid((regions.height, regions.width))
     settings = {**model.tile_settings, 'image_size': [regions.height, regions.width], **(settings or {})}
     if rank == 0:
-        _begin_anew(journal_folder, settings, resume)
+        _remove_outdated_journal(journal_folder, settings, resume)
     barrier()
     with closing(TileJournal(journal_folder, settings, rank)) as journal:
         missing = [tile for tile in range(len(grid)) if tile not in journal]
-        # Nobody writes before everybody has seen what is there.
+        # No process may write to the journal before all processes have read it: all must divide the same missing tiles.
         barrier()
         if n_processes > 1:
-            own = np.array_split(missing, n_processes)[rank].tolist()
-            _predict_together(_predict_into(journal, own, model, regions, grid), len(own), report)
+            share = np.array_split(missing, n_processes)[rank].tolist()
+            _predict_share(_predict_into(journal, share, model, regions, grid), len(share), report)
             journal.refresh()
             missing = []
         if rank == 0:
@@ -81,19 +83,19 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
                                len(missing), report, on_tile)
 
 
-def _begin_anew(journal_folder: str | Path, settings: dict, resume: bool) -> None:
-    """Removes the journal of another prediction, or any; with a warning where it was to be resumed."""
-    for others in remove_journal(journal_folder, but_of=settings if resume else None):
+def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume: bool) -> None:
+    """Removes journals with other settings, and without ``resume`` any journal; warns if ``resume`` was in vain."""
+    for old_settings in remove_journal(journal_folder, keep_settings=settings if resume else None):
         if resume:
-            different = sorted(key for key in settings.keys() | others.keys()
-                               if json.dumps(settings.get(key)) != json.dumps(others.get(key)))
-            print_log(f'{journal_folder}: the tiles there were predicted with other settings ({", ".join(different)}) '
-                      'and are done again', logger='current', level=logging.WARNING)
+            different = sorted(key for key in settings.keys() | old_settings.keys()
+                               if json.dumps(settings.get(key)) != json.dumps(old_settings.get(key)))
+            print_log(f'{journal_folder}: the tiles of the interrupted run were predicted with other settings '
+                      f'({", ".join(different)}), and are predicted again', logger='current', level=logging.WARNING)
 
 
 def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, regions: Regions,
                   grid: TileGrid) -> Iterator[int]:
-    """Predicts tiles in their order into the journal; gives their number after each batch."""
+    """Predicts tiles in their order and writes them to the journal; yields the number of tiles after each batch."""
     rects = grid.input_rects_xyxy
     shapes = (rects[:, 2:] - rects[:, :2]).tolist()
     for batch in batches_of_equal_shape(tiles, shapes, model.batch_size):
@@ -104,15 +106,20 @@ def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, 
         yield len(batch)
 
 
-def _predict_together(work: Iterator[int], n_tiles: int, report: Report | None) -> None:
-    """Does the part of one process and waits for the others; an error of one is an error of all."""
+def _predict_share(batches: Iterator[int], n_tiles: int, report: Report | None) -> None:
+    """Predicts the share of this process, and waits for the others; then an error in one process is raised in all.
+    Args:
+        batches: Iterator of :func:`_predict_into`, which predicts the tiles while it is consumed.
+        n_tiles: Number of tiles in the share.
+        report: As in :func:`predict_huge_image`.
+    """
     error, n_done = None, 0
     try:
-        for n_new in work:
+        for n_new in batches:
             n_done += n_new
             if report is not None:
                 report(n_done, n_tiles)
-    except Exception as raised:  # told to the others, then raised
+    except Exception as raised:  # first reported to the other processes, then raised again
         error = raised
     messages = all_gather_object(None if error is None else f'{type(error).__name__}: {error}')
     if error is not None:
@@ -121,27 +128,37 @@ def _predict_together(work: Iterator[int], n_tiles: int, report: Report | None) 
         raise OtherProcessError(f'another process stopped: {message}')
 
 
-def _stitch(work: Iterator[int], journal: TileJournal, grid: TileGrid, border_px: float, n_tiles: int,
+def _stitch(batches: Iterator[int], journal: TileJournal, grid: TileGrid, border_px: float, n_tiles: int,
             report: Report | None, on_tile: Callable[[InstanceData], None] | None) -> Iterator[InstanceData]:
-    """Final cells of all tiles in their order; what is not in the journal is predicted when it is its turn."""
+    """Yields the final cells of all tiles, in the order of the tiles.
+
+    Tiles that are not in the journal are predicted when their turn comes, by taking the next batch.
+    """
     stitcher = SeamStitcher(grid, border_px)
     n_done = 0
     for tile in range(len(grid)):
         while tile not in journal:
-            n_done += next(work)
+            n_done += next(batches)
             if report is not None:
                 report(n_done, n_tiles)
-        found = journal.read(tile)
+        instances = journal.read(tile)
         if on_tile is not None:
-            on_tile(found)
-        cells = stitcher.add(tile, cells_of_tile(found, tile, grid))
+            on_tile(instances)
+        cells = stitcher.add(tile, cells_of_tile(instances, tile, grid))
         if len(cells):
             yield to_instances(cells, grid.width)
 
 
 @contextmanager
-def progress_of_tiles(what: str) -> Iterator[Report]:
-    """A bar on standard error with the time that is left; gives what :func:`predict_huge_image` reports to."""
+def progress_of_tiles(description: str) -> Iterator[Report]:
+    """Shows a progress bar with the remaining time on standard error.
+
+    Args:
+        description: Text beside the bar.
+
+    Yields:
+        The function for the argument ``report`` of :func:`predict_huge_image`.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -152,7 +169,7 @@ def progress_of_tiles(what: str) -> Iterator[Report]:
         TimeRemainingColumn,
     )
     columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('tiles,'),
-               TimeElapsedColumn(), TextColumn('gone, left'), TimeRemainingColumn())
+               TimeElapsedColumn(), TextColumn('elapsed,'), TimeRemainingColumn(), TextColumn('left'))
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(what, total=None)
+        task = progress.add_task(description, total=None)
         yield lambda n_done, n_tiles: progress.update(task, completed=n_done, total=n_tiles)

@@ -1,4 +1,4 @@
-"""Which images to predict, and what their outputs are called."""
+"""Finds the images to predict, and names their outputs."""
 
 import glob
 from collections import Counter
@@ -10,108 +10,122 @@ import tifffile
 from mmcell.errors import MmcellError
 from mmcell.images.pixels import is_tiff
 
-# TIFFs of slide scanners, which hold other pictures beside the slide.
+# TIFFs of slide scanners, which hold further pictures beside the slide, for example a thumbnail.
 SLIDE_SUFFIXES = {'.svs', '.ndpi', '.qptiff'}
 IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf2', '.tf8', '.lsm', '.stk', '.png', '.jpg', '.jpeg', '.bmp', '.webp',
                   '.jp2', '.pgm', '.ppm', *SLIDE_SUFFIXES}
 
 
 class ImageSelectionError(MmcellError):
-    """What was named on the command line is no image, folder or pattern with a match."""
+    """An argument of the command line is neither an image, a folder with images, nor a pattern that matches any."""
 
 
-def find_images(arguments: Sequence[str], is_none: Callable[[Path], bool] = lambda path: False) -> list[Path]:
-    """The image files that files, folders and patterns name, each once, in the order named.
+def find_images(arguments: Sequence[str], skip: Callable[[Path], bool] = lambda path: False) -> list[Path]:
+    """Finds the image files that the arguments of the command line name.
 
     Args:
-        arguments: a file is taken whatever its name; a folder gives the files right in it that have one of
-            ``IMAGE_SUFFIXES``, by name; a pattern (``*``, ``?``, ``[…]``, ``**`` for any folders) gives the files that
-            match, by name.
-        is_none: whether a file that a folder or pattern gives is no image to predict.
+        arguments: Each argument is a file, which may have any name; a folder, which stands for the files directly in it
+            that have one of ``IMAGE_SUFFIXES``, sorted by name; or a pattern (``*``, ``?``, ``[…]``, and ``**`` for any
+            number of folders), which stands for the files that match, sorted by name.
+        skip: Called with each file from a folder or pattern; files for which it returns true are left out.
+
+    Returns:
+        The image files in the order of the arguments, each file only once.
 
     Raises:
-        ImageSelectionError: an argument gives no file.
+        ImageSelectionError: An argument stands for no file.
     """
-    found: dict[Path, Path] = {}
+    images: dict[Path, Path] = {}
     for argument in arguments:
-        paths = _find(argument, is_none)
+        paths = _find_files(argument, skip)
         if not paths:
-            raise ImageSelectionError(f'{argument}: no such image, no folder with images, and no pattern that matches')
+            raise ImageSelectionError(
+                f'{argument}: no such image, no folder with images, and no pattern that matches images. Images in '
+                f'folders have the suffixes {" ".join(sorted(IMAGE_SUFFIXES))}; outputs of earlier runs do not count')
         for path in paths:
-            found.setdefault(path.resolve(), path)
-    return list(found.values())
+            images.setdefault(path.resolve(), path)
+    return list(images.values())
 
 
-def _find(argument: str, is_none: Callable[[Path], bool]) -> list[Path]:
+def _find_files(argument: str, skip: Callable[[Path], bool]) -> list[Path]:
     path = Path(argument)
     if path.is_dir():
-        found = [file for file in path.iterdir()
+        files = [file for file in path.iterdir()
                  if file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith('.')]
     elif path.exists():
         return [path]
     else:
-        # Path.glob takes no absolute pattern.
-        found = map(Path, glob.glob(argument, recursive=True))  # noqa: PTH207
-    return sorted(file for file in found if file.is_file() and not is_none(file))
+        # Path.glob does not accept absolute patterns.
+        files = map(Path, glob.glob(argument, recursive=True))  # noqa: PTH207
+    return sorted(file for file in files if file.is_file() and not skip(file))
 
 
 def name_outputs(paths: Sequence[Path]) -> list[str]:
-    """A name for the outputs of each image, no two alike even where upper and lower case are one.
+    """Returns a name for the outputs of each image; names also differ on file systems that ignore upper and lower case.
 
-    The name of the file without its suffix; of files called ``image``, as in the raw layout, that of their folder.
-    Where several files of one folder would have one name, the suffix comes after it: ``cell_png``, ``cell_tif``. Where
-    files of several folders would, the folders above come before it, as many as it takes: ``a_cell``, ``b_cell``.
+    A name is the name of the file without its suffix; for files called ``image``, as in the raw layout, it is the name
+    of their folder. If several files of one folder would get the same name, the suffix is appended: ``cell_png``,
+    ``cell_tif``. If files of several folders would get the same name, as many folders as necessary are put before it:
+    ``a_cell``, ``b_cell``.
     """
+    # Example: /x/a/cell.tif and /x/b/cell.tif have the parts [x, a, cell] and [x, b, cell]. With depths [1, 1] both are
+    # called cell; names that occur twice get one part more, and with depths [2, 2] they are a_cell and b_cell.
     parts = _add_suffixes([_name_parts(path) for path in paths], paths)
     depths = [1] * len(paths)
     while True:
         names = ['_'.join(part[-depth:]) for part, depth in zip(parts, depths, strict=True)]
-        # Equal parts stay equal whatever is added.
-        taken = Counter(name for name, _ in {(name.casefold(), _key(part))
-                                             for name, part in zip(names, parts, strict=True)})
-        longer = [min(depth + 1, len(part)) if taken[name.casefold()] > 1 else depth
-                  for name, depth, part in zip(names, depths, parts, strict=True)]
-        if longer == depths:
-            return _number_equal(names)
-        depths = longer
+        # Files whose parts are all equal count as one: more folders cannot make their names different.
+        n_uses = Counter(name for name, _ in {(name.casefold(), _ignore_case(part))
+                                              for name, part in zip(names, parts, strict=True)})
+        new_depths = [min(depth + 1, len(part)) if n_uses[name.casefold()] > 1 else depth
+                      for name, depth, part in zip(names, depths, parts, strict=True)]
+        if new_depths == depths:
+            return _number_equal_names(names)
+        depths = new_depths
 
 
 def _name_parts(path: Path) -> list[str]:
+    """Splits a path into the parts of which a name may consist: folders, then the file without its suffix."""
     folders = [part for part in path.resolve().parent.parts if part != path.anchor and part.strip('/\\')]
     return folders if path.stem == 'image' and folders else [*folders, path.stem]
 
 
 def _add_suffixes(parts: list[list[str]], paths: Sequence[Path]) -> list[list[str]]:
-    taken = Counter(map(_key, parts))
-    return [[*part[:-1], f'{part[-1]}_{path.suffix[1:]}'] if taken[_key(part)] > 1 and path.suffix else part
+    """Appends the suffix of the file to the last part where several files have equal parts."""
+    n_uses = Counter(map(_ignore_case, parts))
+    return [[*part[:-1], f'{part[-1]}_{path.suffix[1:]}'] if n_uses[_ignore_case(part)] > 1 and path.suffix else part
             for part, path in zip(parts, paths, strict=True)]
 
 
-def _key(part: list[str]) -> tuple[str, ...]:
+def _ignore_case(part: list[str]) -> tuple[str, ...]:
     return tuple(folder.casefold() for folder in part)
 
 
-def _number_equal(names: list[str]) -> list[str]:
-    """The names, with a number after those that are there already."""
-    taken, unique = set(), []
+def _number_equal_names(names: list[str]) -> list[str]:
+    """Appends a number, from 2, to names that occurred before."""
+    used, unique = set(), []
     for name in names:
         candidate, number = name, 2
-        while candidate.casefold() in taken:
+        while candidate.casefold() in used:
             candidate, number = f'{name}_{number}', number + 1
-        taken.add(candidate.casefold())
+        used.add(candidate.casefold())
         unique.append(candidate)
     return unique
 
 
 def is_large_tiff(path: Path, more_than_px: int) -> bool:
-    """Whether the header of a TIFF, slides included, says that its full resolution has more than so many pixels.
+    """Says whether a file is a TIFF (or slide) with more pixels at full resolution than a limit.
 
-    False for other files and damaged ones.
+    Only the header is read. The answer is False for other formats and for damaged files.
+
+    Args:
+        path: File of any kind.
+        more_than_px: The limit.
     """
     try:
         if not is_tiff(path):
             return False
         with tifffile.TiffFile(path) as tiff:
             return tiff.pages[0].imagelength * tiff.pages[0].imagewidth > more_than_px
-    except Exception:  # of many kinds; whoever reads the image says what is wrong
+    except Exception:  # tifffile raises many kinds of error; the cause is reported when the image is read
         return False

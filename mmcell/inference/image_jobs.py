@@ -1,4 +1,4 @@
-"""The prediction of one image file, from its pixels to the files of its cells."""
+"""Predicts one image file, from reading its pixels to writing the files of its cells."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -27,21 +27,24 @@ from mmcell.inference.tile_journal import remove_journal
 from mmcell.inference.writers import ImageInfo, output_paths, writing_cells
 from mmcell.models import MaskTTAModel, TiledDetector
 
-# Larger images are predicted in tiles: the first features of a ResNet alone are 64 bytes a pixel of each view.
+# Larger images are predicted in tiles to save memory: only the first features of a ResNet take 64 bytes per pixel and
+# view.
 WHOLE_PX = 4_000_000
-# Larger TIFFs are not even read whole.
+# Larger TIFFs are also read in tiles, and are never in memory as a whole.
 LARGE_PX = 25_000_000
-# Of 255. No stained or fluorescent image of eight bits is as dark all over; 12 bits in 16 are at most 16.
+# Images in which all values (0 to 255) are below this one are reported as dark. 12-bit data in a 16-bit file have
+# values up to 16, while 8-bit images of stained or fluorescent cells have brighter pixels.
 DARK_VALUE = 20
 
 
 @dataclass(frozen=True)
-class Done:
-    """What became of an image.
+class ImageSummary:
+    """What is reported to the user about an image whose files were written.
 
     Attributes:
-        n_cells: that were written; 0 in other processes than the one that wrote them.
-        notes: what its user should know, in words that are the same for every image that they are about.
+        n_cells: Number of cells that this process wrote. If several processes predict an image together, only the first
+            one writes cells, and the other ones report 0.
+        notes: Remarks for the user. A remark has the same words for every image, so that equal ones can be combined.
     """
 
     n_cells: int
@@ -50,20 +53,20 @@ class Done:
 
 @dataclass(frozen=True)
 class ImageJob:
-    """How images are read, which cells are kept, and what is written of them.
+    """How images are read, which cells are kept, and in which formats they are written.
 
     Attributes:
-        predict: of images that are read whole.
-        tiled: the same detector in tiles, for large images.
-        class_names: of the labels.
-        formats: keys of ``mmcell.inference.writers.FORMATS``.
-        folder: of the files.
-        channel_order: 'rgb' or 'bgr', of the image files.
-        percentiles: (low, high) of the contrast stretch, None for none.
-        mpp: micrometres a pixel of every image; None for what each file says.
-        filters: arguments of :func:`select_cells`.
-        settings: what decides about predictions beside the above, of JSON's types. What was done before is taken where
-            all of these are the same.
+        predict: Predictor for images that are small enough to be predicted as a whole.
+        tiled: The same detector in tiles, for larger images.
+        class_names: Names of the classes; a label is an index of this list.
+        formats: Keys of ``mmcell.inference.writers.FORMATS``.
+        folder: Where the outputs are written.
+        channel_order: Channel order of the image files, 'rgb' or 'bgr'.
+        percentiles: (low, high) in percent for the contrast stretch; None for no stretch.
+        mpp: Micrometres per pixel of all images; None if each file states its own.
+        filters: Keyword arguments of :func:`select_cells`.
+        settings: Everything else on which the outputs depend (for example the checkpoint), in JSON's types. Outputs of
+            earlier runs are reused only if these settings and the attributes above are the same.
     """
 
     predict: ImagePredictor
@@ -78,39 +81,51 @@ class ImageJob:
     settings: dict = field(default_factory=dict)
 
     def is_done(self, path: Path, name: str, formats: Sequence[str] | None = None) -> bool:
-        """Whether all files of an image are there, made from its file as it is now, with the settings of this job.
+        """Says whether all outputs of an image exist, and were made from the present file with the present settings.
+
+        Args:
+            path: The image file.
+            name: Name of the outputs.
+            formats: Formats that must exist; None for all formats of the job.
 
         Raises:
-            OSError: the image is not there.
+            OSError: The image file does not exist.
         """
         formats = self.formats if formats is None else formats
         record = read_record(self.folder, name)
-        written = record.pop('formats', [])
-        return (record == self._record_of(path) and set(formats) <= set(written)
+        written_formats = record.pop('formats', [])
+        return (record == self._make_record(path) and set(formats) <= set(written_formats)
                 and all(output.exists() for output in output_paths(formats, self.folder, name, len(self.class_names))))
 
-    def other_image(self, path: Path, name: str) -> str | None:
-        """The image file from which the files called ``name`` were made, where it is another one than ``path``."""
+    def conflicting_image(self, path: Path, name: str) -> str | None:
+        """Returns the image file from which the outputs called ``name`` were made, or None if it is ``path`` itself.
+
+        Returns None also if there are no such outputs yet.
+        """
         image = read_record(self.folder, name).get('image')
         return None if image == str(path.resolve()) else image
 
-    def _record_of(self, path: Path) -> dict:
+    def _make_record(self, path: Path) -> dict:
         settings = {**self.settings, **self.tiled.tile_settings, 'channel_order': self.channel_order,
                     'percentiles': self.percentiles, 'mpp': self.mpp, 'filters': self.filters,
                     'class_names': self.class_names, 'in_tiles': isinstance(self.predict.detector, TiledDetector)}
         return {**describe_image(path), 'settings': json.loads(json.dumps(settings))}
 
-    def run(self, path: Path, name: str) -> Done:
-        """Predicts an image and writes its files.
+    def run(self, path: Path, name: str) -> ImageSummary:
+        """Predicts an image and writes its outputs.
+
+        Args:
+            path: The image file.
+            name: Name of the outputs.
 
         Raises:
-            ImageReadError: the image cannot be read; and whatever prediction and writing raise.
+            ImageReadError: The image cannot be read. Errors of prediction and writing are passed on.
         """
-        record = self._record_of(path)
+        record = self._make_record(path)
         pixels = self._read_whole(path)
         height_px, width_px = pixels.shape[:2]
         predict = self.predict if height_px * width_px <= self.whole_px else ImagePredictor(self.tiled)
-        image = ImageInfo(path, height_px, width_px, self.class_names, self._mpp_of(path), pixels)
+        image = ImageInfo(path, height_px, width_px, self.class_names, self._find_mpp(path), pixels)
         watch = LimitWatch(self.tiled, self.filters.get('min_score', 0.))
         with watch.watching(self.tiled):
             instances = predict(pixels)
@@ -120,45 +135,57 @@ class ImageJob:
         with (recording(self.folder, name, {**record, 'formats': list(self.formats)}),
               writing_cells(self.formats, self.folder, name, image) as write):
             write(cells)
-        dark = ['very dark, as 12 bits in a file of 16 are: --percentiles 1 99.8 stretches the contrast']
-        return Done(len(cells), (*watch.notes(), *(dark if 0 < pixels.max() < DARK_VALUE else [])))
+        is_dark = 0 < pixels.max() < DARK_VALUE
+        dark_note = ['very dark, which is typical of 12-bit data in a 16-bit file: stretch the contrast with '
+                     '--percentiles 1 99.8']
+        return ImageSummary(len(cells), (*watch.notes(), *(dark_note if is_dark else [])))
 
-    def run_large(self, path: Path, name: str, resume: bool = False) -> Done:
-        """As :meth:`run` for a TIFF that is read tile by tile, by all processes together; memory does not grow with it.
+    def run_large(self, path: Path, name: str, resume: bool = False) -> ImageSummary:
+        """Predicts a large TIFF, which is read tile by tile, and writes its outputs.
 
-        There is no picture of it. An interrupted run leaves ``.NAME.tiles`` in the folder, from which it can be
-        resumed.
+        All processes must call this method together. The memory that is needed does not grow with the image. No overlay
+        is drawn. An interrupted run leaves the folder ``.NAME.tiles`` beside the outputs, from which it can be resumed.
+
+        Args:
+            path: The image file.
+            name: Name of the outputs.
+            resume: Whether tiles that an interrupted run predicted with the same settings are reused.
 
         Raises:
-            MmcellError: the test pipeline resizes images, or no format is left; and as :meth:`run`.
+            ImageReadError: The image cannot be read.
+            MmcellError: The test pipeline changes images, or overlay is the only format. Other errors of prediction and
+                writing are passed on.
         """
         if not self.large_formats:
-            raise MmcellError(f'{path}: is read tile by tile, and has no overlay: name another format')
+            raise MmcellError(f'{path}: is too large for an overlay: name another format with --formats')
         if not self.predict.keeps_size:
-            raise MmcellError(f'{path}: is too large to be predicted whole, and the test pipeline changes images: in '
-                              'tiles they would look different. Use a config whose pipeline only loads and packs')
-        # The detector takes the order of its own loader.
+            raise MmcellError(f'{path}: is too large to be predicted as a whole, and cannot be read in tiles either: '
+                              'the test pipeline of the model changes images (resizes them, for example), and would '
+                              'change each tile in another way. Use a model or --config whose test pipeline only loads '
+                              'and packs images')
+        # The detector expects the channel order in which its own loader returns images.
         order = self.channel_order if self.predict.is_rgb else {'rgb': 'bgr', 'bgr': 'rgb'}[self.channel_order]
         journal = self.folder / f'.{name}.tiles'
         watch = LimitWatch(self.tiled, self.filters.get('min_score', 0.))
-        record = self._record_of(path)
+        record = self._make_record(path)
         settings = {**self.settings, **describe_image(path), 'channel_order': order, 'percentiles': self.percentiles}
         with (open_regions(path, order, self.percentiles) as regions,
               progress_of_tiles(path.name) if is_main_process() else nullcontext() as report):
             stream = predict_huge_image(self.tiled, regions, journal, resume=resume, settings=settings, report=report,
                                         on_tile=watch.count_if_full)
-            # All processes predict before the first one opens files, which may fail there alone.
-            stream = chain([one for one in [next(stream, None)] if one is not None], stream)
+            # All processes take the first cells here, so that they have predicted their tiles before the first process
+            # opens the output files. If it cannot open them, no other process waits for it.
+            stream = chain([cells for cells in [next(stream, None)] if cells is not None], stream)
             n_cells = self._write_stream(stream, path, name, regions, record) if is_main_process() else 0
         if is_main_process():
             remove_journal(journal)
-        left_out = [f'too large for {key}: it is read tile by tile'
+        left_out = [f'too large for an {key}, which was left out; the other formats are complete'
                     for key in self.formats if key not in self.large_formats]
-        return Done(n_cells, (*watch.notes(), *left_out))
+        return ImageSummary(n_cells, (*watch.notes(), *left_out))
 
     def _write_stream(self, stream: Iterator[InstanceData], path: Path, name: str, regions: Regions,
                       record: dict) -> int:
-        image = ImageInfo(path, regions.height, regions.width, self.class_names, self._mpp_of(path))
+        image = ImageInfo(path, regions.height, regions.width, self.class_names, self._find_mpp(path))
         n_cells = 0
         with (recording(self.folder, name, {**record, 'formats': self.large_formats}),
               writing_cells(self.large_formats, self.folder, name, image) as write):
@@ -170,17 +197,20 @@ class ImageJob:
 
     @staticmethod
     def is_large(path: Path) -> bool:
-        """Whether a file is for :meth:`run_large`."""
+        """Says whether a file is so large that :meth:`run_large` must be used."""
         return is_large_tiff(path, LARGE_PX)
 
     @property
     def whole_px(self) -> int:
-        """Images of more pixels are predicted in tiles; where the test pipeline resizes images, LARGE_PX."""
+        """Greatest number of pixels of images that are predicted as a whole; larger images are predicted in tiles.
+
+        The limit is LARGE_PX if the test pipeline resizes images.
+        """
         return WHOLE_PX // n_views(self.tiled) if self.predict.keeps_size else LARGE_PX
 
     @property
     def large_formats(self) -> list[str]:
-        """The formats of images that are not held in memory."""
+        """The formats of the job that are possible for images that are not in memory as a whole."""
         return [key for key in self.formats if key != 'overlay']
 
     def _read_whole(self, path: Path) -> np.ndarray:
@@ -189,11 +219,11 @@ class ImageJob:
         with open_regions(path, self.channel_order, self.percentiles) as regions:
             return regions.read(0, 0, regions.width, regions.height)
 
-    def _mpp_of(self, path: Path) -> float | None:
+    def _find_mpp(self, path: Path) -> float | None:
         return self.mpp if self.mpp is not None else read_mpp(path)
 
 
 def n_views(detector: nn.Module) -> int:
-    """In how many views a detector looks at an image or a tile, all of whose features are held together."""
+    """Returns the number of views of an image or tile that a detector predicts; all their features are in memory."""
     inner = detector.detector if isinstance(detector, TiledDetector) else detector
     return len(inner.views) if isinstance(inner, MaskTTAModel) else 1

@@ -1,4 +1,4 @@
-"""What the files of an image were made from, in a hidden file beside them."""
+"""Records from which image and with which settings outputs were made, in a hidden file beside the outputs."""
 
 import functools
 import json
@@ -12,22 +12,22 @@ from mmcell.inference.writers import FORMATS
 
 
 def describe_image(path: Path) -> dict:
-    """What tells an image file from others and from its other versions, of JSON's types.
+    """Returns path, size and time of an image file, in JSON's types; they show whether it was replaced or changed.
 
     Raises:
-        OSError: the file is not there.
+        OSError: The file does not exist.
     """
     status = path.stat()
     return {'image': str(path.resolve()), 'n_bytes': status.st_size, 'mtime_ns': status.st_mtime_ns}
 
 
 def record_path(folder: Path, name: str) -> Path:
-    """The record of the image whose outputs are called ``name``."""
+    """Returns the path of the record of the image whose outputs are called ``name``."""
     return folder / f'.{name}.json'
 
 
 def read_record(folder: Path, name: str) -> dict:
-    """What :func:`recording` wrote; empty where there is no record, or a damaged one."""
+    """Reads the record that :func:`recording` wrote; returns an empty dict if it is missing or damaged."""
     try:
         record = json.loads(record_path(folder, name).read_text(encoding='utf-8'))
     except (OSError, ValueError, RecursionError):
@@ -36,15 +36,17 @@ def read_record(folder: Path, name: str) -> dict:
 
 
 def recorded_outputs() -> Callable[[Path], bool]:
-    """Gives a test: whether a file is one that was written for an image, as the records in its folder say.
+    """Returns a function that says whether a file is an output of an earlier run, according to the records beside it.
 
-    Every format counts, since a later run for fewer of them leaves the files of the others there.
+    The files of all formats count, whatever formats the record names: a later run with fewer formats replaces the
+    record, but leaves the files of the other formats in the folder.
     """
-    names_in = functools.cache(_recorded_names)
+    recorded_names = functools.cache(_recorded_names)
 
     def is_output(path: Path) -> bool:
-        return any(path.name.endswith(suffix) and path.name.removesuffix(suffix) in names_in(path.resolve().parent)
-                   for suffix in _suffixes_of_outputs(path.name))
+        return any(
+            path.name.endswith(suffix) and path.name.removesuffix(suffix) in recorded_names(path.resolve().parent)
+            for suffix in _possible_suffixes(path.name))
     return is_output
 
 
@@ -53,17 +55,25 @@ def _recorded_names(folder: Path) -> set[str]:
     return {name for name in names if read_record(folder, name)}
 
 
-def _suffixes_of_outputs(file_name: str) -> list[str]:
-    of_class = re.search(r'_class(\d+)\.tif$', file_name)
-    n_classes = int(of_class[1]) if of_class and len(of_class[1]) < 5 else 0
-    return [suffix for known in FORMATS.values() for suffix in known.suffixes(n_classes)]
+def _possible_suffixes(file_name: str) -> list[str]:
+    """Returns the suffixes of all formats, for at least as many classes as the file name mentions."""
+    class_number = re.search(r'_class(\d+)\.tif$', file_name)
+    # Numbers of more than four digits are not classes, and would make a very long list.
+    n_classes = int(class_number[1]) if class_number and len(class_number[1]) < 5 else 0
+    return [suffix for output_format in FORMATS.values() for suffix in output_format.suffixes(n_classes)]
 
 
 @contextmanager
 def recording(folder: Path, name: str, record: dict) -> Iterator[None]:
-    """Writes the record when the block, which writes the outputs, has ended.
+    """Writes the record of an image after the block, which writes the outputs, has ended.
 
-    Before, the image alone is noted: outputs of a block that was stopped count as unknown.
+    Before the block, a record that names only the image is written. If the block is interrupted, it shows that the
+    files belong to this image, but not with which settings they were made, so that a resumed run makes them again.
+
+    Args:
+        folder: Where the outputs are written.
+        name: Name of the outputs.
+        record: The record, in JSON's types, with the path of the image under the key 'image'.
     """
     _write(folder, name, {'image': record['image']})
     yield

@@ -1,4 +1,4 @@
-"""What was predicted in each tile, on disk, so that an interrupted prediction goes on."""
+"""A journal on disk of the predictions of each tile, from which an interrupted prediction is resumed."""
 
 import json
 from collections.abc import Iterator
@@ -13,55 +13,62 @@ from mmcell.masks.rle import with_text_counts
 
 
 class TileJournal:
-    """Tiles that are done, one line of JSON each; written by several processes, each into a file of its own.
+    """The predictions of the tiles that are done, one line of JSON per tile.
 
-    A line that a killed process left half written is passed over, and its tile done again.
+    Each process writes its own file, and reads the files of all processes. The first line of a file holds the settings.
+    A line that is incomplete because its process was killed is ignored, so that its tile is predicted again.
 
     Args:
-        folder: of the files ``tiles-<rank>.jsonl``; made where it is not there.
-        settings: what the predictions depend on, of JSON's types, with which files begin; those in the folder must
-            have been begun with the same (:func:`remove_journal`).
-        rank: of this process.
+        folder: Folder of the files ``tiles-<rank>.jsonl``; it is made if missing. All files in it must have been
+            written with the same settings; :func:`remove_journal` removes the other ones.
+        settings: Everything that the predictions depend on, in JSON's types.
+        rank: Rank of this process.
     """
 
     def __init__(self, folder: str | Path, settings: dict, rank: int = 0) -> None:
         self.folder = Path(folder)
         self.settings = json.loads(json.dumps(settings))
         self.path = self.folder / f'tiles-{rank}.jsonl'
-        self._places: dict[int, tuple[Path, int]] = {}
+        self._locations: dict[int, tuple[Path, int]] = {}
         self._open: dict[Path | str, IO[bytes]] = {}
         self.folder.mkdir(parents=True, exist_ok=True)
         self.refresh()
 
     def __contains__(self, tile: int) -> bool:
-        return tile in self._places
+        return tile in self._locations
 
     def refresh(self) -> None:
-        """Looks at what is there, other processes' files included."""
-        self._places = {}
+        """Reads again which tiles are in the journal, including those that other processes wrote."""
+        self._locations = {}
         for path in sorted(self.folder.glob('tiles-*.jsonl')):
-            for place, record in _whole_lines(path):
-                if place > 0 and 'tile' in record:
-                    self._places[record['tile']] = path, place
+            for offset, record in _complete_lines(path):
+                # The line at offset 0 holds the settings.
+                if offset > 0 and 'tile' in record:
+                    self._locations[record['tile']] = path, offset
 
     def write(self, tile: int, instances: InstanceData) -> None:
-        """Adds a tile, with what was found in it in px of the tile: bboxes, scores, labels, masks."""
+        """Adds the predictions of a tile.
+
+        Args:
+            tile: Index of the tile in the grid.
+            instances: Predictions with the fields bboxes, scores, labels and masks, in px of the tile.
+        """
         rles = masks_to_rles(instances.masks)
         record = {'tile': tile, **{key: instances[key].tolist() for key in ('bboxes', 'scores', 'labels')},
                   'size': list(rles[0]['size']) if rles else [],
                   'counts': [with_text_counts(rle)['counts'] for rle in rles]}
         file = self._file_to_append()
-        place = file.tell()
+        offset = file.tell()
         file.write(json.dumps(record).encode() + b'\n')
         file.flush()
-        self._places[tile] = self.path, place
+        self._locations[tile] = self.path, offset
 
     def _file_to_append(self) -> IO[bytes]:
         if 'append' not in self._open:
-            lines = list(_whole_lines(self.path)) if self.path.exists() else []
+            lines = list(_complete_lines(self.path)) if self.path.exists() else []
             file = self._open['append'] = open(self.path, 'ab')  # noqa: SIM115
             if lines:
-                # What is half written goes.
+                # An incomplete line at the end is cut off, so that the next line does not continue it.
                 file.truncate(_end_of_line(self.path, lines[-1][0]))
                 file.seek(0, 2)
             else:
@@ -70,11 +77,11 @@ class TileJournal:
         return self._open['append']
 
     def read(self, tile: int) -> InstanceData:
-        """What was found in a tile that is there, as it was written; masks are RLEs with counts as str."""
-        path, place = self._places[tile]
+        """Returns the predictions of a tile that is in the journal, in px of the tile; masks are RLEs."""
+        path, offset = self._locations[tile]
         if path not in self._open:
             self._open[path] = open(path, 'rb')  # noqa: SIM115
-        self._open[path].seek(place)
+        self._open[path].seek(offset)
         record = json.loads(self._open[path].readline())
         return InstanceData(
             bboxes=torch.tensor(record['bboxes'], dtype=torch.float32).reshape(-1, 4),
@@ -83,38 +90,39 @@ class TileJournal:
             masks=[{'size': record['size'], 'counts': counts} for counts in record['counts']])
 
     def close(self) -> None:
-        """Closes the files."""
+        """Closes all files of the journal that are open."""
         for file in self._open.values():
             file.close()
         self._open = {}
 
 
-def remove_journal(folder: str | Path, but_of: dict | None = None) -> list[dict]:
-    """Removes the files of a journal, and its folder where nothing else is in it.
+def remove_journal(folder: str | Path, keep_settings: dict | None = None) -> list[dict]:
+    """Removes the files of a journal, and the folder if nothing else is in it.
 
     Args:
-        folder: of the journal; need not be there.
-        but_of: files that begin with these settings stay.
+        folder: Folder of the journal; it need not exist.
+        keep_settings: Files that were written with these settings are kept; None removes all files.
 
     Returns:
         The settings of each file that was removed.
     """
-    removed = []
-    folder, but_of = Path(folder), json.loads(json.dumps(but_of))
+    removed_settings = []
+    # JSON turns tuples into lists, so that the settings equal those that were read from a file.
+    folder, keep_settings = Path(folder), json.loads(json.dumps(keep_settings))
     for path in folder.glob('tiles-*.jsonl'):
-        _, begin = next(_whole_lines(path), (0, {}))
-        if but_of is None or begin.get('settings') != but_of:
+        _, first_record = next(_complete_lines(path), (0, {}))
+        if keep_settings is None or first_record.get('settings') != keep_settings:
             path.unlink()
-            removed.append(begin.get('settings') or {})
+            removed_settings.append(first_record.get('settings') or {})
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
-    return removed
+    return removed_settings
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
-    """Where each line begins and its content; ends before one that is not whole."""
+def _complete_lines(path: Path) -> Iterator[tuple[int, dict]]:
+    """Yields the offset in bytes and the content of each line, up to the first line that is not complete JSON."""
     with open(path, 'rb') as file:
-        place = 0
+        offset = 0
         for line in file:
             try:
                 record = json.loads(line) if line.endswith(b'\n') else None
@@ -122,11 +130,11 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, dict]]:
                 record = None
             if not isinstance(record, dict):
                 return
-            yield place, record
-            place += len(line)
+            yield offset, record
+            offset += len(line)
 
 
-def _end_of_line(path: Path, place: int) -> int:
+def _end_of_line(path: Path, offset: int) -> int:
     with open(path, 'rb') as file:
-        file.seek(place)
-        return place + len(file.readline())
+        file.seek(offset)
+        return offset + len(file.readline())

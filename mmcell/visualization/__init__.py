@@ -1,1 +1,1 @@
-"""Pictures of cells."""
+"""Pictures of cells, and the values behind pictures of a training."""

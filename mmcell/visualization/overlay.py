@@ -1,4 +1,4 @@
-"""Outlines of cells drawn over their image, from RLE."""
+"""Drawing outlines of cells, given as RLE, over their image."""
 
 from pathlib import Path
 
@@ -11,30 +11,36 @@ LEGEND_HEIGHT_PX = 22
 
 
 def picture_name(img_id: int | str, img_path: str | Path) -> str:
-    """The name of an image's picture, its own within a data set: the id, then what tells people which it is."""
+    """Returns a file name for the picture of an image that is unique in a data set: the image's id and readable name.
+
+    Examples: 0007_abc.png for image 7 in the file train/abc/image.tif, and 0012_consep_1.png for image 12 in the file
+    consep_1.png.
+    """
     path = Path(img_path)
-    # The images of the raw layout are all called image.tif: their folder is their name.
+    # In the raw layout all images are called image.tif, and the name of the folder tells them apart.
     return f"{img_id:0>4}_{path.parent.name if path.stem == 'image' else path.stem}.png"
 
 
 def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, int, int]], scale: int = 1,
                    fill: float = .15) -> np.ndarray:
-    """The image with each instance tinted and outlined in its colour.
+    """Draws an image with each instance tinted and outlined in its colour.
 
     Args:
-        image: (H, W, 3) uint8 RGB.
-        rles: N compressed RLEs of size (H, W).
-        colors: N RGB colours, 0–255.
-        scale: whole factor of enlargement; outlines are one pixel wide after it.
-        fill: weight of the colour inside, 0 to 1.
+        image: The image, (H, W, 3) uint8 RGB.
+        rles: The masks of N instances, compressed COCO RLEs of size (H, W).
+        colors: One RGB colour per instance, each value 0–255.
+        scale: The whole number by which height and width are multiplied. Outlines are one pixel wide in the result.
+        fill: The weight of the colour inside the outline, from 0 (not tinted) to 1 (colour only).
 
     Returns:
-        (scale * H, scale * W, 3) uint8 RGB. The time is proportional to the pixels covered.
+        The picture, (scale * H, scale * W, 3) uint8 RGB. The time is proportional to the pixels that cells cover.
     """
     height, width = image.shape[:2]
     canvas = image.astype(np.float32)
     masks = []
     for rle, color in zip(rles, colors, strict=True):
+        # Positions count down the columns. In an image of height 3, the positions [7 8 10] are x = [2 2 3] and
+        # y = [1 2 1]. The mask is kept only within its box: 2 x 2 px at (2, 1), [[1 1], [1 0]].
         x, y = np.divmod(foreground_pixels(rle), height)
         if len(x) == 0:
             continue
@@ -44,6 +50,7 @@ def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, 
         masks.append((mask, (int(x.min()), int(y.min())), color))
     canvas = cv2.resize(canvas.round().astype(np.uint8), (scale * width, scale * height), interpolation=cv2.INTER_CUBIC)
     for mask, (left, top), color in masks:
+        # Each pixel becomes scale x scale pixels: with scale 2, [[1 0]] becomes [[1 1 0 0], [1 1 0 0]].
         enlarged = np.kron(mask, np.ones((scale, scale), np.uint8))
         contours, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE,
                                        offset=(scale * left, scale * top))
@@ -53,12 +60,13 @@ def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, 
 
 def add_legend(picture: np.ndarray, title: str, names: list[str],
                colors: list[tuple[int, int, int]]) -> np.ndarray:
-    """The picture (H, W, 3) uint8 RGB with a strip on top: a title, then each name in its colour.
+    """Adds a strip on top of a picture (H, W, 3) uint8 RGB: a title in white, then each name in its colour.
 
-    The picture is widened with white where the strip needs more room.
+    If the strip needs more width than the picture has, the picture is widened with white at its right.
     """
     words = [(title, (255, 255, 255)), *zip(names, colors, strict=True)]
     font, size = cv2.FONT_HERSHEY_SIMPLEX, .45
+    # After each word there is a gap of 12 px.
     widths = [cv2.getTextSize(word, font, size, 1)[0][0] + 12 for word, _ in words]
     width = max(picture.shape[1], sum(widths) + 6)
     framed = np.full((picture.shape[0] + LEGEND_HEIGHT_PX, width, 3), 255, np.uint8)
@@ -71,8 +79,8 @@ def add_legend(picture: np.ndarray, title: str, names: list[str],
     return framed
 
 
-def beside(pictures: list[np.ndarray], gap_px: int = 8) -> np.ndarray:
-    """Pictures of one height side by side, white between them."""
+def join_side_by_side(pictures: list[np.ndarray], gap_px: int = 8) -> np.ndarray:
+    """Joins pictures of the same height from left to right, with a white gap between them."""
     gap = np.full((pictures[0].shape[0], gap_px, 3), 255, np.uint8)
-    parts = [part for picture in pictures for part in (gap, picture)]
-    return np.concatenate(parts[1:], axis=1)
+    pieces = [piece for picture in pictures for piece in (gap, picture)]
+    return np.concatenate(pieces[1:], axis=1)

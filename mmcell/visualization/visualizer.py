@@ -1,4 +1,4 @@
-"""The visualizer of MMDetection for cells. In a module of its own: the rest of the package goes without MMDetection."""
+"""MMDetection's visualizer for cells, in its own module because the rest of this room does not need MMDetection."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,28 +15,31 @@ from mmcell.files.whole_files import written_whole
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import area_px
 from mmcell.visualization.colors import class_colors
-from mmcell.visualization.overlay import add_legend, beside, draw_instances
+from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side
 
 
 @VISUALIZERS.register_module()
 class CellVisualizer(DetLocalVisualizer):
     """``DetLocalVisualizer`` that outlines and tints cells in the colours of their classes, below a legend.
 
-    Masks may be RLE (what ``CellMaskHead`` predicts), ``LabelMapMasks``, ``BitmapMasks`` or bitmaps (N, H, W); none
-    is made N x H x W. Boxes, semantic and panoptic segmentations are not drawn. Unlike the stock class it draws in
-    every process, not in the first alone.
+    Masks may be RLEs (as ``CellMaskHead`` predicts them), ``LabelMapMasks``, ``BitmapMasks`` or bitmaps (N, H, W);
+    RLEs and label maps are drawn without making N full-size bitmaps. Boxes, semantic and panoptic segmentations are
+    not drawn. Unlike the stock class, which draws only in the first process, this class draws in every process.
 
     Args:
-        classes: the names of those that are drawn, None for all.
-        scale: whole factor of enlargement; outlines are one pixel wide after it.
-        fill: weight of the colour inside, 0 to 1.
-        name, args, kwargs: as ``DetLocalVisualizer``; its colours, line width and alpha have no effect.
+        name, args, kwargs: The arguments of ``DetLocalVisualizer``. Its colours, line width and alpha have no effect.
+        classes: The names of the classes that are drawn; None draws all classes.
+        scale: The whole number by which height and width are multiplied. Outlines are one pixel wide in the result.
+        fill: The weight of the colour inside the outline, from 0 (not tinted) to 1 (colour only).
+
+    Raises:
+        MmcellError: ``classes`` is a single text instead of a list.
     """
 
     def __init__(self, name: str = 'visualizer', *args, classes: Sequence[str] | None = None, scale: int = 1,
                  fill: float = .15, **kwargs) -> None:
         if isinstance(classes, str):
-            raise MmcellError(f'visualizer.classes must be a list of names, got {classes!r}; write [{classes!r}]')
+            raise MmcellError(f'visualizer.classes must be a list of class names, got {classes!r}; write [{classes!r}]')
         super().__init__(name, *args, **kwargs)
         self.classes = classes
         self.scale = scale
@@ -44,7 +47,7 @@ class CellVisualizer(DetLocalVisualizer):
 
     @property
     def dataset_meta(self) -> dict:
-        """Meta info of the data set; in mmengine only the first process has it."""
+        """Meta information of the data set; in MMEngine's own visualizer only the first process has it."""
         return self._dataset_meta or {}
 
     @dataset_meta.setter
@@ -56,26 +59,32 @@ class CellVisualizer(DetLocalVisualizer):
     def _refuse_unknown(self, names: Sequence[str]) -> None:
         unknown = set(self.classes or ()) - set(names)
         if unknown:
-            raise MmcellError(f'visualizer.classes {sorted(unknown)} unknown; the data set has {list(names)}')
+            raise MmcellError(f'visualizer.classes has the unknown names {sorted(unknown)}; the data set has the '
+                              f'classes {list(names)}')
 
     def add_datasample(self, name: str, image: np.ndarray, data_sample: DetDataSample | None = None,
                        draw_gt: bool = True, draw_pred: bool = True, show: bool = False, wait_time: float = 0,
                        out_file: str | Path | None = None, pred_score_thr: float = .3, step: int = 0) -> None:
-        """Draws a sample, the truth at the left where the sample has its masks, and shows or saves the picture.
+        """Draws the predicted cells of a sample, and shows or saves the picture.
+
+        True cells are drawn in a second panel at the left if the sample has their masks.
 
         Args:
-            name: of the picture, for the backends.
-            image: (H, W, 3) uint8 RGB, of the size of the masks.
-            data_sample: with ``gt_instances`` and ``pred_instances``; None, or nothing to draw: the image alone.
-            draw_gt, draw_pred: whether to draw them.
-            show, wait_time: show it in a window, for so many seconds.
-            out_file: PNG to write; None gives the picture to the backends.
-            pred_score_thr: the least score that is drawn.
-            step: for the backends.
+            name: The name of the picture in the backends.
+            image: The image, (H, W, 3) uint8 RGB; its size is that of the masks.
+            data_sample: The sample with ``gt_instances`` and ``pred_instances``. If it is None, or has nothing to
+                draw, the picture shows only the image.
+            draw_gt: Whether true cells are drawn.
+            draw_pred: Whether predicted cells are drawn.
+            show: Whether the picture is shown in a window.
+            wait_time: The time in seconds for which the window is shown.
+            out_file: The PNG file to write. If it is None, the backends get the picture.
+            pred_score_thr: The least score of predicted cells that are drawn.
+            step: The number of the step in the backends.
 
         Raises:
-            MmcellError: a name in ``classes`` that is no class.
-            ValueError: masks of another size than the image, or a label without a name.
+            MmcellError: ``classes`` has a name that is not a class of the data set.
+            ValueError: Masks differ from the image in size, or a label has no class name.
         """
         picture = self.draw(image, data_sample, draw_gt, draw_pred, pred_score_thr)
         self.set_image(picture)
@@ -88,48 +97,50 @@ class CellVisualizer(DetLocalVisualizer):
 
     def draw(self, image: np.ndarray, data_sample: DetDataSample | None = None, draw_gt: bool = True,
              draw_pred: bool = True, pred_score_thr: float = .3) -> np.ndarray:
-        """The picture (height, width, 3) uint8 RGB; see :meth:`add_datasample`."""
+        """Returns the picture (height, width, 3) uint8 RGB; the arguments are those of :meth:`add_datasample`."""
         image = image.clip(0, 255).astype(np.uint8)
-        sets = []
+        titled_instances = []
         if draw_gt and data_sample is not None and 'masks' in data_sample.get('gt_instances', ()):
-            sets.append(('true', data_sample.gt_instances))
+            titled_instances.append(('true', data_sample.gt_instances))
         if draw_pred and data_sample is not None and 'masks' in data_sample.get('pred_instances', ()):
             predicted = data_sample.pred_instances
-            sets.append((f'predicted, score >= {pred_score_thr:g}',
-                         predicted[(predicted.scores >= pred_score_thr).cpu()]))
-        if not sets:
+            titled_instances.append((f'predicted, score >= {pred_score_thr:g}',
+                                     predicted[(predicted.scores >= pred_score_thr).cpu()]))
+        if not titled_instances:
             return draw_instances(image, [], [], self.scale)
-        names = self._names([instances for _, instances in sets])
-        shown = [i for i, name in enumerate(names) if self.classes is None or name in self.classes]
+        names = self._class_names([instances for _, instances in titled_instances])
+        shown_labels = [label for label, name in enumerate(names) if self.classes is None or name in self.classes]
         colors = class_colors(len(names))
         panels, titles = [], []
-        for title, instances in sets:
-            rles, labels = _select(instances, shown, image.shape[:2])
+        for title, instances in titled_instances:
+            rles, labels = _select(instances, shown_labels, image.shape[:2])
             panels.append(draw_instances(image, rles, [colors[label] for label in labels], self.scale, self.fill))
             titles.append(f'{len(rles)} {title}')
-        return add_legend(beside(panels), ' | '.join(titles), [names[i] for i in shown], [colors[i] for i in shown])
+        return add_legend(join_side_by_side(panels), ' | '.join(titles), [names[label] for label in shown_labels],
+                          [colors[label] for label in shown_labels])
 
-    def _names(self, sets: list[InstanceData]) -> list[str]:
-        """The class names; numbers where the data set's are not known."""
-        largest = max((int(one.labels.max()) for one in sets if len(one)), default=-1)
+    def _class_names(self, instance_sets: list[InstanceData]) -> list[str]:
+        """Returns the class names of the data set, or 'class 0', 'class 1', … if they are not known."""
+        largest = max((int(instances.labels.max()) for instances in instance_sets if len(instances)), default=-1)
         names = self.dataset_meta.get('classes', [f'class {label}' for label in range(largest + 1)])
         if largest >= len(names):
-            raise ValueError(f'there is no class for label {largest}: the data set has {list(names)}')
+            raise ValueError(f'there is no class for label {largest}: the data set has the classes {list(names)}')
         self._refuse_unknown(names)
         return list(names)
 
 
-def _select(instances: InstanceData, shown: list[int], shape: tuple[int, int]) -> tuple[list[dict], list[int]]:
-    """RLEs and labels of the instances of the shown classes that have a pixel.
+def _select(instances: InstanceData, shown_labels: list[int],
+            shape: tuple[int, int]) -> tuple[list[dict], list[int]]:
+    """Returns RLEs and labels of those instances that have a pixel and whose class is shown.
 
     Raises:
-        ValueError: masks of another size than (height, width).
+        ValueError: The size of a mask differs from ``shape``, (height, width) of the image.
     """
     kept = [(rle, label) for rle, label in zip(masks_to_rles(instances.masks), instances.labels.tolist(), strict=True)
-            if label in shown and area_px(rle)]
+            if label in shown_labels and area_px(rle)]
     for rle, _ in kept:
         if tuple(rle['size']) != tuple(shape):
-            raise ValueError(f"masks are {list(rle['size'])}, the image is {list(shape)} (height, width): load "
+            raise ValueError(f"masks are {list(rle['size'])}, but the image is {list(shape)} (height, width): load "
                              'annotations after the resize in the test pipeline, and predict with rescale=True')
     return [rle for rle, _ in kept], [label for _, label in kept]
 

@@ -12,18 +12,20 @@ CELLS = st.tuples(st.integers(2, 9), st.integers(1, 4)).flatmap(
 
 
 def n_on_both_sides(in_val, cells):
+    """The number of classes that have cells in validation and in training."""
     return ((cells[in_val].sum(axis=0) > 0) & (cells[~in_val].sum(axis=0) > 0)).sum()
 
 
 def every_split(n_groups):
+    """All splits of the groups with at least one group on each side, (G,) bool."""
     for number in range(1, 2 ** n_groups - 1):
         yield np.array([number >> i & 1 for i in range(n_groups)], bool)
 
 
 @given(CELLS, st.sampled_from([.2, .5]), st.booleans())
-def test_every_class_that_can_be_on_both_sides_is(cells, ratio, local):
-    """Against all splits, with the exhaustive choice and with the search that large data sets get."""
-    limit, splits.MAX_EXHAUSTIVE_GROUPS = splits.MAX_EXHAUSTIVE_GROUPS, 0 if local else 16
+def test_as_many_classes_as_possible_are_on_both_sides(cells, ratio, is_local_search):
+    """Compares the exhaustive choice, and the local search for large data sets, with all splits."""
+    limit, splits.MAX_EXHAUSTIVE_GROUPS = splits.MAX_EXHAUSTIVE_GROUPS, 0 if is_local_search else 16
     try:
         in_val = choose_validation_groups(np.ones(len(cells)), cells, ratio, seed=0)
     finally:
@@ -32,7 +34,7 @@ def test_every_class_that_can_be_on_both_sides_is(cells, ratio, local):
     assert n_on_both_sides(in_val, cells) == max(n_on_both_sides(split, cells) for split in every_split(len(cells)))
 
 
-def test_parts_are_near_the_ratio_for_images_and_every_class():
+def test_the_share_of_validation_is_close_to_the_ratio_for_images_and_every_class():
     rng = np.random.default_rng(0)
     cells = rng.poisson(rng.gamma(.4, 50, (200, 4)))
     in_val = choose_validation_groups(np.ones(200), cells, .2, seed=0)
@@ -40,17 +42,17 @@ def test_parts_are_near_the_ratio_for_images_and_every_class():
     np.testing.assert_allclose(cells[in_val].sum(axis=0) / cells.sum(axis=0), .2, atol=.01)
 
 
-def test_the_seed_alone_decides():
+def test_the_split_depends_only_on_the_seed():
     cells = np.random.default_rng(1).poisson(20, (60, 3))
-    first, same, other = (choose_validation_groups(np.ones(60), cells, .2, seed) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, same)
+    first, repeated, other = (choose_validation_groups(np.ones(60), cells, .2, seed) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, repeated)
     assert (first != other).any()
 
 
 @pytest.mark.parametrize('n_images, ratio, expected', [(10, .2, 2), (1, .2, 0), (2, .2, 1), (3, .9, 2), (5, 0, 0)])
-def test_size_of_the_validation_part(n_images, ratio, expected):
+def test_number_of_validation_images(n_images, ratio, expected):
     assert choose_validation_groups(np.ones(n_images), np.ones((n_images, 1)), ratio, seed=1).sum() == expected
 
 
-def test_without_any_cell_images_alone_count():
+def test_without_any_cell_only_images_count():
     assert choose_validation_groups(np.ones(10), np.zeros((10, 2)), .3, seed=0).sum() == 3

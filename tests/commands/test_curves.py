@@ -20,7 +20,7 @@ def step(number, loss, epoch=None):
     return dict(lr=1., loss=loss, iter=number, step=number, **({} if epoch is None else dict(epoch=epoch)))
 
 
-def test_epochs_are_put_where_they_ended(tmp_path):
+def test_validations_of_epochs_are_placed_at_the_last_step_of_the_epoch(tmp_path):
     write_run(tmp_path, '20260101_000000', [
         step(10, 3., 1), step(20, 2., 1), dict(AP=.1, AP50=.2, step=1), step(30, 1., 2), dict(AP=.3, AP50=.4, step=2)])
     assert read_curves(tmp_path) == Curves({10: 3., 20: 2., 30: 1.}, {20: .2, 30: .4})
@@ -28,16 +28,16 @@ def test_epochs_are_put_where_they_ended(tmp_path):
     assert read_curves(tmp_path, 'mPQ').scores == {}
 
 
-def test_iterations_are_taken_as_they_are(tmp_path):
+def test_validations_of_iteration_based_trainings_keep_their_step(tmp_path):
     write_run(tmp_path, '20260101_000000', [step(50, 3.), step(100, 2.), dict(AP50=.5, step=100)])
     assert read_curves(tmp_path) == Curves({50: 3., 100: 2.}, {100: .5})
 
 
-def test_a_resumed_run_takes_the_place_of_what_it_repeats(tmp_path):
+def test_a_resumed_run_replaces_the_steps_that_it_repeats(tmp_path):
     write_run(tmp_path, '20260101_000000', [
         step(10, 3., 1), dict(AP50=.2, step=1), step(20, 9., 2), dict(AP50=.9, step=2), step(30, 9., 3)])
     write_run(tmp_path, '20260101_000001', [step(20, 2., 2), dict(AP50=.3, step=2)])
-    # One that only looked at the validation images.
+    # This run only validated.
     write_run(tmp_path, '20260101_000002', [dict(AP50=.3, step=2)])
     assert read_curves(tmp_path) == Curves({10: 3., 20: 2.}, {10: .2, 20: .3})
 

@@ -22,9 +22,10 @@ def test_cells_touch_but_do_not_overlap_and_ids_have_gaps():
     assert occupied.max() == 1
     ids = np.unique(np.concatenate([np.unique(label_map) for label_map in maps.values()]))[1:]
     assert len(ids) < ids.max()
-    everything = sum(maps.values())
-    bigger = ndimage.grey_dilation(everything, size=3)
-    assert ((bigger != everything) & (everything > 0) & (bigger > 0)).any()
+    all_cells = sum(maps.values())
+    dilated = ndimage.grey_dilation(all_cells, size=3)
+    # A pixel of a cell takes another cell's larger number only if the two cells touch.
+    assert ((dilated != all_cells) & (all_cells > 0) & (dilated > 0)).any()
 
 
 def test_rare_classes_are_rare_and_may_be_absent():
@@ -45,7 +46,7 @@ def test_the_files_are_in_the_raw_layout(tmp_path):
     image, maps = scene()
     folder = tmp_path / 'train' / 'a'
     (folder).mkdir(parents=True)
-    (folder / 'class9.tif').write_bytes(b'of an earlier run')
+    (folder / 'class9.tif').write_bytes(b'mask of an earlier run')
     write_train_folder(folder, image, maps, 'bgr')
     with tifffile.TiffFile(folder / 'image.tif') as tiff:
         assert tiff.pages[0].compression.name == 'LZW' and tiff.pages[0].shape[2] == 4
@@ -60,7 +61,7 @@ def test_the_files_are_in_the_raw_layout(tmp_path):
 def test_it_looks_like_haematoxylin_and_eosin():
     image, maps = scene()
     nuclei, tissue = (image[mask].mean(axis=0) for mask in (maps[2] > 0, sum(maps.values()) == 0))
-    # Tissue is pink: red, then blue, then green. Nuclei are darker, and bluer against it.
+    # Tissue is pink: red is strongest, then blue, then green. Nuclei are darker and bluer than tissue.
     assert tissue[0] > tissue[2] > tissue[1]
     assert nuclei.mean() < tissue.mean() - 40
     assert nuclei[2] - nuclei[0] > tissue[2] - tissue[0]

@@ -1,4 +1,4 @@
-"""tools/predict.py, in this process but for torchrun."""
+"""tools/predict.py, called in this process; only torchrun is started as a process of its own."""
 
 import csv
 import subprocess
@@ -35,7 +35,7 @@ def checkpoint(tmp_path):
 
 @pytest.fixture
 def command(checkpoint, tmp_path, monkeypatch, capsys):
-    """Runs the command on images; gives exit status, and what it wrote on both streams."""
+    """Calls the command with images and options; returns its exit status, or message, and what it printed."""
     def call(*arguments):
         monkeypatch.setattr(sys, 'argv', ['predict.py', str(checkpoint), *map(str, arguments), '--device', 'cpu',
                                           '--out', str(tmp_path / 'out')])
@@ -48,7 +48,7 @@ def command(checkpoint, tmp_path, monkeypatch, capsys):
 
 
 def write_image(path, *squares, shape=(30, 40), scale=1, dtype=np.uint8, **options):
-    """A black image with a square for each (channel, y, x, side, value)."""
+    """Writes a black image with one square for each (channel, y, x, side, value); returns its path."""
     image = np.zeros((*shape, 3), dtype)
     for channel, y, x, side, value in squares:
         image[y:y + side, x:x + side, channel] = value * scale
@@ -64,7 +64,7 @@ THREE_CELLS = [(0, 5, 5, 4, 255), (1, 20, 10, 6, 204), (2, 0, 30, 8, 230)]
 
 
 def names_in(folder):
-    """What is in a folder but for the records of images."""
+    """Returns the names of all files and folders in a folder, except the records of images."""
     return sorted(path.name for path in folder.iterdir() if not (path.name[0] == '.' and path.suffix == '.json'))
 
 
@@ -72,7 +72,7 @@ def rows_of(path):
     return list(csv.DictReader(path.open(encoding='utf-8', newline='')))
 
 
-def test_files_of_a_folder(tmp_path, command):
+def test_the_images_of_a_folder_are_predicted(tmp_path, command):
     for name in ('a.tif', 'b.png'):
         write_image(tmp_path / 'images' / name, *THREE_CELLS)
     status, output = command(tmp_path / 'images')
@@ -80,7 +80,7 @@ def test_files_of_a_folder(tmp_path, command):
     assert names_in(tmp_path / 'out') == [
         f'{name}_{kind}' for name in 'ab' for kind in ('cells.csv', 'labels.csv', 'labels.tif', 'overlay.png')]
     rows = rows_of(tmp_path / 'out' / 'b_cells.csv')
-    # By column, then row.
+    # Cells are in the order in which their first pixels come, row by row.
     assert [row['class'] for row in rows] == ['blue', 'red', 'green']
     assert [row['area_px'] for row in rows] == ['64', '16', '36'] and 'area_um2' not in rows[0]
     label_map = tifffile.imread(tmp_path / 'out' / 'a_labels.tif')
@@ -98,7 +98,7 @@ def test_filters_and_channel_order(tmp_path, command, flags, kept):
     assert [row['class'] for row in rows_of(tmp_path / 'out' / 'a_cells.csv')] == kept
 
 
-def test_all_formats(tmp_path, command):
+def test_all_formats_are_written(tmp_path, command):
     assert command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', *predict.FORMATS)[0] == 0
     assert len(names_in(tmp_path / 'out')) == 10
     assert tuple(FORMATS) == predict.FORMATS
@@ -116,11 +116,11 @@ def test_micrometres_come_from_the_file_or_the_command_line(tmp_path, command):
         assert float(rows_of(tmp_path / 'out' / f'{name}_cells.csv')[0]['area_um2']) == 4
 
 
-def test_sixteen_bits(tmp_path, command):
+def test_sixteen_bit_images_with_and_without_a_contrast_stretch(tmp_path, command):
     write_image(tmp_path / 'images' / 'whole.tif', *THREE_CELLS, scale=257, dtype=np.uint16)
     command(tmp_path / 'images', '--formats', 'csv')
     assert [row['class'] for row in rows_of(tmp_path / 'out' / 'whole_cells.csv')] == ['blue', 'red', 'green']
-    # A camera of 12 bits: too dark without a stretch, whose lower half of percentiles is background.
+    # The image of a 12-bit camera is too dark without a contrast stretch. More than half of its pixels are background.
     write_image(tmp_path / 'images' / 'camera.tif', *THREE_CELLS, scale=16, dtype=np.uint16)
     command(tmp_path / 'images' / 'camera.tif', '--formats', 'csv')
     assert rows_of(tmp_path / 'out' / 'camera_cells.csv') == []
@@ -129,14 +129,14 @@ def test_sixteen_bits(tmp_path, command):
     assert [(row['class'], row['score']) for row in rows] == [('blue', '1'), ('red', '1'), ('green', '1')]
 
 
-def test_images_of_the_raw_layout_have_names_of_their_own(tmp_path, command):
+def test_outputs_of_the_raw_layout_are_called_like_the_folders(tmp_path, command):
     for name in ('one', 'two'):
         write_image(tmp_path / 'train' / name / 'image.tif', *THREE_CELLS)
     command(tmp_path / 'train' / '*' / 'image.tif', '--formats', 'geojson')
     assert names_in(tmp_path / 'out') == ['one.geojson', 'two.geojson']
 
 
-def test_bad_images_are_reported_at_the_end_and_the_others_done(tmp_path, command):
+def test_bad_images_are_reported_at_the_end_and_the_others_are_predicted(tmp_path, command):
     write_image(tmp_path / 'images' / 'a.tif', *THREE_CELLS)
     (tmp_path / 'images' / 'b.tif').write_bytes(b'II*\0broken')
     (tmp_path / 'images' / 'c.png').touch()
@@ -167,12 +167,12 @@ def test_an_error_of_the_model_does_not_stop_the_others(tmp_path, command, monke
     assert 'a.tif: RuntimeError: out of memory' in output.err and 'Traceback' in output.err
 
 
-def test_only_bad_images(tmp_path, command):
+def test_the_exit_status_is_1_if_all_images_are_bad(tmp_path, command):
     (tmp_path / 'a.tif').touch()
     assert command(tmp_path / 'a.tif')[0] == 1
 
 
-def test_resume_leaves_out_what_is_done(tmp_path, command):
+def test_resume_skips_images_that_are_done(tmp_path, command):
     for name in ('a.tif', 'b.tif'):
         write_image(tmp_path / 'images' / name, *THREE_CELLS)
     command(tmp_path / 'images', '--formats', 'csv', 'geojson')
@@ -186,19 +186,19 @@ def test_resume_leaves_out_what_is_done(tmp_path, command):
 @pytest.mark.parametrize('flags', [
     ['--score-thr', .6], ['--min-area', 2], ['--mpp', .5], ['--percentiles', 1, 99], ['--channel-order', 'bgr'],
     ['--tile', 1024], ['--classes', 'red'], ['--cfg-options', 'model.init_cfg=None']])
-def test_resume_does_again_what_has_other_settings(tmp_path, command, flags):
+def test_resume_predicts_again_if_settings_changed(tmp_path, command, flags):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     command(image, '--formats', 'csv')
     assert 'in 1 images written' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
     assert '1 images were done before' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
 
 
-def test_resume_does_again_what_has_another_image_checkpoint_or_format(tmp_path, command, checkpoint):
+def test_resume_predicts_again_if_image_checkpoint_or_formats_changed(tmp_path, command, checkpoint):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     command(image, '--formats', 'csv', 'geojson')
     write_image(image, *THREE_CELLS[:2])
     assert '2 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
-    # The GeoJSON file is of the image as it was.
+    # The GeoJSON file was made from the old version of the image.
     assert '2 cells in 1 images' in command(image, '--formats', 'csv', 'geojson', '--resume')[1].out
     save_checkpoint(checkpoint)
     assert '2 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
@@ -207,17 +207,17 @@ def test_resume_does_again_what_has_another_image_checkpoint_or_format(tmp_path,
 
 
 @pytest.mark.parametrize('flags', [[], ['--resume']])
-def test_files_of_another_image_are_not_overwritten(tmp_path, command, flags):
+def test_outputs_of_another_image_are_not_overwritten(tmp_path, command, flags):
     first, second = (write_image(tmp_path / folder / 'a.tif', *THREE_CELLS) for folder in 'xy')
     command(first, '--formats', 'csv')
     before = (tmp_path / 'out' / 'a_cells.csv').stat().st_mtime_ns
     status, _ = command(second, '--formats', 'csv', *flags)
-    assert f'as those of {first.resolve()} are' in str(status) and '--out' in str(status)
+    assert f'would replace the outputs of {first.resolve()} in' in str(status) and '--out' in str(status)
     assert (tmp_path / 'out' / 'a_cells.csv').stat().st_mtime_ns == before
     assert command(first, '--formats', 'csv')[0] == 0
 
 
-def test_files_that_are_being_replaced_have_no_record(tmp_path, command, monkeypatch):
+def test_outputs_whose_replacement_failed_have_a_record_without_settings(tmp_path, command, monkeypatch):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     command(image, '--formats', 'csv')
     monkeypatch.setattr(image_jobs, 'writing_cells', lambda *unused: 1 / 0)
@@ -227,27 +227,26 @@ def test_files_that_are_being_replaced_have_no_record(tmp_path, command, monkeyp
     assert '3 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
 
 
-def test_tiles_of_another_image_are_not_resumed(tmp_path, command, large, monkeypatch):
-    forward, seen = BrightCellDetector.forward, []
+def test_tiles_of_a_changed_image_are_predicted_again(tmp_path, command, large, monkeypatch):
+    forward, n_images_per_call = BrightCellDetector.forward, []
 
-    def stop(self, inputs, *args, **kwargs):
-        seen.append(1)
-        if len(seen) == 2:
+    def interrupt_second_call(self, inputs, *args, **kwargs):
+        n_images_per_call.append(len(inputs))
+        if len(n_images_per_call) == 2:
             raise KeyboardInterrupt
         return forward(self, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(BrightCellDetector, 'forward', stop)
+    monkeypatch.setattr(BrightCellDetector, 'forward', interrupt_second_call)
     assert command(large, '--formats', 'csv', *TILES)[0] == \
         'interrupted: the same command with --resume continues from here'
     write_image(large, *THREE_CELLS, shape=(64, 140), tile=(16, 16))
-    seen.append('no more')
     status, output = command(large, '--formats', 'csv', *TILES, '--resume')
-    assert status == 0 and '3 cells in 1 images' in output.out and len(seen) == 3 + N_TILES
+    assert status == 0 and '3 cells in 1 images' in output.out and len(n_images_per_call) == 2 + N_TILES
 
 
 @pytest.fixture
 def large(tmp_path, monkeypatch):
-    """An image that counts as large, with a cell across each seam of tiles of 64."""
+    """Writes an image that counts as large, with cells that lie across the seams of its tiles of 64 px."""
     monkeypatch.setattr(image_jobs, 'LARGE_PX', 64 * 140 - 1)
     monkeypatch.setattr(label_tiff, 'MAX_PIXELS_IN_MEMORY', 64 * 140 - 1)
     return write_image(tmp_path / 'large' / 'x.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140), tile=(16, 16))
@@ -258,7 +257,7 @@ ON_SEAMS = [(1, 40, 26, 12, 255), (2, 20, 58, 12, 255), (0, 40, 70, 12, 255), (0
 N_TILES = len(make_grid(64, 140, 64, 20))
 
 
-def test_a_large_image_is_predicted_tile_by_tile_to_the_same_cells(tmp_path, command, large, monkeypatch):
+def test_a_large_image_read_tile_by_tile_has_the_same_cells(tmp_path, command, large, monkeypatch):
     formats = ['labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv']
     assert command(large, '--formats', *formats, 'overlay', *TILES)[0] == 0
     streamed = tmp_path / 'out'
@@ -275,54 +274,54 @@ def test_a_large_image_is_predicted_tile_by_tile_to_the_same_cells(tmp_path, com
                                       for row in rows_of(streamed / f'x_{kind}'))
 
 
-def test_an_interrupted_large_image_goes_on(tmp_path, command, large, monkeypatch):
-    forward, seen = BrightCellDetector.forward, []
+def test_an_interrupted_large_image_is_resumed(tmp_path, command, large, monkeypatch):
+    forward, n_images_per_call = BrightCellDetector.forward, []
 
-    def count(self, inputs, *args, **kwargs):
-        seen.append(len(inputs))
-        if len(seen) == 3:
+    def interrupt_third_call(self, inputs, *args, **kwargs):
+        n_images_per_call.append(len(inputs))
+        if len(n_images_per_call) == 3:
             raise KeyboardInterrupt
         return forward(self, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(BrightCellDetector, 'forward', count)
+    monkeypatch.setattr(BrightCellDetector, 'forward', interrupt_third_call)
     assert command(large, '--formats', 'csv', *TILES)[0] == \
         'interrupted: the same command with --resume continues from here'
     assert names_in(tmp_path / 'out') == ['.x.tiles']
     status, output = command(large, '--formats', 'csv', *TILES, '--resume')
-    # Two tiles were done.
-    assert status == 0 and len(seen) == 3 + N_TILES - 2 and '7 cells in 1 images' in output.out
+    # Two tiles were done before the interruption.
+    assert status == 0 and len(n_images_per_call) == 3 + N_TILES - 2 and '7 cells in 1 images' in output.out
     assert names_in(tmp_path / 'out') == ['x_cells.csv']
     assert 'in 0 images written' in command(large, '--formats', 'csv', *TILES, '--resume')[1].out
-    assert len(seen) == 1 + N_TILES > 3
+    assert len(n_images_per_call) == 1 + N_TILES > 3
 
 
-def test_what_a_killed_process_left_of_a_large_image_goes(tmp_path, command, large):
-    gone = subprocess.Popen([sys.executable, '-c', ''])
-    gone.wait()
+def test_leftovers_of_a_large_image_are_removed(tmp_path, command, large):
+    ended = subprocess.Popen([sys.executable, '-c', ''])
+    ended.wait()
     (tmp_path / 'out').mkdir()
-    for name in (f'.x_cells.csv.{gone.pid}.tmp', f'.y_cells.csv.{gone.pid}.tmp'):
+    for name in (f'.x_cells.csv.{ended.pid}.tmp', f'.y_cells.csv.{ended.pid}.tmp'):
         (tmp_path / 'out' / name).touch()
     assert command(large, '--formats', 'csv', *TILES)[0] == 0
-    assert names_in(tmp_path / 'out') == [f'.y_cells.csv.{gone.pid}.tmp', 'x_cells.csv']
+    assert names_in(tmp_path / 'out') == [f'.y_cells.csv.{ended.pid}.tmp', 'x_cells.csv']
 
 
-def test_what_a_killed_process_left_of_a_small_image_goes(tmp_path, command):
-    gone = subprocess.Popen([sys.executable, '-c', ''])
-    gone.wait()
+def test_leftovers_of_a_small_image_are_removed(tmp_path, command):
+    ended = subprocess.Popen([sys.executable, '-c', ''])
+    ended.wait()
     (tmp_path / 'out').mkdir()
-    (tmp_path / 'out' / f'.a_cells.csv.{gone.pid}.tmp').touch()
+    (tmp_path / 'out' / f'.a_cells.csv.{ended.pid}.tmp').touch()
     assert command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', 'csv')[0] == 0
     assert names_in(tmp_path / 'out') == ['a_cells.csv']
 
 
-def test_a_large_image_has_no_overlay_and_it_is_said(tmp_path, command, large):
+def test_the_missing_overlay_of_a_large_image_is_reported(tmp_path, command, large):
     status, output = command(large, '--formats', 'overlay', *TILES)
-    assert status == 1 and 'has no overlay: name another format' in output.err
+    assert status == 1 and 'is too large for an overlay: name another format' in output.err
     assert not names_in(tmp_path / 'out')
     command(large, '--formats', 'csv', *TILES)
     assert command(large, '--formats', 'overlay', *TILES, '--resume')[0] == 1
     status, output = command(large, '--formats', 'overlay', 'csv', *TILES)
-    assert status == 0 and f'note: {large}: too large for overlay' in output.err
+    assert status == 0 and f'note: {large}: too large for an overlay' in output.err
 
 
 def test_a_damaged_large_image_is_reported(tmp_path, command, large):
@@ -333,7 +332,7 @@ def test_a_damaged_large_image_is_reported(tmp_path, command, large):
     assert status == 3 and 'x.tif: ' in output.err and '3 cells in 1 images' in output.out
 
 
-def test_tiles_of_an_image_in_memory(tmp_path, command):
+def test_an_image_in_memory_is_predicted_in_tiles(tmp_path, command):
     image = write_image(tmp_path / 'a.png', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
     assert command(image, '--formats', 'csv', *TILES)[0] == 0
     areas_px = sorted(int(row['area_px']) for row in rows_of(tmp_path / 'out' / 'a_cells.csv'))
@@ -343,16 +342,16 @@ def test_tiles_of_an_image_in_memory(tmp_path, command):
 @pytest.mark.parametrize('arguments, message', [
     (['a.tif', '--tile', 16, '--overlap', 20], '--tile, --overlap'),
     (['a.tif', '--overlap', -5], 'got -5'),
-    (['a.tif', '--tta'], 'BrightCellDetector is none'),
+    (['a.tif', '--tta'], 'BrightCellDetector is neither'),
     (['a.tif', '--classes', 'grey'],
      "--classes: ['grey'] unknown; the checkpoint has the classes ['red', 'green', 'blue']"),
     (['none/*.tif'], 'no such image'),
     (['a.tif', '--launcher', 'pytorch'], 'start with torchrun'),
     (['a.tif', '--upscale', 2], 'give --tile, too'),
     (['a.tif', '--tile', 0], 'tiles of 32 px at least expected, got 0'),
-    (['a.tif', '--tile', 64, '--overlap', 20, '--upscale', 'nan'], 'a finite upscale'),
+    (['a.tif', '--tile', 64, '--overlap', 20, '--upscale', 'nan'], 'upscale positive and finite'),
 ])
-def test_what_cannot_be_done_is_said_before_anything(tmp_path, command, monkeypatch, arguments, message):
+def test_impossible_options_are_refused_before_anything_is_written(tmp_path, command, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
     write_image(tmp_path / 'a.tif', *THREE_CELLS)
     status, _ = command(*arguments)
@@ -360,7 +359,7 @@ def test_what_cannot_be_done_is_said_before_anything(tmp_path, command, monkeypa
     assert not any((tmp_path / 'out').glob('*'))
 
 
-def test_a_folder_that_cannot_be_written_to_is_said_before_the_model_is_loaded(tmp_path, command, checkpoint):
+def test_a_folder_that_cannot_be_written_to_is_reported_before_the_model_is_loaded(tmp_path, command, checkpoint):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     (tmp_path / 'out').touch()
     checkpoint.unlink()
@@ -382,7 +381,7 @@ def test_a_device_that_is_not_there_is_refused(device):
         predict.refuse_missing_device(device)
 
 
-def test_outputs_in_the_folder_of_the_images_are_no_images(tmp_path, command, monkeypatch):
+def test_outputs_in_the_folder_of_the_images_are_not_predicted(tmp_path, command, monkeypatch):
     write_image(tmp_path / 'out' / 'a.tif', *THREE_CELLS)
     for arguments in ([tmp_path / 'out'], [tmp_path / 'out'], [tmp_path / 'out' / '*.*', '--resume']):
         status, output = command(*arguments)
@@ -390,7 +389,7 @@ def test_outputs_in_the_folder_of_the_images_are_no_images(tmp_path, command, mo
     assert '1 images were done before' in output.out
     files = ['a.tif', 'a_cells.csv', 'a_labels.csv', 'a_labels.tif', 'a_overlay.png']
     assert names_in(tmp_path / 'out') == files
-    # Fewer formats, or a run that was stopped, do not make images of what is there; nor does another folder.
+    # Outputs are still recognised after a run with other formats, after a run that failed, and in a renamed folder.
     for _ in range(2):
         assert '3 cells in 1 images' in command(tmp_path / 'out', '--formats', 'class-labels')[1].out
     monkeypatch.setattr(image_jobs, 'writing_cells', lambda *unused: 1 / 0)
@@ -406,7 +405,7 @@ def test_outputs_in_the_folder_of_the_images_are_no_images(tmp_path, command, mo
 @pytest.mark.parametrize('content', [
     '{"formats": ["csv"]}', '[1]', '', '{"image": 3}', pytest.param('[' * 100_000, id='deep'),
     '{"image": "x", "settings": null, "formats": "masks"}'])
-def test_records_of_others_do_no_harm(tmp_path, command, content):
+def test_foreign_or_damaged_records_are_ignored(tmp_path, command, content):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     (tmp_path / 'out' / '.z.json').mkdir(parents=True)
     (tmp_path / 'out' / '.y.json').write_text(content)
@@ -416,7 +415,8 @@ def test_records_of_others_do_no_harm(tmp_path, command, content):
 
 @pytest.mark.parametrize(('min_score', 'is_full'), [(0, True), (.9, False)])
 @pytest.mark.parametrize('where', ['whole', 'tiles', 'one tile', 'file'])
-def test_a_model_that_may_not_give_more_cells_is_said(tmp_path, monkeypatch, capsys, min_score, is_full, where):
+def test_a_model_that_reached_its_limit_of_detections_is_reported(tmp_path, monkeypatch, capsys, min_score, is_full,
+                                                                  where):
     if where == 'file':
         monkeypatch.setattr(image_jobs, 'LARGE_PX', 1000)
     images = [write_image(tmp_path / 'images' / name, *THREE_CELLS, shape=(64, 140)) for name in ('a.tif', 'b.tif')]
@@ -424,19 +424,19 @@ def test_a_model_that_may_not_give_more_cells_is_said(tmp_path, monkeypatch, cap
         save_demo_checkpoint(tmp_path / 'demo.pth'), *images, '--out', tmp_path / 'out', '--formats', 'csv',
         *{'whole': [], 'one tile': ['--tile', 160]}.get(where, TILES), '--device', 'cpu', '--score-thr', min_score))])
     assert predict.main() == 0
-    said = capsys.readouterr().err
-    assert (f'{images[0]} and 1 more: as many cells as the model gives of an image or a tile, 20' in said) is is_full
-    assert ('--cfg-options model.test_cfg.rcnn.max_per_img=N' in said) is is_full
-    assert ('note: ' in said) is is_full
+    printed = capsys.readouterr().err
+    assert (f'{images[0]} and 1 more: the model returned 20 cells, the most that it may return' in printed) is is_full
+    assert ('--cfg-options model.test_cfg.rcnn.max_per_img=N' in printed) is is_full
+    assert ('note: ' in printed) is is_full
 
 
-def test_a_dark_image_is_said(tmp_path, command):
+def test_a_dark_image_is_reported(tmp_path, command):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS, scale=16, dtype=np.uint16)
     assert f'note: {image}: very dark' in command(image, '--formats', 'csv')[1].err
     assert 'note: ' not in command(image, '--formats', 'csv', '--percentiles', 1, 99.8)[1].err
 
 
-def test_options_of_tiles_do_not_change_tiles_of_the_config(tmp_path, command):
+def test_options_of_tiles_are_refused_if_the_tiles_come_from_the_config(tmp_path, command):
     config = tmp_path / 'tiles.py'
     Config({**BRIGHT_CONFIG, 'model': dict(type='TiledDetector', detector=BRIGHT_CONFIG['model'], tile_px=64,
                                            overlap_px=20)}).dump(config)
@@ -468,7 +468,7 @@ def test_two_processes_write_the_same_files_and_report_every_bad_image(tmp_path)
                 for name in ('one', 'two'))
     assert len(one) == 5 * 11 and one == two
     assert all(len(rows_of(tmp_path / 'two' / name)) > 3 for name in two if name.endswith('_cells.csv'))
-    bad = sorted(images.glob('*.tif'))[1]  # of the second process
+    bad = sorted(images.glob('*.tif'))[1]  # is predicted by the second process
     bad.write_bytes(b'II*\0broken')
     with pytest.raises(AssertionError, match=f'error: 1 of 5 images could not be done(.|\n)*{bad.name}'):
         run(*TORCHRUN, REPO / 'tools/predict.py', checkpoint, images, '--out', tmp_path / 'bad', '--formats', 'csv',
@@ -477,12 +477,12 @@ def test_two_processes_write_the_same_files_and_report_every_bad_image(tmp_path)
 
 
 @pytest.mark.slow
-def test_two_processes_do_a_large_image_together(tmp_path):
+def test_two_processes_predict_a_large_image_together(tmp_path):
     run('data_prep/make_demo_data.py', tmp_path / 'data', '--images', 2, '--test-images', 3, '--size', 160)
     images = sorted((tmp_path / 'data' / 'test_release').glob('*.tif'))
     images[1].write_bytes(images[1].read_bytes()[:2000])
     checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
-    # As the command, for which these images are large.
+    # This script is the command, but these images count as large.
     script = tmp_path / 'predict_large.py'
     script.write_text(f'import sys\nsys.path.insert(0, {str(REPO / "tools")!r})\n'
                       'from mmcell.inference import image_jobs\nimage_jobs.LARGE_PX = 1000\n'
@@ -498,7 +498,7 @@ def test_two_processes_do_a_large_image_together(tmp_path):
     assert len(rows_of(tmp_path / 'two' / f'{images[0].stem}_cells.csv')) > 10
 
 
-def test_a_model_of_other_classes_is_refused(tmp_path):
+def test_a_model_whose_heads_have_another_number_of_classes_is_refused(tmp_path):
     checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
     loaded = torch.load(checkpoint)
     loaded['meta']['dataset_meta']['classes'] = ('a', 'b', 'c')
@@ -508,26 +508,26 @@ def test_a_model_of_other_classes_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize('whole_px, n_times', [(64 * 140, 1), (64 * 140 - 1, N_TILES)])
-def test_from_which_size_images_are_predicted_in_tiles(tmp_path, command, monkeypatch, whole_px, n_times):
+def test_images_above_a_number_of_pixels_are_predicted_in_tiles(tmp_path, command, monkeypatch, whole_px, n_times):
     forward, shapes = BrightCellDetector.forward, []
 
-    def note(self, inputs, *args, **kwargs):
+    def record_shape(self, inputs, *args, **kwargs):
         shapes.append(inputs.shape)
         return forward(self, inputs, *args, **kwargs)
 
-    monkeypatch.setattr(BrightCellDetector, 'forward', note)
+    monkeypatch.setattr(BrightCellDetector, 'forward', record_shape)
     monkeypatch.setattr(image_jobs, 'WHOLE_PX', whole_px)
     monkeypatch.setattr(predict, 'DEFAULT_TILE_PX', 64)
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
     assert '7 cells in 1 images' in command(image, '--overlap', 20)[1].out
     assert len(shapes) == n_times
-    # Tiles only save memory here: there is a picture of the image.
+    # The image itself is in memory as a whole, so that there is an overlay.
     assert (tmp_path / 'out' / 'a_overlay.png').exists()
 
 
 @pytest.fixture
 def n_views(monkeypatch):
-    """How many views were made at each prediction."""
+    """Collects the number of views of each prediction."""
     n_views = []
     predict_views = MaskTTAModel._predict_views
 
@@ -541,7 +541,8 @@ def n_views(monkeypatch):
 
 
 @pytest.mark.parametrize('whole_px, n_times', [(4 * 64 * 140, 1), (4 * 64 * 140 - 1, N_TILES)])
-def test_views_are_counted_where_images_are_whole(tmp_path, monkeypatch, n_views, whole_px, n_times):
+def test_views_reduce_the_number_of_pixels_above_which_images_are_tiled(tmp_path, monkeypatch, n_views, whole_px,
+                                                                        n_times):
     monkeypatch.setattr(image_jobs, 'WHOLE_PX', whole_px)
     monkeypatch.setattr(predict, 'DEFAULT_TILE_PX', 64)
     image = write_image(tmp_path / 'a.png', *THREE_CELLS, shape=(64, 140))
@@ -552,7 +553,7 @@ def test_views_are_counted_where_images_are_whole(tmp_path, monkeypatch, n_views
     assert n_views == [4] * n_times
 
 
-def test_views_of_tiles(tmp_path, monkeypatch, n_views):
+def test_each_tile_is_predicted_in_all_views(tmp_path, monkeypatch, n_views):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
     checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
     monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
@@ -563,7 +564,7 @@ def test_views_of_tiles(tmp_path, monkeypatch, n_views):
     assert len(rows_of(tmp_path / 'out' / 'a_cells.csv')) > 0
 
 
-def test_tiles_are_smaller_the_more_views_are_held(tmp_path):
+def test_tiles_are_smaller_if_there_are_more_views(tmp_path):
     detector = load_detector(save_demo_checkpoint(tmp_path / 'demo.pth'))
     args = Namespace(tile=None, overlap=None, tile_batch=None, upscale=None)
     assert predict.tile(detector, args).tile_px == 1024
@@ -572,8 +573,9 @@ def test_tiles_are_smaller_the_more_views_are_held(tmp_path):
 
 def test_the_setting_of_the_limit_is_named(tmp_path):
     detector = load_detector(save_demo_checkpoint(tmp_path / 'demo.pth'))
-    limits = {(watch.limit, watch.setting) for watch in (LimitWatch(one, 0) for one in (
-        detector, add_tiles(detector, tile_px=64, overlap_px=20), add_views(detector)))}
+    watches = [LimitWatch(model, 0)
+               for model in (detector, add_tiles(detector, tile_px=64, overlap_px=20), add_views(detector))]
+    limits = {(watch.limit, watch.setting) for watch in watches}
     assert limits == {(20, 'model.test_cfg.rcnn.max_per_img')}
     detector.cfg.tta_model.tta_cfg = dict(max_per_img=7)
     watch = LimitWatch(add_views(detector), 0)
@@ -584,7 +586,7 @@ def test_the_setting_of_the_limit_is_named(tmp_path):
 
 
 def save_demo_checkpoint(path):
-    """The demo's model before training, which finds something everywhere."""
+    """Saves the model of the demo before training, which predicts cells in any image; returns the path."""
     from mmdet.registry import MODELS
     from mmengine.config import Config
     config = Config.fromfile(REPO / CONFIG)

@@ -11,7 +11,7 @@ from mmcell.annotations.raw_layout import TrainImage
 from mmcell.masks.rle import decode_to_label_map
 
 
-def test_maps_to_json_to_maps_is_lossless(raw_root, tmp_path):
+def test_label_maps_are_converted_without_loss(raw_root, tmp_path):
     root, maps = raw_root
     run = convert(root, '--out', tmp_path / 'ann')
     assert run.returncode == 0, run.stderr
@@ -32,17 +32,17 @@ def test_maps_to_json_to_maps_is_lossless(raw_root, tmp_path):
                 assert [cell['area'] for cell in cells] == [(expected == i).sum() for i in ids]
 
 
-def test_splits_share_ids_and_cover_everything_once(raw_root, tmp_path):
+def test_every_image_is_in_one_split_with_the_same_id_in_all_files(raw_root, tmp_path):
     root, _ = raw_root
     assert convert(root, '--out', tmp_path / 'ann').returncode == 0
     parts = {name: json.loads((tmp_path / 'ann' / f'{name}.json').read_text()) for name in ('train', 'val', 'trainval')}
     for key in ('images', 'annotations'):
-        both = parts['train'][key] + parts['val'][key]
-        assert sorted(both, key=lambda record: record['id']) == parts['trainval'][key]
+        records = parts['train'][key] + parts['val'][key]
+        assert sorted(records, key=lambda record: record['id']) == parts['trainval'][key]
     assert len(parts['val']['images']) == 1
 
 
-def test_the_test_set_keeps_the_ids_of_its_list(raw_root, tmp_path):
+def test_test_images_keep_the_ids_of_the_id_list(raw_root, tmp_path):
     root, _ = raw_root
     assert convert(root, '--out', tmp_path / 'ann').returncode == 0
     document = json.loads((tmp_path / 'ann' / 'test.json').read_text())
@@ -70,7 +70,7 @@ def test_class_names_and_the_table(raw_root, tmp_path):
     assert row.split('│')[-2].strip() == '3'
 
 
-def test_one_image_goes_to_train(raw_root, tmp_path):
+def test_a_single_image_is_used_for_training(raw_root, tmp_path):
     root, _ = raw_root
     for path in (root / 'train' / 'b').iterdir():
         path.unlink()
@@ -82,7 +82,7 @@ def test_one_image_goes_to_train(raw_root, tmp_path):
     assert len(json.loads((tmp_path / 'ann' / 'train.json').read_text())['images']) == 1
 
 
-def test_groups_stay_together():
+def test_groups_of_images_stay_together():
     names = ['TCGA-AA_1', 'TCGA-AA_2', 'other', 'TCGA-BB_1', 'TCGA-BB_2', 'another']
     images = [TrainImage(f'train/{name}/image.tif', 8, 8) for name in names]
     for pattern in (r'^(TCGA-\w\w)_', r'^TCGA-\w\w'):
@@ -98,7 +98,7 @@ def test_wrong_options_are_refused(tmp_path):
         assert run.returncode == 2 and options[0] in run.stderr
 
 
-def test_what_is_left_out_is_told(raw_root, tmp_path):
+def test_files_that_are_left_out_are_listed(raw_root, tmp_path):
     root, _ = raw_root
     folder = root / 'train' / 'b'
     (folder / 'class1.tif').rename(folder / 'CLASS1.TIF')
@@ -118,7 +118,7 @@ def test_images_that_need_a_contrast_stretch_are_converted(raw_root, tmp_path):
     assert convert(root, '--out', tmp_path / 'ann').returncode == 0
 
 
-def test_the_way_to_the_images_goes_through_links(raw_root, tmp_path):
+def test_the_path_to_the_images_is_right_from_a_linked_folder(raw_root, tmp_path):
     root, _ = raw_root
     (tmp_path / 'deep' / 'er').mkdir(parents=True)
     (tmp_path / 'link').symlink_to(tmp_path / 'deep' / 'er')
@@ -127,7 +127,7 @@ def test_the_way_to_the_images_goes_through_links(raw_root, tmp_path):
     assert (tmp_path / 'link' / document['info']['data_root'] / 'train').is_dir()
 
 
-def test_a_test_file_of_other_data_does_not_stay(raw_root, tmp_path):
+def test_an_outdated_test_file_is_removed(raw_root, tmp_path):
     root, _ = raw_root
     assert convert(root, '--out', tmp_path / 'ann').returncode == 0
     (root / 'test_release').rename(root / 'elsewhere')
@@ -145,5 +145,5 @@ def test_real_data(real_data, tmp_path, folder, cells):
     run = convert(real_data / folder, '--out', tmp_path / 'ann', '--jobs', 2)
     assert run.returncode == 0, run.stderr
     document = json.loads((tmp_path / 'ann' / 'trainval.json').read_text())
-    found = np.bincount([a['category_id'] for a in document['annotations']], minlength=len(cells) + 1)
-    assert found[1:].tolist() == cells
+    n_cells = np.bincount([a['category_id'] for a in document['annotations']], minlength=len(cells) + 1)
+    assert n_cells[1:].tolist() == cells

@@ -1,4 +1,4 @@
-"""What the converter says of input that it cannot use."""
+"""The messages of the converter about input that it cannot use."""
 
 import io
 import json
@@ -24,7 +24,7 @@ def remove_image(root):
 
 def wrong_size(root):
     tifffile.imwrite(root / 'train' / 'b' / 'class1.tif', np.ones((36, 45)))
-    return 'class1.tif: the mask is 45 x 36 px, its image 44 x 36'
+    return 'class1.tif: the mask is 45 x 36 px, but its image is 44 x 36'
 
 
 def truncated_mask(root):
@@ -48,12 +48,9 @@ def missing_test_image(root):
     return 't.tif'
 
 
-def test_image_of_other_size(root):
+def wrong_size_of_test_image(root):
     tifffile.imwrite(root / 'test_release' / 't.tif', np.zeros((31, 20, 4), np.uint8), photometric='rgb')
-    return '20 x 31 px, in the id list 20 x 30'
-
-
-test_image_of_other_size.__test__ = False
+    return '20 x 31 px, but 20 x 30 px in the id list'
 
 
 def missing_id_list(root):
@@ -64,7 +61,7 @@ def missing_id_list(root):
 def repeated_test_id(root):
     entry = '{"file_name": "%s.tif", "id": 5, "height": 30, "width": 20}'
     (root / 'test_image_name_to_ids.json').write_text(f"[{entry % 't'}, {entry % 'u'}]")
-    return 'id 5 is there more than once'
+    return 'id 5 occurs more than once'
 
 
 def no_train_folder(root):
@@ -90,7 +87,7 @@ def unknown_codec(root):
     path = root / 'train' / 'b' / 'class1.tif'
     tifffile.imwrite(path, np.ones((36, 44), np.uint8), compression='deflate')
     content = path.read_bytes()
-    # The value of tag 259, compression: 8 is Adobe deflate, 60000 nobody's.
+    # The value of tag 259 is the compression: 8 is Adobe deflate, and 60000 is not assigned.
     tag = content.index(struct.pack('<HHI', 259, 3, 1))
     path.write_bytes(content[:tag + 8] + struct.pack('<H', 60000) + content[tag + 10:])
     return 'class1.tif: cannot be read as TIFF'
@@ -105,7 +102,7 @@ def absurd_size(root):
             content.index(struct.pack('<HH', tag, 4))
         content = content[:entry] + struct.pack('<HHII', tag, 4, 1, 2_000_000) + content[entry + 12:]
     path.write_bytes(content)
-    return 'claims to hold 4e+12 samples'
+    return 'has 4e+12 samples'
 
 
 def second_file_of_a_class(root):
@@ -133,18 +130,18 @@ BAD_IMAGES = {
     'negative': replace_mask(np.full((36, 44), -1.), 'ids from -1'),
     'not_a_number': replace_mask(np.full((36, 44), np.nan), 'whole numbers'),
     'infinite': replace_mask(np.full((36, 44), np.inf), 'whole numbers'),
-    'too_large': replace_mask(np.full((36, 44), 2. ** 31), '2147483647 expected'),
+    'too_large': replace_mask(np.full((36, 44), 2. ** 31), '2147483647 are expected'),
     'several_pages': replace_mask(np.ones((3, 36, 44), np.uint8), 'axes', photometric='minisblack'),
     'several_channels': replace_mask(np.ones((36, 44, 3), np.uint8), '3 channels', photometric='rgb'),
 }
-BAD_TESTS = {'missing_test_image': missing_test_image, 'test_image_of_other_size': test_image_of_other_size}
+BAD_TESTS = {'missing_test_image': missing_test_image, 'wrong_size_of_test_image': wrong_size_of_test_image}
 BAD_LAYOUTS = {'missing_id_list': missing_id_list, 'repeated_test_id': repeated_test_id,
                'no_train_folder': no_train_folder}
 
 
 @pytest.mark.parametrize('damage', (BAD_IMAGES | BAD_TESTS | BAD_LAYOUTS).values(),
                          ids=(BAD_IMAGES | BAD_TESTS | BAD_LAYOUTS).keys())
-def test_bad_input_is_named_and_nothing_is_written(raw_root, tmp_path, damage):
+def test_a_message_names_bad_input_and_nothing_is_written(raw_root, tmp_path, damage):
     root, _ = raw_root
     expected = damage(root)
     out = tmp_path / 'ann'
@@ -179,7 +176,7 @@ def test_an_image_without_masks_is_kept_as_an_empty_one(raw_root, tmp_path):
 
 
 def test_a_full_disk_leaves_the_old_files(raw_root, tmp_path):
-    """A limit on the size of files stands in for a full disk: writing fails half-way in the same place."""
+    """A limit on the size of files imitates a full disk: both fail while the content is being written."""
     root, _ = raw_root
     out = tmp_path / 'ann'
     out.mkdir()
@@ -191,8 +188,8 @@ def test_a_full_disk_leaves_the_old_files(raw_root, tmp_path):
     assert {path.name: path.read_text() for path in out.iterdir()} == {'train.json': 'old'}
 
 
-def test_a_file_that_may_not_be_read_is_named(raw_root, monkeypatch):
-    """The refusal is simulated: the superuser, who may run the tests, is refused nothing."""
+def test_a_message_names_a_file_without_read_permission(raw_root, monkeypatch):
+    """The missing permission is simulated, because the superuser, who may run the tests, can read every file."""
     root, _ = raw_root
     real_open = io.open
 
@@ -206,7 +203,7 @@ def test_a_file_that_may_not_be_read_is_named(raw_root, monkeypatch):
         read_train_image(root / 'train' / 'b', root)
 
 
-def test_several_processes_write_the_same_and_stop_at_the_first_error(raw_root, tmp_path):
+def test_several_processes_write_the_same_files_and_stop_at_the_first_error(raw_root, tmp_path):
     root, _ = raw_root
     assert convert(root, '--out', tmp_path / 'one').returncode == 0
     assert convert(root, '--out', tmp_path / 'two', '--jobs', 2).returncode == 0

@@ -1,4 +1,4 @@
-"""Every config builds, makes one step of its own optimiser at a tiny size, and predicts."""
+"""Every model of a config can be built, trained for one step with its own optimizer on tiny images, and predict."""
 
 import functools
 import json
@@ -52,7 +52,7 @@ def test_one_step_and_one_prediction_with_few_weights(name):
 def test_the_table_has_the_trainable_parameters(name):
     model = load(name).model
     model.backbone.init_cfg = None
-    # ConvNeXt reads numbers from its linspace.
+    # Nothing is allocated on the device meta. Only linspace stays on the CPU, because ConvNeXt reads its numbers.
     with torch.device('meta'), mock.patch('torch.linspace', functools.partial(torch.linspace, device='cpu')):
         trainable, _ = count_parameters(MODELS.build(model))
     row, = (row for row in (REPO / 'configs' / 'README.md').read_text().splitlines()
@@ -61,18 +61,18 @@ def test_the_table_has_the_trainable_parameters(name):
 
 
 def shrink(model):
-    """Random weights, from which every tensor gets a gradient, and few boxes: they are what takes the time."""
+    """Sets random weights with which every tensor gets a gradient, and few boxes, because boxes take the most time."""
     model.backbone.init_cfg = None
     if 'ResN' in model.backbone.type:
-        # Else blocks, or gates, begin as nothing, and gradients end there.
+        # Otherwise blocks or gates start as 0, and no gradient passes them.
         model.backbone.zero_init_residual = False
         model.backbone.get('cbam', {}).pop('initial_gate', None)
     if 'drop_path_rate' in model.backbone:
         model.backbone.drop_path_rate = 0.
-    # The padding of an experiment is as large as its images.
+    # Some experiments pad images to 1024 px, which would be slow.
     model.data_preprocessor.pad_size_divisor = 32
     model.test_cfg.get('rcnn', model.test_cfg).update(max_per_img=5, score_thr=0.)
-    # All anchors take part: else those of some levels may not be drawn.
+    # All anchors take part in the loss. Otherwise those of some levels may not be sampled, and get no gradient.
     if model.type == 'YOLACT':
         model.train_cfg.neg_pos_ratio = 10**6
         return
@@ -99,7 +99,7 @@ def lighten(model):
 
 @functools.cache
 def step_and_predict(model_json, optimizer_json):
-    """Experiments that differ in data or detections share it."""
+    """Trains a model for one step and predicts; cached for experiments that differ only in data or detections."""
     torch.manual_seed(0)
     cfg = ConfigDict(json.loads(model_json))
     model = MODELS.build(cfg)

@@ -1,4 +1,4 @@
-"""Every config inherits from few files, and its data sets build and give samples."""
+"""Every config inherits from few files, and its data sets can be built and return samples."""
 
 from pathlib import Path
 
@@ -29,9 +29,9 @@ def test_inheritance_is_at_most_three_levels(path):
     assert 1 < depth_of(path) <= 3
 
 
-def test_mmcell_is_named_in_one_base_alone():
-    named = [path for path in (REPO / 'configs').rglob('*.py') if 'custom_imports' in path.read_text()]
-    assert [path.name for path in named] == ['runtime.py']
+def test_only_one_base_imports_mmcell():
+    importing = [path for path in (REPO / 'configs').rglob('*.py') if 'custom_imports' in path.read_text()]
+    assert [path.name for path in importing] == ['runtime.py']
 
 
 def _innermost(dataset):
@@ -50,7 +50,7 @@ def test_samples_keep_no_empty_mask_and_crops_may_be_without_cells(config, tmp_p
     size = (crop or SIDE) + 88
     label_map = np.zeros((size, size), int)
     label_map[2:8, 2:8] = 1
-    # Two pixels, one of them in few of the crops: most see its box but no pixel.
+    # A cell of two distant pixels: most crops overlap its box but contain none of its pixels.
     label_map[5, size // 2] = label_map[size - 5, size // 2] = 2
     folder = tmp_path / 'raw' / 'train' / 'a'
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Each config declares what its row of the published systems says; rows are written out once more, by hand."""
+"""Each config sets what was published about its system. The published values are written out here again, by hand."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ from support.paths import REPO
 BACKBONES = {'r18': 18, 'r50': 50, 'r101': 101, 'x101-32x8d': 101, 'convnext': 'tiny', 'convnext-small': 'small',
              'convnext-base': 'base', 'convnextv2-base': 'base'}
 WARM_UP_AND_COSINE = {0: .01, 1 / 30: 1, .5: .5, 1: 0}
-# Pipelines between loading and packing.
+# Transforms between loading and packing.
 CROP = dict(type='RandomCrop', crop_size=(512, 512), allow_negative_crop=True, recompute_bbox=True)
 FILTER = dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False)
 FLIPS = dict(type='RandomFlip', prob=.75, direction=['horizontal', 'vertical', 'diagonal'])
@@ -29,7 +29,7 @@ ENLARGED = dict(type='Resize', scale=(1333, 800), keep_ratio=True)
 GREY = dict(type='RandomGrayscale', prob=.2, keep_channels=True, channel_weights=(.299, .587, .114),
             color_format='rgb')
 BRIGHTNESS = dict(type='mmpretrain.ColorJitter', brightness=.3)
-# Parts of configs that are written out here, by where they stand.
+# Values of configs by their keys.
 RESNET = {'model.backbone.type': 'ResNet', 'model.backbone.norm_eval': True}
 CONVNEXT = {'model.backbone.type': 'mmpretrain.ConvNeXt', 'model.backbone.out_indices': [0, 1, 2, 3]}
 ADAMW = {'optim_wrapper.type': 'OptimWrapper', 'optim_wrapper.clip_grad': dict(max_norm=10.)}
@@ -37,7 +37,25 @@ ADAMW = {'optim_wrapper.type': 'OptimWrapper', 'optim_wrapper.clip_grad': dict(m
 
 @dataclass(frozen=True)
 class System:
-    """What a row says. Lengths in px; ``rates`` are parts of the learning rate at parts of the training."""
+    """What was published about a system.
+
+    Attributes:
+        reported: The reported values, as they are written.
+        anchors: Sizes of the anchors of each level in px.
+        ratios: Shapes of the anchors, height / width.
+        detections: The limit of detections per image.
+        frozen: ``frozen_stages`` of the backbone; in a ResNet, -1 means that not even the stem is frozen.
+        weights: How the location of the backbone's weights ends; None: no weights.
+        optimizer: The arguments of the optimizer.
+        n_images: Number of training images.
+        batch: Images per step.
+        steps: Steps of the whole training.
+        rates: From the proportion of the training that has passed, to the learning rate as a proportion of ``lr``.
+        train: Transforms of the training data between loading and packing; None: not compared here.
+        test: Transforms of the validation and test data between loading and packing.
+        n_classes: Number of classes.
+        parts: From a key of the config with dots, to the value there.
+    """
 
     reported: tuple = ()
     anchors: tuple = (16, 32, 64, 128, 256)
@@ -46,7 +64,7 @@ class System:
     frozen: int = 1
     weights: str = 'torchvision://resnet50'
     optimizer: dict = field(default_factory=lambda: dict(type='AdamW', lr=1e-4, betas=(.9, .999), weight_decay=.05))
-    n_images: int = 167  # 209 of the challenge, less a fifth
+    n_images: int = 167  # four fifths of the 209 images of the challenge
     batch: int = 2
     steps: int = 84 * 30
     rates: dict = field(default_factory=lambda: WARM_UP_AND_COSINE)
@@ -98,7 +116,7 @@ SYSTEMS = {
     'cell/mask-rcnn_r18': System(weights='torchvision://resnet18'),
     'cell/mask-rcnn_r101': System(weights='torchvision://resnet101'),
     'cell/mask-rcnn_x101-32x8d': System(weights='torchvision://resnext101_32x8d', parts=RESNEXT),
-    # A1, and larger backbones
+    # A1, and the same with larger backbones
     'cell/mask-rcnn_convnext': convnext(TINY_WEIGHTS, detections=300, reported=('.362', '.4727', '.4810')),
     'cell/mask-rcnn_convnext-small': convnext(
         'convnext/convnext-small_32xb128-noema_in1k_20221208-4a618995', detections=300),
@@ -147,19 +165,20 @@ SYSTEMS = {
     'voc/mask-rcnn_r50_no-weight-decay': VOC(
         reported=('.42467',), optimizer=dict(type='SGD', lr=2.5e-4, momentum=.9, weight_decay=0.)),
     'voc/mask-rcnn_x101-32x8d': VOC(weights='torchvision://resnext101_32x8d', parts=RESNEXT),
-    # Its pipeline is compared with MMDetection's in test_voc_configs.py.
+    # The training pipeline of YOLACT is compared with MMDetection's in test_voc_configs.py.
     'voc/yolact_r50': VOC(
         anchors=(24, 48, 96, 192, 384), frozen=-1, batch=8,
         optimizer=dict(type='SGD', lr=1e-3, momentum=.9, weight_decay=5e-4), train=None,
         test=(dict(type='Resize', scale=(550, 550), keep_ratio=False),), parts={}),
 }
-OTHERS = {'cell/mask-rcnn_r18_demo'}  # which `make demo` runs
+# Not a published system: the config of `make demo`.
+OTHERS = {'cell/mask-rcnn_r18_demo'}
 
 
-def test_every_config_has_a_row():
-    found = {str(path.relative_to(REPO / 'configs').with_suffix('')) for folder in ('cell', 'voc')
+def test_every_config_has_a_system():
+    names = {str(path.relative_to(REPO / 'configs').with_suffix('')) for folder in ('cell', 'voc')
              for path in (REPO / 'configs' / folder).rglob('*.py')}
-    assert found == SYSTEMS.keys() | OTHERS
+    assert names == SYSTEMS.keys() | OTHERS
 
 
 @pytest.fixture(params=SYSTEMS)
@@ -174,15 +193,15 @@ def config(name):
     return cfg
 
 
-def test_the_model_is_that_of_the_row(name, config):
+def test_the_model_is_that_of_the_system(name, config):
     system, model = SYSTEMS[name], config.model
     head = model.get('rpn_head') or model.bbox_head
     generator = TASK_UTILS.build(head.anchor_generator)
-    # Anchors of a level differ in shape alone.
+    # The anchors of a level differ only in their shapes, so that all have the same area.
     sizes = [(anchors[:, 2:] - anchors[:, :2]).prod(dim=1).sqrt() for anchors in generator.base_anchors]
-    for of_level, size in zip(sizes, system.anchors, strict=True):
-        # torchvision rounds them.
-        assert of_level.tolist() == pytest.approx([size] * len(system.ratios), rel=.02)
+    for level_sizes, size in zip(sizes, system.anchors, strict=True):
+        # torchvision rounds corners of anchors to whole pixels.
+        assert level_sizes.tolist() == pytest.approx([size] * len(system.ratios), rel=.02)
     assert tuple(head.anchor_generator.ratios) == system.ratios
     test_cfg = model.test_cfg.get('rcnn', model.test_cfg)
     assert test_cfg.max_per_img == system.detections
@@ -196,12 +215,12 @@ def test_the_model_is_that_of_the_row(name, config):
     assert {part.num_classes for part in (*box_heads, roi_head.mask_head)} == {system.n_classes}
 
 
-def test_the_parts_are_those_of_the_row(name, config):
-    for place, expected in SYSTEMS[name].parts.items():
+def test_the_parts_are_those_of_the_system(name, config):
+    for path, expected in SYSTEMS[name].parts.items():
         part = config
-        for key in place.split('.'):
+        for key in path.split('.'):
             part = part.get(key)
-        assert part == expected, place
+        assert part == expected, path
     init_cfg = config.model.backbone.init_cfg
     if SYSTEMS[name].weights is None:
         assert init_cfg is None
@@ -209,7 +228,7 @@ def test_the_parts_are_those_of_the_row(name, config):
         assert init_cfg.type == 'Pretrained' and init_cfg.checkpoint.endswith(SYSTEMS[name].weights)
 
 
-def test_the_data_are_those_of_the_row(name, config):
+def test_the_data_are_those_of_the_system(name, config):
     system = SYSTEMS[name]
     if system.train is not None:
         assert tuple(config.train_dataloader.dataset.pipeline) == (
@@ -222,11 +241,11 @@ def test_the_data_are_those_of_the_row(name, config):
         orders = {config[f'{split}_dataloader'].dataset.channel_order for split in ('train', 'val', 'test')}
         assert orders == {'rgb' if 'consep' in name else 'bgr'}
     assert config.default_hooks.checkpoint.save_best == 'AP50'
-    # Fewer than 200 million.
+    # The challenge allows fewer than 200 million trainable parameters.
     assert config.default_hooks.parameter_budget.max_trainable == 199_999_999
 
 
-def test_what_was_reported_is_in_the_file_and_in_the_table(name):
+def test_reported_values_are_in_the_file_and_in_the_table(name):
     header = (REPO / 'configs' / f'{name}.py').read_text().split('"""')[1]
     row, = (line for line in (REPO / 'configs' / 'README.md').read_text().splitlines()
             if line.startswith(f'| `{name}.py` |'))
@@ -239,7 +258,7 @@ def test_what_was_reported_is_in_the_file_and_in_the_table(name):
     assert f'{SYSTEMS[name].steps:,}' in header or command == 'test'
 
 
-def test_the_schedule_is_that_of_the_row(name, config):
+def test_the_schedule_is_that_of_the_system(name, config):
     system = SYSTEMS[name]
     optimizer = dict(config.optim_wrapper.optimizer)
     assert optimizer == system.optimizer
@@ -251,7 +270,7 @@ def test_the_schedule_is_that_of_the_row(name, config):
 
 
 class Loop(BaseLoop):
-    """As long as a training, and nothing else."""
+    """A training loop that has a length but does nothing."""
 
     max_epochs = max_iters = dataloader = None
 
@@ -260,7 +279,7 @@ class Loop(BaseLoop):
 
 
 def learning_rates(config, steps_per_epoch):
-    """The learning rate of each step, as mmengine's ParamSchedulerHook changes it."""
+    """Returns the learning rate of each step, changed as MMEngine's ParamSchedulerHook changes it."""
     max_epochs = config.train_cfg.get('max_epochs')
     max_steps = max_epochs * steps_per_epoch if max_epochs else config.train_cfg.max_iters
     runner = Runner.__new__(Runner)

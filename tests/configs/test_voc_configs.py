@@ -1,4 +1,4 @@
-"""What the configs of Tiny PASCAL VOC have of their own."""
+"""Tests of what only the configs of Tiny PASCAL VOC have."""
 
 import pytest
 from mmdet.registry import MODELS
@@ -20,19 +20,19 @@ def load(name):
 
 
 @pytest.mark.parametrize('name', PATHS)
-def test_what_all_have_in_common(name):
+def test_settings_that_all_have_in_common(name):
     cfg = load(name)
     assert 1 < depth_of(PATHS[name]) <= 3
-    # Work folders are named after the file alone, and configs/cell has files of the same name.
+    # By default, work folders are named only after the file, and configs/cell has files of the same names.
     assert cfg.work_dir == f'work_dirs/voc/{name}'
     assert cfg.train_cfg == dict(type='IterBasedTrainLoop', max_iters=30000, val_interval=2500)
     assert cfg.train_dataloader.sampler.type == 'SeededInfiniteSampler'
     assert cfg.log_processor.by_epoch is False
-    # Else all validations would be logged as of step 0.
+    # Otherwise all validations would be logged with step 0.
     assert cfg.default_hooks.logger.log_metric_by_epoch is False
     checkpoint = cfg.default_hooks.checkpoint
     assert (checkpoint.type, checkpoint.by_epoch, checkpoint.save_best) == ('CellCheckpointHook', False, 'AP50')
-    # What is validated is what is saved.
+    # Each checkpoint is validated when it is saved.
     assert checkpoint.interval == cfg.train_cfg.val_interval
     assert cfg.model.data_preprocessor.bgr_to_rgb is False
     for split in ('train', 'val', 'test'):
@@ -52,7 +52,7 @@ def test_mask_rcnn(name):
         ('torchvision://resnext101_32x8d', 101) if name == X101 else ('torchvision://resnet50', 50))
 
 
-def test_yolact_is_mmdetections():
+def test_yolact_is_that_of_mmdetection():
     stock = get_config('mmdet::yolact/yolact_r50_1xb8-55e_coco.py')
     ours = load(YOLACT)
     assert stock.train_dataloader.batch_size == ours.train_dataloader.batch_size
@@ -70,7 +70,7 @@ def test_yolact_is_mmdetections():
 
 
 @pytest.mark.slow
-def test_torchvisions_resnext_fits():
+def test_the_weights_of_torchvisions_resnext_fit():
     backbone = load(X101).model.backbone
     backbone.init_cfg = None
     shapes = {name: value.shape for name, value in MODELS.build(backbone).state_dict().items()}

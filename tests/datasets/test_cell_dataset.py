@@ -65,7 +65,7 @@ def test_an_explicit_folder_overrides_the_file(annotation_file, raw_root):
 
 
 @pytest.mark.parametrize('classes', [('small', 'big'), ('big',), ('big', 'smal')])
-def test_classes_that_disagree_are_refused(annotation_file, classes):
+def test_other_classes_in_the_config_are_refused(annotation_file, classes):
     assert build(annotation_file, metainfo=dict(classes=('big', 'small'))).metainfo['classes'] == ('big', 'small')
     with pytest.raises(AnnotationError, match='same order'):
         build(annotation_file, metainfo=dict(classes=classes))
@@ -95,7 +95,7 @@ def test_files_that_contradict_themselves_are_refused(annotation_file, change, m
         build(annotation_file)
 
 
-def test_an_empty_validation_file_says_how_to_go_on(annotation_file):
+def test_the_message_about_an_empty_validation_file_says_what_to_do(annotation_file):
     edit(annotation_file, lambda d: d.update(annotations=[], images=[]))
     with pytest.raises(AnnotationError, match='val_dataloader=None'):
         build(annotation_file, test_mode=True)

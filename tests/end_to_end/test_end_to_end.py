@@ -1,4 +1,4 @@
-"""The whole path with the real commands, as the README shows them, at a size that a test can afford."""
+"""The whole path with the real commands, as the README shows them, on images that are small enough for a test."""
 
 import json
 import os
@@ -10,7 +10,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from support.commands import CONFIG, TINY, TORCHRUN, run, run_quickly
+from support.commands import CONFIG, TINY, TORCHRUN, read_log, run, run_quickly
 from support.paths import REPO
 
 from mmcell.images.pixels import read_image
@@ -25,15 +25,15 @@ def readme_blocks(language):
 
 
 def readme_command(begin):
-    """The words of the README's command that begins so."""
+    """The words of the README's only command that begins with a text."""
     command, = [line for block in readme_blocks('sh') for line in block.splitlines() if line.startswith(begin)]
     return shlex.split(command, comments=True)
 
 
 @pytest.fixture(scope='module')
-def road(tmp_path_factory):
+def demo_data(tmp_path_factory):
     """Demo data, and options that point a config at their annotations."""
-    root = tmp_path_factory.mktemp('road')
+    root = tmp_path_factory.mktemp('demo_data')
     run_quickly('data_prep/make_demo_data.py', root / 'data', '--images', 5, '--test-images', 2, '--size', 96)
     files = {'train': 'train_dataloader.dataset.ann_file', 'val': 'val_dataloader.dataset.ann_file',
              'test': 'test_dataloader.dataset.ann_file'}
@@ -42,9 +42,9 @@ def road(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def challenge(road):
-    """What the README's first door prints: conversion, training, test and submission, each in a process of its own."""
-    root, options = road
+def challenge(demo_data):
+    """Runs the README's first door, which is four real commands; returns what they print."""
+    root, options = demo_data
     command = readme_command('make challenge')
     assert command == ['make', 'challenge', 'DATA=path/to/folder']
     # The environment that runs the tests takes the place of .venv, and the demo's small model that of the baseline.
@@ -59,13 +59,13 @@ def challenge(road):
 
 
 @pytest.fixture(scope='module')
-def checkpoint(road, challenge):
-    root, _ = road
+def checkpoint(demo_data, challenge):
+    root, _ = demo_data
     return root / 'run' / 'epoch_1.pth'
 
 
-def test_enter_the_challenge(road, challenge):
-    root, _ = road
+def test_enter_the_challenge(demo_data, challenge):
+    root, _ = demo_data
     for name in ('AP:', 'AP50:', 'AP@100:', 'AP50@100:'):
         assert name in challenge
     results = load_results(root / 'run' / 'results.pkl')
@@ -81,8 +81,19 @@ def test_enter_the_challenge(road, challenge):
     assert [path.read_bytes() for path in written] == [(root / 'submission.zip').read_bytes()]
 
 
-def test_predict_my_own_images(road, checkpoint):
-    root, _ = road
+def test_the_first_screen_is_short(demo_data, challenge):
+    root, _ = demo_data
+    before_first_step, first_step, _ = challenge.partition('epoch 1/1  step 2/2  left 0:00:00  loss ')
+    screen = before_first_step[before_first_step.index('training     '):]
+    assert first_step and screen.count('\n') <= 15 and 'OneDL' not in challenge
+    for line in ('model        MaskRCNN with ResNet, 4,054,152 trainable parameters',
+                 'train.json: 4 images, 43 cells, colour order bgr\n', 'class1 20, class2 21, class3 1, ',
+                 'val.json: 1 image, 8 cells', '1 epoch of 2 steps', f'work folder  {root}/run\n'):
+        assert line in screen
+
+
+def test_predict_my_own_images(demo_data, checkpoint):
+    root, _ = demo_data
     _, script, model, images, *options = readme_command('python tools/predict.py')
     assert (model, images, options[:2]) == ('work_dirs/mask-rcnn_r50', 'images/', ['--out', 'cells'])
     # Two values: a test needs cells with low scores, and their RLEs to compare.
@@ -101,8 +112,8 @@ def test_predict_my_own_images(road, checkpoint):
         assert document['categories'][1]['name'] == 'class2'
 
 
-def test_try_an_idea(road, challenge):
-    root, options = road
+def test_try_an_idea(demo_data, challenge):
+    root, options = demo_data
     _, script, config, _, work_dir, *idea = readme_command('python tools/train.py')
     assert (config, work_dir) == ('configs/cell/mask-rcnn_r50.py', 'work_dirs/anchors-8')
     run_quickly(script, CONFIG, '--work-dir', root / 'idea', *idea, *options[3:], 'train_cfg.max_epochs=1')
@@ -110,8 +121,8 @@ def test_try_an_idea(road, challenge):
     assert 'scales=[\n                2,\n            ]' in record['config']
 
 
-def test_from_python(road, checkpoint):
-    root, _ = road
+def test_from_python(demo_data, checkpoint):
+    root, _ = demo_data
     code, = readme_blocks('python')
     image = next((root / 'data' / 'test_release').glob('*.tif'))
     assert "'work_dirs/mask-rcnn_r50'" in code and "'image.tif'" in code
@@ -121,8 +132,8 @@ def test_from_python(road, checkpoint):
     assert run_quickly(root / 'notebook.py').startswith(f'{read_image(image).shape[:2]} ')
 
 
-def test_validation_with_views_ensemble_and_pictures(road, checkpoint):
-    root, options = road
+def test_validation_with_views_ensemble_and_pictures(demo_data, checkpoint):
+    root, options = demo_data
     log = run_quickly('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--out', root / 'val.pkl', *options)
     assert 'AP50@100:' in log
     measured = run_quickly('tools/evaluate.py', root / 'val.pkl', root / 'annotations' / 'val.json',
@@ -145,25 +156,27 @@ def test_validation_with_views_ensemble_and_pictures(road, checkpoint):
     assert len(list((root / 'overlays').glob('*_demo_*.png'))) == 1
 
 
-def test_training_goes_on_where_it_stopped(road, checkpoint):
-    _, options = road
+def test_training_goes_on_where_it_stopped(demo_data, checkpoint):
+    root, options = demo_data
     log = run_quickly('tools/train.py', CONFIG, '--resume', *options, 'train_cfg.max_epochs=2')
+    assert 'continues with epoch 2, step 3\n' in log and 'epoch 2/2  step 4/4' in log and 'epoch 1/2' not in log
+    log = read_log(root / 'run')
     assert 'Epoch(train) [2]' in log or 'Epoch(val) [2]' in log
     assert 'Epoch(val) [1]' not in log
 
 
 @pytest.mark.slow
-def test_the_configs_train_under_mmdetections_own_command(road):
+def test_the_configs_train_under_mmdetections_own_command(demo_data):
     from mmengine.utils import get_installed_path
-    root, options = road
+    root, options = demo_data
     options = [root / 'stock' if option == root / 'run' else option for option in options]
     run(Path(get_installed_path('mmdet')) / '.mim' / 'tools' / 'train.py', CONFIG, *options, 'train_cfg.max_epochs=1')
     assert (root / 'stock' / 'epoch_1.pth').exists()
 
 
 @pytest.mark.slow
-def test_the_real_command_in_one_process_and_in_two(road, checkpoint):
-    root, options = road
+def test_the_real_command_in_one_process_and_in_two(demo_data, checkpoint):
+    root, options = demo_data
     for name, start, end in (('one', [], []), ('two', TORCHRUN, ['--launcher', 'pytorch'])):
         run(*start, 'tools/test.py', CONFIG, checkpoint, '--show-dir', root / name, *end, *options,
             'default_hooks.visualization.score_thr=0.')

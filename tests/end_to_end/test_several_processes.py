@@ -1,4 +1,4 @@
-"""Real commands under torchrun, killed and interrupted runs, on synthetic and on real images; all slow."""
+"""Real commands under torchrun, and killed and interrupted runs, on synthetic and real images. All tests are slow."""
 
 import os
 import re
@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from support.commands import CONFIG, TINY, TORCHRUN, run
+from support.commands import CONFIG, TINY, TORCHRUN, read_log, run
 from support.paths import REPO
 
 from mmcell.checkpoints.weights import find_newest_complete, is_complete
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope='module')
 def data(tmp_path_factory):
-    """Seven training images, five test images; a folder to run in, and the options of the commands."""
+    """Writes nine demo images for training and validation and five test images; returns the folder and the options."""
     root = tmp_path_factory.mktemp('several')
     run('data_prep/make_demo_data.py', root / 'data', '--images', 9, '--test-images', 5, '--size', 96)
     run('data_prep/to_coco.py', root / 'data', '--out', root / 'annotations', '--jobs', 1, '--val-ratio', .34)
@@ -32,7 +32,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def trained(data):
-    """A checkpoint that two processes trained."""
+    """Trains with two processes; returns the last checkpoint and the log."""
     root, options = data
     log = run(*TORCHRUN, REPO / 'tools/train.py', REPO / CONFIG, '--launcher', 'pytorch', '--work-dir', root / 'run',
               '--cfg-options', *options, cwd=root / 'cwd')
@@ -49,9 +49,11 @@ def test_two_processes_train_and_leave_nothing_behind(data, trained):
     root, _ = data
     path, log = trained
     assert is_complete(path) and list((root / 'cwd').iterdir()) == []
-    # Six images, batches of two: three steps for one process, two for each of two.
+    # An epoch of six images in batches of two has three steps in one process, and two in each of two processes.
     assert load_tensors_only(path)['meta']['iter'] == 4
-    assert log.count('Saving checkpoint at 2 epochs') == 1
+    # Only one of the two processes writes to the screen.
+    assert log.count('epoch 2/2  step 4/4') == log.count('work folder') == 1 and 'Warning' not in log
+    assert read_log(root / 'run').count('Saving checkpoint at 2 epochs') == 1
 
 
 @pytest.mark.parametrize('split', ['test', 'val'])
@@ -69,7 +71,8 @@ def test_two_processes_predict_and_measure_what_one_does(data, trained, split):
         zips = [next((root / split / name).glob('*/submission.zip')).read_bytes() for name in ('one', 'two')]
         assert zips[0] == zips[1]
     else:
-        # What was logged while two processes trained is the value of the checkpoint, BatchNorm statistics included.
+        # The value that two processes logged while they trained is that of the checkpoint: the saved BatchNorm
+        # statistics are those that were validated.
         values = [re.findall(r'AP: .* AP50@100: \S+', log)[-1] for log in (logs['one'], logs['two'], trained[1])]
         assert values[0] == values[1] == values[2]
         assert (root / 'one.json').read_bytes() == (root / 'two.json').read_bytes()
@@ -78,7 +81,7 @@ def test_two_processes_predict_and_measure_what_one_does(data, trained, split):
 
 def test_a_process_that_dies_ends_the_run_with_its_error(data, trained):
     root, options = data
-    image = sorted((root / 'data' / 'test_release').glob('*.tif'))[1]  # of the second process
+    image = sorted((root / 'data' / 'test_release').glob('*.tif'))[1]  # the second process predicts this image
     content = image.read_bytes()
     try:
         image.write_bytes(content[:300])
@@ -119,7 +122,7 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint_whole(data):
     root, options = data
     options = [*options, 'default_hooks.checkpoint.max_keep_ckpts=1']
     run('tools/train.py', CONFIG, '--work-dir', root / 'full', '--cfg-options', *options, 'train_cfg.max_epochs=1')
-    # A limit on the size of files, in KiB, stands for the disk: the checkpoint has 60 MB.
+    # A limit of 20,000 KiB on the size of files takes the place of a full disk: the checkpoint has 60 MB.
     result = subprocess.run(
         ['bash', '-c', 'ulimit -f 20000; exec "$@"', '-', sys.executable, 'tools/train.py', CONFIG, '--resume',
          '--work-dir', root / 'full', '--cfg-options', *options],
@@ -133,13 +136,14 @@ def test_a_full_disk_ends_the_run_with_the_last_checkpoint_whole(data):
 def test_mixed_precision_on_the_cpu(data):
     root, options = data
     log = run('tools/train.py', CONFIG, '--amp', '--work-dir', root / 'amp', '--cfg-options', *options)
-    assert 'Mixed precision: bfloat16 on cpu, without a scaled loss.' in log
+    assert 'precision    mixed, bfloat16\n' in log
+    assert 'Mixed precision: bfloat16 on cpu, without a scaled loss.' in read_log(root / 'amp')
     weights = load_tensors_only(root / 'amp' / 'epoch_2.pth')['state_dict']
     assert all(value.isfinite().all() for value in weights.values())
 
 
 def test_real_images(real_data, tmp_path):
-    """The road on part of the challenge's images: two processes, eleven test images, and a resumed training."""
+    """The whole path on some of the challenge's images: a resumed training, and eleven test images in two processes."""
     run('data_prep/to_coco.py', real_data / 'hw3', '--out', tmp_path / 'annotations')
     files = [f'{split}_dataloader.dataset.ann_file={tmp_path}/annotations/{split}.json'
              for split in ('train', 'val', 'test')]

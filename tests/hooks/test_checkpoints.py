@@ -1,4 +1,4 @@
-"""The hook that writes checkpoints, on real training loops with a toy model."""
+"""The hook that writes checkpoints, tested in real training loops with a toy model."""
 
 import errno
 import json
@@ -31,21 +31,21 @@ def ann_file(raw_root, tmp_path, rng):
 
 
 def differences(first, second, name=''):
-    """Names of what differs between two checkpoints."""
+    """The names of the entries that differ between two checkpoints."""
     if isinstance(first, torch.Tensor):
         return [] if torch.equal(first, second) else [name]
     if isinstance(first, dict):
         assert first.keys() == second.keys()
-        return [found for key in first for found in differences(first[key], second[key], f'{name}/{key}')]
+        return [entry for key in first for entry in differences(first[key], second[key], f'{name}/{key}')]
     if isinstance(first, list | tuple):
         assert len(first) == len(second)
-        return [found for i, (a, b) in enumerate(zip(first, second, strict=True))
-                for found in differences(a, b, f'{name}/{i}')]
+        return [entry for i, (a, b) in enumerate(zip(first, second, strict=True))
+                for entry in differences(a, b, f'{name}/{i}')]
     return [] if first == second else [name]
 
 
 def learned(path):
-    """What training changes."""
+    """The entries of a checkpoint that training changes."""
     checkpoint = load_tensors_only(path)
     return {key: checkpoint[key] for key in ('state_dict', 'ema_state_dict', 'optimizer', 'param_schedulers')}
 
@@ -57,85 +57,86 @@ BY_ITERATION = dict(
     default_hooks__checkpoint=dict(type='CellCheckpointHook', by_epoch=False, interval=4))
 
 
-@pytest.mark.parametrize('overrides, half, whole', [
+@pytest.mark.parametrize('overrides, halfway_file, last_file', [
     ({}, 'epoch_1.pth', 'epoch_2.pth'),
     (WORKERS, 'epoch_1.pth', 'epoch_2.pth'),
     (BY_ITERATION, 'iter_4.pth', 'iter_9.pth'),
     ({**BY_ITERATION, **WORKERS}, 'iter_8.pth', 'iter_9.pth'),
 ], ids=['epochs', 'epochs with workers', 'iterations', 'iterations with workers'])
-def test_resuming_is_exact(ann_file, tmp_path, overrides, half, whole):
+def test_resuming_is_exact(ann_file, tmp_path, overrides, halfway_file, last_file):
     train(ann_file, tmp_path / 'at_once', **overrides)
-    torch.rand(7)  # whatever state the generators are in
-    train(ann_file, tmp_path / 'in_two', resume=True, load_from=str(tmp_path / 'at_once' / half), **overrides)
-    at_once, in_two = (learned(tmp_path / name / whole) for name in ('at_once', 'in_two'))
+    # The state of the generators before the resumed run must not matter.
+    torch.rand(7)
+    train(ann_file, tmp_path / 'in_two', resume=True, load_from=str(tmp_path / 'at_once' / halfway_file), **overrides)
+    at_once, in_two = (learned(tmp_path / name / last_file) for name in ('at_once', 'in_two'))
     assert differences(at_once, in_two) == []
-    assert differences(learned(tmp_path / 'at_once' / half), at_once)
+    assert differences(learned(tmp_path / 'at_once' / halfway_file), at_once)
     if not overrides:
-        train(ann_file, tmp_path / 'elsewhere', **WORKERS)
-        assert differences(at_once, learned(tmp_path / 'elsewhere' / whole)) == []
+        train(ann_file, tmp_path / 'with_workers', **WORKERS)
+        assert differences(at_once, learned(tmp_path / 'with_workers' / last_file)) == []
 
 
 @pytest.mark.parametrize('missing', [
     dict(custom_hooks=[dict(type='EMAHook', momentum=.1)]),
     dict(train_dataloader__sampler=dict(type='DefaultSampler', shuffle=True)),
 ], ids=['steps', 'samples'])
-def test_without_seeds_it_would_not_be(ann_file, tmp_path, missing):
+def test_resuming_is_not_exact_without_seeds(ann_file, tmp_path, missing):
     train(ann_file, tmp_path / 'at_once', **missing)
     train(ann_file, tmp_path / 'in_two', resume=True, load_from=str(tmp_path / 'at_once' / 'epoch_1.pth'), **missing)
     assert differences(learned(tmp_path / 'at_once' / 'epoch_2.pth'), learned(tmp_path / 'in_two' / 'epoch_2.pth'))
 
 
-def test_the_log_goes_on_after_resuming(ann_file, tmp_path, caplog):
+def test_the_log_continues_after_resuming(ann_file, tmp_path, caplog):
     train(ann_file, tmp_path / 'a')
     runner = train(ann_file, tmp_path / 'b', resume=True, load_from=str(tmp_path / 'a' / 'epoch_1.pth'))
     assert len(runner.message_hub.log_scalars['train/loss'].data[0]) == 10
     assert 'metainfo' not in caplog.text
 
 
-def test_a_description_lies_beside(ann_file, tmp_path):
+def test_a_record_lies_beside_each_checkpoint(ann_file, tmp_path):
     train(ann_file, tmp_path / 'run')
-    description = json.loads((tmp_path / 'run' / 'epoch_2.json').read_text())
-    data, = description['data']['train']
-    assert description['epoch'] == 2 and description['seed'] == 3
-    assert description['software']['torch'] == torch.__version__.split('+')[0]
+    record = json.loads((tmp_path / 'run' / 'epoch_2.json').read_text())
+    data, = record['data']['train']
+    assert record['epoch'] == 2 and record['seed'] == 3
+    assert record['software']['torch'] == torch.__version__.split('+')[0]
     assert data['classes'] == ['a', 'b'] and data['channel_order'] == 'rgb' and len(data['sha256']) == 64
     assert set(data['images']) == {'train/a/image.tif', 'train/b/image.tif'}
-    assert Config.fromstring(description['config'], '.py').model.type == 'ToyModel'
+    assert Config.fromstring(record['config'], '.py').model.type == 'ToyModel'
     meta = load_tensors_only(tmp_path / 'run' / 'epoch_2.pth')['meta']
-    assert meta['mmcell'] == {key: description[key] for key in ('software', 'data')}
+    assert meta['mmcell'] == {key: record[key] for key in ('software', 'data')}
 
 
-def test_the_old_checkpoint_goes_when_the_new_one_is_there(ann_file, tmp_path, monkeypatch):
-    seen = []
+def test_the_old_checkpoint_is_removed_only_when_the_new_one_exists(ann_file, tmp_path, monkeypatch):
+    files_before_put = []
     put = WholeFileBackend.put
 
-    def put_and_look(self, obj, filepath):
-        seen.append((Path(filepath).name, sorted(path.name for path in (tmp_path / 'run').glob('*.pth'))))
+    def note_files_and_put(self, obj, filepath):
+        files_before_put.append((Path(filepath).name, sorted(path.name for path in (tmp_path / 'run').glob('*.pth'))))
         put(self, obj, filepath)
 
-    monkeypatch.setattr(WholeFileBackend, 'put', put_and_look)
+    monkeypatch.setattr(WholeFileBackend, 'put', note_files_and_put)
     train(ann_file, tmp_path / 'run', train_cfg__max_epochs=3, default_hooks__checkpoint__max_keep_ckpts=1)
-    assert ('epoch_3.pth', ['epoch_2.pth']) in seen
+    assert ('epoch_3.pth', ['epoch_2.pth']) in files_before_put
     assert sorted(path.name for path in (tmp_path / 'run').glob('epoch_*')) == ['epoch_3.json', 'epoch_3.pth']
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(ann_file, tmp_path, monkeypatch):
     write_bytes = Path.write_bytes
 
-    def run_full(self, content):
+    def write_half_of_epoch_2(self, content):
         if 'epoch_2.pth' in self.name:
             write_bytes(self, content[:len(content) // 2])
             raise OSError(errno.ENOSPC, 'No space left on device')
         return write_bytes(self, content)
 
-    monkeypatch.setattr(Path, 'write_bytes', run_full)
+    monkeypatch.setattr(Path, 'write_bytes', write_half_of_epoch_2)
     with pytest.raises(WeightsError, match=r'epoch_2\.pth cannot be written \(No space left on device\)'):
         train(ann_file, tmp_path / 'run', default_hooks__checkpoint__max_keep_ckpts=1)
     assert sorted(path.name for path in (tmp_path / 'run').glob('*epoch*')) == ['epoch_1.json', 'epoch_1.pth']
     load_tensors_only(tmp_path / 'run' / 'epoch_1.pth')
 
 
-def test_the_description_appears_with_the_checkpoint_or_not_at_all(tmp_path, monkeypatch):
+def test_the_record_appears_with_the_checkpoint_or_not_at_all(tmp_path, monkeypatch):
     WholeFileBackend(description='{}').put(b'weights', tmp_path / 'a.pth')
     assert sorted(path.name for path in tmp_path.iterdir()) == ['a.json', 'a.pth']
     monkeypatch.setattr(Path, 'write_bytes', lambda self, content: pytest.fail() if content == b'2' else None)
@@ -145,7 +146,7 @@ def test_the_description_appears_with_the_checkpoint_or_not_at_all(tmp_path, mon
 
 
 class Improving(BaseMetric):
-    """A metric that is better each time, from a start."""
+    """A metric whose value rises by 1 with each validation, from a given value."""
 
     def __init__(self, value):
         super().__init__(prefix='')
@@ -160,7 +161,7 @@ class Improving(BaseMetric):
 
 
 def validated(ann_file, value):
-    """Overrides that validate with :class:`Improving`."""
+    """Overrides of the toy config that validate with :class:`Improving`."""
     loader = dict(batch_size=1, sampler=dict(type='DefaultSampler', shuffle=False),
                   dataset=dict(type='CellDataset', ann_file=str(ann_file), test_mode=True,
                                pipeline=[dict(type='LoadTiff'), dict(type='PackCellInputs', meta_keys=())]))
@@ -182,29 +183,29 @@ def test_the_best_checkpoint_of_another_folder_stays(ann_file, tmp_path, value):
 
 def test_two_annotation_files_train_together_and_resume_exactly(ann_file, tmp_path):
     (tmp_path / 'again.json').write_bytes(ann_file.read_bytes())
-    part = toy_config(ann_file, tmp_path / 'x').train_dataloader.dataset
-    both = dict(type='ConcatDataset', datasets=[part, {**part, 'ann_file': str(tmp_path / 'again.json')}])
+    dataset = toy_config(ann_file, tmp_path / 'x').train_dataloader.dataset
+    joined = dict(type='ConcatDataset', datasets=[dataset, {**dataset, 'ann_file': str(tmp_path / 'again.json')}])
     hooks = [dict(type='ClassCountHook'), dict(type='StepSeedHook')]
-    train(ann_file, tmp_path / 'whole', train_dataloader__dataset=both, custom_hooks=hooks)
-    train(ann_file, tmp_path / 'two', train_dataloader__dataset=both, custom_hooks=hooks, resume=True,
-          load_from=str(tmp_path / 'whole' / 'epoch_1.pth'))
-    first, second = (load_tensors_only(tmp_path / name / 'epoch_2.pth') for name in ('whole', 'two'))
+    train(ann_file, tmp_path / 'at_once', train_dataloader__dataset=joined, custom_hooks=hooks)
+    train(ann_file, tmp_path / 'in_two', train_dataloader__dataset=joined, custom_hooks=hooks, resume=True,
+          load_from=str(tmp_path / 'at_once' / 'epoch_1.pth'))
+    first, second = (load_tensors_only(tmp_path / name / 'epoch_2.pth') for name in ('at_once', 'in_two'))
     assert differences(first['state_dict'], second['state_dict']) == []
-    assert [part['ann_file'] for part in first['meta']['mmcell']['data']['train']] == [
+    assert [data['ann_file'] for data in first['meta']['mmcell']['data']['train']] == [
         str(ann_file), str(tmp_path / 'again.json')]
 
 
-def test_what_a_killed_run_left_is_cleared_away(ann_file, tmp_path):
+def test_leftovers_of_a_killed_run_are_removed(ann_file, tmp_path):
     (tmp_path / 'run').mkdir()
-    gone = subprocess.Popen([sys.executable, '-c', ''])
-    gone.wait()
-    left = tmp_path / 'run' / f'.epoch_1.pth.{gone.pid}.tmp'
-    left.write_bytes(b'half')
+    ended_process = subprocess.Popen([sys.executable, '-c', ''])
+    ended_process.wait()
+    leftover = tmp_path / 'run' / f'.epoch_1.pth.{ended_process.pid}.tmp'
+    leftover.write_bytes(b'half')
     train(ann_file, tmp_path / 'run')
-    assert not left.exists()
+    assert not leftover.exists()
 
 
-def test_weights_alone_cannot_be_resumed(ann_file, tmp_path):
+def test_a_checkpoint_with_only_weights_cannot_be_resumed(ann_file, tmp_path):
     train(ann_file, tmp_path / 'run')
     checkpoint = load_tensors_only(tmp_path / 'run' / 'epoch_1.pth')
     save_checkpoint({key: checkpoint[key] for key in ('meta', 'state_dict', 'message_hub')}, str(tmp_path / 'best.pth'))
@@ -212,7 +213,7 @@ def test_weights_alone_cannot_be_resumed(ann_file, tmp_path):
         train(ann_file, tmp_path / 'run', resume=True, load_from=str(tmp_path / 'best.pth'))
 
 
-def test_a_finished_training_says_so(ann_file, tmp_path, caplog):
+def test_a_finished_training_is_reported(ann_file, tmp_path, caplog):
     train(ann_file, tmp_path / 'run')
     train(ann_file, tmp_path / 'again', resume=True, load_from=str(tmp_path / 'run' / 'epoch_2.pth'))
     assert not (tmp_path / 'again' / 'epoch_2.pth').exists()
@@ -220,7 +221,7 @@ def test_a_finished_training_says_so(ann_file, tmp_path, caplog):
     assert any('Nothing to train: 10 of 10 steps are done' in log.read_text() for log in logs)
 
 
-def test_a_loss_that_is_not_finite_stops_with_its_batch(ann_file, tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_training_and_saves_the_batch(ann_file, tmp_path):
     from mmcell.hooks import NonFiniteLossError
     with pytest.raises(NonFiniteLossError, match=r'step 3: loss is nan. Images of the batch: .*image\.tif, .*\.tif;'):
         train(ann_file, tmp_path / 'run', model__nan_at=2)

@@ -106,7 +106,7 @@ def test_a_record_that_cannot_be_read_is_said(caplog):
 
 
 @pytest.mark.parametrize('norm, scaled, stops', [(1., False, False), (math.inf, False, True), (math.inf, True, False)])
-def test_a_gradient_that_is_not_finite_stops_unless_a_scaler_expects_it(tmp_path, norm, scaled, stops):
+def test_a_gradient_that_is_not_finite_stops_the_training_unless_losses_are_scaled(tmp_path, norm, scaled, stops):
     runner = SimpleNamespace(
         iter=4, log_dir=str(tmp_path),
         message_hub=SimpleNamespace(log_scalars={'train/grad_norm': HistoryBuffer([1., norm], [1, 1])}),
@@ -121,7 +121,7 @@ def test_a_gradient_that_is_not_finite_stops_unless_a_scaler_expects_it(tmp_path
         check()
 
 
-def test_early_stopping_goes_on_counting_after_a_resume():
+def test_early_stopping_continues_to_count_after_a_resume():
     message_hub = MessageHub.get_instance('early stopping')
     values = iter([.3, .2, .25, .1])
 
@@ -133,7 +133,7 @@ def test_early_stopping_goes_on_counting_after_a_resume():
         hook.before_train(runner)
         for _ in range(n_validations):
             hook.after_val_epoch(runner, dict(AP50=next(values)))
-        # As a checkpoint keeps it.
+        # A checkpoint stores the message hub in this form.
         message_hub.load_state_dict(to_plain(message_hub.state_dict()))
         return runner.train_loop.stop_training
     assert not run(2)

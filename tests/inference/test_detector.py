@@ -17,14 +17,14 @@ def checkpoint(tmp_path):
 
 
 def image_with(*squares):
-    """(30, 40, 3) uint8, black, with a square of a channel's brightness for each (channel, y, x, side, value)."""
+    """Returns a black image (30, 40, 3) uint8 with one square in one channel for each (channel, y, x, side, value)."""
     image = np.zeros((30, 40, 3), np.uint8)
     for channel, y, x, side, value in squares:
         image[y:y + side, x:x + side, channel] = value
     return image
 
 
-def test_the_config_inside_is_used(checkpoint):
+def test_the_config_inside_the_checkpoint_is_used(checkpoint):
     detector = load_detector(checkpoint)
     assert type(detector).__name__ == 'BrightCellDetector' and not detector.training
     assert detector.dataset_meta == {'classes': CLASSES, 'channel_order': 'rgb'}
@@ -39,14 +39,14 @@ def test_the_config_inside_is_used(checkpoint):
 def test_weights_are_loaded(tmp_path):
     path = save_checkpoint(tmp_path / 'toy.pth')
     loaded = torch.load(path)
-    # Of a distributed training.
+    # Distributed training puts 'module.' before the names of weights.
     loaded['state_dict'] = {'module.threshold': torch.tensor(220.)}
     torch.save(loaded, path)
     instances = ImagePredictor(load_detector(path))(image_with((0, 5, 5, 4, 204), (2, 20, 30, 6, 255)))
     assert instances.labels.tolist() == [2]
 
 
-def test_a_config_file_is_used_where_there_is_none_inside(tmp_path, checkpoint):
+def test_a_config_file_is_used_if_the_checkpoint_has_no_config(tmp_path, checkpoint):
     config = read_checkpoint_config(load_tensors_only(checkpoint))
     bare = save_checkpoint(tmp_path / 'bare.pth', meta={})
     with pytest.raises(CheckpointConfigError, match='no config inside: name it with --config'):
@@ -95,7 +95,7 @@ def test_a_trusted_config_may_name_any_module():
     assert read_checkpoint_config(dict(meta=dict(cfg=text)), trusted=True).model.type == 'torch.nn.Identity'
 
 
-def test_plain_values_of_a_config():
+def test_plain_values_of_a_config_inside_a_checkpoint_are_read():
     text = ('model = dict(type="mmdet.A", a=[1, -2.5], b=(None, True), c={"d e": {1, 2}}, f=inf, '
             'g=dict(type="mmpretrain.B"))\ntest_dataloader = dict()')
     model = read_checkpoint_config(dict(meta=dict(cfg=text))).model
@@ -104,7 +104,7 @@ def test_plain_values_of_a_config():
 
 @pytest.mark.parametrize('loader, expected', [
     (dict(type='LoadTiff', percentiles=(1, 99.8)), 0), (dict(type='LoadImageFromFile'), 2)])
-def test_models_get_colours_in_the_order_of_their_own_loader(tmp_path, loader, expected):
+def test_models_get_colours_in_the_channel_order_of_their_own_loader(tmp_path, loader, expected):
     pipeline = [loader, dict(type='LoadAnnotations', with_bbox=True),
                 dict(type='PackDetInputs', meta_keys=('img_id', 'ori_shape', 'img_shape', 'scale_factor'))]
     detector = load_detector(save_checkpoint(
@@ -120,11 +120,11 @@ def test_a_pipeline_without_a_loader_is_refused(tmp_path):
         ImagePredictor(load_detector(save_checkpoint(tmp_path / 'toy.pth', test_dataloader=settings)))
 
 
-def test_an_image_of_one_pixel(checkpoint):
+def test_an_image_of_one_pixel_is_predicted(checkpoint):
     assert len(ImagePredictor(load_detector(checkpoint))(np.full((1, 1, 3), 255, np.uint8))) == 1
 
 
-def test_configs_survive_the_way_through_a_checkpoint():
+def test_configs_are_unchanged_after_they_were_saved_in_a_checkpoint():
     paths = sorted((REPO / 'configs' / 'cell').glob('*.py'))[::16]
     assert len(paths) >= 2
     for path in paths:

@@ -1,4 +1,4 @@
-"""An image on disk is predicted as the same image in memory, also when it is interrupted or shared by processes."""
+"""An image on disk gives the same cells as in memory, also if its prediction is interrupted or shared by processes."""
 
 import multiprocessing
 
@@ -38,7 +38,7 @@ def expected(field):
 
 
 def predict(image, folder, detector=None, **settings):
-    """All cells, and the number of tiles that were predicted."""
+    """Returns all cells, and the number of tiles that were predicted."""
     detector = detector or ToyDetector()
     model = TiledDetector(detector, **TILES, batch_size=3)
     with open_regions(image) as regions:
@@ -48,7 +48,7 @@ def predict(image, folder, detector=None, **settings):
 
 
 class Interrupted(ToyDetector):
-    """Stops when a number of tiles were predicted."""
+    """Stops before more than ``n_tiles`` tiles are predicted."""
 
     def __init__(self, n_tiles):
         super().__init__()
@@ -60,7 +60,7 @@ class Interrupted(ToyDetector):
         return super().forward(inputs, data_samples, mode)
 
 
-def test_the_cells_are_those_of_the_image_in_memory(tmp_path, image, expected):
+def test_the_cells_equal_those_of_the_image_in_memory(tmp_path, image, expected):
     reports = []
     cells, n_tiles = predict(image, tmp_path / 'journal', report=lambda *numbers: reports.append(numbers))
     assert as_set(cells) == expected and len(cells) == len(expected) > 60
@@ -78,7 +78,7 @@ def test_cells_come_while_tiles_are_still_to_be_predicted(tmp_path, image):
 
 
 @pytest.mark.parametrize('n_bytes_lost', [0, 1, 40])
-def test_an_interrupted_prediction_goes_on(tmp_path, image, expected, n_bytes_lost):
+def test_an_interrupted_prediction_is_resumed(tmp_path, image, expected, n_bytes_lost):
     with pytest.raises(KeyboardInterrupt):
         predict(image, tmp_path / 'journal', Interrupted(20))
     journal = tmp_path / 'journal' / 'tiles-0.jsonl'
@@ -88,31 +88,32 @@ def test_an_interrupted_prediction_goes_on(tmp_path, image, expected, n_bytes_lo
     assert as_set(cells) == expected
     n_tiles = len(TiledDetector(ToyDetector(), **TILES).make_grid((130, 141)))
     assert 15 < n_done < 21 and n_predicted == n_tiles - n_done
-    # All is there now.
+    # All tiles are in the journal now.
     cells, n_predicted = predict(image, tmp_path / 'journal', resume=True)
     assert as_set(cells) == expected and n_predicted == 0
     assert predict(image, tmp_path / 'journal')[1] == n_tiles
 
 
-def test_a_journal_of_another_prediction_is_begun_anew(tmp_path, image):
+def test_a_journal_with_other_settings_is_replaced(tmp_path, image):
     n_tiles = predict(image, tmp_path / 'journal', settings={'checkpoint': 'a', 'shape': (1, 2)})[1]
     settings = {'checkpoint': 'b', 'shape': (1, 2)}
     for n_predicted in (n_tiles, 0):
         assert predict(image, tmp_path / 'journal', settings=settings, resume=True)[1] == n_predicted
 
 
-def test_all_that_tiles_hold_is_shown(tmp_path, image):
+def test_the_callback_gets_the_predictions_of_every_tile(tmp_path, image):
     predict(image, tmp_path / 'journal')
-    seen = []
-    # As before, what is in the journal too.
-    predict(image, tmp_path / 'journal', resume=True, on_tile=seen.append)
+    tile_predictions = []
+    # Tiles that are already in the journal are passed to the callback, too.
+    predict(image, tmp_path / 'journal', resume=True, on_tile=tile_predictions.append)
     journal = TileJournal(tmp_path / 'journal', {})
-    assert [len(found) for found in seen] == [len(journal.read(tile)) for tile in range(len(seen))]
-    assert len(seen) == len(TiledDetector(ToyDetector(), **TILES).make_grid((130, 141))) and any(map(len, seen))
+    n_tiles = len(TiledDetector(ToyDetector(), **TILES).make_grid((130, 141)))
+    assert list(map(len, tile_predictions)) == [len(journal.read(tile)) for tile in range(n_tiles)]
+    assert any(map(len, tile_predictions))
 
 
 def predict_as_process(rank, folder, image, detector, results):
-    """One of two processes; sends the cells that it was given, or its error, and how many tiles it predicted."""
+    """Is run by each of two processes: sends its cells, or its error, and the number of tiles that it predicted."""
     torch.distributed.init_process_group('gloo', f'file://{folder}/rendezvous', rank=rank, world_size=2)
     try:
         cells, n_tiles = predict(image, folder / 'journal', detector if rank == 1 else None)
@@ -129,24 +130,24 @@ def predict_on_two_processes(folder, image, detector=None):
                  for rank in (0, 1)]
     for process in processes:
         process.start()
-    found = sorted((results.get(timeout=60) for _ in processes), key=lambda result: result[0])
+    results_by_rank = sorted((results.get(timeout=60) for _ in processes), key=lambda result: result[0])
     for process in processes:
         process.join()
-    return found
+    return results_by_rank
 
 
 def test_two_processes_share_the_tiles(tmp_path, image, expected):
-    (_, cells, n_first), (_, nothing, n_second) = predict_on_two_processes(tmp_path, image)
-    assert cells == expected and nothing is None
+    (_, cells, n_first), (_, cells_of_second_process, n_second) = predict_on_two_processes(tmp_path, image)
+    assert cells == expected and cells_of_second_process is None
     n_tiles = len(TiledDetector(ToyDetector(), **TILES).make_grid((130, 141)))
     assert n_first + n_second == n_tiles and abs(n_first - n_second) <= 1
-    # One process takes up what two have left.
+    # One process resumes the prediction that two processes began.
     (tmp_path / 'journal' / 'tiles-1.jsonl').unlink()
     cells, n_predicted = predict(image, tmp_path / 'journal', resume=True)
     assert as_set(cells) == expected and n_predicted == n_second
 
 
-def test_an_error_of_one_process_is_told_to_the_other(tmp_path, image):
+def test_an_error_of_one_process_is_reported_to_the_other(tmp_path, image):
     class Failing(ToyDetector):
         def forward(self, *unused, **keywords):
             raise RuntimeError('no memory')
@@ -156,30 +157,30 @@ def test_an_error_of_one_process_is_told_to_the_other(tmp_path, image):
     assert first == 'OtherProcessError: another process stopped: RuntimeError: no memory'
 
 
-def test_an_image_that_is_damaged_is_named(tmp_path, image):
+def test_the_error_for_a_damaged_image_names_its_file(tmp_path, image):
     whole = image.read_bytes()
     image.write_bytes(whole[:100] + bytes(len(whole) - 1200) + whole[-1100:])
     with pytest.raises(ImageReadError, match=r'a\.tif'):
         predict(image, tmp_path / 'journal')
 
 
-def test_what_was_found_is_read_as_it_was_written(tmp_path):
+def test_predictions_are_read_from_the_journal_as_they_were_written(tmp_path):
     journal = TileJournal(tmp_path, {})
-    found = InstanceData(bboxes=torch.rand(2, 4) * 100, scores=torch.rand(2), labels=torch.tensor([3, 1]),
-                         masks=torch.rand(2, 9, 7) > .5)
-    nothing = InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long(), masks=[])
-    journal.write(4, found)
-    journal.write(0, nothing)
+    two_cells = InstanceData(bboxes=torch.rand(2, 4) * 100, scores=torch.rand(2), labels=torch.tensor([3, 1]),
+                             masks=torch.rand(2, 9, 7) > .5)
+    no_cells = InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long(), masks=[])
+    journal.write(4, two_cells)
+    journal.write(0, no_cells)
     journal.close()
-    again = TileJournal(tmp_path, {})
-    assert 4 in again and 0 in again and 1 not in again
+    reopened = TileJournal(tmp_path, {})
+    assert 4 in reopened and 0 in reopened and 1 not in reopened
     for key in ('bboxes', 'scores', 'labels'):
-        assert again.read(4)[key].equal(found[key]) and again.read(0)[key].equal(nothing[key])
-    assert again.read(4).masks[1]['size'] == [9, 7] and again.read(0).masks == []
+        assert reopened.read(4)[key].equal(two_cells[key]) and reopened.read(0)[key].equal(no_cells[key])
+    assert reopened.read(4).masks[1]['size'] == [9, 7] and reopened.read(0).masks == []
 
 
-def test_progress_is_shown_with_the_time_left(capsys):
+def test_progress_is_shown_with_the_remaining_time(capsys):
     with progress_of_tiles('a.tif') as report:
         report(1, 4)
-    shown = capsys.readouterr().err
-    assert 'a.tif' in shown and '1/4 tiles' in shown and 'left' in shown
+    output = capsys.readouterr().err
+    assert 'a.tif' in output and '1/4 tiles' in output and 'left' in output

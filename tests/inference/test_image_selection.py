@@ -17,7 +17,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize('arguments, found', [
+@pytest.mark.parametrize('arguments, names', [
     (['.'], ['a.PNG', 'b.tif', 'scan.svs']),
     (['b.tif', 'a.PNG'], ['b.tif', 'a.PNG']),
     (['notes.txt'], ['notes.txt']),
@@ -25,17 +25,17 @@ def folder(tmp_path):
     (['**/*.tif'], ['b.tif', 'deep/c.tif', 'deep/er/d.tif']),
     (['deep', 'deep/*.tif', 'deep/../b.tif', '.'], ['deep/c.tif', 'deep/../b.tif', 'a.PNG', 'scan.svs']),
 ])
-def test_images_of_files_folders_and_patterns(folder, arguments, found):
-    assert find_images([f'{folder}/{argument}' for argument in arguments]) == [folder / name for name in found]
+def test_files_folders_and_patterns_give_images(folder, arguments, names):
+    assert find_images([f'{folder}/{argument}' for argument in arguments]) == [folder / name for name in names]
 
 
-def test_a_file_with_brackets_in_its_name_is_no_pattern(tmp_path):
+def test_an_existing_file_with_brackets_in_its_name_is_not_a_pattern(tmp_path):
     (tmp_path / 'x[1].tif').touch()
     assert find_images([f'{tmp_path}/x[1].tif']) == [tmp_path / 'x[1].tif']
 
 
 @pytest.mark.parametrize('argument', ['none.tif', '*.jpg', 'deep/er/empty'])
-def test_what_gives_no_image_is_refused(folder, argument):
+def test_an_argument_without_images_is_refused(folder, argument):
     (folder / 'deep' / 'er' / 'empty').mkdir()
     with pytest.raises(ImageSelectionError, match='no such image'):
         find_images([str(folder), f'{folder}/{argument}'])
@@ -71,7 +71,7 @@ PER_INCH = dict(resolution=(50_800, 50_800), resolutionunit='INCH')
     ({}, None),
     (PER_CM, .5),
     (PER_INCH, .5),
-    (dict(resolution=(300, 300), resolutionunit='INCH'), None),  # an editor's
+    (dict(resolution=(300, 300), resolutionunit='INCH'), None),  # written by an image editor
     (dict(resolution=(20_000, 10_000), resolutionunit='CENTIMETER'), None),  # not square
     (dict(resolution=(20_000, 20_000), resolutionunit='NONE'), None),
     (dict(imagej=True, resolution=(4, 4), metadata={'unit': 'um'}), .25),
@@ -84,13 +84,13 @@ PER_INCH = dict(resolution=(50_800, 50_800), resolutionunit='INCH')
     (dict(description='Aperio Image Library v11\n46x32 |AppMag = 40|MPP = 0.2525|Left = 3', metadata=None), .2525),
     (dict(description='MPP = ...', metadata=None), None),
 ])
-def test_micrometres_a_pixel_of_a_tiff(tmp_path, options, mpp):
+def test_micrometres_per_pixel_are_read_from_a_tiff(tmp_path, options, mpp):
     path = tmp_path / 'image.tif'
     tifffile.imwrite(path, np.zeros((20, 30), np.uint8), **options)
     assert read_mpp(path) == (mpp if mpp is None else pytest.approx(mpp))
 
 
-def test_other_formats_have_no_micrometres(tmp_path):
+def test_other_formats_and_empty_files_have_no_micrometres_per_pixel(tmp_path):
     cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((5, 5), np.uint8))
     (tmp_path / 'empty.tif').touch()
     assert read_mpp(tmp_path / 'a.png') is None

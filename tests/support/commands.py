@@ -1,4 +1,4 @@
-"""The project's commands, each in a process of its own."""
+"""Runs the commands of the project in processes of their own."""
 
 import contextlib
 import io
@@ -27,8 +27,8 @@ _server.set_forkserver_preload(['mmdet.apis', 'mmengine.runner', 'mmcell.models'
 
 
 def run(*command, cwd=REPO):
-    """Runs a Python command as a user does, and returns what it printed; fails if its exit status is not 0."""
-    # One thread per process: where others compute too, threads that wait for one another cost many times more.
+    """Runs a Python command that must succeed; returns its output and its error output as one text."""
+    # Each process gets one thread: if other programs also compute, threads that wait for one another take much longer.
     result = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, check=False,
                             env={**os.environ, 'OMP_NUM_THREADS': '1'})
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
@@ -66,6 +66,11 @@ def _run_script(path, arguments, cwd, sender):
             status = 1
     sender.send(printed.getvalue())
     sys.exit(status)
+
+
+def read_log(work_dir):
+    """Returns the text of the newest log file in a work folder."""
+    return max(Path(work_dir).glob('*/*.log'), key=lambda path: path.stat().st_mtime_ns).read_text()
 
 
 def convert(*args):

@@ -1,4 +1,4 @@
-"""Label maps and annotation files that tests make."""
+"""Synthetic label maps and annotation files for tests."""
 
 import json
 import os
@@ -18,9 +18,9 @@ def write_annotations(root, path, names):
 
 
 def discs(shape, centers_and_radii):
-    """Label map (H, W) int32 with one disc for each (id, y, x, radius)."""
+    """A label map (H, W) int32 with one disc per (id, y, x, radius); later discs cover earlier ones."""
     yy, xx = np.mgrid[:shape[0], :shape[1]]
     label_map = np.zeros(shape, np.int32)
-    for label, y, x, radius in centers_and_radii:
-        label_map[(yy - y) ** 2 + (xx - x) ** 2 <= radius ** 2] = label
+    for cell_id, y, x, radius in centers_and_radii:
+        label_map[(yy - y) ** 2 + (xx - x) ** 2 <= radius ** 2] = cell_id
     return label_map

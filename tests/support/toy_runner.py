@@ -1,4 +1,4 @@
-"""A training with everything real but the model: fast enough to be run again and again."""
+"""A training in which everything but the model is real; it is fast enough to be run in many tests."""
 
 import itertools
 
@@ -10,8 +10,8 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-# mmengine keeps what belongs to an experiment under its name.
-_numbers = itertools.count()
+# MMEngine stores the state of an experiment globally under the experiment's name, so that each run needs its own name.
+_run_numbers = itertools.count()
 
 
 @MODELS.register_module()
@@ -34,7 +34,7 @@ class ToyModel(BaseModel):
 
 
 class PlainConfig(Config):
-    """A config whose text is not laid out, which takes mmengine a second each of the many times it is asked for."""
+    """A config whose text is not formatted: MMEngine's formatting takes a second, and is called many times."""
 
     @property
     def pretty_text(self):
@@ -42,7 +42,7 @@ class PlainConfig(Config):
 
 
 def toy_config(ann_file, work_dir, **overrides):
-    """Two epochs of five steps; ``overrides`` have dotted names with __ for the dots."""
+    """A config of two epochs with five steps each. ``overrides`` are config keys with __ in place of the dots."""
     pipeline = [dict(type='LoadTiff'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
                 dict(type='RandomCrop', crop_size=(20, 20), allow_negative_crop=True),
                 dict(type='RandomFlip', prob=.5), dict(type='PackCellInputs')]
@@ -56,13 +56,13 @@ def toy_config(ann_file, work_dir, **overrides):
         train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2),
         default_hooks=dict(checkpoint=dict(type='CellCheckpointHook', interval=1)),
         custom_hooks=[dict(type='StepSeedHook'), dict(type='FiniteLossHook'), dict(type='EMAHook', momentum=.1)],
-        randomness=dict(seed=3), log_level='WARNING', experiment_name=f'toy_{next(_numbers)}'))
+        randomness=dict(seed=3), log_level='WARNING', experiment_name=f'toy_{next(_run_numbers)}'))
     for name, value in overrides.items():
         *parents, key = name.split('__')
-        part = cfg
+        section = cfg
         for parent in parents:
-            part = part[parent]
-        part[key] = value
+            section = section[parent]
+        section[key] = value
     return cfg
 
 

@@ -51,7 +51,7 @@ def predicted(masks=RLES, scores=(.9, .9, .9), **meta):
 
 
 def cells_of(picture):
-    """The picture below the legend, of one panel."""
+    """The first panel of a picture, without the legend."""
     return picture[LEGEND_HEIGHT_PX:, :60]
 
 
@@ -65,7 +65,7 @@ def test_outlines_and_fills_in_the_colours_of_the_classes(visualizer):
 
 
 @pytest.mark.parametrize('kind', MASKS)
-def test_masks_of_every_kind_give_one_picture(visualizer, kind):
+def test_masks_of_every_kind_give_the_same_picture(visualizer, kind):
     np.testing.assert_array_equal(visualizer.draw(GREY, predicted(MASKS[kind], [.9, .6, .3]), pred_score_thr=.5),
                                   visualizer.draw(GREY, predicted(RLES, [.9, .6, .3]), pred_score_thr=.5))
     truth = visualizer.draw(GREY, DetDataSample(gt_instances=instances(MASKS[kind])))
@@ -80,7 +80,7 @@ def test_label_maps_are_encoded_without_bitmaps(monkeypatch):
     assert LabelMapMasks.from_rles(rles, 40, 60).areas[2] == 0
 
 
-def test_polygons_are_refused_with_the_fix():
+def test_the_refusal_of_polygons_names_the_transform_to_use():
     with pytest.raises(TypeError, match='LoadCellAnnotations'):
         masks_to_rles(PolygonMasks([[np.array([0., 0, 5, 0, 5, 5])]], 40, 60))
 
@@ -93,41 +93,41 @@ def test_classes_and_scores_choose_what_is_drawn():
 
 
 def test_unknown_classes_are_refused():
-    with pytest.raises(MmcellError, match=r"\['lang'\] unknown; the data set has \['round', 'long'\]"):
+    with pytest.raises(MmcellError, match=r"unknown names \['lang'\]; .* has the classes \['round', 'long'\]"):
         make_visualizer(classes=['lang'])
-    with pytest.raises(MmcellError, match=r"\['lang'\] unknown; the data set has \['class 0', 'class 1'\]"):
+    with pytest.raises(MmcellError, match=r"unknown names \['lang'\]; .* has the classes \['class 0', 'class 1'\]"):
         CellVisualizer(classes=['lang']).draw(GREY, predicted())
     with pytest.raises(MmcellError, match=r"\['long'\]"):
         CellVisualizer(classes='long')
 
 
 def test_labels_without_a_name_are_refused(visualizer):
-    with pytest.raises(ValueError, match=r"no class for label 2: the data set has \['round', 'long'\]"):
+    with pytest.raises(ValueError, match=r"no class for label 2: the data set has the classes \['round', 'long'\]"):
         visualizer.draw(GREY, DetDataSample(pred_instances=instances(RLES, [.9] * 3, [0, 1, 2])))
 
 
 def test_masks_without_a_pixel_are_not_counted(visualizer):
     empty = pycocotools.mask.encode(np.zeros(RLES[0]['size'], np.uint8, order='F'))
     empty['counts'] = empty['counts'].decode()
-    both = DetDataSample(pred_instances=instances([RLES[0], empty], [.9, .9], [0, 0]))
-    one = DetDataSample(pred_instances=instances([RLES[0]], [.9], [0]))
-    np.testing.assert_array_equal(visualizer.draw(GREY, both), visualizer.draw(GREY, one))
+    with_empty = DetDataSample(pred_instances=instances([RLES[0], empty], [.9, .9], [0, 0]))
+    without_empty = DetDataSample(pred_instances=instances([RLES[0]], [.9], [0]))
+    np.testing.assert_array_equal(visualizer.draw(GREY, with_empty), visualizer.draw(GREY, without_empty))
 
 
 def test_truth_beside_prediction(visualizer):
     sample = predicted()
-    # What PackDetInputs makes of an image without annotations: no panel.
+    # PackDetInputs gives an image without annotations this empty InstanceData, for which no panel is drawn.
     sample.gt_instances = InstanceData()
-    alone = visualizer.draw(GREY, sample)
+    one_panel = visualizer.draw(GREY, sample)
     sample.gt_instances = instances([], labels=[])
-    both = visualizer.draw(GREY, sample)
-    assert (both[LEGEND_HEIGHT_PX:, :60] == 100).all()
-    np.testing.assert_array_equal(both[LEGEND_HEIGHT_PX:, 68:128], cells_of(alone))
-    np.testing.assert_array_equal(cells_of(visualizer.draw(GREY, sample, draw_gt=False)), cells_of(alone))
+    two_panels = visualizer.draw(GREY, sample)
+    assert (two_panels[LEGEND_HEIGHT_PX:, :60] == 100).all()
+    np.testing.assert_array_equal(two_panels[LEGEND_HEIGHT_PX:, 68:128], cells_of(one_panel))
+    np.testing.assert_array_equal(cells_of(visualizer.draw(GREY, sample, draw_gt=False)), cells_of(one_panel))
     np.testing.assert_array_equal(visualizer.draw(GREY, sample, draw_gt=False, draw_pred=False), GREY)
 
 
-def test_nothing_predicted_and_one_pixel(visualizer):
+def test_no_predicted_cell_and_an_image_of_one_pixel(visualizer):
     np.testing.assert_array_equal(cells_of(visualizer.draw(GREY, predicted(scores=[0.] * 3))), GREY)
     sample = DetDataSample(pred_instances=instances([], [], []))
     np.testing.assert_array_equal(cells_of(visualizer.draw(GREY, sample)), GREY)
@@ -138,11 +138,11 @@ def test_nothing_predicted_and_one_pixel(visualizer):
 
 
 def test_masks_of_another_size_are_refused(visualizer):
-    with pytest.raises(ValueError, match=r'masks are \[40, 60\], the image is \[20, 60\]'):
+    with pytest.raises(ValueError, match=r'masks are \[40, 60\], but the image is \[20, 60\]'):
         visualizer.draw(GREY[:20], predicted())
 
 
-def test_files_are_written_and_pictures_kept(visualizer, tmp_path):
+def test_a_written_file_shows_the_picture(visualizer, tmp_path):
     visualizer.add_datasample('x', GREY, predicted(), out_file=tmp_path / 'new' / 'x.png')
     np.testing.assert_array_equal(read_image(tmp_path / 'new' / 'x.png'), visualizer.draw(GREY, predicted()))
     assert len(list((tmp_path / 'new').iterdir())) == 1
@@ -156,7 +156,7 @@ def test_every_process_draws_with_the_class_names(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
-def test_the_hook_shows_16_bit_rgba_in_true_colours_and_names_files_apart(tmp_path, order):
+def test_the_hook_shows_16_bit_rgba_in_true_colours_under_unique_names(tmp_path, order):
     color = [200, 100, 50]
     stored = np.full((40, 60, 4), [*color[::1 if order == 'rgb' else -1], 7], np.uint16) * 257
     samples = []
@@ -166,7 +166,7 @@ def test_the_hook_shows_16_bit_rgba_in_true_colours_and_names_files_apart(tmp_pa
         tifffile.imwrite(path, stored, photometric='rgb', extrasamples=['unassalpha'])
         meta = dict(img_id=number, img_path=str(path), channel_order=order, percentiles=None)
         samples.append(DetDataSample(pred_instances=instances([], [], []), metainfo=meta))
-    VISUALIZERS.build(dict(type='CellVisualizer', name='of the hook'))
+    VISUALIZERS.build(dict(type='CellVisualizer', name='visualizer of the hook'))
     hook = HOOKS.build(dict(type='CellVisualizationHook', draw=True, test_out_dir='shown'))
     runner = type('Runner', (), dict(work_dir=str(tmp_path / 'work'), timestamp='now'))
     hook._visualizer = make_visualizer()

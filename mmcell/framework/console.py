@@ -1,0 +1,191 @@
+"""The screen of a training or a test: few lines, while the log file keeps everything that MMEngine writes."""
+
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.hooks import Hook
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+from torch import nn
+
+FRAMEWORKS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
+# Framework modules whose messages of level INFO tell users something that mmcell's own lines do not.
+TELLING_MODULES = ('early_stopping_hook',)
+# Warnings about MMEngine's own code, in every training, which no setting of the user avoids.
+POINTLESS_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
+# Beginnings of Python warnings in every run of several processes: the first screen gives the number of threads, and
+# MMEngine itself uses the argument that it warns of.
+POINTLESS_PYTHON_WARNINGS = ('Setting [A-Z]+_NUM_THREADS', '`broadcast_buffers` is deprecated')
+# A warning may list every weight of a model: this much of it is shown.
+WARNING_LINES, WARNING_COLUMNS = 6, 400
+# ``logger.info(message, extra=FILE_ONLY)`` keeps a message of mmcell off the screen.
+FILE_ONLY = {'on_screen': False}
+ONEDL_NOTICE = 'Could not import OneDL'
+
+
+class ConsoleRunner(Runner):
+    """``Runner`` with a short screen: mmcell's lines, warnings and errors. The log file is not changed.
+
+    Two hooks write the lines, whatever the config says: ``FirstScreenHook`` and ``ProgressHook``. Under the stock
+    ``Runner`` the same configs run with MMEngine's full screen.
+    """
+
+    @classmethod
+    def from_cfg(cls, cfg: Config) -> 'ConsoleRunner':
+        """Builds a runner from a config."""
+        for message in POINTLESS_PYTHON_WARNINGS:
+            warnings.filterwarnings('ignore', message)
+        with without_onedl_notice():
+            import_module('mmdet.datasets')
+        return super().from_cfg(cfg)
+
+    def setup_env(self, env_cfg: dict) -> None:
+        """Prepares devices and processes as ``Runner`` does; only the main process then shows Python's warnings."""
+        super().setup_env(env_cfg)
+        if self.rank != 0:
+            warnings.simplefilter('ignore')
+
+    def build_logger(self, *args, **kwargs) -> MMLogger:
+        """Builds the logger as ``Runner`` does, and shortens what it shows on the screen."""
+        logger = super().build_logger(*args, **kwargs)
+        shorten_screen(logger)
+        return logger
+
+    def register_hooks(self, default_hooks: dict[str, Hook | dict] | None = None,
+                       custom_hooks: list[Hook | dict] | None = None) -> None:
+        """Registers the hooks of the config, and those of the screen."""
+        super().register_hooks(default_hooks, custom_hooks)
+        for name in ('FirstScreenHook', 'ProgressHook'):
+            self.register_hook(dict(type=name))
+
+    def train(self) -> nn.Module:
+        """Trains, and leaves a terminal as it was, also after an error or Ctrl-C."""
+        with self._closed_display():
+            return super().train()
+
+    def val(self) -> dict:
+        """Validates, and leaves a terminal as it was, also after an error or Ctrl-C."""
+        with self._closed_display():
+            return super().val()
+
+    def test(self) -> dict:
+        """Tests, and leaves a terminal as it was, also after an error or Ctrl-C."""
+        with self._closed_display():
+            return super().test()
+
+    @contextmanager
+    def _closed_display(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            # Not a stage of MMEngine: call_hook calls it on the hooks that have it.
+            self.call_hook('close_display')
+
+
+def shorten_screen(logger: MMLogger) -> None:
+    """Makes the handlers of a logger that write to the screen short and plain; handlers of files stay as they are."""
+    for handler in _screen_handlers(logger):
+        handler.addFilter(ScreenFilter())
+        handler.setFormatter(ScreenFormatter())
+        handler.setStream(_CurrentStdout())
+
+
+def show_line(logger: logging.Logger, text: str) -> None:
+    """Shows a line on the screen that the log file does not need, because MMEngine writes a longer one into it.
+
+    As with other messages, only the main process shows it, and only if the logger's level is INFO or lower.
+    """
+    record = logger.makeRecord(logger.name, logging.INFO, __file__, 0, text, (), None)
+    for handler in _screen_handlers(logger):
+        if record.levelno >= handler.level:
+            handler.handle(record)
+
+
+def _screen_handlers(logger: logging.Logger) -> list[logging.StreamHandler]:
+    return [handler for handler in logger.handlers
+            if isinstance(handler, logging.StreamHandler) and not isinstance(handler, logging.FileHandler)]
+
+
+class ScreenFilter(logging.Filter):
+    """Lets warnings and errors through, and messages of level INFO that come from outside the frameworks.
+
+    MMEngine and MMDetection describe environment, config and hooks at level INFO, in hundreds of lines. Messages that
+    go through ``mmengine.logging.print_log`` count as the framework's, whoever calls it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        origins = (spec.origin for spec in map(find_spec, FRAMEWORKS) if spec is not None and spec.origin)
+        self.framework_folders = tuple(f'{Path(origin).parent}/' for origin in origins)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether a record is shown."""
+        if record.levelno > logging.INFO:
+            return not record.getMessage().startswith(POINTLESS_WARNINGS)
+        if record.pathname.startswith(self.framework_folders):
+            return record.module in TELLING_MODULES
+        return getattr(record, 'on_screen', True)
+
+
+class ScreenFormatter(logging.Formatter):
+    """The message without time and name; warnings and errors begin with their level, and long warnings are cut."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a record."""
+        text = super().format(record)
+        if record.levelno <= logging.INFO:
+            return text
+        return f'{record.levelname}: {_cut(text) if record.levelno == logging.WARNING else text}'
+
+
+def _cut(text: str) -> str:
+    lines = [line for line in text.splitlines() if line.strip()]
+    shown = [line if len(line) <= WARNING_COLUMNS else f'{line[:WARNING_COLUMNS]} …' for line in lines[:WARNING_LINES]]
+    if shown != lines:
+        shown.append('(the log file has all of this warning)')
+    return '\n'.join(shown)
+
+
+class _CurrentStdout:
+    """A stream that writes to what ``sys.stdout`` is at that moment: a live display of rich puts itself there."""
+
+    def write(self, text: str) -> int:
+        return sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
+
+
+@contextmanager
+def without_onedl_notice() -> Iterator[None]:
+    """Leaves out of what the block prints that MMDetection cannot import OneDL, which nothing here uses.
+
+    MMDetection prints it in two modules when these are imported, with ``print_log`` at level DEBUG and no logger.
+    """
+    with redirect_stdout(_NoticeFilter(sys.stdout)):
+        yield
+
+
+class _NoticeFilter:
+    """Passes on what is written to it, except for the notice and the end of its line, which ``print`` writes alone."""
+
+    def __init__(self, stream: object) -> None:
+        self.stream = stream
+        self.is_in_notice = False
+
+    def write(self, text: str) -> int:
+        if text.startswith(ONEDL_NOTICE) or (self.is_in_notice and text == '\n'):
+            self.is_in_notice = text != '\n' and not text.endswith('\n')
+            return len(text)
+        self.is_in_notice = False
+        return self.stream.write(text)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.stream, name)

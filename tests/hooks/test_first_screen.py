@@ -1,0 +1,59 @@
+from types import SimpleNamespace
+
+import torch
+from mmengine.dataset import ConcatDataset
+from mmengine.optim import OptimWrapper
+from support.synthetic_data import write_annotations
+from torch import nn
+
+from mmcell.datasets import CellDataset
+from mmcell.framework.mixed_precision import MixedPrecisionOptimWrapper
+from mmcell.hooks.first_screen import (
+    MAX_CLASSES,
+    TEXT_WIDTH,
+    describe_data_set,
+    describe_model,
+    describe_precision,
+    wrap_counts,
+)
+
+
+def rows_of(dataset):
+    return list(describe_data_set('train data', SimpleNamespace(dataset=dataset)))
+
+
+def test_images_and_cells_of_each_data_set_are_counted(raw_root, tmp_path):
+    write_annotations(raw_root[0], tmp_path / 'a.json', ['big', 'small'])
+    whole = CellDataset(ann_file=str(tmp_path / 'a.json'), channel_order='bgr')
+    first = CellDataset(ann_file=str(tmp_path / 'a.json'), indices=1)
+    assert rows_of(ConcatDataset([whole, first], ignore_keys='channel_order')) == [
+        ('train data', f'{tmp_path}/a.json: 2 images, 4 cells, colour order bgr'), ('', 'big 3, small 1'),
+        ('train data', f'{tmp_path}/a.json: 1 image, 3 cells, colour order rgb'), ('', 'big 2, small 1')]
+
+
+def test_a_data_set_without_cells_is_described():
+    assert rows_of([1, 2, 3]) == [('train data', 'list: 3 images')]
+
+
+def test_classes_are_not_broken_and_many_of_them_are_cut():
+    counts = {f'class number {index}': 1000 for index in range(MAX_CLASSES)}
+    lines = wrap_counts(counts)
+    assert all(line.startswith('class number') and len(line) <= TEXT_WIDTH for line in lines)
+    assert ' '.join(lines).count('1,000') == MAX_CLASSES and 'more' not in lines[-1]
+    assert ' '.join(wrap_counts({**counts, 'x': 1, 'y': 1})).endswith('1,000, and 2 more classes')
+
+
+def test_the_model_is_looked_for_in_what_wraps_it():
+    model = nn.Module()
+    model.backbone = nn.Linear(2, 1)
+    tiled = nn.Module()
+    tiled.detector = model
+    for runner_model, names in ((model, 'Module with Linear'), (tiled, 'Module with Module with Linear')):
+        described = describe_model(SimpleNamespace(model=runner_model))
+        assert described == f'{names}, 3 trainable parameters of 3'
+
+
+def test_the_precision_is_that_of_the_optimizer_wrapper():
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=.1)
+    assert describe_precision(OptimWrapper(optimizer)) == 'float32'
+    assert describe_precision(MixedPrecisionOptimWrapper('bfloat16', optimizer=optimizer)) == 'mixed, bfloat16'
