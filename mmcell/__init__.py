@@ -1,8 +1,8 @@
 """mmcell: multi-class cell instance segmentation on MMDetection.
 
-``__all__`` names what is public and stable, and is imported when it is first used. Importing the package itself costs
-half a second: it fits the framework to mmcell (see :mod:`mmcell.framework`), and does not import torch. Configs name
-the package once, in a base: ``custom_imports = dict(imports=['mmcell'], allow_failed_imports=False)``.
+The names in ``__all__`` are public and stable; most are imported when they are first used. Importing the package itself
+takes half a second: it changes the framework (see :mod:`mmcell.framework`), but does not import torch. Configs name the
+package once, in a base: ``custom_imports = dict(imports=['mmcell'], allow_failed_imports=False)``.
 """
 
 from importlib import import_module

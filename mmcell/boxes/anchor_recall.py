@@ -2,7 +2,7 @@
 
 In training, MMDetection's RPN takes as positive examples all anchors whose IoU with a box is at least .7 and, for each
 box, its best anchors if their IoU is at least .3 (Ren et al. 2015, and ``train_cfg.rpn.assigner``). A cell whose best
-anchor has a smaller IoU has no positive example.
+anchor has an IoU below .3 has no positive example.
 """
 
 from collections.abc import Sequence

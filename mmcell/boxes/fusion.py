@@ -23,7 +23,7 @@ _LEAST_WEIGHT = 1e-12
 
 @dataclass(frozen=True)
 class FusedBoxes:
-    """M boxes fused from N, best score first.
+    """The M boxes that N boxes were fused into, best score first.
 
     Attributes:
         bboxes_xyxy: Fused boxes (M, 4) float64, in the frame of the boxes that were fused.
@@ -49,7 +49,7 @@ def fuse_boxes(bboxes_xyxy: np.ndarray, scores: np.ndarray, labels: np.ndarray, 
     min(n, S) / sum(w), where n is the number of its boxes and S is the number of sources. A cell that only one of
     several sources has predicted therefore loses score.
 
-    The time is needed for sorting and for comparing the pairs of boxes that are close to each other.
+    Only boxes that are close to each other are compared, so that the time grows with the number of close pairs.
 
     Args:
         bboxes_xyxy: Boxes (N, 4) with finite coordinates.
@@ -88,7 +88,10 @@ def fuse_boxes(bboxes_xyxy: np.ndarray, scores: np.ndarray, labels: np.ndarray, 
 
 def _fuse(bboxes_xyxy: np.ndarray, weighted_scores: np.ndarray, labels: np.ndarray, clusters: np.ndarray,
           n_clusters: int, weights: np.ndarray) -> FusedBoxes:
-    """Returns the fused box of each cluster; ``clusters`` (N,) holds the cluster of each box, -1 for no cluster."""
+    """Returns the fused box of each cluster, that is, of each set of boxes that are fused into one box.
+
+    ``clusters`` (N,) holds the number of the cluster that each box belongs to, -1 for no cluster.
+    """
     # Example of sums per cluster: np.bincount([0, 0, 1], [.8, 1.2, .5]) = [2.0, .5] adds the weights of the boxes of
     # cluster 0 and of cluster 1. The same call with weight times x1 gives the numerators of the mean x1.
     used = clusters >= 0
@@ -112,8 +115,8 @@ def _fuse(bboxes_xyxy: np.ndarray, weighted_scores: np.ndarray, labels: np.ndarr
 def _cluster(bboxes_xyxy: np.ndarray, box_weights: np.ndarray, iou_threshold: float) -> np.ndarray:
     """Returns the cluster (N,) int64 of each box of one class, numbered from 0 in the order in which they start.
 
-    The boxes must be sorted, best first. A grid of squares, whose area is the mean area of a box, shows which fused
-    boxes may overlap a box.
+    The boxes must be sorted, best first. The plane is divided into squares, each with the mean area of a box. Only
+    fused boxes that touch a square that a box touches are compared with the box.
     """
     # Example with three 10x10 boxes, hence squares of 10 px: (0, 0, 10, 10) starts cluster 0, which is entered in the
     # squares (0, 0), (1, 0), (0, 1) and (1, 1). (2, 0, 12, 10) lies in the same squares, is compared with cluster 0

@@ -24,7 +24,8 @@ from torch import Tensor
 # For coordinates below this bound, the float64 computations in this file have errors below _MARGIN_PX.
 MAX_COORDINATE_PX = 1e8
 _MARGIN_PX = 1e-6
-# Octave 0 holds all sides below 2 ** -1.25 = .42 px, and the last octave all sides from 2 ** 12.75 = 6889 px on.
+# An octave is a range of sides in which the largest is twice the smallest. Octave 0 holds all sides below 2 ** -1.25 =
+# .42 px, and the last octave holds all sides from 2 ** 12.75 = 6889 px on.
 _LEAST_OCTAVE, _N_OCTAVES = -2, 16
 # Up to this number, float64 can tell cell numbers apart from their neighbours.
 _MOST_CELLS = 2. ** 52
@@ -119,7 +120,9 @@ def _size_classes(sizes_wh: Tensor) -> Tensor:
 
 
 def _cells_per_px(spans_xy: Tensor, n_priors: Tensor) -> Tensor:
-    """Returns how many grid cells per px (C, 1) make about one cell per prior, for spans (C, 2) of corners in px.
+    """Returns how many grid cells per px (C, 1) give about one grid cell per prior.
+
+    The spans (C, 2) are the distances in px between the smallest and the greatest corner, in x and in y.
 
     A lattice of n points with u points per px has n = (span_x u + 1) (span_y u + 1), which is solved for u. Six corners
     in a lattice over 16x8 px give u = 1/8, since (16/8 + 1) (8/8 + 1) = 6. Without any span, u is 0.
@@ -137,13 +140,13 @@ def _cell_of(points_xy: Tensor, begins_xy: Tensor, cells_per_px: Tensor) -> Tens
     middle of their grid cells, so that rounding errors do not move them to a neighbouring cell.
     """
     # If all corners are almost equal, grid cells are so small that the cell number of a distant point is no longer
-    # exact or is even infinite. It is clamped; 0 times an infinite density, which is NaN, becomes cell 0.
+    # exact or is even infinite. The number is clamped; NaN, which is 0 times infinite cells_per_px, becomes cell 0.
     cells = ((points_xy - begins_xy) * cells_per_px + .5).floor()
     return cells.nan_to_num(0.).clamp(-_MOST_CELLS, _MOST_CELLS).long()
 
 
 def _cells_in_reach(grids: _Grids, boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
-    """Returns the rectangles of grid cells in which the corners of all priors lie that can overlap boxes (K, 4).
+    """Returns rectangles of grid cells that contain the corners of all priors that can overlap boxes (K, 4).
 
     The rectangle of each box in each of the C grids is described by its first cell, (K, C, 2) int64 column and row, and
     by its number of cells, (K, C, 2) int64 columns and rows, both of which are 0 if the rectangle is empty.

@@ -51,7 +51,7 @@ class View:
     def make(self, image: Tensor) -> tuple[Tensor, np.ndarray]:
         """Returns the view of an image (C, H, W), and the matrix of the view, (3, 3) float64.
 
-        Values are interpolated like in MMDetection's ``Resize``: bilinearly at pixel centres, without smoothing.
+        Values are interpolated as in MMDetection's ``Resize``: bilinearly at pixel centres, without smoothing.
         """
         size = image.shape[-2:]
         new_size = [max(int(side * self.scale + .5), 1) for side in size]
@@ -78,7 +78,7 @@ def all_views(scales: tuple[float, ...], flips: tuple[str | None, ...], turns: t
 
 
 def turn_matrix(turns: int, height: int, width: int) -> np.ndarray:
-    """Returns the matrix (3, 3) that maps points of an image of height x width px when it is turned.
+    """Returns the matrix (3, 3) that maps points of an image to points of the turned image.
 
     Args:
         turns: Number of quarter turns counter-clockwise.

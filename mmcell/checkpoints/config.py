@@ -9,7 +9,8 @@ from mmengine.config import Config
 
 from mmcell.errors import MmcellError
 
-# MMEngine imports a type that no registry knows by its dotted name, whatever it is: 'os.system' would be called.
+# MMEngine takes a type that no registry knows for the dotted name of a function, imports it and calls it, even
+# 'os.system'. Only names without dots, after the prefix of a package at most, are therefore allowed.
 _REGISTERED = re.compile(r'((mmdet|mmpretrain|mmcls)\.)?\w+')
 _PACKAGES = {'mmcell', 'mmdet', 'mmpretrain'}
 _NAMES = {'inf': float('inf'), 'nan': float('nan')}
@@ -95,14 +96,14 @@ def _value(node: ast.expr) -> object:
 
 def _refuse_foreign(settings: dict, modules: list) -> None:
     foreign = [module for module in modules if str(module).split('.')[0] not in _PACKAGES]
-    # Only what a prediction builds is looked at: hooks, loops and metrics are not built.
+    # Only the parts that are built for a prediction are checked; hooks, loops and metrics are not built for it.
     parts = [settings['model'], settings['test_dataloader'], settings.get('tta_model'), settings.get('tta_pipeline')]
     foreign += [kind for kind in _types(parts) if not (isinstance(kind, str) and _REGISTERED.fullmatch(kind))]
     if foreign:
         raise CheckpointConfigError(
-            f'the config inside the checkpoint names {", ".join(map(str, foreign))}, which no registry of MMDetection, '
-            f'MMPretrain or mmcell has, so that using it runs other code. If you trust the origin, add '
-            f'--trust-checkpoint, or {_HOW_TO_GO_ON}')
+            f'the config inside the checkpoint names {", ".join(map(str, foreign))}, which does not belong to '
+            'MMDetection, MMPretrain or mmcell, so that using it would run other code. If you trust the origin of the '
+            f'checkpoint, add --trust-checkpoint; otherwise {_HOW_TO_GO_ON}')
 
 
 def _types(value: object) -> Iterator[object]:

@@ -16,15 +16,16 @@ _TENSOR_TYPES = {np.dtype(code) for code in '?bhilqBHILQefdFD'}
 
 
 class ContentError(MmcellError):
-    """A checkpoint was to hold an object that cannot be loaded without running code."""
+    """A checkpoint cannot be saved, because an object in it could not be loaded without running code."""
 
 
 def to_plain(value: object, name: str = 'checkpoint') -> object:
     """Returns the same content in types that ``torch.load(weights_only=True)`` reads without an allowlist.
 
     NumPy arrays become tensors, NumPy numbers become Python numbers, paths become strings, and deques and sets become
-    lists. Of MMEngine's HistoryBuffer the values are kept, from which :func:`to_history_buffers` makes it again.
-    Tensors are not copied. An OrderedDict keeps its attributes, because a state dict has its versions in ``_metadata``.
+    lists. MMEngine's HistoryBuffers become dicts of their values, from which :func:`to_history_buffers` makes them
+    again. Tensors are not copied. An OrderedDict keeps its attributes, because a state dict has the versions of its
+    modules in the attribute ``_metadata``.
 
     Args:
         value: The content of a checkpoint, or a part of it.
@@ -70,7 +71,8 @@ def to_history_buffers(log_scalars: dict) -> dict:
     """Makes MMEngine's HistoryBuffers again from their values in a checkpoint.
 
     Args:
-        log_scalars: The message hub's scalars as :func:`to_plain` wrote them; other values are passed on.
+        log_scalars: The scalars of MMEngine's message hub, as :func:`to_plain` returned them. Values that are not dicts
+            of a HistoryBuffer are returned unchanged.
     """
     return {key: HistoryBuffer(value['log_history'].cpu().numpy(), value['count_history'].cpu().numpy(),
                                value['max_length'])

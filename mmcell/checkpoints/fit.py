@@ -1,4 +1,4 @@
-"""Whether a model, a checkpoint and the names of the classes belong together."""
+"""Checks whether a model, a checkpoint and the names of the classes belong together."""
 
 import re
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ def refuse_other_classes(model: nn.Module, classes: Sequence[str]) -> None:
     """Compares the number of classes of a model's heads with the names of the classes.
 
     Args:
-        model: Any module; every part with an attribute ``num_classes`` is compared, but for RPN heads.
+        model: Any module; every part with an attribute ``num_classes`` is compared, except RPN heads.
         classes: The names of all classes.
 
     Raises:
-        FitError: A head has another number of classes.
+        FitError: A head has another number of classes than there are names.
     """
     wrong = {name: module.num_classes for name, module in model.named_modules()
              if hasattr(module, 'num_classes') and not name.endswith('rpn_head')
@@ -35,15 +35,15 @@ def refuse_other_classes(model: nn.Module, classes: Sequence[str]) -> None:
 
 
 def without_wrappers(name: str) -> str:
-    """Returns the name of a weight or part in the model itself.
+    """Returns the name that a weight or part has in the model itself, without the prefixes of wrappers.
 
-    Every wrapper around a model (DistributedDataParallel, test-time augmentation) puts ``module.`` before its names.
+    Every wrapper around a model (DistributedDataParallel, test-time augmentation) puts ``module.`` before the names.
     """
     return re.sub(r'^(module\.)+', '', name)
 
 
 def refuse_other_weights(model: nn.Module, checkpoint: dict) -> None:
-    """Compares a checkpoint with a model, weight by weight. Weights that the model does not have are not looked at.
+    """Compares a checkpoint with a model, weight by weight. Weights that only the checkpoint has are not compared.
 
     Args:
         model: The model that is to get the weights.

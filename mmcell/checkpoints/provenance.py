@@ -17,7 +17,7 @@ def describe_software(packages: Sequence[str] = PACKAGES) -> dict:
     """Returns the versions of mmcell, with its commit, and of the packages that decide the result.
 
     Args:
-        packages: Names of distributions; the version of one that is not installed is None.
+        packages: Names of distributions; the version is None for distributions that are not installed.
     """
     versions = {}
     for name in packages:
@@ -45,7 +45,8 @@ def describe_data(dataset: object) -> list[dict]:
     """Describes a data set in a form that can be compared.
 
     Args:
-        dataset: A data set that has been built. MMEngine's wrappers (RepeatDataset, ConcatDataset) are looked into.
+        dataset: A data set that has been built. If it is one of MMEngine's wrappers (RepeatDataset, ConcatDataset), the
+            data sets inside it are described.
 
     Returns:
         One dict per COCO file that the data set reads; data that come from other files have no entry. Its keys:
@@ -84,7 +85,8 @@ def compare_data(recorded: dict[str, list[dict]], tested: list[dict], split: str
     """Returns warnings for somebody who tests a checkpoint on other data than it was trained with.
 
     Args:
-        recorded: The descriptions in the checkpoint: the keys 'train' and 'val', with values of :func:`describe_data`.
+        recorded: The descriptions in the checkpoint: a dict with the keys 'train' and 'val', whose values are results
+            of :func:`describe_data`.
         tested: The description of the data set under test.
         split: Which data are tested, 'val' or 'test'.
 

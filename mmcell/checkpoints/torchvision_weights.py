@@ -47,7 +47,7 @@ class Converted(NamedTuple):
 
 
 class _Layer(NamedTuple):
-    """Name of a layer in torchvision and in MMDetection, and the names of its tensors, which are the same in both."""
+    """Name of a layer in torchvision (theirs) and in MMDetection (ours), and the names of its tensors in both."""
 
     theirs: str
     ours: str
@@ -57,6 +57,7 @@ class _Layer(NamedTuple):
 def convert_mask_rcnn(state_dict: Mapping[str, Tensor], frozen_bn_eps: float | None = None) -> Converted:
     """Converts weights of a torchvision Mask R-CNN: a ResNet with bottlenecks or a ConvNeXt, with "v1" or "v2" heads.
 
+    The heads of ``maskrcnn_resnet50_fpn`` are called v1, and the heads of ``maskrcnn_resnet50_fpn_v2`` are called v2.
     The converted weights fit the models of ``configs/_base_/mask-rcnn_r50_torchvision.py`` and of the configs that
     inherit from it. Background is the first class in torchvision and the last class in MMDetection, which predicts no
     box or mask for it.
@@ -143,7 +144,7 @@ def _count(state: Mapping[str, Tensor], prefix: str) -> int:
 
 
 def _conv_norm(state: Mapping[str, Tensor], theirs: str, ours: str) -> Iterator[_Layer]:
-    """Yields the layers of torchvision's Conv2dNormActivation and mmcv's ConvModule.
+    """Yields the layers of a part that is a Conv2dNormActivation in torchvision and a ConvModule in mmcv.
 
     The convolution has a bias only if no norm follows it.
     """
@@ -154,7 +155,7 @@ def _conv_norm(state: Mapping[str, Tensor], theirs: str, ours: str) -> Iterator[
 
 
 def _resnet(state: Mapping[str, Tensor]) -> Iterator[_Layer]:
-    """Yields the layers of a ResNet with bottleneck blocks; the names inside the backbone are the same in both."""
+    """Yields the layers of a ResNet with bottleneck blocks; torchvision and MMDetection name them alike."""
     pairs = [('conv1', 'bn1')]
     for stage in (f'layer{i}' for i in range(1, 5)):
         for block in range(max(1, _count(state, f'backbone.body.{stage}.'))):
@@ -239,7 +240,7 @@ def _count_classes(state: Mapping[str, Tensor]) -> int:
 
 
 def _reorder_classes(converted: dict[str, Tensor], n_classes: int) -> None:
-    """Moves background from the first to the last row of the classifier, and removes it from the other two layers."""
+    """Moves the background from the first to the last row of the classifier, and removes it from boxes and masks."""
     # Example with 4 classes: the rows [background, 1, 2, 3, 4] of the classifier become [1, 2, 3, 4, background]. Of
     # the 5 * 4 = 20 rows of box deltas the last 16 are kept, and of the 5 rows of masks the last 4.
     for name in _AFFINE:

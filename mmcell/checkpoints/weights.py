@@ -1,4 +1,4 @@
-"""Checkpoint files of a work folder: the best one, the one to resume from, and whether a file is complete."""
+"""Checkpoint files of a work folder: the best checkpoint, the checkpoint to resume from, and complete files."""
 
 import zipfile
 from pathlib import Path
@@ -33,20 +33,21 @@ def find_checkpoint(path: str | Path) -> str:
 def find_newest_complete(work_dir: str | Path) -> Path | None:
     """Returns the checkpoint of a work folder to resume from: the newest complete ``epoch_*.pth`` or ``iter_*.pth``.
 
-    Files that were cut short are passed over with a warning.
+    The number in the name says which file is the newest, because copied files have other times. If there are files of
+    both kinds, the kind whose newest file was changed last is preferred. Incomplete files are skipped with a warning.
 
     Args:
         work_dir: The work folder; it need not exist.
 
     Returns:
-        None if the folder holds no complete checkpoint.
+        The path of the checkpoint; None if the folder holds no complete checkpoint.
     """
     series = [sorted(Path(work_dir).glob(f'{name}_*.pth'), key=_step_of, reverse=True) for name in ('epoch', 'iter')]
     series.sort(key=lambda paths: paths[0].stat().st_mtime if paths else 0, reverse=True)
     for path in (path for paths in series for path in paths):
         if is_complete(path):
             return path
-        print_log(f'{path} was cut short, or is in the format of torch before 1.6: passed over', logger='current',
+        print_log(f'{path} is skipped: it was cut short, or has the format of torch before 1.6', logger='current',
                   level=30)
     return None
 
@@ -57,7 +58,7 @@ def _step_of(path: Path) -> int:
 
 
 def is_complete(path: str | Path) -> bool:
-    """Whether a file of ``torch.save`` (a zip archive) has all its parts, with the right check sums."""
+    """Returns whether a file of ``torch.save`` (a zip archive) has all its parts, with the right check sums."""
     try:
         with zipfile.ZipFile(path) as archive:
             return archive.testzip() is None

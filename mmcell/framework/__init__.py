@@ -1,18 +1,18 @@
-"""The changes that mmcell makes to MMEngine, MMCV and MMDetection, and the safe loading that replaces theirs.
+"""The changes that mmcell makes to MMEngine, MMCV and MMDetection.
 
 :func:`prepare` carries out all of them; ``docs/design.md`` lists them with their reasons.
 """
 
 
 def prepare() -> None:
-    """Fits MMEngine, MMCV and MMDetection to mmcell, for the whole process. Further calls change nothing.
+    """Changes MMEngine, MMCV and MMDetection for the whole process. Further calls change nothing.
 
     1. ``mmcv.ops`` can be imported without a compiled MMCV (:mod:`mmcell.framework.ops`).
     2. MMDetection's registries import mmcell's modules at their first look-up (:mod:`mmcell.framework.registration`).
     3. MMEngine opens checkpoints without running code from them (:mod:`mmcell.framework.safe_loading`).
 
-    ``import mmcell`` calls it. It imports neither torch nor MMEngine's runner: what needs them waits until somebody
-    imports them.
+    ``import mmcell`` calls this function. It imports neither torch nor MMEngine's runner, so that ``import mmcell`` is
+    fast: change 3 is made as soon as other code imports MMEngine's runner.
     """
     from mmcell.framework.after_import import run_after_import
     from mmcell.framework.ops import provide_mmcv_ops

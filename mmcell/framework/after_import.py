@@ -1,4 +1,4 @@
-"""Code that runs as soon as a module has been imported, whoever imports it."""
+"""Runs a function as soon as a module has been imported, whichever code imports it."""
 
 import importlib.util
 import sys
@@ -11,12 +11,12 @@ from importlib.machinery import ModuleSpec
 def run_after_import(name: str, action: Callable[[types.ModuleType], None]) -> None:
     """Calls ``action(module)`` right after a module has been imported for the first time.
 
-    If the module is there already, the action runs at once. A second call for the same name and action changes nothing
-    as long as the module has not been imported.
+    If the module has been imported already, the action runs at once. A second call for the same name and action changes
+    nothing as long as the module has not been imported.
 
     Args:
         name: Full name of the module, for example ``mmengine.runner.checkpoint``.
-        action: Must bear to be called again if ``run_after_import`` is called again after the import.
+        action: Function that takes the module. It runs again if ``run_after_import`` is called again after the import.
     """
     if name in sys.modules:
         action(sys.modules[name])
@@ -26,7 +26,7 @@ def run_after_import(name: str, action: Callable[[types.ModuleType], None]) -> N
 
 
 class _ActionFinder(MetaPathFinder):
-    """Lets the other finders find one module, and makes their loader run the action once it has run the module."""
+    """Finds one module with the help of the other finders, and makes its loader run the action after the module."""
 
     def __init__(self, name: str, action: Callable[[types.ModuleType], None]) -> None:
         self.name = name
@@ -37,7 +37,7 @@ class _ActionFinder(MetaPathFinder):
                   target: types.ModuleType | None = None) -> ModuleSpec | None:
         if fullname != self.name or self._is_searching:
             return None
-        # The search below comes to this finder again, which then passes the question on to those after it.
+        # The search below asks this finder again, which then returns None, so that the next finders are asked.
         self._is_searching = True
         try:
             spec = importlib.util.find_spec(fullname)
@@ -50,7 +50,8 @@ class _ActionFinder(MetaPathFinder):
         def exec_module_then_act(module: types.ModuleType) -> None:
             exec_module(module)
             self.action(module)
-            # Only now: a finder may also be asked whether a module exists, without an import.
+            # The finder is not removed before this point, because find_spec is also called to ask whether a module
+            # exists, without an import.
             if self in sys.meta_path:
                 sys.meta_path.remove(self)
 

@@ -16,14 +16,14 @@ from mmengine.runner import Runner
 from torch import nn
 
 FRAMEWORKS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
-# Framework modules whose messages of level INFO tell users something that mmcell's own lines do not.
+# Framework modules whose messages of level INFO are shown, because mmcell's own lines do not contain their information.
 TELLING_MODULES = ('early_stopping_hook',)
-# Warnings about MMEngine's own code, in every training, which no setting of the user avoids.
+# Beginnings of warnings about MMEngine's own code that appear in every training and that no setting of the user avoids.
 POINTLESS_WARNINGS = ('"FileClient" will be deprecated', '"HardDiskBackend" is the alias')
 # Beginnings of Python warnings in every run of several processes: the first screen gives the number of threads, and
 # MMEngine itself uses the argument that it warns of.
 POINTLESS_PYTHON_WARNINGS = ('Setting [A-Z]+_NUM_THREADS', '`broadcast_buffers` is deprecated')
-# A warning may list every weight of a model: this much of it is shown.
+# A warning may list every weight of a model. At most this many lines, and characters per line, are shown.
 WARNING_LINES, WARNING_COLUMNS = 6, 400
 # ``logger.info(message, extra=FILE_ONLY)`` keeps a message of mmcell off the screen.
 FILE_ONLY = {'on_screen': False}
@@ -60,7 +60,7 @@ class ConsoleRunner(Runner):
 
     def register_hooks(self, default_hooks: dict[str, Hook | dict] | None = None,
                        custom_hooks: list[Hook | dict] | None = None) -> None:
-        """Registers the hooks of the config, and those of the screen."""
+        """Registers the hooks of the config, and the two hooks that write to the screen."""
         super().register_hooks(default_hooks, custom_hooks)
         for name in ('FirstScreenHook', 'ProgressHook'):
             self.register_hook(dict(type=name))
@@ -98,7 +98,7 @@ def shorten_screen(logger: MMLogger) -> None:
 
 
 def show_line(logger: logging.Logger, text: str) -> None:
-    """Shows a line on the screen that the log file does not need, because MMEngine writes a longer one into it.
+    """Shows a line only on the screen. The log file does not need it, because MMEngine writes a longer line there.
 
     As with other messages, only the main process shows it, and only if the logger's level is INFO or lower.
     """
@@ -126,7 +126,7 @@ class ScreenFilter(logging.Filter):
         self.framework_folders = tuple(f'{Path(origin).parent}/' for origin in origins)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether a record is shown."""
+        """Returns whether a record is shown."""
         if record.levelno > logging.INFO:
             return not record.getMessage().startswith(POINTLESS_WARNINGS)
         if record.pathname.startswith(self.framework_folders):
@@ -135,10 +135,10 @@ class ScreenFilter(logging.Filter):
 
 
 class ScreenFormatter(logging.Formatter):
-    """The message without time and name; warnings and errors begin with their level, and long warnings are cut."""
+    """Writes messages without time and name; warnings and errors begin with their level, and long warnings are cut."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The text of a record."""
+        """Returns the text that is shown for a record."""
         text = super().format(record)
         if record.levelno <= logging.INFO:
             return text
@@ -154,7 +154,7 @@ def _cut(text: str) -> str:
 
 
 class _CurrentStdout:
-    """A stream that writes to what ``sys.stdout`` is at that moment: a live display of rich puts itself there."""
+    """A stream that writes to the present ``sys.stdout``, because a live display of rich replaces ``sys.stdout``."""
 
     def write(self, text: str) -> int:
         return sys.stdout.write(text)
@@ -165,16 +165,16 @@ class _CurrentStdout:
 
 @contextmanager
 def without_onedl_notice() -> Iterator[None]:
-    """Leaves out of what the block prints that MMDetection cannot import OneDL, which nothing here uses.
+    """Hides the notice that MMDetection cannot import OneDL, if it is printed inside the block. mmcell needs no OneDL.
 
-    MMDetection prints it in two modules when these are imported, with ``print_log`` at level DEBUG and no logger.
+    Two modules of MMDetection print the notice when they are imported, with ``print_log`` at level DEBUG and no logger.
     """
     with redirect_stdout(_NoticeFilter(sys.stdout)):
         yield
 
 
 class _NoticeFilter:
-    """Passes on what is written to it, except for the notice and the end of its line, which ``print`` writes alone."""
+    """Passes on all text except the notice and the end of its line, which ``print`` writes separately."""
 
     def __init__(self, stream: object) -> None:
         self.stream = stream

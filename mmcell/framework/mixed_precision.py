@@ -19,13 +19,13 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
     float32 and needs no scale, neither on CUDA nor on the CPU. MMEngine's class refuses the CPU.
 
     Args:
-        dtype: Type of the computation: 'float16' or 'bfloat16' on CUDA, where None means 'float16'; only 'bfloat16' on
-            the CPU, which is also the meaning of None there.
+        dtype: Type of the computation. On CUDA: 'float16', 'bfloat16', or None, which means 'float16'. On the CPU:
+            'bfloat16', or None, which means 'bfloat16'.
         loss_scale: Scale of the loss for float16, as in ``AmpOptimWrapper``; ignored for bfloat16.
         kwargs: Further arguments of ``mmengine.optim.OptimWrapper``.
 
     Raises:
-        MmcellError: The device does not support mixed precision, or not with this type.
+        MmcellError: Mixed precision does not work on the device, or does not work there with this type.
     """
 
     def __init__(self, dtype: str | None = None, loss_scale: str | float | dict = 'dynamic', **kwargs) -> None:

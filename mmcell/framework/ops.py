@@ -1,10 +1,10 @@
-"""torchvision's kernels behind ``mmcv.ops`` where no compiled MMCV is installed.
+"""Lets ``mmcv.ops`` use torchvision's kernels where no compiled MMCV is installed.
 
 ``mmcv.ops`` imports the compiled module ``mmcv._ext``, which the wheels that install without a compiler do not have.
 :func:`provide_mmcv_ops` puts a finder at the *end* of ``sys.meta_path``. A compiled ``mmcv._ext`` is found by Python's
 own finders first, and is used. Otherwise this finder answers with a module whose NMS, RoIAlign and deformable
-convolutions are torchvision's (on CPU, CUDA and, where torchvision has them, MPS). Every other op of MMCV is there by
-name and raises an error when it is called.
+convolutions are torchvision's (on CPU, CUDA and, where torchvision has them, MPS). Every other op of MMCV can be
+imported, but raises an error when it is called.
 """
 
 import importlib.machinery
@@ -44,9 +44,9 @@ def provide_mmcv_ops() -> None:
 
 
 def _repair_early_import() -> None:
-    """Puts ``roi_align`` back where ``mmdet.structures.mask`` was imported before mmcell.
+    """Gives ``mmdet.structures.mask`` its ``roi_align`` if it was imported before mmcell.
 
-    It could not import ``mmcv.ops`` then, and has a function in its place that raises.
+    It could not import ``mmcv.ops`` then, and has a function instead of ``roi_align`` that only raises an error.
     """
     structures = sys.modules.get('mmdet.structures.mask.structures')
     if structures is not None and structures.roi_align.__module__ == structures.__name__:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-# The first number in the tuple that a seed is derived from: seeds of samples and of training steps must not coincide.
+# The first number in the tuple that a seed is derived from, so that seeds of samples and of steps do not coincide.
 SAMPLE, STEP = 0, 1
 
 
@@ -26,7 +26,7 @@ def derive_seed(*parts: int) -> int:
 
 
 def seed_generators(seed: int) -> None:
-    """Seeds the global generators of Python, NumPy (legacy) and torch, the last on every device."""
+    """Seeds the global generators of Python, of NumPy (the legacy generator) and of torch (on every device)."""
     random.seed(seed)
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)

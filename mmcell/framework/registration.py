@@ -20,11 +20,12 @@ _LOCATIONS = {
 def register_lazily() -> None:
     """Adds mmcell's modules to the modules that each registry imports at its first look-up.
 
-    A registry whose first look-up is over would never import them, so that they are imported at once. MMEngine offers
-    no method for this: the modules are an argument of ``Registry``, which keeps them in ``_locations``.
+    If the first look-up of a registry is already over, its module is imported at once, because the registry would not
+    import it any more. MMEngine offers no method for this: the modules are an argument of ``Registry``, which keeps
+    them in ``_locations``.
     """
-    for known, location in _LOCATIONS.items():
-        if location not in known._locations:
-            known._locations.append(location)
-            if known._imported:
+    for mmdet_registry, location in _LOCATIONS.items():
+        if location not in mmdet_registry._locations:
+            mmdet_registry._locations.append(location)
+            if mmdet_registry._imported:
                 import_module(location)

@@ -1,8 +1,8 @@
-"""Checkpoints are opened without running code from them, whichever way MMEngine comes to them.
+"""Opens checkpoints without running code from them, whichever function of MMEngine loads them.
 
-A PyTorch checkpoint is a pickle, and a pickle can call any function. torch reads it with ``weights_only=True`` without
-calling anything but its own functions that rebuild tensors. MMEngine allows more (``getattr`` among it), and falls back
-to plain unpickling, with a warning, for whatever is left. :func:`replace_loaders` takes both away.
+A PyTorch checkpoint is a pickle, and a pickle can call any function. With ``weights_only=True``, torch calls only its
+own functions that rebuild tensors. MMEngine allows further functions, for example ``getattr``, and if a file needs
+still others, it warns and unpickles the file without any restriction. :func:`replace_loaders` removes both.
 """
 
 import re
@@ -33,13 +33,14 @@ class UntrustedCheckpointError(WeightsError):
 
 @contextmanager
 def trusting_checkpoints(trusted: bool = True) -> Iterator[None]:
-    """Inside this block, MMEngine opens checkpoints with whatever code they hold; for files of known origin only.
+    """Lets MMEngine open checkpoints inside a block that run code when they are opened: trusted files only.
 
-    A file that can be read without running code is still read so. Trust ends with the block, also after an exception,
-    and other threads do not see it.
+    A file that can be read without running code is still read without running code. The trust ends with the block, also
+    after an exception, and does not extend to other threads.
 
     Args:
-        trusted: False for a block without trust, also inside a block with it.
+        trusted: Whether checkpoints are trusted inside the block. False is for a block that must not trust them even if
+            it lies inside a block that does.
     """
     token = _is_trusting.set(trusted)
     try:
@@ -49,28 +50,30 @@ def trusting_checkpoints(trusted: bool = True) -> Iterator[None]:
 
 
 def load_tensors_only(path: object, map_location: object = None) -> dict:
-    """Reads a checkpoint that holds tensors, numbers, strings and containers of them; nothing in it is called.
+    """Reads a checkpoint that holds tensors, numbers, strings and containers of them, without running code from it.
 
     Args:
         path: A file name, or an open binary file.
         map_location: The device for the tensors, as in ``torch.load``.
 
     Raises:
-        UntrustedCheckpointError: The file holds anything else.
+        FileNotFoundError: The file does not exist.
+        UntrustedCheckpointError: The file holds objects of other types.
         WeightsError: The file is damaged, or not a checkpoint.
     """
-    # torch's own list of what may be rebuilt, without additions (safe_globals): MMEngine's additions have getattr.
+    # Only functions on torch's own list may be called. MMEngine adds others with safe_globals, among them getattr.
     return _load(path, map_location, weights_only=True)
 
 
 def load_trusted(path: object, map_location: object = None) -> dict:
-    """Reads any checkpoint, running whatever code it names; for files of known origin only.
+    """Reads any checkpoint and runs the code that it holds: for trusted files only.
 
     Args:
         path: A file name, or an open binary file.
         map_location: The device for the tensors, as in ``torch.load``.
 
     Raises:
+        FileNotFoundError: The file does not exist.
         WeightsError: The file is damaged, or not a checkpoint.
     """
     print_log(f'{path}: opened because you trust it, running whatever code it holds', logger='current', level=30)
@@ -86,7 +89,7 @@ def _load(path: object, map_location: object, weights_only: bool) -> dict:
             ImportError) as error:
         refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, UnpicklingError) else None
         if refused is None:
-            # torch's explanation ends with the advice to run whatever code is in the file: it is cut off.
+            # torch's message ends with the advice to load the file without any restriction. This advice is cut off.
             reason = str(error).rpartition('WeightsUnpickler error:')[2].split('\n\nCheck')[0].strip()
             raise WeightsError(f'{path}: damaged, or not a checkpoint ({type(error).__name__}: {reason})') from error
         raise UntrustedCheckpointError(
@@ -102,7 +105,7 @@ def replace_loaders(checkpoint_module: ModuleType) -> None:
     """Makes MMEngine open checkpoints, ``load_from`` and ``init_cfg`` weights with :func:`load_tensors_only`.
 
     Files, URLs and object stores are all covered: MMEngine's loaders look up ``_safe_torch_load`` and ``load_url`` in
-    their module, and the loader of ``https://`` is registered by itself. Where a download fails, a
+    their module, and the loader of ``http://`` and ``https://`` is registered anew. If a download fails, a
     :class:`WeightsError` says which file to put where. Further calls change nothing.
 
     Args:
@@ -127,7 +130,7 @@ def _load_file(path: object, map_location: object = None) -> dict:
 
 
 def _without_code(load_url: Callable[..., dict]) -> Callable[..., dict]:
-    """Returns MMEngine's ``load_url`` (torch's) so that it opens what it has downloaded with :func:`_load_file`."""
+    """Wraps MMEngine's ``load_url``, which is torch's function, so that it opens downloads with :func:`_load_file`."""
     @wraps(load_url)
     def load_url_safely(url: str, **kwargs: object) -> dict:
         try:
@@ -145,7 +148,7 @@ def _cached_file(url: str, model_dir: str | None = None) -> Path:
 
 
 def _with_explanation(load_from_http: Callable[..., dict]) -> Callable[..., dict]:
-    """Returns MMEngine's ``load_from_http`` with an error, where a download fails, that says what to do."""
+    """Wraps MMEngine's ``load_from_http``, so that the error after a failed download says what to do."""
     @wraps(load_from_http)
     def load_from_http_or_explain(filename: str, *args: object, **kwargs: object) -> dict:
         try:
@@ -155,6 +158,6 @@ def _with_explanation(load_from_http: Callable[..., dict]) -> Callable[..., dict
                 f'the weights {filename} cannot be downloaded ({error}). Fetch the file on a machine with a network '
                 f'and put it at {_cached_file(filename)}, or name a local file: '
                 '--cfg-options model.backbone.init_cfg.checkpoint=FILE, or start from random weights: '
-                '--cfg-options model.backbone.init_cfg=None, for a ResNet with model.backbone.frozen_stages=-1 '
-                'model.backbone.norm_eval=False') from error
+                '--cfg-options model.backbone.init_cfg=None (and for a ResNet also model.backbone.frozen_stages=-1 '
+                'model.backbone.norm_eval=False)') from error
     return load_from_http_or_explain

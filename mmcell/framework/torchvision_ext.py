@@ -1,8 +1,8 @@
 """Replaces the functions of ``mmcv._ext`` for which torchvision has kernels, with mmcv's calling convention.
 
-The signatures are those with which ``mmcv/ops/*.py`` (mmcv 2.3) calls its compiled extension: mmcv allocates the
-outputs and passes them as arguments. Each function here computes with torchvision's kernel and copies the result into
-the outputs. Tensors are NCHW; boxes are xyxy in px of the input image.
+The functions have the parameters with which ``mmcv/ops/*.py`` (mmcv 2.3) calls its compiled extension: mmcv allocates
+the outputs and passes them as arguments. Each function here computes with torchvision's kernel and copies the result
+into the outputs. Tensors are NCHW; boxes are xyxy in px of the input image.
 
 Half precision: torchvision lacks half-precision CPU kernels for some of these functions. On the CPU, every dtype below
 float32 is therefore computed in float32 and rounded once at the end.

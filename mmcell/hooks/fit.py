@@ -41,9 +41,10 @@ class ClassCountHook(Hook):
 
 
 class FittingCheckpointHook(Hook):
-    """Refuses to test a checkpoint in which a weight of the model is missing, and warns if the data differ.
+    """Refuses to test a checkpoint that lacks a weight of the model, and warns if the data differ.
 
-    MMEngine logs weights that do not fit and goes on with random ones, which is right only at the start of a training.
+    MMEngine logs weights that do not fit and continues with random weights, which is right only at the start of a
+    training.
 
     Args:
         split: Which data are tested, 'val' or 'test'.
@@ -58,7 +59,7 @@ class FittingCheckpointHook(Hook):
         """Compares the weights with the model, and mmcell's record of the training data with the data under test.
 
         Raises:
-            FitError: A weight is missing, or has another shape.
+            FitError: A weight of the model is missing in the checkpoint, or has another shape there.
         """
         refuse_other_weights(runner.model, checkpoint)
         meta = checkpoint.get('meta')

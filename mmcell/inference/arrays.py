@@ -1,4 +1,4 @@
-"""The prediction of an image that is an array, for notebooks and pipelines."""
+"""Predicts images that are arrays, for notebooks and pipelines."""
 
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ class Prediction:
     Attributes:
         label_map: (H, W) int32, 0 is background, cell i has the number i + 1. Where cells overlap, the cell with the
             higher score is seen, so that a cell that others cover has no pixel here.
-        classes: The names of the N cells' classes.
+        classes: The class names of the N cells.
         scores: (N,) float64, from 0 to 1.
         rles: N masks as compressed COCO RLEs of the size of the image, with all their pixels.
     """
@@ -39,18 +39,22 @@ def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,
 
     Args:
         detector: A detector from :func:`mmcell.load_detector`.
-        image: (H, W, 3) uint8 in the order red, green, blue. :func:`mmcell.read_image` returns files in this form.
+        image: (H, W, 3) uint8 in the order red, green, blue. :func:`mmcell.read_image` reads files in this form; its
+            ``channel_order`` should be ``detector.dataset_meta['channel_order']`` for images like the training data.
         min_score: Cells with a lower score are left out; from 0 to 1.
         tile_px: Side of the overlapping tiles in which the image is predicted, in px. None predicts it whole, which
             takes about 1 GiB of memory per 4 million pixels.
+
+    Returns:
+        The cells, best score first.
 
     Raises:
         MmcellError: The image has another shape or type, or tiles of this size cannot be made.
     """
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         form = f'{image.dtype} of shape {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
-        raise MmcellError(f'an image as an array (H, W, 3) of uint8, red, green, blue, expected, got {form}; '
-                          'mmcell.read_image(path) returns one')
+        raise MmcellError(f'the image must be an array (H, W, 3) of uint8 in the order red, green, blue, got {form}; '
+                          'mmcell.read_image(path) returns such an array')
     if tile_px is not None:
         try:
             detector = add_tiles(detector, tile_px=tile_px)

@@ -1,4 +1,4 @@
-"""Detectors from checkpoints, and their predictions for an image."""
+"""Loads detectors from checkpoints, and predicts images with them."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from mmcell.models import TiledDetector
 
 
 class DetectorError(MmcellError):
-    """No detector can be made from a checkpoint; the message says what is missing."""
+    """No detector can be made from a checkpoint; the message says why."""
 
 
 def load_detector(checkpoint: str | Path, config: str | Path | Config | None = None, device: str = 'cpu',
@@ -34,18 +34,18 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
     Args:
         checkpoint: A file with weights, or a work folder, whose best checkpoint is taken. Checkpoints that mmcell and
             MMDetection save in training contain their config and the names of the classes.
-        config: A config file, or a config; None for the config inside the checkpoint, which is read without running
+        config: A config file, or a config. None means the config inside the checkpoint, which is read without running
             code.
-        device: Where the model computes, as torch names it: 'cpu', 'cuda:0' …
+        device: The device on which the model computes, as torch names it: 'cpu', 'cuda:0' …
         cfg_options: Settings that override the config, with dotted names as keys.
-        trusted: Whether to open checkpoints that hold more than tensors, numbers and strings, and configs inside them
-            that name code of other packages. This can run any code that the author of the file put in. The trust ends
-            with this call.
+        trusted: Whether to open the checkpoint even if it holds more than tensors, numbers and strings, or if the
+            config inside it names code of other packages. This can run any code that the author of the file put in. The
+            trust ends with this call.
 
     Returns:
         The model that the config describes, in evaluation mode, with two attributes that MMDetection's
-        ``init_detector`` gives as well: ``cfg``, and ``dataset_meta`` with 'classes', a tuple of names, and
-        'channel_order', 'rgb' or 'bgr', the order of the colours in the files that the model was trained with.
+        ``init_detector`` sets as well: ``cfg`` is the config. ``dataset_meta`` is a dict with 'classes', a tuple of
+        names, and 'channel_order', the order of the colours ('rgb' or 'bgr') in the files of the training data.
 
     Raises:
         CheckpointConfigError: No config was given, and the checkpoint has none that can be used.
@@ -89,7 +89,8 @@ def _describe_training(checkpoint: dict, config: Config) -> dict:
                             "test_dataloader.dataset.metainfo.classes=\"['first','second']\"")
     order = described['channel_order'] or 'rgb'
     if order not in CHANNEL_ORDERS:
-        raise DetectorError(f'the checkpoint was trained with channel_order {order!r}; {CHANNEL_ORDERS} are known')
+        raise DetectorError(f'the checkpoint was trained with channel_order {order!r}; it must be one of '
+                            f'{CHANNEL_ORDERS}')
     return {'classes': tuple(described['classes']), 'channel_order': order}
 
 
@@ -110,11 +111,14 @@ def add_views(detector: nn.Module) -> nn.Module:
 
 
 def add_tiles(detector: nn.Module, **settings: float) -> TiledDetector:
-    """Returns the detector so that it predicts in tiles. A detector that does so already gets the new tiles.
+    """Makes a detector predict in tiles. The settings replace the settings of a detector that already has tiles.
 
     Args:
         detector: The detector, with the attributes that :func:`load_detector` gives it.
         settings: Arguments of :class:`TiledDetector`.
+
+    Raises:
+        ValueError: An argument of :class:`TiledDetector` is out of its range.
     """
     inner = detector.detector if isinstance(detector, TiledDetector) else detector
     return _like(TiledDetector(inner, **settings), detector)
@@ -132,10 +136,11 @@ class ImagePredictor:
         detector: A detector from :func:`load_detector`, also with views or tiles.
 
     Attributes:
-        percentiles: (low, high) of the contrast stretch by the pipeline's ``LoadTiff``; None for no stretch.
-        is_rgb: Whether the detector takes red, green, blue; otherwise it takes blue, green, red.
-        keeps_size: Whether the pipeline leaves the image as it was loaded, so that a tile looks as it does in the whole
-            image.
+        percentiles: (low, high) of the contrast stretch that the pipeline's ``LoadTiff`` makes when it reads a file;
+            None for no stretch. This class does not stretch the contrast of arrays.
+        is_rgb: Whether the pipeline expects the colours in the order red, green, blue; otherwise blue, green, red.
+        keeps_size: Whether the pipeline leaves the image as it was loaded, so that a tile has the same pixels by itself
+            and in the whole image.
 
     Raises:
         DetectorError: The pipeline does not begin with a transform that loads an image.
@@ -146,7 +151,8 @@ class ImagePredictor:
         loader, *others = detector.cfg.test_dataloader.dataset.pipeline
         kind = loader['type'] if isinstance(loader['type'], str) else loader['type'].__name__
         if not kind.split('.')[-1].startswith('Load'):
-            raise DetectorError(f'the test pipeline begins with {kind}; a transform that loads an image expected')
+            raise DetectorError(f'the test pipeline begins with {kind}, but must begin with a transform that loads an '
+                                'image')
         # MMDetection's own loaders give blue, green, red.
         self.is_rgb = kind.split('.')[-1] == 'LoadTiff'
         self.percentiles = loader.get('percentiles')

@@ -1,8 +1,8 @@
 """Attention over channels and positions (CBAM), inside or after the blocks of a ResNet.
 
 Source: Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018. In the paper the module lies
-inside a block, before the residual addition (figure 3), as does :class:`CBAM` as a plugin of MMDetection's ResNet.
-:class:`CBAMResNet` has the module after each block instead.
+inside a block, before the residual addition (figure 3). :class:`CBAM` lies there too if it is a plugin of MMDetection's
+ResNet. :class:`CBAMResNet` has the module after each block instead.
 """
 
 import math
@@ -91,8 +91,8 @@ class CBAM(BaseModule):
 class _GatedBlock:
     """Mixin for a block of a ResNet: the block's output, after the addition and ReLU, goes through a CBAM.
 
-    ``with_cp`` recomputes the CBAM in the backward pass as well. The attribute is called ``output_cbam``, because a
-    CBAM plugin inside the block is called ``cbam``.
+    With gradient checkpointing (``with_cp``), the CBAM is recomputed in the backward pass, as the rest of the block is.
+    The attribute is called ``output_cbam``, because a CBAM plugin inside the block is called ``cbam``.
     """
 
     def __init__(self, inplanes: int, planes: int, *, cbam: dict, **kwargs) -> None:

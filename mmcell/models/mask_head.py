@@ -22,16 +22,20 @@ class CellMaskHead(FCNMaskHead):
     The stock head makes a bitmap of the size of the image for each detection: 5 GB for 1,000 detections on an image of
     2500x1987 px. The pixels of the masks are the same. ``pred_instances.masks`` is a list of N dictionaries with
     ``size`` and ``counts`` (str), which MMDetection's ``CocoMetric`` accepts; ``DumpCellResults`` and
-    ``CellVisualizer`` replace MMDetection's dump and visualizer, which expect bitmaps. Cascade Mask R-CNN uses this
-    class for all of its mask heads as well. In evaluation mode, the masks of many RoIs are predicted in parts.
+    ``CellVisualizer`` replace MMDetection's dump and visualizer, which expect bitmaps. In Cascade Mask R-CNN, every
+    stage can have a mask head of this class.
 
-    If ``mask_thr_binary`` is 0 or less, which serves to look at probabilities, the masks are those of the stock head.
+    If ``mask_thr_binary`` is 0 or less, the stock head makes the masks, as bitmaps. MMDetection uses negative values to
+    get probabilities (times 255) instead of masks.
 
     Args: The arguments of ``FCNMaskHead``.
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """Returns mask logits (N, classes, 28, 28) for RoI features (N, C, 14, 14), in parts in evaluation mode."""
+        """Returns mask logits (N, classes, 28, 28) for RoI features (N, C, 14, 14).
+
+        In evaluation mode, the logits of many RoIs are computed in parts, which takes less memory.
+        """
         if self.training or torch.is_grad_enabled() or not len(x):
             return super().forward(x)
         # On CPUs, convolutions take a third less time in this memory format; logits differ in the sixth digit.

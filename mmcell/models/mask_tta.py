@@ -57,7 +57,8 @@ class MaskTTAModel(BaseTTAModel):
         data_preprocessor: Ignored; the preprocessor of the detector is used.
 
     Raises:
-        MmcellError: The detector has no suitable RoI head, a view is impossible, or ``tta_cfg`` has other keys.
+        MmcellError: The detector has no suitable RoI head, its ``mask_thr_binary`` is not positive, a scale, flip or
+            turn is not allowed, or ``tta_cfg`` has other keys or both ``nms`` and ``wbf``.
     """
 
     def __init__(self, module: dict | nn.Module, scales: Sequence[float] = (1.,),
@@ -136,14 +137,14 @@ class MaskTTAModel(BaseTTAModel):
                        data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
         """Predicts one view after another and merges them.
 
-        The results are written into ``data_samples``; if that is None, new data samples are returned.
+        The results are written into ``data_samples``; if ``data_samples`` is None, new data samples are returned.
         """
         predicted_views = []
         for inputs, samples in views:
             features = self.module.extract_feat(inputs)
             self._detect(features, samples)
             predicted_views.append((features, samples))
-        # From one list of images per view to one tuple of views per image.
+        # zip() turns one list of images per view into one tuple of views per image.
         merged = self.merge_preds(list(zip(*(samples for _, samples in predicted_views), strict=True)))
         self._add_masks(merged, predicted_views)
         if data_samples is None:
@@ -153,7 +154,7 @@ class MaskTTAModel(BaseTTAModel):
         return data_samples
 
     def _detect(self, features: tuple[Tensor, ...], samples: list[DetDataSample]) -> None:
-        """Adds the boxes that the detector's own ``predict`` finds in one view of each image, in px of the view."""
+        """Adds boxes in px of the view, as the detector's own ``predict`` finds them, to one view of each image."""
         proposals = self.module.rpn_head.predict(features, samples, rescale=False)
         roi_head = self.module.roi_head
         metainfos = [sample.metainfo for sample in samples]

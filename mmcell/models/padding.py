@@ -10,8 +10,8 @@ class BatchMinSizePad(nn.Module):
     """Pads a training batch at the right and the bottom until no side is shorter than ``min_side``.
 
     An image of a few pixels, padded to 32x32 px, leaves one value per channel in the last stage of the backbone, and
-    BatchNorm cannot be trained on a single value. MMDetection's ``BatchFixedSizePad`` pads only images that are too
-    small in both directions.
+    BatchNorm cannot be trained on a single value. MMDetection's ``BatchFixedSizePad`` does not serve here: if only one
+    side is too short, it records its fixed size instead of the size of the padded batch.
 
     Args:
         min_side: Smallest height and width after padding, in px.
@@ -22,7 +22,7 @@ class BatchMinSizePad(nn.Module):
         self.min_side = min_side
 
     def forward(self, inputs: Tensor, data_samples: list | None = None) -> tuple[Tensor, list | None]:
-        """Pads inputs (N, C, H, W) with 0, and the masks and sizes in the data samples in the same way."""
+        """Pads inputs (N, C, H, W) and the masks in the data samples with 0, and records the new size there."""
         height, width = inputs.shape[-2:]
         shape = max(height, self.min_side), max(width, self.min_side)
         if shape == (height, width):

@@ -20,7 +20,7 @@ class CellRoIExtractor(SingleRoIExtractor):
     """
 
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
-        """Returns features (N, C, h, w) of RoIs (N, 5), each with its index in the batch and its box xyxy in px."""
+        """Returns features (N, C, h, w) of RoIs (N, 5: index of the image in the batch, box xyxy in px)."""
         if self.training or torch.is_grad_enabled() or len(rois) <= _BATCH_ROIS:
             return super().forward(feats, rois, roi_scale_factor)
         first = super().forward(feats, rois[:_BATCH_ROIS], roi_scale_factor)

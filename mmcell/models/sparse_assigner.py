@@ -22,11 +22,11 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
     IoUs come from the same calculator, pair by pair, so that rounding and ties are the same. Of equal IoUs the first is
     taken, as ``Tensor.max`` does.
 
-    The stock method itself is used where this reasoning does not hold (a calculator other than ``BboxOverlaps2D``,
-    ``perm_repeat_gt_cfg``, boxes that are not (n, 4), priors or boxes with a gradient, coordinates that are not finite
-    or exceed 1e8, areas that overflow, only ignored priors) and where it is faster (up to a dozen ground truths, or few
-    priors). Boxes as large as the image do not need the stock method: if every pair overlaps, this class takes about
-    the time of the stock method and still a small part of its memory.
+    The stock method itself is called in two cases: where the results might differ (a calculator other than
+    ``BboxOverlaps2D``, ``perm_repeat_gt_cfg``, boxes that are not (n, 4), priors or boxes with a gradient, coordinates
+    that are not finite or exceed 1e8, areas that overflow, only ignored priors), and where it is faster (up to a dozen
+    ground truths, or few priors). Boxes as large as the image do not need the stock method: if every pair overlaps,
+    this class takes about the same time, but only a small part of the memory.
     """
 
     def assign(self, pred_instances: InstanceData, gt_instances: InstanceData,
@@ -51,7 +51,8 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         if self.ignore_iof_thr > 0 and gt_instances_ignore is not None and gt_instances_ignore.bboxes.numel():
             ignore_boxes = get_box_tensor(gt_instances_ignore.bboxes)
         if self._search_pays(len(priors), len(boxes)) and self._leaves_out_zeros(priors, boxes, ignore_boxes):
-            # The stock class also moves to the CPU then, where calculators with fp16 return another dtype.
+            # With more ground truths than gpu_assign_thr, the stock class computes on the CPU as well. There, a
+            # calculator with fp16 returns another dtype.
             device = 'cpu' if 0 < self.gpu_assign_thr < len(boxes) else priors.device
             result = self._assign_near(priors.to(device), boxes.to(device), ignore_boxes.to(device),
                                        gt_instances.labels.to(device))
@@ -65,7 +66,7 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         return n_priors * (n_boxes - 12) > 1 << 16
 
     def _leaves_out_zeros(self, priors: Tensor, *box_tensors: Tensor) -> bool:
-        """Whether IoU and IoF are sure to be 0 for boxes that do not overlap, and a number for all others."""
+        """Returns whether IoU and IoF are certainly 0 for boxes that do not overlap, and not NaN for all others."""
         if type(self.iou_calculator) is not BboxOverlaps2D or self.perm_repeat_gt_cfg is not None:
             return False
         if not all(boxes.shape[1:] == (4,) and boxes.is_floating_point() and not boxes.requires_grad
@@ -89,7 +90,8 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         for batch in self._near_overlaps(priors[kept], boxes):
             matches.add(*batch, self.min_pos_iou, self.gt_max_assign_all)
         matches.add_boxes_without_overlap(self.min_pos_iou, self.gt_max_assign_all)
-        # The stock class gives ignored priors the overlap -1 with every ground truth, and box 0 is the first maximum.
+        # The stock class gives ignored priors the overlap -1 with every ground truth. Box 0 is then the first maximum,
+        # hence their best box.
         max_overlaps = matches.max_overlaps.new_full((len(priors),), -1).index_copy_(0, kept, matches.max_overlaps)
         best_box, low_quality = (kept.new_zeros(len(priors)).index_copy_(0, kept, values)
                                  for values in (matches.best_box, matches.low_quality))
@@ -127,7 +129,7 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
                 box_columns.index_select(1, box_index), prior_columns.index_select(1, prior_index), mode)
 
     def _overlaps(self, box_columns: Tensor, prior_columns: Tensor, mode: str = 'iou') -> Tensor:
-        """Returns overlaps (P,) of boxes (4, P) with priors (4, P); the calculator's arguments are in stock order."""
+        """Returns overlaps (P,) of boxes (4, P) with priors (4, P); the stock class passes them in the same order."""
         pair = box_columns.T, prior_columns.T
         if mode == 'iof' and self.ignore_wrt_candidates:
             pair = pair[::-1]

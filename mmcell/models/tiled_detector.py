@@ -23,13 +23,13 @@ from mmcell.tiles.tiling import TileGrid, make_grid
 class TiledDetector(BaseModel):
     """Wraps a detector: large images are predicted tile by tile, and each cell at a seam is reported once and whole.
 
-    :mod:`mmcell.tiles.seams` describes how cells at seams are decided. An image that fits into one tile is passed on
-    unchanged, so that its prediction is exactly that of the detector. Tiles are cut after the test pipeline: if the
-    pipeline resizes images (to a longest side, say), all tiles have the scale of the whole resized image. Results are
-    in px of the image before resizing. Detections are sorted by score, without a limit for the whole image. Masks are
-    COCO RLEs, and detections whose mask has no pixel are left out.
+    :mod:`mmcell.tiles.seams` describes how cells at seams are decided. An image that fits into one tile is given to the
+    detector unchanged (if ``upscale`` is 1), so that its prediction equals the detector's own. Tiles are cut after the
+    test pipeline: if the pipeline resizes images (for example to a longest side), all tiles have the scale of the whole
+    resized image. Results are in px of the image before resizing. Detections are sorted by score, without a limit for
+    the whole image. Masks of images that are cut are COCO RLEs, and detections whose mask has no pixel are left out.
 
-    In training, the detector itself is trained, on whole samples. Checkpoints contain the parameter names of the
+    Training trains the detector on whole samples, without tiles. Checkpoints contain the parameter names of the
     detector, so that the same checkpoint loads with and without tiles.
 
         model = dict(_delete_=True, type='TiledDetector', detector={{_base_.model}}, tile_px=512, overlap_px=128)
@@ -42,11 +42,11 @@ class TiledDetector(BaseModel):
             lie completely in no tile; they are united from parts.
         batch_size: Number of tiles that are predicted at once.
         upscale: Factor by which every tile is enlarged before prediction, even if the image is a single tile.
-        border_px: Cells that come this close to a seam are taken from the neighbouring tile, because the mask of a
-            cell that the seam cuts may end shortly before the seam. Must be positive; otherwise cells that end exactly
-            at a seam would not count as cut.
-        align_px: Corners of tiles are multiples of this number. If it is the largest stride of the detector, features
-            away from seams equal the features of the whole image.
+        border_px: Cells that come this close to a seam, in px of the results, count as cut and are taken from the
+            neighbouring tile, because the mask of a cell that the seam cuts may end shortly before the seam. Must be
+            positive; otherwise cells that end exactly at a seam would not count as cut.
+        align_px: Corners of tiles are multiples of this number of px. If it is the largest stride of the detector,
+            features away from seams equal the features of the whole image.
 
     Raises:
         ValueError: A size, ``batch_size`` or ``upscale`` is out of its range.
@@ -98,7 +98,7 @@ class TiledDetector(BaseModel):
             The N data samples, with ``pred_instances`` in px of the images before resizing.
 
         Raises:
-            MmcellError: The data are the views of a ``tta_pipeline``.
+            MmcellError: The inputs are views of images that a ``tta_pipeline`` has made.
         """
         if not isinstance(data['inputs'][0], Tensor):
             raise MmcellError('TiledDetector cannot cut the views of a tta_pipeline: remove the tta_pipeline, and wrap '

@@ -43,8 +43,8 @@ class TorchvisionAnchorGenerator(AnchorGenerator):
 class PlainOutputConvNeXt(ConvNeXt):
     """``mmpretrain.ConvNeXt`` that returns the outputs of its stages without normalising them.
 
-    The outputs are those of features 1, 3, 5 and 7 of torchvision's ConvNeXt. The stock class always normalises each
-    output, with two more tensors per stage.
+    The outputs equal the outputs of ``features`` 1, 3, 5 and 7 of torchvision's ConvNeXt. The stock class always
+    normalises each output, for which it has two more tensors per stage.
 
     Args: The arguments of ``mmpretrain.ConvNeXt`` except ``gap_before_final_norm``.
     """

@@ -1,4 +1,4 @@
-"""Checks of single values in files of predictions, and how long lists of problems are shortened."""
+"""Checks single values in files of predictions, and shortens long lists of problems."""
 
 import math
 
@@ -6,12 +6,12 @@ MAX_LISTED = 20
 
 
 def is_integer(value: object) -> bool:
-    """Whether a value of a JSON file is a whole number; ``true`` is not a number."""
+    """Returns whether a value of a JSON file is a whole number; ``true`` is not a number."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_finite_number(value: object) -> bool:
-    """Whether a value of a JSON file is a number that a float can hold; ``true`` is not a number."""
+    """Returns whether a value of a JSON file is a number that a float can hold; ``true`` is not a number."""
     try:
         return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     except OverflowError:  # an integer that is larger than any float
@@ -19,7 +19,7 @@ def is_finite_number(value: object) -> bool:
 
 
 def leaves_image(bbox_xywh: list[float], size: tuple[int, int]) -> bool:
-    """Whether a box sticks out of an image by more than a pixel.
+    """Returns whether a box extends beyond an image by more than a pixel.
 
     Args:
         bbox_xywh: Left, top, width, height in px.
@@ -30,6 +30,6 @@ def leaves_image(bbox_xywh: list[float], size: tuple[int, int]) -> bool:
 
 
 def shortened(lines: list[str], separator: str) -> str:
-    """Joins the first 20 lines, and says how many more there are."""
+    """Joins the first 20 lines, and adds how many more there are."""
     n_more = len(lines) - MAX_LISTED
     return separator.join(lines[:MAX_LISTED] + ([f'… and {n_more} more'] if n_more > 0 else []))

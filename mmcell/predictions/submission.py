@@ -1,4 +1,4 @@
-"""Submission files: ``test-results.json`` in a zip, checked before it is written and on request afterwards."""
+"""Submission files: a zip with ``test-results.json``, which is checked before it is written, and later on request."""
 
 import json
 import zipfile
@@ -25,7 +25,7 @@ class SubmissionError(MmcellError):
 
 @dataclass(frozen=True)
 class TestSet:
-    """What a submission is checked against.
+    """The images and categories that the detections of a submission must belong to.
 
     Attributes:
         sizes: Maps each image id to (height, width) in px.
@@ -40,7 +40,7 @@ class TestSet:
 
 @dataclass
 class SubmissionReport:
-    """The outcome of a check: errors make the submission invalid, remarks do not."""
+    """The result of a check: errors make the submission invalid, remarks do not."""
 
     n_detections: int = 0
     errors: list[str] = field(default_factory=list)
@@ -48,13 +48,16 @@ class SubmissionReport:
 
 
 def read_test_set(path: str | Path) -> TestSet:
-    """Reads ``annotations/test.json``, or the task's own id list (a JSON list of file_name, id, height, width).
+    """Reads an annotation file, or the challenge's id list (a JSON list of dicts with file_name, id, height, width).
 
     An id list has no categories; the four categories of the challenge, 1 to 4, are used for it.
 
+    Args:
+        path: The annotation file, ``annotations/test.json``, or the id list, ``test_image_name_to_ids.json``.
+
     Raises:
         FileNotFoundError: The file does not exist.
-        SubmissionError: The file is neither of the two, or contains an image id twice.
+        SubmissionError: The file is neither an annotation file nor an id list, or contains an image id twice.
     """
     path = Path(path)
     if not path.exists():
@@ -81,8 +84,8 @@ def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
     that is not a finite number in [0, 1]; a box that is not four finite numbers with positive sides; an RLE that has
     another size than its image, does not decode, or has no pixel; the same mask twice in one class of one image.
 
-    Remarks are about images without a detection, and about boxes that leave their image, as they do if somebody wrote
-    x1, y1, x2, y2 in place of x, y, width, height.
+    Remarks are about images without a detection, and about boxes that extend beyond their image, as boxes do that were
+    written as x1, y1, x2, y2 instead of x, y, width, height.
 
     Args:
         detections: The content of ``test-results.json``, as JSON gives it.
@@ -105,8 +108,8 @@ def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
         if problem is not None:
             report.errors.append(f'detection {index}: {problem}')
     if n_outside:
-        report.remarks.append(f'{n_outside} boxes leave their image: is bbox x1, y1, x2, y2? COCO wants x, y, width, '
-                              'height (mask AP is the same, AP by size is not)')
+        report.remarks.append(f'{n_outside} boxes leave their image: were they written as x1, y1, x2, y2? COCO expects '
+                              'x, y, width, height (the AP of masks does not depend on boxes, but AP by size does)')
     found = {key[0] for key in seen}
     without = [f'{image_id} ({name})' for image_id, name in test_set.file_names.items() if image_id not in found]
     if without:
@@ -136,7 +139,7 @@ def _problem_of_mask(rle: object, size: tuple[int, int]) -> str | None:
     if not isinstance(rle, dict) or not isinstance(rle.get('counts'), str):
         return 'segmentation is not a compressed RLE with size and counts'
     if rle.get('size') != list(size):
-        return f"mask size {rle.get('size')} is not that of the image, {list(size)} (height, width)"
+        return f"mask size {rle.get('size')} is not the size of the image, {list(size)} (height, width)"
     try:
         return None if area_px(rle) > 0 else 'the mask has no pixel'
     except ValueError as error:
@@ -146,12 +149,12 @@ def _problem_of_mask(rle: object, size: tuple[int, int]) -> str | None:
 def write_submission(detections: list[dict], test_set: TestSet, path: str | Path) -> SubmissionReport:
     """Writes a checked submission zip; the file appears whole or not at all, and the same input gives the same bytes.
 
-    Masks without a pixel are left out. Of equal masks of one class in one image only the one with the best score is
+    Masks without a pixel are left out. Of equal masks of one class in one image, only the mask with the best score is
     written. Each box is recomputed from its mask, as in COCO's ground truth, because a predicted box may have no width
     at the edge of the image.
 
     Args:
-        detections: COCO results, masks as compressed RLE.
+        detections: COCO results, with masks as compressed RLE.
         test_set: The images and categories that the detections must belong to.
         path: Where the zip file is written.
 
@@ -171,7 +174,7 @@ def write_submission(detections: list[dict], test_set: TestSet, path: str | Path
         member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
         member.compress_type = zipfile.ZIP_DEFLATED
         archive.writestr(member, json.dumps(kept, separators=(',', ':'), allow_nan=False))
-    dropped = ((n_empty, 'masks without a pixel (nowhere likely enough)'), (n_repeated, 'repeated masks'))
+    dropped = ((n_empty, 'masks without a pixel (no pixel was probable enough)'), (n_repeated, 'repeated masks'))
     report.remarks[:0] = [f'left out: {n} {what}' for n, what in dropped if n]
     return report
 

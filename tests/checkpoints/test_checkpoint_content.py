@@ -26,7 +26,7 @@ def through_a_file(value):
     ((1, (2, [np.float32(.5)])), (1, (2, [.5]))),
     ({'a': {np.int64(4): Path('x')}}, {'a': {4: 'x'}}),
 ], ids=lambda value: type(value).__name__)
-def test_becomes_plain_and_loads_without_an_allowlist(value, plain):
+def test_values_become_plain_and_load_without_an_allowlist(value, plain):
     found = through_a_file(to_plain(value))
     assert found == plain and type(found) is type(plain)
 

@@ -29,7 +29,7 @@ def hash_of(*args, **kwargs):
     return description['sha256']
 
 
-def test_the_hash_is_that_of_the_content(ann_file, raw_root, tmp_path):
+def test_the_hash_depends_only_on_the_content(ann_file, raw_root, tmp_path):
     first = hash_of(ann_file)
     shutil.copytree(raw_root[0], tmp_path / 'moved' / 'raw')
     write_annotations(tmp_path / 'moved' / 'raw', tmp_path / 'moved' / 'elsewhere.json', ['a', 'b'])
@@ -47,14 +47,14 @@ def test_the_hash_is_that_of_the_content(ann_file, raw_root, tmp_path):
     assert hash_of(ann_file) != first
 
 
-def test_wrapped_data_sets_are_looked_into(ann_file):
+def test_data_sets_inside_wrappers_are_described(ann_file):
     dataset = dataset_of(ann_file)
     assert describe_data(RepeatDataset(dataset, 3)) == describe_data(dataset)
     assert describe_data(ConcatDataset([dataset, dataset])) == describe_data(dataset) * 2
     assert describe_data(range(3)) == []
 
 
-def test_what_a_tester_should_know(ann_file, tmp_path):
+def test_differences_between_training_and_test_data_are_reported(ann_file, tmp_path):
     both = describe_data(dataset_of(ann_file))
     first = describe_data(dataset_of(ann_file, indices=[0]))
     second = describe_data(dataset_of(ann_file, indices=[1]))
@@ -73,7 +73,7 @@ def test_what_a_tester_should_know(ann_file, tmp_path):
     assert compare_data({'train': [], 'val': []}, both, 'val') == []
 
 
-def test_the_commit_is_that_of_a_clone_alone(tmp_path, monkeypatch):
+def test_the_commit_is_found_only_in_a_clone(tmp_path, monkeypatch):
     git = shutil.which('git')
     head = subprocess.run([git, '-C', REPO, 'rev-parse', 'HEAD'], capture_output=True, text=True, check=False)
     if head.returncode == 0:
@@ -86,6 +86,6 @@ def test_the_commit_is_that_of_a_clone_alone(tmp_path, monkeypatch):
     assert find_commit() is None
 
 
-def test_missing_packages_are_said():
+def test_missing_packages_have_no_version():
     software = describe_software(('numpy', 'no-such-package'))
     assert software['numpy'] == np.__version__ and software['no-such-package'] is None

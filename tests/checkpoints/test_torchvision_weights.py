@@ -114,7 +114,7 @@ class Pair:
         self.our_features = self.ours.extract_feat(self.batch)
 
 
-# The two that are published; the others have the same parts in another order.
+# The fast tests use the two models that torchvision publishes; the others combine the same parts differently.
 @pytest.fixture(scope='module', params=[
     name if name in ('v1', 'v2') else pytest.param(name, marks=pytest.mark.slow) for name in MODELS_BY_NAME])
 def pair(request):
@@ -196,7 +196,7 @@ def test_anchors_are_equal_bit_for_bit(size, ratios):
     assert ours.strides[4] == (64, 64)
 
 
-def test_anchors_of_v1_and_v2_are_those_of_torchvision():
+def test_anchors_of_all_models_equal_the_anchors_of_torchvision():
     for theirs in MODELS_BY_NAME:
         cfg = Config.fromfile(REPO / 'configs' / 'cell' / f'{MODELS_BY_NAME[theirs][1]}.py')
         generator = TASK_UTILS.build(cfg.model.rpn_head.anchor_generator)
@@ -240,7 +240,7 @@ def with_classes(state, n_classes):
 
 
 @pytest.mark.slow
-def test_the_epsilon_of_frozen_norms_is_that_of_the_published_weights_for_90_classes(frozen):
+def test_frozen_norms_of_90_classes_have_the_epsilon_of_the_published_weights(frozen):
     ours = convert_mask_rcnn(frozen)
     assert ours.frozen_bn_eps == 1e-5 and ours.n_classes == 4
     assert torch.equal(ours.state_dict['backbone.bn1.weight'], frozen['backbone.body.bn1.weight'])

@@ -19,7 +19,7 @@ def test_a_changed_bit_is_found(tmp_path):
 
 @pytest.mark.parametrize('ages, newest', [
     ({'epoch_9': 30, 'epoch_10': 30, 'best_AP50_epoch_11': 1}, 'epoch_10'),
-    ({'epoch_1': 10, 'epoch_2': 20}, 'epoch_2'),  # copied: their times say nothing
+    ({'epoch_1': 10, 'epoch_2': 20}, 'epoch_2'),  # copied files, whose times say nothing
     ({'epoch_1': 10, 'epoch_2 cut': 5}, 'epoch_1'),
     ({'epoch_1': 10, 'iter_20': 5}, 'iter_20'),
     ({'epoch_1': 5, 'iter_20': 10}, 'epoch_1'),

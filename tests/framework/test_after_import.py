@@ -8,7 +8,7 @@ from mmcell.framework.after_import import run_after_import
 
 @pytest.fixture
 def module_name(tmp_path, monkeypatch):
-    """A module that can be imported, and is in nobody's way."""
+    """Name of a module in a temporary folder that can be imported, but has not been imported yet."""
     (tmp_path / 'imported_later.py').write_text("value = 'its own'")
     monkeypatch.syspath_prepend(tmp_path)
     yield 'imported_later'
@@ -29,13 +29,13 @@ def test_the_action_runs_right_after_the_import(module_name):
     assert sys.meta_path == finders
 
 
-def test_a_question_whether_the_module_exists_is_no_import(module_name):
+def test_the_action_still_runs_after_a_search_for_the_module(module_name):
     run_after_import(module_name, replace_value)
     assert importlib.util.find_spec(module_name) is not None
     assert importlib.import_module(module_name).value == 'replaced'
 
 
-def test_a_module_that_is_there_is_changed_at_once(module_name):
+def test_a_module_that_is_imported_already_is_changed_at_once(module_name):
     module = importlib.import_module(module_name)
     run_after_import(module_name, replace_value)
     assert module.value == 'replaced'

@@ -1,4 +1,4 @@
-"""What of MMEngine's log comes to the screen."""
+"""The part of MMEngine's log that is shown on the screen."""
 
 import itertools
 import logging

@@ -4,7 +4,7 @@ import pytest
 from support.import_graph import assign_floors, find_imports, find_rooms
 from support.paths import REPO
 
-# From the top. A room may import from every later line, never from its own.
+# From the top. A room may import from the rooms in later lines, but not from the other rooms in its own line.
 FLOORS = [
     ['benchmarks', 'tools'],
     ['mmcell/hooks', 'mmcell/inference'],

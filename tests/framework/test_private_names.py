@@ -1,6 +1,6 @@
-"""Every private name of the framework that mmcell reaches into is there, with the parameters that mmcell expects.
+"""Every private name of the framework that mmcell uses exists, with the parameters that mmcell expects.
 
-A new release of MMEngine, MMDetection, MMCV or torch that moves one of them fails here, in one sentence.
+A new release of MMEngine, MMDetection, MMCV or torch that renames or changes one of them fails here, by its name.
 """
 
 import ast
@@ -17,7 +17,7 @@ from support.paths import REPO
 
 import mmcell
 
-# Called, overridden or replaced: where it is, and the names of its parameters.
+# Functions that mmcell calls, overrides or replaces: where they are, and the names of their parameters.
 FUNCTIONS = {
     'mmdet.datasets.transforms:CopyPaste._copy_paste': 'self dst_results src_results',
     'mmdet.datasets.transforms:LoadAnnotations._load_masks': 'self results',
@@ -41,7 +41,7 @@ FUNCTIONS = {
     'torch.nn:Module._register_load_state_dict_pre_hook': 'self hook with_module',
     'torch.storage:_load_from_bytes': 'b',
 }
-# Read or set: the class whose methods assign it to self, or which has it.
+# Attributes that mmcell reads or sets: the class that has them, or whose methods assign them to self.
 ATTRIBUTES = [
     'mmdet.engine.hooks:DetVisualizationHook._test_index',
     'mmdet.engine.hooks:DetVisualizationHook._visualizer',
@@ -69,7 +69,7 @@ MACHINERY = {'_abc_impl', '_is_protocol', '_instance_dict'}
 
 
 def parameters_in_source(path):
-    """The names of the parameters of a function, as its source file has them: mmcell replaces some of them."""
+    """Returns the names of a function's parameters from its source file, because mmcell replaces some functions."""
     module_name, _, name = path.partition(':')
     node = ast.parse(inspect.getsource(importlib.import_module(module_name)))
     if '.' in name:
@@ -120,7 +120,7 @@ def own_modules():
     return [importlib.import_module(info.name) for info in pkgutil.walk_packages(mmcell.__path__, 'mmcell.')]
 
 
-def test_no_overridden_private_method_is_missing_above():
+def test_no_overridden_private_method_is_missing_in_the_lists():
     overridden = {name for module in own_modules() for cls in vars(module).values()
                   if inspect.isclass(cls) and cls.__module__ == module.__name__
                   for name in vars(cls) if is_private(name)
@@ -129,8 +129,8 @@ def test_no_overridden_private_method_is_missing_above():
     assert overridden - MACHINERY <= known_names()
 
 
-def test_no_private_name_that_code_reaches_into_is_missing_above():
-    """Private names that the code asks any object for, and that nothing in mmcell or the commands defines."""
+def test_no_private_name_that_the_code_uses_is_missing_in_the_lists():
+    """Finds private attributes that the code uses, and that neither mmcell nor the commands define."""
     folders = [REPO / folder for folder in ('mmcell', 'tools', 'data_prep')]
     trees = [ast.parse(path.read_text(encoding='utf-8')) for folder in folders for path in folder.rglob('*.py')]
     nodes = [node for tree in trees for node in ast.walk(tree)]

@@ -29,22 +29,22 @@ class Harmful:
         return os.mkdir, (str(self.folder),)
 
 
-def test_no_road_into_mmengine_runs_code(tmp_path, monkeypatch):
+def test_no_loader_of_mmengine_runs_code(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     path = tmp_path / 'checkpoints' / 'net.pth'
     path.parent.mkdir()
     torch.save({'state_dict': {'weight': torch.ones(3, 2)}, 'meta': Harmful(tmp_path / 'harm')}, path)
     resnet = dict(type='ResNet', depth=18, init_cfg=dict(type='Pretrained', checkpoint=str(path)))
-    roads = [lambda: CheckpointLoader.load_checkpoint(str(path)),
-             lambda: CheckpointLoader.load_checkpoint('https://example.org/net.pth'),
-             lambda: load_checkpoint(nn.Linear(2, 3), str(path), map_location='cpu'),
-             MODELS.build(resnet).init_weights]
-    for road in roads:
+    loaders = [lambda: CheckpointLoader.load_checkpoint(str(path)),
+               lambda: CheckpointLoader.load_checkpoint('https://example.org/net.pth'),
+               lambda: load_checkpoint(nn.Linear(2, 3), str(path), map_location='cpu'),
+               MODELS.build(resnet).init_weights]
+    for load in loaders:
         with pytest.raises(UntrustedCheckpointError, match=r'holds posix\.mkdir .*--trust-checkpoint'):
-            road()
+            load()
     assert not (tmp_path / 'harm').exists()
     with trusting_checkpoints():
-        roads[0]()
+        loaders[0]()
     assert (tmp_path / 'harm').exists()
 
 
@@ -69,7 +69,7 @@ def test_trust_ends_with_its_block(tmp_path):
 
 def test_a_detector_that_was_trusted_gives_no_trust_to_the_next(tmp_path):
     trusted, untrusted = save_harmful(tmp_path / 'trusted.pth'), save_harmful(tmp_path / 'untrusted.pth')
-    # Opened, and refused afterwards: there is no config inside.
+    # The file is opened, and refused afterwards, because there is no config inside.
     with pytest.raises(CheckpointConfigError):
         load_detector(trusted, trusted=True)
     assert (tmp_path / 'trusted.harm').exists()
@@ -119,7 +119,7 @@ def test_trust_is_used_only_where_it_is_needed(tmp_path, monkeypatch):
         assert CheckpointLoader.load_checkpoint(str(tmp_path / 'plain.pth'))['weight'].tolist() == [1, 1]
 
 
-def test_what_is_no_dict_is_no_checkpoint(tmp_path):
+def test_a_file_without_a_dict_is_not_a_checkpoint(tmp_path):
     torch.save([torch.ones(2)], tmp_path / 'list.pth')
     with pytest.raises(WeightsError, match=r'list\.pth: not a checkpoint: a dict with weights expected, found list'):
         CheckpointLoader.load_checkpoint(str(tmp_path / 'list.pth'))
@@ -142,7 +142,7 @@ def test_a_failed_download_says_what_to_put_where(monkeypatch, tmp_path, name, u
     def refuse(*args, **kwargs):
         raise URLError('no network')
 
-    # Where the download itself happens: nothing of mmcell or MMEngine stands aside.
+    # Only the download itself is replaced, so that all functions of mmcell and MMEngine around it run.
     monkeypatch.setattr(torch.hub, 'download_url_to_file', refuse)
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     with pytest.raises(WeightsError, match=url) as error:
@@ -152,7 +152,7 @@ def test_a_failed_download_says_what_to_put_where(monkeypatch, tmp_path, name, u
     assert 'init_cfg=None' in str(error.value)
 
 
-def test_a_file_at_that_place_is_used(monkeypatch, tmp_path):
+def test_a_file_in_the_download_folder_is_used(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
     (tmp_path / 'checkpoints').mkdir()
     path = tmp_path / 'checkpoints' / 'net.pth'

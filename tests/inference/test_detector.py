@@ -79,7 +79,7 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, checkpoint):
     ('model = dict(**{})', 'line 1 holds'),
     ('model = (', 'was never closed'),
     ('model = dict(type="A")', 'has no model or no test_dataloader'),
-    ('model = dict(type="os.system", command="x")\ntest_dataloader = dict()', 'names os.system, which no registry'),
+    ('model = dict(type="os.system", command="x")\ntest_dataloader = dict()', 'names os.system, which does not belong'),
     ('model = dict(type="A", neck=[dict(type="mmengine.rmtree")])\ntest_dataloader = dict()', 'names mmengine.rmtree'),
     ('model = dict(type="mmdet.apis.x")\ntest_dataloader = dict()', 'names mmdet.apis.x'),
     ('model = dict(type="A")\ntest_dataloader = dict()\ncustom_imports = dict(imports=["this"])', 'names this, which'),
