@@ -64,5 +64,5 @@ def test_centroids_are_mean_pixel_positions():
 
 
 def test_an_instance_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r'instance 1 has size \[1, 8\], its image \[6, 5\]'):
+    with pytest.raises(ValueError, match=r'instance 1 has size \[1, 8\], but its image \[6, 5\] \(height, width\)'):
         label_map_by_score(encode([np.ones(SIZE), bar(0, 1)]), np.ones(2), SIZE)
