@@ -260,7 +260,7 @@ def changed_truth(**changes):
     (predictions(), [], 'is not COCO JSON with images and categories'),
     (predictions(), {**ground_truth(), 'annotations': None}, "annotations must be a list, got 'None'"),
     (predictions(), changed_truth(image_id=[1]), 'annotation 1 has image_id [1]'),
-    (predictions(), changed_truth(area=-1), 'annotation 1 has area -1, a number of pixels expected'),
+    (predictions(), changed_truth(area=-1), 'annotation 1 has area -1, but it must be a number of pixels'),
     (ground_truth(), ground_truth(), 'is an annotation file: the results come first'),
 ])
 def test_bad_input_is_told_and_nothing_written(run, tmp_path, results, annotations, message):
