@@ -127,7 +127,7 @@ def test_of_many_faults_the_first_are_listed(tmp_path):
     ([sample(img_id=4)], 'image_id: 4. The annotation file has 3, 8'),
     ([sample(img_id=[3])], r"img_id '\[3\]' is not a whole number"),
     ([sample(), sample()], 'image 3 occurs more than once'),
-    ([sample(labels=(3,))], 'labels 3 to 3 predicted, but there are 3 categories'),
+    ([sample(labels=(3,))], 'labels 3 to 3 are predicted, but there are 3 categories with the labels 0 to 2'),
     ([sample(score=float('nan'))], 'score nan'),
     ([sample(labels=(1, 1))], 'image 3 cannot be read'),
 ])
