@@ -12,12 +12,12 @@ from rich.table import Table
 from mmcell.evaluation.average_precision import size_names
 from mmcell.evaluation.evaluation import SWEPT_SCORES, Evaluation
 
-# What each value means, in at most 38 characters, so that a row fits into 80 columns.
+# What each value means, in at most 36 characters, so that a row fits into 80 columns.
 HEADLINE = {
-    'AP': 'masks, IoU .50 to .95, every detection',
+    'AP': 'masks, IoU .50:.95, every detection',
     'AP50': 'masks, IoU .50, every detection',
-    'AP@100': 'AP, 100 detections per image and class',
-    'AP50@100': 'AP50, with the same cap',
+    'AP@100': 'AP, 100 best per image and class',
+    'AP50@100': 'AP50, 100 best per image and class',
     'PQ_pooled': 'panoptic quality, classes ignored',
     'PQ_image_mean': 'PQ, mean over images',
     'mPQ_pooled': 'PQ, mean over classes',
@@ -142,7 +142,8 @@ def error_lines(errors: dict) -> list[str]:
 def sweep_table(swept: dict) -> Table:
     """Returns the table with one row per score threshold, in which the best value of each column is marked."""
     table = _table('score >=', *SWEPT_SCORES, title='score thresholds; * marks the best values',
-                   caption='For validation data. The best values are too optimistic: measure other images.')
+                   caption='For validation data. The best values are too optimistic: measure other images at the best '
+                           'threshold.')
     for row in swept['table']:
         threshold = row['score_threshold']
         table.add_row(f'{threshold:.2f}', *(
