@@ -45,8 +45,9 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
         which are M RLEs.
 
     Raises:
-        EnsembleError: There is no model, the number of weights is wrong, or the models differ in images, classes or
-            image sizes. It is raised by the call, before the first image.
+        EnsembleError: There is no model, the number of weights is wrong, the models differ in images, classes or image
+            sizes, or a model has an image id twice or masks of several sizes in one image. It is raised by the call,
+            before the first image.
         ValueError: A weight is not positive, or an RLE is not valid.
     """
     weights = [1.] * len(models) if weights is None else weights
@@ -187,10 +188,10 @@ def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.nda
         length. Positions are counted down the columns of the image.
     """
     # In an image of 6 pixels three masks cover the pixels [1, 2, 5], [2, 3] and [0, 5], belong to the means [0, 0, 1],
-    # and weigh [.5, .4, 1]. Least are [.45, .5]. The key of a pixel is mean * 6 + position: keys = [1, 2, 3, 5, 6, 11]
-    # are covered with the weights [.5, .9, .4, .5, 1, 1]. All keys but 3 reach the least weight. In [1, 2, 5, 6, 11] a
-    # run begins at 1, at 5 and 11, before which keys are missing, and at 6, because it is the first pixel of mean 1.
-    # The runs are [1, 3) and [5, 6) of mean 0, and [0, 1) and [5, 6) of mean 1.
+    # and weigh [.5, .4, 1]; least_weights is [.45, .5]. The key of a pixel is mean * 6 + position. The keys
+    # [1, 2, 3, 5, 6, 11] are covered with the weights [.5, .9, .4, .5, 1, 1]; all but 3 reach the least weight. In
+    # [1, 2, 5, 6, 11] a run begins at 1, at 5 and 11, before which keys are missing, and at 6, because it is the first
+    # pixel of mean 1. The runs are [1, 3) and [5, 6) of mean 0, and [0, 1) and [5, 6) of mean 1.
     positions, areas_px = foreground_pixels_of_all(rles)
     keys, pixel_of = np.unique(np.repeat(fused_index, areas_px) * n_px + positions, return_inverse=True)
     covered = np.bincount(pixel_of, np.repeat(mask_weights, areas_px), len(keys))
