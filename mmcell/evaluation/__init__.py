@@ -1,1 +1,1 @@
-"""Evaluation. What is registered with MMDetection is in ``metrics``; the rest comes without importing it."""
+"""Measures predictions. Only ``registered`` and the classes that it lists need MMDetection."""

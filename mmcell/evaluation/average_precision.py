@@ -1,4 +1,4 @@
-"""COCO average precision and recall, under names that tell the cap on detections."""
+"""COCO average precision and recall, under names that contain the cap on detections."""
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -11,80 +11,89 @@ CAPS = (None, 100)
 SIZE_BINS_PX = (16, 32)
 PREFIXES = {'segm': '', 'bbox': 'bbox_'}
 RECALLS = np.linspace(0, 1, 101)
-# Name to table and IoU thresholds, which are .50, .55 … .95.
+# Each measure is the mean of some columns of a table. The columns are the IoU thresholds .50, .55 … .95.
 MEASURES = {'AP': ('precision', slice(None)), 'AP50': ('precision', slice(0, 1)), 'AP75': ('precision', slice(5, 6)),
             'AR': ('recall', slice(None))}
-# Numbers of one array of resampled curves: about 32 MB.
-_CHUNK = 2 ** 22
+# How many numbers an array of resampled curves may hold: 2 ** 22 float64 are 32 MiB.
+_MAX_CURVE_VALUES = 2 ** 22
 
 
 def average_precisions(document: dict, detections: list[dict], *, kinds: Sequence[str] = ('segm', 'bbox'),
                        caps: Sequence[int | None] = CAPS,
                        size_bins_px: Sequence[float] = SIZE_BINS_PX) -> dict[str, float]:
-    """COCO's averages over images, classes and IoU thresholds, equal to pycocotools at equal caps.
+    """Returns COCO's average precision and recall over images, classes and IoU thresholds.
 
-    Names are put together from
+    At equal caps the values are those of pycocotools. A name consists of
 
-    - ``bbox_`` for boxes, nothing for masks;
-    - AP: mean over IoU .5, .55 … .95 of the interpolated precision at 101 recalls; AP50, AP75: at one IoU; AR: mean
-      over the IoU thresholds of the largest recall;
-    - ``@100``: at most 100 detections of a class in an image count, those with the best scores, as COCO's ``maxDets``
-      has it; nothing: every detection counts;
-    - ``/name`` of a class; or ``/0-16px``, ``/16-32px``, ``/32px+``, a size; nothing: the mean of the classes that have
-      a cell.
+    - ``bbox_`` for boxes, or nothing for masks;
+    - the measure: ``AP`` is the mean over the IoU thresholds .50, .55 … .95 of the interpolated precision at 101
+      recalls, ``AP50`` and ``AP75`` have the single IoU threshold .50 and .75, and ``AR`` is the mean over the ten IoU
+      thresholds of the largest recall;
+    - the cap, for example ``@100``: only the 100 detections with the best scores count per image and class (COCO's
+      ``maxDets``). Without a cap in the name every detection counts;
+    - ``/`` and a class, or ``/`` and a size, for example ``/0-16px``, ``/16-32px`` or ``/32px+``. Without this ending
+      the value is the mean over the classes that have a true cell.
 
-    ``AP50@100/16-32px`` is mask AP50 of cells of 16 to 32 px at 100 detections.
+    ``AP50@100/16-32px`` is AP50 of the masks of cells of 16 to 32 px, with at most 100 detections per image and class.
 
-    The size of a cell is the root of its ``area`` in the annotation file, which is that of its mask in px. As in COCO
-    cells of other sizes are neither to be found nor, where they are found, mistakes; nor is a detection of another size
-    that finds none. For boxes the size of a detection is that of its box, in pycocotools as well. Both ends belong to
-    a bin.
+    The size of a cell is the square root of its ``area`` in the annotation file, which is the number of pixels of its
+    mask. COCO's rules hold: a cell of another size need not be found, and finding it is not a mistake; a detection of
+    another size that finds no cell is not a mistake. For ``bbox_`` values the size of a detection is that of its box,
+    as in pycocotools. A size bin includes both of its edges.
 
     Args:
-        document: COCO ground truth; cells with ``iscrowd`` may be found or not.
-        detections: COCO results with compressed RLE ('segm') and boxes xywh ('bbox').
-        kinds: 'segm' for masks, 'bbox' for boxes.
-        caps: largest numbers of detections of a class in an image; None: every detection.
-        size_bins_px: edges between the size bins, rising; none: no values by size.
+        document: COCO ground truth. Finding a cell with ``iscrowd`` is neither a hit nor a mistake.
+        detections: COCO results with compressed RLEs (needed for 'segm') and boxes xywh in px (needed for 'bbox').
+        kinds: 'segm' for the values of masks, 'bbox' for the values of boxes.
+        caps: How many detections count at most per image and class, best scores first; None counts every detection.
+        size_bins_px: Ascending edges between the size bins, as square roots of areas in px. Without edges there are no
+            values by size.
 
     Returns:
-        Values from 0 to 1. Without detections 0; NaN where there is no cell to be found.
+        Names with values from 0 to 1. A value is 0 without detections, and NaN if there is no cell to be found.
 
     Raises:
-        as :func:`match_classes`.
+        AnnotationError, ResultsError: The document or the detections cannot be measured, see :func:`match_classes`.
+        ValueError: An argument is out of its range, or a class has the name of a size.
     """
-    hidden = {category['name'] for category in document['categories']} & set(size_names(size_bins_px))
-    if hidden:
-        raise ValueError(f'classes have names of sizes, under which their values would be lost: {sorted(hidden)}')
+    ambiguous = {category['name'] for category in document['categories']} & set(size_names(size_bins_px))
+    if ambiguous:
+        raise ValueError(f'classes must not have the names of sizes, because their values would be overwritten: rename '
+                         f'{sorted(ambiguous)}')
     values = {}
     for kind in kinds:
-        matches = match_classes(document, detections, kind, size_bins_px, _largest(caps))
+        matches = match_classes(document, detections, kind, size_bins_px, _largest_cap(caps))
         for cap in caps:
             tables = _tables(matches, cap)
             for measure, (table, thresholds) in MEASURES.items():
-                name = PREFIXES[kind] + measure + _ending(cap)
-                for part, of_part in _parts(tables[table][:, :, thresholds], document['categories'], size_bins_px):
-                    values[name + part] = mean_of_defined(of_part)
+                name = PREFIXES[kind] + measure + _cap_suffix(cap)
+                for suffix, part in _parts(tables[table][:, :, thresholds], document['categories'], size_bins_px):
+                    values[name + suffix] = mean_of_defined(part)
     return values
 
 
 def resampled_average_precisions(document: dict, detections: list[dict], weights: np.ndarray) -> dict[str, np.ndarray]:
-    """Mask AP, AP50, AP@100 and AP50@100 of sets of images drawn with replacement.
+    """Returns mask AP, AP50, AP@100 and AP50@100 of sets of images that are drawn with replacement.
 
-    Detections are matched once. An image that is drawn twice counts twice, with its cells and detections; with each
-    image drawn once the values are those of :func:`average_precisions`. Classes without a cell among the images drawn
-    do not count. Among equal scores the copies of a detection stand side by side, not copy after copy of the image:
-    with scores of two digits this makes about .0001, where all scores are equal some hundredths.
+    Detections are matched only once. An image that is drawn twice counts twice, with its cells and its detections. If
+    each image is drawn once, the values are those of :func:`average_precisions`. Classes without a true cell among the
+    drawn images do not count.
+
+    Among detections of equal score, the copies of one detection stand side by side, not one copy of the image after
+    the other. If scores have two digits, this changes a value by about .0001; if all scores are equal, by some
+    hundredths.
 
     Args:
-        document, detections: as there.
-        weights: (n_resamples, n_images) how often each image of ``document['images']`` is drawn.
+        document: COCO ground truth, as for :func:`average_precisions`.
+        detections: COCO results with compressed RLEs.
+        weights: (n_resamples, n_images), how often each image of ``document['images']`` is drawn.
 
     Returns:
-        Name to (n_resamples,) float64.
+        Names with values, (n_resamples,) float64 each, from 0 to 1 or NaN.
 
     Raises:
-        as :func:`match_classes`; ValueError: weights of another shape, or negative ones.
+        AnnotationError, ResultsError: The document or the detections cannot be measured, see :func:`match_classes`.
+        ValueError: The weights have another shape, or one of them is negative.
     """
     weights = np.asarray(weights, np.float64)
     if weights.ndim != 2 or weights.shape[1] != len(document['images']) or (weights < 0).any():
@@ -93,59 +102,69 @@ def resampled_average_precisions(document: dict, detections: list[dict], weights
     matches = match_classes(document, detections, 'segm')
     values = {}
     for cap in CAPS:
-        precision = np.stack([_resampled_precision(of_class, cap, weights) for of_class in matches], axis=1)
+        # (n_resamples, classes, thresholds, recalls)
+        precision = np.stack([_resampled_precision(class_matches, cap, weights) for class_matches in matches], axis=1)
         for name, thresholds in (('AP', slice(None)), ('AP50', slice(0, 1))):
-            values[name + _ending(cap)] = np.array([mean_of_defined(table[:, thresholds]) for table in precision])
+            values[name + _cap_suffix(cap)] = np.array([mean_of_defined(table[:, thresholds]) for table in precision])
     return values
 
 
 def _resampled_precision(matches: ClassMatches, cap: int | None, weights: np.ndarray) -> np.ndarray:
-    """Precision of one class and cells of every size: (n, thresholds, recalls), in pieces that fit into memory."""
-    step = max(1, _CHUNK // max(1, len(matches.images)))
+    """Returns the precision (n_resamples, thresholds, recalls) of one class, for cells of every size.
+
+    The resamples are worked through in pieces, so that the curves fit into memory.
+    """
+    step = max(1, _MAX_CURVE_VALUES // max(1, len(matches.images)))
     return np.concatenate([_curves(matches, 0, cap, weights[start:start + step])[0]
                            for start in range(0, len(weights), step)])
 
 
-def _ending(cap: int | None) -> str:
+def _cap_suffix(cap: int | None) -> str:
     return '' if cap is None else f'@{cap}'
 
 
-def _largest(caps: Sequence[int | None]) -> int | None:
+def _largest_cap(caps: Sequence[int | None]) -> int | None:
     if not caps or any(cap is not None and cap < 1 for cap in caps):
-        raise ValueError(f'caps must be positive or None, got {list(caps)}')
+        raise ValueError(f'caps must be a list of positive numbers or None, got {list(caps)}')
     return None if None in caps else max(caps)
 
 
 def _tables(matches: list[ClassMatches], cap: int | None) -> dict[str, np.ndarray]:
-    """Precision (classes, sizes, thresholds, recalls), and recall (classes, sizes, thresholds)."""
-    curves = [[_curves(of_class, size, cap, np.ones((1, of_class.n_true.shape[1])))
-               for size in range(len(of_class.n_true))] for of_class in matches]
-    return {name: np.array([[of_size[index][0] for of_size in of_class] for of_class in curves])
+    """Returns precision (classes, sizes, thresholds, recalls) and recall (classes, sizes, thresholds)."""
+    # Each entry is the pair of precision and recall of one class and size, for one set of weights that are all 1.
+    curves = [[_curves(class_matches, size, cap, np.ones((1, class_matches.n_true.shape[1])))
+               for size in range(len(class_matches.n_true))] for class_matches in matches]
+    return {name: np.array([[size_curves[index][0] for size_curves in class_curves] for class_curves in curves])
             for index, name in enumerate(('precision', 'recall'))}
 
 
 def _curves(matches: ClassMatches, size: int, cap: int | None, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """``COCOeval.accumulate`` of pycocotools, with images counted several times or not at all.
+    """Does what ``COCOeval.accumulate`` of pycocotools does, with images that may count several times or not at all.
 
     Args:
-        matches: of N images.
-        size: index of the size.
-        cap: most detections in an image; None: all.
-        weights: (n, N) float64, how often each image counts.
+        matches: The matches of one class in N images.
+        size: The index of the size, 0 for cells of every size.
+        cap: How many detections count at most per image; None counts all.
+        weights: (n, N) float64, how often each image counts in each of n sets.
 
     Returns:
-        Interpolated precision (n, thresholds, recalls), and the largest recall (n, thresholds); NaN without a cell.
+        The interpolated precision (n, thresholds, recalls), and the largest recall (n, thresholds). Both are NaN for
+        sets without a cell to be found.
     """
+    # Four detections, best score first, in the images [0, 1, 0, 1]; all but the second are hits, and each image has two
+    # true cells. With the weights [[1, 1], [2, 0]] the detections count [[1, 1, 1, 1], [2, 0, 2, 0]] times, so that
+    # n_counted is [[1, 2, 3, 4], [2, 2, 4, 4]]. At the hits n_hits is [[1, 2, 3], [2, 4, 4]] and n_counted is
+    # [[1, 3, 4], [2, 4, 4]]. With n_true = [4, 4] the largest recalls are 3 / 4 and 4 / 4.
     is_counted = ~matches.is_ignored[size] & (matches.ranks < (np.inf if cap is None else cap))
-    weights_found, n_true = weights[:, matches.images], weights @ matches.n_true[size]
+    detection_weights, n_true = weights[:, matches.images], weights @ matches.n_true[size]
     precision = np.zeros((len(weights), len(IOU_THRESHOLDS), len(RECALLS)))
     recall = np.zeros(precision.shape[:2])
     for index, counted in enumerate(is_counted):
-        # Without sizes and crowds these are the same at every threshold.
+        # Without size bins and ``iscrowd`` the same detections count at every threshold: the sums are used again.
         if index == 0 or (counted != is_counted[index - 1]).any():
-            weights_counted = weights_found[:, counted]
+            weights_counted = detection_weights[:, counted]
             n_counted = np.cumsum(weights_counted, axis=1)
-        # Precision is largest and a recall is reached at hits alone.
+        # Between one hit and the next recall stays the same and precision falls: only the points at hits are needed.
         is_hit = matches.is_hit[size, index, counted]
         if is_hit.any():
             n_hits = np.cumsum(weights_counted[:, is_hit], axis=1)
@@ -156,23 +175,28 @@ def _curves(matches: ClassMatches, size: int, cap: int | None, weights: np.ndarr
 
 
 def _interpolate(n_hits: np.ndarray, n_counted: np.ndarray, n_true: np.ndarray) -> np.ndarray:
-    """Largest precision at each of the 101 recalls or beyond, 0 where it is not reached, (n, 101).
+    """Returns (n, 101), the largest precision at each of 101 recalls or beyond; 0 where a recall is not reached.
 
     Args:
-        n_hits, n_counted: (n, hits) hits and detections down to each hit.
-        n_true: (n,) true cells.
+        n_hits: (n, hits) float64, the number of hits from the best detection down to each hit.
+        n_counted: (n, hits) float64, the number of detections from the best one down to each hit.
+        n_true: (n,) float64, the number of true cells.
     """
+    # n_hits = [[1, 2, 3]], n_counted = [[1, 3, 4]] and n_true = [4] give the precisions [[1, .67, .75]] at the recalls
+    # [[.25, .5, .75]]. The largest precision at a hit or a later one is [[1, .75, .75]], with a 0 appended for recalls
+    # that are not reached. The 26 recalls .00 … .25 find the first entry, the 50 recalls .26 … .75 the second or the
+    # third, and the other 25 the appended 0. AP would be (26 * 1 + 50 * .75) / 101.
     precision = n_hits / np.maximum(n_counted, 1)
-    # One more for the recalls that are not reached.
     envelope = np.zeros((len(precision), precision.shape[1] + 1))
     envelope[:, :-1] = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-    reached = n_hits / np.maximum(n_true, 1)[:, None]
-    return np.stack([of_row[np.searchsorted(row, RECALLS)] for row, of_row in zip(reached, envelope, strict=True)])
+    recall = n_hits / np.maximum(n_true, 1)[:, None]
+    return np.stack([row_envelope[np.searchsorted(row_recall, RECALLS)]
+                     for row_recall, row_envelope in zip(recall, envelope, strict=True)])
 
 
 def _parts(table: np.ndarray, categories: list[dict],
            size_bins_px: Sequence[float]) -> Iterator[tuple[str, np.ndarray]]:
-    """Endings of names with their parts of a table (classes, sizes, …)."""
+    """Yields each part of a table (classes, sizes, …) that gets its own value, with the ending of its name."""
     yield '', table[:, 0]
     for index, category in enumerate(sorted(categories, key=lambda category: category['id'])):
         yield f"/{category['name']}", table[index, 0]
@@ -181,7 +205,7 @@ def _parts(table: np.ndarray, categories: list[dict],
 
 
 def size_names(size_bins_px: Sequence[float]) -> list[str]:
-    """0-16px, 16-32px, 32px+ for the edges 16 and 32; none without edges."""
+    """Returns the names of the size bins: 0-16px, 16-32px and 32px+ for the edges 16 and 32; none without edges."""
     if not len(size_bins_px):
         return []
     edges = [0, *size_bins_px]
@@ -189,6 +213,6 @@ def size_names(size_bins_px: Sequence[float]) -> list[str]:
 
 
 def mean_of_defined(table: np.ndarray) -> float:
-    """Mean of the values that are not NaN; NaN where there is none."""
+    """Returns the mean of the values that are not NaN, or NaN if there are none."""
     defined = table[~np.isnan(table)]
     return float(defined.mean()) if defined.size else float('nan')

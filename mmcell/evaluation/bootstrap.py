@@ -1,37 +1,44 @@
-"""How far a value may lie off for the choice of images: the percentile bootstrap over images.
+"""The uncertainty of a value that comes from the choice of images: the percentile bootstrap over images.
 
-Efron, Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13. Drawn are images, not cells: those of one image
-succeed and fail together. With a handful of images the intervals come out too narrow.
+Efron, Tibshirani: An Introduction to the Bootstrap, 1993, chapter 13. Images are drawn, not cells, because the cells of
+one image succeed and fail together. If there are only a few images, the intervals are too narrow.
 """
 
 import numpy as np
 
 
 def resample_weights(n_images: int, n_resamples: int, seed: int) -> np.ndarray:
-    """How often each image is drawn when as many images as there are get drawn with replacement.
+    """Draws images with replacement, as many as there are, and returns how often each image is drawn.
+
+    Args:
+        n_images: The number of images.
+        n_resamples: How many times a set of images is drawn.
+        seed: The seed of the random numbers.
 
     Returns:
-        (n_resamples, n_images) int64; every row has the sum n_images.
+        (n_resamples, n_images) int64. Every row has the sum n_images.
 
     Raises:
-        ValueError: there is no image.
+        ValueError: There is no image.
     """
     if n_images < 1:
-        raise ValueError('there is no image to draw')
+        raise ValueError(f'at least one image is needed to draw from, got {n_images}')
+    # Two resamples of three images that draw [[0, 2, 2], [1, 1, 0]] get the entries [[0, 2, 2], [4, 4, 3]] of a flat
+    # table with three entries per resample. Counted, this is [[1, 0, 2], [1, 2, 0]].
     drawn = np.random.default_rng(seed).integers(n_images, size=(n_resamples, n_images))
-    cells = drawn + n_images * np.arange(n_resamples)[:, None]
-    return np.bincount(cells.ravel(), minlength=n_resamples * n_images).reshape(n_resamples, n_images)
+    entries = drawn + n_images * np.arange(n_resamples)[:, None]
+    return np.bincount(entries.ravel(), minlength=n_resamples * n_images).reshape(n_resamples, n_images)
 
 
 def percentile_interval(values: np.ndarray, level: float = .95) -> tuple[float, float]:
-    """The interval that holds this part of resampled values, as much of the rest below as above it.
+    """Returns the interval that contains the central part of resampled values.
 
     Args:
-        values: (n_resamples,) values or differences. NaN, where a resample has no value, is left out.
-        level: 0 to 1.
+        values: (n_resamples,) values or differences. NaN, which stands for a resample without a value, is left out.
+        level: The share of the values inside the interval, 0 to 1. Of the other values half are below and half above.
 
     Returns:
-        Lower and upper end; NaN where there is no value.
+        The lower and the upper end, both NaN if there is no value.
     """
     defined = values[~np.isnan(values)]
     if not defined.size:
@@ -41,5 +48,10 @@ def percentile_interval(values: np.ndarray, level: float = .95) -> tuple[float, 
 
 
 def paired_differences(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """First minus second, (n_resamples,) each, for the names in both. Both must come from the same resamples."""
+    """Returns the first values minus the second ones, resample by resample, for the names that both have.
+
+    Args:
+        first: Names with their values on the resamples, (n_resamples,) each.
+        second: Names with their values on the same resamples.
+    """
     return {name: first[name] - second[name] for name in first if name in second}

@@ -1,4 +1,4 @@
-"""True cells and detections as COCO evaluation takes them: checked, and sorted by class, image and score."""
+"""True cells and detections prepared for COCO evaluation: checked, and sorted by class, image and score."""
 
 from dataclasses import dataclass
 
@@ -12,25 +12,40 @@ from mmcell.predictions.dump_file import ResultsError
 
 
 class ClassAndImage:
-    """Numbers the pairs of a class and an image by category id, then by image id.
+    """Numbers the pairs of a class and an image: by category id, and within a class by image id.
 
     Attributes:
-        n_images, n_classes: how many there are.
-        image_indices: (n_images,) int64, the index in the annotation file of each image in the order of ids.
+        n_images: The number of images.
+        n_classes: The number of classes.
+        image_indices: (n_images,) int64, the indices of the images in the annotation file, in the order of image ids.
     """
 
     def __init__(self, document: dict) -> None:
+        """Reads the ids of images and classes.
+
+        Args:
+            document: COCO ground truth.
+
+        Raises:
+            AnnotationError: There are no categories.
+        """
+        # The image ids [9, 4] and the category ids [7, 2] give image_indices = [1, 0], the positions {4: 0, 9: 1} of
+        # images and {2: 0, 7: 1} of classes. Then category 7 in image 9 is the pair 1 * 2 + 1 = 3.
         image_ids = [image['id'] for image in document['images']]
         category_ids = sorted(category['id'] for category in document['categories'])
         if not category_ids:
-            raise AnnotationError('the annotation file has no categories')
+            raise AnnotationError('the annotation file has no categories; at least one is needed')
         self.n_images, self.n_classes = len(image_ids), len(category_ids)
         self.image_indices = np.argsort(np.array(image_ids, np.int64), kind='stable')
         self._image_positions = {image_ids[index]: position for position, index in enumerate(self.image_indices)}
         self._class_positions = {category_id: position for position, category_id in enumerate(category_ids)}
 
     def check(self, detections: list[dict]) -> None:
-        """Raises ResultsError where a detection has an image or a category that there is not."""
+        """Checks that the annotation file defines the image and the category of every detection.
+
+        Raises:
+            ResultsError: A detection has an unknown image or category.
+        """
         for key, known in (('image_id', self._image_positions), ('category_id', self._class_positions)):
             unknown = {detection[key] for detection in detections} - known.keys()
             if unknown:
@@ -38,20 +53,20 @@ class ClassAndImage:
                                    'does not define')
 
     def numbers(self, records: list[dict]) -> np.ndarray:
-        """(N,) int64 number of the pair that each annotation or detection belongs to."""
+        """Returns (N,) int64, the number of the class and image that each annotation or detection belongs to."""
         return np.array([self._class_positions[record['category_id']] * self.n_images
                          + self._image_positions[record['image_id']] for record in records], np.int64)
 
 
 @dataclass(frozen=True)
 class TrueCells:
-    """Annotations sorted by class and image.
+    """The N annotations, sorted by class and image.
 
     Attributes:
-        groups: (N,) int64 number of the class and image.
-        shapes: N compressed RLEs, or boxes xywh in px.
-        areas_px2: (N,) float64, as the annotation file says.
-        is_crowd: (N,) bool.
+        groups: (N,) int64, the numbers that :class:`ClassAndImage` gives to class and image; ascending.
+        shapes: N compressed RLEs, or N boxes xywh in px.
+        areas_px2: (N,) float64, the areas in the annotation file.
+        is_crowd: (N,) bool, whether ``iscrowd`` is set.
     """
 
     groups: np.ndarray
@@ -62,13 +77,14 @@ class TrueCells:
 
 @dataclass(frozen=True)
 class Detections:
-    """Detections sorted by class and image, then by descending score.
+    """The M detections, sorted by class and image, and then by descending score.
 
     Attributes:
-        groups, shapes: as for true cells.
-        areas_px2: (M,) of the mask or the box.
+        groups: (M,) int64, the numbers that :class:`ClassAndImage` gives to class and image; ascending.
+        shapes: M compressed RLEs, or M boxes xywh in px.
+        areas_px2: (M,) areas of the masks or of the boxes.
         scores: (M,) float64.
-        ranks: (M,) int64, 0 for the best score of its class and image.
+        ranks: (M,) int64, the place of each detection in its class and image, 0 for the best score.
     """
 
     groups: np.ndarray
@@ -79,16 +95,26 @@ class Detections:
 
 
 def sort_annotations(document: dict, kind: str, pairs: ClassAndImage) -> TrueCells:
-    """The true cells of an annotation file; see :func:`match_classes`."""
+    """Returns the true cells of an annotation file, sorted.
+
+    Args:
+        document: COCO ground truth.
+        kind: 'segm' for masks, anything else for boxes.
+        pairs: The numbering of classes and images.
+
+    Raises:
+        AnnotationError: An annotation has no area, or its mask has another size than its image or cannot be decoded.
+    """
     for annotation in document['annotations']:
         if 'area' not in annotation:
-            raise AnnotationError(f"annotation {annotation['id']} has no area, by which COCO sorts cells by size")
+            raise AnnotationError(f"annotation {annotation['id']} has no area, which COCO evaluation needs to know the "
+                                  'size of a cell: add it in px')
     groups = pairs.numbers(document['annotations'])
     order = np.argsort(groups, kind='stable')
     annotations = [document['annotations'][index] for index in order]
     if kind == 'segm':
-        shapes = _rles(annotations, _sizes(document))
-        _checked_areas(annotations, shapes, _sizes(document), AnnotationError)
+        shapes = _to_rles(annotations, _image_sizes(document))
+        _checked_areas(annotations, shapes, _image_sizes(document), AnnotationError)
     else:
         shapes = [annotation['bbox'] for annotation in annotations]
     return TrueCells(groups[order], shapes, np.array([annotation['area'] for annotation in annotations], np.float64),
@@ -97,17 +123,30 @@ def sort_annotations(document: dict, kind: str, pairs: ClassAndImage) -> TrueCel
 
 def sort_detections(document: dict, detections: list[dict], kind: str, cap: int | None,
                     pairs: ClassAndImage) -> Detections:
-    """The detections that a cap leaves; see :func:`match_classes`."""
+    """Returns the detections that a cap leaves, sorted.
+
+    Args:
+        document: COCO ground truth.
+        detections: COCO results.
+        kind: 'segm' for masks, anything else for boxes.
+        cap: How many detections are kept at most per image and class, best scores first; None keeps all.
+        pairs: The numbering of classes and images.
+
+    Raises:
+        ResultsError: The image or the category of a detection is unknown, or its mask has another size than its image
+            or cannot be decoded.
+    """
     pairs.check(detections)
     groups = pairs.numbers(detections)
     order = np.lexsort((-np.array([detection['score'] for detection in detections], np.float64), groups))
+    # The sorted groups [0, 0, 2, 2, 2] begin at [0, 0, 2, 2, 2], so that the ranks are [0, 1, 0, 1, 2].
     ranks = np.arange(len(order)) - np.searchsorted(groups[order], groups[order])
     if cap is not None:
         order, ranks = order[ranks < cap], ranks[ranks < cap]
     kept = [detections[index] for index in order]
     if kind == 'segm':
         shapes = [detection['segmentation'] for detection in kept]
-        areas_px2 = _checked_areas(kept, shapes, _sizes(document), ResultsError)
+        areas_px2 = _checked_areas(kept, shapes, _image_sizes(document), ResultsError)
     else:
         shapes = [detection['bbox'] for detection in kept]
         areas_px2 = np.array([width * height for _, _, width, height in shapes], np.float64)
@@ -115,13 +154,13 @@ def sort_detections(document: dict, detections: list[dict], kind: str, cap: int 
                       np.array([detection['score'] for detection in kept], np.float64), ranks)
 
 
-def _sizes(document: dict) -> dict[int, list[int]]:
-    """Image id to height and width in px."""
+def _image_sizes(document: dict) -> dict[int, list[int]]:
+    """Returns the [height, width] in px of each image by its id."""
     return {image['id']: [image['height'], image['width']] for image in document['images']}
 
 
-def _rles(annotations: list[dict], sizes_px: dict[int, list[int]]) -> list[dict]:
-    """Compressed RLEs of masks that are one, an RLE of integers, or polygons."""
+def _to_rles(annotations: list[dict], sizes_px: dict[int, list[int]]) -> list[dict]:
+    """Returns all masks as compressed RLEs; masks may also be RLEs with listed run lengths, or polygons."""
     return [annotation['segmentation']
             if isinstance(annotation['segmentation'], dict) and isinstance(annotation['segmentation']['counts'], str)
             else rle_functions.segmToRle(annotation['segmentation'], *reversed(sizes_px[annotation['image_id']]))
@@ -130,15 +169,25 @@ def _rles(annotations: list[dict], sizes_px: dict[int, list[int]]) -> list[dict]
 
 def _checked_areas(records: list[dict], rles: list[dict], sizes_px: dict[int, list[int]],
                    error: type[MmcellError]) -> np.ndarray:
-    """Areas of masks in px², (N,).
+    """Checks masks, which pycocotools would not do, and returns their areas.
+
+    Args:
+        records: N annotations or detections.
+        rles: Their N masks as compressed RLEs.
+        sizes_px: The [height, width] in px of each image by its id.
+        error: The class of the error that is raised.
+
+    Returns:
+        (N,) int64, the areas in px².
 
     Raises:
-        error: one has another size than its image, or cannot be decoded; pycocotools takes either without a word.
+        MmcellError: A mask has another size than its image, or cannot be decoded.
     """
     for record, rle in zip(records, rles, strict=True):
         size_px = sizes_px[record['image_id']]
         if list(rle['size']) != size_px:
-            raise error(f"image {record['image_id']} has {size_px} px (height, width), a mask in it {rle['size']}")
+            raise error(f"image {record['image_id']} has {size_px} px (height, width), but a mask in it has "
+                        f"{rle['size']}")
     try:
         return areas_px(rles)
     except ValueError as reason:

@@ -1,4 +1,4 @@
-"""What is wrong with each prediction: kinds of error, and how much each costs."""
+"""Kinds of error of predictions, and how much each kind costs."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from mmcell.evaluation.overlaps import Overlaps, overlaps_of_rles
 
 ERROR_KINDS = ('classification', 'localisation', 'both', 'duplicate', 'background')
 _CORRECT = 'correct'
-# The kinds that are about a cell that is there.
+# The kinds of error in which a prediction points at a true cell: without the error the cell would be found.
 _POINTING = ('classification', 'localisation')
 _FOREGROUND_IOU = .5
 _BACKGROUND_IOU = .1
@@ -19,13 +19,13 @@ _BACKGROUND_IOU = .1
 
 @dataclass(frozen=True)
 class JudgedImage:
-    """The predictions of one image, each judged.
+    """The verdicts on the M predictions of an image with N true cells.
 
     Attributes:
-        kinds: (M,) str, 'correct' or one of ``ERROR_KINDS``.
+        kinds: (M,) str, 'correct' or an entry of ``ERROR_KINDS``.
         scores: (M,) float64.
-        nearest_true: (M,) int64, the true cell that each overlaps most, -1 where there is none.
-        is_found: (N,) bool, true cells with a correct prediction.
+        nearest_true: (M,) int64, the true cell that each prediction overlaps most, -1 if it overlaps none.
+        is_found: (N,) bool, whether there is a correct prediction of a true cell.
     """
 
     kinds: np.ndarray
@@ -35,17 +35,25 @@ class JudgedImage:
 
 
 def judge_predictions(pair: ImagePair, score_threshold: float) -> JudgedImage:
-    """Sorts the predictions of an image, as they are and not painted, into correct ones and kinds of error.
+    """Sorts the predictions of an image into correct ones and kinds of error. They are not painted and may overlap.
 
-    After TIDE (Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection Errors", ECCV 2020, section
-    2.2), simplified: a prediction is judged by the one true cell that it overlaps most, by IoU of masks. By descending
-    score, each takes the free true cell of its class with the largest IoU > .5, and is correct. The others are:
+    This is a simplified version of TIDE (Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection
+    Errors", ECCV 2020, section 2.2): a prediction is judged only by the true cell with which its mask has the largest
+    IoU. By descending score, each prediction takes the free true cell of its class with the largest IoU above .5, and
+    is correct. The other predictions are errors of the kind
 
-    - duplicate: IoU > .5 with a cell of its class, which a prediction with a higher score has taken;
-    - classification: IoU > .5 with a cell of another class;
-    - localisation: .1 < IoU <= .5 with a cell of its class;
-    - both: .1 < IoU <= .5 with a cell of another class;
-    - background: IoU <= .1 with every cell.
+    - duplicate: the IoU is above .5 with a cell of the same class, which a prediction with a higher score has taken;
+    - classification: the IoU is above .5 with a cell of another class;
+    - localisation: the IoU is above .1 and at most .5, with a cell of the same class;
+    - both: the IoU is above .1 and at most .5, with a cell of another class;
+    - background: the IoU is at most .1 with every cell.
+
+    Args:
+        pair: The true and the predicted cells of the image.
+        score_threshold: Predictions with a lower score are left out.
+
+    Raises:
+        ValueError: An RLE has another size than the others, or is not valid.
     """
     is_kept = pair.pred_scores >= score_threshold
     pred_rles = [rle for rle, kept in zip(pair.pred_rles, is_kept, strict=True) if kept]
@@ -57,11 +65,12 @@ def judge_predictions(pair: ImagePair, score_threshold: float) -> JudgedImage:
     matched = may_match[match_greedily(
         overlaps.true_index[may_match], overlaps.pred_index[may_match], overlaps.ious[may_match], scores)]
     nearest_true, nearest_iou = _nearest(overlaps)
-    # Where there is no true cell at all, class 0 stands for the absent nearest one; its IoU is 0.
-    is_class = np.append(pair.true_classes, 0)[nearest_true] == pred_classes
+    # The index -1 of predictions that overlap no cell means the appended class 0. They have IoU 0, and are background.
+    has_true_class = np.append(pair.true_classes, 0)[nearest_true] == pred_classes
     kinds = np.select(
         [nearest_iou <= _BACKGROUND_IOU, nearest_iou <= _FOREGROUND_IOU],
-        ['background', np.where(is_class, 'localisation', 'both')], np.where(is_class, 'duplicate', 'classification'))
+        ['background', np.where(has_true_class, 'localisation', 'both')],
+        np.where(has_true_class, 'duplicate', 'classification'))
     kinds[overlaps.pred_index[matched]] = _CORRECT
     is_found = np.zeros(len(pair.true_rles), bool)
     is_found[overlaps.true_index[matched]] = True
@@ -69,10 +78,12 @@ def judge_predictions(pair: ImagePair, score_threshold: float) -> JudgedImage:
 
 
 def _nearest(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
-    """For each prediction the true cell with the largest IoU, -1 where none overlaps, and this IoU."""
+    """Returns the true cell with the largest IoU of each prediction, -1 if it overlaps none, and this IoU, or 0."""
     nearest_true = np.full(len(overlaps.pred_ids), -1)
     nearest_iou = np.zeros(len(overlaps.pred_ids))
-    # Of several values for one prediction numpy keeps the last: the largest, of equal ones the first true cell.
+    # If several values are assigned to one prediction, numpy keeps the last: the largest IoU, and among equal ones the
+    # first true cell. If prediction 0 overlaps the true cells 0, 1 and 2 with the IoUs [1/3, 1/3, 1/7], the order is
+    # [2, 1, 0], and true cell 0 is kept.
     order = np.lexsort((-overlaps.true_index, overlaps.ious))
     nearest_true[overlaps.pred_index[order]] = overlaps.true_index[order]
     nearest_iou[overlaps.pred_index[order]] = overlaps.ious[order]
@@ -80,15 +91,17 @@ def _nearest(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
 
 
 def count_errors(judged: Sequence[JudgedImage]) -> dict:
-    """How many predictions fall into each kind, how many true cells are missed, and what mending a kind would gain.
+    """Counts the predictions of each kind and the missed true cells, and what the F1 would be without each kind.
 
-    A true cell is missed when no prediction is correct about it and no classification or localisation error points
-    at it. F1 is that of cells found with the right class at IoU > .5. Mended are, one kind at a time: classification
-    and localisation errors by finding the true cells that they point at, once each, the surplus predictions being
-    removed; both, duplicate and background by removing the predictions; missed by finding the cells.
+    A true cell is missed if no prediction is correct about it, and no classification or localisation error points at
+    it. F1 counts a cell as found if a prediction has the correct class and an IoU above .5. One kind at a time is
+    mended: classification and localisation errors by finding the true cells at which they point, each once, and
+    removing the remaining predictions of the kind; both, duplicate and background errors by removing the predictions;
+    missed cells by finding them.
 
     Returns:
-        ``{'n_correct', 'n_true', 'n_predicted', 'F1', 'kinds': {kind: {'n', 'F1_if_mended'}}}``, F1 NaN without cells.
+        ``{'n_correct', 'n_true', 'n_predicted', 'F1', 'kinds': {kind: {'n', 'F1_if_mended'}}}``. F1 is NaN if there are
+        neither true nor predicted cells.
     """
     n_true = sum(len(image.is_found) for image in judged)
     n_predicted = sum(len(image.kinds) for image in judged)
@@ -106,7 +119,7 @@ def count_errors(judged: Sequence[JudgedImage]) -> dict:
 
 
 def _cells_pointed_at(image: JudgedImage, kinds: Sequence[str]) -> np.ndarray:
-    """(N,) bool: true cells not found that errors of these kinds overlap most."""
+    """Returns (N,) bool, whether a true cell is not found, but is the nearest cell of an error of these kinds."""
     is_pointed_at = np.zeros(len(image.is_found), bool)
     is_pointed_at[image.nearest_true[np.isin(image.kinds, kinds)]] = True
     return is_pointed_at & ~image.is_found

@@ -1,4 +1,4 @@
-"""True and predicted cells of each image, side by side: what every metric of segmentation starts from."""
+"""The true and the predicted cells of each image, from which every segmentation score is computed."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -8,16 +8,17 @@ import numpy as np
 
 @dataclass(frozen=True)
 class ImagePair:
-    """The true and the predicted cells of one image.
+    """The N true and the M predicted cells of one image.
 
     Attributes:
-        image_id: as in the annotation file.
-        height, width: in px.
+        image_id: The id of the image in the annotation file.
+        height: The height of the image in px.
+        width: The width of the image in px.
         true_rles: N compressed COCO RLEs of the size of the image.
         true_classes: (N,) int64 category ids.
-        pred_rles: M compressed COCO RLEs likewise; predictions may overlap.
+        pred_rles: M compressed COCO RLEs of the size of the image. Predictions may overlap.
         pred_classes: (M,) int64 category ids.
-        pred_scores: (M,) float64, 0 to 1.
+        pred_scores: (M,) float64, from 0 to 1.
     """
 
     image_id: int
@@ -31,11 +32,11 @@ class ImagePair:
 
 
 def pair_images(document: dict, detections: list[dict]) -> list[ImagePair]:
-    """Pairs for every image of the annotation file, in its order, those without any cell included.
+    """Returns the cells of every image of the annotation file, in its order, including images without any cell.
 
     Args:
-        document: COCO ground truth, as ``read_annotations`` gives it; masks as compressed RLE.
-        detections: COCO results of these images, masks as compressed RLE.
+        document: COCO ground truth with masks as compressed RLEs.
+        detections: COCO results of these images with masks as compressed RLEs.
     """
     truth, predicted = defaultdict(list), defaultdict(list)
     for records, by_image in ((document['annotations'], truth), (detections, predicted)):

@@ -1,4 +1,4 @@
-"""One-to-one matching of true and predicted cells, from the sparse table of the pairs that may match."""
+"""One-to-one matching of true and predicted cells, given the list of the pairs that may be matched."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -9,44 +9,51 @@ from scipy.spatial.distance import cdist
 
 def match_greedily(true_index: np.ndarray, pred_index: np.ndarray, ious: np.ndarray,
                    pred_scores: np.ndarray) -> np.ndarray:
-    """Gives each prediction, by descending score, the free true cell that it overlaps most, as COCO evaluation does.
+    """Matches greedily: by descending score, each prediction gets the free true cell that it overlaps most.
 
-    Equal scores keep the order of the predictions; of equal overlaps the first true cell is taken.
+    Predictions of equal score keep their order, and among equal overlaps the first true cell is taken. COCO evaluation
+    matches in the same way, except that it takes the last of equal overlaps.
 
     Args:
-        true_index: (P,) int, true cell of each pair that may match.
-        pred_index: (P,) int, prediction of each pair.
-        ious: (P,) float.
-        pred_scores: (M,) float, of all predictions.
+        true_index: (P,) int, the true cell of each pair that may be matched.
+        pred_index: (P,) int, the prediction of each pair.
+        ious: (P,) float, the IoU of each pair.
+        pred_scores: (M,) float, the scores of all predictions.
 
     Returns:
-        (P,) bool: the pairs matched.
+        (P,) bool, whether a pair is matched.
     """
+    # The pairs (true, predicted) (0, 0), (1, 0) and (0, 1) have the IoUs .6, .7 and .9, and the predictions have the
+    # scores .8 and .9. The order is [2, 1, 0]: prediction 1 takes cell 0, then prediction 0 takes cell 1, and the last
+    # pair is left over: [False, True, True].
     order = np.lexsort((true_index, -ious, pred_index, -pred_scores[pred_index]))
     is_matched = np.zeros(len(order), bool)
-    taken, done = set(), set()
+    taken_cells, done_predictions = set(), set()
     for pair, true, pred in zip(order.tolist(), true_index[order].tolist(), pred_index[order].tolist(), strict=True):
-        if true not in taken and pred not in done:
+        if true not in taken_cells and pred not in done_predictions:
             is_matched[pair] = True
-            taken.add(true)
-            done.add(pred)
+            taken_cells.add(true)
+            done_predictions.add(pred)
     return is_matched
 
 
 def match_optimally(true_index: np.ndarray, pred_index: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The matching with the largest sum of weights (Hungarian method).
+    """Finds the one-to-one matching with the largest sum of weights (Hungarian method).
 
-    Pairs that share no cell with another pair are taken as they are, and each connected group of the others is solved
-    by itself, so that no N x M table is made.
+    A pair that shares no cell with another pair is always matched. The other pairs form connected groups, and each
+    group is solved by itself, so that no N x M table is needed.
 
     Args:
-        true_index: (P,) int, true cell of each pair that may match; a pair is given once.
-        pred_index: (P,) int, prediction of each pair.
-        weights: (P,) float, more than 0.
+        true_index: (P,) int, the true cell of each pair that may be matched. No pair occurs twice.
+        pred_index: (P,) int, the prediction of each pair.
+        weights: (P,) float, the weight of each pair, above 0.
 
     Returns:
-        (P,) bool: the pairs matched.
+        (P,) bool, whether a pair is matched.
     """
+    # The pairs (0, 0), (1, 1), (1, 2) and (2, 2) have the weights .3, .6, .9 and .5. The first pair shares no cell. The
+    # others are one group with the table [[.6, .9], [0, .5]], in which .6 + .5 is more than .9 + 0. A pair that is
+    # not in the list has the weight 0; even if it is assigned, it is not returned. Result: [True, True, False, True].
     if len(weights) == 0:
         return np.zeros(0, bool)
     is_matched = (np.bincount(true_index)[true_index] == 1) & (np.bincount(pred_index)[pred_index] == 1)
@@ -62,9 +69,21 @@ def match_optimally(true_index: np.ndarray, pred_index: np.ndarray, weights: np.
 
 
 def _connected_groups(true_index: np.ndarray, pred_index: np.ndarray, pairs: np.ndarray) -> list[np.ndarray]:
-    """Some of the pairs, parted so that those of different groups have no cell in common."""
+    """Divides some of the pairs into groups, so that pairs of different groups have no cell in common.
+
+    Args:
+        true_index: (P,) int, the true cell of each pair.
+        pred_index: (P,) int, the prediction of each pair.
+        pairs: The indices of the pairs to be divided.
+
+    Returns:
+        The indices of the pairs of each group.
+    """
     if len(pairs) == 0:
         return []
+    # The pairs 1 … 5 of true_index = [0, 1, 1, 2, 3, 3] and pred_index = [0, 1, 2, 2, 3, 4] are edges of a graph in
+    # which the four true cells are the nodes 0 … 3 and the predictions the nodes 4 … 8: 1-5, 1-6, 2-6, 3-7 and 3-8.
+    # Its connected groups are the pairs [1, 2, 3] and [4, 5].
     n_true, n_nodes = true_index.max() + 1, true_index.max() + pred_index.max() + 2
     graph = coo_array((np.ones(len(pairs), bool), (true_index[pairs], n_true + pred_index[pairs])), (n_nodes, n_nodes))
     group_of_pair = connected_components(graph, directed=False)[1][true_index[pairs]]
@@ -73,15 +92,23 @@ def _connected_groups(true_index: np.ndarray, pred_index: np.ndarray, pairs: np.
 
 
 def match_at_iou(true_index: np.ndarray, pred_index: np.ndarray, ious: np.ndarray, min_iou: float) -> np.ndarray:
-    """As many pairs with IoU >= ``min_iou`` as possible and, among those matchings, the largest sum of IoU.
+    """Matches as many pairs with an IoU of at least ``min_iou`` as possible; among those, with the largest sum of IoU.
 
-    The convention of ``stardist.matching`` and of the Data Science Bowl 2018.
+    This is the convention of ``stardist.matching`` and of the Data Science Bowl 2018.
+
+    Args:
+        true_index: (P,) int, the true cell of each pair that shares pixels. No pair occurs twice.
+        pred_index: (P,) int, the prediction of each pair.
+        ious: (P,) float, the IoU of each pair.
+        min_iou: The lowest IoU of a match, above 0 and at most 1.
 
     Returns:
-        (P,) bool: the pairs matched.
+        (P,) bool, whether a pair is matched.
     """
     allowed = np.flatnonzero(ious >= min_iou)
-    # The IoUs of a matching add up to less than its size, so that they decide among matchings of one size alone.
+    # Each pair weighs 1 plus a share of its IoU. All shares of a matching add up to .5 at most, so that one more pair
+    # always outweighs better IoUs. With five allowed pairs, two matches of IoU 1 weigh 1.1 + 1.1 = 2.2, and three
+    # matches of IoU .5 weigh 3 * 1.05 = 3.15.
     weights = 1 + ious[allowed] / (2 * max(len(allowed), 1))
     is_matched = np.zeros(len(ious), bool)
     is_matched[allowed] = match_optimally(true_index[allowed], pred_index[allowed], weights)
@@ -89,18 +116,18 @@ def match_at_iou(true_index: np.ndarray, pred_index: np.ndarray, ious: np.ndarra
 
 
 def match_centroids(true_xy: np.ndarray, pred_xy: np.ndarray, radius_px: float = 12.) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs centroids by the least sum of distances and keeps the pairs within a radius.
+    """Pairs centroids so that the sum of distances is smallest, and then keeps the pairs within a radius.
 
-    As HoVer-Net's evaluation does (Graham et al. 2019; ``pair_coordinates`` of its released code): all are assigned
-    first and far pairs are dropped afterwards. Makes one (N, M) float64 table of distances.
+    HoVer-Net's evaluation does the same (Graham et al. 2019; ``pair_coordinates`` of its released code): all centroids
+    are assigned first, and far pairs are dropped afterwards. It needs an (N, M) float64 table of distances.
 
     Args:
-        true_xy: (N, 2) float, px.
-        pred_xy: (M, 2) float, px.
-        radius_px: 12 at 40x, as in the paper; a pair at exactly this distance counts.
+        true_xy: (N, 2) float, the centroids of the true cells in px.
+        pred_xy: (M, 2) float, the centroids of the predicted cells in px.
+        radius_px: The largest distance of a pair that is kept. The paper has 12 px for images at 40x.
 
     Returns:
-        Positions of the paired true and predicted cells, (K,) int each.
+        The positions of the paired true cells and of the paired predicted cells, (K,) int each.
     """
     distances_px = cdist(true_xy, pred_xy)
     true_index, pred_index = linear_sum_assignment(distances_px)

@@ -1,4 +1,4 @@
-"""Errors explained: confused classes, merged and split cells, kinds of error, and how reliable the scores are."""
+"""The report on mistakes: confused classes, merged and split cells, kinds of error, and reliability of scores."""
 
 from collections.abc import Sequence
 
@@ -13,53 +13,57 @@ MERGES_AND_SPLITS = ('n_merges', 'n_merged_true_cells', 'n_splits', 'n_split_pie
 
 
 def error_report(pairs: Sequence[ImagePair], categories: Sequence[dict], score_threshold: float) -> dict:
-    """What a JSON file says about the errors of predictions with at least some score.
+    """Returns the report on mistakes of the predictions with at least the given score.
 
-    Confusions, merges and splits are counted on the painted label maps, kinds of error and reliability on the
-    predictions as they are, with their overlaps.
+    Confusions, merges and splits are counted on the painted label maps. Kinds of error and reliability are counted on
+    the predictions as they are, with their overlaps.
 
     Args:
-        pairs: true and predicted cells of the images.
+        pairs: The true and the predicted cells of each image.
         categories: COCO categories.
-        score_threshold: predictions with a lower score are left out.
+        score_threshold: Predictions with a lower score are left out.
 
     Returns:
-        ``{'score_threshold', 'confusion', 'merges_and_splits', 'error_kinds', 'reliability'}`` of numbers, strings,
-        lists and dicts; see :func:`confusion_matrix`, :func:`merges_and_splits`, :func:`count_errors` and
-        :func:`reliability`. A prediction is correct for the last when :func:`judge_predictions` says so.
+        ``{'score_threshold', 'confusion', 'merges_and_splits', 'error_kinds', 'reliability'}``, made of numbers,
+        strings, lists and dicts; see :func:`confusion_matrix`, :func:`merges_and_splits`, :func:`count_errors` and
+        :func:`reliability`. For the reliability, a prediction is correct if :func:`judge_predictions` says so.
     """
     class_ids, class_names = ([category[key] for category in categories] for key in ('id', 'name'))
     painted = [paint_pair(pair).above(score_threshold) for pair in pairs]
     judged = [judge_predictions(pair, score_threshold) for pair in pairs]
     scores, kinds = (np.concatenate([getattr(image, name) for image in judged]) if judged else np.zeros(0)
                      for name in ('scores', 'kinds'))
-    joins = [merges_and_splits(image) for image in painted]
+    merge_counts = [merges_and_splits(image) for image in painted]
     confusions = sum((confusion_matrix(image, class_ids) for image in painted),
                      np.zeros((len(class_ids) + 1, len(class_ids) + 1), np.int64))
     return {
         'score_threshold': float(score_threshold),
         'confusion': {'rows_true': [*class_names, 'spurious'], 'columns_predicted': [*class_names, 'missed'],
                       'counts': confusions.tolist()},
-        'merges_and_splits': {name: sum(counts[name] for counts in joins) for name in MERGES_AND_SPLITS},
+        'merges_and_splits': {name: sum(counts[name] for counts in merge_counts) for name in MERGES_AND_SPLITS},
         'error_kinds': count_errors(judged),
         'reliability': reliability(scores, kinds == 'correct'),
     }
 
 
 def confusion_matrix(painted: PaintedPair, class_ids: Sequence[int]) -> np.ndarray:
-    """Cells matched at IoU > .5 whatever their class, by true and by predicted class.
+    """Counts the cells that are matched at IoU > .5 regardless of their class, by true and by predicted class.
 
     Args:
-        painted: the label maps of an image, compared.
-        class_ids: category ids of the C classes.
+        painted: The comparison of the two label maps of an image.
+        class_ids: The category ids of the C classes.
 
     Returns:
-        (C + 1, C + 1) int64. Rows: true class, and last the spurious predictions, those without a true cell. Columns:
-        predicted class, and last the missed true cells, those without a prediction. The last of both is 0.
+        (C + 1, C + 1) int64. The rows are the true classes, and a last row for spurious predictions, which have no true
+        cell. The columns are the predicted classes, and a last column for missed true cells, which have no prediction.
+        The last entry of both is 0.
 
     Raises:
-        KeyError: a cell has a class that ``class_ids`` lacks.
+        KeyError: A cell has a class that is not in ``class_ids``.
     """
+    # For the classes [4, 7], true cells of the classes [4, 7, 7] have rows = [0, 1, 1], and predictions of the classes
+    # [7, 4] have columns = [1, 0]. If only true cell 0 and prediction 0 match, 1 is counted at (0, 1), the two missed
+    # cells at (1, -1), and the spurious prediction at (-1, 0): [[0, 1, 0], [0, 0, 2], [1, 0, 0]].
     index_of = {class_id: i for i, class_id in enumerate(class_ids)}
     rows, columns = (np.array([index_of[class_id] for class_id in classes.tolist()], np.int64)
                      for classes in (painted.true_classes, painted.pred_classes))
@@ -73,15 +77,17 @@ def confusion_matrix(painted: PaintedPair, class_ids: Sequence[int]) -> np.ndarr
 
 
 def merges_and_splits(painted: PaintedPair) -> dict[str, int]:
-    """Predictions that join true cells, and true cells that predictions cut up, whatever the classes.
+    """Counts predictions that merge true cells, and true cells that are split into predictions, regardless of class.
 
-    A cell lies in another when more than half of its area does. A merge is a prediction in which two or more true
-    cells lie, a split a true cell in which two or more predictions lie.
+    A cell lies in another cell if more than half of its area does. A merge is a prediction in which two or more true
+    cells lie. A split is a true cell in which two or more predictions lie.
 
     Returns:
-        Counts by the names ``MERGES_AND_SPLITS``: predictions that are merges, true cells in them, true cells that are
-        split, predictions in these.
+        Counts under the names ``MERGES_AND_SPLITS``: predictions that are merges, true cells that lie in them, true
+        cells that are split, and predictions that lie in these.
     """
+    # True cells of 10, 10 and 10 px share [10, 6, 5] px with the only prediction: true_inside = [True, True, False], so
+    # that true_in_pred = [2]. This is one merge of two true cells.
     overlaps = painted.overlaps
     true_inside = 2 * overlaps.intersections_px > overlaps.true_areas_px[overlaps.true_index]
     pred_inside = 2 * overlaps.intersections_px > overlaps.pred_areas_px[overlaps.pred_index]

@@ -1,4 +1,4 @@
-"""Metrics and result writers, registered with MMDetection."""
+"""Importing this module registers the metrics and the result writers with MMDetection."""
 
 from mmcell.evaluation.cell_metric import CellMetric
 from mmcell.predictions.dump_metric import DumpCellResults

@@ -1,4 +1,4 @@
-"""Predictions from any file that holds them, checked against the annotation file that they are measured with."""
+"""Reads predictions from files of each kind, and checks them against the annotation file they are measured with."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from mmcell.predictions.dump_file import ResultsError, load_results, to_coco_det
 from mmcell.predictions.submission import read_submission
 
 KEYS = ('image_id', 'category_id', 'score', 'segmentation')
+# The first byte of pickles since protocol 2.
 PICKLE_START = b'\x80'
 
 
@@ -22,7 +23,7 @@ class ResultFile:
 
     Attributes:
         detections: COCO results: image_id, category_id, bbox xywh in px, score, segmentation (compressed RLE).
-        remarks: what somebody who reads the values should know about the file.
+        remarks: Notes about the file for people who read the values.
     """
 
     detections: list[dict]
@@ -30,17 +31,18 @@ class ResultFile:
 
 
 def read_result_file(path: str | Path, document: dict) -> ResultFile:
-    """Reads predictions and checks them; nothing is left out or mended without a remark.
+    """Reads predictions and checks them. Whatever is left out or corrected is mentioned in a remark.
 
     Args:
-        path: the dump of ``tools/test.py --out``, a submission zip, or JSON with a list of COCO results. Masks may be
-            compressed RLEs, RLEs with listed run lengths or polygons; a missing ``bbox`` is the mask's.
-        document: the COCO ground truth, see :func:`mmcell.evaluation.ground_truth.read_ground_truth`.
+        path: A dump of ``tools/test.py --out``, a submission zip, or a JSON file with a list of COCO results. Masks may
+            be compressed RLEs, RLEs with listed run lengths, or polygons. A missing ``bbox`` is taken from the mask.
+        document: COCO ground truth, see :func:`mmcell.evaluation.ground_truth.read_ground_truth`.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        MmcellError: it is no such file, or predictions do not fit: an unknown image or category, a score that is not
-            a number from 0 to 1, a mask that does not decode or has another size than its image, an image twice.
+        FileNotFoundError: There is no such file.
+        MmcellError: The file is of another kind, or its predictions do not fit: an image or a category is unknown, a
+            score is not a number from 0 to 1, a box is not made of four numbers, a mask cannot be decoded or has
+            another size than its image, or an image occurs twice in a dump.
     """
     category_ids = [category['id'] for category in document['categories']]
     sizes = {image['id']: (image['height'], image['width']) for image in document['images']}
@@ -60,8 +62,9 @@ def read_result_file(path: str | Path, document: dict) -> ResultFile:
 
 
 def _read_records(path: Path, category_ids: list[int]) -> list[dict]:
+    """Returns the detections of a file of each kind, not yet checked."""
     if not path.exists():
-        raise FileNotFoundError(f'no results {path}: make them with tools/test.py CONFIG CHECKPOINT --out FILE.pkl')
+        raise FileNotFoundError(f'no results file {path}: make one with tools/test.py CONFIG CHECKPOINT --out FILE.pkl')
     with open(path, 'rb') as file:
         is_pickle = file.read(1) == PICKLE_START or path.suffix in ('.pkl', '.pickle')
     if is_pickle:
@@ -70,18 +73,19 @@ def _read_records(path: Path, category_ids: list[int]) -> list[dict]:
     if isinstance(records, dict) and 'images' in records:
         raise ResultsError(f'{path} is an annotation file: the results come first, then the annotations')
     if not isinstance(records, list):
-        raise ResultsError(f'{path}: a list of COCO results expected, got {type(records).__name__}')
+        raise ResultsError(f'{path} must contain a list of COCO results, got {type(records).__name__}')
     return records
 
 
 def _read_dump(path: Path, category_ids: list[int]) -> list[dict]:
+    """Returns the detections of a dump. Errors in its predictions name the file and the image."""
     samples = load_results(path)
     for sample in samples:
         if not is_integer(sample['img_id']):
             raise ResultsError(f"{path}: img_id {str(sample['img_id'])[:60]!r} is not a whole number")
     repeated = [image_id for image_id, count in Counter(sample['img_id'] for sample in samples).items() if count > 1]
     if repeated:
-        raise ResultsError(f'{path}: image {repeated[0]} is there more than once')
+        raise ResultsError(f'{path}: image {repeated[0]} occurs more than once')
     records = []
     for sample in samples:
         try:
@@ -94,9 +98,9 @@ def _read_dump(path: Path, category_ids: list[int]) -> list[dict]:
 
 
 def _problem_of(record: object) -> str | None:
-    """What is wrong with one result by itself, apart from its mask; None if nothing."""
+    """Describes what is wrong with one result, apart from its mask; None if it is valid."""
     if not isinstance(record, dict) or not set(KEYS) <= record.keys():
-        return f'a dict with {", ".join(KEYS)} expected, got {str(record)[:80]}'
+        return f'a detection must be a dict with {", ".join(KEYS)}, got {str(record)[:80]}'
     for key in ('image_id', 'category_id'):
         if not is_integer(record[key]):
             return f'{key} {record[key]!r} is not a whole number'
@@ -110,25 +114,34 @@ def _problem_of(record: object) -> str | None:
 
 
 def _raise_for(problems: dict[int, str], n_records: int, path: str | Path) -> None:
+    """Raises ResultsError if there are problems, which are given by the index of the detection."""
     if problems:
         lines = [f'detection {index}: {problem}' for index, problem in problems.items()]
         raise ResultsError(f'{path}: {len(problems)} of {n_records} detections are wrong\n' + shortened(lines, '\n'))
 
 
 def _refuse_unknown(records: list[dict], image_ids: list[int], category_ids: list[int], path: str | Path) -> None:
-    for key, known, what in (('image_id', image_ids, 'images'), ('category_id', category_ids, 'categories')):
-        found = {record[key] for record in records}
-        unknown = [str(value) for value in sorted(found - set(known))]
+    """Raises ResultsError if the annotation file does not define the image or the category of a detection."""
+    for key, known in (('image_id', image_ids), ('category_id', category_ids)):
+        used = {record[key] for record in records}
+        unknown = [str(value) for value in sorted(used - set(known))]
         if unknown:
-            hint = '; are the classes of these results numbered from 0?' if key == 'category_id' and 0 in found else ''
-            raise ResultsError(f'{path}: predictions of {what} that the annotation file does not have, {key} '
-                               f"{shortened(unknown, ', ')}. It has {shortened(list(map(str, known)), ', ')}{hint}")
+            hint = '; are the classes of these results numbered from 0?' if key == 'category_id' and 0 in used else ''
+            raise ResultsError(f"{path}: predictions have an unknown {key}: {shortened(unknown, ', ')}. The annotation "
+                               f"file has {shortened(list(map(str, known)), ', ')}{hint}")
 
 
 def _remarks(detections: list[dict], records: list[dict], sizes: dict[int, tuple[int, int]]) -> list[str]:
+    """Describes what is unusual about predictions that can be measured.
+
+    Args:
+        detections: The N detections as they are measured.
+        records: The N detections as the file has them.
+        sizes: The (height, width) in px of each image by its id.
+    """
     remarks = []
-    found = {detection['image_id'] for detection in detections}
-    without = [str(image_id) for image_id in sizes if image_id not in found]
+    with_detections = {detection['image_id'] for detection in detections}
+    without = [str(image_id) for image_id in sizes if image_id not in with_detections]
     if without:
         remarks.append(f'{len(without)} of {len(sizes)} images have no detection, their cells count as missed: '
                        + shortened(without, ', '))
@@ -142,9 +155,9 @@ def _remarks(detections: list[dict], records: list[dict], sizes: dict[int, tuple
                        'submission zip leaves them out')
     n_boxless = sum('bbox' not in record for record in records)
     if n_boxless:
-        remarks.append(f"{n_boxless} detections have no box: it is the mask's")
+        remarks.append(f"{n_boxless} detections have no box: the box of the mask is used")
     n_outside = sum(leaves_image(detection['bbox'], sizes[detection['image_id']]) for detection in detections)
     if n_outside:
         remarks.append(f'{n_outside} boxes leave their image: is bbox x1, y1, x2, y2? COCO wants x, y, width, height '
-                       '(masks are measured the same, boxes are not)')
+                       '(values of masks stay the same, values of boxes do not)')
     return remarks

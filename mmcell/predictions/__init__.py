@@ -1,1 +1,1 @@
-"""Predicted cells in files: dumps, submissions, ensembles."""
+"""Predicted cells in files: dumps, submissions and ensembles."""

@@ -1,4 +1,4 @@
-"""Predictions as COCO detections, and the files that hold them."""
+"""Predictions as COCO detections, and the dump files that contain them."""
 
 import io
 import pickle
@@ -14,25 +14,27 @@ from mmcell.masks.rle import area_px, with_text_counts
 
 
 def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
-    """The instances predicted in one image as COCO results.
+    """Returns the instances that are predicted in one image as COCO results.
 
     Args:
-        sample: MMDetection's data sample as a dict: img_id, and pred_instances with bboxes (N, 4) xyxy, scores (N,),
-            labels (N,) from 0, and masks: (N, H, W) bool, or N compressed RLEs. Arrays, or tensors on any device.
-        category_ids: the category id of each label.
+        sample: MMDetection's data sample as a dict with ``img_id`` and ``pred_instances``, which has bboxes (N, 4) xyxy
+            in px, scores (N,), labels (N,) from 0, and masks: (N, H, W) bool, or N compressed RLEs. They are arrays, or
+            tensors on any device.
+        category_ids: The category id of each label.
 
     Returns:
-        N dicts with image_id, category_id, bbox xywh, score, segmentation (compressed RLE, ``counts`` a str).
+        N dicts with image_id, category_id, bbox (xywh in px), score, and segmentation (compressed RLE with ``counts``
+        as str).
 
     Raises:
-        ResultsError: a label has no category: model and annotation file disagree about the classes.
+        ResultsError: A label has no category, because model and annotation file have different classes.
     """
     instances = {key: value.cpu().numpy() if hasattr(value, 'cpu') else value
                  for key, value in sample['pred_instances'].items()}
     labels = np.array(instances['labels']).tolist()
     if labels and not 0 <= min(labels) <= max(labels) < len(category_ids):
-        raise ResultsError(f"image {sample['img_id']}: labels {min(labels)} to {max(labels)} predicted, but there are "
-                           f'{len(category_ids)} categories')
+        raise ResultsError(f"image {sample['img_id']}: labels {min(labels)} to {max(labels)} are predicted, but there "
+                           f'are {len(category_ids)} categories with the labels 0 to {len(category_ids) - 1}')
     bboxes_xywh = np.array(instances['bboxes'], dtype=float).reshape(-1, 4)
     bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
     return [
@@ -44,17 +46,23 @@ def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
 
 
 def to_rles(masks: object) -> list[dict]:
-    """Compressed RLEs with str counts of (N, H, W) masks (tensor or array) or of N RLEs."""
+    """Returns masks as compressed RLEs with counts as str.
+
+    Args:
+        masks: (N, H, W) bool, a tensor on the CPU or an array, or a list of N compressed RLEs.
+    """
     if not isinstance(masks, list | tuple):
         masks = [pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in np.asarray(masks)]
     return [with_text_counts(rle) for rle in masks]
 
 
 def drop_empty_and_repeated(detections: list[dict]) -> tuple[list[dict], int, int]:
-    """Leaves out masks without a pixel, and of equal masks of one class in one image all but the best scored.
+    """Removes masks without a pixel and repeated masks.
+
+    Of equal masks of one class in one image only the mask with the best score is kept.
 
     Returns:
-        What is left in its order, the number of empty masks, the number of repeated ones.
+        The remaining detections in their order, the number of empty masks, and the number of repeated masks.
     """
     not_empty = [detection for detection in detections if area_px(detection['segmentation']) > 0]
     best: dict[tuple, dict] = {}
@@ -68,18 +76,18 @@ def drop_empty_and_repeated(detections: list[dict]) -> tuple[list[dict], int, in
 
 
 class ResultsError(MmcellError):
-    """A results file is not what MMDetection's ``tools/test.py --out`` writes."""
+    """Predictions are not in the format of MMDetection's ``tools/test.py --out``, or do not fit the annotation file."""
 
 
 def load_results(path: str | Path) -> list[dict]:
-    """Reads the dump of ``tools/test.py --out``: one dict an image with ``img_id`` and ``pred_instances``.
+    """Reads a dump of ``tools/test.py --out``: one dict per image with ``img_id`` and ``pred_instances``.
 
-    A pickle can run any code when it is loaded. Here it may hold numbers, strings, containers and tensors alone;
-    tensors come back as numpy arrays.
+    Loading a pickle can run any code. Therefore only numbers, strings, containers and tensors are accepted. Tensors
+    are returned as NumPy arrays.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ResultsError: it is not such a dump, or holds anything else.
+        FileNotFoundError: There is no such file.
+        ResultsError: The file is not such a dump, or contains anything else.
     """
     path = Path(path)
     if not path.exists():
@@ -87,14 +95,15 @@ def load_results(path: str | Path) -> list[dict]:
     try:
         with open(path, 'rb') as file:
             results = _TensorsOnlyUnpickler(file).load()
-    # A damaged pickle can make the unpickler fail in any way, MemoryError included.
+    # A damaged pickle can make the unpickler fail in any way, even with a MemoryError.
     except Exception as error:
         raise ResultsError(f'{path}: cannot be read as a results file: {error}') from error
     is_dump = isinstance(results, list) and all(
         isinstance(result, dict) and 'img_id' in result and isinstance(result.get('pred_instances'), dict)
         for result in results)
     if not is_dump:
-        raise ResultsError(f'{path}: a list of dicts with img_id and pred_instances expected')
+        raise ResultsError(f'{path} must contain a list of dicts with img_id and pred_instances, which tools/test.py '
+                           '--out writes')
     for result in results:
         missing = {'bboxes', 'scores', 'labels', 'masks'} - result['pred_instances'].keys()
         if missing:
@@ -103,7 +112,10 @@ def load_results(path: str | Path) -> list[dict]:
 
 
 def save_results(results: list[dict], path: str | Path) -> None:
-    """Writes what :func:`load_results` reads, whole or not at all; arrays become tensors, as in MMDetection's dump."""
+    """Writes a file that :func:`load_results` reads, completely or not at all.
+
+    Arrays become tensors, as in MMDetection's dump.
+    """
     from mmengine.fileio import dump
     with written_whole([path]) as (temporary,):
         dump([{**_to_tensors(result),
@@ -119,15 +131,15 @@ def _to_tensors(values: dict) -> dict:
 
 
 class _TensorsOnlyUnpickler(pickle.Unpickler):
-    """Unpickles containers, numbers, strings and CPU tensors; refuses every other global.
+    """Unpickles containers, numbers, strings and CPU tensors, and refuses every other global name.
 
-    Not even numpy's own: ``numpy.dtype`` alone lets a crafted file read memory.
+    Even NumPy's names are refused: ``numpy.dtype`` is enough for a crafted file to read memory.
     """
 
     def find_class(self, module: str, name: str) -> object:
         if (module, name) in _ALLOWED:
             return _ALLOWED[module, name]
-        raise pickle.UnpicklingError(f'it holds {module}.{name}; only numbers, strings and tensors are read')
+        raise pickle.UnpicklingError(f'it contains {module}.{name}, but only numbers, strings and tensors are allowed')
 
 
 def _rebuild_tensor(storage: object, offset: int, size: tuple, stride: tuple, *unused: object) -> np.ndarray:
@@ -143,7 +155,7 @@ def _load_storage(data: bytes) -> object:
 
 def _encode(text: str, encoding: str) -> bytes:
     if encoding != 'latin1':
-        raise pickle.UnpicklingError(f'it holds text encoded as {encoding}')
+        raise pickle.UnpicklingError(f'it contains text encoded as {encoding}, but only latin1 is allowed')
     return text.encode(encoding)
 
 
@@ -151,6 +163,6 @@ _ALLOWED = {
     ('collections', 'OrderedDict'): OrderedDict,
     ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
     ('torch.storage', '_load_from_bytes'): _load_storage,
-    # Bytes, in the pickle protocol 2 that mmengine writes.
+    # This is how bytes are stored in pickle protocol 2, which MMEngine writes.
     ('_codecs', 'encode'): _encode,
 }

@@ -1,4 +1,4 @@
-"""The dump of predictions."""
+"""An evaluator that writes the dump of predictions."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,14 +13,15 @@ from mmcell.files.whole_files import written_whole
 
 @METRICS.register_module()
 class DumpCellResults(DumpDetResults):
-    """``DumpDetResults`` that takes masks as RLE, too, and writes the file whole or not at all.
+    """``DumpDetResults`` that also accepts masks as RLE, and writes the file completely or not at all.
 
-    The file is MMDetection's: a pickled list with one dict an image, masks as COCO RLE with counts as bytes. Each dict
-    names the classes, too, where they are known.
+    The file has MMDetection's format: a pickled list with one dict per image, with masks as COCO RLE and counts as
+    bytes. Each dict also contains the names of the classes, if they are known.
 
     Args:
-        out_file_path: must end with .pkl or .pickle.
-        collect_device, collect_dir: as ``mmengine.evaluator.BaseMetric``; see :class:`CellMetric`.
+        out_file_path: The file to write. It must end with .pkl or .pickle.
+        collect_device: How the results of several processes are gathered, see :class:`CellMetric`.
+        collect_dir: The folder for the files of 'cpu', see :class:`CellMetric`.
     """
 
     default_prefix = ''
@@ -29,7 +30,7 @@ class DumpCellResults(DumpDetResults):
         super().__init__(out_file_path, collect_device=collect_device, collect_dir=collect_dir)
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Keeps the predictions of each image, without its ground truth."""
+        """Keeps the predictions of each image, but not its ground truth."""
         for sample in data_samples:
             instances = dict(sample.get('pred_instances', {}))
             rles = instances.pop('masks') if isinstance(instances.get('masks'), list) else None
@@ -42,7 +43,7 @@ class DumpCellResults(DumpDetResults):
                 self.results[-1]['classes'] = list(self.dataset_meta['classes'])
 
     def compute_metrics(self, results: list[dict]) -> dict:
-        """Writes the file."""
+        """Writes the file; returns no values."""
         with written_whole([self.out_file_path]) as (temporary,):
             dump(results, str(temporary), file_format='pkl')
         print_log(f'Results are in {Path(self.out_file_path)}', logger='current')
@@ -50,5 +51,6 @@ class DumpCellResults(DumpDetResults):
 
 
 def _with_bytes(rle: dict) -> dict:
+    """Returns the same RLE with counts as bytes."""
     counts = rle['counts']
     return {'size': list(rle['size']), 'counts': counts.encode() if isinstance(counts, str) else counts}

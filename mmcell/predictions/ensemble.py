@@ -1,4 +1,7 @@
-"""Predictions of several models for the same images, fused on RLE: boxes by weighted boxes fusion, masks by a mean."""
+"""Fuses the predictions of several models for the same images: boxes by weighted boxes fusion, masks by their mean.
+
+Masks are RLEs throughout; no bitmap of an image is made.
+"""
 
 from collections.abc import Iterator, Sequence
 
@@ -9,42 +12,47 @@ from mmcell.errors import MmcellError
 from mmcell.masks.rle import encode_runs, foreground_pixels_of_all, parse_rles
 from mmcell.predictions.dump_file import to_rles
 
-# Pixels of masks that are held at once, some hundred bytes each.
+# How many pixels of masks are worked on at once. Each of them needs some hundred bytes of memory.
 _BATCH_PX = 1 << 21
 _MAX_LISTED = 5
 
 
 class EnsembleError(MmcellError):
-    """Results do not belong together; the message says where they differ."""
+    """The results of several models do not belong together. The message says where they differ."""
 
 
 def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Sequence[float] | None = None,
                  iou_threshold: float = .55, skip_threshold: float = 0.) -> Iterator[dict]:
     """Fuses the results of several models, image by image.
 
-    Boxes, classes and scores are those of :func:`mmcell.boxes.fusion.fuse_boxes`. A pixel is in a fused mask where
-    the masks that cover it have half of the sum of w s over all masks fused; w is a model's weight and s a score.
+    Boxes, classes and scores are fused by :func:`mmcell.boxes.fusion.fuse_boxes`. Each mask of a fused cell has the
+    weight w s, where w is the weight of its model and s its score. A pixel belongs to the fused mask if the masks that
+    cover it have at least half of the sum of these weights.
 
-    Time and memory go with the pixels that masks cover, not with the size of images.
+    Time and memory are proportional to the pixels that masks cover, not to the size of the images.
 
     Args:
-        models: for each model what :func:`mmcell.predictions.dump_file.load_results` gives; images in any order.
-        names: what errors call the models, the names of their files.
-        weights: one positive number a model; None: all alike.
-        iou_threshold, skip_threshold: of the fusion of boxes.
+        models: The results of each model, as :func:`mmcell.predictions.dump_file.load_results` returns them. Their
+            images may be in any order.
+        names: How error messages call the models, for example the names of their files.
+        weights: One positive number per model; None gives all models the same weight.
+        iou_threshold: Boxes of the same class with a larger IoU are fused, from 0 to 1.
+        skip_threshold: Detections with a lower score are left out, from 0 to 1.
 
     Yields:
-        One dict an image, in the order of the first model and with what that one says of the image. ``pred_instances``
-        has bboxes (M, 4) float32 xyxy px, scores (M,) float32, labels (M,) int64, and masks, M RLEs.
+        One dict per image, in the order of the first model, and with what the first model says about the image. Its
+        ``pred_instances`` has bboxes (M, 4) float32 xyxy in px, scores (M,) float32, labels (M,) int64, and masks,
+        which are M RLEs.
 
     Raises:
-        EnsembleError: images, classes or image sizes of the models differ, or there is no model, or the number of
-            weights is another. Before the first image.
-        ValueError: a weight is not positive, or an RLE is not valid.
+        EnsembleError: There is no model, the number of weights is wrong, the models differ in images, classes or image
+            sizes, or a model has an image id twice or masks of several sizes in one image. It is raised by the call,
+            before the first image.
+        ValueError: A weight is not positive, or an RLE is not valid.
     """
     weights = [1.] * len(models) if weights is None else weights
     if len(weights) != len(models) or not models:
-        raise EnsembleError(f'{len(weights)} weights for {len(models)} results files: one each')
+        raise EnsembleError(f'{len(weights)} weights for {len(models)} results files: give one weight per file')
     by_id = [_index_by_image(results, name) for results, name in zip(models, names, strict=True)]
     for other, name in zip(by_id[1:], names[1:], strict=True):
         _check_same_images(by_id[0], other, names[0], name)
@@ -53,48 +61,60 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
 
 
 def _index_by_image(results: list[dict], name: str) -> dict:
+    """Returns the results of one model by image id.
+
+    Raises:
+        EnsembleError: An image id occurs twice, or the masks of an image differ in size.
+    """
     by_id = {result['img_id']: result for result in results}
     if len(by_id) < len(results):
-        raise EnsembleError(f'{name}: {len(results)} results for {len(by_id)} images; an image id is there twice')
+        raise EnsembleError(f'{name}: {len(results)} results for {len(by_id)} images, because an image id occurs twice')
     for image_id, result in by_id.items():
         if len(_sizes_of(result)) > 1:
-            raise EnsembleError(f'{name}: image {image_id} has masks of several sizes: {_sizes_of(result)}')
+            raise EnsembleError(f'{name}: image {image_id} has masks of several sizes (height, width): '
+                                f'{_sizes_of(result)}')
     return by_id
 
 
 def _check_same_images(first: dict, other: dict, first_name: str, other_name: str) -> None:
+    """Raises EnsembleError if two models differ in images, classes or image sizes, as far as both have them."""
     for here, there, has, lacks in ((first, other, first_name, other_name), (other, first, other_name, first_name)):
         missing = [image_id for image_id in here if image_id not in there]
         if missing:
             more = ' …' if len(missing) > _MAX_LISTED else ''
-            raise EnsembleError(f'{has} has {len(missing)} images that {lacks} has not: image ids '
+            raise EnsembleError(f'{has} has {len(missing)} images that {lacks} does not have: image ids '
                                 f'{", ".join(map(str, missing[:_MAX_LISTED]))}{more}')
     for image_id, result in first.items():
-        for what, of_image in (('classes', _classes_of), ('image size (height, width)', _sizes_of)):
-            values = [of_image(result), of_image(other[image_id])]
+        for property_name, get_property in (('classes', _classes_of), ('image size (height, width)', _sizes_of)):
+            values = [get_property(result), get_property(other[image_id])]
             if all(values) and values[0] != values[1]:
-                raise EnsembleError(f'image {image_id}: {what} {values[0]} in {first_name}, {values[1]} in '
-                                    f'{other_name}')
+                raise EnsembleError(f'image {image_id}: {property_name} {values[0]} in {first_name}, but {values[1]} '
+                                    f'in {other_name}')
 
 
 def _classes_of(result: dict) -> list[str] | None:
-    """Names of the classes; MMDetection's own dumps have none."""
+    """Returns the names of the classes; None for dumps of MMDetection's own class, which do not contain them."""
     return result.get('classes')
 
 
 def _sizes_of(result: dict) -> list[tuple]:
-    """(height, width) of the image, as far as the result tells it; more than one where the masks differ."""
+    """Returns the (height, width) of the image in px.
+
+    There is no entry if the result has neither a mask nor ``ori_shape``, and there are several if these differ.
+    """
     sizes = {tuple(rle['size']) for rle in to_rles(result['pred_instances']['masks'])}
     return sorted(sizes | ({tuple(result['ori_shape'][:2])} if 'ori_shape' in result else set()))
 
 
 def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, skip_threshold: float) -> dict:
+    """Fuses the results of all models for one image."""
     instances = [result['pred_instances'] for result in results]
-    bboxes, scores, labels = (np.concatenate([np.asarray(one[key]) for one in instances])
+    bboxes, scores, labels = (np.concatenate([np.asarray(model_instances[key]) for model_instances in instances])
                               for key in ('bboxes', 'scores', 'labels'))
-    sources = np.repeat(np.arange(len(results)), [len(one['scores']) for one in instances])
+    # Two models with two detections and one detection give sources = [0, 0, 1].
+    sources = np.repeat(np.arange(len(results)), [len(model_instances['scores']) for model_instances in instances])
     fused = fuse_boxes(bboxes, scores, labels, sources, weights, iou_threshold, skip_threshold)
-    rles = [rle for one in instances for rle in to_rles(one['masks'])]
+    rles = [rle for model_instances in instances for rle in to_rles(model_instances['masks'])]
     return {**results[0], 'pred_instances': {
         'bboxes': fused.bboxes_xyxy.astype(np.float32), 'scores': fused.scores.astype(np.float32),
         'labels': fused.labels, 'masks': fuse_masks(rles, fused.fused_index, scores * weights[sources])}}
@@ -102,19 +122,20 @@ def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, 
 
 def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray,
                threshold: float = .5) -> list[dict]:
-    """Weighted means of masks, as RLE.
+    """Computes weighted means of masks and cuts them at a threshold.
 
     Args:
         rles: N masks of one size.
-        fused_index: (N,) which mean each mask goes into, from 0 without a gap; -1: none.
-        mask_weights: (N,), not negative.
-        threshold: least share of the weights of a mean's masks that must cover a pixel.
+        fused_index: (N,) int64, the index of the mean to which each mask belongs, from 0 and without gaps. The value -1
+            stands for masks that belong to none.
+        mask_weights: (N,) weights of the masks, not negative.
+        threshold: The least share of the weights of a mean's masks that must cover a pixel of the fused mask.
 
     Returns:
-        M RLEs with counts as str.
+        M RLEs with counts as str, one per mean.
 
     Raises:
-        ValueError: an RLE is not valid.
+        ValueError: An RLE is not valid.
     """
     order = np.argsort(fused_index, kind='stable')
     order = order[fused_index[order] >= 0]
@@ -130,29 +151,55 @@ def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarr
 
 
 def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np.ndarray) -> list[np.ndarray]:
-    """``order``, sorted by mean, in parts of about ``_BATCH_PX`` pixels that leave no mean in two parts."""
+    """Divides masks into batches of about ``_BATCH_PX`` pixels, so that no mean is divided.
+
+    Args:
+        order: (K,) int64, the indices of the masks, sorted by mean.
+        rles: N masks.
+        fused_index: (N,) int64, the mean to which each mask belongs.
+    """
+    # Two RLEs with the runs [1, 2, 2, 1] and [0, 1, 4, 1] have position_in_rle = [0, 1, 2, 3, 0, 1, 2, 3]. The runs at
+    # odd positions are inside the mask: the masks have n_px = [2 + 1, 1 + 1] = [3, 2] pixels.
+    # Let five masks of [4, 4, 5, 3, 6] pixels belong to the means [0, 0, 1, 2, 2], and _BATCH_PX be 10. The means begin
+    # at the masks first_of_mean = [0, 2, 3], before which there are [0, 8, 13] pixels. In units of 10 px this is
+    # [0, 0, 1]. It rises at the third mean, so that the batches are the masks [0, 1, 2] and [3, 4].
     runs, n_runs = parse_rles([rles[i] for i in order])
-    # Every second run is inside; the first is not.
-    inside = np.arange(len(runs)) - np.repeat(np.cumsum(n_runs) - n_runs, n_runs)
-    n_px = np.add.reduceat(np.where(inside % 2 == 1, runs, 0), np.cumsum(n_runs) - n_runs)
+    position_in_rle = np.arange(len(runs)) - np.repeat(np.cumsum(n_runs) - n_runs, n_runs)
+    n_px = np.add.reduceat(np.where(position_in_rle % 2 == 1, runs, 0), np.cumsum(n_runs) - n_runs)
     means = fused_index[order]
     first_of_mean = np.flatnonzero(np.diff(means, prepend=-1))
-    begins = (np.cumsum(n_px) - n_px)[first_of_mean] // _BATCH_PX
-    return np.split(order, first_of_mean[np.flatnonzero(np.diff(begins)) + 1])
+    batch_of_mean = (np.cumsum(n_px) - n_px)[first_of_mean] // _BATCH_PX
+    return np.split(order, first_of_mean[np.flatnonzero(np.diff(batch_of_mean)) + 1])
 
 
-def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray, least: np.ndarray,
+def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray, least_weights: np.ndarray,
                  n_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mean, first and one-past-last position of the runs of pixels whose weights reach ``least`` of their mean."""
+    """Finds the runs of pixels that the masks of a mean cover with enough weight.
+
+    Args:
+        rles: K masks.
+        fused_index: (K,) int64, the mean to which each mask belongs.
+        mask_weights: (K,) weights of the masks.
+        least_weights: (M,) for each mean the sum of weights that a pixel must reach.
+        n_px: The number of pixels of the image.
+
+    Returns:
+        For each run its mean, its first position, and the position after its last one, three int64 arrays of equal
+        length. Positions are counted down the columns of the image.
+    """
+    # In an image of 6 pixels three masks cover the pixels [1, 2, 5], [2, 3] and [0, 5], belong to the means [0, 0, 1],
+    # and weigh [.5, .4, 1]; least_weights is [.45, .5]. The key of a pixel is mean * 6 + position. The keys
+    # [1, 2, 3, 5, 6, 11] are covered with the weights [.5, .9, .4, .5, 1, 1]; all but 3 reach the least weight. In
+    # [1, 2, 5, 6, 11] a run begins at 1, at 5 and 11, before which keys are missing, and at 6, because it is the first
+    # pixel of mean 1. The runs are [1, 3) and [5, 6) of mean 0, and [0, 1) and [5, 6) of mean 1.
     positions, areas_px = foreground_pixels_of_all(rles)
-    # Images of means one after another: pixels of one mean sort together, and down the columns.
     keys, pixel_of = np.unique(np.repeat(fused_index, areas_px) * n_px + positions, return_inverse=True)
     covered = np.bincount(pixel_of, np.repeat(mask_weights, areas_px), len(keys))
-    # Sums of the same weights in another order may differ in their last digits.
-    keys = keys[covered >= least[keys // n_px] * (1 - 1e-9)] if len(keys) else keys
+    # Sums of the same weights in another order may differ in their last digits: .1 + .2 is not .3.
+    keys = keys[covered >= least_weights[keys // n_px] * (1 - 1e-9)] if len(keys) else keys
     means = keys // n_px if len(keys) else keys
-    begins = np.ones(len(keys), bool)
-    begins[1:] = (np.diff(keys) != 1) | (np.diff(means) != 0)
-    ends = np.append(begins[1:], True)[:len(keys)]
+    is_first = np.ones(len(keys), bool)
+    is_first[1:] = (np.diff(keys) != 1) | (np.diff(means) != 0)
+    is_last = np.append(is_first[1:], True)[:len(keys)]
     positions = keys - means * n_px
-    return means[begins], positions[begins], positions[ends] + 1
+    return means[is_first], positions[is_first], positions[is_last] + 1

@@ -17,13 +17,14 @@ class SubmissionFormatter(BaseMetric):
     """Writes the predictions of the test images as a checked submission zip, and measures nothing.
 
     Args:
-        ann_file: ``annotations/test.json``; None: the annotation file of the data set that is tested.
-        out: the zip file; None: ``submission.zip`` beside the log file of the run.
-        collect_device, collect_dir: as ``mmengine.evaluator.BaseMetric``. 'gpu' gathers through the process group, on
-            the CPU too; 'cpu' through files in ``.dist_test``, which it leaves in the working directory.
+        ann_file: The annotation file of the test images; None takes the annotation file of the data set that is tested.
+        out: The zip file to write; None writes ``submission.zip`` next to the log file of the run.
+        collect_device: How the results of several processes are gathered: 'gpu' uses the process group, also on a CPU,
+            and 'cpu' uses files in ``.dist_test``, which stay in the current folder.
+        collect_dir: The folder for the files of 'cpu', see ``mmengine.evaluator.BaseMetric``.
 
     Raises:
-        SubmissionError: the predictions are not a valid submission.
+        SubmissionError: The predictions are not a valid submission.
     """
 
     default_prefix = 'submission'
@@ -36,7 +37,7 @@ class SubmissionFormatter(BaseMetric):
 
     @cached_property
     def test_set(self) -> TestSet:
-        """The images and categories of the annotation file, read once."""
+        """The images and categories of the annotation file, which is read only once."""
         return read_test_set(self.ann_file or self.dataset_meta['ann_file'])
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
@@ -44,12 +45,12 @@ class SubmissionFormatter(BaseMetric):
         self.results.extend(to_coco_detections(sample, self.test_set.category_ids) for sample in data_samples)
 
     def compute_metrics(self, results: list[list[dict]]) -> dict[str, int]:
-        """Writes the file; gives the number of detections in it."""
+        """Writes the file and returns the number of detections in it."""
         logger = MMLogger.get_current_instance()
         out = self.out or str(Path(logger.log_file or '.').parent / 'submission.zip')
-        detections = [detection for found in results for detection in found]
+        detections = [detection for image_detections in results for detection in image_detections]
         report = write_submission(detections, self.test_set, out)
         for remark in report.remarks:
             logger.info(remark)
-        logger.info(f'submission of {report.n_detections} detections written to {out}')
+        logger.info(f'wrote a submission of {report.n_detections} detections to {out}')
         return {'detections': report.n_detections}

@@ -27,7 +27,7 @@ def cells(radius, numbers=range(12), shift=0):
 
 
 def ground_truth():
-    """Three images with twelve discs each, every third of class b; class c has none."""
+    """COCO ground truth of three images with twelve discs each; every third is of class b, none of class c."""
     images = [dict(id=i, file_name=f'train/{i}/image.tif', height=SIZE[0], width=SIZE[1]) for i in (2, 3, 7)]
     annotations = [dict(image_id=image['id'], category_id=1 + (n % 3 == 0), iscrowd=0, segmentation=rle, area=area,
                         bbox=bbox) for image in images for n, (rle, area, bbox) in enumerate(cells(6))]
@@ -36,14 +36,14 @@ def ground_truth():
 
 
 def predictions(shift=0, image_ids=(2, 3, 7), score=.9):
-    """All cells of some images, moved to the right by ``shift`` px."""
+    """COCO results: all cells of some images, moved to the right by ``shift`` px."""
     return [dict(image_id=image_id, category_id=1 + (n % 3 == 0), score=score, bbox=bbox, segmentation=rle)
             for image_id in image_ids for n, (rle, _, bbox) in enumerate(cells(6, shift=shift))]
 
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    """Runs the command in a folder with val.json and r.json; gives exit status, output and error output."""
+    """Runs the command in a folder with val.json and r.json; returns exit status, standard output and error output."""
     monkeypatch.chdir(tmp_path)
     write('val.json', ground_truth())
     write('r.json', predictions())
@@ -63,13 +63,13 @@ def write(name, content):
 def samples_of(detections):
     samples = []
     for image_id in (2, 3, 7):
-        found = [detection for detection in detections if detection['image_id'] == image_id]
-        boxes = torch.tensor([detection['bbox'] for detection in found], dtype=torch.float64).reshape(-1, 4)
+        own = [detection for detection in detections if detection['image_id'] == image_id]
+        boxes = torch.tensor([detection['bbox'] for detection in own], dtype=torch.float64).reshape(-1, 4)
         boxes[:, 2:] += boxes[:, :2]
         samples.append(dict(img_id=image_id, pred_instances=dict(
-            bboxes=boxes, scores=torch.tensor([detection['score'] for detection in found], dtype=torch.float64),
-            labels=torch.tensor([detection['category_id'] - 1 for detection in found], dtype=torch.int64),
-            masks=[detection['segmentation'] for detection in found])))
+            bboxes=boxes, scores=torch.tensor([detection['score'] for detection in own], dtype=torch.float64),
+            labels=torch.tensor([detection['category_id'] - 1 for detection in own], dtype=torch.int64),
+            masks=[detection['segmentation'] for detection in own])))
     return samples
 
 
@@ -126,14 +126,14 @@ def test_the_values_are_those_that_training_logs(run):
 
 
 def with_repeated_images(document, detections, times):
-    """Documents in which each image is there so many times, under ids of its own."""
+    """Returns ground truth and detections in which each image is repeated ``times`` times under different ids."""
     copies = [(image, copy) for image, n in zip(document['images'], times, strict=True) for copy in range(n)]
     images = [{**image, 'id': new_id} for new_id, (image, _) in enumerate(copies, start=1)]
-    annotations, found = ([{**record, 'image_id': new_id} for new_id, (image, _) in enumerate(copies, start=1)
-                           for record in records if record['image_id'] == image['id']]
-                          for records in (document['annotations'], detections))
+    annotations, repeated = ([{**record, 'image_id': new_id} for new_id, (image, _) in enumerate(copies, start=1)
+                              for record in records if record['image_id'] == image['id']]
+                             for records in (document['annotations'], detections))
     return {**document, 'images': images, 'annotations': [
-        {**annotation, 'id': i} for i, annotation in enumerate(annotations, start=1)]}, found
+        {**annotation, 'id': i} for i, annotation in enumerate(annotations, start=1)]}, repeated
 
 
 def test_resampled_values_are_those_of_repeated_images(rng):
@@ -145,8 +145,8 @@ def test_resampled_values_are_those_of_repeated_images(rng):
     assert set(HEADLINE) <= set(resampled)
     for row, times in enumerate(weights):
         values = measure(*with_repeated_images(document, detections, times), .3, weights[:0, :0]).values
-        for name, of_resamples in resampled.items():
-            assert of_resamples[row] == pytest.approx(values[name], abs=1e-12, nan_ok=True), name
+        for name, resampled_values in resampled.items():
+            assert resampled_values[row] == pytest.approx(values[name], abs=1e-12, nan_ok=True), name
 
 
 def test_the_same_input_gives_the_same_bytes_and_the_seed_counts(run):
@@ -166,10 +166,10 @@ def test_images_without_predictions_count_as_missed(run):
     _, out, _ = run('other.json', 'val.json', '--out', 'm.json')
     assert 'note: 1 of 3 images have no detection, their cells count as missed: 7' in out
     metrics = read('m.json')
-    # Twenty-four of thirty-six cells are found: twice 24 over 24 + 36.
+    # Of 36 cells 24 are found: F1 = 2 * 24 / (24 + 36).
     assert metrics['values']['F1@IoU.50_pooled'] == pytest.approx(.8)
     assert metrics['values']['PQ_image_mean'] == pytest.approx(2 / 3)
-    # Seldom are all three draws of an image without a prediction.
+    # The lower end is 0 only if an image without predictions is drawn three times in enough resamples.
     low, high = metrics['intervals']['PQ_image_mean']
     assert low in (0, pytest.approx(1 / 3)) and high == pytest.approx(1)
 
@@ -213,7 +213,7 @@ def test_a_sweep_finds_the_threshold_and_is_for_validation_data(run):
     assert 'For validation data' in out
     metrics = read('m.json')
     by_threshold = {row['score_threshold']: row['PQ_pooled'] for row in metrics['sweep']['table']}
-    # Those between the cells have .3, and all have gone above .7.
+    # The detections between the cells have the score .3, and above .7 no detection is left.
     assert by_threshold[.35] == by_threshold[.7] == 1 > by_threshold[.3] and by_threshold[.75] == 0
     assert metrics['sweep']['best']['PQ_pooled'] == .35
     assert metrics['values']['PQ_pooled'] == by_threshold[.1] < 1
@@ -227,7 +227,7 @@ def test_no_intervals_without_resamples_and_other_sizes(run):
     _, out, _ = run('r.json', 'val.json', '--resamples', 0, '--size-bins', 8, 12, '--out', 'm.json')
     metrics = read('m.json')
     assert '95 %' not in out and metrics['intervals'] == {}
-    # A disc of radius 6 has 113 px.
+    # A disc of radius 6 px has 113 px, and its size is the square root, 10.6 px.
     assert metrics['values']['AP50/8-12px'] == 1 and metrics['values']['AP50/0-8px'] is None
     assert metrics['settings'] | {'score_threshold': .5, 'caps': [None, 100], 'size_bins_px': [8, 12],
                                   'resamples': 0, 'seed': 0} == metrics['settings']
@@ -249,7 +249,7 @@ def changed_truth(**changes):
 
 
 @pytest.mark.parametrize('results, annotations, message', [
-    (predictions(image_ids=(2, 5)), ground_truth(), 'image_id 5. It has 2, 3, 7'),
+    (predictions(image_ids=(2, 5)), ground_truth(), 'image_id: 5. The annotation file has 2, 3, 7'),
     ([{**predictions()[0], 'category_id': 0}], ground_truth(), 'numbered from 0?'),
     ([{**predictions()[0], 'score': float('nan')}], ground_truth(), 'score nan is not a number from 0 to 1'),
     ([{**predictions()[0], 'segmentation': {'size': [80, 60], 'counts': ''}}], ground_truth(), 'mask size [80, 60]'),
@@ -260,15 +260,15 @@ def changed_truth(**changes):
     (predictions(), [], 'is not COCO JSON with images and categories'),
     (predictions(), {**ground_truth(), 'annotations': None}, "annotations must be a list, got 'None'"),
     (predictions(), changed_truth(image_id=[1]), 'annotation 1 has image_id [1]'),
-    (predictions(), changed_truth(area=-1), 'annotation 1 has area -1, a number of pixels expected'),
+    (predictions(), changed_truth(area=-1), 'annotation 1 has area -1, but it must be a number of pixels'),
     (ground_truth(), ground_truth(), 'is an annotation file: the results come first'),
 ])
-def test_bad_input_is_told_and_nothing_written(run, tmp_path, results, annotations, message):
+def test_bad_input_is_reported_and_nothing_is_written(run, tmp_path, results, annotations, message):
     write('bad.json', results)
     write('truth.json', annotations)
     status, out, err = run('bad.json', 'truth.json', '--out', 'm.json')
     assert (status, out) == (1, '') and err.startswith('error: ') and message in err
-    # A bad one to compare with is found before the first is measured.
+    # A bad file to compare with is noticed before the first file is measured.
     if annotations == ground_truth():
         status, out, err = run('r.json', 'truth.json', '--compare', 'bad.json', '--out', 'm.json')
         assert (status, out) == (1, '') and message in err
@@ -290,7 +290,7 @@ def test_arguments_that_make_no_sense(run, capsys, args, message):
     assert message in capsys.readouterr().err
 
 
-def test_help_waits_for_no_import():
+def test_help_does_not_wait_for_imports():
     program = (f'import sys; sys.path.insert(0, {str(REPO / "tools")!r}); import evaluate\n'
                'try:\n    evaluate.parse_args()\n'
                'finally:\n    print({"mmcell", "numpy", "torch", "rich"} & set(sys.modules))')

@@ -1,4 +1,4 @@
-"""Average precision against pycocotools and faster-coco-eval, and against values known beforehand."""
+"""Average precision, compared with pycocotools, faster-coco-eval and values that are known beforehand."""
 
 import math
 from collections import Counter
@@ -20,7 +20,7 @@ HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
 
 
 def crowd(n_images=2):
-    """Discs of 3 to 24 px radius of classes 1, 2 and 4 in rows; ids of images are neither from 1 nor in order."""
+    """COCO ground truth: rows of discs with radii of 3 to 24 px, classes 1, 2 and 4, and image ids in no order."""
     images = []
     for index in range(n_images):
         maps = {1: [(i + 1, 10, 10 + 9 * i, 3 + i % 2) for i in range(20 - index)],
@@ -39,6 +39,7 @@ def crowd(n_images=2):
 
 
 def truth_as_detections(document):
+    """Returns the true cells as COCO results with descending scores."""
     return [dict(image_id=cell['image_id'], category_id=cell['category_id'], bbox=cell['bbox'],
                  segmentation=cell['segmentation'], score=1 - .001 * index)
             for index, cell in enumerate(document['annotations'])]
@@ -53,10 +54,10 @@ def test_every_value_agrees_with_the_reference(name, kind, caps, rng):
     document = crowd()
     for annotation in document['annotations'][::7]:
         annotation['iscrowd'] = 1
-    # A cell that is there twice: of equal overlaps COCO takes the last.
+    # Some cells occur twice, because among equal overlaps COCO takes the last cell.
     document['annotations'] += [{**cell, 'id': 1000 + index} for index, cell in enumerate(document['annotations'][1:6])]
     detections = perturbed_detections(document, rng, 130)
-    # An empty mask, as a head may predict it.
+    # A mask head may predict an empty mask.
     detections[0]['segmentation'] = pycocotools.mask.encode(np.zeros(SHAPE, np.uint8, order='F'))
     sizes = (10, 20)
     theirs = by_reference(*REFERENCES[name], document, detections, kind, caps, sizes)
@@ -65,7 +66,7 @@ def test_every_value_agrees_with_the_reference(name, kind, caps, rng):
     assert sum(0 < value < 1 for value in ours.values()) > 60
 
 
-def test_caps_beyond_which_there_are_detections(rng):
+def test_caps_below_the_number_of_detections(rng):
     document = crowd(1)
     document['annotations'] = [cell for cell in document['annotations'] if cell['category_id'] == 1]
     detections = perturbed_detections(document, rng, 1300)
@@ -107,7 +108,7 @@ def test_real_cells_as_their_own_prediction_at_the_caps_of_the_docs(real_data, f
     caps = [100, 300, 500, 1000, None]
     values = average_precisions(document, truth, kinds=['segm'], caps=caps, size_bins_px=())
     assert [round(values['AP50' + ('' if cap is None else f'@{cap}')], 4) for cap in caps] == expected
-    # Precision is 1 as far as the cap lets recall go.
+    # The precision is 1 up to the recall that the cap allows.
     counts = Counter((cell['category_id'], cell['image_id']) for cell in truth)
     for cap in caps[:-1]:
         recalls = [sum(min(n, cap) for (number, _), n in counts.items() if number == category['id'])
@@ -137,14 +138,14 @@ def test_names():
     assert not any('px' in name for name in average_precisions(document, [], size_bins_px=()))
 
 
-def of_different_scores(detections):
-    """Between equal ones the order decides."""
+def with_different_scores(detections):
+    """Returns the detections with slightly different scores, because their order would decide among equal scores."""
     return [{**detection, 'score': detection['score'] + 1e-6 * index} for index, detection in enumerate(detections)]
 
 
 def test_permuted_records_give_the_same_values(rng):
     document = crowd()
-    detections = of_different_scores(perturbed_detections(document, rng, 60))
+    detections = with_different_scores(perturbed_detections(document, rng, 60))
     values = average_precisions(document, detections)
     document['images'].reverse()
     assert average_precisions(document, [detections[index] for index in rng.permutation(len(detections))]) == \
@@ -152,7 +153,7 @@ def test_permuted_records_give_the_same_values(rng):
 
 
 @pytest.mark.parametrize(('width', 'expected'), [(10, 1), (9, 0)])
-def test_the_threshold_belongs_to_the_match(width, expected):
+def test_an_iou_equal_to_the_threshold_is_a_match(width, expected):
     label_map = np.zeros((30, 40), np.int32)
     label_map[5:15, 5:25] = 1
     document = document_of([TrainImage('a.tif', 30, 40, {1: encode_label_map(label_map)})])
@@ -161,14 +162,14 @@ def test_the_threshold_belongs_to_the_match(width, expected):
     detection = dict(image_id=1, category_id=1, score=.5, bbox=[5, 5, width, 10],
                      segmentation=encode_label_map(part).rles[0])
     values = average_precisions(document, [detection])
-    # IoU 200 / 100 = .5 is enough, .45 is not.
+    # An IoU of 100 / 200 = .5 is enough, 90 / 200 = .45 is not.
     assert values['AP50'] == values['bbox_AP50'] == expected
     assert values['AP'] == pytest.approx(expected / 10) and values['AR'] == pytest.approx(expected / 10)
 
 
 def test_cells_of_other_sizes_do_not_count():
     document = crowd(1)
-    small = [found for found, cell in zip(truth_as_detections(document), document['annotations'], strict=True)
+    small = [detection for detection, cell in zip(truth_as_detections(document), document['annotations'], strict=True)
              if cell['area'] < 10 ** 2]
     values = average_precisions(document, small, size_bins_px=(10, 20))
     assert values['AP50/0-10px'] == 1 and values['AP50/20px+'] == 0 and 0 < values['AP50'] < 1
@@ -187,7 +188,7 @@ def test_no_detection_is_zero_and_no_truth_is_not_defined():
     assert math.isnan(average_precisions({**document, 'images': []}, [])['AP'])
 
 
-def test_each_image_once_is_no_resampling(rng):
+def test_a_resample_with_each_image_once_has_the_values_of_all_images(rng):
     document = crowd(3)
     detections = perturbed_detections(document, rng, 140)
     values = average_precisions(document, detections)
@@ -198,14 +199,14 @@ def test_each_image_once_is_no_resampling(rng):
 
 def test_resampled_values_are_those_of_the_repeated_images(rng):
     document = crowd(3)
-    # The second image alone has the fourth class.
+    # Only the second image has cells of the fourth class.
     document['annotations'] = [cell for cell in document['annotations']
                                if cell['category_id'] != 4 or cell['image_id'] == document['images'][1]['id']]
-    detections = of_different_scores(perturbed_detections(document, rng, 140))
+    detections = with_different_scores(perturbed_detections(document, rng, 140))
     weights = np.array([[2, 0, 1], [0, 3, 0], [1, 1, 1], [0, 1, 2]])
     resampled = resampled_average_precisions(document, detections, weights)
     for row, counts in enumerate(weights):
-        drawn, found = dict(images=[], annotations=[], categories=document['categories']), []
+        drawn, drawn_detections = dict(images=[], annotations=[], categories=document['categories']), []
         for image, count in zip(document['images'], counts, strict=True):
             for _ in range(count):
                 number = dict(image_id=len(drawn['images']) + 1)
@@ -213,8 +214,9 @@ def test_resampled_values_are_those_of_the_repeated_images(rng):
                 drawn['annotations'] += [{**cell, **number, 'id': len(drawn['annotations']) + index}
                                          for index, cell in enumerate(document['annotations'], start=1)
                                          if cell['image_id'] == image['id']]
-                found += [{**detection, **number} for detection in detections if detection['image_id'] == image['id']]
-        expected = average_precisions(drawn, found)
+                drawn_detections += [{**detection, **number} for detection in detections
+                                     if detection['image_id'] == image['id']]
+        expected = average_precisions(drawn, drawn_detections)
         assert {name: resampled[name][row] for name in HEADLINES} == \
             pytest.approx({name: expected[name] for name in HEADLINES}, abs=1e-12)
     assert len(set(resampled['AP'])) == 4
@@ -223,12 +225,12 @@ def test_resampled_values_are_those_of_the_repeated_images(rng):
 @pytest.mark.parametrize(('change', 'message'), [
     (dict(image_id=5), r'image_id \[5\], which the annotation file does not define'),
     (dict(category_id=0), r'category_id \[0\]'),
-    (dict(segmentation=dict(size=[200, 150], counts='0')), r'image 83 has \[150, 200\] px \(height, width\), a mask in '
-                                                           r'it \[200, 150\]'),
-    (dict(segmentation=dict(size=[150, 200], counts='0')), 'a mask cannot be decoded: RLE runs cover 0 pixels'),
+    (dict(segmentation=dict(size=[200, 150], counts='0')), r'image 83 has \[150, 200\] px \(height, width\), but a '
+                                                           r'mask in it has \[200, 150\]'),
+    (dict(segmentation=dict(size=[150, 200], counts='0')), 'a mask cannot be decoded: .*cover 0 pixels'),
     (dict(segmentation=dict(size=[150, 200], counts='é')), 'a mask cannot be decoded: .*not ASCII'),
 ])
-def test_detections_that_do_not_fit(change, message):
+def test_unknown_images_and_categories_and_bad_masks_are_refused(change, message):
     document = crowd(1)
     detections = truth_as_detections(document)
     detections[3].update(change)
@@ -236,7 +238,7 @@ def test_detections_that_do_not_fit(change, message):
         average_precisions(document, detections)
 
 
-def test_annotation_files_that_cannot_be_measured():
+def test_annotation_files_that_cannot_be_measured_are_refused():
     document = crowd(1)
     document['annotations'][2]['segmentation'] = dict(size=list(SHAPE), counts='0')
     with pytest.raises(AnnotationError, match='cannot be decoded'):
@@ -250,12 +252,12 @@ def test_annotation_files_that_cannot_be_measured():
 
 @pytest.mark.parametrize('arguments', [
     dict(kinds=['mask']), dict(caps=[]), dict(caps=[0]), dict(size_bins_px=[16, 16]), dict(size_bins_px=[0, 16])])
-def test_arguments_out_of_range(arguments):
+def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments)).removesuffix('s')):
         average_precisions(crowd(1), [], **arguments)
 
 
 @pytest.mark.parametrize('weights', [np.ones(2), np.ones((1, 3)), -np.ones((1, 2))])
-def test_weights_that_do_not_fit(weights):
+def test_weights_of_a_wrong_shape_or_sign_are_refused(weights):
     with pytest.raises(ValueError, match=r'weights must be \(n_resamples, 2\)'):
         resampled_average_precisions(crowd(), [], weights)

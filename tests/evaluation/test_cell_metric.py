@@ -19,7 +19,7 @@ SIZE = (120, 160)
 
 
 def ground_truth(n_images=2, n_cells=12):
-    """Small discs on a grid, alternating between two classes."""
+    """COCO ground truth: small discs on a grid that belong to two classes alternately."""
     images, annotations = [], []
     for image_id in range(1, n_images + 1):
         images.append(dict(id=image_id, file_name=f'{image_id}.tif', height=SIZE[0], width=SIZE[1]))
@@ -33,7 +33,7 @@ def ground_truth(n_images=2, n_cells=12):
 
 
 def samples_of(document, rng=None):
-    """Predictions: the truth, or with ``rng`` shifted, misnamed, doubled and left out at random."""
+    """Data samples with the true cells, or with ``rng`` true cells that are shifted, misnamed, doubled or missing."""
     samples = []
     for image in document['images']:
         masks, labels = [], []
@@ -115,7 +115,7 @@ def test_the_cap_hides_cells_beyond_a_hundred(tmp_path):
     for annotation in document['annotations']:
         annotation['category_id'] = 1
     metrics = evaluate(document, samples_of(document), tmp_path)
-    # 100 of 190 found: precision 1 up to recall 100/190, 53 of the 101 recalls .00 … .52.
+    # Of 190 cells 100 are found. The precision is 1 up to the recall 100/190, at the 53 recalls .00 … .52 of 101.
     assert metrics['AP50'] == 1 and metrics['AP50@100'] == pytest.approx(53 / 101)
 
 
@@ -151,13 +151,13 @@ def test_the_file_has_every_value_unrounded(tmp_path):
     assert values['AP'] != round(values['AP'], 6)
 
 
-def test_images_that_were_not_predicted_are_told_and_left_out(tmp_path, monkeypatch):
-    told = []
-    monkeypatch.setattr('mmcell.evaluation.cell_metric.print_log', lambda message, **_: told.append(message))
+def test_images_that_were_not_predicted_are_reported_and_left_out(tmp_path, monkeypatch):
+    messages = []
+    monkeypatch.setattr('mmcell.evaluation.cell_metric.print_log', lambda message, **_: messages.append(message))
     document = ground_truth(n_images=3)
-    assert evaluate(document, samples_of(document), tmp_path)['AP50'] == 1 and not told
+    assert evaluate(document, samples_of(document), tmp_path)['AP50'] == 1 and not messages
     assert evaluate(document, samples_of(document)[1:], tmp_path)['AP50'] == 1
-    assert told == ['2 of 3 images were predicted; values are of these alone']
+    assert messages == ['2 of 3 images were predicted; values are for these only']
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,8 @@ def test_several_processes_measure_what_one_does(tmp_path, monkeypatch, shards):
     document = ground_truth(n_images=5)
     samples = samples_of(document, np.random.default_rng(1))
     expected = evaluate(document, samples, tmp_path)
-    # What mmengine gathers, without processes: each has its images, filled up where the sampler rounds up.
+    # This imitates what MMEngine gathers from several processes. Each process has its own images, and one may have an
+    # image of another process if the sampler had to fill up.
     gathered = [process_all(new_metric(document, tmp_path), [samples[index] for index in shard]).results
                 for shard in shards]
     monkeypatch.setattr('mmengine.dist.dist.get_dist_info', lambda *_: (0, len(shards)))
@@ -178,7 +179,7 @@ def test_several_processes_measure_what_one_does(tmp_path, monkeypatch, shards):
     assert len({value for value in expected.values() if 0 < value < 1}) == 2
 
 
-def test_an_image_that_came_twice_counts_once(tmp_path):
+def test_an_image_that_was_predicted_twice_counts_once(tmp_path):
     document = ground_truth()
     samples = samples_of(document, np.random.default_rng(1))
     assert evaluate(document, [*samples, samples[0]], tmp_path) == evaluate(document, samples, tmp_path)

@@ -18,7 +18,7 @@ CATEGORIES = [dict(id=4, name='big'), dict(id=7, name='small')]
 
 
 def boxes(*rectangles, size=(40, 100)):
-    """RLEs of rectangles (y, x, height, width)."""
+    """Returns the RLEs of rectangles (y, x, height, width) in px."""
     masks = [np.zeros(size, int) for _ in rectangles]
     for mask, (y, x, height, width) in zip(masks, rectangles, strict=True):
         mask[y:y + height, x:x + width] = 1
@@ -26,7 +26,7 @@ def boxes(*rectangles, size=(40, 100)):
 
 
 def pair_of(true, pred, true_classes=None, pred_classes=None, scores=None):
-    """Of rectangles, class 4 and score 1 where not given; predictions may overlap."""
+    """Returns the pair of true and predicted rectangles, which may overlap; the defaults are class 4 and score 1."""
     return ImagePair(1, 40, 100, boxes(*true), np.array(true_classes or [4] * len(true), np.int64), boxes(*pred),
                      np.array(pred_classes or [4] * len(pred), np.int64), np.array(scores or [1.] * len(pred), float))
 
@@ -47,20 +47,20 @@ def test_kinds_of_error(rectangle, pred_class, kind):
     assert judged.kinds.tolist() == [kind] and judged.is_found.tolist() == [kind == 'correct']
 
 
-def test_the_second_on_a_cell_is_a_duplicate():
+def test_a_second_prediction_of_a_cell_is_a_duplicate():
     pair = pair_of([(0, 0, 10, 10)], [(0, 0, 10, 9), (0, 0, 10, 10), (0, 0, 10, 8)], scores=[.5, .9, .2])
     assert judge_predictions(pair, 0.).kinds.tolist() == ['duplicate', 'correct', 'duplicate']
     assert judge_predictions(pair, .5).kinds.tolist() == ['duplicate', 'correct']
-    # Of the right class, though the cell that it overlaps most has another one.
+    # A prediction is correct if a cell of its class matches, even if it overlaps a cell of another class more.
     pair = pair_of([(0, 0, 10, 10), (0, 0, 10, 8)], [(0, 0, 10, 10)], true_classes=[7, 4])
     assert judge_predictions(pair, 0.).kinds.tolist() == ['correct']
 
 
 @pytest.mark.parametrize('order', [[0, 1], [1, 0]])
-def test_the_cell_overlapped_most_tells_the_kind(order):
+def test_the_cell_that_is_overlapped_most_decides_the_kind(order):
     true, true_classes = [(0, 0, 10, 10), (0, 10, 10, 10)], [7, 4]
     pair = pair_of([true[i] for i in order], [(0, 3, 10, 11)], true_classes=[true_classes[i] for i in order])
-    # IoU 7/14 with the cell of class 7, 4/17 with that of its own class.
+    # The IoU is 7/14 with the cell of class 7, and 4/17 with the cell of the prediction's own class.
     judged = judge_predictions(pair, 0.)
     assert judged.kinds.tolist() == ['both'] and judged.nearest_true.tolist() == [order.index(0)]
 
@@ -87,8 +87,8 @@ def test_confusions_have_missed_and_spurious_cells():
     assert report['confusion'] == {
         'rows_true': ['big', 'small', 'spurious'], 'columns_predicted': ['big', 'small', 'missed'],
         'counts': [[2, 2, 0], [2, 0, 2], [2, 0, 0]]}
-    none_left = error_report([pair], CATEGORIES, 1.1)
-    assert none_left['confusion']['counts'] == [[0, 0, 2], [0, 0, 2], [0, 0, 0]]
+    no_prediction_left = error_report([pair], CATEGORIES, 1.1)
+    assert no_prediction_left['confusion']['counts'] == [[0, 0, 2], [0, 0, 2], [0, 0, 0]]
     with pytest.raises(KeyError):
         confusion_matrix(paint_pair(pair), [4])
 
@@ -99,7 +99,7 @@ def test_two_halves_of_a_cell_are_spurious_and_the_cell_is_missed():
     assert report['confusion']['counts'] == [[0, 0, 1], [0, 0, 0], [2, 0, 0]]
 
 
-def test_reliability_counts_right_predictions_alone_as_right():
+def test_only_correct_predictions_count_as_correct_for_the_reliability():
     label_map = discs((40, 80), [(1, 20, 20, 8), (2, 20, 60, 8)])
     report = error_report([image_pair(label_map, label_map, [4, 4], [4, 7])], CATEGORIES, 0.)
     assert report['error_kinds']['n_correct'] == 1
@@ -121,7 +121,7 @@ def test_merges_and_splits():
                      for true, pred in ((three, joined), (joined, three)))
     assert merged == dict(n_merges=1, n_merged_true_cells=3, n_splits=0, n_split_pieces=0)
     assert split == dict(n_merges=0, n_merged_true_cells=0, n_splits=1, n_split_pieces=3)
-    # Half of a cell does not lie in another.
+    # A cell of which only half lies in another cell is not merged.
     half = merges_and_splits(paint_pair(pair_of([(0, 0, 10, 10), (0, 10, 10, 10)], [(0, 0, 10, 15)])))
     assert half['n_merges'] == 0
 
@@ -130,13 +130,13 @@ def test_reliability_by_hand():
     scores = np.array([0., .05, .1, .62, .68, .9, 1.])
     is_correct = np.array([0, 0, 1, 1, 0, 1, 1], bool)
     result = reliability(scores, is_correct, n_bins=10)
-    assert [(one['n'], one['from'], one['to']) for one in result['bins']] == [
+    assert [(row['n'], row['from'], row['to']) for row in result['bins']] == [
         (3, 0, .1), (2, .6, .7), (1, .8, .9), (1, .9, 1)]
     gaps = [abs(1 / 3 - .05), abs(.5 - .65), .1, 0]
     assert result['expected_calibration_error'] == pytest.approx(np.dot([3, 2, 1, 1], gaps) / 7)
 
 
-def test_calibrated_scores_have_no_error_and_sure_wrong_ones_all():
+def test_the_calibration_error_is_0_for_calibrated_scores_and_1_for_sure_mistakes():
     scores = np.repeat([.25, .75], 400)
     is_correct = np.arange(800) % 4 < np.repeat([1, 3], 400)
     assert reliability(scores, is_correct)['expected_calibration_error'] == 0

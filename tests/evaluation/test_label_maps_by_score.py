@@ -16,6 +16,7 @@ def encode(masks):
 
 
 def bar(first, last):
+    """Returns a mask of one row of 8 px whose pixels from ``first`` up to, but without, ``last`` are covered."""
     mask = np.zeros((1, 8), bool)
     mask[0, first:last] = True
     return mask
@@ -24,8 +25,8 @@ def bar(first, last):
 @pytest.mark.parametrize('scores, expected', [
     ([.9, .8, .7], [1, 1, 1, 1, 1, 2, 3, 0]),
     ([.7, .8, .9], [1, 2, 2, 3, 3, 3, 3, 0]),
-    ([.9, .2, .3], [1, 1, 1, 1, 1, 3, 3, 0]),   # the second is hidden
-    ([.5, .5, .5], [1, 1, 1, 3, 3, 3, 3, 0]),   # equal scores: the smaller one, and of equal ones the earlier
+    ([.9, .2, .3], [1, 1, 1, 1, 1, 3, 3, 0]),   # the second instance is hidden
+    ([.5, .5, .5], [1, 1, 1, 3, 3, 3, 3, 0]),   # equal scores: the smaller is seen, and among equal areas the earlier
 ])
 def test_the_highest_score_is_seen(scores, expected):
     rles = encode([bar(0, 5), bar(1, 6), bar(3, 7)])
@@ -36,7 +37,7 @@ MASKS = hnp.arrays(bool, st.tuples(st.integers(0, 6), st.just(SIZE[0]), st.just(
 
 
 @given(MASKS, st.data(), st.sampled_from([.0, .25, .5, .75, 2]))
-def test_a_threshold_afterwards_is_a_threshold_before(masks, data, threshold):
+def test_a_threshold_after_painting_equals_a_threshold_before_painting(masks, data, threshold):
     scores = np.array(data.draw(st.lists(st.sampled_from([.25, .5, .75]), min_size=len(masks), max_size=len(masks))))
     rles = encode(masks)
     true_rles, is_kept = encode(np.tri(SIZE[0], SIZE[1])[None]), np.flatnonzero(scores >= threshold)
@@ -64,5 +65,5 @@ def test_centroids_are_mean_pixel_positions():
 
 
 def test_an_instance_of_another_size_is_refused():
-    with pytest.raises(ValueError, match=r'instance 1 has size \[1, 8\], its image \[6, 5\]'):
+    with pytest.raises(ValueError, match=r'instance 1 has size \[1, 8\], but its image \[6, 5\] \(height, width\)'):
         label_map_by_score(encode([np.ones(SIZE), bar(0, 1)]), np.ones(2), SIZE)

@@ -22,7 +22,7 @@ def assert_one_to_one(true_index, pred_index, is_matched):
 
 
 @given(TABLES)
-def test_groups_solved_one_by_one_are_as_good_as_the_whole_table(table):
+def test_solving_group_by_group_is_as_good_as_solving_the_whole_table(table):
     true_index, pred_index, weights = pairs_of(table)
     is_matched = match_optimally(true_index, pred_index, weights)
     assert_one_to_one(true_index, pred_index, is_matched)
@@ -30,30 +30,30 @@ def test_groups_solved_one_by_one_are_as_good_as_the_whole_table(table):
 
 
 @given(TABLES, st.sampled_from([.5, .625, .75]))
-def test_as_many_as_possible_then_the_best(table, min_iou):
+def test_the_number_of_matches_is_largest_and_then_their_iou(table, min_iou):
     true_index, pred_index, ious = pairs_of(table)
     is_matched = match_at_iou(true_index, pred_index, ious, min_iou)
     assert_one_to_one(true_index, pred_index, is_matched)
     assert (ious[is_matched] >= min_iou).all()
-    # The costs of stardist.matching.
+    # These are the costs in stardist.matching.
     best = linear_sum_assignment(-(table >= min_iou).astype(float) - table / (2 * min(table.shape)))
     expected = table[best][table[best] >= min_iou]
     assert is_matched.sum() == len(expected) and ious[is_matched].sum() == pytest.approx(expected.sum())
 
 
 def test_the_number_of_matches_goes_before_their_iou():
-    # The two pairs of 1 add up to more than the three of .5.
+    # The two pairs of IoU 1 add up to more than the three pairs of IoU .5.
     true_index, pred_index, ious = pairs_of(np.array([[.5, 1, 0], [0, .5, 1], [0, 0, .5]]))
     assert ious[match_at_iou(true_index, pred_index, ious, .5)].tolist() == [.5, .5, .5]
     assert ious[match_at_iou(true_index, pred_index, ious, .6)].tolist() == [1, 1]
 
 
 @pytest.mark.parametrize('pred_scores, expected', [
-    ([.9, .8], [[1, 0], [0, 0]]),   # the first takes the cell that both overlap most; the other has no other one
+    ([.9, .8], [[1, 0], [0, 0]]),   # the first prediction takes the only cell that the second one overlaps
     ([.8, .9], [[0, 1], [1, 0]]),
-    ([.5, .5], [[1, 0], [0, 0]]),   # equal scores: in the order given
+    ([.5, .5], [[1, 0], [0, 0]]),   # equal scores: the order of the predictions decides
 ])
-def test_greedily_by_score(pred_scores, expected):
+def test_predictions_choose_in_the_order_of_scores(pred_scores, expected):
     table = np.array([[.9, .8], [.7, 0]])
     true_index, pred_index, ious = pairs_of(table)
     is_matched = match_greedily(true_index, pred_index, ious, np.array(pred_scores))
@@ -62,7 +62,7 @@ def test_greedily_by_score(pred_scores, expected):
     assert matched.tolist() == expected
 
 
-def test_no_pair_no_match():
+def test_without_pairs_there_is_no_match():
     nothing = np.zeros(0, int)
     assert match_optimally(nothing, nothing, np.zeros(0)).shape == (0,)
     assert match_at_iou(nothing, nothing, np.zeros(0), .5).shape == (0,)
@@ -78,7 +78,7 @@ def test_centroids_match_up_to_the_radius():
 
 
 def test_the_least_sum_of_distances_decides_before_the_radius():
-    # On a line: 0 -> 10 and 11 -> 21 add up to 20, 11 -> 10 and 0 -> 21 to 22, though 11 and 10 are nearest.
+    # Two pairs of 10 px add up to 20 px. Pairing the nearest centroids (3.2 px) leaves a pair of 21.2 px: 24.4 px.
     true_xy, pred_xy = np.array([[0., 0], [11, 3]]), np.array([[10., 0], [21, 3]])
     true_index, pred_index = match_centroids(true_xy, pred_xy)
     assert list(zip(true_index, pred_index, strict=True)) == [(0, 0), (1, 1)]

@@ -27,7 +27,7 @@ def test_overlaps_of_label_maps_are_those_of_their_masks(true_map, pred_map):
     overlaps = overlaps_of_label_maps(true_map, pred_map)
     ids = [[i for i in np.unique(label_map) if i] for label_map in (true_map, pred_map)]
     assert overlaps.true_ids.tolist() == ids[0] and overlaps.pred_ids.tolist() == ids[1]
-    masks = [[label_map == i for i in found] for label_map, found in zip((true_map, pred_map), ids, strict=True)]
+    masks = [[label_map == i for i in map_ids] for label_map, map_ids in zip((true_map, pred_map), ids, strict=True)]
     assert overlaps.true_areas_px.tolist() == [mask.sum() for mask in masks[0]]
     expected = [(i, j, (a & b).sum()) for i, a in enumerate(masks[0]) for j, b in enumerate(masks[1]) if (a & b).any()]
     assert list(zip(overlaps.true_index, overlaps.pred_index, overlaps.intersections_px, strict=True)) == expected
@@ -38,7 +38,7 @@ def test_overlaps_of_rles_agree_with_pycocotools(true_masks, pred_masks):
     overlaps = overlaps_of_rles(encode(true_masks), encode(pred_masks))
     if len(true_masks) and len(pred_masks):
         expected = pycocotools.mask.iou(encode(pred_masks), encode(true_masks), [0] * len(true_masks)).T
-        # Two empty masks: 0 / 0 there, no pair here.
+        # For two empty masks pycocotools computes 0 / 0; here they are not a pair.
         np.testing.assert_array_equal(dense_ious(overlaps), np.nan_to_num(expected))
     assert overlaps.pred_areas_px.tolist() == pred_masks.sum((1, 2)).tolist()
 
@@ -47,9 +47,9 @@ def test_overlaps_of_rles_agree_with_pycocotools(true_masks, pred_masks):
 def test_overlaps_of_some_predictions_are_those_without_the_others(true_masks, pred_masks, data):
     is_kept = np.array(data.draw(st.lists(st.booleans(), min_size=len(pred_masks), max_size=len(pred_masks))), bool)
     some = overlaps_of_rles(encode(true_masks), encode(pred_masks)).of_predictions(is_kept)
-    alone = overlaps_of_rles(encode(true_masks), encode(pred_masks[is_kept]))
+    expected = overlaps_of_rles(encode(true_masks), encode(pred_masks[is_kept]))
     for name in ('true_index', 'pred_index', 'intersections_px', 'true_areas_px', 'pred_areas_px'):
-        np.testing.assert_array_equal(getattr(some, name), getattr(alone, name))
+        np.testing.assert_array_equal(getattr(some, name), getattr(expected, name))
     assert some.pred_ids.tolist() == np.flatnonzero(is_kept).tolist()
 
 

@@ -23,11 +23,11 @@ CELLS = encode_label_map(discs(SIZE, [(1, 10, 10, 4), (2, 20, 25, 5), (3, 10, 32
 MASK = CELLS.rles[0]
 EMPTY = {'size': list(SIZE),
          'counts': pycocotools.mask.encode(np.zeros(SIZE, np.uint8, order='F'))['counts'].decode()}
-# A square of 4 by 3 px, its corners and its run lengths down the columns.
-SQUARE = np.zeros(SIZE, np.uint8, order='F')
-SQUARE[5:8, 10:14] = 1
-SQUARE_RUNS = [10 * 30 + 5, 3, 27, 3, 27, 3, 27, 3, 1200 - 14 * 30 + 30 - 8]
-SQUARE_RLE = {'size': list(SIZE), 'counts': pycocotools.mask.encode(SQUARE)['counts'].decode()}
+# A rectangle, 4 px wide and 3 px high, as a bitmap, as run lengths down the columns, and as a compressed RLE.
+RECTANGLE = np.zeros(SIZE, np.uint8, order='F')
+RECTANGLE[5:8, 10:14] = 1
+RECTANGLE_RUNS = [10 * 30 + 5, 3, 27, 3, 27, 3, 27, 3, 1200 - 14 * 30 + 30 - 8]
+RECTANGLE_RLE = {'size': list(SIZE), 'counts': pycocotools.mask.encode(RECTANGLE)['counts'].decode()}
 
 
 def ground_truth():
@@ -40,8 +40,9 @@ def ground_truth():
 
 
 def detection(**changes):
-    found = {'image_id': 3, 'bbox': [6., 6., 9., 9.], 'score': .5, 'category_id': 2, 'segmentation': MASK, **changes}
-    return {key: value for key, value in found.items() if value is not None}
+    """A valid detection with some values changed; None removes the key."""
+    values = {'image_id': 3, 'bbox': [6., 6., 9., 9.], 'score': .5, 'category_id': 2, 'segmentation': MASK, **changes}
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def read(tmp_path, detections):
@@ -70,25 +71,25 @@ def test_the_three_kinds_give_the_same_detections(tmp_path):
     write_dump(tmp_path / 'r.pkl', [sample(), sample(8, (), ())])
     (tmp_path / 'dump').write_bytes((tmp_path / 'r.pkl').read_bytes())
     for name in ('r.json', 'r.zip', 'r.pkl', 'dump'):
-        found = read_result_file(tmp_path / name, ground_truth())
-        assert found.detections == [detection()], name
-        assert found.remarks == ['1 of 2 images have no detection, their cells count as missed: 8']
+        file = read_result_file(tmp_path / name, ground_truth())
+        assert file.detections == [detection()], name
+        assert file.remarks == ['1 of 2 images have no detection, their cells count as missed: 8']
 
 
 @pytest.mark.parametrize('changes, message', [
     (dict(image_id='3'), "image_id '3' is not a whole number"),
     (dict(category_id=True), 'category_id True is not a whole number'),
-    (dict(image_id=None), 'a dict with image_id, category_id, score, segmentation expected'),
+    (dict(image_id=None), 'a detection must be a dict with image_id, category_id, score, segmentation, got'),
     (dict(score=float('nan')), 'score nan is not a number from 0 to 1'),
     (dict(score=1.5), 'score 1.5'),
     (dict(score='1'), "score '1'"),
     (dict(bbox=[1, 2, 3]), 'bbox [1, 2, 3] is not [x, y, width, height]'),
     (dict(bbox=[1, 2, 3, float('nan')]), 'bbox'),
     (dict(segmentation={'size': [40, 30], 'counts': MASK['counts']}),
-     'image 3: mask size [40, 30] is not that of the image, [30, 40] (height, width)'),
-    (dict(segmentation={'size': list(SIZE), 'counts': '5'}), 'RLE runs cover 5 pixels'),
+     'image 3: mask size [40, 30] is not the size of the image, [30, 40] (height, width)'),
+    (dict(segmentation={'size': list(SIZE), 'counts': '5'}), 'cover 5 pixels'),
     (dict(segmentation={'size': list(SIZE), 'counts': 'é'}), 'not ASCII'),
-    (dict(segmentation={'size': list(SIZE), 'counts': [1200, 1]}), 'RLE runs cover 1201 pixels'),
+    (dict(segmentation={'size': list(SIZE), 'counts': [1200, 1]}), 'cover 1201 pixels'),
     (dict(segmentation={'size': list(SIZE), 'counts': [-1, 1201]}), 'negative run length'),
     (dict(segmentation={'size': 30, 'counts': '5'}), 'mask size 30'),
     (dict(segmentation={'counts': '5'}), "neither an RLE with 'size' and 'counts' nor polygons"),
@@ -104,10 +105,11 @@ def test_each_fault_of_a_detection_is_named(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize('changes, message', [
-    (dict(image_id=4), 'images that the annotation file does not have, image_id 4. It has 3, 8'),
-    (dict(image_id=0), 'image_id 0. It has 3, 8'),
-    (dict(category_id=4), 'categories that the annotation file does not have, category_id 4. It has 1, 2, 3'),
-    (dict(category_id=0), 'category_id 0. It has 1, 2, 3; are the classes of these results numbered from 0?'),
+    (dict(image_id=4), 'predictions have an unknown image_id: 4. The annotation file has 3, 8'),
+    (dict(image_id=0), 'image_id: 0. The annotation file has 3, 8'),
+    (dict(category_id=4), 'predictions have an unknown category_id: 4. The annotation file has 1, 2, 3'),
+    (dict(category_id=0),
+     'category_id: 0. The annotation file has 1, 2, 3; are the classes of these results numbered from 0?'),
 ])
 def test_unknown_images_and_categories_are_named_once(tmp_path, changes, message):
     with pytest.raises(ResultsError) as error:
@@ -122,10 +124,10 @@ def test_of_many_faults_the_first_are_listed(tmp_path):
 
 
 @pytest.mark.parametrize('samples, message', [
-    ([sample(img_id=4)], 'image_id 4. It has 3, 8'),
+    ([sample(img_id=4)], 'image_id: 4. The annotation file has 3, 8'),
     ([sample(img_id=[3])], r"img_id '\[3\]' is not a whole number"),
-    ([sample(), sample()], 'image 3 is there more than once'),
-    ([sample(labels=(3,))], 'labels 3 to 3 predicted, but there are 3 categories'),
+    ([sample(), sample()], 'image 3 occurs more than once'),
+    ([sample(labels=(3,))], 'labels 3 to 3 are predicted, but there are 3 categories with the labels 0 to 2'),
     ([sample(score=float('nan'))], 'score nan'),
     ([sample(labels=(1, 1))], 'image 3 cannot be read'),
 ])
@@ -137,8 +139,8 @@ def test_each_fault_of_a_dump_is_named(tmp_path, samples, message):
 
 @pytest.mark.parametrize('name, content, error, message', [
     ('r.json', '{"images": []}', ResultsError, 'is an annotation file: the results come first'),
-    ('r.json', '{"a": 1}', ResultsError, 'a list of COCO results expected, got dict'),
-    ('r.json', '[3]', ResultsError, 'a dict with .* got 3'),
+    ('r.json', '{"a": 1}', ResultsError, 'must contain a list of COCO results, got dict'),
+    ('r.json', '[3]', ResultsError, 'a detection must be a dict with .* got 3'),
     ('r.txt', 'nothing', SubmissionError, 'neither a zip'),
     ('r.pkl', 'nothing', ResultsError, 'cannot be read as a results file'),
 ])
@@ -146,7 +148,7 @@ def test_other_files_are_refused(tmp_path, name, content, error, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(error, match=message):
         read_result_file(tmp_path / name, ground_truth())
-    with pytest.raises(FileNotFoundError, match='no results .*tools/test.py'):
+    with pytest.raises(FileNotFoundError, match='no results file .*tools/test.py'):
         read_result_file(tmp_path / 'nowhere.pkl', ground_truth())
 
 
@@ -162,27 +164,27 @@ def test_no_code_of_a_pickle_is_run(tmp_path, capsys):
     assert 'code ran' not in capsys.readouterr().out
 
 
-def test_what_is_odd_but_can_be_measured_is_remarked(tmp_path):
-    found = read(tmp_path, [detection(), detection(score=.3), detection(segmentation=EMPTY, bbox=None),
-                            detection(image_id=8, category_id=1, bbox=[30, 20, 38, 28])])
-    assert len(found.detections) == 4 and found.detections[2]['bbox'] == [0, 0, 0, 0]
-    assert [remark.split(':')[0] for remark in found.remarks] == [
+def test_unusual_detections_that_can_be_measured_get_a_remark(tmp_path):
+    file = read(tmp_path, [detection(), detection(score=.3), detection(segmentation=EMPTY, bbox=None),
+                           detection(image_id=8, category_id=1, bbox=[30, 20, 38, 28])])
+    assert len(file.detections) == 4 and file.detections[2]['bbox'] == [0, 0, 0, 0]
+    assert [remark.split(':')[0] for remark in file.remarks] == [
         '1 masks without a pixel and 1 repeated masks count as detections; a submission zip leaves them out',
         '1 detections have no box', '1 boxes leave their image']
     assert read(tmp_path, []).remarks == ['2 of 2 images have no detection, their cells count as missed: 3, 8']
 
 
 @pytest.mark.parametrize('mask', [
-    {'size': list(SIZE), 'counts': SQUARE_RUNS}, [[10, 5, 14, 5, 14, 8, 10, 8]], [
+    {'size': list(SIZE), 'counts': RECTANGLE_RUNS}, [[10, 5, 14, 5, 14, 8, 10, 8]], [
         [10, 5, 12, 5, 12, 8, 10, 8], [12, 5, 14, 5, 14, 8, 12, 8]]])
 def test_listed_run_lengths_and_polygons_are_masks_too(tmp_path, mask):
-    found, = read(tmp_path, [detection(segmentation=mask, bbox=None)]).detections
-    assert found['segmentation'] == SQUARE_RLE and found['bbox'] == [10, 5, 4, 3]
+    converted, = read(tmp_path, [detection(segmentation=mask, bbox=None)]).detections
+    assert converted['segmentation'] == RECTANGLE_RLE and converted['bbox'] == [10, 5, 4, 3]
     document = ground_truth()
     document['annotations'][0] = dict(id=1, image_id=3, category_id=1, segmentation=mask)
     (tmp_path / 'a.json').write_text(json.dumps(document))
     cell = read_ground_truth(tmp_path / 'a.json')['annotations'][0]
-    assert cell['segmentation'] == SQUARE_RLE and cell['area'] == 12 and cell['bbox'] == [10, 5, 4, 3]
+    assert cell['segmentation'] == RECTANGLE_RLE and cell['area'] == 12 and cell['bbox'] == [10, 5, 4, 3]
 
 
 def test_a_good_annotation_file_is_read_as_it_is(tmp_path):
@@ -194,19 +196,20 @@ def test_a_good_annotation_file_is_read_as_it_is(tmp_path):
 
 @pytest.mark.parametrize('change, message', [
     (lambda d: d.update(annotations=[]), 'no true cell to measure against in its 2 images.*tools/submit.py'),
-    (lambda d: d.update(images=[], annotations=[]), 'holds no image'),
+    (lambda d: d.update(images=[], annotations=[]), 'contains no image'),
     (lambda d: d['annotations'][0].update(id=0), 'annotation ids must start at 1, found 0'),
     (lambda d: d['categories'][0].update(id=0), 'category ids must start at 1, found 0'),
     (lambda d: d['annotations'][0].update(image_id=4), 'image_id 4'),
     (lambda d: d['annotations'][0].update(iscrowd=1), 'annotation 1 is a crowd region'),
-    (lambda d: d['annotations'][0].update(area=None), 'annotation 1 has area None, a number of pixels expected'),
-    (lambda d: d['annotations'][0].update(bbox=[1, 2, 3]), r'annotation 1 has bbox \[1, 2, 3\]'),
+    (lambda d: d['annotations'][0].update(area=None), 'annotation 1 has area None, but it must be a number of pixels'),
+    (lambda d: d['annotations'][0].update(bbox=[1, 2, 3]), r'annotation 1 has bbox \[1, 2, 3\], but it must be \[x, y'),
     (lambda d: d['annotations'].append(4), 'every annotation must have an integer id'),
     (lambda d: d['categories'][0].pop('name'), 'every category must have a name'),
     (lambda d: d['images'][0].pop('height'), r'image 3 has height and width \(None, 40\)'),
-    (lambda d: d['images'][0].update(height=40, width=30), r'annotation 1 of image 3, one of 3 .*mask size \[30, 40\]'),
+    (lambda d: d['images'][0].update(height=40, width=30),
+     r'3 annotations have a bad mask, the first is annotation 1 of image 3: mask size \[30, 40\]'),
     (lambda d: d['annotations'][1].update(segmentation={'size': list(SIZE), 'counts': '5'}),
-     'annotation 2 of image 3, one of 1 with a bad mask: RLE runs cover 5 pixels'),
+     '1 annotations have a bad mask, the first is annotation 2 of image 3: .*cover 5 pixels'),
     (lambda d: d['annotations'][1].pop('segmentation'), 'neither an RLE'),
     (lambda d: d['annotations'][1].update(segmentation=EMPTY), '1 true cells have no pixel, the first is annotation 2'),
     (lambda d: d.update(images=None), "images must be a list, got 'None'"),
@@ -228,12 +231,12 @@ def test_each_fault_of_the_ground_truth_is_named(tmp_path, change, message):
     ('val.json', 'images/Test/a.tif', True),
     ('val.json', 'test.tif', False),
 ])
-def test_files_that_name_themselves_test_data(path, image, expected):
+def test_files_that_say_that_they_are_test_data(path, image, expected):
     assert is_test_data(path, {'images': [dict(file_name=image)]}) is expected
 
 
 @pytest.mark.parametrize('kind', ['zip', 'pkl'])
-def test_damaged_files_are_told(tmp_path, kind):
+def test_damaged_files_raise_only_errors_of_mmcell(tmp_path, kind):
     path = tmp_path / f'r.{kind}'
     if kind == 'zip':
         with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
@@ -246,12 +249,12 @@ def test_damaged_files_are_told(tmp_path, kind):
         damaged = whole.copy()
         damaged[rng.integers(len(damaged), size=3)] = rng.integers(0, 256, 3)
         path.write_bytes(damaged[rng.integers(2) * 50:].tobytes())
-        # Damage may leave it readable.
+        # A damaged file may still be readable.
         with contextlib.suppress(MmcellError):
             read_submission(path) if kind == 'zip' else load_results(path)
 
 
-def test_pickles_that_exhaust_the_unpickler_are_told(tmp_path):
+def test_pickles_that_exhaust_the_unpickler_are_refused(tmp_path):
     for content in (b'\x80\x04Nr\xff\xff\xff\x7f.', b'\x80\x04\x8e' + b'\xff' * 7 + b'\x7f'):
         (tmp_path / 'r.pkl').write_bytes(content)
         with pytest.raises(ResultsError, match='cannot be read as a results file'):

@@ -1,9 +1,10 @@
-"""Scores of other packages on the maps of ``synthetic_maps``.
+"""Compares scores with those of other packages on the label maps of ``synthetic_maps``.
 
-Computed once with the packages named at each table: ``stardist.matching.matching`` and ``matching_dataset`` (0.9.2),
-``cellpose.metrics.average_precision`` (4.2.1.1), and the formulas of HoVer-Net's released evaluation
-(github.com/vqdang/hover_net at 5847ebf, metrics/stats_utils.py: get_dice_1, get_fast_aji, get_fast_aji_plus,
-get_fast_pq, pair_coordinates; compute_stats.py: run_nuclei_type_stat), written out over full N x M tables and bitmaps.
+The values were computed once with the packages that are named at each table: ``stardist.matching.matching`` and
+``matching_dataset`` (0.9.2), ``cellpose.metrics.average_precision`` (4.2.1.1), and the formulas of HoVer-Net's released
+evaluation (github.com/vqdang/hover_net at 5847ebf, metrics/stats_utils.py: get_dice_1, get_fast_aji,
+get_fast_aji_plus, get_fast_pq, pair_coordinates; compute_stats.py: run_nuclei_type_stat), written out over full N x M
+tables and bitmaps.
 """
 
 import pytest
@@ -11,7 +12,7 @@ from support.label_map_pairs import image_pair, synthetic_maps
 
 from mmcell.evaluation.segmentation_scores import image_statistics, segmentation_scores
 
-# stardist: image, IoU threshold, F1, accuracy. cellpose gives the same at .5 and .9.
+# StarDist: image, IoU threshold, F1, accuracy. Cellpose gives the same values at .5 and .9.
 STARDIST = [
     (0, '.50', .9411764705882353, .8888888888888888),
     (0, '.70', .6078431372549019, .43661971830985913),
@@ -23,7 +24,7 @@ STARDIST = [
     (2, '.70', .06741573033707865, .03488372093023256),
     (2, '.90', 0., 0.),
 ]
-# cellpose: "AP" at IoU .75 of each image.
+# Cellpose: "AP" at IoU .75 of each image.
 CELLPOSE = [.3076923191547394, .05747126415371895, .03488372266292572]
 # HoVer-Net: Dice, AJI, AJI+, DQ, SQ, PQ of each image, and PQ of classes 1, 2, 3.
 HOVER_NET = [
@@ -48,11 +49,11 @@ def test_detection_scores_of_stardist(statistics, number, threshold, f1, accurac
     assert scores[f'detection_Jaccard@IoU{threshold}_pooled'] == pytest.approx(accuracy, abs=1e-15)
 
 
-def test_a_set_of_images_as_stardist_scores_it(statistics):
+def test_scores_of_a_set_of_images_of_stardist(statistics):
     scores = segmentation_scores(statistics, list('abc'))
     assert scores['F1@IoU.50_pooled'] == pytest.approx(.6007067137809188, abs=1e-15)
     assert scores['F1@IoU.50_image_mean'] == pytest.approx(.5857495905054743, abs=1e-15)
-    # In single precision there.
+    # StarDist computes these in single precision.
     assert scores['PQ_pooled'] == pytest.approx(.42029023, abs=1e-7)
     assert scores['PQ_image_mean'] == pytest.approx(.40809658, abs=1e-7)
 
@@ -67,7 +68,7 @@ def test_scores_of_hover_net(statistics):
     for image, expected in zip(statistics, HOVER_NET, strict=True):
         scores = segmentation_scores([image], list('abc'))
         names = ['Dice', 'AJI', 'AJI+', 'DQ', 'SQ', 'PQ']
-        # It adds 1e-6 to the number of matches.
+        # HoVer-Net's code adds 1e-6 to the number of matches.
         assert [scores[f'{name}_pooled'] for name in names] == pytest.approx(expected[:6], abs=1e-6)
         assert [scores[f'PQ_pooled/{name}'] for name in 'abc'] == pytest.approx(expected[6], abs=1e-6)
 

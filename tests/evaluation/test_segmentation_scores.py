@@ -29,7 +29,7 @@ def bars(first_px, n_px=30, n_rows=4, label=1):
 
 
 def empty(pair, true=False, pred=False):
-    """The pair without its true or predicted cells."""
+    """Returns the pair without its true cells, its predicted cells, or both."""
     none = np.zeros(0, np.int64)
     return ImagePair(pair.image_id, pair.height, pair.width, [] if true else pair.true_rles,
                      none if true else pair.true_classes, [] if pred else pair.pred_rles,
@@ -41,7 +41,7 @@ def test_the_truth_scores_one_whatever_its_ids(new_ids):
     true_map, _, classes, _ = synthetic_maps(0)
     scores = scores_of(image_pair(true_map, np.append(0, new_ids)[true_map], classes, classes[np.argsort(new_ids)],
                                   np.linspace(1, .1, 54)))
-    # 26 scores of all cells and 4 of each of 3 classes, both pooled and averaged, and mPQ.
+    # There are 26 scores of all cells, 4 scores of each of 3 classes, and mPQ, all of them pooled and averaged.
     assert len(scores) == 2 * (26 + 4 * 3 + 1) and set(scores.values()) == {1.}
 
 
@@ -68,10 +68,10 @@ def test_discs_have_the_overlap_of_geometry(distance_px):
         assert scores[f'F1@IoU.{percent}_pooled'] == (iou >= percent / 100)
 
 
-def test_panoptic_quality_wants_more_than_half():
+def test_panoptic_quality_needs_an_iou_above_a_half():
     above, at = (scores_of(image_pair(bars(0), bars(shift_px))) for shift_px in (9, 10))
     assert above['PQ_pooled'] == 21 / 39 and above['DQ_pooled'] == 1
-    # 20 / 40: F1 counts from the threshold on.
+    # The IoU is 20 / 40: F1 counts an IoU that is equal to the threshold.
     assert at['PQ_pooled'] == at['DQ_pooled'] == 0 and math.isnan(at['SQ_pooled'])
     assert at['F1@IoU.50_pooled'] == 1 and at['F1@IoU.55_pooled'] == 0
 
@@ -112,7 +112,8 @@ def test_a_wrong_class_costs_two_classes_and_no_class_agnostic_score():
 
 
 def test_the_weights_of_hover_net():
-    # Class 1: one right pair, one that class 2 is taken for, one missed; class 2 has one spurious cell besides.
+    # Class 1 has one correct pair, one pair whose prediction is of class 2, and one missed cell. Class 2 also has one
+    # spurious cell.
     true_map = discs((40, 200), [(1, 20, 20, 8), (2, 20, 60, 8), (3, 20, 100, 8)])
     pred_map = discs((40, 200), [(1, 20, 20, 8), (2, 20, 60, 8), (3, 20, 180, 8)])
     scores = scores_of(image_pair(true_map, pred_map, [1, 1, 1], [1, 2, 2]))
@@ -131,7 +132,7 @@ def test_images_without_cells():
         undefined = {name for name, value in scores.items() if math.isnan(value)}
         assert undefined == {name for name in scores if name.startswith(('SQ_', 'type_accuracy_'))}
         assert {scores[name] for name in scores.keys() - undefined} == {0.}
-    # An image without cells takes no part in a mean; one with missed cells alone counts 0.
+    # An image without cells takes no part in a mean; an image with only missed cells counts 0.
     one, three = scores_of(pair), scores_of(pair, empty(pair, True, True), empty(pair, pred=True))
     for name in ('PQ', 'AJI', 'Dice', 'F1@IoU.50', 'F_d', 'DQ'):
         assert three[f'{name}_image_mean'] == pytest.approx(one[f'{name}_image_mean'] / 2)
@@ -140,7 +141,7 @@ def test_images_without_cells():
 
 
 def test_pooled_and_averaged_differ_as_named():
-    # One image with 1 of 1 cell found, one with 1 of 3.
+    # In one image 1 of 1 cell is found, in the other one 1 of 3 cells.
     many = bars(0, 10) + bars(20, 10, label=2) + bars(40, 10, label=3)
     scores = scores_of(image_pair(bars(0), bars(0)), image_pair(many, bars(0, 10)))
     assert scores['PQ_pooled'] == pytest.approx(2 / (2 + 2 / 2))
@@ -160,17 +161,17 @@ def test_weights_are_repetitions():
         assert values == pytest.approx(segmentation_scores(statistics, NAMES, row), nan_ok=True)
 
 
-def test_what_does_not_fit_is_refused():
+def test_wrong_numbers_of_images_names_or_weights_are_refused():
     statistics = [image_statistics(image_pair(bars(0), bars(0)), IDS, 0.)]
     with pytest.raises(ValueError, match='no image'):
         segmentation_scores([], NAMES)
     with pytest.raises(ValueError, match='3 classes, but 2 names'):
         segmentation_scores(statistics, NAMES[:2])
-    with pytest.raises(ValueError, match=r'weights must be \(n, 1\)'):
+    with pytest.raises(ValueError, match=r'weights must have the shape \(n, 1\)'):
         segmentation_scores(statistics, NAMES, np.ones(2))
 
 
-def test_the_threshold_that_leaves_out_what_is_spurious_is_best():
+def test_the_threshold_that_leaves_out_spurious_cells_is_best():
     true_map = discs(SIZE, [(1, 30, 30, 10), (2, 30, 90, 10)])
     pred_map = discs(SIZE, [(1, 30, 30, 10), (2, 30, 90, 9), (3, 80, 30, 5), (4, 80, 80, 5)])
     pair = image_pair(true_map, pred_map, [1, 1], [1, 1, 1, 1], [.9, .6, .4, .2])
@@ -184,7 +185,7 @@ def test_the_threshold_that_leaves_out_what_is_spurious_is_best():
 
 
 @pytest.mark.parametrize('thresholds, by, message', [
-    ([.5], 'PQ', "no score 'PQ'; there are mPQ_pooled"),
+    ([.5], 'PQ', "no score 'PQ'; the scores are mPQ_pooled"),
     ([], 'PQ_pooled', 'not defined at any'),
     ([.1, .5], 'PQ_pooled/c', 'not defined at any'),
 ])

@@ -34,7 +34,7 @@ def rectangle(x_first, y_first, x_last, y_last, shape=SHAPE):
 
 
 def result(*cells, image_id=1, shape=SHAPE, **meta):
-    """One image's; ``cells``: (box, score, label), masks fill their boxes."""
+    """Returns the result of one image; each of ``cells`` is (box xyxy, score, label), and its mask fills the box."""
     boxes = [box for box, _, _ in cells]
     return dict(img_id=image_id, img_path='a.tif', ori_shape=shape, **meta, pred_instances=dict(
         bboxes=np.array(boxes, np.float32).reshape(-1, 4),
@@ -73,14 +73,15 @@ def test_masks_are_those_of_means_of_bitmaps(seed, batch_px):
     n = rng.integers(1, 12)
     shape = tuple(rng.integers(1, 9, 2))
     masks = (rng.random((n, *shape)) < rng.choice([.2, .7, 1.])).astype(np.uint8)
-    # Numbered without a gap.
+    # The means are numbered without gaps.
     fused_index = np.unique(rng.integers(-1, 5, n), return_inverse=True)[1] - 1
     weights = rng.random(n)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ensemble, '_BATCH_PX', batch_px)
-        found = fuse_masks([encode(mask) for mask in masks], fused_index, weights)
+        fused = fuse_masks([encode(mask) for mask in masks], fused_index, weights)
     members = [fused_index == k for k in range(fused_index.max() + 1)]
-    assert found == [encode(np.average(masks[which], axis=0, weights=weights[which]) >= .5) for which in members]
+    assert fused == [encode(np.average(masks[is_member], axis=0, weights=weights[is_member]) >= .5)
+                     for is_member in members]
 
 
 # Results
@@ -98,33 +99,34 @@ def test_a_model_with_itself_is_the_model():
 def test_cells_are_fused_with_weights_of_models_and_scores():
     first = [result(((2, 3, 12, 9), .8, 0), ((20, 10, 31, 25), .6, 1))]
     second = [result(((3, 3, 13, 9), .6, 0))]
-    found = fuse(first, second, weights=[1, 2])[0]['pred_instances']
-    np.testing.assert_allclose(found['bboxes'], [[2.6, 3, 12.6, 9], [20, 10, 31, 25]], rtol=1e-6)
-    # (.8 + 1.2) / 2 boxes * 2 / 3, and .6 * 1 / 3.
-    np.testing.assert_allclose(found['scores'], [2 / 3, .2], rtol=1e-6)
-    assert found['labels'].tolist() == [0, 1]
-    # 1.2 against .8: the second model's.
-    assert found['masks'] == [encode(rectangle(3, 3, 13, 9)), encode(rectangle(20, 10, 31, 25))]
+    fused = fuse(first, second, weights=[1, 2])[0]['pred_instances']
+    np.testing.assert_allclose(fused['bboxes'], [[2.6, 3, 12.6, 9], [20, 10, 31, 25]], rtol=1e-6)
+    # Score times weight is .8 and 1.2 for the two boxes that are fused: their mean 1, times 2 / 3. For the other box it
+    # is .6, times 1 / 3.
+    np.testing.assert_allclose(fused['scores'], [2 / 3, .2], rtol=1e-6)
+    assert fused['labels'].tolist() == [0, 1]
+    # The mask of the second model decides, because its weight 1.2 is more than half of 2.
+    assert fused['masks'] == [encode(rectangle(3, 3, 13, 9)), encode(rectangle(20, 10, 31, 25))]
 
 
 def test_images_are_found_by_their_ids_and_low_scores_left_out():
     first = [result(((2, 3, 12, 9), .8, 0), image_id=5), result(((2, 3, 12, 9), .1, 0), image_id=3)]
     second = [result(image_id=3), result(((2, 3, 12, 9), .4, 0), image_id=5)]
-    found = fuse(first, second, skip_threshold=.2)
-    assert [one['img_id'] for one in found] == [5, 3]
-    np.testing.assert_allclose(found[0]['pred_instances']['scores'], [.6], rtol=1e-6)
-    assert len(found[1]['pred_instances']['masks']) == 0 and found[1]['pred_instances']['bboxes'].shape == (0, 4)
+    fused = fuse(first, second, skip_threshold=.2)
+    assert [image['img_id'] for image in fused] == [5, 3]
+    np.testing.assert_allclose(fused[0]['pred_instances']['scores'], [.6], rtol=1e-6)
+    assert len(fused[1]['pred_instances']['masks']) == 0 and fused[1]['pred_instances']['bboxes'].shape == (0, 4)
 
 
 @pytest.mark.parametrize(('second', 'message'), [
-    ([result()], r'A.pkl has 1 images that B.pkl has not: image ids 2'),
+    ([result()], r'A.pkl has 1 images that B.pkl does not have: image ids 2'),
     ([result(), result(image_id=2), *(result(image_id=i) for i in range(3, 11))],
-     r'B.pkl has 8 images that A.pkl has not: image ids 3, 4, 5, 6, 7 …'),
+     r'B.pkl has 8 images that A.pkl does not have: image ids 3, 4, 5, 6, 7 …'),
     ([result(), result(image_id=2, shape=(31, 40))],
-     r'image 2: image size \(height, width\) \[\(30, 40\)\] in A.pkl, \[\(31, 40\)\] in B.pkl'),
+     r'image 2: image size \(height, width\) \[\(30, 40\)\] in A.pkl, but \[\(31, 40\)\] in B.pkl'),
     ([result(classes=['small', 'big']), result(image_id=2)],
-     r"image 1: classes \['big', 'small'\] in A.pkl, \['small', 'big'\] in B.pkl"),
-    ([result(), result(image_id=2), result()], 'B.pkl: 3 results for 2 images'),
+     r"image 1: classes \['big', 'small'\] in A.pkl, but \['small', 'big'\] in B.pkl"),
+    ([result(), result(image_id=2), result()], 'B.pkl: 3 results for 2 images, because an image id occurs twice'),
     ([result(((1, 1, 5, 5), .5, 0), shape=(9, 9)) | dict(ori_shape=SHAPE), result(image_id=2)],
      r'B.pkl: image 1 has masks of several sizes')])
 def test_results_that_do_not_belong_together_are_refused(second, message):
@@ -133,11 +135,11 @@ def test_results_that_do_not_belong_together_are_refused(second, message):
 
 
 def test_each_model_needs_a_weight():
-    with pytest.raises(EnsembleError, match='1 weights for 2'):
+    with pytest.raises(EnsembleError, match='1 weights for 2 results files: give one weight per file'):
         fuse([result()], [result()], weights=[1.])
 
 
-def test_dumps_name_the_classes(tmp_path):
+def test_dumps_contain_the_names_of_the_classes(tmp_path):
     dump = METRICS.build(dict(type='mmdet.DumpCellResults', out_file_path=str(tmp_path / 'a.pkl')))
     dump.dataset_meta = dict(classes=('big', 'small'))
     instances = InstanceData(bboxes=torch.zeros(1, 4), scores=torch.ones(1), labels=torch.zeros(1, dtype=torch.long),
@@ -160,8 +162,8 @@ def run(monkeypatch):
 def test_the_file_goes_on_to_submission_and_pictures(tmp_path, run, capsys):
     cv2.imwrite(str(tmp_path / 'a.png'), np.full((*SHAPE, 3), 200, np.uint8))
     for name, score in (('a', .9), ('b', .7)):
-        one = result(((2, 3, 12, 9), score, 0), classes=CLASSES)
-        save_results([{**one, 'img_path': str(tmp_path / 'a.png')}], tmp_path / f'{name}.pkl')
+        image_result = result(((2, 3, 12, 9), score, 0), classes=CLASSES)
+        save_results([{**image_result, 'img_path': str(tmp_path / 'a.png')}], tmp_path / f'{name}.pkl')
     annotations = tmp_path / 'test.json'
     annotations.write_text(json.dumps(dict(
         images=[dict(id=1, file_name='a.png', height=SHAPE[0], width=SHAPE[1])], annotations=[],
@@ -169,9 +171,9 @@ def test_the_file_goes_on_to_submission_and_pictures(tmp_path, run, capsys):
     merged = tmp_path / 'merged.pkl'
     assert run('ensemble', tmp_path / 'a.pkl', tmp_path / 'b.pkl', '--weights', 1, 3, '--out', merged) == 0
     assert 'wrote 1 detections, fused from 2' in capsys.readouterr().out
-    found, = load_results(merged)
-    np.testing.assert_allclose(found['pred_instances']['scores'], [.75], rtol=1e-6)
-    assert found['classes'] == CLASSES
+    fused, = load_results(merged)
+    np.testing.assert_allclose(fused['pred_instances']['scores'], [.75], rtol=1e-6)
+    assert fused['classes'] == CLASSES
     for tool, out in (('submit', 'submission.zip'), ('overlay', 'pictures')):
         assert run(tool, merged, '--annotations', annotations, '--out', tmp_path / out) == 0
     assert len(list((tmp_path / 'pictures').iterdir())) == 1
@@ -185,7 +187,7 @@ def test_the_file_goes_on_to_submission_and_pictures(tmp_path, run, capsys):
     (['--out', 'c.txt'], '--out must end with .pkl'),
     (['--out', 'c.pkl', '--weights', '1', '0'], '2 positive numbers'),
     (['--out', 'c.pkl', '--iou-thr', '2'], '--iou-thr must be from 0 to 1')])
-def test_bad_arguments_are_told(arguments, message, run, capsys):
+def test_bad_arguments_are_reported(arguments, message, run, capsys):
     with pytest.raises(SystemExit):
         run('ensemble', 'a.pkl', 'b.pkl', *arguments)
     assert message in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""True and predicted label maps for tests of segmentation scores."""
+"""True and predicted label maps for the tests of segmentation scores."""
 
 import numpy as np
 from support.synthetic_data import discs
@@ -10,24 +10,25 @@ SIZE = (110, 150)
 
 
 def image_pair(true_map, pred_map, true_classes=None, pred_classes=None, pred_scores=None, image_id=1):
-    """The pair of two label maps; classes and scores are by ascending id, 1 where not given."""
+    """Returns the pair of two label maps. Classes and scores are in the order of ascending ids; the default is 1."""
     true, pred = encode_label_map(true_map), encode_label_map(pred_map)
     ones = [np.ones(len(encoded.ids)) for encoded in (true, pred)]
     true_classes, pred_classes = (
-        given.astype(np.int64) if classes is None else np.asarray(classes, np.int64)
-        for classes, given in zip((true_classes, pred_classes), ones, strict=True))
+        default.astype(np.int64) if classes is None else np.asarray(classes, np.int64)
+        for classes, default in zip((true_classes, pred_classes), ones, strict=True))
     return ImagePair(image_id, *true_map.shape, true.rles, true_classes, pred.rles, pred_classes,
                      ones[1] if pred_scores is None else np.asarray(pred_scores, float))
 
 
 def synthetic_maps(number):
-    """Crowded discs and a distorted prediction of them, the same on every machine: no random numbers.
+    """Returns crowded discs and a distorted prediction of them, without random numbers: the same on every machine.
 
     Args:
-        number: 0 … 2; the higher, the worse the prediction: shifted, resized, missing, spurious and joined cells.
+        number: 0 to 2. The higher the number, the worse the prediction: cells are shifted, resized, missing, spurious
+            or joined.
 
     Returns:
-        True and predicted map, ids 1 … n, and the classes 1 … 3 of each.
+        The true label map and the predicted label map with the ids 1 … n, and the classes (1 to 3) of their cells.
     """
     true_cells, pred_cells = [], []
     for i in range(54):
