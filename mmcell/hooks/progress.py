@@ -198,7 +198,9 @@ class ImageProgress:
 
     @property
     def text(self) -> str:
-        """'image 3 of 40, 0:00:12 left'."""
+        """'image 3 of 40, 0:00:12 left'; after the last image the scores are still to be computed."""
+        if self.n_done == self.n_images:
+            return f'image {self.n_done:,} of {self.n_images:,}, now the scores'
         seconds = (time.monotonic() - self.start) / max(self.n_done, 1) * (self.n_images - self.n_done)
         return f'image {self.n_done:,} of {self.n_images:,}, {to_clock(seconds)} left'
 
@@ -212,8 +214,7 @@ class ImageProgress:
         elif self.n_done < self.n_images and time.monotonic() - self.last_shown < REFRESH_SECONDS:
             return
         self.last_shown = time.monotonic()
-        text = self.text if self.n_done < self.n_images else f'{self.n_images:,} images done, now the scores'
-        self.bar.update(self.bar.task_ids[0], completed=self.n_done, text=text, refresh=True)
+        self.bar.update(self.bar.task_ids[0], completed=self.n_done, text=self.text, refresh=True)
 
     def _print_line(self) -> None:
         is_due = self.n_done * MAX_LINES >= (self.n_lines + 1) * self.n_images

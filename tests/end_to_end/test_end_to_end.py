@@ -1,11 +1,16 @@
 """The whole road with the real commands, at a size that a test can afford."""
 
 import json
+import os
+import pty
+import sys
 import zipfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support.commands import CONFIG, TINY, TORCHRUN, read_log, run
+from support.paths import REPO
 
 from mmcell.masks.rle import area_px
 from mmcell.predictions.dump_file import load_results
@@ -97,6 +102,29 @@ def test_training_goes_on_where_it_stopped(road, checkpoint):
     log = read_log(root / 'run')
     assert 'Epoch(train) [2]' in log or 'Epoch(val) [2]' in log
     assert 'Epoch(val) [1]' not in log
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('moment', ['now the scores', 'log file'])
+def test_ctrl_c_leaves_a_terminal_as_it_was(road, moment):
+    """While a validation shows its bar, and before the first step."""
+    root, options = road
+    options = [root / 'terminal' if option == root / 'run' else option for option in options]
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(REPO)
+        os.execv(sys.executable, [sys.executable, 'tools/train.py', CONFIG, *map(str, options)])
+    shown, is_interrupted = '', False
+    # The end of the file is an error on a terminal.
+    with suppress(OSError):
+        while text := os.read(terminal, 65536).decode(errors='replace'):
+            shown += text
+            if moment in shown and not is_interrupted:
+                is_interrupted = True
+                os.write(terminal, b'\x03')
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 130, shown
+    assert shown.rstrip().endswith('interrupted') and 'Traceback' not in shown
+    assert shown.rfind('\x1b[?25l') <= shown.rfind('\x1b[?25h')
 
 
 @pytest.mark.slow

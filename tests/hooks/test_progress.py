@@ -111,7 +111,7 @@ def test_an_error_closes_the_display(annotation_file, tmp_path, nan_at, monkeypa
     stop_workers(runner)
     hook, = (hook for hook in runner.hooks if isinstance(hook, ProgressHook))
     assert hook.display is None
-    assert ('2 images done' in screen.getvalue()) == (nan_at == -1)
+    assert ('image 2 of 2, now the scores' in screen.getvalue()) == (nan_at == -1)
     assert screen.getvalue().rfind(HIDE_CURSOR) <= screen.getvalue().rfind(SHOW_CURSOR)
 
 
@@ -140,7 +140,7 @@ def test_a_log_file_gets_at_most_ten_lines(clock, seconds_per_image, n_lines):
     assert len(lines) == n_lines
     if seconds_per_image == 60.:
         assert lines[0] == 'validation: image 20 of 200, 3:00:00 left'
-        assert lines[-1] == 'validation: image 200 of 200, 0:00:00 left'
+        assert lines[-1] == 'validation: image 200 of 200, now the scores'
 
 
 def test_a_terminal_gets_a_bar_that_disappears(clock):
@@ -151,7 +151,7 @@ def test_a_terminal_gets_a_bar_that_disappears(clock):
         display.add(1)
     shown = console.file.getvalue()
     assert '━' in shown and 'image 1 of 4, 0:00:30 left' in shown and 'image 3 of 4, 0:00:10 left' in shown
-    assert '4 images done, now the scores' in shown
+    assert 'image 4 of 4, now the scores' in shown
     # Also before it is closed: a process may be killed.
     assert shown.rfind(HIDE_CURSOR) < shown.rfind(SHOW_CURSOR)
     display.close()
