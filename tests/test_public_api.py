@@ -5,7 +5,7 @@ import sys
 
 import numpy as np
 import pytest
-from support.bright_detector import CLASSES, save_checkpoint
+from support.bright_detector import CLASSES, CONFIG, save_checkpoint
 from support.paths import REPO
 
 import mmcell
@@ -49,6 +49,15 @@ def test_an_array_is_predicted(tmp_path, image):
     assert cells.label_map.dtype == np.int32 and (cells.label_map == expected).all()
     assert len(cells) == len(cells.rles) == 2
     assert len(mmcell.predict_array(detector, image, min_score=0.)) == 3
+
+
+def test_the_contrast_stretch_of_the_training_is_applied(tmp_path, image):
+    dataset = {**CONFIG['test_dataloader']['dataset'], 'pipeline': [
+        dict(type='LoadTiff', percentiles=(0, 100)),
+        dict(type='PackCellInputs', meta_keys=('img_id', 'ori_shape', 'img_shape'))]}
+    detector = mmcell.load_detector(save_checkpoint(tmp_path / 'model.pth', test_dataloader=dict(dataset=dataset)))
+    # The brightest pixel of each channel becomes 255.
+    assert mmcell.predict_array(detector, image).scores == pytest.approx([1., 1., 1.])
 
 
 def test_an_array_is_predicted_in_tiles(tmp_path, image):

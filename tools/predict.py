@@ -169,6 +169,9 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     from mmengine.device import get_device
 
     from mmcell.checkpoints.weights import find_checkpoint
+    from mmcell.framework.console import without_onedl_notice
+    with without_onedl_notice():
+        import mmdet.datasets  # noqa: F401
     from mmcell.inference.detector import ImagePredictor, add_views, load_detector
     from mmcell.inference.image_jobs import ImageJob
     device = args.device or get_device()

@@ -66,7 +66,7 @@ def read_image(path: str | Path, channel_order: str = 'rgb',
         raise ValueError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
     path = Path(path)
     colors = _read_colors(path)
-    image = to_uint8(colors, path) if percentiles is None else _stretch_contrast(colors, *percentiles)
+    image = to_uint8(colors, path) if percentiles is None else stretch_contrast(colors, *percentiles)
     if image.shape[2] == 1:
         image = np.repeat(image, 3, axis=2)
     if channel_order == 'bgr':
@@ -216,8 +216,17 @@ def to_uint8(pixels: np.ndarray, path: Path) -> np.ndarray:
                          'config with percentiles=(1, 99.8)')
 
 
-def _stretch_contrast(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scales each channel linearly so that its low and high percentiles become 0 and 255; (H, W, C) uint8."""
+def stretch_contrast(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Scales each channel linearly so that two of its percentiles become 0 and 255.
+
+    Args:
+        pixels: (H, W, C) numbers of any type; NaN counts as 0.
+        low: Percentile that becomes 0, from 0 to 100.
+        high: Percentile that becomes 255, from 0 to 100.
+
+    Returns:
+        (H, W, C) uint8.
+    """
     pixels = np.nan_to_num(pixels.astype(np.float32))
     return stretch_between(pixels, *np.percentile(pixels, [low, high], axis=(0, 1)))
 

@@ -6,6 +6,7 @@ import numpy as np
 from torch import nn
 
 from mmcell.errors import MmcellError
+from mmcell.images.pixels import stretch_contrast
 from mmcell.inference.cells import Cells
 from mmcell.inference.detector import ImagePredictor, add_tiles
 from mmcell.inference.filters import select_cells
@@ -41,6 +42,8 @@ def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,
         detector: A detector from :func:`mmcell.load_detector`.
         image: (H, W, 3) uint8 in the order red, green, blue. :func:`mmcell.read_image` reads files in this form; its
             ``channel_order`` should be ``detector.dataset_meta['channel_order']`` for images like the training data.
+            If the model was trained with a contrast stretch (``percentiles`` of ``LoadTiff``), the image is stretched
+            here.
         min_score: Cells with a lower score are left out; from 0 to 1.
         tile_px: Side of the overlapping tiles in which the image is predicted, in px. None predicts it whole, which
             takes about 1 GiB of memory per 4 million pixels.
@@ -60,7 +63,8 @@ def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,
             detector = add_tiles(detector, tile_px=tile_px)
         except ValueError as error:
             raise MmcellError(f'tile_px: {error}') from error
-    instances = ImagePredictor(detector)(image)
+    predictor = ImagePredictor(detector)
+    instances = predictor(image if predictor.percentiles is None else stretch_contrast(image, *predictor.percentiles))
     cells = _best_first(select_cells(Cells.from_instances(instances, *image.shape[:2]), min_score))
     label_map = np.zeros(image.shape[:2], np.int32)
     paint_cells(label_map, cells, np.arange(1, len(cells) + 1))
