@@ -134,11 +134,11 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     args = parse_args()
-    try:
-        with plain_errors():
+    with plain_errors():
+        try:
             return predict(args)
-    except KeyboardInterrupt:
-        sys.exit('interrupted: the same command with --resume continues from here')
+        except KeyboardInterrupt:
+            sys.exit('interrupted: the same command with --resume continues from here')
 
 
 def predict(args: argparse.Namespace) -> int:

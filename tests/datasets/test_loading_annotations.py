@@ -46,7 +46,8 @@ def test_masks_equal_those_of_the_stock_loader(masks):
 
 
 @pytest.mark.parametrize('mask, message', [
-    (dict(size=[40, 51], counts=[2040]), r'image\.tif: RLE has the size \[40, 51\], the image \[40, 50\]'),
+    (dict(size=[40, 51], counts=[2040]),
+     r'image\.tif: an RLE has the size \[40, 51\], but the image has the size \[40, 50\]'),
     (dict(size=[40, 50], counts=[1999]), r'image\.tif: '),
     (dict(size=[40, 50], counts='###'), r'image\.tif: '),
 ])
