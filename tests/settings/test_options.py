@@ -82,7 +82,8 @@ def test_every_documented_option_is_accepted(config):
     parts = '|'.join(key for key in config if key not in ('custom_imports', 'env_cfg'))
     options = set(re.findall(rf'(?<![\w.+/])((?:{parts})(?:\.\w+)+)=', text))
     assert len(options) > 15
-    for option in sorted(options):
+    # The guide's example of a name that is refused.
+    for option in sorted(options - {'model.test_cfg.rcnn.max_per_image'}):
         apply_options(config.copy(), [f'{option}=None'])
 
 
