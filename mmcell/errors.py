@@ -17,8 +17,10 @@
         ├── OtherProcessError           inference/huge_images.py
         ├── ParameterBudgetError        hooks/budget.py
         ├── ResultsError                predictions/dump_file.py
+        ├── SettingError                settings/options.py
         ├── SubmissionError             predictions/submission.py
         ├── TorchvisionWeightsError     checkpoints/torchvision_weights.py
+        ├── UnknownSettingError         settings/names.py
         └── WeightsError                framework/safe_loading.py
             └── UntrustedCheckpointError
     RuntimeError

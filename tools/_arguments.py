@@ -15,7 +15,6 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from mmengine.config import Config
-from mmengine.config import DictAction as _DictAction
 
 from mmcell.errors import MmcellError
 
@@ -23,15 +22,24 @@ if TYPE_CHECKING:
     from mmengine.runner import Runner
 
 
-class DictAction(_DictAction):
-    """Reads KEY=VALUE pairs, and ends the program with a message if an argument is not such a pair."""
+def add_setting_argument(parser: argparse.ArgumentParser, example: str) -> None:
+    """Adds --cfg-options to a parser; :func:`mmcell.settings.options.apply_options` reads the values.
 
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: list[str],
-                 option_string: str | None = None) -> None:
-        try:
-            super().__call__(parser, namespace, values, option_string)
-        except (AssertionError, ValueError):
-            parser.error(f'{option_string} takes pairs KEY=VALUE without spaces around the =, got {" ".join(values)}')
+    Args:
+        parser: The parser that gets the argument.
+        example: One or two settings, for the help text.
+    """
+    parser.add_argument('--cfg-options', nargs='+', action='extend', type=key_and_value, metavar='KEY=VALUE',
+                        help=f'settings that replace those of the config, for example {example}; write a list as '
+                             'KEY="[a,b]". A setting that nothing in the config reads is refused; +KEY=VALUE adds it '
+                             'nevertheless (default: none)')
+
+
+def key_and_value(text: str) -> str:
+    """Returns the text of a setting as it is; argparse prints a message if it has no key or no =."""
+    if not text.partition('=')[0].removeprefix('+') or '=' not in text:
+        raise argparse.ArgumentTypeError(f'KEY=VALUE pairs without spaces around the = expected, got {text}')
+    return text
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,9 +47,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--work-dir', metavar='FOLDER',
                         help='folder for logs and outputs (default: work_dir of the config, or work_dirs/<config name> '
                              'if the config has none)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='settings that replace those of the config, for example train_dataloader.batch_size=4 '
-                             'model.backbone.init_cfg=None; write a list as KEY="[a,b]" (default: none)')
+    add_setting_argument(parser, 'train_dataloader.batch_size=4 model.backbone.init_cfg=None')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started the processes, if there are several (default: none, for a single process)')
     parser.add_argument('--trust-checkpoint', action='store_true',
@@ -107,15 +113,15 @@ def load_config(args: argparse.Namespace) -> Config:
         args: The parsed command line, with ``config`` and the arguments of :func:`add_config_arguments`.
 
     Raises:
-        MmcellError: The work folder cannot be written to, the file that ``load_from`` names does not exist, or
-            --launcher does not fit how the process was started.
+        MmcellError: A setting does not exist or cannot be read, the work folder cannot be written to, the file that
+            ``load_from`` names does not exist, or --launcher does not fit how the process was started.
     """
     refuse_wrong_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
-    if args.cfg_options is not None:
-        cfg.merge_from_dict(args.cfg_options)
+    from mmcell.settings.options import apply_options
+    apply_options(cfg, args.cfg_options or ())
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _arguments import (
-    DictAction,
+    add_setting_argument,
     add_tile_arguments,
     make_folder,
     plain_errors,
@@ -68,9 +68,7 @@ def parse_args() -> argparse.Namespace:
                         help='image files, folders (without their subfolders), or patterns in quotes')
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='folder for the files to write')
     parser.add_argument('--config', metavar='FILE', help='config file (default: the config inside the checkpoint)')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, metavar='KEY=VALUE',
-                        help='settings that replace those of the config, for example '
-                             'model.test_cfg.rcnn.max_per_img=2000 (default: none)')
+    add_setting_argument(parser, 'model.test_cfg.rcnn.max_per_img=2000')
     parser.add_argument('--formats', nargs='+', choices=FORMATS, default=['labels', 'csv', 'overlay'],
                         metavar='FORMAT',
                         help=f'what to write: any of {", ".join(FORMATS)} (default: labels csv overlay)')
@@ -179,7 +177,7 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
         device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
     checkpoint = find_checkpoint(args.checkpoint)
     refuse_missing_device(device)
-    detector = load_detector(checkpoint, args.config, device, args.cfg_options, args.trust_checkpoint)
+    detector = load_detector(checkpoint, args.config, device, args.cfg_options or (), args.trust_checkpoint)
     if args.tta:
         detector = add_views(detector)
     tiled = tile(detector, args)

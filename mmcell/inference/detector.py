@@ -1,5 +1,6 @@
 """Loads detectors from checkpoints, and predicts images with them."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
 from mmcell.images.pixels import CHANNEL_ORDERS
 from mmcell.models import TiledDetector
+from mmcell.settings.options import apply_options
 
 
 class DetectorError(MmcellError):
@@ -28,7 +30,7 @@ class DetectorError(MmcellError):
 
 
 def load_detector(checkpoint: str | Path, config: str | Path | Config | None = None, device: str = 'cpu',
-                  cfg_options: dict | None = None, trusted: bool = False) -> nn.Module:
+                  cfg_options: dict | Sequence[str] = (), trusted: bool = False) -> nn.Module:
     """Loads a detector with its weights, ready for prediction.
 
     Args:
@@ -37,7 +39,8 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
         config: A config file, or a config. None means the config inside the checkpoint, which is read without running
             code.
         device: The device on which the model computes, as torch names it: 'cpu', 'cuda:0' …
-        cfg_options: Settings that override the config, with dotted names as keys.
+        cfg_options: Settings that override the config: texts KEY=VALUE, or a dict with dotted names as keys, whose
+            values are taken as they are.
         trusted: Whether to open the checkpoint even if it holds more than tensors, numbers and strings, or if the
             config inside it names code of other packages. This can run any code that the author of the file put in. The
             trust ends with this call.
@@ -59,8 +62,10 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
             config = read_checkpoint_config(loaded, trusted)
         elif not isinstance(config, Config):
             config = Config.fromfile(config)
-        if cfg_options:
+        if isinstance(cfg_options, Mapping):
             config.merge_from_dict(cfg_options)
+        else:
+            apply_options(config, cfg_options)
         init_default_scope(config.get('default_scope', 'mmdet'))
         detector = revert_sync_batchnorm(MODELS.build(config.model))
     refuse_other_weights(detector, loaded)

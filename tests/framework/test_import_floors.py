@@ -10,7 +10,8 @@ FLOORS = [
     ['mmcell/hooks', 'mmcell/inference'],
     ['data_prep', 'mmcell/checkpoints', 'mmcell/datasets', 'mmcell/evaluation'],
     ['mmcell/annotations', 'mmcell/models', 'mmcell/predictions', 'mmcell/visualization'],
-    ['mmcell/boxes', 'mmcell/files', 'mmcell/framework', 'mmcell/images', 'mmcell/tiles'],
+    ['mmcell/boxes', 'mmcell/files', 'mmcell/framework', 'mmcell/images', 'mmcell/settings',
+     'mmcell/tiles'],
     ['mmcell/errors.py', 'mmcell/masks'],
 ]
 FLOOR = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}

@@ -1,0 +1,127 @@
+"""Whether a config has a setting of a given name, and which names it has instead."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+from mmcell.errors import MmcellError
+
+# Parts of a config without a ``type``: the function or class that reads their settings.
+_READERS = {
+    '': 'mmengine.runner:Runner',
+    'train_dataloader': 'torch.utils.data:DataLoader',
+    'val_dataloader': 'torch.utils.data:DataLoader',
+    'test_dataloader': 'torch.utils.data:DataLoader',
+    'randomness': 'mmengine.runner:Runner.set_randomness',
+}
+# Settings that MMEngine and MMDetection look up without an argument of that name.
+_LOOKED_UP = {
+    '': ['find_unused_parameters', 'auto_scale_lr', 'tta_model', 'tta_pipeline', 'custom_imports', 'work_dir'],
+    'tta_model.tta_cfg': ['nms', 'max_per_img', 'wbf'],
+    # Read if --amp replaces the optimizer wrapper; without --amp, the training stops at them.
+    'optim_wrapper': ['dtype', 'loss_scale'],
+}
+MAX_SUGGESTIONS = 3
+
+
+class UnknownSettingError(MmcellError):
+    """A setting has a name that nothing reads; the message gives the nearest names that are read."""
+
+
+def refuse_unknown_setting(config: Mapping, key: str) -> None:
+    """Stops if a config has no setting of this name, and nothing that is built from it takes an argument of this name.
+
+    Args:
+        config: The resolved config, as nested dicts and lists.
+        key: Name of the setting, with dots between the levels and numbers for the entries of lists, for example
+            ``model.test_cfg.rcnn.max_per_img`` or ``param_scheduler.0.end``.
+
+    Raises:
+        UnknownSettingError: The config has no such setting.
+    """
+    value: object = config
+    path: list[str] = []
+    for part in key.split('.'):
+        if isinstance(value, Mapping):
+            if part not in value:
+                arguments = _arguments_of(value, '.'.join(path))
+                if part in arguments:
+                    return
+                raise UnknownSettingError(_describe_unknown(key, path, part, [*value, *arguments]))
+            value = value[part]
+        elif isinstance(value, Sequence) and not isinstance(value, str):
+            if not part.isdecimal() or int(part) >= len(value):
+                entries = f'the entries 0 to {len(value) - 1}' if len(value) else 'no entries'
+                raise UnknownSettingError(f'{key}: the list {".".join(path)} has {entries}, got {part}')
+            value = value[int(part)]
+        else:
+            parent = '.'.join(path)
+            raise UnknownSettingError(f'{key}: {parent} is {value!r} and has no settings inside. To replace it by a '
+                                      f'dict, write {parent}="{{\'{part}\': …}}"')
+        path.append(part)
+
+
+def _describe_unknown(key: str, path: Sequence[str], part: str, names: Sequence[str]) -> str:
+    names = [name for name in dict.fromkeys(map(str, names)) if name not in ('self', '_scope_')]
+    near = ['.'.join([*path, name]) for name in get_close_matches(part, names, MAX_SUGGESTIONS, cutoff=.6)]
+    hint = f'did you mean {" or ".join(near)}?' if near else f'there are {", ".join(names) or "none"}.'
+    return (f'{key}: there is no setting {part} in {".".join(path) or "the config"}; {hint} To add a new setting on '
+            f'purpose, write +{key}=…')
+
+
+def _arguments_of(settings: Mapping, name: str) -> list[str]:
+    """Returns the names that are read from a part of a config; none if its reader is not known."""
+    looked_up = _LOOKED_UP.get(name, [])
+    if 'type' in settings:
+        return [*looked_up, *argument_names(find_class(settings['type']))]
+    if name not in _READERS:
+        return looked_up
+    module, _, attribute = _READERS[name].partition(':')
+    reader: object = import_module(module)
+    for part in attribute.split('.'):
+        reader = getattr(reader, part)
+    return [*looked_up, *argument_names(reader)]
+
+
+def find_class(kind: object) -> Callable | None:
+    """Returns what MMEngine builds for a ``type`` in a config; None if no registry of MMDetection knows the name.
+
+    Args:
+        kind: A class, or a name as in a config, for example 'ResNet', 'mmpretrain.ConvNeXt' or 'AdamW'.
+    """
+    if not isinstance(kind, str):
+        return kind if callable(kind) else None
+    # A dotted name that no registry knows would be imported, whatever it is.
+    if kind.count('.') > 1:
+        return None
+    from mmdet import registry
+    from mmengine.registry import Registry
+    for candidate in vars(registry).values():
+        if isinstance(candidate, Registry):
+            built = candidate.get(kind)
+            if built is not None:
+                return built
+    return None
+
+
+def argument_names(reader: Callable | None) -> list[str]:
+    """Returns the names of the arguments of a function, or of a constructor and the base classes that it calls.
+
+    A constructor that takes ``**kwargs`` is taken to pass them on to the next class of its method resolution order, as
+    classes of MMDetection do.
+    """
+    if reader is None:
+        return []
+    if not inspect.isclass(reader):
+        return list(inspect.signature(reader).parameters)
+    names: list[str] = []
+    for base in inspect.getmro(reader):
+        if '__init__' not in vars(base):
+            continue
+        parameters = inspect.signature(base.__init__).parameters.values()
+        names += [parameter.name for parameter in parameters
+                  if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)]
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+            break
+    return [name for name in dict.fromkeys(names) if name != 'self']
