@@ -39,6 +39,7 @@ test-slow: lint
 
 lint: $(READY)
 	$(BIN)/ruff check .
+	$(BIN)/flake8
 
 demo: $(READY)
 	rm -rf $(DEMO)

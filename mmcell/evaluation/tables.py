@@ -111,7 +111,7 @@ def confusion_table(errors: dict) -> Table:
     """Returns the table of matched cells, with true classes in rows and predicted classes in columns."""
     confusion = errors['confusion']
     table = _table('true \\ predicted', *confusion['columns_predicted'],
-                  title=f"cells matched at IoU > .5 in label maps, score >= {errors['score_threshold']:g}")
+                   title=f"cells matched at IoU > .5 in label maps, score >= {errors['score_threshold']:g}")
     for name, counts in zip(confusion['rows_true'], confusion['counts'], strict=True):
         table.add_row(name, *map(str, counts))
     return table
@@ -121,9 +121,9 @@ def error_table(errors: dict) -> Table:
     """Returns the table of kinds of error, with the F1 that would be reached if only this kind were mended."""
     kinds = errors['error_kinds']
     table = _table('error', 'number', 'F1 if mended',
-                  title=f"{kinds['n_correct']} of {kinds['n_predicted']} predictions correct, "
-                        f"F1 {_number(kinds['F1'])}",
-                  caption='overlaps stay; missed: no prediction is correct about the cell, no error points at it')
+                   title=f"{kinds['n_correct']} of {kinds['n_predicted']} predictions correct, "
+                         f"F1 {_number(kinds['F1'])}",
+                   caption='overlaps stay; missed: no prediction is correct about the cell, no error points at it')
     for name, kind in kinds['kinds'].items():
         table.add_row(name, str(kind['n']), _number(kind['F1_if_mended']))
     return table
@@ -160,7 +160,7 @@ def comparison_table(compared: dict[str, dict], first: str, second: str) -> Tabl
         second: The name of the second results file.
     """
     table = _table('', 'first', 'second', 'difference', '95 % interval',
-                  title=f'first: {first}\nsecond: {second}')
+                   title=f'first: {first}\nsecond: {second}')
     for name in HEADLINE:
         row = compared[name]
         table.add_row(name, _number(row['first']), _number(row['second']), _number(row['difference'], '+.3f'),

@@ -69,7 +69,7 @@ def read_test_set(path: str | Path) -> TestSet:
         if isinstance(document, dict):
             category_ids = [category['id'] for category in document['categories']]
         test_set = TestSet({record['id']: (record['height'], record['width']) for record in records},
-                       {record['id']: record['file_name'] for record in records}, category_ids)
+                           {record['id']: record['file_name'] for record in records}, category_ids)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise SubmissionError(f'{path}: COCO JSON or an id list expected: {error!r}') from error
     if len(test_set.sizes) < len(records):

@@ -45,8 +45,6 @@ def truth_as_detections(document):
             for index, cell in enumerate(document['annotations'])]
 
 
-
-
 @pytest.mark.parametrize('caps', [[1, 10, 100], [100, 300, 1000]])
 @pytest.mark.parametrize('kind', ['segm', 'bbox'])
 @pytest.mark.parametrize('name', REFERENCES)

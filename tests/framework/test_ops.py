@@ -172,6 +172,7 @@ def deform_conv_by_definition(x, offset, weight, mask=None, stride=1, padding=0,
 
 def deform_inputs(n=2, channels=4, size=6, stride=1, padding=1, groups=2, deform_groups=2, seed=0):
     generator = torch.Generator().manual_seed(seed)
+
     def rand(*shape):
         return torch.rand(*shape, generator=generator, dtype=torch.float64)
     out = (size + 2 * padding - 3) // stride + 1

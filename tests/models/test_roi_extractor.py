@@ -18,8 +18,8 @@ def rois(n):
 @pytest.mark.parametrize('n', [0, 3, 128, 300])
 @pytest.mark.parametrize('roi_scale_factor', [None, 1.5])
 def test_the_same_features_as_the_stock_extractor(n, roi_scale_factor):
-    ours, stock = (MODELS.build(dict(type=kind, **ARGUMENTS)).eval() for kind in ('CellRoIExtractor',
-                                                                                   'SingleRoIExtractor'))
+    kinds = 'CellRoIExtractor', 'SingleRoIExtractor'
+    ours, stock = (MODELS.build(dict(type=kind, **ARGUMENTS)).eval() for kind in kinds)
     levels = [torch.randn(2, 5, 128 // stride, 160 // stride) for stride in ARGUMENTS['featmap_strides']]
     with torch.no_grad():
         features = ours(levels, rois(n), roi_scale_factor)
