@@ -269,8 +269,8 @@ def _find_unbeaten(beats: np.ndarray, distances_px: np.ndarray) -> np.ndarray:
         The indices of the cells that stay, in ascending order.
     """
     # If 0 beats 1 and 1 beats 2: nothing beats 0, which stays, so that 1 is removed. Then nothing beats 2 any more, and
-    # it stays. If 2 beats 0 as well, every cell is beaten. With the distances [5, 9, 3] cell 1 stays and removes 2, and
-    # 0 stays because 2 is gone.
+    # it stays. If 2 beats 0 as well, every cell is beaten. With the distances [5, 9, 3] cell 1 stays, and both its
+    # neighbours in the ring go: 2, which it beats, and 0, which would beat it.
     winners, losers = beats.T
     is_undecided, stays = np.ones(len(distances_px), bool), np.zeros(len(distances_px), bool)
     while is_undecided.any():
@@ -281,6 +281,7 @@ def _find_unbeaten(beats: np.ndarray, distances_px: np.ndarray) -> np.ndarray:
         stays |= is_safe
         is_undecided &= ~is_safe
         is_undecided[losers[is_safe[winners]]] = False
+        is_undecided[winners[is_safe[losers]]] = False
     return np.flatnonzero(stays)
 
 

@@ -9,7 +9,7 @@ from support.toy_detector import TILES, ToyDetector, as_data, as_set
 
 from mmcell.masks.rle import decode_to_label_map, encode_label_map
 from mmcell.models import TiledDetector
-from mmcell.tiles.seams import SeamStitcher
+from mmcell.tiles.seams import SeamStitcher, _find_unbeaten
 from mmcell.tiles.tile_cells import cells_of_tile
 from mmcell.tiles.tiling import make_grid
 
@@ -177,3 +177,15 @@ def test_cells_are_final_as_soon_as_no_later_tile_reaches_them():
     # Four tiles per row. Cell 1 is final after the first tile, cell 2 after the second, cell 3 after the fifth, and
     # cell 4 after the sixth.
     assert n_final == [1, 1, 0, 0, 1, 1] + [0] * 10
+
+
+@pytest.mark.parametrize(('beats', 'distances_px', 'stay'), [
+    ([(0, 1), (1, 2)], [1, 2, 3], [0, 2]),
+    # Rings: the cell farthest from seams stays, and no cell stays that it beats or that beats it.
+    ([(0, 1), (1, 0)], [1, 2], [1]),
+    ([(0, 1), (1, 2), (2, 0)], [3, 5, 4], [1]),
+    ([(0, 1), (1, 2), (2, 3), (3, 0)], [3, 5, 4, 4], [1, 3]),
+    ([], [1, 2], [0, 1])])
+def test_of_two_duplicates_one_stays(beats, distances_px, stay):
+    pairs = np.array(beats, np.int64).reshape(-1, 2)
+    assert _find_unbeaten(pairs, np.array(distances_px, float)).tolist() == stay
