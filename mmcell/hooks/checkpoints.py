@@ -104,7 +104,7 @@ class CellCheckpointHook(CheckpointHook):
             'data': {'train': describe_data(runner.train_dataloader.dataset),
                      'val': [] if val_loop is None else describe_data(val_loop.dataloader.dataset)}}
         if isinstance(self.file_backend, WholeFileBackend):
-            remove_leftovers(self.out_dir, lambda name: name.endswith('.pth'))
+            remove_leftovers(self.out_dir, lambda name: name.endswith(('.pth', '.json')))
         if runner.epoch >= runner.max_epochs or runner.iter >= runner.max_iters:
             runner.logger.warning(f'Nothing to train: {runner.iter} of {runner.max_iters} steps are done. To train '
                                   'longer, set a greater train_cfg.max_epochs or train_cfg.max_iters.')

@@ -199,10 +199,11 @@ def test_leftovers_of_a_killed_run_are_removed(ann_file, tmp_path):
     (tmp_path / 'run').mkdir()
     ended_process = subprocess.Popen([sys.executable, '-c', ''])
     ended_process.wait()
-    leftover = tmp_path / 'run' / f'.epoch_1.pth.{ended_process.pid}.tmp'
-    leftover.write_bytes(b'half')
+    leftovers = [tmp_path / 'run' / f'.epoch_1.{suffix}.{ended_process.pid}.tmp' for suffix in ('pth', 'json')]
+    for leftover in leftovers:
+        leftover.write_bytes(b'half')
     train(ann_file, tmp_path / 'run')
-    assert not leftover.exists()
+    assert not any(leftover.exists() for leftover in leftovers)
 
 
 def test_a_checkpoint_with_only_weights_cannot_be_resumed(ann_file, tmp_path):
