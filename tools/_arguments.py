@@ -122,6 +122,7 @@ def load_config(args: argparse.Namespace) -> Config:
     cfg.launcher = args.launcher
     from mmcell.settings.options import apply_options
     apply_options(cfg, args.cfg_options or ())
+    warn_of_unread_settings(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
@@ -131,6 +132,17 @@ def load_config(args: argparse.Namespace) -> Config:
         raise MmcellError(f'load_from: there is no file {cfg.load_from}; the first lines of {args.config} may say how '
                           'to get it. Give --cfg-options load_from=FILE for another file, load_from=None for none')
     return cfg
+
+
+def warn_of_unread_settings(cfg: Config) -> None:
+    """Prints a warning per setting that no constructor takes; of several processes, only the first prints them."""
+    from mmcell.framework.console import without_onedl_notice
+    from mmcell.settings.unread import describe_unread_settings
+    if os.environ.get('RANK', '0') == '0':
+        with without_onedl_notice():
+            sentences = describe_unread_settings(cfg.to_dict())
+        for sentence in sentences:
+            print(f'warning: {sentence}', file=sys.stderr)
 
 
 def make_folder(folder: str | Path, flag: str) -> None:

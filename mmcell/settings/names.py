@@ -97,12 +97,9 @@ def find_class(kind: object) -> Callable | None:
         return None
     from mmdet import registry
     from mmengine.registry import Registry
-    for candidate in vars(registry).values():
-        if isinstance(candidate, Registry):
-            built = candidate.get(kind)
-            if built is not None:
-                return built
-    return None
+    # The module also holds MMEngine's registries, which are the parents of MMDetection's.
+    registries = [known for known in vars(registry).values() if isinstance(known, Registry) and known.scope == 'mmdet']
+    return next((built for known in registries if (built := known.get(kind)) is not None), None)
 
 
 def argument_names(reader: Callable | None) -> list[str]:
@@ -115,13 +112,23 @@ def argument_names(reader: Callable | None) -> list[str]:
         return []
     if not inspect.isclass(reader):
         return list(inspect.signature(reader).parameters)
-    names: list[str] = []
-    for base in inspect.getmro(reader):
-        if '__init__' not in vars(base):
-            continue
-        parameters = inspect.signature(base.__init__).parameters.values()
-        names += [parameter.name for parameter in parameters
-                  if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)]
-        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
-            break
+    names = [parameter.name for parameters in _constructors(reader) for parameter in parameters
+             if parameter.kind in (parameter.POSITIONAL_OR_KEYWORD, parameter.KEYWORD_ONLY)]
     return [name for name in dict.fromkeys(names) if name != 'self']
+
+
+def takes_any_argument(cls: type) -> bool:
+    """Whether even the last of the constructors that are called takes ``**kwargs``, so that every name is accepted."""
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in _constructors(cls)[-1])
+
+
+def _constructors(cls: type) -> list[list[inspect.Parameter]]:
+    """Returns the parameters of each constructor that ``cls(...)`` calls, up to the first without ``**kwargs``."""
+    constructors: list[list[inspect.Parameter]] = [[]]
+    for base in inspect.getmro(cls):
+        if '__init__' not in vars(base) or base is object:
+            continue
+        constructors.append(list(inspect.signature(base.__init__).parameters.values()))
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in constructors[-1]):
+            break
+    return constructors

@@ -1,0 +1,94 @@
+"""Settings of a config that nothing reads, as far as that can be known from the constructors."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+
+from mmcell.settings.names import MAX_SUGGESTIONS, argument_names, find_class, takes_any_argument
+
+# Dicts with a ``type`` whose other settings MMCV and MMEngine hand on in ways of their own.
+_LOOSE = {'norm_cfg', 'act_cfg', 'conv_cfg', 'init_cfg', 'roi_layer', 'nms', 'dcn', 'plugins', 'paramwise_cfg',
+          'override', 'env_cfg', 'custom_imports', 'metainfo'}
+# Settings that are taken out of a dict before its class is built.
+_TAKEN_OUT = {'type', '_scope_', 'priority', 'convert_to_iter_based', 'constructor', 'paramwise_cfg', 'optimizer'}
+# What MMDetection's two-stage detectors look up in dicts without a type, found in the source of mmdet 3.5
+# (anchor_head.py, rpn_head.py, roi_heads/, mask_heads/).
+_PROPOSALS = {'nms_pre', 'max_per_img', 'nms', 'min_bbox_size', 'nms_post', 'score_thr'}
+_TWO_STAGE = {
+    ('test_cfg', 'rpn'): _PROPOSALS,
+    ('train_cfg', 'rpn_proposal'): _PROPOSALS,
+    ('test_cfg', 'rcnn'): {'score_thr', 'nms', 'max_per_img', 'mask_thr_binary', 'subdivision_steps',
+                           'subdivision_num_points', 'scale_factor', 'async_sleep_interval'},
+    ('train_cfg', 'rpn'): {'assigner', 'sampler', 'allowed_border', 'pos_weight', 'debug'},
+    ('train_cfg', 'rcnn'): {'assigner', 'sampler', 'mask_size', 'mask_thr_binary', 'pos_weight', 'debug',
+                            'dynamic_rcnn', 'isr', 'carl', 'num_points', 'oversample_ratio',
+                            'importance_sample_ratio'},
+    ('test_cfg',): {'rpn', 'rcnn'},
+    ('train_cfg',): {'rpn', 'rpn_proposal', 'rcnn'},
+}
+# The path of a dict, the name of a setting in it that nothing reads, and the names that are read.
+_Unread = tuple[tuple[str, ...], str, list[str]]
+
+
+def describe_unread_settings(config: Mapping) -> list[str]:
+    """Returns one sentence per setting that the class it is given to does not take.
+
+    Looked at are the settings of every registered class whose constructor lists its arguments, and ``train_cfg`` and
+    ``test_cfg`` of two-stage detectors. MMEngine refuses most of the former when it builds the class, with a traceback;
+    it never notices the latter.
+
+    Args:
+        config: The resolved config, as nested dicts and lists.
+    """
+    return [f'{".".join([*path, name])} is read by nothing' + _suggest(path, name, known)
+            for path, name, known in _find_unread(config, ())]
+
+
+def _suggest(path: Sequence[str], name: str, known: Sequence[str]) -> str:
+    near = get_close_matches(name, known, MAX_SUGGESTIONS, cutoff=.6)
+    return f': did you mean {" or ".join(".".join([*path, other]) for other in near)}?' if near else ''
+
+
+def _find_unread(value: object, path: tuple[str, ...]) -> Iterator[_Unread]:
+    """Yields the settings in nested dicts and lists that nothing reads."""
+    if isinstance(value, Mapping):
+        if path and path[-1] in _LOOSE:
+            return
+        known = _known_names(value)
+        if known is not None:
+            yield from ((path, name, known) for name in map(str, value) if name not in known)
+        if _is_two_stage(value):
+            yield from _find_unread_of_two_stage(value, path)
+        for name, part in value.items():
+            yield from _find_unread(part, (*path, str(name)))
+    elif isinstance(value, list | tuple):
+        for i, part in enumerate(value):
+            yield from _find_unread(part, (*path, str(i)))
+
+
+def _known_names(settings: Mapping) -> list[str] | None:
+    """Returns the names that a dict with a ``type`` may have; None if that is not known."""
+    built = find_class(settings['type']) if 'type' in settings else None
+    if not isinstance(built, type) or takes_any_argument(built):
+        return None
+    return [*argument_names(built), *_TAKEN_OUT]
+
+
+def _is_two_stage(settings: Mapping) -> bool:
+    if 'type' not in settings or not {'train_cfg', 'test_cfg'} & settings.keys():
+        return False
+    from mmdet.models.detectors import TwoStageDetector
+    built = find_class(settings['type'])
+    return isinstance(built, type) and issubclass(built, TwoStageDetector)
+
+
+def _find_unread_of_two_stage(model: Mapping, path: tuple[str, ...]) -> Iterator[_Unread]:
+    for keys, known in _TWO_STAGE.items():
+        part: object = model
+        for key in keys:
+            part = part.get(key) if isinstance(part, Mapping) else None
+        # Cascade R-CNN has a list with one dict per stage.
+        stages = [((*path, *keys, str(i)), stage) for i, stage in enumerate(part)] if isinstance(
+            part, list | tuple) else [((*path, *keys), part)]
+        for where, stage in stages:
+            if isinstance(stage, Mapping):
+                yield from ((where, name, sorted(known)) for name in map(str, stage) if name not in known)

@@ -1,0 +1,56 @@
+"""Warnings of settings that nothing reads."""
+
+import pytest
+from mmengine.config import Config
+from mmengine.hub import get_config
+from support.paths import REPO
+
+from mmcell.settings.unread import describe_unread_settings
+
+CONFIGS = sorted((REPO / 'configs').glob('[!_]*/*.py'))
+
+
+@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
+def test_the_project_s_configs_give_no_warning(path):
+    assert describe_unread_settings(Config.fromfile(path).to_dict()) == []
+
+
+@pytest.mark.parametrize('name', [
+    'mask_rcnn/mask-rcnn_r50_fpn_1x_coco.py', 'cascade_rcnn/cascade-mask-rcnn_r50_fpn_1x_coco.py',
+    'point_rend/point-rend_r50-caffe_fpn_ms-1x_coco.py', 'dynamic_rcnn/dynamic-rcnn_r50_fpn_1x_coco.py',
+    'pisa/mask-rcnn_r50_fpn_pisa_1x_coco.py', 'retinanet/retinanet_r50_fpn_1x_coco.py'])
+def test_configs_of_mmdetection_give_no_warning(name):
+    assert describe_unread_settings(get_config(f'mmdet::{name}').to_dict()) == []
+
+
+@pytest.fixture(scope='module')
+def baseline():
+    return Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r50.py')
+
+
+@pytest.mark.parametrize('key, hint', [
+    ('model.test_cfg.rcnn.max_per_image', 'did you mean model.test_cfg.rcnn.max_per_img'),
+    ('model.test_cfg.rpn.nms_pres', 'did you mean model.test_cfg.rpn.nms_pre'),
+    ('model.train_cfg.rpn_proposals', 'did you mean model.train_cfg.rpn_proposal'),
+    ('model.train_cfg.rcnn.mask_sizes', 'did you mean model.train_cfg.rcnn.mask_size'),
+    ('model.backbone.depths', 'did you mean model.backbone.depth'),
+    ('model.rpn_head.anchor_generator.scale', 'did you mean model.rpn_head.anchor_generator.scales'),
+    ('train_dataloader.dataset.pipeline.2.crop_sizes', 'did you mean train_dataloader.dataset.pipeline.2.crop_size'),
+    ('train_dataloader.sampler.time', 'did you mean train_dataloader.sampler.times'),
+    ('default_hooks.logger.intervals', 'did you mean default_hooks.logger.interval'),
+    ('val_evaluator.outfile', 'did you mean val_evaluator.out_file'),
+    ('tta_model.turn', 'did you mean tta_model.turns'),
+    ('model.zzz', ''),
+])
+def test_a_setting_that_no_constructor_takes_is_named(baseline, key, hint):
+    config = baseline.copy()
+    config.merge_from_dict({key: 1})
+    sentence, = describe_unread_settings(config.to_dict())
+    assert sentence.startswith(f'{key} is read by nothing') and hint in sentence
+
+
+def test_stages_of_cascade_are_looked_at():
+    config = Config.fromfile(REPO / 'configs' / 'cell' / 'cascade-mask-rcnn_r50.py')
+    config.model.train_cfg.rcnn[1]['pos_weights'] = 1
+    assert describe_unread_settings(config.to_dict()) == [
+        'model.train_cfg.rcnn.1.pos_weights is read by nothing: did you mean model.train_cfg.rcnn.1.pos_weight?']
