@@ -8,6 +8,7 @@ import errno
 import gc
 import os
 import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -231,7 +232,8 @@ def stop_workers(runner: 'Runner') -> None:
 def plain_errors() -> Iterator[None]:
     """Ends the program with exit status 1 and only a message, if an error of the block is one that users can correct.
 
-    These are mmcell's own errors, missing files, and a full disk. Other errors keep their traceback.
+    These are mmcell's own errors, missing files, a full disk, and settings that a class in the config does not take.
+    Other errors keep their traceback.
     """
     try:
         yield
@@ -241,6 +243,13 @@ def plain_errors() -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.exit(f'error: {error}')
+    except TypeError as error:
+        # Raised by the call of a constructor in MMEngine's registry, not inside of one.
+        caller = traceback.extract_tb(error.__traceback__)[-1].filename
+        if 'got an unexpected keyword argument' not in str(error) or not caller.endswith('build_functions.py'):
+            raise
+        sys.exit(f'error: {error}. Remove this setting from the config; on the command line, replace the whole dict: '
+                 "KEY=\"{'_delete_': True, 'type': …}\"")
     except KeyboardInterrupt:
         print('interrupted', file=sys.stderr)
         # What shells report for a program that Ctrl-C has ended: 128 and the number of the signal.
