@@ -9,10 +9,25 @@ from mmengine.structures import InstanceData
 from torch import Tensor
 
 from mmcell.masks.pasting import paste_to_rles
+from mmcell.masks.rle import areas_px
 
 # Number of RoIs whose masks are predicted at once. For 1,000 RoIs with 256 channels, the upsampled features (28x28,
 # float32) would take 800 MB; for 64 RoIs they take 51 MB.
 _BATCH_ROIS = 64
+
+
+def without_empty_masks(detections: InstanceData) -> InstanceData:
+    """Returns the detections whose mask has a pixel.
+
+    The others have a box, but no position in it is inside the cell with a probability above the threshold. A submission
+    cannot hold them, and evaluation would count each as a spurious cell.
+
+    Args:
+        detections: Detections with masks as a list of RLEs.
+    """
+    if len(detections) == 0:
+        return detections
+    return detections[torch.from_numpy(areas_px(detections.masks) > 0).to(detections.scores.device)]
 
 
 @MODELS.register_module()
@@ -20,7 +35,8 @@ class CellMaskHead(FCNMaskHead):
     """``FCNMaskHead`` that gives each predicted mask as COCO RLE; memory and time depend on the box, not on the image.
 
     The stock head makes a bitmap of the size of the image for each detection: 5 GB for 1,000 detections on an image of
-    2500x1987 px. The pixels of the masks are the same. ``pred_instances.masks`` is a list of N dictionaries with
+    2500x1987 px. The pixels of the masks are the same, and detections whose mask has no pixel are left out.
+    ``pred_instances.masks`` is a list of N dictionaries with
     ``size`` and ``counts`` (str), which MMDetection's ``CocoMetric`` accepts; ``DumpCellResults`` and
     ``CellVisualizer`` replace MMDetection's dump and visualizer, which expect bitmaps. In Cascade Mask R-CNN, every
     stage can have a mask head of this class.
@@ -46,13 +62,18 @@ class CellMaskHead(FCNMaskHead):
     def predict_by_feat(self, mask_preds: tuple[Tensor], results_list: list[InstanceData],
                         batch_img_metas: list[dict], rcnn_test_cfg: ConfigDict, rescale: bool = False,
                         activate_map: bool = False) -> list[InstanceData]:
-        """Adds masks to the detections of each image, as RLEs; the arguments are those of the stock method."""
+        """Adds masks to the detections of each image, as RLEs, and leaves out detections whose mask has no pixel.
+
+        The arguments are those of the stock method.
+        """
         results_list = super().predict_by_feat(
             mask_preds, results_list, batch_img_metas, rcnn_test_cfg, rescale=rescale, activate_map=activate_map)
+        if rcnn_test_cfg.mask_thr_binary <= 0:
+            return results_list
         for results in results_list:
-            if len(results) == 0 and rcnn_test_cfg.mask_thr_binary > 0:
+            if len(results) == 0:
                 results.masks = []
-        return results_list
+        return [without_empty_masks(results) for results in results_list]
 
     def _predict_by_feat_single(self, mask_preds: Tensor, bboxes: Tensor, labels: Tensor, img_meta: dict,
                                 rcnn_test_cfg: ConfigDict, rescale: bool = False,

@@ -25,6 +25,7 @@ from mmcell.boxes.views import (
 )
 from mmcell.errors import MmcellError
 from mmcell.masks.pasting import paste_to_rles
+from mmcell.models.mask_head import without_empty_masks
 
 
 @MODELS.register_module()
@@ -233,6 +234,7 @@ class MaskTTAModel(BaseTTAModel):
             height, width = result.ori_shape[:2]
             detections.masks = [] if len(detections) == 0 else paste_to_rles(
                 mask_sum / len(predicted_views), detections.bboxes, height, width, self.mask_threshold)
+            result.pred_instances = without_empty_masks(detections)
 
     def _predict_mask_probabilities(self, features: tuple[Tensor, ...], rois: Tensor, labels: Tensor) -> Tensor:
         """Returns mask probabilities (N, h, w) in RoIs (N, 5) of one view, for the class of each RoI.

@@ -142,6 +142,12 @@ def test_validation_with_views_ensemble_and_pictures(demo_data, checkpoint):
                            '--out', root / 'm.json')
     assert 'AP50@100' in measured
     values = json.loads((root / 'm.json').read_text())['values']
+    # A submission of the same predictions has the same values: no detection is left out on the way.
+    run_quickly('tools/submit.py', root / 'val.pkl', '--annotations', root / 'annotations' / 'val.json',
+                '--out', root / 'val.zip')
+    run_quickly('tools/evaluate.py', root / 'val.zip', root / 'annotations' / 'val.json', '--out', root / 'zip.json')
+    assert json.loads((root / 'zip.json').read_text())['values']['AP'] == values['AP']
+    assert all(area_px(rle) for result in load_results(root / 'val.pkl') for rle in result['pred_instances']['masks'])
     # As mmengine rounds in its log.
     assert f"AP50@100: {values['AP50@100']:.4f}" in log
     log = run_quickly('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--tta', '--out', root / 'tta.pkl',

@@ -137,3 +137,18 @@ def test_cascade_predicts_the_same_masks(score_threshold):
         assert len(ours.masks) == len(stock.masks)
         for rle, mask in zip(ours.masks, stock.masks.numpy(), strict=True):
             assert np.array_equal(pycocotools.mask.decode(rle), mask)
+
+
+def test_detections_without_a_mask_pixel_are_left_out():
+    head = MODELS.build(dict(type='CellMaskHead', num_convs=0, in_channels=8, num_classes=N_CLASSES))
+    results = InstanceData(bboxes=torch.tensor([[0., 0, 30, 30], [30, 30, 60, 60], [60, 60, 90, 90]]),
+                           labels=torch.tensor([0, 1, 2]), scores=torch.tensor([.9, .8, .7]))
+    logits = torch.full((3, N_CLASSES, 14, 14), -5.)
+    logits[[0, 2], [0, 2]] = 5.
+    detections, = head.predict_by_feat((logits,), [results], [META], ConfigDict(mask_thr_binary=.5), rescale=True)
+    assert detections.labels.tolist() == [0, 2] and detections.scores.tolist() == pytest.approx([.9, .7])
+    assert len(detections.masks) == len(detections.bboxes) == 2
+    nothing, = head.predict_by_feat((logits[1:2],), [InstanceData(
+        bboxes=torch.tensor([[30., 30, 60, 60]]), labels=torch.tensor([1]), scores=torch.tensor([.8]))], [META],
+        ConfigDict(mask_thr_binary=.5), rescale=True)
+    assert len(nothing) == 0 and nothing.masks == []
