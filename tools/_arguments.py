@@ -229,15 +229,21 @@ def stop_workers(runner: 'Runner') -> None:
 
 
 @contextmanager
-def plain_errors() -> Iterator[None]:
+def plain_errors(after_interrupt: str = '') -> Iterator[None]:
     """Ends the program with exit status 1 and only a message, if an error of the block is one that users can correct.
 
     These are mmcell's own errors, missing files, a full disk, and settings that a class in the config does not take.
     Other errors keep their traceback.
+
+    Args:
+        after_interrupt: Text that follows the word 'interrupted' when Ctrl-C ended the block.
     """
     try:
         yield
-    except (MmcellError, FileNotFoundError) as error:
+    except FileNotFoundError as error:
+        # Errors of the system itself have a file name, mmcell's a message of their own.
+        sys.exit(f'error: no such file or folder: {error.filename}' if error.filename else f'error: {error}')
+    except MmcellError as error:
         sys.exit(f'error: {error}')
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -251,6 +257,6 @@ def plain_errors() -> Iterator[None]:
         sys.exit(f'error: {error}. Remove this setting from the config; on the command line, replace the whole dict: '
                  "KEY=\"{'_delete_': True, 'type': …}\"")
     except KeyboardInterrupt:
-        print('interrupted', file=sys.stderr)
+        print(f'interrupted{after_interrupt}', file=sys.stderr)
         # What shells report for a program that Ctrl-C has ended: 128 and the number of the signal.
         sys.exit(130)

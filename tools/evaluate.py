@@ -40,7 +40,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('annotations', help='annotation file with the true cells of the predicted images')
     parser.add_argument('--out', metavar='FILE.json',
                         help='also write all values to this file, not rounded (default: no file)')
-    parser.add_argument('--score-thr', type=float, default=.5,
+    parser.add_argument('--score-thr', type=float, default=.5, metavar='SCORE',
                         help='lowest score of the detections that all values except average precision are computed on '
                              '(default: .5)')
     parser.add_argument('--sweep', action='store_true',

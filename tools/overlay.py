@@ -20,7 +20,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER',
                         help='folder for the pictures, one PNG per image')
     parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw only these classes (default: all)')
-    parser.add_argument('--score-thr', type=float, default=.5,
+    parser.add_argument('--score-thr', type=float, default=.5, metavar='SCORE',
                         help='draw only predictions with at least this score (default: .5)')
     parser.add_argument('--scale', type=int, default=2,
                         help='factor by which pictures are enlarged, a whole number (default: 2)')

@@ -16,7 +16,7 @@ EXAMPLE = """example:
   torchrun --nproc-per-node 2 tools/train.py configs/cell/mask-rcnn_r50.py --launcher pytorch
 
 Exit status: 0 if the training came to its end, 1 if it could not start or stopped with an error, 2 if the command line
-is wrong.
+is wrong, 130 after Ctrl-C.
 """
 
 
@@ -39,7 +39,8 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from mmcell.framework.safe_loading import trusting_checkpoints
-    with plain_errors(), trusting_checkpoints(args.trust_checkpoint):
+    how_to_continue = ': the same command with --resume continues from the newest checkpoint, if there is one'
+    with plain_errors(how_to_continue), trusting_checkpoints(args.trust_checkpoint):
         train(args)
 
 

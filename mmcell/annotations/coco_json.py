@@ -82,7 +82,7 @@ def read_annotations(path: str | Path) -> dict:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no annotation file {path}: make it with data_prep/to_coco.py (for PASCAL VOC with '
-                                'data_prep/voc_to_coco.py), or set ann_file to an existing file')
+                                'data_prep/voc_to_coco.py), or name an existing file (in a config: ann_file)')
     try:
         document = json.loads(path.read_text(encoding='utf-8'))
         images, category_records = document['images'], document['categories']

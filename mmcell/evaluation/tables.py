@@ -123,7 +123,8 @@ def error_table(errors: dict) -> Table:
     table = _table('error', 'number', 'F1 if mended',
                    title=f"{kinds['n_correct']} of {kinds['n_predicted']} predictions correct, "
                          f"F1 {_number(kinds['F1'])}",
-                   caption='overlaps stay; missed: no prediction is correct about the cell, no error points at it')
+                   caption='overlapping masks stay whole; missed: no prediction is correct, and no other error '
+                           'is about the cell')
     for name, kind in kinds['kinds'].items():
         table.add_row(name, str(kind['n']), _number(kind['F1_if_mended']))
     return table
