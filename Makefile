@@ -1,10 +1,10 @@
 # make demo                     the whole path from raw data to a submission on synthetic cells: ten minutes on two cores
 # make test                     lint and the fast tests
 # make test-slow                lint and all tests
-# make challenge DATA=folder    from the challenge's raw folders to submission.zip; continues where it was stopped.
-#                               CONFIG=file names another experiment, OPTIONS="--cfg-options …" settings for it
-# The first call of any of them also installs everything into the folder $(VENV). Other folders and interpreters can be
-# named with VENV=folder and PYTHON=interpreter.
+# make challenge DATA=folder    from the challenge's raw folders to submission.zip. A stopped training is continued.
+#                               CONFIG=file names another experiment, and OPTIONS="--cfg-options …" changes its settings
+# The first call of make with any of these targets also installs everything into the folder $(VENV). VENV=folder and
+# PYTHON=interpreter name another folder and another interpreter.
 
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -22,7 +22,8 @@ OPTIONS ?=
 .PHONY: challenge demo test test-slow lint
 
 # opencv-python and opencv-python-headless are both dependencies of other packages, and they write to the same folder.
-# The headless one is installed again at the end, so that its files win: it needs no graphics libraries of the system.
+# The headless package is installed again at the end and overwrites the other's files, because it does not need the
+# graphics libraries of the system.
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 was found: name one with make PYTHON=INTERPRETER" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

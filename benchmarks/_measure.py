@@ -1,4 +1,4 @@
-"""Measures the time and the peak memory of a piece of work, and of two in alternation."""
+"""Measures the time and the peak memory of a piece of work, and the times of two pieces of work in alternation."""
 
 import multiprocessing
 import time
@@ -18,7 +18,7 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def median_seconds(work: Callable[[], object], rounds: int) -> float:
-    """Returns the median seconds of several calls, after one call that does not count."""
+    """Returns the median of the seconds that ``rounds`` calls take, after a first call that is not measured."""
     work()
     return float(np.median([seconds(work) for _ in range(rounds)]))
 
@@ -37,8 +37,8 @@ def peak_memory_mib(prepare: Callable[..., Callable[[], object]], *args: object)
     """Returns by how many MiB the memory of a process grows at most while it does a piece of work.
 
     Args:
-        prepare: Returns the work. It is called with ``args`` in a fresh process, before the memory is measured, and
-            must be picklable.
+        prepare: A picklable function that returns the work, which is a function without arguments. ``prepare`` is
+            called in a fresh process, before the memory is measured.
         *args: Arguments of ``prepare``.
 
     Raises:
@@ -58,7 +58,7 @@ def peak_memory_mib(prepare: Callable[..., Callable[[], object]], *args: object)
 
 
 def use_one_thread() -> None:
-    """Makes torch and OpenCV use one thread, which makes times depend least on other work on the machine."""
+    """Makes torch and OpenCV use one thread, so that other work on the machine changes the times less."""
     import cv2
     import torch
     torch.set_num_threads(1)
@@ -79,7 +79,7 @@ def _send_peak(writer: object, prepare: Callable, args: tuple) -> None:
 
 
 def _trim() -> None:
-    """Returns freed memory to the system, so that the work cannot use it without being noticed."""
+    """Returns freed memory to the system. Otherwise the work could use this memory, and its peak would look too low."""
     import ctypes
     import gc
     gc.collect()

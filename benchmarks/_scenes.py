@@ -18,27 +18,35 @@ class Scene:
     """An image file with its cells.
 
     Attributes:
-        name: The name in tables.
-        path: A JSON file with the sample, as a data set passes it to its pipeline.
+        name: The name of the scene in the tables of the benchmarks.
+        path: Path of a JSON file with the sample: the dict that a data set passes to its pipeline.
     """
 
     name: str
     path: str
 
     def sample(self) -> dict:
-        """Reads the sample from its file, so that nobody has changed it yet."""
+        """Reads the sample from its file. Each call returns a new dict, because pipelines change the dict they get."""
         return json.loads(Path(self.path).read_text())
 
 
 def write_scene(folder: Path, name: str, image: np.ndarray, rles: list[dict]) -> Scene:
-    """Writes an image (H, W, 3) uint8 as TIFF, and its sample as JSON."""
+    """Writes an image (H, W, 3) uint8 as TIFF and its sample as JSON, and returns the scene; ``rles`` are the cells."""
     stem = name.replace(' ', '_').replace(',', '')
     tifffile.imwrite(folder / f'{stem}.tif', image, photometric='rgb')
     return describe_scene(folder, name, folder / f'{stem}.tif', image.shape[:2], rles)
 
 
 def describe_scene(folder: Path, name: str, image_path: Path, shape: tuple[int, int], rles: list[dict]) -> Scene:
-    """Writes the sample of an image file with ``shape`` (height, width) px as JSON; labels are 0 to 3 in turn."""
+    """Writes the sample of an existing image file as JSON, and returns the scene.
+
+    Args:
+        folder: Where the JSON file is written.
+        name: The name of the scene.
+        image_path: The image file.
+        shape: (height, width) of the image in px.
+        rles: The masks of the cells. The cells get the labels 0, 1, 2, 3, 0, 1 … in this order.
+    """
     boxes = np.array([pycocotools.mask.toBbox(rle) for rle in rles])
     boxes[:, 2:] += boxes[:, :2]
     instances = [dict(bbox=box, bbox_label=i % 4, ignore_flag=0, mask=rle)
@@ -50,7 +58,7 @@ def describe_scene(folder: Path, name: str, image_path: Path, shape: tuple[int, 
 
 
 def write_synthetic(folder: Path, side: int, per_row: int) -> Scene:
-    """Writes a square image of noise whose cells are per_row squared discs that nearly touch."""
+    """Writes a square image of noise, whose cells are ``per_row`` x ``per_row`` discs that nearly touch."""
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     rles = encode_label_map(grid_of_discs(side, per_row)).rles
     return write_scene(folder, f'{side}x{side}, {len(rles)} discs', image, rles)
@@ -76,7 +84,7 @@ def write_fullest_of_consep(consep: Path | None, folder: Path) -> Iterator[Scene
 
 
 def grid_of_discs(side: int, per_row: int) -> np.ndarray:
-    """Returns a label map (side, side) int32 with per_row squared discs that nearly touch, numbered from 1."""
+    """Returns a label map (side, side) int32 of ``per_row`` x ``per_row`` discs that nearly touch, numbered from 1."""
     step = side / per_row
     yy, xx = np.mgrid[:side, :side]
     row, column = (yy // step).astype(np.int32), (xx // step).astype(np.int32)

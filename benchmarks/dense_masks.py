@@ -1,7 +1,7 @@
 """Compares MMDetection's bitmaps with mmcell's label maps on images with hundreds of cells.
 
-The same work is done alternately by MMDetection's classes ("stock") and mmcell's. The table shows times, peak memory,
-whether the results are equal, and whether the targets for time and memory are met.
+MMDetection's classes ("stock") and mmcell's classes do the same work in alternation. The table shows times, peak
+memory, whether the results are equal, and whether the targets for time and memory are met.
 """
 
 import argparse
@@ -45,11 +45,12 @@ class Stage:
     """A piece of work that both stock classes and mmcell's classes can do.
 
     Attributes:
-        name: The name in the table.
-        prepare: A function of a kind, 'stock' or 'mmcell', and a scene, which returns the work.
-        same: Whether the results of stock and of mmcell are equal.
-        min_ratio: Target: stock takes at least this many times the time of mmcell.
-        max_memory: Target: mmcell takes at most this proportion of the memory of stock.
+        name: The name of the stage in the table.
+        prepare: A function that gets a kind ('stock' or 'mmcell') and a scene, and returns the work: a function without
+            arguments, which is measured.
+        same: A function that gets the results of stock and of mmcell, and returns whether they are equal.
+        min_ratio: A target: stock takes at least this many times the time of mmcell.
+        max_memory: A target: mmcell takes at most this proportion of the memory of stock, from 0 to 1.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Stage:
 
 
 def prepare_masks(kind: str, scene: Scene) -> Callable[[], object]:
-    """Prepares the way from annotations to masks that are resized to .8 and mirrored."""
+    """Prepares the stage that makes masks from annotations, resizes them to .8 of their size and mirrors them."""
     init_default_scope('mmdet')
     load = TRANSFORMS.build(LOAD[kind][1])
 
@@ -72,14 +73,14 @@ def prepare_masks(kind: str, scene: Scene) -> Callable[[], object]:
 
 
 def prepare_sample(kind: str, scene: Scene) -> Callable[[], object]:
-    """Prepares the way from an image file to the packed input of a model."""
+    """Prepares the stage that makes the packed input of a model from an image file."""
     init_default_scope('mmdet')
     pipeline = Compose([*LOAD[kind], *CHANGE])
     return lambda: pipeline(scene.sample())
 
 
 def prepare_targets(kind: str, scene: Scene) -> Callable[[], object]:
-    """Prepares the way from loaded masks to the targets of a mask head, for 128 boxes near their cells."""
+    """Prepares the stage that makes the targets of a mask head from loaded masks, for 128 boxes near their cells."""
     init_default_scope('mmdet')
     sample = TRANSFORMS.build(LOAD[kind][1])(scene.sample())
     rng = np.random.default_rng(0)
@@ -89,7 +90,7 @@ def prepare_targets(kind: str, scene: Scene) -> Callable[[], object]:
 
 
 def prepare_assignment(kind: str, scene: Scene, scale: int) -> Callable[[], object]:
-    """Prepares the assignment of up to 1,000 cells to the anchors of 1024x1024 px, strides 4 to 64, three ratios."""
+    """Prepares the stage that assigns up to 1,000 cells to anchors: 1024x1024 px, strides 4 to 64, three ratios."""
     init_default_scope('mmdet')
     generator = TASK_UTILS.build(dict(type='AnchorGenerator', scales=[scale], ratios=[.5, 1., 2.],
                                       strides=[4, 8, 16, 32, 64]))
@@ -103,7 +104,7 @@ def prepare_assignment(kind: str, scene: Scene, scale: int) -> Callable[[], obje
 
 
 def prepare_rles(kind: str, scene: Scene) -> Callable[[], object]:
-    """Prepares the way from 1,000 predicted boxes with 28x28 probabilities to RLE."""
+    """Prepares the stage that makes RLEs from 1,000 predicted boxes with masks of 28x28 logits."""
     init_default_scope('mmdet')
     sample = scene.sample()
     generator = torch.Generator().manual_seed(0)
@@ -124,7 +125,10 @@ def prepare_rles(kind: str, scene: Scene) -> Callable[[], object]:
 
 
 def build_model(kind: str) -> torch.nn.Module:
-    """Builds the ResNet-50 baseline with random weights and 1,000 detections per image, of stock or mmcell's parts."""
+    """Builds the ResNet-50 baseline with random weights and 1,000 detections per image.
+
+    The kind 'stock' has MMDetection's mask head and assigners. RoI extractors are mmcell's in both kinds.
+    """
     cfg = Config.fromfile(Path(__file__).parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50.py').model
     cfg.backbone.init_cfg = None
     cfg.test_cfg.rcnn.score_thr = 0.
@@ -141,13 +145,13 @@ def build_model(kind: str) -> torch.nn.Module:
 
 
 def first_cells_of(scene: Scene) -> dict:
-    """Returns the sample with only its first 1,000 cells: with more, stock uses up the memory of a usual machine."""
+    """Returns the sample with only its first 1,000 cells: with more, stock runs out of memory on usual machines."""
     sample = scene.sample()
     return {**sample, 'instances': sample['instances'][:1000]}
 
 
 def prepare_step(kind: str, scene: Scene) -> Callable[[], object]:
-    """Prepares the way from an image file to loss, gradients and one step of SGD, with batch size 1."""
+    """Prepares one step of SGD with batch size 1: reading the image file, loss, gradients, update of the weights."""
     init_default_scope('mmdet')
     model = build_model(kind).train()
     start = copy.deepcopy(model.state_dict())
@@ -165,7 +169,7 @@ def prepare_step(kind: str, scene: Scene) -> Callable[[], object]:
 
 
 def prepare_prediction(kind: str, scene: Scene) -> Callable[[], object]:
-    """Prepares the way from an image file to detections with RLE."""
+    """Prepares the stage that makes detections with RLE from an image file."""
     init_default_scope('mmdet')
     model = build_model(kind).eval()
     pipeline = Compose([LOAD[kind][0], dict(type='PackDetInputs', meta_keys=META)])
@@ -194,7 +198,7 @@ def same_masks(stock: object, ours: object) -> bool:
 
 
 def same_samples(stock: dict, ours: dict) -> bool:
-    """Returns whether image (stock's is BGR), boxes, labels and masks are equal."""
+    """Returns whether images, boxes, labels and masks are equal; stock's image is BGR, mmcell's is RGB."""
     first, second = stock['data_samples'].gt_instances, ours['data_samples'].gt_instances
     return (torch.equal(stock['inputs'].flip(0), ours['inputs']) and torch.equal(first.labels, second.labels)
             and torch.equal(first.bboxes.tensor, second.bboxes.tensor) and same_masks(first.masks, second.masks))
@@ -216,12 +220,14 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--consep', type=Path, metavar='DIR',
-                        help='raw folder of CoNSeP, to measure also its two training images with the most cells')
+                        help='raw folder of CoNSeP, to measure also its two training images with the most cells '
+                             '(default: only a synthetic image)')
     parser.add_argument('--rounds', type=int, default=3, help='how often each kind is timed (default: 3)')
     parser.add_argument('--stages', nargs='+', metavar='WORD', default=[''],
                         help='measure only stages with one of these words in their name (default: all)')
     parser.add_argument('--plot', type=Path, metavar='PNG',
-                        help='instead, draw the cost against cells and pixels into this file')
+                        help='draw time and memory against the numbers of cells and pixels into this file, instead of '
+                             'printing the table (default: print the table)')
     return parser.parse_args()
 
 
@@ -264,7 +270,7 @@ def measure_row(stage: Stage, scene: Scene, rounds: int) -> str:
 
 
 def plot_costs(out: Path, folder: Path, rounds: int) -> None:
-    """Draws time and memory of the first stage, against cells in 1024x1024 px and against pixels with 484 cells."""
+    """Draws time and memory of the first stage: against cells, in 1024x1024 px; against pixels, with 484 cells."""
     import matplotlib
     matplotlib.use('Agg')
     import matplotlib.pyplot as plt

@@ -1,7 +1,7 @@
-"""Compares pycocotools and faster-coco-eval with mmcell: COCO average precision on images with hundreds of cells.
+"""Compares mmcell with pycocotools and faster-coco-eval: COCO average precision on images with hundreds of cells.
 
-Each reference and mmcell are called alternately. One line per reference shows their times, the ratio, and the largest
-difference between their values.
+Both packages serve as references. Each reference and mmcell are called in alternation. For masks and for boxes, one
+line per reference shows the two times, their ratio, and the largest difference between the values.
 """
 
 import argparse
@@ -71,13 +71,13 @@ def compare(name: str, reference: tuple[type, type], document: dict, detections:
 
 def by_mmcell(document: dict, detections: list[dict], kind: str, caps: list[int],
               size_bins_px: tuple[float, ...] = COCO_SIZE_BINS_PX) -> dict[str, float]:
-    """Returns mmcell's values by name."""
+    """Returns the values of mmcell, name to value."""
     return average_precisions(document, detections, kinds=[kind], caps=caps, size_bins_px=size_bins_px)
 
 
 def by_reference(coco: type, coco_eval: type, document: dict, detections: list[dict], kind: str, caps: list[int],
                  size_bins_px: tuple[float, float] = COCO_SIZE_BINS_PX) -> dict[str, float]:
-    """Returns the same values from the tables of pycocotools, or of a package with its interface, by mmcell's names.
+    """Computes the same values with pycocotools or a package with its interface, under mmcell's names.
 
     Args:
         coco: The class ``COCO`` of the package.
@@ -120,7 +120,7 @@ REFERENCES = {'pycocotools': (COCO, COCOeval), 'faster-coco-eval': (FasterCOCO, 
 
 
 def mean_above(table: np.ndarray) -> float:
-    """Returns COCO's mean of a table: that of the entries above -1, which marks undefined values; NaN if none is."""
+    """Returns the mean of the defined entries of a table, NaN without any; COCO marks undefined entries with -1."""
     return float(table[table > -1].mean()) if (table > -1).any() else float('nan')
 
 
@@ -137,14 +137,14 @@ def consep_document(root: Path) -> dict:
 
 
 def synthetic_document() -> dict:
-    """Returns annotations of three images of 600x600 px with 400 discs, which belong to two classes alternately."""
+    """Returns annotations of three images of 600x600 px with 400 discs each, which alternate between two classes."""
     discs = grid_of_discs(600, 20)
     by_class = {number: encode_label_map(np.where(discs % 2 == number - 1, discs, 0)) for number in (1, 2)}
     return document_of([TrainImage(f'{index}.tif', *discs.shape, by_class) for index in range(3)])
 
 
 def document_of(images: list[TrainImage]) -> dict:
-    """Returns a COCO document of encoded images, with as many classes as their cells need."""
+    """Returns a COCO document of the images; its classes go up to the largest category id of the cells."""
     records, annotations = train_records(images)
     largest = max(annotation['category_id'] for annotation in annotations)
     return {'images': records, 'annotations': annotations,
@@ -152,11 +152,12 @@ def document_of(images: list[TrainImage]) -> dict:
 
 
 def perturbed_detections(document: dict, rng: np.random.Generator, n_per_image: int) -> list[dict]:
-    """Returns detections that are true cells in disorder.
+    """Returns detections that are made from true cells by random changes.
 
-    Cells are drawn at random and moved by up to 3 px along each axis. About a tenth get a random class. All get random
-    scores with two digits, some of which are equal. If an image has fewer than ``n_per_image`` cells, they are drawn
-    with replacement, so that some cells are detected several times and others never.
+    ``n_per_image`` cells of each image are drawn at random. Their masks move by up to 3 px along each axis; x, y, width
+    and height of their boxes grow by 0 to 2 px, independently of the masks. About a tenth get a random class. All get
+    random scores with two decimals, some of which are equal. If an image has fewer than ``n_per_image`` cells, they are
+    drawn with replacement, so that some cells are detected several times and others never.
     """
     detections = []
     for image in document['images']:
@@ -176,7 +177,7 @@ def perturbed_detections(document: dict, rng: np.random.Generator, n_per_image: 
 
 
 def move_rles(rles: list[dict], shifts_px: np.ndarray) -> list[dict]:
-    """Returns N RLEs of one size, moved by shifts (N, 2) int in x and y; pixels outside the image are cut off."""
+    """Moves N masks of one size by shifts (N, 2) int, x and y in px; pixels that leave the image are cut off."""
     height, width = rles[0]['size']
     positions, areas = foreground_pixels_of_all(rles)
     owner = np.repeat(np.arange(len(rles)), areas)
@@ -196,7 +197,7 @@ def move_rles(rles: list[dict], shifts_px: np.ndarray) -> list[dict]:
 
 
 def run_lengths(positions: np.ndarray, n_pixels: int) -> np.ndarray:
-    """Returns the lengths of background and foreground in turn.
+    """Returns the lengths of the stretches of background and foreground pixels in turn, background first.
 
     Args:
         positions: (A,) sorted positions of the foreground pixels, from 0 to ``n_pixels`` - 1.

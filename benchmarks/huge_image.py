@@ -29,11 +29,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--side', type=int, default=20_000, help='side of the square image in px (default: 20000)')
     parser.add_argument('--tile', type=int, default=1024, help='side of a tile in px (default: 1024)')
-    parser.add_argument('--overlap', type=int, default=128, help='what neighbouring tiles share, in px (default: 128)')
+    parser.add_argument('--overlap', type=int, default=128, help='pixels that neighbouring tiles share (default: 128)')
     parser.add_argument('--formats', nargs='+', default=['labels', 'csv', 'geojson'],
                         help='what to write, see tools/predict.py (default: labels csv geojson)')
     parser.add_argument('--folder',
-                        help='where a temporary folder for all files is created (default: that of the system)')
+                        help='where a temporary folder for all files is created (default: the temporary folder of the '
+                             'system)')
     return parser.parse_args()
 
 
@@ -53,7 +54,12 @@ def main() -> None:
 
 
 def measure(command: list[str]) -> dict:
-    """Runs a command on one thread; returns the start of its last line, its seconds, and its peak memory in MiB."""
+    """Runs a command on one thread, and measures it.
+
+    Returns:
+        'said': the last line of its output up to ' in ', for example "812 cells"; 'seconds'; 'peak_mib': its peak
+        memory in MiB.
+    """
     start = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, 'OMP_NUM_THREADS': '1'})
     output = process.stdout.read()

@@ -1,13 +1,13 @@
 """Compares ways to predict images with hundreds of cells: mmcell, MMDetection and torchvision.
 
 The kinds are mmcell without tiles and views ("plain"), mmcell with tiles, mmcell with views, MMDetection's own classes
-("stock"), and torchvision. All use the same weights, random numbers in torchvision's Mask R-CNN "v1" with ResNet-50, on
-one thread. Images keep their size, an image or tile has 1,000 detections, and masks end as RLE. The number of cells is
-that of masks with a pixel (for torchvision: of all masks).
+("stock"), and torchvision. All kinds run on one thread and use the same random weights of torchvision's Mask R-CNN "v1"
+with ResNet-50. Images keep their size, an image or tile has 1,000 detections, and the results are RLEs. The column
+"cells" counts masks that have at least one pixel; for torchvision it counts all masks.
 
 The masks of stock and plain are compared. They may differ in a few pixels whose probability is almost exactly one half,
-because sums are added in another order. Each image takes minutes, most of them in the mask head, which processes 1,000
-cells, and with views does so eight times.
+because sums are added in another order. Each image takes minutes, mostly in the mask head: it processes 1,000 cells per
+image or tile, and with views it does so eight times.
 """
 
 import argparse
@@ -42,7 +42,8 @@ def parse_args() -> argparse.Namespace:
                         help='which kinds are measured (default: all)')
     parser.add_argument('--side', type=int, default=1000, help='side of the synthetic image in px (default: 1000)')
     parser.add_argument('--consep', type=Path, metavar='DIR',
-                        help='raw folder of CoNSeP, to measure also its training image with the most cells')
+                        help='raw folder of CoNSeP, to measure also its training image with the most cells (default: '
+                             'only a synthetic image)')
     parser.add_argument('--rounds', type=int, default=3, help='how often each kind is timed (default: 3)')
     return parser.parse_args()
 
@@ -60,7 +61,10 @@ def main() -> None:
 
 
 def compare(name: str, path: str, kinds: list[str], rounds: int) -> None:
-    """Prints one row per kind: median and range of seconds per image, images per second, peak memory, cells."""
+    """Measures all kinds on one image, and prints one row per kind.
+
+    A row shows the median and the range of the seconds per image, images per second, peak memory and number of cells.
+    """
     works = {kind: prepare(kind, path) for kind in kinds}
     rles = {kind: work() for kind, work in works.items()}
     if {'plain', 'stock'} <= rles.keys():
@@ -98,7 +102,7 @@ def count_different_px(ours: list[dict], theirs: list[dict]) -> tuple[int, int]:
 
 
 def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
-    """Prepares the way from an image file to the RLEs of its cells, for one of ``KINDS``."""
+    """Returns a function that predicts an image file with one of ``KINDS``, and returns the RLEs of its cells."""
     logging.disable(logging.INFO)
     theirs = torchvision_model()
     if kind == 'torchvision':
@@ -119,7 +123,7 @@ def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
 
 
 def torchvision_model() -> nn.Module:
-    """Builds torchvision's reference model with random weights, which are made so that its outputs stay moderate."""
+    """Builds torchvision's Mask R-CNN "v1" with random weights that keep its outputs at a moderate size."""
     from torchvision.models.detection import maskrcnn_resnet50_fpn
     torch.manual_seed(0)
     model = maskrcnn_resnet50_fpn(
@@ -155,7 +159,7 @@ class KeepSize(nn.Module):
 
 
 def mmdetection_model(theirs: nn.Module, stock: bool) -> nn.Module:
-    """Builds the same model in MMDetection, of stock or mmcell's parts, with torchvision's weights."""
+    """Builds the same model from MMDetection's (stock) or mmcell's classes, with torchvision's weights."""
     from mmdet.registry import MODELS
     from mmengine.config import Config
     from mmengine.registry import init_default_scope

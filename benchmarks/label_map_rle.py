@@ -1,6 +1,6 @@
-"""Compares two ways from a label map to COCO RLE: one pass over its pixels, and one pycocotools.encode per cell.
+"""Compares two ways to make COCO RLEs from a label map: one pass over its pixels, or one pycocotools call per cell.
 
-Both ways are called in alternation. The table shows their times, the ratio, and whether the RLEs are equal bytes.
+Both ways are called in alternation. The table shows their times, the ratio, and whether the RLEs have the same bytes.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def encode_each(label_map: np.ndarray) -> list[dict]:
-    """Encodes each cell by itself, the straightforward way: a mask of the full size and one call per number."""
+    """Encodes each cell by itself: one mask of the full size and one call of pycocotools per cell."""
     numbers = [number for number in np.unique(label_map) if number]
     rles = [pycocotools.mask.encode(np.asfortranarray(label_map == number)) for number in numbers]
     return [{'size': rle['size'], 'counts': rle['counts'].decode()} for rle in rles]

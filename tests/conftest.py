@@ -4,7 +4,8 @@ import os
 import sys
 from pathlib import Path
 
-# Threads that wait for one another on a busy machine make a second's work a minute's: neither here nor in commands.
+# One thread per process, here and in the commands that tests start: on a busy machine, threads that wait for one
+# another can turn a second of work into a minute.
 os.environ['OMP_NUM_THREADS'] = '1'
 
 import mmengine.config.utils
@@ -14,28 +15,30 @@ import tifffile
 from hypothesis import settings
 
 REPO = Path(__file__).resolve().parents[1]
-# These are folders of scripts; tests of their functions import them as the scripts do one another.
+# These folders hold scripts, which import one another by their bare names. Tests of their functions do the same.
 sys.path[:0] = [str(REPO / folder) for folder in ('data_prep', 'tools', 'benchmarks')]
 
 from support.examples import examples  # noqa: E402
 from support.synthetic_data import discs, write_annotations  # noqa: E402
 
-# A shared machine is sometimes slow, and a test must not fail for that or by chance.
+# A test must fail neither because a shared machine is slow (no deadline) nor by chance (the same examples in each run).
 settings.register_profile('steady', deadline=None, derandomize=True, max_examples=examples(250))
 settings.load_profile('steady')
-# For each config mmengine reads the descriptions of all of MMDetection's models again.
+# For each config that inherits from MMDetection, MMEngine reads the descriptions of all its models again. This reads
+# each description only once.
 mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
 
 
 def pytest_collection_finish():
-    # What is imported stays: each data set of mmengine collects garbage, a third of a second with all of MMDetection.
+    # Each data set of MMEngine runs the garbage collector, which takes a third of a second with all of MMDetection in
+    # memory. gc.freeze() makes the collector skip what is imported by now.
     import mmdet.apis  # noqa: F401
     gc.freeze()
 
 
 @pytest.fixture
 def real_data():
-    """Folder of real data, where there is one (see MMCELL_REAL_DATA in the README)."""
+    """The folder of real data; tests are skipped if it does not exist (see MMCELL_REAL_DATA in CONTRIBUTING.md)."""
     folder = Path(os.environ.get('MMCELL_REAL_DATA', REPO.parent / 'shared' / 'data'))
     if not folder.is_dir():
         pytest.skip(f'no real data at {folder}; set MMCELL_REAL_DATA')
@@ -49,7 +52,13 @@ def rng():
 
 @pytest.fixture
 def raw_root(tmp_path):
-    """Two images and one test image in the raw layout; ids have gaps, class 2 is absent from the second image."""
+    """A folder with two training images and one test image in the raw layout.
+
+    The ids of cells have gaps, and the second image has no cells of class 2.
+
+    Returns:
+        The folder, and the label maps: image name to class number to label map.
+    """
     root = tmp_path / 'raw'
     maps = {
         'a': {1: discs((40, 50), [(3, 10, 10, 5), (9, 10, 20, 5)]), 2: discs((40, 50), [(7, 30, 30, 6)])},
@@ -71,7 +80,7 @@ def raw_root(tmp_path):
 
 @pytest.fixture
 def annotation_file(raw_root, tmp_path):
-    """Annotations of the two images, whose classes are called big and small."""
+    """The path of an annotation file with the two training images of raw_root, and the classes big and small."""
     root, _ = raw_root
     path = tmp_path / 'ann' / 'train.json'
     write_annotations(root, path, ['big', 'small'])

@@ -1,6 +1,6 @@
-"""Command-line arguments that several commands share, and the config that they lead to.
+"""Command-line arguments that several commands share, and functions that apply them to the config.
 
-Arguments that MMDetection's commands have, too, are called as they are there.
+An argument that MMDetection's commands also have has the same name as there.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def add_setting_argument(parser: argparse.ArgumentParser, example: str) -> None:
 
 
 def key_and_value(text: str) -> str:
-    """Returns the text of a setting as it is; argparse prints a message if it has no key or no =."""
+    """Returns the text of a setting unchanged; a text without key or without = makes argparse print a message."""
     if not text.partition('=')[0].removeprefix('+') or '=' not in text:
         raise argparse.ArgumentTypeError(f'KEY=VALUE pairs without spaces around the = expected, got {text}')
     return text
@@ -69,7 +69,7 @@ def add_tile_arguments(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument('--tile', type=int, metavar='PX',
                         help=f'predict in overlapping square tiles with sides of this many pixels (default: {default})')
     parser.add_argument('--overlap', type=int, metavar='PX',
-                        help='pixels that neighbouring tiles share, at least (default: 128)')
+                        help='least number of pixels that neighbouring tiles share (default: 128)')
     parser.add_argument('--tile-batch', type=int, metavar='N',
                         help='how many tiles are predicted at the same time (default: 1)')
     parser.add_argument('--upscale', type=float, metavar='FACTOR',
@@ -77,17 +77,18 @@ def add_tile_arguments(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> dict[str, float] | None:
-    """Returns the arguments of ``TiledDetector`` that the command line asks for.
+    """Returns the arguments for ``TiledDetector`` that the command line gives.
 
     Args:
         args: The parsed command line with the arguments of :func:`add_tile_arguments`.
-        default_px: The side of a tile in pixels if the command line does not name one; None: no tiles in this case.
+        default_px: The side of a tile in pixels if --tile was not given; None: without --tile there are no tiles.
 
     Returns:
         Argument name to value: always ``tile_px``, and the others only if they were given. None: no tiles.
 
     Raises:
-        MmcellError: An argument for tiles was given without --tile, or ``TiledDetector`` refuses the values.
+        MmcellError: An argument that has no effect without --tile was given without it, or ``TiledDetector`` refuses
+            the values.
     """
     from torch import nn
 
@@ -114,8 +115,8 @@ def load_config(args: argparse.Namespace) -> Config:
         args: The parsed command line, with ``config`` and the arguments of :func:`add_config_arguments`.
 
     Raises:
-        MmcellError: A setting does not exist or cannot be read, the work folder cannot be written to, the file that
-            ``load_from`` names does not exist, or --launcher does not fit how the process was started.
+        MmcellError: A setting does not exist or cannot be read, no file can be written to the work folder, the file
+            that ``load_from`` names does not exist, or --launcher does not fit how the process was started.
     """
     refuse_wrong_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -184,9 +185,9 @@ def refuse_wrong_launcher(launcher: str) -> None:
 def processes(cfg: Config) -> Iterator[None]:
     """Connects this process with the others for the block, and disconnects it after the block.
 
-    With GPUs, MMEngine connects the processes itself, when the runner is built. Its launchers need CUDA: without a GPU
-    they are connected here, over gloo, and ``cfg`` is changed so that MMEngine uses gloo and a model wrapper that
-    names no devices. A single process is not connected with anything.
+    With GPUs, MMEngine connects the processes itself, when the runner is built. Without a GPU it cannot, because its
+    launchers need CUDA. This function then connects the processes over gloo, and changes ``cfg`` so that MMEngine uses
+    gloo and a model wrapper that names no devices. If there is only one process, nothing is connected.
 
     Args:
         cfg: The config of :func:`load_config`, from which the runner is built inside the block.
@@ -212,7 +213,7 @@ def processes(cfg: Config) -> Iterator[None]:
         gc.collect()
         distributed.barrier()
         distributed.destroy_process_group()
-        # Metrics that are not mmcell's exchange their results through files, and leave this folder behind.
+        # Metrics of other packages exchange their results through files in this folder, and do not remove it.
         with suppress(OSError):
             Path('.dist_test').rmdir()
 
@@ -230,10 +231,10 @@ def stop_workers(runner: 'Runner') -> None:
 
 @contextmanager
 def plain_errors(after_interrupt: str = '') -> Iterator[None]:
-    """Ends the program with exit status 1 and only a message, if an error of the block is one that users can correct.
+    """Ends the program with exit status 1 and only a message, if the block raises an error that users can correct.
 
-    These are mmcell's own errors, missing files, a full disk, and settings that a class in the config does not take.
-    Other errors keep their traceback.
+    These errors are mmcell's own errors, missing files, a full disk, and settings that a class in the config does not
+    take. Other errors keep their traceback. Ctrl-C ends the program with exit status 130 and the message "interrupted".
 
     Args:
         after_interrupt: Text that follows the word 'interrupted' when Ctrl-C ended the block.
@@ -258,5 +259,5 @@ def plain_errors(after_interrupt: str = '') -> Iterator[None]:
                  "KEY=\"{'_delete_': True, 'type': …}\"")
     except KeyboardInterrupt:
         print(f'interrupted{after_interrupt}', file=sys.stderr)
-        # What shells report for a program that Ctrl-C has ended: 128 and the number of the signal.
+        # Shells report this status for a program that Ctrl-C has ended: 128 plus 2, the number of the signal.
         sys.exit(130)

@@ -1,9 +1,9 @@
 """Reports how well the anchors of configs cover the cells, by size and class, before any training.
 
 Each config gets a table. It shows the proportion of cells whose box has an IoU of at least .3, .5 and .7 with its best
-anchor, and the mean IoU of a cell's box with its best anchor. Below .3, MMDetection's RPN has no positive anchor for a
-cell, unless the config changes this limit. Boxes are measured as the model sees them, after the pipeline of the config.
-If the pipeline crops at random, the boxes are a random sample, which depends only on --seed.
+anchor, and the mean IoU of a cell's box with its best anchor. If the best IoU of a cell is below .3, MMDetection's RPN
+has no positive anchor for it, unless the config changes this limit. Boxes are measured as the model sees them, after
+the pipeline of the config. If the pipeline crops at random, the boxes are a random sample that depends only on --seed.
 """
 
 import argparse
@@ -36,9 +36,10 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files to measure, one table each')
     parser.add_argument('--ann-file', metavar='FILE',
-                        help='annotation file with the cells (default: that of the config)')
+                        help='annotation file with the cells (default: the annotation file that the config names)')
     parser.add_argument('--split', choices=['train', 'val'], default='train',
-                        help='use the training or the validation data and pipeline (default: train)')
+                        help='whether the training or the validation data and pipeline of the config are used '
+                             '(default: train)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of random crops (default: 0)')
     return parser.parse_args()
 
@@ -57,8 +58,8 @@ def measure(path: str, split: str, ann_file: str | None, seed: int) -> 'Table':
 
     Args:
         path: The config file.
-        split: 'train' or 'val', which data and pipeline of the config are used.
-        ann_file: An annotation file in place of that of the config; None: the config's.
+        split: 'train' or 'val': whether the training or the validation data and pipeline of the config are used.
+        ann_file: The annotation file to read; None: the annotation file that the config names.
         seed: Seed of the random transforms of the pipeline.
 
     Raises:
@@ -90,9 +91,9 @@ def measure(path: str, split: str, ann_file: str | None, seed: int) -> 'Table':
 
 
 def build_anchors(cfg: Config, split: str) -> tuple['AnchorGenerator', int]:
-    """Returns the generator of the RPN's anchors, and by how many px they may stick out of the image.
+    """Returns the generator of the RPN's anchors, and by how many px they may reach beyond the image.
 
-    A negative number of px means any.
+    A negative number means that there is no limit.
 
     Raises:
         MmcellError: The config's model has no RPN with anchors.
@@ -114,7 +115,7 @@ def build_dataset(cfg: Config, split: str, ann_file: str | None) -> 'BaseDataset
     Args:
         cfg: The config, which is changed.
         split: 'train' or 'val'.
-        ann_file: An annotation file in place of that of the config; None: the config's.
+        ann_file: The annotation file to read; None: the annotation file that the config names.
 
     Raises:
         MmcellError: The config has no data of this split, or ``ann_file`` was given for several joined data sets.
@@ -136,7 +137,7 @@ def build_dataset(cfg: Config, split: str, ann_file: str | None) -> 'BaseDataset
 
 
 def innermost(dataset: ConfigDict) -> list[ConfigDict]:
-    """Returns the configs of the data sets that read files, out of a config that may wrap or join several of them."""
+    """Returns the configs of all data sets that read files, from a config that may wrap or join several data sets."""
     wrapped = [dataset.dataset] if 'dataset' in dataset else dataset.get('datasets', [])
     return [inner for part in wrapped for inner in innermost(part)] or [dataset]
 
@@ -160,7 +161,7 @@ def class_names(dataset: 'BaseDataset') -> tuple[str, ...]:
 
 
 def to_table(title: str, rows: list['RecallRow']) -> 'Table':
-    """Returns a table for the terminal with one line per size and class; '-' where there are no cells."""
+    """Returns a table for the terminal with one line per size and class; '-' stands where there are no cells."""
     from rich.table import Table
 
     from mmcell.boxes.anchor_recall import IOU_THRESHOLDS

@@ -34,7 +34,7 @@ def main() -> int:
     try:
         convert(args)
     except (ValueError, OSError) as error:
-        # Errors of reading name the file themselves.
+        # Errors from opening the file name it already.
         prefix = '' if str(args.weights) in str(error) else f'{args.weights}: '
         print(f'error: {prefix}{error}', file=sys.stderr)
         return 1
@@ -53,7 +53,7 @@ def convert(args: argparse.Namespace) -> None:
     result = convert_mask_rcnn(model if isinstance(model, dict) else loaded, args.frozen_bn_eps)
     with written_whole([args.out]) as [path]:
         torch.save({'state_dict': result.state_dict, 'meta': {'converted_from': Path(args.weights).name}}, path)
-    frozen = '' if result.frozen_bn_eps is None else f', frozen norms of epsilon {result.frozen_bn_eps:g}'
+    frozen = '' if result.frozen_bn_eps is None else f', frozen BatchNorm with epsilon {result.frozen_bn_eps:g}'
     print(f'{args.out}: {result.layout}, {result.n_classes} classes, {len(result.state_dict)} tensors{frozen}')
 
 

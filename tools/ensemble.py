@@ -1,7 +1,7 @@
 """Fuses the predictions of several models for the same images into one set of predictions.
 
 Boxes are fused by weighted boxes fusion. A fused mask consists of the pixels that at least half of the masks cover,
-each weighted with its score and the weight of its model.
+where each mask counts with its score times the weight of its model.
 """
 
 import argparse

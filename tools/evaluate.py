@@ -1,4 +1,4 @@
-"""Measures predictions against true cells: COCO average precision, panoptic quality, AJI, Dice, F1, kinds of error.
+"""Measures predictions against true cells: COCO average precision, panoptic quality, AJI, Dice, F1, kinds of mistakes.
 
 The names of the values say what was counted. AP50 counts all detections, AP50@100 at most 100 per image and class.
 PQ_pooled adds numerators and denominators over all images before it divides; PQ_image_mean is the mean over the images.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mmcell.evaluation.evaluation import Evaluation
     from mmcell.evaluation.result_files import ResultFile
 
-# No cell is as large as this. It is the upper limit of --size-bins.
+# The upper limit of --size-bins. No cell is as large as this.
 MAX_SIZE_PX = 100000
 PACKAGES = ('faster-coco-eval', 'pycocotools', 'numpy', 'scipy')
 EXAMPLE = """example:
@@ -41,12 +41,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', metavar='FILE.json',
                         help='also write all values to this file, not rounded (default: no file)')
     parser.add_argument('--score-thr', type=float, default=.5, metavar='SCORE',
-                        help='lowest score of the detections that all values except average precision are computed on '
-                             '(default: .5)')
+                        help='lowest score of the detections from which all values except average precision are '
+                             'computed (default: .5)')
     parser.add_argument('--sweep', action='store_true',
-                        help='also show the values at score thresholds from 0 to .95, and which threshold is best. Use '
-                             'it on validation data; it is refused if the annotation file or a folder of its images '
-                             'is named as test data (default: only --score-thr)')
+                        help='also show five of the values at score thresholds from 0 to .95, and the best threshold '
+                             'for each. Use it on validation data; it is refused if the name of the annotation file, '
+                             'or of a folder of its images, says that they are test data (default: only --score-thr)')
     parser.add_argument('--compare', metavar='RESULTS',
                         help='also measure these other results, and show by how much the first results differ: first '
                              'minus other (default: no comparison)')
@@ -54,7 +54,8 @@ def parse_args() -> argparse.Namespace:
                         help='boundaries between the sizes that are measured separately, in px; the size of a cell is '
                              'the square root of its area (default: 16 32)')
     parser.add_argument('--resamples', type=int, default=1000, metavar='N',
-                        help='number of random draws of images for the intervals, 0 for no intervals (default: 1000)')
+                        help='how often images are drawn at random for the intervals, 0 for no intervals (default: '
+                             '1000)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of these draws (default: 0)')
     args = parser.parse_args()
     if not 0 <= args.score_thr <= 1:
@@ -64,9 +65,9 @@ def parse_args() -> argparse.Namespace:
     if args.size_bins and args.size_bins[-1] >= MAX_SIZE_PX:
         parser.error(f'--size-bins must be below {MAX_SIZE_PX} px, got {args.size_bins}')
     if any(low >= high for low, high in zip([0, *args.size_bins], args.size_bins, strict=False)):
-        parser.error(f'--size-bins must rise from above 0, got {args.size_bins}')
+        parser.error(f'--size-bins must be rising numbers above 0, got {args.size_bins}')
     if args.compare is not None and args.resamples == 0:
-        parser.error('--compare needs --resamples above 0, since differences are compared with intervals')
+        parser.error('--compare needs --resamples above 0, because each difference is shown with its interval')
     inputs = [Path(path).resolve() for path in (args.results, args.annotations, args.compare) if path is not None]
     if args.out is not None and Path(args.out).is_dir():
         parser.error(f'--out must be a file, but {args.out} is a folder')
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
     """Reads the files, measures, and prints and writes what the arguments ask for.
 
     Raises:
-        MmcellError: A file cannot be used, or --sweep was given for test data.
+        MmcellError: The content of a file does not fit, or --sweep was given for test data.
         OSError: A file cannot be read or written.
     """
     from mmcell.evaluation.bootstrap import resample_weights
@@ -146,7 +147,7 @@ def refuse_test_data(path: str, document: dict) -> None:
 
 
 def print_facts(path: str, file: 'ResultFile', document: dict, args: argparse.Namespace, console: 'Console') -> None:
-    """Prints how many detections, true cells and images there are, and what is unusual about the results file."""
+    """Prints the numbers of detections, true cells and images, and notes on what is unusual in the results file."""
     console.print(f"{path}: {len(file.detections)} detections; {args.annotations}: {len(document['annotations'])} true "
                   f"cells in {len(document['images'])} images", soft_wrap=True)
     for remark in file.remarks:
@@ -169,10 +170,10 @@ def print_tables(evaluation: 'Evaluation', file: 'ResultFile', document: dict, a
 
 @contextmanager
 def showing_progress(label: str) -> Iterator[Callable[[str], None]]:
-    """Shows on standard error, if that is a terminal, what the block is doing.
+    """Shows on standard error what the block is doing, if standard error is a terminal.
 
     Args:
-        label: What is shown at first.
+        label: The text that is shown at first.
 
     Yields:
         A function that takes the name of a step, and shows it after the label.
@@ -184,7 +185,7 @@ def showing_progress(label: str) -> Iterator[Callable[[str], None]]:
 
 
 def describe(args: argparse.Namespace, document: dict) -> dict:
-    """Returns what the values depend on besides the predictions, for the metrics file: software, truth, settings."""
+    """Returns the part of the metrics file that describes software, annotations and settings."""
     from mmcell.checkpoints.provenance import describe_software
     from mmcell.evaluation.average_precision import CAPS
     from mmcell.evaluation.ground_truth import count_by_class
@@ -197,7 +198,7 @@ def describe(args: argparse.Namespace, document: dict) -> dict:
 
 
 def to_content(path: str, files: dict[str, 'ResultFile'], evaluations: dict[str, 'Evaluation']) -> dict:
-    """Returns what the metrics file says about one results file."""
+    """Returns the part of the metrics file about one results file: the file, its values, intervals and mistakes."""
     from mmcell.evaluation.metrics_file import describe_file
     return {'results': {**describe_file(path), 'detections': len(files[path].detections),
                         'notes': files[path].remarks},

@@ -1,4 +1,4 @@
-"""Draws predicted cells over their images, with the true cells beside them if the annotations contain any."""
+"""Draws predicted cells over their images, beside a second picture with the true cells if there are any."""
 
 import argparse
 import sys
@@ -57,7 +57,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
 
     Args:
         results: Results of a dump, as :func:`mmcell.predictions.dump_file.load_results` reads them.
-        document: COCO annotations of the same images.
+        document: COCO annotations that contain these images.
         names: Category id to class name.
         args: The parsed command line.
 

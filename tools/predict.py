@@ -108,14 +108,14 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
                        help='stretch the contrast of each channel between these two percentiles; try 1 99.8 for '
                             'fluorescence and for 12-bit images (default: as the config says)')
     group.add_argument('--mpp', type=float, metavar='UM',
-                       help='micrometres per pixel of all images (default: what each TIFF says; if it says nothing, '
-                            'measurements are only in pixels)')
+                       help='micrometres per pixel of all images (default: the scale that each TIFF states; if it '
+                            'states none, measurements are only in pixels)')
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('tiles and views')
     add_tile_arguments(group, 'the tiles of the config; if it has none, images of up to 4 million pixels are predicted '
-                              f'whole, larger ones in tiles of {DEFAULT_TILE_PX}, or less with --tta')
+                              f'whole, larger ones in tiles of {DEFAULT_TILE_PX} px, with --tta in smaller tiles')
     group.add_argument('--tta', action='store_true',
                        help='test-time augmentation: also predict flipped and turned views, and merge them, as '
                             'tta_model of the config says (default: no views)')
@@ -158,7 +158,7 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def make_job(args: argparse.Namespace) -> 'ImageJob':
-    """Loads the detector, and returns what is to be done with each image.
+    """Loads the detector, and returns the job that describes how each image is predicted and written.
 
     Raises:
         MmcellError: A class of --classes is unknown, torch cannot use the device, the values of the tile arguments do
@@ -197,7 +197,7 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
 
 
 def refuse_missing_device(device: str) -> None:
-    """Creates a tensor on the device, to find out at once whether there is such a device.
+    """Creates a tensor on the device, to find out at once whether torch can use it.
 
     Raises:
         MmcellError: torch cannot use the device.
@@ -210,7 +210,7 @@ def refuse_missing_device(device: str) -> None:
 
 
 def tile(detector: 'nn.Module', args: argparse.Namespace) -> 'TiledDetector':
-    """Returns the detector with the tiles of the command line, else of its config, else of the default size.
+    """Returns the detector with tiles: those of the command line, else those of its config, else the default tiles.
 
     Raises:
         MmcellError: The values of the tile arguments do not fit together.
@@ -219,7 +219,7 @@ def tile(detector: 'nn.Module', args: argparse.Namespace) -> 'TiledDetector':
     from mmcell.inference.image_jobs import WHOLE_PX, n_views
     from mmcell.models import TiledDetector
     if args.tile is None and isinstance(detector, TiledDetector):
-        # This call is for its errors: it refuses the other tile arguments without --tile.
+        # The returned value is None. The call is needed because it refuses the other tile arguments without --tile.
         tile_settings(args)
         return detector
     # All views of a tile are in memory at the same time: with 8 views a tile may have 4,000,000 / 8 = 500,000 px. The
@@ -229,14 +229,14 @@ def tile(detector: 'nn.Module', args: argparse.Namespace) -> 'TiledDetector':
 
 
 def fingerprint(path: str) -> list:
-    """Returns what distinguishes a file from its other versions: name, size and time; for a URL only the name."""
+    """Returns name, size and time of a file, which differ between its versions; for a URL only the name."""
     status = Path(path).stat() if Path(path).exists() else None
     return [Path(path).name, *([] if status is None else [status.st_size, status.st_mtime])]
 
 
 @contextmanager
 def processes(launcher: str) -> Iterator[tuple[int, int]]:
-    """Connects the processes of torchrun for the block; yields the rank of this process and their number."""
+    """Connects the processes of torchrun for the block; yields the rank of this process and the number of processes."""
     if launcher == 'none':
         yield 0, 1
         return
@@ -263,7 +263,7 @@ def report(outcomes: list['ImageSummary | str | None'], paths: list[Path], folde
     n_skipped = outcomes.count(None)
     print(f'{sum(outcome.n_cells for outcome in done.values())} cells in {len(done)} images written to {folder}'
           + (f'; {n_skipped} images were done before' if n_skipped else ''))
-    # Each note is printed once, with the first of the images that it is about.
+    # Each note is printed once, with the first image that it concerns.
     for note in dict.fromkeys(note for outcome in done.values() for note in outcome.notes):
         noted = [path for path, outcome in done.items() if note in outcome.notes]
         others = f' and {len(noted) - 1} more' if len(noted) > 1 else ''

@@ -1,6 +1,6 @@
 """Writes predictions of the test images into a submission zip, or checks a submission zip.
 
-A submission is checked before it is written. What makes it invalid is listed, and nothing is written then.
+A submission is checked before it is written. If it is invalid, the reasons are listed, and nothing is written.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
                         help='check this zip, or the JSON inside it, and write nothing (default: write a zip)')
     args = parser.parse_args()
     if (args.results is None) == (args.check is None):
-        parser.error('give exactly one of a results file and --check FILE')
+        parser.error('give either a results file or --check FILE, and not both')
     return args
 
 

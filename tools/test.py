@@ -1,7 +1,7 @@
 """Predicts the test images of a config with a checkpoint, and runs the config's evaluators on the predictions.
 
-For the configs of this project that means: for test images a submission zip in <work folder>/<time>, with --split val
-the values of average precision in the log.
+With the configs of this project, predictions of test images are written as a submission zip in <work folder>/<time>.
+With --split val, the average precision on the validation images is written to the log.
 """
 
 import argparse
@@ -84,7 +84,7 @@ def test(args: argparse.Namespace) -> None:
 
 
 def use_tiles(cfg: Config, settings: dict[str, float]) -> None:
-    """Wraps the model of ``cfg`` in a ``TiledDetector`` with these settings, in place of one that it may have."""
+    """Wraps the model of ``cfg`` in a ``TiledDetector`` with these settings, which replaces an existing one."""
     cfg.model = ConfigDict(type='TiledDetector', detector=cfg.model.get('detector', cfg.model), **settings)
 
 
@@ -113,14 +113,14 @@ def use_tta(cfg: Config) -> None:
 
 
 def draw_into(cfg: Config, folder: str) -> None:
-    """Makes the visualization hook draw into a folder; a config without such a hook gets mmcell's."""
+    """Makes the visualization hook draw into a folder; a config without a visualization hook gets mmcell's."""
     hooks = cfg.setdefault('default_hooks', {})
     hooks['visualization'] = {**(hooks.get('visualization') or dict(type='CellVisualizationHook')),
                               'draw': True, 'test_out_dir': folder}
 
 
 def run(cfg: Config, args: argparse.Namespace) -> None:
-    """Builds the runner, adds the check of the checkpoint and the dump to it, and lets it test."""
+    """Builds the runner, adds the check of the checkpoint and the writer of the dump to it, and runs the test."""
     from mmcell.framework.console import ConsoleRunner
     runner = ConsoleRunner.from_cfg(cfg)
     from mmcell.hooks import FittingCheckpointHook

@@ -30,8 +30,8 @@ def parse_args() -> argparse.Namespace:
                              'in the work folder, or from the start if it holds none (default: from the start)')
     parser.add_argument('--amp', action='store_true',
                         help='train with automatic mixed precision: on a GPU float16 with a scaled loss (or bfloat16 '
-                             'with --cfg-options optim_wrapper.dtype=bfloat16), on the CPU bfloat16 (default: as '
-                             'optim_wrapper of the config says)')
+                             'with --cfg-options optim_wrapper.dtype=bfloat16), on the CPU bfloat16 (default: the '
+                             'precision that optim_wrapper of the config sets)')
     add_config_arguments(parser)
     return parser.parse_args()
 

@@ -1,6 +1,6 @@
 """Model: MMDetection's Cascade Mask R-CNN with ResNet-50 (ImageNet) and FPN, adapted to cells.
 
-The changes are those of mask-rcnn_r50_cells.py.
+The changes are the same as in mask-rcnn_r50_cells.py.
 """
 
 _base_ = ['mmdet::_base_/models/cascade-mask-rcnn_r50_fpn.py']

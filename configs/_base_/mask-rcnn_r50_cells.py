@@ -14,8 +14,8 @@ model = dict(
         # value per channel, and BatchNorm cannot be trained on a single value.
         batch_augments=[dict(type='BatchMinSizePad', min_side=64)]),
     rpn_head=dict(anchor_generator=dict(scales=[4])),
-    # The types Cell... and Sparse... compute the same as MMDetection's types without these words, but they spend time
-    # and memory only on pixels inside boxes and on boxes that overlap.
+    # CellRoIExtractor, CellMaskHead and SparseMaxIoUAssigner compute the same as MMDetection's SingleRoIExtractor,
+    # FCNMaskHead and MaxIoUAssigner, but spend time and memory only on pixels inside boxes and on boxes that overlap.
     roi_head=dict(
         bbox_roi_extractor=dict(type='CellRoIExtractor'),
         bbox_head=dict(num_classes=4),

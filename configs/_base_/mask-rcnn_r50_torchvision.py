@@ -2,9 +2,9 @@
 
 It differs from MMDetection's Mask R-CNN in its rounded anchors, in RoIAlign with two samples per side of a bin and
 without the half-pixel shift, in smooth L1 losses, and in the matching: every cell gets its best anchor, however small
-their overlap is. tests/checkpoints/test_torchvision_weights.py compares the two implementations. The limits of
-proposals and detections are not torchvision's but those of the cell baseline. One more difference remains: MMDetection
-does not let a side of a predicted box become shorter than 1/62 of the side of its anchor or proposal, torchvision does.
+their overlap is. tests/checkpoints/test_torchvision_weights.py compares the two implementations. Two differences from
+torchvision remain. The limits of proposals and detections are the cell baseline's. And MMDetection does not let a side
+of a predicted box become shorter than 1/62 of the side of its anchor or proposal, whereas torchvision does.
 """
 
 _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py']
@@ -23,7 +23,7 @@ model = dict(
         mask_roi_extractor=dict(type='CellRoIExtractor', roi_layer=roi_align),
         mask_head=dict(type='CellMaskHead', num_classes=4)),
     train_cfg=dict(
-        # The value is not 0, because then a box without extent, whose IoU with all anchors is 0, would match them all.
+        # With the value 0, a box without extent would match all anchors, because its IoU with each of them is 0.
         rpn=dict(assigner=dict(type='SparseMaxIoUAssigner', min_pos_iou=1e-6)),
         rpn_proposal=dict(max_per_img=2000),
         rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner', match_low_quality=False))),

@@ -13,8 +13,8 @@ default_hooks = dict(
     visualization=dict(type='CellVisualizationHook', draw=False, score_thr=.5),
     # Each of several processes has its own BatchNorm statistics. Their mean is saved and validated.
     sync_buffers=dict(type='SyncBuffersHook'),
-    # The following hooks stand here and not in custom_hooks: an experiment that sets custom_hooks would remove them,
-    # because lists are replaced, whereas dicts are merged.
+    # The following hooks are here and not in custom_hooks, which is a list. A config replaces an inherited list, but
+    # extends an inherited dict: an experiment that sets custom_hooks would remove them from there.
     class_count=dict(type='ClassCountHook'),
     # The rules of the challenge allow fewer than 200 million trainable parameters.
     parameter_budget=dict(type='ParameterBudgetHook', max_trainable=199_999_999),
@@ -30,8 +30,9 @@ vis_backends = [dict(type='LocalVisBackend')]
 visualizer = dict(type='CellVisualizer', vis_backends=vis_backends, name='visualizer', classes=None, scale=2)
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
 
-# tools/test.py --tta predicts every combination of these scales, flips and quarter turns. The boxes are merged by the
-# NMS of the model's test_cfg, or with tta_cfg=dict(wbf=dict(iou_threshold=.55)) by weighted boxes fusion.
+# With --tta, tools/test.py and tools/predict.py predict every combination of these scales, flips and quarter turns. The
+# boxes are merged by the NMS of the model's test_cfg, or with tta_cfg=dict(wbf=dict(iou_threshold=.55)) by weighted
+# boxes fusion.
 tta_model = dict(type='MaskTTAModel', scales=[1.], flips=[None, 'horizontal'], turns=[0, 1, 2, 3], tta_cfg=dict())
 
 log_level = 'INFO'

@@ -2,10 +2,12 @@
 
     python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --splits train=pascal_train.json val=test.json
 
-This command takes the images of Tiny PASCAL VOC (1,349 for training, 100 test images) with PASCAL VOC's masks, so that
-predictions of the test images can be measured. They serve as validation images: best_*.pth is chosen on them, the last
-iter_*.pth is not. It is also possible to train on the JSON file of the course as it is. Then there is no validation,
-because its test images have no masks, and holes are filled, because its polygons cannot have any:
+This command takes the images of Tiny PASCAL VOC (1,349 training images, 100 test images) with PASCAL VOC's masks, so
+that predictions of the test images can be measured. The test images serve as validation images. best_*.pth is therefore
+chosen on the test images, whereas the last iter_*.pth is independent of them.
+
+It is also possible to train on the unchanged JSON file of the course that published Tiny PASCAL VOC. Then there is no
+validation, because the course's test images have no masks, and holes are filled, because its polygons cannot have any:
 
     --cfg-options train_dataloader.dataset.ann_file=pascal_train.json
     train_dataloader.dataset.data_prefix.img=train_images val_dataloader=None val_cfg=None val_evaluator=None

@@ -5,7 +5,7 @@
 Reported for this backbone and head: test AP50 .6069; and .6394, the best public value, with EMA, tiles, test-time
 augmentation, fusion, copy-paste and all 209 images. Schedule and data are those of mask-rcnn_r50.py, except for the
 augmentation: 167 training images (four fifths of 209), batch 2, 84 steps per epoch, 30 epochs, 2,520 steps in all. The
-training stops earlier after 10 epochs without a better AP50. The EMA averages over about the last 500 steps, which are
+training stops early after 10 epochs without a better AP50. The EMA averages over about the last 500 steps, which are
 six epochs. To save memory, activations of the backbone are computed again in the backward pass (with_cp). Value here:
 not run yet.
 """

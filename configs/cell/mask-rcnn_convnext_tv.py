@@ -1,8 +1,8 @@
-"""System A2: is ConvNeXt-T a better backbone in torchvision's Mask R-CNN? The FPN is on its features 1, 3, 5 and 7.
+"""System A2: is ConvNeXt-T a better backbone in torchvision's Mask R-CNN? The FPN gets its features 1, 3, 5 and 7.
 
     python tools/train.py configs/cell/mask-rcnn_convnext_tv.py
 
-This is mask-rcnn_r50_tv-v1.py with another backbone, the same schedule and the same data: 2,520 steps. Compared with
+This is mask-rcnn_r50_tv-v1.py with another backbone, the same schedule and the same data: 2,520 steps. Unlike in
 mask-rcnn_convnext.py, the outputs of the backbone are not normalised, and the heads are torchvision's. The report does
 not say which ConvNeXt was used: here it is the smallest. Reported: validation mAP .4123. Value here: not run yet.
 """

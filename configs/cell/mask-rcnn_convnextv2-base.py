@@ -1,4 +1,4 @@
-"""Do the pre-training and normalisation of ConvNeXt-V2-B help, against ConvNeXt-B in mask-rcnn_convnext-base.py?
+"""Do the pre-training and normalisation of ConvNeXt-V2-B help, compared with mask-rcnn_convnext-base.py?
 
     python tools/train.py configs/cell/mask-rcnn_convnextv2-base.py
 

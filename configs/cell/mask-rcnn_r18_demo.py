@@ -3,7 +3,7 @@
     make demo
 
 The stem and the stages of its ResNet-18 are half as wide as usual, FPN and heads have 64 channels, and crops are 192 px
-wide. 320 steps. Value here: AP50 .836 (docs/studies/views_and_tiles.md).
+wide. The training has 320 steps. Value here: AP50 .836 (docs/studies/views_and_tiles.md).
 """
 
 _base_ = ['mask-rcnn_r50.py']

@@ -15,7 +15,7 @@ train_dataloader = dict(dataset=dict(pipeline=[
     dict(type='CapLongSide', max_side=1024),
     dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
     dict(type='mmpretrain.ColorJitter', brightness=.3),
-    # The weights of red, green and blue are those of ITU-R BT.601.
+    # ITU-R BT.601 defines these weights of red, green and blue.
     dict(type='RandomGrayscale', prob=.2, keep_channels=True, channel_weights=(.299, .587, .114), color_format='rgb'),
     dict(type='PackCellInputs'),
 ]))

@@ -1,4 +1,4 @@
-"""System A2: how good is torchvision's Mask R-CNN "v1" (maskrcnn_resnet50_fpn)? The first of a study of backbones.
+"""System A2: how good is torchvision's Mask R-CNN "v1" (maskrcnn_resnet50_fpn)? A study of backbones begins with it.
 
     python tools/train.py configs/cell/mask-rcnn_r50_tv-v1.py
 

@@ -3,8 +3,8 @@
     python tools/test.py configs/cell/mask-rcnn_r50_tv-v1_300-detections.py work_dirs/mask-rcnn_r50_tv-v1 --split val
 
 The limit has no effect on training: one training of mask-rcnn_r50_tv-v1.py (100 detections) serves all limits. The
-report does not name its model, but its value at 100 detections is that of mask-rcnn_r50_tv-v1.py, which is therefore
-used here. Reported: validation mAP .4397, at 100 detections .3799. Value here: not run yet.
+report does not name its model, but at 100 detections it gives the value of mask-rcnn_r50_tv-v1.py: this is why that
+config is used here. Reported: validation mAP .4397, at 100 detections .3799. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50_tv-v1.py']

@@ -6,10 +6,10 @@ r"""System C1: how much does a start from COCO weights help? torchvision's Mask 
     python tools/train.py configs/cell/mask-rcnn_r50_tv-v2.py
 
 The downloaded file is torchvision's MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1. It was trained on RGB images with the
-mean and standard deviation of the baseline. When it is loaded, the layers for COCO's 90 categories are reported as
-having another size: the layers for the four classes of this config start from random weights instead. For another file,
-give --cfg-options load_from=FILE. To start without a file, give load_from=None model.backbone.frozen_stages=-1: without
-the second setting, frozen layers would keep random weights.
+mean and standard deviation of the baseline. When it is loaded, the log reports that the layers for COCO's 90 categories
+have another size. The layers for the four classes of this config therefore start from random weights. For another file,
+give --cfg-options load_from=FILE. To start without a file, give --cfg-options load_from=None
+model.backbone.frozen_stages=-1: without the second setting, frozen layers would keep random weights.
 
 Images are enlarged as in torchvision, to a short side of 800 px (long side at most 1,333). 100 epochs of 84 steps (167
 images, batch 2) are 8,400 steps. The learning rate is .005, from epoch 80 on .0005, and from epoch 90 on .00005; if you

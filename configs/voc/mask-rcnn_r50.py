@@ -7,9 +7,10 @@
 Learning rate 2.5e-4, batch 2, weight decay .1, 128 RoIs per image. 30,000 iterations x 2 images / 1,349 = 44.5 epochs.
 Reported by its author: mAP .47416. Value and cost here: not run yet.
 
-These numbers are those of detectron2's tutorial. The rest is therefore inferred from detectron2's defaults: SGD with
-momentum .9, linear warm-up over 1,000 iterations, no decay of the learning rate, the image sizes, and frozen batch
-normalisation. Only the weights and the normalisation of images are torchvision's, whereas detectron2 uses Caffe's.
+The learning rate, the batch and the number of RoIs are the same as in detectron2's tutorial. The rest is therefore
+inferred from detectron2's defaults: SGD with momentum .9, linear warm-up over 1,000 iterations, no decay of the
+learning rate, the image sizes, and frozen batch normalisation. Only the pretrained weights and the normalisation of
+images are torchvision's, whereas detectron2 uses Caffe's.
 """
 
 _base_ = [

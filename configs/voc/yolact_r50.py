@@ -84,12 +84,13 @@ train_pipeline = [
     dict(type='LoadTiff'),
     dict(type='LoadCellAnnotations'),
     dict(type='FilterAnnotations', min_gt_bbox_wh=(4., 4.)),
-    # With to_rgb, Expand would reverse the mean, because it expects BGR images. Images are RGB here, as the mean is.
+    # With to_rgb=True, Expand would reverse the mean for BGR images. Here both the images and the mean are RGB.
     dict(type='Expand', mean=mean, to_rgb=False, ratio_range=(1, 4)),
     dict(type='MinIoURandomCrop', min_ious=(.1, .3, .5, .7, .9), min_crop_size=.3),
     dict(type='Resize', scale=(side, side), keep_ratio=False),
     dict(type='RandomFlip', prob=.5),
-    # It takes the image for BGR, so that hues shift in the opposite direction. Both directions are equally likely.
+    # This transform expects BGR images. Hues of RGB images shift in the opposite direction, which makes no difference,
+    # because both directions are equally likely.
     dict(type='PhotoMetricDistortion', brightness_delta=32, contrast_range=(.5, 1.5), saturation_range=(.5, 1.5),
          hue_delta=18),
     dict(type='PackCellInputs'),

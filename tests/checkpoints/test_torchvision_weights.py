@@ -309,7 +309,7 @@ def test_the_command_opens_files_of_the_training_script_of_torchvision(tmp_path,
     monkeypatch.setattr(sys, 'argv', ['convert_torchvision.py', str(source), '--out', str(out), '--trust-checkpoint'])
     assert convert_torchvision.main() == 0
     # Each of the 53 norms gets a counter.
-    assert (f'ResNet, v1 heads, 4 classes, {len(frozen) + 53} tensors, frozen norms of epsilon 1e-05'
+    assert (f'ResNet, v1 heads, 4 classes, {len(frozen) + 53} tensors, frozen BatchNorm with epsilon 1e-05'
             in capsys.readouterr().out)
     assert torch.load(out, weights_only=True)['meta'] == {'converted_from': 'model_25.pth'}
 

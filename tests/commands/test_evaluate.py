@@ -278,7 +278,7 @@ def test_bad_input_is_reported_and_nothing_is_written(run, tmp_path, results, an
 @pytest.mark.parametrize('args, message', [
     (['--score-thr', '2'], '--score-thr must be from 0 to 1, got 2'),
     (['--resamples', '-1'], 'must not be negative'),
-    (['--size-bins', '16', '16'], '--size-bins must rise from above 0'),
+    (['--size-bins', '16', '16'], '--size-bins must be rising numbers above 0'),
     (['--compare', 'r.json', '--resamples', '0'], '--compare needs --resamples'),
     (['--out', './r.json'], '--out would overwrite ./r.json, which is read'),
     (['--out', '.'], '--out must be a file, but . is a folder'),

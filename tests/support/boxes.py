@@ -14,7 +14,12 @@ STRIDES = 4, 8, 16, 32, 64
 
 
 def box_arrays(max_boxes, least_side=-1):
-    """Strategy for arrays (n, 4) xyxy with integer, half-integer or arbitrary corners; sides may be negative."""
+    """Strategy for box arrays (n, 4) xyxy with integer, half-integer or arbitrary corners.
+
+    Args:
+        max_boxes: The greatest number of boxes.
+        least_side: The least side in px; with a negative value, x2 < x1 and y2 < y1 are possible.
+    """
     def arrays(n):
         lattice = st.tuples(hnp.arrays(int, (n, 2), elements=st.integers(-2, 10)),
                             hnp.arrays(int, (n, 2), elements=st.integers(least_side, 5)))
@@ -35,12 +40,19 @@ batch_sizes = st.sampled_from([1, 5, 1 << 18])
 
 
 def in_batches(size):
-    """Limits the runs and pairs that are held at a time to ``size`` within a block."""
+    """Context manager that limits the number of runs, and of pairs, that are in memory at a time to ``size``."""
     return mock.patch.multiple(box_pairs, _MAX_RUNS=size, _MAX_PAIRS=size)
 
 
 def anchors(scale, shape, ratios=(.5, 1, 2), border=-1):
-    """Anchors (N, 4) xyxy of five levels over an image of this (height, width), as an RPN lays them."""
+    """Returns the anchors (N, 4) xyxy of five levels that MMDetection's RPN lays over an image.
+
+    Args:
+        scale: The side of an anchor as a multiple of the stride of its level.
+        shape: (height, width) of the image in px.
+        ratios: Heights of the anchors divided by their widths.
+        border: Number of px by which an anchor may reach beyond the image; -1 for no limit.
+    """
     generator = AnchorGenerator(strides=STRIDES, ratios=ratios, scales=[scale])
     sizes = [(-(-shape[0] // stride), -(-shape[1] // stride)) for stride in STRIDES]
     flat = torch.cat(generator.grid_priors(sizes, device='cpu'))
@@ -48,7 +60,7 @@ def anchors(scale, shape, ratios=(.5, 1, 2), border=-1):
 
 
 def cell_boxes(n_cells, shape, seed=0):
-    """Boxes of 12 to 60 px with integer corners, clipped to the image; a tenth of them are duplicates."""
+    """Returns square boxes of 12 to 60 px with integer corners, clipped to the image; a tenth equal another box."""
     rng = np.random.default_rng(seed)
     centres, sides = rng.uniform(0, shape[::-1], (n_cells, 2)), rng.uniform(12, 60, (n_cells, 1))
     boxes = np.concatenate([centres - sides / 2, centres + sides / 2], 1).round().clip(0, (*shape[::-1],) * 2)

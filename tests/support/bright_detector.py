@@ -1,4 +1,4 @@
-"""A detector whose predictions are known: every bright connected component is a cell, its class is its main colour."""
+"""A detector with known predictions: each connected component of bright pixels is a cell, its main colour the class."""
 
 import torch
 from mmdet.registry import MODELS
@@ -21,7 +21,10 @@ CONFIG = dict(
 
 @MODELS.register_module(force=True)
 class BrightCellDetector(BaseModel):
-    """Predicts bright components; the score is the mean brightness in the channel of the class, masks are RLEs."""
+    """Predicts one cell per connected component of pixels above a threshold.
+
+    The class is the channel with the greatest mean value; this mean, divided by 255, is the score. Masks are RLEs.
+    """
 
     def __init__(self, data_preprocessor=None, init_cfg=None):
         super().__init__(data_preprocessor, init_cfg)
@@ -42,7 +45,13 @@ class BrightCellDetector(BaseModel):
 
 
 def save_checkpoint(path, meta=None, **settings):
-    """Saves a checkpoint like those of MMEngine, with the config inside unless ``meta`` is given; returns its path."""
+    """Saves a checkpoint in MMEngine's layout, and returns its path.
+
+    Args:
+        path: The file to write.
+        meta: The entry ``meta``; None: the config and the classes.
+        **settings: Top-level keys of the config that replace those of ``CONFIG``.
+    """
     config = Config({**CONFIG, **settings})
     model = MODELS.build(dict(type='mmdet.BrightCellDetector'))
     metainfo = dict(classes=CLASSES, channel_order='rgb')

@@ -8,7 +8,7 @@ from mmcell.masks.rle import encode_label_map
 
 
 def cells_from_label_map(label_map, labels=None, scores=None):
-    """Returns the cells of a label map; by default of class 0, with scores that fall from .9 to .5."""
+    """Returns the cells of a label map. By default all have label 0, and scores fall from .9 to .5 with rising ids."""
     rles = encode_label_map(label_map).rles
     n = len(rles)
     return Cells(rles, np.zeros(n, int) if labels is None else np.array(labels),

@@ -12,7 +12,7 @@ from unittest import mock
 
 REPO = Path(__file__).resolve().parents[2]
 PAGE = REPO / 'docs' / 'reference' / 'commands.md'
-# In the order in which a project needs them.
+# The order is the order in which a project needs the commands.
 COMMANDS = [
     'data_prep/to_coco.py', 'data_prep/voc_to_coco.py', 'data_prep/make_demo_data.py', 'tools/anchor_recall.py',
     'tools/convert_torchvision.py', 'tools/train.py', 'tools/test.py', 'tools/evaluate.py', 'tools/submit.py',
@@ -28,7 +28,7 @@ A wrong command line ends with 2. Other exit statuses are named with their comma
 
 
 class _Parsed(Exception):
-    """Carries a parser out of a command, at the moment at which it would parse."""
+    """Carries the parser out of a command when the command calls ``parse_args``."""
 
 
 def find_parser(command: str) -> argparse.ArgumentParser:
@@ -55,7 +55,7 @@ def find_parser(command: str) -> argparse.ArgumentParser:
 
 
 def describe_command(command: str) -> str:
-    """Returns the section of a command: description, table of arguments, examples."""
+    """Returns the section about one command: description, table of arguments, examples."""
     parser = find_parser(command)
     lines = [f'## {command}', '', parser.description.strip(), '', '| argument | meaning |', '| --- | --- |']
     lines += [f'| {_name_of(action)} | {_help_of(action, parser)} |' for action in parser._actions
@@ -84,7 +84,7 @@ def _help_of(action: argparse.Action, parser: argparse.ArgumentParser) -> str:
 
 
 def write_page() -> str:
-    """Returns the whole page."""
+    """Returns the text of the whole page."""
     return '\n\n'.join([INTRODUCTION.strip(), *map(describe_command, COMMANDS)]) + '\n'
 
 

@@ -20,14 +20,14 @@ TINY = ['train_dataloader.sampler.times=1', 'train_dataloader.batch_size=2', 'tr
         'model.test_cfg.rcnn.score_thr=0.', 'model.test_cfg.rcnn.max_per_img=20']
 TORCHRUN = ['-m', 'torch.distributed.run', '--nproc-per-node', '2']
 
-# Importing MMDetection takes a command eight seconds: this server does it once, and each command is a fork of it.
+# A command needs eight seconds to import MMDetection. This server imports it once, and each command is a fork of it.
 _server = multiprocessing.get_context('forkserver')
 _server.set_forkserver_preload(['mmdet.apis', 'mmengine.runner', 'mmcell.models', 'mmcell.datasets', 'mmcell.hooks',
                                 'mmcell.evaluation.registered', 'mmcell.visualization.visualizer'])
 
 
 def run(*command, cwd=REPO):
-    """Runs a Python command that must succeed; returns its output and its error output as one text."""
+    """Runs Python with these arguments; returns output and error output as one text; fails if Python fails."""
     # Each process gets one thread: if other programs also compute, threads that wait for one another take much longer.
     result = subprocess.run([sys.executable, *map(str, command)], cwd=cwd, capture_output=True, text=True, check=False,
                             env={**os.environ, 'OMP_NUM_THREADS': '1'})
@@ -36,7 +36,7 @@ def run(*command, cwd=REPO):
 
 
 def run_quickly(script, *arguments, cwd=REPO):
-    """Like :func:`run` for a script of this project, in a process that has imported MMDetection already."""
+    """Runs a script of this project as :func:`run` does, in a process that has imported MMDetection already."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     arguments = [str(argument) for argument in arguments]
     process = _server.Process(target=_run_script, args=(str(REPO / script), arguments, str(cwd), sender))
@@ -76,7 +76,8 @@ def read_log(work_dir):
 def convert(*args):
     """Runs data_prep/to_coco.py in this process.
 
-    Returns what a finished process would be: its exit status, and what it printed.
+    Returns:
+        A ``CompletedProcess``, as if the command had been run by ``subprocess.run``: exit status, output, error output.
     """
     import to_coco
     command = ['to_coco.py', '--jobs', '1', *map(str, args)]
@@ -90,7 +91,7 @@ def convert(*args):
 
 
 def _exit_status(value):
-    """The exit status that ``sys.exit(value)`` gives; a text is printed, as Python does."""
+    """Returns the exit status that ``sys.exit(value)`` leads to; a text is printed, as Python does."""
     if isinstance(value, str):
         print(value, file=sys.stderr)
         return 1

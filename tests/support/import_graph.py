@@ -9,15 +9,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 COMMAND_FOLDERS = ('tools', 'benchmarks', 'data_prep')
-# Its submodules are parts of one room.
+# In this folder, each folder and each loose module is a room. Each of the COMMAND_FOLDERS is one room.
 PACKAGE = 'mmcell'
 
 
 def find_imports(checkout: Path) -> set[tuple[str, str]]:
-    """Pairs (importing room, imported room) of a checkout, without the imports inside a room.
+    """Returns the imports between the rooms of a checkout as pairs (importing room, imported room).
 
-    Imports inside functions count too. ``mmcell/__init__.py`` is the front door: what it imports is left out, and so
-    is ``import mmcell``.
+    Imports inside functions count, too. ``mmcell/__init__.py`` belongs to no room: its imports are left out, and so is
+    ``import mmcell``.
     """
     arrows = set()
     for path in sorted(path for folder in (PACKAGE, *COMMAND_FOLDERS) for path in (checkout / folder).rglob('*.py')):
@@ -31,13 +31,13 @@ def find_imports(checkout: Path) -> set[tuple[str, str]]:
 
 
 def find_rooms(checkout: Path) -> set[str]:
-    """Every folder and loose module with Python code: ``tools``, ``mmcell/masks``, ``mmcell/errors.py`` …"""
+    """Returns the names of all rooms of a checkout: ``tools``, ``mmcell/masks``, ``mmcell/errors.py`` …"""
     return {_room_of_file(path.relative_to(checkout)) for folder in (PACKAGE, *COMMAND_FOLDERS)
             for path in (checkout / folder).rglob('*.py')} - {f'{PACKAGE}/__init__.py'}
 
 
 def assign_floors(rooms: set[str], arrows: set[tuple[str, str]]) -> dict[str, int]:
-    """The floor of each room: 1 where it imports no other room, else one above the highest room that it imports.
+    """Returns the floor of each room: 1 if it imports no other room, else one above the highest room that it imports.
 
     Raises:
         ValueError: Rooms import one another in a circle; the message names them.
@@ -67,7 +67,7 @@ def _room_of_module(name: str, checkout: Path) -> str | None:
 
 
 def _imported_modules(path: Path) -> Iterator[str]:
-    """Dotted names; for ``from mmcell import x`` it is ``mmcell.x``."""
+    """Yields the dotted names of the modules that a file imports; ``from mmcell import x`` gives ``mmcell.x``."""
     for node in ast.walk(ast.parse(path.read_text(encoding='utf-8'))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

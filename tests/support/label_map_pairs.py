@@ -10,7 +10,10 @@ SIZE = (110, 150)
 
 
 def image_pair(true_map, pred_map, true_classes=None, pred_classes=None, pred_scores=None, image_id=1):
-    """Returns the pair of two label maps. Classes and scores are in the order of ascending ids; the default is 1."""
+    """Returns an ``ImagePair`` of two label maps (H, W).
+
+    Classes and scores have one entry per cell, in the order of rising ids. Without them, all classes and scores are 1.
+    """
     true, pred = encode_label_map(true_map), encode_label_map(pred_map)
     ones = [np.ones(len(encoded.ids)) for encoded in (true, pred)]
     true_classes, pred_classes = (
@@ -21,14 +24,15 @@ def image_pair(true_map, pred_map, true_classes=None, pred_classes=None, pred_sc
 
 
 def synthetic_maps(number):
-    """Returns crowded discs and a distorted prediction of them, without random numbers: the same on every machine.
+    """Returns crowded discs and a distorted prediction of them. No random numbers are used: all machines agree.
 
     Args:
         number: 0 to 2. The higher the number, the worse the prediction: cells are shifted, resized, missing, spurious
             or joined.
 
     Returns:
-        The true label map and the predicted label map with the ids 1 … n, and the classes (1 to 3) of their cells.
+        The true label map, the predicted label map (both (H, W), with ids from 1), the classes of the true cells, and
+        the classes of the predicted cells (1 to 3, in the order of rising ids).
     """
     true_cells, pred_cells = [], []
     for i in range(54):

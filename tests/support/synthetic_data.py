@@ -10,7 +10,13 @@ from mmcell.annotations.raw_layout import find_train_folders, read_train_image
 
 
 def write_annotations(root, path, names):
-    """Writes all training images of a raw folder as one annotation file."""
+    """Writes one annotation file for all training images of a raw folder.
+
+    Args:
+        root: The raw folder.
+        path: The annotation file to write.
+        names: Names of the classes, for the category ids 1, 2 …
+    """
     images, annotations = train_records(read_train_image(folder, root) for folder in find_train_folders(root))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(dict(info=dict(data_root=os.path.relpath(root, path.parent)), images=images,
@@ -18,7 +24,7 @@ def write_annotations(root, path, names):
 
 
 def discs(shape, centers_and_radii):
-    """A label map (H, W) int32 with one disc per (id, y, x, radius); later discs cover earlier ones."""
+    """Returns a label map (H, W) int32 with one disc per (id, y, x, radius) in px; later discs cover earlier discs."""
     yy, xx = np.mgrid[:shape[0], :shape[1]]
     label_map = np.zeros(shape, np.int32)
     for cell_id, y, x, radius in centers_and_radii:

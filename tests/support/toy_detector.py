@@ -14,11 +14,11 @@ TILES = dict(tile_px=32, overlap_px=12, border_px=2, align_px=1)
 class ToyDetector(BaseModel):
     """Predicts one cell per value of the first channel, except 0.
 
-    The label of a cell is the value of the second channel at its first pixel, and its score grows with its area. An
-    enlarged image is sampled at its own scale, as by a network, and the masks have the size ``ori_shape``.
+    The label of a cell is the value of the second channel at its first pixel, and its score grows with its area. If the
+    image was resized, it is first sampled back to ``ori_shape``, which is also the size of the masks.
 
     Attributes:
-        seen: The (height, width) of the images of each batch that was predicted, one list per batch.
+        seen: One list per batch that was predicted, with the (height, width) of each image of the batch.
     """
 
     def __init__(self):
@@ -47,7 +47,12 @@ class ToyDetector(BaseModel):
 
 
 def as_data(label_map, classes=None):
-    """Makes a batch with one image from a label map (H, W), and classes (H, W) as the second channel (default 0)."""
+    """Returns a batch with one image, whose first channel is a label map (H, W) and whose second holds the labels.
+
+    Args:
+        label_map: The first channel, (H, W) from 0 to 255.
+        classes: The second channel, (H, W) from 0 to 255; None: all 0.
+    """
     channels = [label_map, label_map * 0 if classes is None else classes, label_map * 0]
     shape = label_map.shape
     sample = DetDataSample(metainfo=dict(img_id=1, ori_shape=shape, img_shape=shape, scale_factor=(1., 1.)))

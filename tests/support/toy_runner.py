@@ -1,4 +1,4 @@
-"""A training in which everything but the model is real; it is fast enough to be run in many tests."""
+"""A training with a toy model, in which everything else is real. It is fast enough for many tests."""
 
 import itertools
 
@@ -16,7 +16,11 @@ _run_numbers = itertools.count()
 
 @MODELS.register_module()
 class ToyModel(BaseModel):
-    """Learns the mean colour of an image through dropout; its loss becomes NaN at iteration ``nan_at``."""
+    """Learns the mean colour of an image through dropout.
+
+    Args:
+        nan_at: The step, from 0, at which the loss becomes NaN; -1: never.
+    """
 
     def __init__(self, nan_at=-1):
         super().__init__()
@@ -34,7 +38,7 @@ class ToyModel(BaseModel):
 
 
 class PlainConfig(Config):
-    """A config whose text is not formatted: MMEngine's formatting takes a second, and is called many times."""
+    """A config whose text is not formatted, because MMEngine's formatting takes a second and is called many times."""
 
     @property
     def pretty_text(self):
@@ -42,7 +46,13 @@ class PlainConfig(Config):
 
 
 def toy_config(ann_file, work_dir, **overrides):
-    """A config of two epochs with five steps each. ``overrides`` are config keys with __ in place of the dots."""
+    """Returns a config of two epochs with five steps each.
+
+    Args:
+        ann_file: The annotation file of the training images.
+        work_dir: The work folder.
+        **overrides: Settings that replace those of the config; the keys have __ in place of the dots.
+    """
     pipeline = [dict(type='LoadTiff'), dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
                 dict(type='RandomCrop', crop_size=(20, 20), allow_negative_crop=True),
                 dict(type='RandomFlip', prob=.5), dict(type='PackCellInputs')]
