@@ -12,7 +12,7 @@ class Curves:
     """The curves of one training.
 
     Attributes:
-        losses: The loss by step. Each value is a mean over the last steps, as in the log (20 steps in mmcell's configs).
+        losses: The loss by step. Each value is the mean that the log shows; mmcell's configs average 20 steps.
         scores: The validation value by the step after which it was measured.
     """
 
