@@ -32,8 +32,8 @@ class CellKind:
         elongation: The greatest ratio of length to width, at least 1; not used for nuclei with several lobes.
         waviness: The greatest relative amplitude of each of the three waves along the outline.
         lobes: The number of round lobes of the nucleus; 1 for an undivided nucleus.
-        haematoxylin: The mean amount of haematoxylin, as a multiple of the optical density above.
-        eosin: The mean amount of eosin, as a multiple of the optical density above.
+        haematoxylin: The mean amount of haematoxylin, as a multiple of ``HAEMATOXYLIN_OD``.
+        eosin: The mean amount of eosin, as a multiple of ``EOSIN_OD``.
         rim: The additional amount of haematoxylin at the outline.
         granularity: The strength of the grains, relative to the amount of haematoxylin.
     """
@@ -73,8 +73,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--test-images', type=int, default=6, metavar='N',
                         help='number of test images, without masks (default: 6)')
     parser.add_argument('--size', type=int, default=256, metavar='PX',
-                        help='mean height and width of the images in pixels; each is chosen at random up to a quarter '
-                             'above or below (default: 256)')
+                        help='mean height and width of the images in pixels; each height and width differs from it by '
+                             'up to a quarter, at random (default: 256)')
     parser.add_argument('--density', type=float, default=16., metavar='CELLS',
                         help='number of cells to place per 100 x 100 pixels. Cells for which there is too little room '
                              'are left out, so that images have fewer; many cells touch (default: 16)')
@@ -155,7 +155,7 @@ def background_stains(rng: np.random.Generator, height: int, width: int) -> tupl
 
 
 def choose_center(rng: np.random.Generator, centers: list, height: int, width: int) -> tuple[float, float]:
-    """Chooses the centre (y, x) of the next cell in px, with probability 1/2 beside another cell: this forms crowds."""
+    """Chooses the centre (y, x) of the next cell in px; half of the cells lie beside an earlier cell, as in crowds."""
     if centers and rng.random() < .5:
         y, x = centers[rng.integers(len(centers))]
         angle, distance = rng.uniform(0, 2 * np.pi), rng.uniform(9, 20)
@@ -170,7 +170,7 @@ def cell_shape(rng: np.random.Generator, kind: CellKind, center: tuple[float, fl
 
     Args:
         rng: The generator of all random choices.
-        kind: The appearance of the cells of this class.
+        kind: The appearance of cells of the cell's class.
         center: The centre (y, x) of the cell in px.
         height: The height of the image in px.
         width: The width of the image in px.
@@ -202,7 +202,7 @@ def lobed_depth(rng: np.random.Generator, lobes: int, along: np.ndarray, across:
                 radius: float) -> np.ndarray:
     """Returns the relative distance from the nearest lobe's centre: 0 at the centre, 1 at the outline.
 
-    The nucleus consists of round lobes, whose centres lie on a circle. Lobes may be apart from each other.
+    The nucleus consists of round lobes, whose centres lie on a circle. Lobes need not touch each other.
     """
     angles = rng.uniform(0, 2 * np.pi) + np.arange(lobes) * 2 * np.pi / lobes
     lobe_radius = radius * rng.uniform(.46, .56)
@@ -212,7 +212,16 @@ def lobed_depth(rng: np.random.Generator, lobes: int, along: np.ndarray, across:
 
 def paint_cell(rng: np.random.Generator, kind: CellKind, haematoxylin: np.ndarray, eosin: np.ndarray,
                free: np.ndarray, depth: np.ndarray) -> None:
-    """Replaces the amounts of both stains inside the free pixels of one cell, in place."""
+    """Replaces the amounts of both stains inside one cell, in place.
+
+    Args:
+        rng: The generator of all random choices.
+        kind: The appearance of cells of the cell's class.
+        haematoxylin: The amount of haematoxylin in the window of the cell, (h, w) float.
+        eosin: The amount of eosin in the window, (h, w) float.
+        free: (h, w) bool, True for the pixels of the cell that belong to no earlier cell.
+        depth: The relative distance from the centre, (h, w) float: 0 at the centre, 1 at the outline.
+    """
     grains = ndimage.gaussian_filter(rng.standard_normal(free.shape), 1.1) * 2
     strength = rng.uniform(.65, 1.35)
     amount = kind.haematoxylin * strength * (1 + kind.granularity * grains) + kind.rim * np.clip(depth, 0, 1) ** 6

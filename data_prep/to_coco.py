@@ -115,7 +115,7 @@ def choose_class_names(images: list[TrainImage], requested: list[str] | None) ->
 
     Args:
         images: The training images.
-        requested: The names of the command line; None for class1, class2, …
+        requested: The names that ``--class-names`` gives; None for class1, class2, …
 
     Raises:
         LayoutError: There are fewer names than classes, a name repeats, or no image has a cell and no name is given.
@@ -165,14 +165,20 @@ def find_test_images(data_root: Path, test_ids: Path | None, jobs: int,
 
 def choose_validation_ids(images: list[TrainImage], val_ratio: float, seed: int,
                           group_by: re.Pattern | None) -> set[int]:
-    """Returns the image ids (from 1) of the validation images.
+    """Returns the ids of the images that are used for validation.
 
-    :func:`mmcell.annotations.splits.choose_validation_groups` chooses them. An image whose folder name does not match
-    ``group_by`` is a group by itself.
+    :func:`mmcell.annotations.splits.choose_validation_groups` chooses them.
+
+    Args:
+        images: The training images. Their ids count from 1 in this order.
+        val_ratio: The wanted share of validation, at least 0 and less than 1.
+        seed: The seed of the random choices.
+        group_by: Images whose folder names have the same match are one group, which is not divided. An image whose
+            folder name does not match is a group by itself, as is every image if this is None.
     """
     names = [Path(image.file_name).parent.name for image in images]
-    # Example with '^patient-(.)': the folders patient-A_1 and patient-A_2 both have the key ('A', ''). A folder that
-    # is called A does not match; its key ('', 'A') keeps it apart from that group.
+    # Example with '^patient-(.)': the folders patient-A_1 and patient-A_2 both have the key ('A', ''). A folder with
+    # the name A does not match, and has the key ('', 'A'), so that it does not get into their group.
     keys = [(group_key(name, group_by), '') if group_by and group_by.search(name) else ('', name) for name in names]
     group_indices = {key: index for index, key in enumerate(dict.fromkeys(keys))}
     n_classes = max((max(cells_by_class(image), default=0) for image in images), default=0)
@@ -186,7 +192,7 @@ def choose_validation_ids(images: list[TrainImage], val_ratio: float, seed: int,
 
 
 def group_key(name: str, group_by: re.Pattern) -> str:
-    """Returns the part of a matching folder name that names its group."""
+    """Returns the first parenthesised part of the match, or the whole match if ``group_by`` has no parentheses."""
     match = group_by.search(name)
     return match.group(1) if group_by.groups else match.group()
 
@@ -249,7 +255,7 @@ def print_table(train_images: list[TrainImage], names: list[str], val_ids: set[i
 
 def print_notes(train_images: list[TrainImage], test_images: list[TestImage], val_ids: set[int],
                 data_root: Path) -> None:
-    """Prints which files were left out, and warnings about images and splits without cells."""
+    """Prints which files were left out, how many images have no cell, and a warning if validation has no cell."""
     if not val_ids:
         print('val.json is empty: all images are in train.json. To train without validation, use tools/train.py CONFIG '
               '--cfg-options val_dataloader=None val_cfg=None val_evaluator=None')

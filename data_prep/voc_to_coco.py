@@ -30,7 +30,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, default=Path('annotations/voc'), metavar='FOLDER',
                         help='folder where one file NAME.json per split is written (default: annotations/voc)')
     parser.add_argument('--splits', nargs='+', default=['train', 'val'], metavar='NAME[=LIST]',
-                        help='lists of images to convert. NAME alone stands for the list '
+                        help='lists of images to convert. NAME without =LIST stands for the list '
                              'ImageSets/Segmentation/NAME.txt. NAME=LIST takes your own file LIST instead: text with '
                              'one image name per line, or COCO JSON (.json), whose images are taken. For example: '
                              'train val=my_images.txt (default: train val)')
@@ -69,7 +69,16 @@ def main() -> int:
 
 
 def read_splits(splits: list[str], voc_root: Path) -> dict[str, list[str]]:
-    """Returns the image names of each split by the name of the split."""
+    """Returns the image names of each split by the name of the split.
+
+    Args:
+        splits: The values of ``--splits``, each NAME or NAME=LIST.
+        voc_root: The folder that contains ``ImageSets``.
+
+    Raises:
+        FileNotFoundError: A list does not exist.
+        LayoutError: A file is not a list of image names.
+    """
     image_names = {}
     for split in splits:
         name, _, path = split.partition('=')

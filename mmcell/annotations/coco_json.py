@@ -15,7 +15,7 @@ def categories(names: list[str]) -> list[dict]:
 
 
 def train_records(images: Iterable[TrainImage]) -> tuple[list[dict], list[dict]]:
-    """Returns COCO image records and annotation records of training images.
+    """Returns the COCO image records and annotation records of training images.
 
     Image ids and annotation ids each count from 1, in the order of the images and of the cells in them.
     """
@@ -53,7 +53,7 @@ def subset(image_records: list[dict], annotations: list[dict], image_ids: set[in
 
 
 def write_documents(documents: dict[Path, dict]) -> None:
-    """Writes several JSON files; if that fails, every older file of the same name stays as it was.
+    """Writes several JSON files. If one of them cannot be written, all older files of the same names stay as they were.
 
     All files are written under temporary names first, and are renamed when the last file is complete.
 
@@ -110,7 +110,7 @@ def read_annotations(path: str | Path) -> dict:
 
 
 def _unique_ids(records: list[dict], kind: str, path: Path, must_be_positive: bool = False) -> set[int]:
-    """Returns the ids of the records after checking them; ``kind`` names the records in messages."""
+    """Checks the ids of records and returns them; messages call the records by the name ``kind``."""
     ids = [record.get('id') if isinstance(record, dict) else None for record in records]
     if not all(isinstance(value, int) for value in ids):
         raise AnnotationError(f'{path}: every {kind} must have an integer id')

@@ -28,7 +28,7 @@ class TrainImage:
         file_name: The path of the image relative to the data root, with forward slashes.
         height: The height of the image in px.
         width: The width of the image in px.
-        instances_by_class: The cells of each class by the class number, which is part of the mask's file name.
+        instances_by_class: The cells by class number. The class number is the k in the file name class<k>.tif.
             Classes without a cell are left out.
         empty_masks: Paths of mask files that have no cell, relative to the data root.
         stray_files: Paths of files in the folder that are neither the image nor a mask, relative to the data root.

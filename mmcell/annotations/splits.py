@@ -4,7 +4,7 @@ import numpy as np
 
 # Up to MAX_EXHAUSTIVE_GROUPS groups, every split is tried (2^16 = 65,536 at most). More groups need a seeded local
 # search. The time of a search step grows with the square of the number of groups, so that the search starts from at
-# most N_STARTS random splits, and with more than STARTS_TIMES_GROUPS / N_STARTS = 100 groups from fewer.
+# most N_STARTS random splits, and from fewer if there are more than STARTS_TIMES_GROUPS / N_STARTS = 100 groups.
 MAX_EXHAUSTIVE_GROUPS = 16
 N_STARTS = 20
 STARTS_TIMES_GROUPS = 2000
@@ -13,16 +13,16 @@ STARTS_TIMES_GROUPS = 2000
 def choose_validation_groups(n_images: np.ndarray, n_cells: np.ndarray, val_ratio: float, seed: int) -> np.ndarray:
     """Chooses which groups of images are used for validation.
 
-    Both sides, training and validation, get at least one group. The first aim is that as many classes as possible
-    have cells on both sides, which is impossible for a class that occurs in one group only. The second aim is that
-    the share of the images, and of the cells of each class, in validation is close to ``val_ratio``: the sum of the
-    squared deviations is minimised. The seed decides between equally good splits.
+    Both sides, training and validation, get at least one group unless ``val_ratio`` is 0. The first aim is that as
+    many classes as possible have cells on both sides, which is impossible for a class that occurs in one group only.
+    The second aim is that the share of the images, and of the cells of each class, in validation is close to
+    ``val_ratio``: the sum of the squared deviations is minimised. The seed decides between equally good splits.
 
     Args:
         n_images: (G,) The number of images of each of G groups.
         n_cells: (G, C) The number of cells of each of C classes in each group.
         val_ratio: The wanted share of validation, 0 to 1.
-        seed: The seed that the random starts of the search and the choice between equally good splits depend on.
+        seed: The seed of the random starts of the search and of the choice between equally good splits.
 
     Returns:
         (G,) bool, True for groups that are used for validation. All are False if there are fewer than two groups or
@@ -103,7 +103,17 @@ def _best_by_local_search(counts: np.ndarray, val_ratio: float, rng: np.random.G
 
 def _best_step(split: np.ndarray, counts: np.ndarray, totals: np.ndarray,
                val_ratio: float) -> tuple[list[int], float]:
-    """Returns the groups to move, either one or one from each side, for the least cost, and that cost."""
+    """Returns the step that leads to the split with the least cost, and this cost.
+
+    The step is a list of group indices: one group that moves to the other side, or two groups that are exchanged.
+    The first three arguments describe the present split.
+
+    Args:
+        split: (G,) bool, True for groups in validation.
+        counts: (G, 1 + C) The number of images, then of cells of each class, of each group.
+        totals: (1 + C,) The sum of ``counts`` over all groups.
+        val_ratio: The wanted share of validation, 0 to 1.
+    """
     # Example: with the counts [[1 10], [1 0], [2 5]] (images, cells of a class) and only group 0 in validation, the
     # validation counts are [1 10]. Moving group 0 out changes them by [-1 -10], moving group 1 or 2 in by [1 0] or
     # [2 5]: the results are [0 0], [2 10] or [3 15]. Exchanging group 0 for group 2 adds both changes: [2 5].

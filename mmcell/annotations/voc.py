@@ -11,8 +11,8 @@ from mmcell.annotations.raw_layout import LayoutError, TrainImage
 from mmcell.images.pixels import ImageReadError, read_image_size
 from mmcell.masks.rle import EncodedInstances, encode_label_map
 
-# In the order of their numbers, from 1. Source: VOCinit.m in the challenge's development kit. Tiny PASCAL VOC has the
-# same classes with the same numbers.
+# The classes in the order of their numbers, from 1. Source: VOCinit.m in the challenge's development kit. Tiny PASCAL
+# VOC has the same classes with the same numbers.
 CLASS_NAMES = (
     'aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'diningtable', 'dog',
     'horse', 'motorbike', 'person', 'pottedplant', 'sheep', 'sofa', 'train', 'tvmonitor')
@@ -25,11 +25,11 @@ LIST_FOLDER = Path('ImageSets') / 'Segmentation'
 
 
 def read_image_names(path: str | Path) -> list[str]:
-    """Reads the image names, for example 2007_000033, of a list; names have no folder and no suffix.
+    """Reads a list of image names without folder and suffix, for example 2007_000033.
 
     Args:
         path: A text file with one name per line, as in ``ImageSets/Segmentation``, or a COCO file with the suffix
-            ``.json``, whose images are listed.
+            ``.json``, whose image names are returned.
 
     Returns:
         The names in the order of the list.
@@ -125,7 +125,8 @@ def find_classes(objects: np.ndarray, classes: np.ndarray) -> dict[int, int]:
         ValueError: The pixels of an object have no class, several classes, or a class that PASCAL VOC does not have.
     """
     # Example: objects [[1 1 0], [2 2 2]] over classes [[5 255 0], [8 8 255]]. Without void and background the pixels
-    # give the pairs (1, 5), (2, 8), (2, 8), as unique columns [[1 2], [5 8]]: object 1 has class 5, object 2 class 8.
+    # give the pairs (1, 5), (2, 8), (2, 8). The unique pairs are the columns of [[1 2], [5 8]]: object 1 has class 5,
+    # and object 2 has class 8.
     is_known = (objects > 0) & (classes != VOID)
     pairs = np.unique(np.stack([objects[is_known], classes[is_known]]), axis=1)
     class_of_object: dict[int, int] = {}

@@ -16,11 +16,13 @@ class CellAffine(RandomAffine):
 
     The middle of the image becomes the middle of the output before the random shift. The stock transform keeps the
     top left corner in place instead, so that a rotation by more than a few degrees turns the image out of sight. Cells
-    have no upright position and can be rotated by any angle. The stock transform draws angle, scale, shear and shift.
+    have no upright position and can be rotated by any angle. Angle, scale, shear and shift are chosen at random as in
+    the stock transform.
 
-    Masks are sampled bilinearly, as the image is: a pixel goes to the instance with at least half of the weights.
+    Masks are sampled bilinearly, as the image is: a pixel belongs to the instance with at least half of the weights.
     Boxes are made from the warped masks and are therefore tight, whereas rotating the boxes themselves would enlarge
-    them. An instance without any pixel left is dropped. The stock transform handles samples without masks.
+    them. An instance without any pixel left is dropped. In samples without masks, boxes are rotated as in the stock
+    transform.
 
     Required keys:
 

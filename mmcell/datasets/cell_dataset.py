@@ -15,14 +15,15 @@ from mmcell.visualization.colors import class_colors
 
 @DATASETS.register_module()
 class CellDataset(CocoDataset):
-    """MMDetection's ``CocoDataset`` for the files of ``data_prep/to_coco.py`` or any COCO file; mistakes show at once.
+    """MMDetection's ``CocoDataset`` for the files of ``data_prep/to_coco.py`` or any COCO file, which it also checks.
 
     Class names come from the annotation file. If ``metainfo`` names classes, they must be the same names in the same
     order: the stock class takes the order of the file whatever ``classes`` says, and silently drops every
     annotation whose class name is spelt differently.
 
-    Images are looked for under ``data_root`` and ``data_prefix['img']`` if either is given. Otherwise they are looked
-    for in the folder ``info.data_root`` of the annotation file, a path relative to that file; the converter writes it.
+    Images are looked for under ``data_root`` and ``data_prefix['img']`` if either is given. Otherwise the entry
+    ``info.data_root`` of the annotation file, which the converter writes, names their folder relative to the folder of
+    the annotation file.
 
     ``metainfo`` receives classes, palette, ann_file and channel_order, so that metrics and checkpoints know them.
 
@@ -35,7 +36,8 @@ class CellDataset(CocoDataset):
             asks for it.
 
     Raises:
-        AnnotationError: The file contradicts itself or ``metainfo``, has no image, or has no cell to train on.
+        AnnotationError: The file contradicts itself or ``metainfo``, has no image, or has no cell although
+            ``test_mode`` is False.
         FileNotFoundError: The annotation file or an image does not exist.
         ValueError: ``channel_order`` is neither 'rgb' nor 'bgr'.
     """

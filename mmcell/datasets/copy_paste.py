@@ -23,7 +23,7 @@ class CellCopyPaste(CopyPaste):
     - img
     - gt_bboxes, gt_bboxes_labels, gt_ignore_flags
     - gt_masks (LabelMapMasks or BitmapMasks) (optional with ``paste_by_box``)
-    - mix_results: one more sample, as ``MultiImageMixDataset`` adds it
+    - mix_results: a list with one more sample, the source of the pasted cells, as ``MultiImageMixDataset`` adds it
 
     Modified keys:
 
@@ -31,10 +31,11 @@ class CellCopyPaste(CopyPaste):
     - gt_masks (if the sample has masks), gt_bboxes, gt_bboxes_labels, gt_ignore_flags
 
     Args:
-        max_num_pasted: A limit of the random selection: as in ``CopyPaste``, fewer cells than this number are selected.
+        max_num_pasted: An upper limit that is not reached itself: as in ``CopyPaste``, the random selection has fewer
+            cells than this number. Without effect if ``selected`` is False.
         min_visible: The fraction of its area in this image, 0 to 1, that an instance below pasted cells must keep
             visible. An instance without a pixel left is dropped in any case.
-        selected: Whether a random selection of the source's cells is pasted. False pastes all of them.
+        selected: Whether only a random selection of the source's cells is pasted. False pastes all of them.
         paste_by_box: Whether boxes are used as masks in samples without masks.
 
     Raises:
@@ -61,7 +62,7 @@ class CellCopyPaste(CopyPaste):
         y, x = np.nonzero(region)
         dst_results['img'] = dst_results['img'].copy()
         dst_results['img'][y, x] = src_results['img'][y, x]
-        # Example: of a cell of 10 px, pasted cells cover 7. 3 px are left, and 3 >= .3 * 10 keeps the cell.
+        # Example: pasted cells cover 7 of the 10 px of a cell. The cell is kept, because the other 3 px are >= .3 * 10.
         visible = below.erase(region)
         is_visible = (visible.areas > 0) & (visible.areas >= self.min_visible * below.areas)
         is_kept = np.concatenate([is_visible, pasted.areas > 0])

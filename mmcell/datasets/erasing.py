@@ -12,8 +12,8 @@ from mmcell.datasets.instances import replace_instances, to_label_map_masks
 class CellErasing(RandomErasing):
     """``RandomErasing`` (Zhong et al. 2020) that decides by the erased area of the mask instead of the box.
 
-    Boxes are made from what is left of the masks; the stock transform does not shrink them. The stock transform
-    handles samples without masks.
+    Boxes are made from the remaining pixels of the masks; the stock transform does not shrink boxes. Samples without
+    masks are handled as in the stock transform.
 
     Required keys:
 
@@ -33,7 +33,7 @@ class CellErasing(RandomErasing):
         args, kwargs: The arguments of ``RandomErasing``. ``mask_border_value`` must be 0.
 
     Raises:
-        ValueError: A ratio is not in [0, 1], or ``mask_border_value`` is not 0.
+        ValueError: ``ratio`` is not in [0, 1], or ``mask_border_value`` is not 0.
     """
 
     def __init__(self, *args, **kwargs) -> None:

@@ -14,7 +14,7 @@ class PackCellInputs(PackDetInputs):
     A flipped image with a side of one pixel has a negative stride, although NumPy calls it contiguous. The stock
     transform therefore passes it to torch as it is, and torch refuses negative strides.
 
-    Required, modified and added keys: those of ``mmdet.datasets.transforms.PackDetInputs``.
+    Required, modified and added keys: the keys of ``mmdet.datasets.transforms.PackDetInputs``.
 
     Args:
         meta_keys: Keys of the sample that are copied to the meta information. Keys that the sample lacks are skipped.

@@ -23,8 +23,8 @@ def to_label_map_masks(masks: LabelMapMasks | BitmapMasks) -> LabelMapMasks:
 def replace_instances(results: dict, masks: LabelMapMasks, is_kept: np.ndarray, *sources: dict) -> None:
     """Replaces the instances of a sample by those of one or several samples, and drops some of them.
 
-    Keys that ``results`` does not have are not added. Masks keep the class that they have in ``results``. Boxes are
-    made from the masks, so that they are tight.
+    Keys that ``results`` does not have are not added. If ``results['gt_masks']`` are ``BitmapMasks``, the new masks are
+    stored as ``BitmapMasks``, too. Boxes are made from the masks, so that they are tight.
 
     Args:
         results: The sample, which is changed in place.

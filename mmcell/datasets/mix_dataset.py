@@ -11,8 +11,8 @@ class CellMixDataset(MultiImageMixDataset):
     """``MultiImageMixDataset`` whose samples depend only on the seed that their index carries.
 
     :class:`mmcell.datasets.SeededSampler` gives the indices their seeds. Indices without a seed are handled as in the
-    stock class: it draws and augments the other images with the current state of the worker's random generators, so
-    that a resumed training would see other samples.
+    stock class, which chooses and augments the other images with the current state of the worker's random generators:
+    a resumed training would then see other samples than a training without interruption.
 
     Args:
         dataset, pipeline, skip_type_keys, max_refetch, lazy_init: The arguments of ``MultiImageMixDataset``.

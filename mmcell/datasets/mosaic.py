@@ -14,7 +14,7 @@ _CORNERS = ('top_left', 'top_right', 'bottom_left', 'bottom_right')
 
 @TRANSFORMS.register_module()
 class CellMosaic(Mosaic):
-    """``Mosaic`` that also combines the masks; the stock transform keeps only those of the first image, unmoved.
+    """``Mosaic`` that also combines the masks; the stock transform keeps only the first image's masks, unmoved.
 
     The four images meet at a random point of a frame that is twice as large as ``img_scale``. Pixels outside the frame
     are cut off, and boxes are made from the masks that remain. Images keep their size, because models also recognise
@@ -26,7 +26,7 @@ class CellMosaic(Mosaic):
     - img
     - gt_masks (LabelMapMasks or BitmapMasks)
     - gt_bboxes, gt_bboxes_labels, gt_ignore_flags (optional)
-    - mix_results: three more samples, as ``MultiImageMixDataset`` adds them
+    - mix_results: a list with three more samples, as ``MultiImageMixDataset`` adds them
 
     Modified keys:
 

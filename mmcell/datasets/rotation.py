@@ -15,7 +15,7 @@ from mmcell.datasets.instances import to_label_map_masks
 
 @TRANSFORMS.register_module()
 class RandomRotate90(BaseTransform):
-    """Rotates image, boxes and masks by 90, 180 or 270 degrees; cells have no upright position under a microscope.
+    """Rotates image, boxes and masks by 90, 180 or 270 degrees, because cells have no upright position.
 
     MMDetection only has rotations by any angle, which interpolate the image. Together with ``RandomFlip`` this
     transform gives all eight orientations.
@@ -34,7 +34,7 @@ class RandomRotate90(BaseTransform):
         prob: The probability that an image is rotated, 0 to 1. With the default all four orientations are equally
             frequent.
         turns: The numbers of quarter turns counter-clockwise to choose from at random. A single number with ``prob=1``
-            always gives the same view, as a ``tta_pipeline`` needs it.
+            always gives the same view, as test-time augmentation (``tta_pipeline``) needs it.
 
     Raises:
         ValueError: ``prob`` is not in [0, 1], or ``turns`` has a value other than 1, 2 and 3, or no value.

@@ -41,7 +41,7 @@ class SeededSampler(DefaultSampler):
                 position += self.world_size
 
     def _indices_of_pass(self, pass_number: int) -> Iterator[int]:
-        """Indices in the order of one pass; passes are numbered from 0 over all epochs."""
+        """Returns the indices of this process in one pass; passes are numbered from 0 over all epochs."""
         # The stock class shuffles at once, with a generator that is seeded from the seed and self.epoch.
         epoch, self.epoch = self.epoch, pass_number
         indices = super().__iter__()

@@ -12,10 +12,10 @@ class CapLongSide(BaseTransform):
 
     ``Resize`` with ``keep_ratio`` would also enlarge small images, and their cells with them.
 
-    Required and modified keys: those of ``mmdet.datasets.transforms.Resize``. Added keys: scale_factor.
+    Required and modified keys: the keys of ``mmdet.datasets.transforms.Resize``. Added keys: scale_factor.
 
     Args:
-        max_side: The greatest length in px that the longer side may have.
+        max_side: The greatest length of the longer side in px.
         kwargs: Further arguments of ``Resize``, for example ``interpolation``.
 
     Raises:

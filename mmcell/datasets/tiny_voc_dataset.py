@@ -14,13 +14,14 @@ from mmcell.datasets.cell_dataset import CellDataset
 class TinyVOCDataset(CellDataset):
     """``CellDataset`` for PASCAL VOC's 20 classes.
 
-    It reads Tiny PASCAL VOC's own JSON file and the files of ``data_prep/voc_to_coco.py``. The categories must be
-    VOC's, numbered 1 to 20 in VOC's order, because labels follow the order of the file and results carry its numbers.
+    It reads Tiny PASCAL VOC's own JSON file and the files of ``data_prep/voc_to_coco.py``. The file must have
+    VOC's categories, numbered 1 to 20 in VOC's order, because labels follow the order of the categories in the file,
+    and files with results contain their numbers.
 
     Args:
         args, kwargs: The arguments of :class:`CellDataset`. Tiny PASCAL VOC's own JSON file does not say where its
             images lie: set ``data_prefix=dict(img='train_images')``. If ``metainfo`` names other classes, the file
-            must have those instead.
+            must have these classes instead.
 
     Raises:
         AnnotationError: The categories of the file are not the expected ones, or a check of :class:`CellDataset` fails.

@@ -77,7 +77,8 @@ class CellCheckpointHook(CheckpointHook):
       ``weights_only=True``. The stock hook also pickles the message hub's buffers, which need ``getattr`` and NumPy's
       internals to load.
     - A run that is killed or finds the disk full leaves the last checkpoint complete: a file is written under a
-      temporary name, and the old checkpoint is removed only when the new one exists. The stock hook removes it first.
+      temporary name, and the old checkpoint is removed only when the new checkpoint exists. The stock hook removes the
+      old checkpoint first.
     - Beside ``NAME.pth`` lies its record ``NAME.json``: epoch, step, seed, time, config, software with versions and
       commit, and the data with their hash and class names. ``meta['mmcell']`` in the checkpoint has the software and
       the data, too.
@@ -91,13 +92,16 @@ class CellCheckpointHook(CheckpointHook):
         self.config_text = ''
 
     def before_train(self, runner: Runner) -> None:
-        """Describes software and data once per run; makes sure that no best checkpoint of another folder is deleted."""
+        """Describes software and data for the records of this run, and removes leftovers from the checkpoint folder.
+
+        It also makes sure that no best checkpoint of another folder is deleted, and warns if no step is left to train.
+        """
         super().before_train(runner)
         self._forget_best_elsewhere(runner)
         if not is_main_process():
             return
         val_loop = runner.val_loop
-        # Formatting the config takes a second, so that it is done once, not for every checkpoint.
+        # Formatting the config takes a second. It is therefore done once, not for every checkpoint.
         self.config_text = runner.cfg.pretty_text
         self.record = {
             'software': describe_software(),

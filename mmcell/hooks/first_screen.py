@@ -1,4 +1,4 @@
-"""The hook that says what is trained or tested, before the first step."""
+"""The hook that describes a training or a test on the screen, before its first step."""
 
 import textwrap
 from collections import Counter
@@ -18,38 +18,42 @@ from torch.utils.data import DataLoader
 from mmcell.checkpoints.provenance import find_leaves
 from mmcell.hooks.budget import count_parameters
 
-# Rows of a summary: a label, empty in a row that continues the one above it, and the text beside it.
+# The rows of a description: a label and the text beside it. The label is empty if a row continues the row above it.
 Rows = Iterator[tuple[str, str]]
+# In characters; a label and its text fill a line of 120 characters at most.
 LABEL_WIDTH, TEXT_WIDTH = 13, 107
-# Data sets with many classes would fill the screen.
+# Only the cells of this number of classes are listed, so that data with many classes do not fill the screen.
 MAX_CLASSES = 24
 
 
 @HOOKS.register_module()
 class FirstScreenHook(Hook):
-    """Logs in a dozen lines what is trained or tested, on which data, for how long, where to, and on what device."""
+    """Logs a dozen lines before a training or a test: its model, data, length, device, numbers and output files.
 
-    # Before the hooks that check model and data, some of which read all annotations.
+    The lines appear on the screen and in the log file.
+    """
+
+    # The lines appear before other hooks check model and data, because some of these hooks read all annotations first.
     priority = 'HIGH'
 
     def before_train(self, runner: Runner) -> None:
-        """Describes the training."""
+        """Logs the description of the training, in the first process only."""
         if is_main_process():
             runner.logger.info(to_text(describe_training(runner)))
 
     def before_test(self, runner: Runner) -> None:
-        """Describes the test."""
+        """Logs the description of the test, in the first process only."""
         if is_main_process():
             runner.logger.info(to_text(describe_test(runner)))
 
 
 def to_text(rows: Rows) -> str:
-    """Lines with the labels in a column of their own."""
+    """Returns the text of the rows, one line per row, with the labels in a column of their own."""
     return '\n'.join(f'{label:<{LABEL_WIDTH}}{text}' for label, text in rows)
 
 
 def describe_training(runner: Runner) -> Rows:
-    """What is trained, on which data, for how long, with which numbers, and where to."""
+    """Yields the rows for a training: config, model, start, data, length, device, precision, seed and output files."""
     yield 'training', str(runner.cfg.filename or 'a config without a file')
     yield 'model', describe_model(runner)
     yield from describe_start(runner)
@@ -66,7 +70,7 @@ def describe_training(runner: Runner) -> Rows:
 
 
 def describe_test(runner: Runner) -> Rows:
-    """What is tested, on which data, and where to."""
+    """Yields the rows for a test: config, model, checkpoint, data, device, precision and output files."""
     yield 'test', str(runner.cfg.filename or 'a config without a file')
     yield 'model', describe_model(runner)
     yield 'checkpoint', str(runner.cfg.get('load_from'))
@@ -77,12 +81,16 @@ def describe_test(runner: Runner) -> Rows:
 
 
 def describe_model(runner: Runner) -> str:
-    """The classes of model and backbone, and the numbers of parameters."""
+    """Returns the Python classes of the model and of its backbone, and the numbers of parameters.
+
+    Example: 'MaskRCNN with ResNet, 4,054,152 trainable parameters of 4,054,152'. If something is wrapped around the
+    model, for example ``TiledDetector``, its class comes first.
+    """
     model = runner.model.module if is_model_wrapper(runner.model) else runner.model
     names = []
     while model is not None:
         names.append(type(model).__name__)
-        # Test-time augmentation has the model in module, TiledDetector in detector.
+        # Test-time augmentation holds the model in the attribute ``module``, TiledDetector in ``detector``.
         inner = [getattr(model, key) for key in ('module', 'detector', 'backbone') if hasattr(model, key)]
         model = inner[0] if inner else None
     trainable, total = count_parameters(runner.model)
@@ -90,7 +98,7 @@ def describe_model(runner: Runner) -> str:
 
 
 def describe_start(runner: Runner) -> Rows:
-    """Where the weights come from, if a checkpoint is named."""
+    """Yields one row if the training is resumed or starts from the weights of a checkpoint, otherwise no row."""
     checkpoint = runner.cfg.get('load_from')
     if runner.iter:
         epoch = f'epoch {runner.epoch + 1}, ' if is_epoch_based(runner) else ''
@@ -101,7 +109,17 @@ def describe_start(runner: Runner) -> Rows:
 
 
 def describe_data_set(label: str, dataloader: DataLoader) -> Rows:
-    """One row with the annotation file and numbers for each data set in a data loader, and one with its classes."""
+    """Yields the rows for every data set in a data loader.
+
+    Args:
+        label: The label of the rows, for example 'train data'.
+        dataloader: The data loader. If its data set is a wrapper such as ``ConcatDataset``, the data sets inside it are
+            described.
+
+    Yields:
+        For each data set a row with its annotation file, number of images, number of cells and channel order, and, if
+        it has cells, rows with the number of cells per class.
+    """
     for dataset in find_leaves(dataloader.dataset):
         texts = [count_noun(len(dataset), 'image')]
         counts = count_cells(dataset)
@@ -110,14 +128,18 @@ def describe_data_set(label: str, dataloader: DataLoader) -> Rows:
             texts.append(count_noun(sum(counts.values()), 'cell'))
         order = dataset.metainfo.get('channel_order') if hasattr(dataset, 'metainfo') else None
         if order is not None:
-            texts.append(f'colour order {order}')
+            texts.append(f'channel order {order}')
         yield label, f'{getattr(dataset, "ann_file", None) or type(dataset).__name__}: {", ".join(texts)}'
         if counts:
             yield from (('', line) for line in wrap_counts(counts))
 
 
 def count_cells(dataset: object) -> dict[str, int]:
-    """Cells per class; empty where no image has a cell, and for data sets that are not MMDetection's."""
+    """Returns the number of cells of each class by class name.
+
+    The result is empty if no image has a cell, or if the data set has no method ``get_cat_ids``, which MMDetection's
+    data sets have.
+    """
     if not hasattr(dataset, 'get_cat_ids'):
         return {}
     labels = Counter(label for index in range(len(dataset)) for label in dataset.get_cat_ids(index))
@@ -126,7 +148,7 @@ def count_cells(dataset: object) -> dict[str, int]:
 
 
 def wrap_counts(counts: dict[str, int]) -> list[str]:
-    """Lines with the number of cells of each class, or of the first classes where there are many."""
+    """Returns lines with the number of cells of each class; only the first ``MAX_CLASSES`` classes are listed."""
     # No-break spaces keep a class and its number on one line.
     texts = [f'{name} {count:,}'.replace(' ', '\xa0') for name, count in counts.items()]
     if len(texts) > MAX_CLASSES:
@@ -135,12 +157,15 @@ def wrap_counts(counts: dict[str, int]) -> list[str]:
 
 
 def count_noun(count: int, noun: str) -> str:
-    """'1 image', '2 images'."""
+    """Returns a number with its noun, which gets an s unless the number is 1: '1 image', '2,000 images'."""
     return f'{count:,} {noun}{"" if count == 1 else "s"}'
 
 
 def describe_length(runner: Runner) -> str:
-    """Epochs and steps, and the number of images per step over all processes."""
+    """Returns the number of epochs and steps, and the number of images per step, which all processes share.
+
+    Example: '4 epochs of 80 steps: 320 steps, 4 images per step'.
+    """
     dataloader = runner.train_dataloader
     batch = dataloader.batch_size or getattr(dataloader.batch_sampler, 'batch_size', None)
     per_step = '' if batch is None else f', {count_noun(batch * runner.world_size, "image")} per step'
@@ -151,19 +176,19 @@ def describe_length(runner: Runner) -> str:
 
 
 def is_epoch_based(runner: Runner) -> bool:
-    """Whether a training counts epochs, or only steps."""
+    """Returns whether the training counts epochs; otherwise it only counts steps."""
     return isinstance(runner.train_loop, EpochBasedTrainLoop)
 
 
 def describe_device(runner: Runner) -> str:
-    """The kind of the device with its name or the number of threads, and the number of processes."""
+    """Returns the device with the name of the GPU or the number of threads, and the number of processes."""
     device = get_device()
     name = torch.cuda.get_device_name() if device == 'cuda' else count_noun(torch.get_num_threads(), 'thread')
     return f'{device} ({name}), {runner.world_size} process{"" if runner.world_size == 1 else "es"}'
 
 
 def describe_precision(optim_wrapper: object) -> str:
-    """'float32', or the type of mixed precision."""
+    """Returns 'float32', or for mixed precision its type, for example 'mixed, bfloat16'."""
     if not isinstance(optim_wrapper, AmpOptimWrapper):
         return 'float32'
     dtype = optim_wrapper.cast_dtype
@@ -171,6 +196,6 @@ def describe_precision(optim_wrapper: object) -> str:
 
 
 def describe_outputs(runner: Runner) -> Rows:
-    """Where checkpoints and logs go."""
+    """Yields the rows with the work folder and the log file."""
     yield 'work folder', runner.work_dir
     yield 'log file', f'{Path(runner.logger.log_file)}, with environment, config and hooks'

@@ -41,10 +41,11 @@ class ClassCountHook(Hook):
 
 
 class FittingCheckpointHook(Hook):
-    """Refuses to test a checkpoint that lacks a weight of the model, and warns if the data differ.
+    """Refuses to test a checkpoint that lacks a weight of the model, and warns if the data do not suit its training.
 
-    MMEngine logs weights that do not fit and continues with random weights, which is right only at the start of a
-    training.
+    It warns if classes, channel order or validation data differ from the training of the checkpoint, and if images
+    under test were in the training data. MMEngine only logs weights that do not fit, and continues with random weights
+    in their place, which is right only at the start of a training.
 
     Args:
         split: Which data are tested, 'val' or 'test'.

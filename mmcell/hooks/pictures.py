@@ -19,7 +19,7 @@ class CellVisualizationHook(DetVisualizationHook):
 
     The stock hook reads image files in its own way, with other colours for 16-bit files, for files that hold blue
     first and for stretched contrast. It names pictures only after the image file, although in the raw layout all
-    images are called image.tif. Of several processes, only the first draws.
+    images are called image.tif. With several processes, it draws only the images of the first process.
 
     The arguments are those of ``DetVisualizationHook``. ``test_out_dir`` is relative to the folder of the run inside
     the work folder, unless it is absolute.
@@ -27,7 +27,7 @@ class CellVisualizationHook(DetVisualizationHook):
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
                        outputs: Sequence[DetDataSample]) -> None:
-        """Draws the first image of a batch, once in ``interval`` steps."""
+        """Draws the first image of the batch in every ``interval``-th step."""
         step = runner.iter + batch_idx
         if self.draw and step % self.interval == 0:
             self._add(outputs[0], 'val_img', step, None)

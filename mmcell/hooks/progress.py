@@ -1,4 +1,4 @@
-"""The hook that shows how far a training, a validation or a test is."""
+"""The hook that shows the progress of a training, a validation or a test on the screen."""
 
 import sys
 import time
@@ -16,18 +16,20 @@ from torch.utils.data import DataLoader
 from mmcell.framework.console import show_line
 from mmcell.hooks.first_screen import is_epoch_based
 
+# In characters. Values that do not fit into a line are left out.
 LINE_WIDTH = 120
-# Where standard error is not a terminal: most lines per validation or test, and least time between two.
+# If standard error is not a terminal, a validation or a test shows at most MAX_LINES lines, LINE_SECONDS or more apart.
 MAX_LINES, LINE_SECONDS = 10, 5.
+# The least time between two drawings of the progress bar.
 REFRESH_SECONDS = .1
 
 
 @HOOKS.register_module()
 class ProgressHook(Hook):
-    """Shows a line per log interval of the training, the progress of validations and tests, and their scores.
+    """Shows one line per log interval of the training, the progress of validations and tests, and their scores.
 
-    The lines of the training are those of ``LoggerHook`` with the same values, cut to 120 characters. The hook writes
-    nothing to the log file.
+    A line of the training has the values that MMEngine's ``LoggerHook`` writes to the log file at the same step, as
+    many as fit into 120 characters. This hook writes nothing to the log file.
     """
 
     # After the hooks that measure the time and save the best checkpoint.
@@ -40,7 +42,7 @@ class ProgressHook(Hook):
         self.best_before: dict[str, str] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Notes the time."""
+        """Stores that a training runs, and the time at which it starts."""
         self.is_training = True
         self.start = time.monotonic()
 
@@ -53,32 +55,32 @@ class ProgressHook(Hook):
             show_line(runner.logger, step_line(runner, batch_idx))
 
     def after_train(self, runner: Runner) -> None:
-        """Says how many steps were made, in which time, and which checkpoint is the best."""
+        """Shows how many steps are done, the time since the start or the resumption, and the best checkpoint."""
         steps = f'{runner.iter:,} of {runner.max_iters:,} steps done in {to_clock(time.monotonic() - self.start)}'
         best = ', '.join(Path(path).name for path in best_checkpoints(runner).values())
         show_line(runner.logger, f'{steps}; checkpoints in {runner.work_dir}' + (f', best: {best}' if best else ''))
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Starts to count the images."""
+        """Starts to show how many validation images are done."""
         self.best_before = best_checkpoints(runner)
         self._open_display('validation', runner.val_dataloader)
 
     def before_test_epoch(self, runner: Runner) -> None:
-        """Starts to count the images."""
+        """Starts to show how many test images are done."""
         self._open_display('test', runner.test_dataloader)
 
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                        outputs: list | None = None) -> None:
-        """Counts the images of a batch."""
+        """Adds the images of a batch, in all processes, to the images that are done."""
         self._count(len(outputs) * runner.world_size)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                         outputs: list | None = None) -> None:
-        """Counts the images of a batch."""
+        """Adds the images of a batch, in all processes, to the images that are done."""
         self._count(len(outputs) * runner.world_size)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
-        """Shows the scores, and whether they are the best so far."""
+        """Shows the scores, and either that they are the best so far or which checkpoint is the best."""
         self.close_display(runner)
         moment = ''
         if self.is_training:
@@ -92,7 +94,7 @@ class ProgressHook(Hook):
         show_line(runner.logger, f'test:  {scores_text(metrics)}')
 
     def close_display(self, runner: Runner) -> None:
-        """Removes the progress bar, if there is one; ``ConsoleRunner`` also calls it after errors."""
+        """Removes the progress bar, if there is one; ``ConsoleRunner`` also calls this method after errors."""
         if self.display is not None:
             self.display.close()
             self.display = None
@@ -106,6 +108,7 @@ class ProgressHook(Hook):
             self.display.add(n_images)
 
     def _compare_with_best(self, runner: Runner) -> str:
+        """Returns the end of a validation's line, empty if no best checkpoint is kept."""
         best = best_checkpoints(runner)
         if not best:
             return ''
@@ -115,9 +118,16 @@ class ProgressHook(Hook):
 
 
 def step_line(runner: Runner, batch_idx: int) -> str:
-    """Epoch, step, time left, loss, and as many parts of the loss as fit into the line."""
+    """Returns the line for a step: epoch, step, time left and loss, then as many further values as fit.
+
+    The further values are the parts of the loss, the norm of the gradient (if it is logged) and the learning rate.
+
+    Args:
+        runner: The runner of the training.
+        batch_idx: The number of the step in its epoch, or in the training if it only counts steps; from 0.
+    """
     values, _ = runner.log_processor.get_log_after_iter(runner, batch_idx, 'train')
-    # The prefix is there with log_with_hierarchy=True.
+    # With ``log_processor.log_with_hierarchy=True`` the names begin with this prefix.
     values = {name.removeprefix('train/'): value for name, value in values.items()}
     n_steps = f'{runner.max_iters:,}'
     texts = [f'step {runner.iter + 1:>{len(n_steps)},}/{n_steps}']
@@ -128,11 +138,14 @@ def step_line(runner: Runner, batch_idx: int) -> str:
     losses = [name for name in values if 'loss' in name and name != 'loss']
     texts += [f'{name.removeprefix("loss_")} {values[name]:.4g}' for name in ('loss', *losses, 'grad_norm', 'lr')
               if name in values]
-    return fit(texts, LINE_WIDTH)
+    return join_fitting(texts, LINE_WIDTH)
 
 
-def fit(texts: list[str], width: int) -> str:
-    """The first texts, with two spaces between them, as many as fit into the width."""
+def join_fitting(texts: list[str], width: int) -> str:
+    """Returns the first texts, as many as fit into ``width`` characters, with two spaces between them.
+
+    The first text is always complete. Example: the texts 'ab', 'cd', 'e' become 'ab  cd' for the width 8.
+    """
     line = texts[0]
     for text in texts[1:]:
         if len(line) + 2 + len(text) > width:
@@ -142,34 +155,41 @@ def fit(texts: list[str], width: int) -> str:
 
 
 def scores_text(metrics: dict[str, float] | None) -> str:
-    """Names and values, as MMEngine writes them into its log."""
+    """Returns the names and values of the scores, as MMEngine writes them to the log file, or 'no scores'.
+
+    Entries that are not numbers are left out, and so are scores that do not fit into the line.
+    """
     numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
-    return fit([f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
-                for name, value in numbers.items()] or ['no scores'], LINE_WIDTH)
+    texts = [f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
+             for name, value in numbers.items()]
+    return join_fitting(texts or ['no scores'], LINE_WIDTH)
 
 
 def best_checkpoints(runner: Runner) -> dict[str, str]:
-    """Paths of the best checkpoints so far, under the names that MMEngine's ``CheckpointHook`` gives them."""
+    """Returns the paths of the best checkpoints so far.
+
+    The keys are names of MMEngine's ``CheckpointHook``: 'best_ckpt', or with several scores 'best_ckpt_<score>' each.
+    """
     info = runner.message_hub.runtime_info
     return {name: path for name, path in info.items() if name.startswith('best_ckpt') and path}
 
 
 def to_clock(seconds: float) -> str:
-    """Hours, minutes and seconds, as 1:02:03."""
+    """Returns a time as hours, minutes and seconds, for example '1:02:03' for 3723 seconds."""
     return str(timedelta(seconds=round(seconds)))
 
 
 class ImageProgress:
     """Shows on standard error how many images are done, and how much time is left.
 
-    On a terminal it is a bar that is redrawn in place. Elsewhere, for example in a log file, it is a line from time to
-    time. The bar has no thread of its own and begins after the first images: data loaders fork their workers before,
-    and a forked copy of a process with threads may hang.
+    On a terminal the progress is a bar that is redrawn in place. Elsewhere, for example if standard error goes to a
+    file, it is a new line from time to time. The bar has no thread of its own and appears only after the first images:
+    data loaders fork their workers before that, and a forked copy of a process with threads may hang.
 
     Args:
-        name: What the images are done for.
-        n_images: Number of images.
-        console: Where to show it; standard error by default.
+        name: The name of the stage, 'validation' or 'test', with which the bar or the line begins.
+        n_images: The number of images of the validation or test.
+        console: The console that shows the progress; None for standard error.
     """
 
     def __init__(self, name: str, n_images: int, console: Console | None = None) -> None:
@@ -178,12 +198,12 @@ class ImageProgress:
         self.n_done = 0
         self.console = console or Console(stderr=True)
         self.start = self.last_shown = time.monotonic()
-        self.n_lines = 0
+        self.n_parts_shown = 0
         self.bar: Progress | None = None
 
     def add(self, n_images: int) -> None:
-        """Counts images that are done now."""
-        # Several processes together may predict a few images twice.
+        """Adds ``n_images`` to the images that are done, and shows the new number if it is time."""
+        # Several processes may predict a few images twice, so that each of them gets the same number of images.
         self.n_done = min(self.n_done + n_images, self.n_images)
         if self.console.is_terminal and not self.console.is_dumb_terminal:
             self._draw_bar()
@@ -191,14 +211,14 @@ class ImageProgress:
             self._print_line()
 
     def close(self) -> None:
-        """Removes the bar."""
+        """Removes the bar, if there is one."""
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
 
     @property
     def text(self) -> str:
-        """'image 3 of 40, 0:00:12 left'; after the last image the scores are still to be computed."""
+        """The progress, 'image 3 of 40, 0:00:12 left', or 'image 40 of 40, now the scores' after the last image."""
         if self.n_done == self.n_images:
             return f'image {self.n_done:,} of {self.n_images:,}, now the scores'
         seconds = (time.monotonic() - self.start) / max(self.n_done, 1) * (self.n_images - self.n_done)
@@ -209,7 +229,7 @@ class ImageProgress:
             self.bar = make_bar(self.console)
             self.bar.add_task(self.name, total=self.n_images, text=self.text)
             self.bar.start()
-            # rich hides the cursor, and a process that is killed could not show it again.
+            # rich hides the cursor. It is shown here, because a process that is killed could not show it at its end.
             self.console.show_cursor(True)
         elif self.n_done < self.n_images and time.monotonic() - self.last_shown < REFRESH_SECONDS:
             return
@@ -217,15 +237,16 @@ class ImageProgress:
         self.bar.update(self.bar.task_ids[0], completed=self.n_done, text=self.text, refresh=True)
 
     def _print_line(self) -> None:
-        is_due = self.n_done * MAX_LINES >= (self.n_lines + 1) * self.n_images
+        # The images are divided into MAX_LINES equal parts, and a line is due when a further part is done.
+        is_due = self.n_done * MAX_LINES >= (self.n_parts_shown + 1) * self.n_images
         if is_due and time.monotonic() - self.last_shown >= LINE_SECONDS:
-            self.n_lines = self.n_done * MAX_LINES // self.n_images
+            self.n_parts_shown = self.n_done * MAX_LINES // self.n_images
             self.last_shown = time.monotonic()
             print(f'{self.name}: {self.text}', file=self.console.file, flush=True)
 
 
 def make_bar(console: Console) -> Progress:
-    """A bar that disappears when it is stopped, and above which other output goes on."""
-    # Standard output is taken over only if it is on the same terminal, so that a file still gets what is for it.
+    """Returns a progress bar that disappears when it is stopped. Other output appears above the bar."""
+    # rich redirects standard output only if it is a terminal. If it goes to a file, the file gets the output as before.
     return Progress(TextColumn('{task.description}'), BarColumn(), TextColumn('{task.fields[text]}'), console=console,
                     auto_refresh=False, transient=True, redirect_stdout=sys.stdout.isatty())

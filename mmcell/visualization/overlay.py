@@ -11,7 +11,7 @@ LEGEND_HEIGHT_PX = 22
 
 
 def picture_name(img_id: int | str, img_path: str | Path) -> str:
-    """Returns a file name for the picture of an image that is unique in a data set: the image's id and readable name.
+    """Returns a file name for the picture of an image, unique in a data set: the id of the image and a readable name.
 
     Examples: 0007_abc.png for image 7 in the file train/abc/image.tif, and 0012_consep_1.png for image 12 in the file
     consep_1.png.
@@ -60,9 +60,18 @@ def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, 
 
 def add_legend(picture: np.ndarray, title: str, names: list[str],
                colors: list[tuple[int, int, int]]) -> np.ndarray:
-    """Adds a strip on top of a picture (H, W, 3) uint8 RGB: a title in white, then each name in its colour.
+    """Adds a dark strip on top of a picture: a title in white, then each name in its colour.
 
     If the strip needs more width than the picture has, the picture is widened with white at its right.
+
+    Args:
+        picture: The picture, (H, W, 3) uint8 RGB.
+        title: The text at the left of the strip.
+        names: The names after the title.
+        colors: One RGB colour per name, each value 0–255.
+
+    Returns:
+        A new picture, (H + ``LEGEND_HEIGHT_PX``, at least W, 3) uint8 RGB.
     """
     words = [(title, (255, 255, 255)), *zip(names, colors, strict=True)]
     font, size = cv2.FONT_HERSHEY_SIMPLEX, .45

@@ -12,7 +12,7 @@ class Curves:
     """The curves of one training.
 
     Attributes:
-        losses: The loss by step. Each value is the mean that the log shows, over the last 20 steps in the configs here.
+        losses: The loss by step. Each value is the mean that the log shows; mmcell's configs average 20 steps.
         scores: The validation value by the step after which it was measured.
     """
 
@@ -21,7 +21,7 @@ class Curves:
 
 
 def read_curves(work_dir: str | Path, score: str = 'AP50') -> Curves:
-    """Reads all runs of a work folder in the order of time, and joins resumed runs to one training.
+    """Reads all runs of a work folder in the order of their start, and joins resumed runs to one training.
 
     Args:
         work_dir: The work folder of ``tools/train.py``.
@@ -45,7 +45,7 @@ def read_curves(work_dir: str | Path, score: str = 'AP50') -> Curves:
                 losses[record['step']] = record['loss']
                 last_step_of_epoch[record.get('epoch')] = record['step']
             elif score in record:
-                # The 'step' of a validation is the epoch if the training is epoch-based, otherwise the step.
+                # In a record of a validation, 'step' is the number of the epoch if the training counts epochs.
                 scores[last_step_of_epoch.get(record['step'], record['step'])] = record[score]
     if not losses:
         raise MmcellError(f'no training has logged a loss in {work_dir}/*/vis_data/scalars.json (files found: '

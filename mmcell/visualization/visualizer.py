@@ -70,17 +70,17 @@ class CellVisualizer(DetLocalVisualizer):
         True cells are drawn in a second panel at the left if the sample has their masks.
 
         Args:
-            name: The name of the picture in the backends.
-            image: The image, (H, W, 3) uint8 RGB; its size is that of the masks.
+            name: The name of the picture in the backends, and the title of the window.
+            image: The image, (H, W, 3) uint8 RGB, of the same height and width as the masks.
             data_sample: The sample with ``gt_instances`` and ``pred_instances``. If it is None, or has nothing to
                 draw, the picture shows only the image.
             draw_gt: Whether true cells are drawn.
             draw_pred: Whether predicted cells are drawn.
             show: Whether the picture is shown in a window.
-            wait_time: The time in seconds for which the window is shown.
+            wait_time: The time in seconds for which the window is shown; 0 shows it until the space bar is pressed.
             out_file: The PNG file to write. If it is None, the backends get the picture.
             pred_score_thr: The least score of predicted cells that are drawn.
-            step: The number of the step in the backends.
+            step: The number of the step under which the backends store the picture.
 
         Raises:
             MmcellError: ``classes`` has a name that is not a class of the data set.

@@ -89,7 +89,7 @@ def test_the_first_screen_is_short(demo_data, challenge):
     screen = before_first_step[before_first_step.index('training     '):]
     assert first_step and screen.count('\n') <= 15 and 'OneDL' not in challenge
     for line in ('model        MaskRCNN with ResNet, 4,054,152 trainable parameters',
-                 'train.json: 4 images, 43 cells, colour order bgr\n', 'class1 20, class2 21, class3 1, ',
+                 'train.json: 4 images, 43 cells, channel order bgr\n', 'class1 20, class2 21, class3 1, ',
                  'val.json: 1 image, 8 cells', '1 epoch of 2 steps', f'work folder  {root}/run\n'):
         assert line in screen
 

@@ -27,8 +27,8 @@ def test_images_and_cells_of_each_data_set_are_counted(raw_root, tmp_path):
     whole = CellDataset(ann_file=str(tmp_path / 'a.json'), channel_order='bgr')
     first = CellDataset(ann_file=str(tmp_path / 'a.json'), indices=1)
     assert rows_of(ConcatDataset([whole, first], ignore_keys='channel_order')) == [
-        ('train data', f'{tmp_path}/a.json: 2 images, 4 cells, colour order bgr'), ('', 'big 3, small 1'),
-        ('train data', f'{tmp_path}/a.json: 1 image, 3 cells, colour order rgb'), ('', 'big 2, small 1')]
+        ('train data', f'{tmp_path}/a.json: 2 images, 4 cells, channel order bgr'), ('', 'big 3, small 1'),
+        ('train data', f'{tmp_path}/a.json: 1 image, 3 cells, channel order rgb'), ('', 'big 2, small 1')]
 
 
 def test_a_data_set_without_cells_is_described():

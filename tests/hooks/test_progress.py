@@ -14,7 +14,7 @@ from support.toy_runner import toy_config
 
 from mmcell.framework.console import ConsoleRunner
 from mmcell.hooks import NonFiniteLossError, ProgressHook, progress
-from mmcell.hooks.progress import LINE_WIDTH, ImageProgress, fit, scores_text
+from mmcell.hooks.progress import LINE_WIDTH, ImageProgress, join_fitting, scores_text
 
 SHOW_CURSOR, HIDE_CURSOR = '\x1b[?25h', '\x1b[?25l'
 
@@ -169,8 +169,8 @@ def test_images_that_two_processes_both_predict_do_not_exceed_the_number(clock):
 
 
 def test_lines_end_where_the_next_value_does_not_fit():
-    assert fit(['ab', 'cd', 'e'], 9) == 'ab  cd  e'
-    assert fit(['ab', 'cd', 'e'], 8) == 'ab  cd'
+    assert join_fitting(['ab', 'cd', 'e'], 9) == 'ab  cd  e'
+    assert join_fitting(['ab', 'cd', 'e'], 8) == 'ab  cd'
     assert len(scores_text({f'class {index}': 0. for index in range(99)})) <= LINE_WIDTH
 
 
