@@ -50,6 +50,7 @@ def train(args: argparse.Namespace) -> None:
         use_mixed_precision(cfg)
     if args.resume is not None:
         resume(cfg, args.resume)
+    refuse_used_folder(cfg)
     from mmcell.framework.console import ConsoleRunner
     with processes(cfg):
         runner = ConsoleRunner.from_cfg(cfg)
@@ -95,6 +96,22 @@ def resume(cfg: Config, value: str) -> None:
         print(f'--resume: {folder} holds no checkpoint, so the training starts from the beginning', file=sys.stderr)
         return
     cfg.resume, cfg.load_from = True, str(checkpoint)
+
+
+def refuse_used_folder(cfg: Config) -> None:
+    """Stops before the work folder is touched, if it holds another training.
+
+    Raises:
+        MmcellError: The folder holds the checkpoints of a training with other settings, or of another training than
+            the checkpoint to resume from.
+    """
+    from mmcell.checkpoints.records import read_record, read_records
+    from mmcell.checkpoints.runs import refuse_other_run, refuse_resuming_elsewhere
+    records = read_records(cfg.work_dir)
+    if not cfg.get('resume'):
+        refuse_other_run(records, cfg.to_dict())
+    elif cfg.get('load_from') and '://' not in cfg.load_from:
+        refuse_resuming_elsewhere(records, read_record(cfg.load_from))
 
 
 if __name__ == '__main__':
