@@ -16,12 +16,23 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
     from mmengine.runner import Runner
+
+
+def end_interrupted(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """Prints a traceback, as ``sys.excepthook``, but for Ctrl-C only one line."""
+    if issubclass(kind, KeyboardInterrupt):
+        print('interrupted', file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# Ctrl-C can also come before :func:`plain_errors` begins, for example while modules are imported.
+sys.excepthook = end_interrupted
 
 
 def add_setting_argument(parser: argparse.ArgumentParser, example: str) -> None:
@@ -109,7 +120,7 @@ def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> di
     return settings
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(args: argparse.Namespace) -> 'Config':
     """Reads the config file, applies the command line to it, and creates the work folder.
 
     Args:
@@ -119,6 +130,7 @@ def load_config(args: argparse.Namespace) -> Config:
         MmcellError: A setting does not exist or cannot be read, no file can be written to the work folder, the file
             that ``load_from`` names does not exist, or --launcher does not fit how the process was started.
     """
+    from mmengine.config import Config
     refuse_wrong_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
@@ -149,7 +161,7 @@ def default_work_dir(config: str | Path) -> Path:
     return Path('work_dirs', *path.parts[-n_parts:])
 
 
-def use_no_workers(cfg: Config) -> None:
+def use_no_workers(cfg: 'Config') -> None:
     """Removes the settings of data loaders that only worker processes read, where ``num_workers`` is 0."""
     for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
         loader = cfg.get(name)
@@ -158,7 +170,7 @@ def use_no_workers(cfg: Config) -> None:
                 loader.pop(key, None)
 
 
-def warn_of_unread_settings(cfg: Config) -> None:
+def warn_of_unread_settings(cfg: 'Config') -> None:
     """Prints a warning per setting that no constructor takes; of several processes, only the first prints them."""
     from mmcell.framework.console import without_onedl_notice
     from mmcell.settings.unread import describe_unread_settings
@@ -204,7 +216,7 @@ def refuse_wrong_launcher(launcher: str) -> None:
 
 
 @contextmanager
-def processes(cfg: Config) -> Iterator[None]:
+def processes(cfg: 'Config') -> Iterator[None]:
     """Connects this process with the others for the block, and disconnects it after the block.
 
     With GPUs, MMEngine connects the processes itself, when the runner is built. Without a GPU it cannot, because its

@@ -3,11 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from _arguments import add_config_arguments, load_config, plain_errors, processes, stop_workers
-from mmengine.config import Config
 
 from mmcell.errors import MmcellError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 EXAMPLE = """example:
   python tools/train.py configs/cell/mask-rcnn_r50.py
@@ -59,7 +62,7 @@ def train(args: argparse.Namespace) -> None:
         del runner
 
 
-def use_mixed_precision(cfg: Config) -> None:
+def use_mixed_precision(cfg: 'Config') -> None:
     """Replaces the config's optimizer wrapper by mmcell's wrapper for mixed precision.
 
     Raises:
@@ -72,7 +75,7 @@ def use_mixed_precision(cfg: Config) -> None:
     cfg.optim_wrapper.type = replaceable[-1]
 
 
-def resume(cfg: Config, value: str) -> None:
+def resume(cfg: 'Config', value: str) -> None:
     """Sets the checkpoint that the training continues from.
 
     Args:
@@ -98,7 +101,7 @@ def resume(cfg: Config, value: str) -> None:
     cfg.resume, cfg.load_from = True, str(checkpoint)
 
 
-def refuse_used_folder(cfg: Config) -> None:
+def refuse_used_folder(cfg: 'Config') -> None:
     """Stops before the work folder is touched, if it holds another training.
 
     Raises:
