@@ -113,7 +113,7 @@ class StartingCheckpointHook(Hook):
         if not isinstance(runner._train_loop, BaseLoop):
             return
         if not runner._resume:
-            runner.logger.info(count_fitting_weights(runner.model, checkpoint, str(runner._load_from)))
+            runner.logger.info(count_fitting_weights(runner.model, checkpoint, str(runner.cfg.get('load_from'))))
             if 'state_dict' not in checkpoint:
                 # EMAHook only reads weights that are in ``state_dict``.
                 weights = dict(checkpoint)
