@@ -8,10 +8,9 @@ from torch import nn
 
 from mmcell.checkpoints.differences import compare_models, list_differences, recorded_settings
 from mmcell.errors import MmcellError
+from mmcell.framework.safe_loading import LEAST_SHARE
 
 MAX_LISTED = 5
-# A training that takes a smaller share of its weights from the checkpoint of load_from is stopped.
-LEAST_SHARE = .5
 
 
 class FitError(MmcellError):
