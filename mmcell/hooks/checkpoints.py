@@ -144,9 +144,9 @@ class CellCheckpointHook(CheckpointHook):
             runner.cfg = _FormattedConfig.of(runner.cfg)
         if isinstance(self.file_backend, WholeFileBackend):
             self._prepare_folder(runner)
-        if is_main_process():
-            for warning in self._describe_resumed(runner):
-                runner.logger.warning(warning)
+        # In every process but the first, the logger only shows errors, but all processes stop if the state does not fit.
+        for warning in self._describe_resumed(runner):
+            runner.logger.warning(warning)
 
     def _prepare_folder(self, runner: Runner) -> None:
         """Leaves only earlier checkpoints of this training in the folder, and takes its best values from them."""
