@@ -1,9 +1,8 @@
 """Compares the config of a training with the config that a checkpoint of another training holds."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 
 from mmcell.checkpoints.config import CheckpointConfigError, parse_settings
 from mmcell.settings.names import defaults_of, find_class
@@ -72,7 +71,7 @@ def compare_trainings(before: Mapping, now: Mapping) -> list[Difference]:
         # A training that was resumed has the name of its own checkpoint there.
         parts[0].pop('load_from')
         parts[1].pop('load_from')
-    return _compare(*parts, _WITHOUT_EFFECT)
+    return list(_compare(*parts, _WITHOUT_EFFECT))
 
 
 def compare_models(before: Mapping, now: Mapping) -> list[Difference]:
@@ -86,7 +85,7 @@ def compare_models(before: Mapping, now: Mapping) -> list[Difference]:
         before: The setting ``model`` of the config in a checkpoint, as nested dicts and lists.
         now: The setting ``model`` of the config that the weights are to be used with.
     """
-    return _compare(*(_with_defaults(_unwrapped(model)) for model in (before, now)), _NOT_OF_WEIGHTS, 'model')
+    return list(_compare(*(_with_defaults(_unwrapped(model)) for model in (before, now)), _NOT_OF_WEIGHTS, 'model'))
 
 
 def _unwrapped(model: Mapping) -> Mapping:
@@ -105,32 +104,32 @@ def _with_defaults(value: object) -> object:
     settings = {key: part if key == 'type' else _with_defaults(part) for key, part in settings.items()}
     if isinstance(built, type):
         settings['type'] = _SAME_RESULT.get(built.__name__, built.__name__)
-    return settings
+    return {key: part for key, part in settings.items() if part is not None}
 
 
-def _compare(before: object, now: object, ignored: re.Pattern, name: str = '') -> list[Difference]:
-    flat = [dict(_flatten(value, name)) for value in (before, now)]
-    names = [key for key in dict.fromkeys(chain(*flat))
-             if not ignored.fullmatch(key) and flat[0].get(key) != flat[1].get(key)]
-    # Where the class is another one, the settings that only one of the two classes has are not listed.
-    replaced = tuple(key.removesuffix('type') for key in names if key.endswith('.type'))
-    return [Difference(key, *(_describe(part, key) for part in flat)) for key in names
-            if key.endswith('.type') or not key.startswith(replaced) or (key in flat[0] and key in flat[1])]
+def _compare(before: object, now: object, ignored: re.Pattern, name: str = '') -> Iterator[Difference]:
+    """Yields the settings that differ in nested dicts and lists; a setting that is None counts as not set."""
+    if ignored.fullmatch(name) or before == now:
+        return
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = dict.fromkeys([*before, *now])
+        if before.get('type') != now.get('type'):
+            # Only one of the two classes has the other settings.
+            keys = [key for key in keys if key in before and key in now]
+        parts = [(key, before.get(key), now.get(key)) for key in keys]
+    elif _is_list(before) and _is_list(now) and len(before) == len(now):
+        parts = [(index, *pair) for index, pair in enumerate(zip(before, now, strict=True))]
+    else:
+        yield Difference(name, _describe(before), _describe(now))
+        return
+    for key, *pair in parts:
+        yield from _compare(*pair, ignored, f'{name}.{key}' if name else str(key))
 
 
-def _describe(flat: dict, key: str) -> str:
-    text = repr(flat[key]) if key in flat else 'not set'
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _describe(value: object) -> str:
+    text = 'not set' if value is None else repr(value)
     return text if len(text) <= 60 else f'{text[:60]}…'
-
-
-def _flatten(value: object, name: str) -> Iterator[tuple[str, object]]:
-    """Yields every setting inside nested dicts and lists that holds no others; None, [] and {} count as not set."""
-    parts: Iterator = iter(())
-    if isinstance(value, Mapping):
-        parts = iter(value.items())
-    elif isinstance(value, list | tuple):
-        parts = enumerate(value)
-    elif value is not None:
-        yield name, value.__name__ if isinstance(value, Callable) else value
-    for key, part in parts:
-        yield from _flatten(part, f'{name}.{key}' if name else str(key))

@@ -13,7 +13,7 @@ from mmcell.errors import MmcellError
 # Settings whose effect is part of the state that a checkpoint holds.
 _IN_STATE = re.compile(r'optim_wrapper\.(optimizer|paramwise_cfg)\..*|param_scheduler(\..*)?')
 # Settings with which the saved state of optimizer and schedule does not fit.
-_NOT_RESUMABLE = re.compile(r'optim_wrapper\.optimizer\.type|param_scheduler\.\d+\.type|train_cfg\.(type|by_epoch)')
+_NOT_RESUMABLE = re.compile(r'optim_wrapper\.optimizer\.type|param_scheduler(\.\d+\.type)?|train_cfg\.(type|by_epoch)')
 # Settings that only the start of a training reads.
 _OF_START = re.compile(r'model\..*(init_cfg|pretrained)(\..*)?')
 

@@ -347,7 +347,7 @@ def test_an_epoch_that_cannot_be_continued_exactly_is_refused(ann_file, tmp_path
     (dict(param_scheduler=[dict(type='CosineAnnealingLR', eta_min=.1, by_epoch=True, convert_to_iter_based=True)]),
      r'no effect, .*: param_scheduler\.0\.eta_min \(not set there, 0\.1 here'),
     (dict(train_dataloader__sampler__times=4), r'new from this step on: train_dataloader\.sampler\.times \(5 there'),
-    (dict(optim_wrapper__clip_grad=dict(max_norm=1.)), r'new from this step on: optim_wrapper\.clip_grad\.max_norm'),
+    (dict(optim_wrapper__clip_grad=dict(max_norm=1.)), r'new from this step on: optim_wrapper\.clip_grad \(not'),
 ])
 def test_what_a_changed_setting_leads_to_when_a_training_is_resumed_is_told(ann_file, tmp_path, overrides, warning):
     train(ann_file, tmp_path / 'run')
@@ -359,7 +359,7 @@ def test_what_a_changed_setting_leads_to_when_a_training_is_resumed_is_told(ann_
 
 @pytest.mark.parametrize('overrides, message', [
     (dict(optim_wrapper__optimizer=dict(type='SGD', lr=.1)), r"optimizer\.type \('AdamW' there, 'SGD' here\)"),
-    (dict(param_scheduler=[]), r"param_scheduler\.0\.type \('CosineAnnealingLR' there, not set here\)"),
+    (dict(param_scheduler=[]), r'param_scheduler \(\[.*… there, \[\] here\)'),
     (dict(model__n_hidden=9), 'of another model'), (dict(model__nan_at=50), r'model\.nan_at \(-1 there, 50 here\)'),
 ])
 def test_a_state_that_does_not_fit_is_refused(ann_file, tmp_path, overrides, message):
