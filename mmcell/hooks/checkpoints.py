@@ -144,7 +144,7 @@ class CellCheckpointHook(CheckpointHook):
             runner.cfg = _FormattedConfig.of(runner.cfg)
         if isinstance(self.file_backend, WholeFileBackend):
             self._prepare_folder(runner)
-        # In every process but the first, the logger only shows errors, but all processes stop if the state does not fit.
+        # All processes stop if the state does not fit; the logger shows warnings only in the first.
         for warning in self._describe_resumed(runner):
             runner.logger.warning(warning)
 
