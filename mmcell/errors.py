@@ -13,10 +13,13 @@
         ├── ImageReadError              images/pixels.py
         ├── ImageSelectionError         inference/image_files.py
         ├── LayoutError                 annotations/raw_layout.py
+        ├── NoBatchError                framework/console.py
         ├── NonFiniteLossError          hooks/steps.py
         ├── OtherProcessError           inference/huge_images.py
+        ├── OtherRunError               checkpoints/runs.py
         ├── ParameterBudgetError        hooks/budget.py
         ├── ResultsError                predictions/dump_file.py
+        ├── ResumeError                 hooks/steps.py
         ├── SettingError                settings/options.py
         ├── SubmissionError             predictions/submission.py
         ├── TorchvisionWeightsError     checkpoints/torchvision_weights.py
