@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
 
+import imagecodecs
+
 from mmcell.images.limits import LIMITS
 
 # Greatest number of chunks of a PNG, and of chunks that unfold when they are read (texts and colour profiles).
 _MAX_CHUNKS, _MAX_PACKED_CHUNKS = 1_000_000, 100
+_HOLE_BYTES = 512
 _CUT = 'is cut short: its end is missing'
 _JPEG_MARKER = re.compile(rb'\xff+([^\x00\xff\xd0-\xd7])')
 _PNM_NUMBER = re.compile(rb'(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})')
@@ -93,6 +96,28 @@ def _read_jpeg(data: bytes | mmap) -> Header:
         raise ValueError(_CUT)
     marker, bits, height, width, n_channels = frame
     return Header('JPEG', height, width, n_channels, 1 + (bits > 8), 1, marker in (0xc3, 0xc7, 0xcb, 0xcf), orientation)
+
+
+def check_jpeg(header: Header, data: bytes, tables: bytes | None = None) -> None:
+    """Looks for a hole in a JPEG: zeros where a disk or a transfer lost a block.
+
+    Decoders only warn about the damage. Zeros can be right (an empty picture with tables of its own), so that a JPEG
+    with a run of them is translated to JPEG XL, which fails if any of its codes is wrong.
+
+    Args:
+        header: Header of the JPEG.
+        data: The JPEG.
+        tables: JPEG with the tables that it needs, from the TIFF in which it lies.
+
+    Raises:
+        ValueError: The JPEG is damaged. The message is the predicate of a sentence.
+    """
+    if bytes(_HOLE_BYTES) not in data or header.n_channels not in (1, 3) or header.sample_bytes > 1:
+        return
+    try:
+        imagecodecs.jpegxl_encode_jpeg(data if tables is None else data[:2] + tables[2:-2] + data[2:])
+    except imagecodecs.JpegxlError as error:
+        raise ValueError('is damaged: a part of it is filled with zeros') from error
 
 
 def _read_png(data: bytes | mmap) -> Header:

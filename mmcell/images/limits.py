@@ -53,8 +53,8 @@ def refuse(path: str | Path, limit: str, found: str, way_out: str) -> NoReturn:
     Raises:
         ImageReadError: Always.
     """
-    raise ImageReadError(f'{path}: {found}, but the limit is {getattr(LIMITS, limit):,}: {way_out}; to raise the limit '
-                         f'in Python, set mmcell.images.limits.LIMITS.{limit}')
+    raise ImageReadError(f'{path}: {found}; the limit is {getattr(LIMITS, limit):,}: {way_out}; to raise the limit in '
+                         f'Python, set mmcell.images.limits.LIMITS.{limit}')
 
 
 def check_expansion(path: str | Path, decoded_bytes: int, file_bytes: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import tifffile
 
 from mmcell.images.colors import interpret_tiff, significant_bits
-from mmcell.images.headers import read_header
+from mmcell.images.headers import check_jpeg, read_header
 from mmcell.images.limits import ImageReadError, check_expansion, check_samples, in_one_line
 from mmcell.images.orientation import stored_box, turn
 from mmcell.images.tiff_images import as_image_read_error, find_pages, open_tiff
@@ -184,8 +184,13 @@ class EncodedImage(StoredImage):
         return self._samples[y0:y1, x0:x1]
 
     def _decode(self) -> np.ndarray:
+        encoded = np.fromfile(self.path, np.uint8)
         try:
-            samples = cv2.imdecode(np.fromfile(self.path, np.uint8), cv2.IMREAD_UNCHANGED)
+            if self.header.kind == 'JPEG':
+                check_jpeg(self.header, encoded.tobytes())
+            samples = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+        except ValueError as error:
+            raise ImageReadError(f'{self.path}: {error}') from error
         except cv2.error as error:  # for example, the header claims more pixels than OpenCV allows
             raise ImageReadError(f'{self.path}: cannot be read: {in_one_line(error)}') from error
         if samples is None or samples.shape[:2] != (self.header.height, self.header.width):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from mmcell.images.headers import Header, read_header
+from mmcell.images.headers import check_jpeg, read_header
 from mmcell.images.limits import LIMITS, ImageReadError, check_expansion, refuse
 
 _CACHED_BYTES = 128 * 2**20
@@ -78,6 +78,8 @@ class PageReader:
         n_file_bytes = page.parent.filehandle.size
         if min(self.segment_height, self.segment_width) < 1:
             raise ImageReadError(f'{path}: is damaged: its {name}s are {self.segment_width} x {self.segment_height} px')
+        if not page.dataoffsets:
+            raise ImageReadError(f'{path}: is damaged: it does not state where its pixels are')
         if self.is_plain:
             if page.dataoffsets[0] < 8 or page.dataoffsets[0] + page.nbytes > n_file_bytes:
                 raise ImageReadError(f'{path}: is cut short or damaged: its pixels lie partly outside the file')
@@ -183,7 +185,9 @@ class PageReader:
         name = f'{"tile" if self.page.is_tiled else "strip"} {index + 1}'
         expected = _PICTURES[self.page.compression]
         try:
-            header: Header | None = read_header(encoded)
+            header = read_header(encoded)
+            if header is not None and header.kind == 'JPEG':
+                check_jpeg(header, encoded, self.page.jpegtables)
         except ValueError as error:
             raise ImageReadError(f'{self.path}: {name} {error}') from error
         if header is None or header.kind != expected:

@@ -5,6 +5,8 @@ that it cannot read, so that an image with a damaged tag would be taken for anot
 """
 
 import os
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -24,6 +26,11 @@ _STRUCTURAL = {254: 'NewSubfileType', 255: 'SubfileType', 256: 'ImageWidth', 257
                284: 'PlanarConfiguration', 317: 'Predictor', 320: 'ColorMap', 322: 'TileWidth', 323: 'TileLength',
                324: 'TileOffsets', 325: 'TileByteCounts', 330: 'SubIFDs', 338: 'ExtraSamples', 339: 'SampleFormat',
                530: 'YCbCrSubSampling', 32997: 'ImageDepth', 32998: 'TileDepth'}
+# Those that may have several values.
+_LISTS = {258, 273, 278, 279, 320, 324, 325, 330, 338, 339, 530}
+# Those whose values are needed here.
+_DESCRIBING = {254, 255, 256, 257, 258, 277, 330}
+_IS_STRUCTURAL = np.isin(np.arange(1 << 16), list(_STRUCTURAL))
 _MAX_TAGS = 4096
 
 
@@ -49,20 +56,23 @@ class ListedImage(NamedTuple):
     is_below: bool
 
 
-class _Layout(NamedTuple):
+@dataclass(frozen=True)
+class _Layout:
     """How numbers are stored in a file. NDPI files are classic TIFFs with 32 further bits per value and position."""
 
     order: str
     is_big: bool
     is_ndpi: bool
 
-    @property
+    @cached_property
     def tag(self) -> np.dtype:
+        """Code, type, number of values, and their position or, if they need no more bytes than it, the values."""
         offset = f'{self.order}u{8 if self.is_big else 4}'
         return np.dtype([('code', f'{self.order}u2'), ('type', f'{self.order}u2'), ('count', offset), ('value', offset)])
 
-    @property
+    @cached_property
     def next_offset(self) -> np.dtype:
+        """Position of the next image."""
         return np.dtype(f'{self.order}u{8 if self.is_big or self.is_ndpi else 4}')
 
 
@@ -111,46 +121,48 @@ class _Parser:
             raise ImageReadError(f'{self.path}: is damaged: its list of images runs in a circle: save it again')
         self.seen.add(offset)
         if len(self.seen) > LIMITS.pages:
-            refuse(self.path, 'pages', f'holds more than {LIMITS.pages:,} images', 'save each image in its own file')
+            refuse(self.path, 'pages', 'lists too many images', 'save each image in its own file')
         missing = f'is cut short or damaged: the header of {name} lies outside the file'
         count_type = np.dtype(f'{self.layout.order}u{8 if self.layout.is_big else 2}')
         n_tags = int(self._read_numbers(offset, count_type, 1, missing)[0])
         if n_tags > _MAX_TAGS:
             raise ImageReadError(f'{self.path}: is damaged: the header of {name} has {n_tags:,} tags')
         begin = offset + count_type.itemsize
-        tags = self._read_numbers(begin, self.layout.tag, n_tags, missing)
-        end = begin + tags.nbytes
-        high = np.zeros(n_tags, np.uint64)
-        next_offset = self._read_numbers(end, self.layout.next_offset, 1, missing)[0]
-        if self.layout.is_ndpi:
-            high = self._read_numbers(end + 8, np.dtype('<u4'), n_tags, missing).astype(np.uint64) << np.uint64(32)
+        tag_bytes = self.layout.tag.itemsize
+        content = self._read_numbers(begin, np.dtype('u1'), n_tags * tag_bytes, missing).tobytes()
+        tags, end = np.frombuffer(content, self.layout.tag), begin + len(content)
+        next_offset = int(self._read_numbers(end, self.layout.next_offset, 1, missing)[0])
+        high = ([int(number) << 32 for number in self._read_numbers(end + 8, np.dtype('<u4'), n_tags, missing)]
+                if self.layout.is_ndpi else None)
         sizes = _TYPE_BYTES[tags['type']] * tags['count'].astype(np.float64)
-        self.n_header_bytes += tags.nbytes + sizes[sizes <= self.n_file_bytes].sum()
+        self.n_header_bytes += len(content) + sizes[sizes <= self.n_file_bytes].sum()
         if self.n_header_bytes > LIMITS.header_bytes:
-            refuse(self.path, 'header_bytes', f'has headers of more than {LIMITS.header_bytes:,} bytes',
+            refuse(self.path, 'header_bytes', 'has too many bytes of headers',
                    'save it in larger tiles, or without its metadata')
-        numbers = {}
-        for i in np.flatnonzero(np.isin(tags['code'], list(_STRUCTURAL))):
-            code = int(tags['code'][i])
+        numbers: dict[int, np.ndarray] = {}
+        selected = np.flatnonzero(_IS_STRUCTURAL[tags['code']])
+        for i, (code, kind, count, value) in zip(selected.tolist(), tags[selected].tolist(), strict=True):
+            tag_name = f'the tag {_STRUCTURAL[code]} of {name}'
             if code in numbers:
-                raise ImageReadError(f'{self.path}: is damaged: {name} has the tag {_STRUCTURAL[code]} twice')
-            numbers[code] = self._read_tag(tags[i], begin + int(i) * self.layout.tag.itemsize, int(high[i]),
-                                           f'the tag {_STRUCTURAL[code]} of {name}')
-        return numbers, int(next_offset)
+                raise ImageReadError(f'{self.path}: is damaged: {tag_name} occurs twice')
+            if kind not in _UNSIGNED or not count or (count > 1 and code not in _LISTS):
+                raise ImageReadError(f'{self.path}: is damaged: {tag_name} is not a number')
+            dtype, inline = np.dtype(self.layout.order + _UNSIGNED[kind]), self.layout.tag['value'].itemsize
+            if dtype.itemsize * count <= inline:
+                numbers[code] = np.frombuffer(content, dtype, count, (i + 1) * tag_bytes - inline)
+            else:
+                numbers[code] = self._read_numbers(value + (high[i] if high else 0), dtype, count, 'is cut short or '
+                                                   f'damaged: {tag_name} lies outside the file',
+                                                   is_needed=code in _DESCRIBING)
+        return numbers, next_offset
 
-    def _read_tag(self, tag: np.void, tag_at: int, high: int, name: str) -> np.ndarray:
-        kind = _UNSIGNED.get(int(tag['type']))
-        if kind is None or not tag['count']:
-            raise ImageReadError(f'{self.path}: is damaged: {name} is not a number')
-        dtype, count = np.dtype(self.layout.order + kind), int(tag['count'])
-        inline = self.layout.tag['value'].itemsize
-        is_inline = dtype.itemsize * count <= inline
-        value_at = tag_at + self.layout.tag.itemsize - inline if is_inline else int(tag['value']) + high
-        return self._read_numbers(value_at, dtype, count, f'is cut short or damaged: {name} lies outside the file')
-
-    def _read_numbers(self, begin: int, dtype: np.dtype, count: int, missing: str) -> np.ndarray:
+    def _read_numbers(self, begin: int, dtype: np.dtype, count: int, missing: str, is_needed: bool = True,
+                      ) -> np.ndarray:
+        """Reads numbers from the file; if they are not needed, only checks that the file has them."""
         if begin + dtype.itemsize * count > self.n_file_bytes:
             raise ImageReadError(f'{self.path}: {missing}')
+        if not is_needed:
+            return np.zeros(0, dtype)
         self.file.seek(begin)
         return np.frombuffer(self.file.read(dtype.itemsize * count), dtype)
 
