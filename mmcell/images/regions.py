@@ -90,13 +90,13 @@ class ImageRegions:
     def _read_uint8(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
         if self._stretched is not None:
             return self._stretched[y0:y1, x0:x1]
-        if self.percentiles is None:
-            return to_uint8(self.stored.read_colors(x0, y0, x1, y1), self.stored.path, self.stored.bits)
         colors = self.stored.read_colors(x0, y0, x1, y1)
-        is_whole = colors.shape[:2] == (self.height, self.width)
         if colors.dtype.kind == 'c':
             raise ImageReadError(f'{self.stored.path}: has complex values; real numbers are expected: save real part, '
                                  'magnitude or phase')
+        if self.percentiles is None:
+            return to_uint8(colors, self.stored.path, self.stored.bits)
+        is_whole = colors.shape[:2] == (self.height, self.width)
         if colors.dtype not in (bool, np.uint8, np.uint16):
             self.stored.check_size()
             whole = colors if is_whole else self.stored.read_colors(0, 0, self.width, self.height)

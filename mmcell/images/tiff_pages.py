@@ -67,6 +67,9 @@ class PageReader:
         if page.is_mdgel:
             raise ImageReadError(f'{self.path}: is a gel image, whose values have a scale of their own: save it as an '
                                  'ordinary TIFF')
+        if page.is_subsampled and (page.compression != _JPEG or page.planarconfig != 1):
+            raise ImageReadError(f'{self.path}: has colours of kind YCBCR that are stored at a lower resolution, which '
+                                 'are only read from JPEG with interleaved channels: convert it')
         if page.predictor not in (1, 2, 3) or (page.predictor != 1 and page.bitspersample not in (8, 16, 32, 64)):
             raise ImageReadError(f'{self.path}: has the predictor {page.predictor} with {page.bitspersample} bits, which '
                                  'is not read: save it without a predictor')
