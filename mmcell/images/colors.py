@@ -94,7 +94,7 @@ def _invert(samples: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
 
 def _largest(page: tifffile.TiffPage, dtype: np.dtype) -> int:
     """Returns the largest value that an unsigned sample can have."""
-    return 1 if dtype == bool else (1 << significant_bits(page, dtype)) - 1
+    return 1 if dtype.kind == 'b' else (1 << significant_bits(page, dtype)) - 1
 
 
 def significant_bits(page: tifffile.TiffPage, dtype: np.dtype) -> int:
@@ -118,8 +118,8 @@ def to_uint8(pixels: np.ndarray, path: Path, bits: int | None = None) -> np.ndar
         return pixels.astype(np.uint8) * 255
     if pixels.dtype not in (np.uint8, np.uint16):
         raise ImageReadError(f'{path}: has pixels of type {pixels.dtype}, whose darkest and brightest value are not '
-                             'known; uint8, uint16 or bool is expected. Stretch the contrast with --percentiles 1 99.8, '
-                             'or in a config with percentiles=(1, 99.8)')
+                             'known; uint8, uint16 or bool is expected. Stretch the contrast with --percentiles 1 '
+                             '99.8, or in a config with percentiles=(1, 99.8)')
     if bits is not None and bits < 8 * pixels.dtype.itemsize:
         largest = (1 << bits) - 1
         return ((pixels.astype(np.uint32) * 510 + largest) // (2 * largest)).astype(np.uint8)

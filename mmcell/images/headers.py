@@ -130,8 +130,8 @@ def _read_png(data: bytes | mmap) -> Header:
         if kind == b'IEND':
             break
         content = position - 4 - length
-        is_critical = not kind[0] & 32
-        if is_critical and zlib.crc32(data[content - 4:position - 4]) != struct.unpack_from('>I', data, position - 4)[0]:
+        is_critical, (check_sum,) = not kind[0] & 32, struct.unpack_from('>I', data, position - 4)
+        if is_critical and zlib.crc32(data[content - 4:position - 4]) != check_sum:
             raise ValueError(f'is damaged: the check sum of its part {kind.decode("latin-1")!r} is wrong')
         if kind == b'IHDR':
             shape = struct.unpack_from('>IIBB', data, content)
@@ -141,7 +141,8 @@ def _read_png(data: bytes | mmap) -> Header:
             orientation = read_exif_orientation(data[content:position - 4])
         n_packed += kind in (b'zTXt', b'iTXt', b'iCCP')
         if n_packed > _MAX_PACKED_CHUNKS:
-            raise ValueError(f'has more than {_MAX_PACKED_CHUNKS} packed texts or colour profiles: save it without them')
+            raise ValueError(f'has more than {_MAX_PACKED_CHUNKS} packed texts or colour profiles: save it '
+                             'without them')
     else:
         raise ValueError(f'has more than {_MAX_CHUNKS:,} parts: save it again')
     if shape is None:

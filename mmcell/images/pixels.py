@@ -93,8 +93,8 @@ def read_label_map(path: str | Path) -> np.ndarray:
         stored.check_size()
         samples = stored.read_samples(0, 0, stored.width, stored.height)
         if stored.is_lossy:
-            raise ImageReadError(f'{path}: is compressed with a codec that may change values, which makes ids that nobody '
-                                 'drew: save the map without compression, or with LZW, deflate or PNG')
+            raise ImageReadError(f'{path}: is compressed with a codec that may change values, which makes ids that '
+                                 'nobody drew: save the map without compression, or with LZW, deflate or PNG')
     if samples.shape[2] != 1:
         raise ImageReadError(f'{path}: has {samples.shape[2]} channels; an instance-id map has one channel')
     ids = samples[:, :, 0]

@@ -159,13 +159,13 @@ class EncodedImage(StoredImage):
                                  f'{path}: is not an image that can be read: its first bytes are those of neither TIFF '
                                  f'nor {", ".join(sorted(_FORMATS))}. Save it as TIFF or PNG')
         if header.n_images != 1:
-            raise ImageReadError(f'{path}: holds {header.n_images} images (an animation); exactly one image is expected: '
-                                 'save each image in its own file')
+            raise ImageReadError(f'{path}: holds {header.n_images} images (an animation); exactly one image is '
+                                 'expected: save each image in its own file')
         if not header.height or not header.width:
             raise ImageReadError(f'{path}: is damaged: it is {header.width} x {header.height} px: save it again')
         if header.kind == 'JPEG' and header.n_channels not in (1, 3):
-            raise ImageReadError(f'{path}: is a JPEG with {header.n_channels} channels, for example CMYK: convert it to '
-                                 'RGB')
+            raise ImageReadError(f'{path}: is a JPEG with {header.n_channels} channels, for example CMYK: convert it '
+                                 'to RGB')
         super().__init__(path, (header.height, header.width), header.orientation)
         self._n_samples = header.n_channels
         self.header = header

@@ -96,10 +96,9 @@ def _without_levels(largest: ListedImage, rest: Sequence[ListedImage], must_be_f
         return list(rest)
     others, level = [], largest
     for image in rest:
-        is_level = image.index > largest.index and image.n_samples == level.n_samples and image.bits == level.bits and any(
-            all(small in (large // factor, -(-large // factor))
-                for small, large in ((image.height, level.height), (image.width, level.width))) for factor in (2, 3, 4))
-        if is_level:
+        is_alike = (image.n_samples, image.bits) == (level.n_samples, level.bits) and image.index > largest.index
+        if is_alike and any(all(small in (large // factor, -(-large // factor)) for small, large in (
+                (image.height, level.height), (image.width, level.width))) for factor in (2, 3, 4)):
             level = image
         else:
             others.append(image)

@@ -12,8 +12,9 @@ from mmcell.images.limits import LIMITS, ImageReadError, check_expansion, refuse
 _CACHED_BYTES = 128 * 2**20
 # Compression schemes that are read. The sizes that pictures of the second list claim are compared with the size of
 # their tile or strip before they are decoded.
-_STREAMS = {1: 'none', 2: 'CCITT RLE', 3: 'CCITT Group 3', 4: 'CCITT Group 4', 5: 'LZW', 8: 'deflate', 32773: 'PackBits',
-            32946: 'deflate', 34925: 'LZMA', 34926: 'Zstandard', 50000: 'Zstandard', 50013: 'deflate'}
+_STREAMS = {1: 'none', 2: 'CCITT RLE', 3: 'CCITT Group 3', 4: 'CCITT Group 4', 5: 'LZW', 8: 'deflate',
+            32773: 'PackBits', 32946: 'deflate', 34925: 'LZMA', 34926: 'Zstandard', 50000: 'Zstandard',
+            50013: 'deflate'}
 _PICTURES = {7: 'JPEG', 33004: 'JPEG 2000', 33005: 'JPEG 2000', 34712: 'JPEG 2000', 34887: 'LERC', 34927: 'WebP',
              34933: 'PNG', 50001: 'WebP', 50002: 'JPEG XL', 52546: 'JPEG XL'}
 _JPEG = 7
@@ -62,8 +63,8 @@ class PageReader:
                                  'compression, or with LZW or deflate')
         if page.dtype is None:
             raise ImageReadError(f'{self.path}: has samples of {page.bitspersample} bits and format '
-                                 f'{getattr(page.sampleformat, "name", page.sampleformat)}, which are not read: save it '
-                                 'as uint8 or uint16')
+                                 f'{getattr(page.sampleformat, "name", page.sampleformat)}, which are not read: '
+                                 'save it as uint8 or uint16')
         if page.is_mdgel:
             raise ImageReadError(f'{self.path}: is a gel image, whose values have a scale of their own: save it as an '
                                  'ordinary TIFF')
@@ -71,8 +72,8 @@ class PageReader:
             raise ImageReadError(f'{self.path}: has colours of kind YCBCR that are stored at a lower resolution, which '
                                  'are only read from JPEG with interleaved channels: convert it')
         if page.predictor not in (1, 2, 3) or (page.predictor != 1 and page.bitspersample not in (8, 16, 32, 64)):
-            raise ImageReadError(f'{self.path}: has the predictor {page.predictor} with {page.bitspersample} bits, which '
-                                 'is not read: save it without a predictor')
+            raise ImageReadError(f'{self.path}: has the predictor {page.predictor} with {page.bitspersample} bits, '
+                                 'which is not read: save it without a predictor')
 
     def _check_segments(self, n_interleaved: int) -> None:
         """Checks number, size and place of the segments; all of them, because only the first read may be small."""

@@ -68,7 +68,8 @@ class _Layout:
     def tag(self) -> np.dtype:
         """Code, type, number of values, and their position or, if they need no more bytes than it, the values."""
         offset = f'{self.order}u{8 if self.is_big else 4}'
-        return np.dtype([('code', f'{self.order}u2'), ('type', f'{self.order}u2'), ('count', offset), ('value', offset)])
+        short = f'{self.order}u2'
+        return np.dtype([('code', short), ('type', short), ('count', offset), ('value', offset)])
 
     @cached_property
     def next_offset(self) -> np.dtype:

@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.structures import InstanceData
 from torch import nn

@@ -88,7 +88,8 @@ def test_percentiles_stretch_each_channel(tmp_path, dtype):
 
 @pytest.mark.parametrize('pixels, options, message', [
     (np.zeros((4, 5), np.float32), {}, 'percentiles'),
-    (np.zeros((5, 6, 7), np.uint8), dict(photometric='minisblack', metadata={'axes': 'ZYX'}), 'holds 5 images of 7 x 6 px: a stack'),
+    (np.zeros((5, 6, 7), np.uint8), dict(photometric='minisblack', metadata={'axes': 'ZYX'}),
+     'holds 5 images of 7 x 6 px: a stack'),
     (np.zeros((6, 8, 8), np.uint8), dict(photometric='minisblack', metadata={'axes': 'CYX'}), '6 channels'),
 ])
 def test_types_without_a_range_stacks_and_many_channels_are_refused(tmp_path, pixels, options, message):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image, ImageOps
+from support.image_files import read_everywhere
 
 from mmcell.annotations.raw_layout import LayoutError, read_train_image
 from mmcell.images.pixels import read_label_map, read_orientation
-from support.image_files import read_everywhere
 
 
 @pytest.fixture
@@ -31,7 +31,8 @@ def test_images_are_turned_as_pillow_turns_them(tmp_path, image, suffix, orienta
 @pytest.mark.parametrize('orientation', range(1, 9))
 @pytest.mark.parametrize('settings', [dict(tile=(16, 16), compression='zlib'), dict(rowsperstrip=7, compression='lzw')])
 def test_rectangles_of_a_turned_tiff(tmp_path, image, orientation, settings):
-    tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', extratags=[(274, 'H', 1, orientation, True)], **settings)
+    tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', extratags=[(274, 'H', 1, orientation, True)],
+                     **settings)
     with Image.open(tmp_path / 'a.tif') as picture:
         np.testing.assert_array_equal(read_everywhere(tmp_path / 'a.tif'), np.array(ImageOps.exif_transpose(picture)))
     np.testing.assert_array_equal(read_everywhere(tmp_path / 'a.tif', percentiles=(1, 99)).shape[:2],
@@ -48,7 +49,8 @@ def write_folder(folder, of_image, of_mask):
     folder.mkdir()
     ids = np.zeros((30, 40), np.uint16)
     ids[2:9, 3:8] = 5
-    for name, pixels, orientation in (('image.tif', np.full((30, 40), 9, np.uint8), of_image), ('class1.tif', ids, of_mask)):
+    grey = np.full((30, 40), 9, np.uint8)
+    for name, pixels, orientation in (('image.tif', grey, of_image), ('class1.tif', ids, of_mask)):
         tifffile.imwrite(folder / name, pixels, extratags=[(274, 'H', 1, orientation, True)])
     return ids
 
@@ -65,5 +67,5 @@ def test_a_mask_is_turned_like_its_image(tmp_path, orientation):
 @pytest.mark.parametrize('of_image, of_mask', [(3, 1), (1, 2), (2, 4)])
 def test_a_mask_with_another_orientation_than_its_image_is_refused(tmp_path, of_image, of_mask):
     write_folder(tmp_path / 'x', of_image, of_mask)
-    with pytest.raises(LayoutError, match=rf'class1\.tif: has the tag Orientation {of_mask}, but image\.tif has {of_image}'):
+    with pytest.raises(LayoutError, match=rf'class1\.tif: .* Orientation {of_mask}, but image\.tif has {of_image}'):
         read_train_image(tmp_path / 'x', tmp_path)

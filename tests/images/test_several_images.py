@@ -1,4 +1,4 @@
-"""From a file with several images, the one that is meant is read, or the file is refused; other files are never read."""
+"""From a file with several images, the one that is meant is read, or the file is refused; no other file is read."""
 
 import re
 
@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from support.image_files import read_everywhere
 
 from mmcell.images.limits import ImageReadError
 from mmcell.images.pixels import read_image
-from support.image_files import read_everywhere
 
-OME = ('<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="{uuid}">'
+OME = ('<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+       'UUID="{uuid}">'
        '<Image ID="Image:0"><Pixels ID="Pixels:0" DimensionOrder="XYCZT" Type="uint8" SizeX="40" SizeY="32" '
        'SizeC="{c}" SizeZ="{z}" SizeT="{t}">{planes}</Pixels></Image></OME>')
 PLANE = '<TiffData {axis}="{i}" IFD="{ifd}" PlaneCount="1"><UUID FileName="{name}">{name}</UUID></TiffData>'
@@ -36,7 +37,8 @@ def write_pages(path, *pages):
     ids=['a flagged level', 'levels without flags', 'a thumbnail', 'a mask', 'a level and a macro'])
 def test_levels_thumbnails_and_masks_are_passed_over(tmp_path, image, rest):
     write_pages(tmp_path / 'a.tif', (image, {}), *(
-        (image[part, part] if options != dict(subfiletype=4) else image[..., 0] > 9, options) for part, options in rest))
+        (image[part, part] if options != dict(subfiletype=4) else image[..., 0] > 9, options)
+        for part, options in rest))
     np.testing.assert_array_equal(read_everywhere(tmp_path / 'a.tif'), image)
 
 
@@ -131,7 +133,7 @@ def test_animations_are_refused(tmp_path, image, suffix):
 
 def test_a_kind_of_file_that_is_not_read_is_named_with_those_that_are(tmp_path, image):
     Image.fromarray(image).resize((32, 32)).save(tmp_path / 'a.ico')
-    with pytest.raises(ImageReadError, match=r'a\.ico: is not an image that can be read.*JPEG 2000, PNG.*Save it as TIFF'):
+    with pytest.raises(ImageReadError, match=r'a\.ico: is not an image.*JPEG 2000, PNG.*Save it as TIFF'):
         read_everywhere(tmp_path / 'a.ico')
     (tmp_path / 'b.tif').write_text('version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n')
     with pytest.raises(ImageReadError, match=r'b\.tif: is a Git LFS pointer.*git lfs pull'):

@@ -13,7 +13,7 @@ from mmcell.images.regions import open_regions
 
 
 def read_everywhere(path: Path, **settings) -> np.ndarray:
-    """Reads an image as a whole and in rectangles, which must agree; an error must have the same single line in both."""
+    """Reads an image as a whole and in rectangles, which must agree; an error must be the same single line in both."""
     try:
         whole = read_image(path, **settings)
     except ImageReadError as error:
@@ -31,7 +31,7 @@ def read_everywhere(path: Path, **settings) -> np.ndarray:
 
 
 def change_tag(path: Path, code: int, value: int | None = None, new_code: int | None = None, page: int = 0) -> None:
-    """Gives a tag of a little-endian TIFF one SHORT or LONG value, or another code, without a change of anything else."""
+    """Gives a tag of a little-endian TIFF one SHORT or LONG value, or another code, and changes nothing else."""
     with tifffile.TiffFile(path) as tiff:
         begin = tiff.pages[page].tags[code].offset
     content = bytearray(path.read_bytes())
