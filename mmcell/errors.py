@@ -10,7 +10,7 @@
         ├── DetectorError               inference/detector.py
         ├── EnsembleError               predictions/ensemble.py
         ├── FitError                    checkpoints/fit.py
-        ├── ImageReadError              images/pixels.py
+        ├── ImageReadError              images/limits.py
         ├── ImageSelectionError         inference/image_files.py
         ├── LayoutError                 annotations/raw_layout.py
         ├── NoBatchError                framework/console.py
