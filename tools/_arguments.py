@@ -115,8 +115,9 @@ def load_config(args: argparse.Namespace) -> Config:
         args: The parsed command line, with ``config`` and the arguments of :func:`add_config_arguments`.
 
     Raises:
-        MmcellError: A setting does not exist or cannot be read, no file can be written to the work folder, the file
-            that ``load_from`` names does not exist, or --launcher does not fit how the process was started.
+        MmcellError: A setting does not exist or cannot be read, the model would be shown red and blue swapped, no file
+            can be written to the work folder, the file that ``load_from`` names does not exist, or --launcher does not
+            fit how the process was started.
     """
     refuse_wrong_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
@@ -125,6 +126,8 @@ def load_config(args: argparse.Namespace) -> Config:
     from mmcell.settings.options import apply_options
     apply_options(cfg, args.cfg_options or ())
     warn_of_unread_settings(cfg)
+    from mmcell.datasets.colors import refuse_swapped_colors
+    refuse_swapped_colors(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

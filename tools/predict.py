@@ -153,6 +153,7 @@ def predict(args: argparse.Namespace) -> int:
         refuse_to_overwrite(images, job)
         if rank == 0:
             print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
+            warn_of_swapped_training(job.predict.detector)
         outcomes = predict_images(images, job, args.resume, rank, n_processes)
         return report(outcomes, paths, args.out) if rank == 0 else 0
 
@@ -194,6 +195,15 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
                   'cfg_options': str(args.cfg_options), 'tta': args.tta})
+
+
+def warn_of_swapped_training(detector: 'nn.Module') -> None:
+    """Prints a warning if the config of a model shows it red and blue swapped, as its training did."""
+    from mmcell.datasets.colors import describe_swapped_colors
+    description = describe_swapped_colors(detector.cfg)
+    if description is not None:
+        print('warning: this model is shown the same colours as in its training, but they are wrong: '
+              f'{description}', file=sys.stderr)
 
 
 def refuse_missing_device(device: str) -> None:

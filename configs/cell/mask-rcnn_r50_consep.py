@@ -9,6 +9,6 @@ steps, and the training 330. Value here: not run yet.
 
 _base_ = ['mask-rcnn_r50.py']
 
-train_dataloader = dict(dataset=dict(ann_file='annotations/consep/train.json', channel_order='rgb'))
-val_dataloader = dict(dataset=dict(ann_file='annotations/consep/val.json', channel_order='rgb'))
-test_dataloader = dict(dataset=dict(ann_file='annotations/consep/test.json', channel_order='rgb'))
+train_dataloader = dict(dataset=dict(ann_file='annotations/consep/train.json'))
+val_dataloader = dict(dataset=dict(ann_file='annotations/consep/val.json'))
+test_dataloader = dict(dataset=dict(ann_file='annotations/consep/test.json'))

@@ -1,22 +1,76 @@
 """Hooks that stop a run whose parts do not fit together."""
 
+from collections.abc import Sequence
+
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 
 from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_weights
-from mmcell.checkpoints.provenance import compare_data, describe_data
+from mmcell.checkpoints.provenance import compare_data, describe_data, find_leaves
+from mmcell.classes.matching import are_alike
+from mmcell.datasets.class_order import class_names, order_classes
+from mmcell.datasets.colors import refuse_swapped_colors
 
 
 @HOOKS.register_module()
 class ClassCountHook(Hook):
-    """Compares the number of classes of the model's heads with the data, before training, validation and testing.
+    """Makes sure that model, checkpoint and data mean the same by a label and by a colour.
 
-    MMDetection's ``NumClassCheckHook`` does not look at test data, and does not say which settings to change.
+    Labels follow the names of the classes, not their places in the annotation files. The names come from the checkpoint
+    that is tested, resumed or fine-tuned, otherwise from the (first) training data; all other data sets are brought
+    into their order. The number of classes of the model's heads must be that of the data, and the model must be shown
+    the order of colours that it expects.
+
+    MMDetection's ``NumClassCheckHook`` only counts classes, does not look at test data, and does not say which settings
+    to change.
     """
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Brings the data into the order of the classes of the checkpoint.
+
+        A training that starts from weights of other classes only gets a warning.
+
+        Raises:
+            ClassesError: The data to be tested, or of a training that is resumed, have other classes.
+        """
+        loops = [loop for loop in (runner._train_loop, runner._val_loop, runner._test_loop)
+                 if hasattr(loop, 'dataloader')]
+        meta = checkpoint.get('meta')
+        names = class_names(meta.get('dataset_meta') if isinstance(meta, dict) else None)
+        own = class_names(loops[0].dataloader.dataset.metainfo) if loops else None
+        is_training = hasattr(runner._train_loop, 'dataloader')
+        if own is None:
+            return
+        if names is None:
+            if not is_training:
+                runner.logger.warning('the checkpoint does not name its classes: they are taken to be those of the '
+                                      f'data, in this order: {", ".join(own)}')
+            return
+        if is_training and not runner._resume and not are_alike(names, own):
+            if len(names) == len(own):
+                runner.logger.warning(
+                    f'the checkpoint was trained on the classes {names}, the data have {own}: the heads start with the '
+                    'weights of other classes')
+            return
+        for loop in loops:
+            _order_loop(runner, loop, names, f'the checkpoint {runner.cfg.get("load_from")}')
+
     def before_train(self, runner: Runner) -> None:
-        """Checks the training data, and warns if the learning-rate schedule of a resumed run has already ended."""
+        """Checks model and data, and warns if the learning-rate schedule of a resumed run has already ended.
+
+        Raises:
+            ClassesError: Two data sets have different classes.
+            ColorError: The model would be shown red and blue swapped.
+            FitError: The heads of the model have another number of classes than the data.
+        """
+        refuse_swapped_colors(runner.cfg)
+        names = class_names(runner.train_dataloader.dataset.metainfo)
+        if names is not None:
+            source = getattr(find_leaves(runner.train_dataloader.dataset)[0], 'ann_file', 'the training data')
+            _order_loop(runner, runner.train_loop, names, source)
+            if runner.val_loop is not None:
+                _order_loop(runner, runner.val_loop, names, source)
         self._check(runner, runner.train_dataloader.dataset)
         schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
         has_ended = schedulers and all(scheduler.last_step >= scheduler.end for scheduler in schedulers)
@@ -30,7 +84,8 @@ class ClassCountHook(Hook):
         self._check(runner, runner.val_dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
-        """Checks the test data."""
+        """Checks model and test data."""
+        refuse_swapped_colors(runner.cfg)
         self._check(runner, runner.test_dataloader.dataset)
 
     def _check(self, runner: Runner, dataset: object) -> None:
@@ -40,12 +95,21 @@ class ClassCountHook(Hook):
             refuse_other_classes(runner.model, metainfo['classes'])
 
 
+def _order_loop(runner: Runner, loop: BaseLoop, names: Sequence[str], source: str) -> None:
+    """Makes the labels of a loop's data follow the names of classes, and tells evaluators and visualizer."""
+    dataset = loop.dataloader.dataset
+    order_classes(dataset, names, source)
+    if hasattr(loop, 'evaluator'):
+        loop.evaluator.dataset_meta = dataset.metainfo
+        runner.visualizer.dataset_meta = dataset.metainfo
+
+
 class FittingCheckpointHook(Hook):
     """Refuses to test a checkpoint that lacks a weight of the model, and warns if the data do not suit its training.
 
-    It warns if classes, channel order or validation data differ from the training of the checkpoint, and if images
-    under test were in the training data. MMEngine only logs weights that do not fit, and continues with random weights
-    in their place, which is right only at the start of a training.
+    It warns if validation data differ from the training of the checkpoint, or are read in another channel order, and if
+    images under test were in the training data. MMEngine only logs weights that do not fit, and continues with random
+    weights in their place, which is right only at the start of a training.
 
     Args:
         split: Which data are tested, 'val' or 'test'.
