@@ -1,6 +1,7 @@
 """Whether a model is shown the colours that it expects: red, green, blue, or the reverse for some old weights."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from mmcv.transforms import LoadImageFromFile
 from mmdet.registry import TRANSFORMS
@@ -10,11 +11,11 @@ from mmcell.errors import MmcellError
 from mmcell.images.channel_order import other_order
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
-# Flags of the data preprocessor that reverse the channels, with the order in which each expects the images.
-FLAGS = {'bgr_to_rgb': 'rgb', 'rgb_to_bgr': 'bgr'}
+# Flags of data preprocessors that reverse the channels, with the order that each is meant to give.
+FLAGS = {'bgr_to_rgb': 'rgb', 'rgb_to_bgr': 'bgr', 'to_rgb': 'rgb'}
 # Weights that detectron and detectron2 converted from Caffe2 expect blue first. MMDetection's configs that use them
 # have mean and std in this order, for example configs/mask_rcnn/mask-rcnn_x101-32x8d_fpn_1x_coco.py.
-BGR_WEIGHTS = ('open-mmlab://detectron',)
+BGR_WEIGHTS = 'open-mmlab://detectron'
 WORDS = {'rgb': 'red, green, blue', 'bgr': 'blue, green, red'}
 
 
@@ -56,8 +57,8 @@ def describe_swapped_colors(config: Mapping) -> str | None:
 
     The order that the model expects is that of ``mean`` in its data preprocessor, because ImageNet's mean is greatest
     for red: (123.675, 116.28, 103.53) stands for red, green, blue, and (103.53, 116.28, 123.675) for blue, green, red.
-    Backbone weights whose name says that they come from Caffe2 expect blue first, whatever the mean is. Without any of
-    these, a flag of the preprocessor says which order it is meant for.
+    Without a mean that tells, a flag of the preprocessor says by its name which order it is meant to give. Backbone
+    weights whose name says that they come from Caffe2 need a mean with blue first.
 
     The order that the model gets is that of the loader at the beginning of each pipeline (``LoadTiff``: red first,
     MMDetection's ``LoadImageFromFile``: blue first), reversed if the preprocessor has ``bgr_to_rgb`` or
@@ -68,46 +69,46 @@ def describe_swapped_colors(config: Mapping) -> str | None:
     """
     path, preprocessor = _find_preprocessor(config.get('model') or {}, 'model')
     flag = next((name for name in FLAGS if preprocessor.get(name)), None)
-    loaded = {where: (name, order) for where, pipeline in _find_pipelines(config)
-              for name, order in [loader_of(pipeline)] if order is not None}
-    if len({order for _, order in loaded.values()}) > 1:
+    wanted = expected_order(preprocessor)
+    loaders = {where: loader for where, pipeline in _find_pipelines(config)
+               if (loader := loader_of(pipeline)).order is not None}
+    if len({loader.order for loader in loaders.values()}) > 1:
         return ('the pipelines load colours in different orders ('
-                + '; '.join(f'{where}: {name}, {WORDS[order]}' for where, (name, order) in loaded.items())
-                + f"): write dict(type='LoadTiff') as the loader of each, and model = {_nested(path, 'bgr_to_rgb')} "
-                f'in the config')
-    needs_bgr = any(weights.startswith(BGR_WEIGHTS) for weights in _find_weights(config.get('model')))
-    wanted = 'bgr' if needs_bgr else expected_order(preprocessor)
-    for where, (name, order) in loaded.items():
-        # Without a mean, a flag that fits the loader is taken for intended.
-        wanted_here = wanted or ('rgb' if flag is None or FLAGS[flag] == order else other_order(order))
+                + '; '.join(f'{where}: {name}, {WORDS[order]}' for where, (name, order) in loaders.items())
+                + f"): write dict(type='LoadTiff') as the loader of each, and model = {_nested(path, 'bgr_to_rgb')}")
+    # Weights of a whole model, which load_from names, replace those of the backbone.
+    if wanted == 'rgb' and not config.get('load_from') and loaders and _has_bgr_weights(config.get('model')):
+        return (f'the weights of the backbone expect {WORDS["bgr"]}, but {path}.mean is in the order {WORDS["rgb"]}: '
+                'write mean and std as in the config of MMDetection that uses these weights, and '
+                f'model = {_nested(path, "rgb_to_bgr", True)}')
+    wanted = wanted or FLAGS.get(flag)
+    for where, (name, order) in loaders.items():
         shown = order if flag is None else other_order(order)
-        if wanted is None and flag is None:
-            continue
-        if needs_bgr and expected_order(preprocessor) == 'rgb':
-            return (f'the weights of the backbone expect blue, green, red, but {path}.mean is in the order red, green, '
-                    'blue: write mean and std as in the config of MMDetection that uses these weights, and '
-                    f'model = {_nested(path, "rgb_to_bgr", True)}')
-        if shown != wanted_here:
-            return _advise(path, flag, where, name, order, wanted_here)
+        if wanted is not None and shown != wanted:
+            return _advise(path, flag, where, name, order, wanted)
     return None
 
 
-def loader_of(pipeline: Sequence[Mapping]) -> tuple[str, str | None]:
-    """Returns the name of the first transform of a pipeline and the order in which it loads colours.
+class Loader(NamedTuple):
+    """The transform that loads the images of a pipeline: its name, and the order in which it loads colours.
 
     The order is 'rgb' or 'bgr', or None if the transform is neither ``LoadTiff`` nor MMDetection's
     ``LoadImageFromFile``.
     """
-    kind = pipeline[0]['type'] if pipeline else ''
-    built = TRANSFORMS.get(kind) if isinstance(kind, str) else kind
-    name = getattr(built, '__name__', str(kind))
-    if not isinstance(built, type):
-        return name, None
-    if issubclass(built, LoadTiff):
-        return name, 'rgb'
-    if issubclass(built, LoadImageFromFile):
-        return name, 'rgb' if pipeline[0].get('imdecode_backend') == 'tifffile' else 'bgr'
-    return name, None
+
+    name: str
+    order: str | None
+
+
+def loader_of(pipeline: Sequence[Mapping]) -> Loader:
+    """Returns the first transform of a pipeline that is known to load images, or the first of all, without an order."""
+    for transform in pipeline:
+        built = TRANSFORMS.get(transform['type']) if isinstance(transform['type'], str) else transform['type']
+        if isinstance(built, type) and issubclass(built, LoadTiff):
+            return Loader(built.__name__, 'rgb')
+        if isinstance(built, type) and issubclass(built, LoadImageFromFile):
+            return Loader(built.__name__, 'rgb' if transform.get('imdecode_backend') == 'tifffile' else 'bgr')
+    return Loader(str(pipeline[0]['type']) if pipeline else '', None)
 
 
 def input_order(config: Mapping) -> str:
@@ -119,9 +120,9 @@ def input_order(config: Mapping) -> str:
     Args:
         config: The resolved config, with ``model`` and ``test_dataloader``.
     """
-    _, order = loader_of(config['test_dataloader']['dataset']['pipeline'])
-    if order is not None:
-        return order
+    loader = loader_of(config['test_dataloader']['dataset']['pipeline'])
+    if loader.order is not None:
+        return loader.order
     _, preprocessor = _find_preprocessor(config['model'], 'model')
     flag = next((name for name in FLAGS if preprocessor.get(name)), None)
     wanted = expected_order(preprocessor)
@@ -172,16 +173,11 @@ def _find_preprocessor(model: Mapping, path: str) -> tuple[str, Mapping]:
     return (path, model) if is_preprocessor else (f'{path}.data_preprocessor', {})
 
 
-def _find_weights(value: object) -> Iterator[str]:
-    """Yields the checkpoints that the settings ``init_cfg`` in a model name."""
+def _has_bgr_weights(value: object) -> bool:
+    """Returns whether an ``init_cfg`` anywhere in a model names weights that expect blue first."""
     if isinstance(value, Mapping):
-        checkpoint = value['init_cfg'].get('checkpoint') if isinstance(value.get('init_cfg'), Mapping) else None
-        if isinstance(checkpoint, str):
-            yield checkpoint
-        value = value.values()
-    if isinstance(value, Sequence | type({}.values())) and not isinstance(value, str):
-        for part in value:
-            yield from _find_weights(part)
+        return str(value.get('checkpoint')).startswith(BGR_WEIGHTS) or any(map(_has_bgr_weights, value.values()))
+    return isinstance(value, list | tuple) and any(map(_has_bgr_weights, value))
 
 
 def _find_pipelines(config: Mapping) -> Iterator[tuple[str, Sequence[Mapping]]]:

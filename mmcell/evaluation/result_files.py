@@ -79,8 +79,8 @@ def _read_records(path: Path, categories: Categories) -> tuple[list[dict], list[
     if not isinstance(records, list):
         raise ResultsError(f'{path} must contain a list of COCO results, got {type(records).__name__}')
     numbers = ', '.join(f'{number} {name}' for number, name in zip(categories.ids, categories.names, strict=True))
-    return records, [f'{path} does not name its classes: its category ids are taken for those of the annotation file, '
-                     + numbers]
+    return records, [f'{path} does not name the classes: its category ids are taken for those of the annotation file, '
+                     + numbers] if records else []
 
 
 def _read_dump(path: Path, categories: Categories) -> tuple[list[dict], list[str]]:

@@ -17,7 +17,8 @@ SIDE_PX = 512
 TISSUE_DENSITY = .2
 # The share of pixels that must be tissue.
 MIN_TISSUE = .01
-# The least median of the brightest channel, 0 to 255. Fluorescence has a dark background.
+# In light that has passed through tissue, every channel is brighter than this value (0 to 255) somewhere, and more than
+# half of the pixels are in their brightest channel. Fluorescence has a dark background.
 MIN_BRIGHTNESS = 100
 # An absolute hue below this value tells nothing.
 MIN_HUE = .1
@@ -64,7 +65,8 @@ def nuclear_hue(image: np.ndarray) -> float:
     white = np.percentile(pixels, 99, axis=0).clip(1)
     densities = np.maximum(-np.log(pixels.clip(1) / white), 0)
     tissue = densities[densities.mean(1) > TISSUE_DENSITY]
-    if np.median(pixels.max(1)) < MIN_BRIGHTNESS or len(tissue) < max(1, MIN_TISSUE * len(pixels)):
+    is_dark = min(white.min(), np.median(pixels.max(1))) < MIN_BRIGHTNESS
+    if is_dark or len(tissue) < max(1, MIN_TISSUE * len(pixels)):
         return 0.
     red, green, blue = tissue.T
     if green.mean() <= max(red.mean(), blue.mean()):
