@@ -19,8 +19,6 @@ from mmcell.images.pixels import CHANNEL_ORDERS
 
 TEST_JSON = 'test.json'
 EXIT_SKIPPED = 3
-# How files of the other channel order look in other programs.
-LOOKS = {'rgb': 'brown', 'bgr': 'pink and purple'}
 EXAMPLE = r"""examples:
   python data_prep/to_coco.py DATA_ROOT --out annotations/ --channel-order bgr
   python data_prep/to_coco.py DATA_ROOT --class-names epithelial lymphocyte --group-by '^(patient\d+)' --val-ratio .25
@@ -101,10 +99,10 @@ def main() -> int:
         test_images, bad_tests = find_test_images(args.data_root, args.test_ids, args.jobs, args.skip_bad)
         bad += bad_tests
         val_ids = choose_validation_ids(train_images, args.val_ratio, args.seed, args.group_by)
-        colors = check_colors(train_images, test_images, args.data_root, args.channel_order or 'rgb')
+        swapped = describe_swapped_colors(train_images, test_images, args.data_root, args.channel_order or 'rgb')
         # If the files look swapped and nobody has said that they are, the annotation files leave the question open,
         # so that readers of these files look at the images and warn as well.
-        order = args.channel_order or (None if colors else 'rgb')
+        order = args.channel_order or (None if swapped else 'rgb')
         documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out, order)
         coco_json.write_documents(documents)
     except (MmcellError, OSError) as error:
@@ -112,8 +110,8 @@ def main() -> int:
         return 1
     print_table(train_images, names, val_ids)
     print_notes(train_images, test_images, val_ids, args.data_root)
-    for warning in colors:
-        print(f'warning: {warning}', file=sys.stderr)
+    if swapped:
+        print(f'warning: {swapped}', file=sys.stderr)
     print('wrote ' + ', '.join(str(path) for path in documents))
     stale = args.out / TEST_JSON
     if not test_images and stale.exists():
@@ -235,9 +233,9 @@ def build_documents(train_images: list[TrainImage], test_images: list[TestImage]
     return documents
 
 
-def check_colors(train_images: list[TrainImage], test_images: list[TestImage], data_root: Path,
-                 channel_order: str) -> list[str]:
-    """Returns a warning each if red and blue look swapped in most training images or in most test images.
+def describe_swapped_colors(train_images: list[TrainImage], test_images: list[TestImage], data_root: Path,
+                            channel_order: str) -> str | None:
+    """Returns a warning if red and blue look swapped in most images of a part of the data, or None.
 
     Args:
         train_images: The training images.
@@ -245,17 +243,19 @@ def check_colors(train_images: list[TrainImage], test_images: list[TestImage], d
         data_root: The folder that contains both.
         channel_order: The channel order in which the files are read.
     """
-    paths = {'training': [data_root / image.file_name for image in train_images],
+    parts = {'training': [data_root / image.file_name for image in train_images],
              'test': [data_root / raw_layout.TEST_FOLDER / image.file_name for image in test_images]}
-    warnings = []
-    for part, files in paths.items():
-        n_swapped, n_right = count_swapped(files, channel_order)
-        if n_swapped > n_right:
-            warnings.append(
-                f'nuclei are brown in {n_swapped} of {n_swapped + n_right} {part} images that are read as '
-                f'{channel_order}, as if red and blue were swapped: if the files look {LOOKS[channel_order]} in a '
-                f'viewer, convert again with --channel-order {other_order(channel_order)}')
-    return warnings
+    counts = {part: count_swapped(paths, channel_order) for part, paths in parts.items()}
+    swapped = [f'{n_swapped} of {n_swapped + n_right} {part} images' for part, (n_swapped, n_right) in counts.items()
+               if n_swapped > n_right]
+    if not swapped:
+        return None
+    found = (f'nuclei look brown in {" and ".join(swapped)} when they are read as {channel_order}, as if red and blue '
+             'were swapped: ')
+    if any(n_right > n_swapped for n_swapped, n_right in counts.values()):
+        return found + 'training and test images must have the same order, so swap red and blue in these files'
+    return (f'{found}convert again with --channel-order {other_order(channel_order)}, or with --channel-order '
+            f'{channel_order} if they are brown in reality')
 
 
 def path_between(start: Path, target: Path) -> str:

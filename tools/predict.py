@@ -154,6 +154,9 @@ def predict(args: argparse.Namespace) -> int:
         if rank == 0:
             print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
             warn_of_swapped_training(job.predict.detector)
+            if 'class-labels' in job.formats:
+                numbered = (f'class{number} is {name}' for number, name in enumerate(job.class_names, start=1))
+                print(f'class-labels: {", ".join(numbered)}', file=sys.stderr)
         outcomes = predict_images(images, job, args.resume, rank, n_processes)
         return report(outcomes, paths, args.out) if rank == 0 else 0
 

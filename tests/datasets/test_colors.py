@@ -8,14 +8,15 @@ from mmcell.datasets.colors import ColorError, describe_swapped_colors, input_or
 
 RGB, BGR = dict(mean=[123.675, 116.28, 103.53]), dict(mean=[103.53, 116.28, 123.675])
 TIFF, STOCK = dict(type='LoadTiff'), dict(type='LoadImageFromFile')
-OWN = dict(type='LoadImageFromNDArray')
+UNKNOWN = dict(type='LoadMultiChannelImageFromFiles')
 
 
 def config_of(preprocessor, loader=TIFF, test_loader=None, model=None, **settings):
     def loading(pipeline_loader):
         return dict(dataset=dict(type='CellDataset', pipeline=[pipeline_loader, dict(type='PackCellInputs')]))
+    preprocessor = dict(type='DetDataPreprocessor', **preprocessor)
     return Config(dict(
-        model=dict(type='MaskRCNN', data_preprocessor=dict(type='DetDataPreprocessor', **preprocessor), **(model or {})),
+        model=dict(type='MaskRCNN', data_preprocessor=preprocessor, **(model or {})),
         train_dataloader=loading(loader), val_dataloader=None, test_dataloader=loading(test_loader or loader),
         **settings))
 
@@ -27,7 +28,7 @@ def config_of(preprocessor, loader=TIFF, test_loader=None, model=None, **setting
     (dict(mean=[0, 0, 0], bgr_to_rgb=True), STOCK), (RGB | dict(to_rgb=True), STOCK),
     (RGB, dict(type='LoadImageFromFile', imdecode_backend='tifffile')), (RGB, dict(type=LoadImageFromFile,
                                                                                  imdecode_backend='tifffile')),
-    (RGB | dict(bgr_to_rgb=True), OWN), (RGB, OWN)])
+    (RGB | dict(bgr_to_rgb=True), UNKNOWN), (RGB, UNKNOWN)])
 def test_the_right_colours_pass(preprocessor, loader):
     assert describe_swapped_colors(config_of(preprocessor, loader)) is None
 
@@ -51,7 +52,7 @@ def test_the_line_to_write_repairs_the_config():
     for preprocessor, loader in ((RGB | dict(bgr_to_rgb=True), TIFF), (BGR, TIFF), (RGB | dict(rgb_to_bgr=True), TIFF)):
         config = config_of(preprocessor, loader)
         line = describe_swapped_colors(config).partition('model = ')[2].partition(' in the config')[0]
-        config.merge_from_dict(dict(model=eval(line)))  # noqa: S307
+        config.merge_from_dict(dict(model=eval(line)))
         assert describe_swapped_colors(config) is None
 
 
@@ -102,9 +103,9 @@ def test_a_base_of_mmdetection_with_our_data_is_refused(tmp_path):
 @pytest.mark.parametrize('preprocessor, loader, order', [
     (RGB | dict(bgr_to_rgb=True), TIFF, 'rgb'), (RGB | dict(bgr_to_rgb=True), STOCK, 'bgr'),
     # The order of an unknown loader follows from what the model needs.
-    (RGB | dict(bgr_to_rgb=True), OWN, 'bgr'), (RGB, OWN, 'rgb'), (BGR, OWN, 'bgr'),
-    (BGR | dict(rgb_to_bgr=True), OWN, 'rgb'), ({}, OWN, 'bgr'), (dict(bgr_to_rgb=True), OWN, 'bgr'),
-    (dict(rgb_to_bgr=True), OWN, 'rgb')])
+    (RGB | dict(bgr_to_rgb=True), UNKNOWN, 'bgr'), (RGB, UNKNOWN, 'rgb'), (BGR, UNKNOWN, 'bgr'),
+    (BGR | dict(rgb_to_bgr=True), UNKNOWN, 'rgb'), ({}, UNKNOWN, 'bgr'), (dict(bgr_to_rgb=True), UNKNOWN, 'bgr'),
+    (dict(rgb_to_bgr=True), UNKNOWN, 'rgb')])
 def test_the_order_of_the_arrays_for_a_model(preprocessor, loader, order):
     init_default_scope('mmdet')
     assert input_order(config_of(preprocessor, loader)) == order
