@@ -126,7 +126,9 @@ def load_config(args: argparse.Namespace) -> Config:
     from mmcell.settings.options import apply_options
     apply_options(cfg, args.cfg_options or ())
     warn_of_unread_settings(cfg)
-    from mmcell.datasets.colors import refuse_swapped_colors
+    from mmcell.framework.console import without_onedl_notice
+    with without_onedl_notice():
+        from mmcell.datasets.colors import refuse_swapped_colors
     refuse_swapped_colors(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir

@@ -147,6 +147,9 @@ def predict(args: argparse.Namespace) -> int:
     paths = find_images(args.images, skip=recorded_outputs())
     images = list(zip(paths, name_outputs(paths), strict=True))
     make_folder(args.out, '--out')
+    from mmcell.framework.console import without_onedl_notice
+    with without_onedl_notice():
+        import mmdet.datasets  # noqa: F401
     from mmcell.inference.many_images import predict_images, refuse_to_overwrite
     with processes(args.launcher) as (rank, n_processes):
         job = make_job(args)
@@ -171,9 +174,6 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     from mmengine.device import get_device
 
     from mmcell.checkpoints.weights import find_checkpoint
-    from mmcell.framework.console import without_onedl_notice
-    with without_onedl_notice():
-        import mmdet.datasets  # noqa: F401
     from mmcell.inference.detector import ImagePredictor, add_views, load_detector
     from mmcell.inference.image_jobs import ImageJob
     device = args.device or get_device()

@@ -126,7 +126,8 @@ class ImageJob:
         pixels = self._read_whole(path)
         height_px, width_px = pixels.shape[:2]
         predict = self.predict if height_px * width_px <= self.whole_px else ImagePredictor(self.tiled)
-        image = ImageInfo(path, height_px, width_px, self.class_names, self._find_mpp(path), pixels)
+        image = ImageInfo(path, height_px, width_px, self.class_names, self._find_mpp(path), pixels,
+                          self.channel_order)
         watch = LimitWatch(self.tiled, self.filters.get('min_score', 0.))
         with watch.watching(self.tiled):
             instances = predict(pixels)
@@ -188,7 +189,8 @@ class ImageJob:
 
     def _write_stream(self, stream: Iterator[InstanceData], path: Path, name: str, regions: Regions,
                       record: dict) -> int:
-        image = ImageInfo(path, regions.height, regions.width, self.class_names, self._find_mpp(path))
+        image = ImageInfo(path, regions.height, regions.width, self.class_names, self._find_mpp(path),
+                          channel_order=self.channel_order)
         n_cells = 0
         with (recording(self.folder, name, {**record, 'formats': self.large_formats}),
               writing_cells(self.large_formats, self.folder, name, image) as write):

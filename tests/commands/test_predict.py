@@ -19,6 +19,7 @@ from support.paths import REPO
 from support.stains import stained_image
 
 from mmcell.checkpoints.fit import FitError
+from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
 from mmcell.inference import image_jobs
 from mmcell.inference.detection_limit import LimitWatch
@@ -111,6 +112,13 @@ def test_swapped_colours_get_one_line_for_all_images(tmp_path, command, rng, fla
     assert len(lines) == (typed is not None)
     for line in lines:
         assert 'a.tif and 2 more' in line and line.endswith(f'try --channel-order {typed}')
+
+
+@pytest.mark.parametrize('order', ['rgb', 'bgr'])
+def test_coco_files_state_the_channel_order(tmp_path, command, order):
+    command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', 'coco', '--channel-order', order)
+    dataset = CellDataset(ann_file=str(tmp_path / 'out' / 'a_coco.json'), pipeline=[])
+    assert dataset.channel_order == order
 
 
 def test_swapped_colours_of_a_large_image_are_noticed(tmp_path, command, rng, monkeypatch):
