@@ -18,6 +18,8 @@ ANNOTATIONS ?= annotations
 WORK_DIR ?= work_dirs/$(patsubst configs/%,%,$(basename $(CONFIG)))
 SUBMISSION ?= submission.zip
 OPTIONS ?=
+# Red and blue are swapped in the images of the challenge.
+CHANNEL_ORDER ?= bgr
 
 .PHONY: challenge demo test test-slow lint
 
@@ -46,7 +48,7 @@ demo: $(READY)
 	rm -rf $(DEMO)
 	$(BIN)/python data_prep/make_demo_data.py $(DEMO)/data
 	$(BIN)/python data_prep/to_coco.py $(DEMO)/data --out $(DEMO)/annotations \
-		--class-names epithelial lymphocyte neutrophil macrophage
+		--class-names epithelial lymphocyte neutrophil macrophage --channel-order bgr
 	$(BIN)/python tools/train.py $(DEMO_CONFIG)
 	$(BIN)/python tools/test.py $(DEMO_CONFIG) $(DEMO)/run --split val --out $(DEMO)/val.pkl
 	$(BIN)/python tools/evaluate.py $(DEMO)/val.pkl $(DEMO)/annotations/val.json --out $(DEMO)/metrics.json
@@ -61,7 +63,7 @@ demo: $(READY)
 
 challenge: $(READY)
 	@test -n "$(DATA)" || { echo "name the folder with train/ and test_release/: make challenge DATA=folder" >&2; exit 1; }
-	$(BIN)/python data_prep/to_coco.py "$(DATA)" --out $(ANNOTATIONS)
+	$(BIN)/python data_prep/to_coco.py "$(DATA)" --out $(ANNOTATIONS) --channel-order $(CHANNEL_ORDER)
 	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR) --resume $(OPTIONS)
 	$(BIN)/python tools/test.py $(CONFIG) $(WORK_DIR) --work-dir $(WORK_DIR) --out $(WORK_DIR)/results.pkl $(OPTIONS)
 	$(BIN)/python tools/submit.py $(WORK_DIR)/results.pkl --annotations $(ANNOTATIONS)/test.json --out $(SUBMISSION)

@@ -13,7 +13,7 @@ from mmcell.annotations import raw_layout
 
 EXAMPLE = """example:
   python data_prep/make_demo_data.py work_dirs/demo/data --images 40 --test-images 6
-  python data_prep/to_coco.py work_dirs/demo/data --out work_dirs/demo/annotations
+  python data_prep/to_coco.py work_dirs/demo/data --out work_dirs/demo/annotations --channel-order bgr
 """
 
 # Optical densities of haematoxylin and eosin in red, green, blue: the reference stains to which the method of

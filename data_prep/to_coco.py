@@ -14,11 +14,13 @@ from mmcell.annotations.raw_layout import LayoutError, TestImage, TrainImage
 from mmcell.annotations.splits import choose_validation_groups
 from mmcell.errors import MmcellError
 from mmcell.files.parallel import map_with_progress
+from mmcell.images.channel_order import count_swapped, other_order
+from mmcell.images.pixels import CHANNEL_ORDERS
 
 TEST_JSON = 'test.json'
 EXIT_SKIPPED = 3
 EXAMPLE = r"""examples:
-  python data_prep/to_coco.py DATA_ROOT --out annotations/
+  python data_prep/to_coco.py DATA_ROOT --out annotations/ --channel-order bgr
   python data_prep/to_coco.py DATA_ROOT --class-names epithelial lymphocyte --group-by '^(patient\d+)' --val-ratio .25
 
 DATA_ROOT contains:
@@ -58,6 +60,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--class-names', nargs='+', metavar='NAME',
                         help='names of class 1, 2, … in this order, for example --class-names epithelial lymphocyte '
                              '(default: class1, class2, … up to the largest class number)')
+    parser.add_argument('--channel-order', choices=CHANNEL_ORDERS,
+                        help='order of the colours in the image files, which is written into the annotation files; '
+                             'bgr: files that are tagged RGB but hold blue first, as those of the challenge (default: '
+                             'rgb; a warning appears if nuclei look brown, as if red and blue were swapped)')
     parser.add_argument('--test-ids', type=Path, metavar='FILE',
                         help='JSON list of the test images and their ids (default: '
                              'DATA_ROOT/test_image_name_to_ids.json)')
@@ -93,13 +99,19 @@ def main() -> int:
         test_images, bad_tests = find_test_images(args.data_root, args.test_ids, args.jobs, args.skip_bad)
         bad += bad_tests
         val_ids = choose_validation_ids(train_images, args.val_ratio, args.seed, args.group_by)
-        documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out)
+        swapped = describe_swapped_colors(train_images, test_images, args.data_root, args.channel_order or 'rgb')
+        # If the files look swapped and nobody has said that they are, the annotation files leave the question open,
+        # so that readers of these files look at the images and warn as well.
+        order = args.channel_order or (None if swapped else 'rgb')
+        documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out, order)
         coco_json.write_documents(documents)
     except (MmcellError, OSError) as error:
         print(f'error: {error}\nnothing was written', file=sys.stderr)
         return 1
     print_table(train_images, names, val_ids)
     print_notes(train_images, test_images, val_ids, args.data_root)
+    if swapped:
+        print(f'warning: {swapped}', file=sys.stderr)
     print('wrote ' + ', '.join(str(path) for path in documents))
     stale = args.out / TEST_JSON
     if not test_images and stale.exists():
@@ -198,12 +210,15 @@ def group_key(name: str, group_by: re.Pattern) -> str:
 
 
 def build_documents(train_images: list[TrainImage], test_images: list[TestImage], names: list[str],
-                    val_ids: set[int], data_root: Path, out: Path) -> dict[Path, dict]:
+                    val_ids: set[int], data_root: Path, out: Path, channel_order: str | None) -> dict[Path, dict]:
     """Returns the content of every annotation file by its path.
 
-    ``info.data_root`` in the files is the path of the data root relative to the folder of the files.
+    ``info.data_root`` in the files is the path of the data root relative to the folder of the files, and
+    ``info.channel_order`` the channel order, unless it is None.
     """
     info = {'description': 'cells, converted by mmcell', 'data_root': path_between(out, data_root)}
+    if channel_order is not None:
+        info['channel_order'] = channel_order
     categories = coco_json.categories(names)
     image_records, annotations = coco_json.train_records(train_images)
     all_ids = {record['id'] for record in image_records}
@@ -216,6 +231,31 @@ def build_documents(train_images: list[TrainImage], test_images: list[TestImage]
         images = coco_json.test_records(test_images, raw_layout.TEST_FOLDER)
         documents[out / TEST_JSON] = {'info': info, 'categories': categories, 'images': images, 'annotations': []}
     return documents
+
+
+def describe_swapped_colors(train_images: list[TrainImage], test_images: list[TestImage], data_root: Path,
+                            channel_order: str) -> str | None:
+    """Returns a warning if red and blue look swapped in most images of a part of the data, or None.
+
+    Args:
+        train_images: The training images.
+        test_images: The test images.
+        data_root: The folder that contains both.
+        channel_order: The channel order in which the files are read.
+    """
+    parts = {'training': [data_root / image.file_name for image in train_images],
+             'test': [data_root / raw_layout.TEST_FOLDER / image.file_name for image in test_images]}
+    counts = {part: count_swapped(paths, channel_order) for part, paths in parts.items()}
+    swapped = [f'{n_swapped} of {n_swapped + n_right} {part} images' for part, (n_swapped, n_right) in counts.items()
+               if n_swapped > n_right]
+    if not swapped:
+        return None
+    found = (f'nuclei look brown in {" and ".join(swapped)} when they are read as {channel_order}, as if red and blue '
+             'were swapped: ')
+    if any(n_right > n_swapped for n_swapped, n_right in counts.values()):
+        return found + 'training and test images must have the same order, so swap red and blue in these files'
+    return (f'{found}convert again with --channel-order {other_order(channel_order)}, or with --channel-order '
+            f'{channel_order} if they are brown in reality')
 
 
 def path_between(start: Path, target: Path) -> str:

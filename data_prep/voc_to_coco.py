@@ -89,7 +89,8 @@ def read_splits(splits: list[str], voc_root: Path) -> dict[str, list[str]]:
 def build_documents(images: list[TrainImage], splits: dict[str, list[str]], voc_root: Path,
                     out: Path) -> dict[Path, dict]:
     """Returns the content of every annotation file by its path; an image has the same id in every file."""
-    info = {'description': 'PASCAL VOC, converted by mmcell', 'data_root': path_between(out, voc_root)}
+    info = {'description': 'PASCAL VOC, converted by mmcell', 'data_root': path_between(out, voc_root),
+            'channel_order': 'rgb'}
     image_records, annotations = coco_json.train_records(images)
     ids_by_name = {Path(record['file_name']).stem: record['id'] for record in image_records}
     documents = {}

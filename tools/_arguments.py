@@ -127,8 +127,9 @@ def load_config(args: argparse.Namespace) -> 'Config':
         args: The parsed command line, with ``config`` and the arguments of :func:`add_config_arguments`.
 
     Raises:
-        MmcellError: A setting does not exist or cannot be read, no file can be written to the work folder, the file
-            that ``load_from`` names does not exist, or --launcher does not fit how the process was started.
+        MmcellError: A setting does not exist or cannot be read, the model would be shown red and blue swapped, no file
+            can be written to the work folder, the file that ``load_from`` names does not exist, or --launcher does not
+            fit how the process was started.
     """
     from mmengine.config import Config
     refuse_wrong_launcher(args.launcher)
@@ -139,6 +140,10 @@ def load_config(args: argparse.Namespace) -> 'Config':
     apply_options(cfg, args.cfg_options or ())
     warn_of_unread_settings(cfg)
     use_no_workers(cfg)
+    from mmcell.framework.console import without_onedl_notice
+    with without_onedl_notice():
+        from mmcell.datasets.colors import refuse_swapped_colors
+    refuse_swapped_colors(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:

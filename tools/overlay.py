@@ -62,19 +62,26 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
         args: The parsed command line.
 
     Raises:
-        ValueError: A result belongs to an image that the annotations do not contain.
+        ValueError: A result belongs to an image that the annotations do not contain, or has other classes.
         OSError: An image cannot be read, or a picture cannot be written.
     """
     import cv2
     from rich.console import Console
     from rich.progress import track
 
+    from mmcell.annotations.channel_order import stated_channel_order
     from mmcell.images.pixels import read_image
     from mmcell.masks.rle import area_px
+    from mmcell.predictions.categories import Categories
     from mmcell.predictions.dump_file import to_coco_detections
     from mmcell.visualization.colors import class_colors
     from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side, picture_name
 
+    categories = Categories.of_document(document, args.annotations)
+    stated = stated_channel_order(document, args.annotations)
+    assumed = categories.remark_on(results, args.results)
+    if assumed is not None:
+        print(f'note: {assumed}', file=sys.stderr)
     colors = dict(zip(names, class_colors(len(names)), strict=True))
     shown = [category_id for category_id, name in names.items() if args.classes is None or name in args.classes]
     truth = {image['id']: [] for image in document['images']}
@@ -85,8 +92,11 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
         if result['img_id'] not in truth:
             raise ValueError(f"{args.results} contains image id {result['img_id']}, but {args.annotations} does not: "
                              'give the annotation file of the predicted images')
-        image = read_image(result['img_path'], result.get('channel_order', 'rgb'), result.get('percentiles'))
-        detections = [detection for detection in to_coco_detections(result, list(names))
+        # Dumps of MMDetection's own class do not say how the image was read.
+        order = result.get('channel_order') or stated or 'rgb'
+        image = read_image(result['img_path'], order, result.get('percentiles'))
+        detections = [detection for detection in to_coco_detections(
+                          result, categories.ids_of_sample(result, args.results))
                       if detection['score'] >= args.score_thr]
         panels, titles = [], []
         predicted = f'predicted, score >= {args.score_thr:g}'

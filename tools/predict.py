@@ -147,12 +147,19 @@ def predict(args: argparse.Namespace) -> int:
     paths = find_images(args.images, skip=recorded_outputs())
     images = list(zip(paths, name_outputs(paths), strict=True))
     make_folder(args.out, '--out')
+    from mmcell.framework.console import without_onedl_notice
+    with without_onedl_notice():
+        import mmdet.datasets  # noqa: F401
     from mmcell.inference.many_images import predict_images, refuse_to_overwrite
     with processes(args.launcher) as (rank, n_processes):
         job = make_job(args)
         refuse_to_overwrite(images, job)
         if rank == 0:
             print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
+            warn_of_swapped_training(job.predict.detector)
+            if 'class-labels' in job.formats:
+                numbered = (f'class{number} is {name}' for number, name in enumerate(job.class_names, start=1))
+                print(f'class-labels: {", ".join(numbered)}', file=sys.stderr)
         outcomes = predict_images(images, job, args.resume, rank, n_processes)
         return report(outcomes, paths, args.out) if rank == 0 else 0
 
@@ -167,9 +174,6 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     from mmengine.device import get_device
 
     from mmcell.checkpoints.weights import find_checkpoint
-    from mmcell.framework.console import without_onedl_notice
-    with without_onedl_notice():
-        import mmdet.datasets  # noqa: F401
     from mmcell.inference.detector import ImagePredictor, add_views, load_detector
     from mmcell.inference.image_jobs import ImageJob
     device = args.device or get_device()
@@ -194,6 +198,15 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
                   'cfg_options': str(args.cfg_options), 'tta': args.tta})
+
+
+def warn_of_swapped_training(detector: 'nn.Module') -> None:
+    """Prints a warning if the config of a model shows it red and blue swapped, as its training did."""
+    from mmcell.datasets.colors import describe_swapped_colors
+    description = describe_swapped_colors(detector.cfg)
+    if description is not None:
+        print('warning: this model is shown the same colours as in its training, but they are wrong: '
+              f'{description}', file=sys.stderr)
 
 
 def refuse_missing_device(device: str) -> None:

@@ -46,9 +46,11 @@ def submit(args: argparse.Namespace) -> int:
     from mmcell.predictions.submission import read_test_set, write_submission
     test_set = read_test_set(args.annotations)
     results = load_results(args.results)
-    detections = [detection for result in results for detection in to_coco_detections(result, test_set.category_ids)]
+    detections = [detection for result in results for detection in to_coco_detections(
+        result, test_set.categories.ids_of_sample(result, args.results))]
     report = write_submission(detections, test_set, args.out)
-    for remark in report.remarks:
+    assumed = test_set.categories.remark_on(results, args.results)
+    for remark in [*([] if assumed is None else [assumed]), *report.remarks]:
         print(remark)
     print(f'wrote {report.n_detections} detections to {args.out}')
     return 0

@@ -1,8 +1,7 @@
-"""Data: the annotation files that data_prep/to_coco.py writes to ./annotations, and the metrics for them."""
+"""Data: the annotation files that data_prep/to_coco.py writes to ./annotations, and the metrics for them.
 
-# The images of the challenge are tagged RGB, but red and blue are swapped in them. For images in true colours, set
-# channel_order='rgb' in the data sets of all three data loaders, as configs/cell/mask-rcnn_r50_consep.py does.
-channel_order = 'bgr'
+The annotation files state whether red and blue are swapped in the image files (data_prep/to_coco.py --channel-order).
+"""
 
 train_pipeline = [
     dict(type='LoadTiff'),
@@ -26,20 +25,20 @@ train_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='SeededSampler', shuffle=True),
-    dataset=dict(type='CellDataset', ann_file='annotations/train.json', channel_order=channel_order,
+    dataset=dict(type='CellDataset', ann_file='annotations/train.json',
                  pipeline=train_pipeline))
 val_dataloader = dict(
     batch_size=1,
     num_workers=2,
     persistent_workers=True,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-    dataset=dict(type='CellDataset', ann_file='annotations/val.json', channel_order=channel_order, test_mode=True,
+    dataset=dict(type='CellDataset', ann_file='annotations/val.json', test_mode=True,
                  pipeline=test_pipeline))
 test_dataloader = dict(
     batch_size=1,
     num_workers=2,
     sampler=dict(type='DefaultSampler', shuffle=False, round_up=False),
-    dataset=dict(type='CellDataset', ann_file='annotations/test.json', channel_order=channel_order, test_mode=True,
+    dataset=dict(type='CellDataset', ann_file='annotations/test.json', test_mode=True,
                  pipeline=test_pipeline))
 
 # AP and AP50 count all detections; AP@100 and AP50@100 count at most 100 per image and class, which is COCO's default.

@@ -1,6 +1,6 @@
 """How good is the ResNet-50 baseline on other data? CoNSeP, whose images are in true RGB.
 
-    python data_prep/to_coco.py CONSEP --out annotations/consep
+    python data_prep/to_coco.py CONSEP --out annotations/consep --channel-order rgb
     python tools/train.py configs/cell/mask-rcnn_r50_consep.py
 
 The schedule is that of mask-rcnn_r50.py. With 22 training images (four fifths of 27) and batch 2, an epoch has 11
@@ -9,6 +9,6 @@ steps, and the training 330. Value here: not run yet.
 
 _base_ = ['mask-rcnn_r50.py']
 
-train_dataloader = dict(dataset=dict(ann_file='annotations/consep/train.json', channel_order='rgb'))
-val_dataloader = dict(dataset=dict(ann_file='annotations/consep/val.json', channel_order='rgb'))
-test_dataloader = dict(dataset=dict(ann_file='annotations/consep/test.json', channel_order='rgb'))
+train_dataloader = dict(dataset=dict(ann_file='annotations/consep/train.json'))
+val_dataloader = dict(dataset=dict(ann_file='annotations/consep/val.json'))
+test_dataloader = dict(dataset=dict(ann_file='annotations/consep/test.json'))

@@ -105,10 +105,10 @@ def compare_data(recorded: dict[str, list[dict]], tested: list[dict], split: str
         warnings.append(f'the {split} data ({", ".join(part["ann_file"] for part in tested)}) differ from the data of '
                         f'the training ({", ".join(part["ann_file"] for part in recorded[split])}): images or '
                         'annotations are not the same')
-    for key in ('classes', 'channel_order'):
-        in_training, in_test = ([part[key] for part in parts] for parts in (recorded['train'], tested))
-        different = [value for value in in_test if value not in in_training]
-        if in_training and different:
-            warnings.append(f'the checkpoint was trained with {key} {in_training[0]}, the tested data have '
-                            f'{different[0]}')
+    orders = {image: part['channel_order'] for parts in recorded.values() for part in parts
+              for image in part['images'].items()}
+    other_orders = {(orders[image], part['channel_order']) for part in tested for image in part['images'].items()
+                    if orders.get(image, part['channel_order']) != part['channel_order']}
+    warnings += [f'the checkpoint was trained on images that were read in the channel order {recorded_order}, and the '
+                 f'same images are now read as {order}' for recorded_order, order in sorted(other_orders, key=str)]
     return warnings

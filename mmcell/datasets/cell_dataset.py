@@ -1,14 +1,20 @@
 """The data set of cells that are described by a COCO annotation file."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
+from mmcell.annotations.channel_order import stated_channel_order
 from mmcell.annotations.coco_json import AnnotationError, read_annotations
+from mmcell.classes.matching import match_classes
+from mmcell.datasets.colors import refuse_unaware_loader
+from mmcell.datasets.loading import LoadTiff
 from mmcell.framework.randomness import SeededIndex, own_randomness
+from mmcell.images.channel_order import count_swapped
 from mmcell.images.pixels import CHANNEL_ORDERS
 from mmcell.visualization.colors import class_colors
 
@@ -17,9 +23,13 @@ from mmcell.visualization.colors import class_colors
 class CellDataset(CocoDataset):
     """MMDetection's ``CocoDataset`` for the files of ``data_prep/to_coco.py`` or any COCO file, which it also checks.
 
-    Class names come from the annotation file. If ``metainfo`` names classes, they must be the same names in the same
-    order: the stock class takes the order of the file whatever ``classes`` says, and silently drops every
-    annotation whose class name is spelt differently.
+    Class names come from the annotation file. If ``metainfo`` names classes, they must be the same names, and labels
+    follow their order: the stock class takes the order of the file whatever ``classes`` says, and silently drops every
+    annotation whose class name is spelt differently. :meth:`order_classes` sets the order later.
+
+    The channel order of the images comes from the entry ``info.channel_order`` of the annotation file, which the
+    converter writes. If neither the file nor ``channel_order`` gives it, it is 'rgb', and a warning appears if some
+    images look as if red and blue were swapped in them.
 
     Images are looked for under ``data_root`` and ``data_prefix['img']`` if either is given. Otherwise the entry
     ``info.data_root`` of the annotation file, which the converter writes, names their folder relative to the folder of
@@ -30,23 +40,25 @@ class CellDataset(CocoDataset):
     Args:
         ann_file: The path of a COCO JSON file. Its category and annotation ids are positive.
         channel_order: 'rgb', or 'bgr' if the image files are tagged RGB but hold blue first. :class:`LoadTiff` reads
-            the images accordingly.
+            the images accordingly, unless it has a ``channel_order`` of its own, which then counts. None takes the
+            order that the annotation file states. A warning appears if the file states another order than the config.
         data_prefix: The folder of the images as {'img': folder}, under ``data_root`` if that is given.
         kwargs: Further arguments of ``mmdet.datasets.CocoDataset``. No image is filtered out unless ``filter_cfg``
             asks for it.
 
     Raises:
-        AnnotationError: The file contradicts itself or ``metainfo``, has no image, or has no cell although
-            ``test_mode`` is False.
+        AnnotationError: The file contradicts itself, has no image, or has no cell although ``test_mode`` is False.
+        ClassesError: ``metainfo`` names other classes than the file.
+        ColorError: The files are 'bgr', but the pipeline reads them with a loader that does not know this.
         FileNotFoundError: The annotation file or an image does not exist.
         ValueError: ``channel_order`` is neither 'rgb' nor 'bgr'.
     """
 
     METAINFO: dict = {}
 
-    def __init__(self, *args, channel_order: str = 'rgb', data_prefix: dict | None = None, **kwargs) -> None:
-        if channel_order not in CHANNEL_ORDERS:
-            raise ValueError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
+    def __init__(self, *args, channel_order: str | None = None, data_prefix: dict | None = None, **kwargs) -> None:
+        if channel_order not in (None, *CHANNEL_ORDERS):
+            raise ValueError(f'channel_order must be None or one of {CHANNEL_ORDERS}, got {channel_order!r}')
         self.channel_order = channel_order
         super().__init__(*args, data_prefix=data_prefix or {'img': ''}, **kwargs)
 
@@ -55,6 +67,7 @@ class CellDataset(CocoDataset):
         document = read_annotations(self.ann_file)
         self._adopt_classes(document['categories'])
         self._locate_images(document)
+        self._adopt_channel_order(document)
         annotations_by_image: dict[int, list[dict]] = {image['id']: [] for image in document['images']}
         for annotation in document['annotations']:
             annotations_by_image[annotation['image_id']].append(annotation)
@@ -68,6 +81,32 @@ class CellDataset(CocoDataset):
         self._check_loaded(data_list, n_annotations=len(document['annotations']))
         return data_list
 
+    def full_init(self) -> None:
+        """Reads the annotation file, and checks that the pipeline reads the images in their channel order."""
+        super().full_init()
+        refuse_unaware_loader(self.pipeline.transforms, self.channel_order, self.ann_file)
+
+    def order_classes(self, names: Sequence[str], source: str) -> None:
+        """Makes labels follow the order of these class names; the file is read again if the order was another one.
+
+        Args:
+            names: The names of the classes, which must be those of this data set.
+            source: Where the names come from, for the message.
+
+        Raises:
+            ClassesError: The data set has other classes.
+        """
+        self.full_init()
+        own = self._metainfo['classes']
+        indices = match_classes(names, own, source, self.ann_file)
+        if tuple(names) == own:
+            return
+        print_log(f'{self.ann_file} lists its classes in another order than {source}: labels follow the names, '
+                  f'{", ".join(names)}', logger='current')
+        self._metainfo.update(classes=tuple(names), palette=[self._metainfo['palette'][index] for index in indices])
+        self._fully_initialized = False
+        self.full_init()
+
     def __getitem__(self, idx: int) -> dict:
         """Returns a sample; if the index carries a seed, the augmentation depends only on that seed."""
         if not isinstance(idx, SeededIndex):
@@ -80,16 +119,35 @@ class CellDataset(CocoDataset):
         return {**super().parse_data_info(raw_data_info), 'channel_order': self.channel_order}
 
     def _adopt_classes(self, categories: list[dict]) -> None:
-        names = tuple(category['name'] for category in categories)
-        declared = self._metainfo.get('classes')
-        if declared is not None and tuple(declared) != names:
-            raise AnnotationError(
-                f'the config names the classes {tuple(declared)}, but {self.ann_file} has {names}: use the same names '
-                'in the same order, or leave classes out of metainfo')
-        self._metainfo.update(classes=names, ann_file=self.ann_file, channel_order=self.channel_order)
+        in_file = [category['name'] for category in categories]
+        names = self._metainfo.get('classes', in_file)
+        indices = match_classes(names, in_file, 'the config', self.ann_file)
+        self._metainfo.update(classes=tuple(names), ann_file=self.ann_file)
         self._metainfo.setdefault('palette', class_colors(len(names)))
-        self.cat_ids = [category['id'] for category in categories]
+        self.cat_ids = [categories[index]['id'] for index in indices]
         self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
+
+    def _adopt_channel_order(self, document: dict) -> None:
+        stated = stated_channel_order(document, self.ann_file)
+        chosen = next((transform.channel_order for transform in self.pipeline.transforms
+                       if isinstance(transform, LoadTiff) and transform.channel_order), self.channel_order)
+        if stated is not None and chosen not in (None, stated):
+            print_log(f'{self.ann_file} states that its images are {stated}, but the config says channel_order='
+                      f'{chosen!r}, which is used: remove channel_order from the config, or convert the data again '
+                      f'with --channel-order {chosen}', logger='current', level=logging.WARNING)
+        if stated is None and chosen is None:
+            self._warn_if_swapped([Path(self.data_prefix['img']) / image['file_name'] for image in document['images']])
+        self.channel_order = chosen or stated or 'rgb'
+        self._metainfo['channel_order'] = self.channel_order
+
+    def _warn_if_swapped(self, paths: list[Path]) -> None:
+        n_swapped, n_right = count_swapped(paths)
+        if n_swapped > n_right:
+            print_log(f'{self.ann_file} does not state the channel order of its images, and red and blue look swapped '
+                      f'in {n_swapped} of {n_swapped + n_right} images that tell: convert the data with '
+                      "--channel-order bgr, or write channel_order='bgr' into the data set (into each of train, val "
+                      "and test; channel_order='rgb' if the colours are right)", logger='current',
+                      level=logging.WARNING)
 
     def _locate_images(self, document: dict) -> None:
         info = document.get('info')

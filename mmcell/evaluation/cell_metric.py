@@ -14,6 +14,7 @@ from mmcell.evaluation.image_pairs import pair_images
 from mmcell.evaluation.image_statistics import image_statistics
 from mmcell.evaluation.metrics_file import write_metrics
 from mmcell.evaluation.segmentation_scores import segmentation_scores
+from mmcell.predictions.categories import Categories
 from mmcell.predictions.dump_file import to_coco_detections
 
 HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
@@ -31,6 +32,8 @@ class CellMetric(BaseMetric):
       true cells.
     - AP@100, AP50@100: the same values with at most 100 detections per image and class, as on a leaderboard with COCO's
       default.
+
+    Labels become the category ids of the annotation file by the names of the classes.
 
     Only these four values are logged, and the best checkpoint is chosen by one of them. ``out_file`` contains all
     values of :func:`average_precisions` (AP75, recall, boxes, every class and size) and of
@@ -77,7 +80,9 @@ class CellMetric(BaseMetric):
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Keeps the COCO detections of each image, with masks as RLE."""
-        category_ids = [category['id'] for category in self.ground_truth['categories']]
+        classes = self.dataset_meta.get('classes') if isinstance(self.dataset_meta, dict) else None
+        categories = Categories.of_document(self.ground_truth, str(self.ann_file or 'the annotation file'))
+        category_ids = categories.ids_of_labels(classes, 'the tested data')
         self.results.extend((sample['img_id'], to_coco_detections(sample, category_ids)) for sample in data_samples)
 
     def compute_metrics(self, results: list[tuple[int, list[dict]]]) -> dict[str, float]:

@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pycocotools.mask
 
+from mmcell.classes.matching import ClassesError
 from mmcell.evaluation.coco_masks import to_compressed_rles
 from mmcell.masks.rle import areas_px
+from mmcell.predictions.categories import Categories
 from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened
 from mmcell.predictions.dump_file import ResultsError, load_results, to_coco_detections
 from mmcell.predictions.submission import read_submission
@@ -31,7 +33,9 @@ class ResultFile:
 
 
 def read_result_file(path: str | Path, document: dict) -> ResultFile:
-    """Reads predictions and checks them. Whatever is left out or corrected is mentioned in a remark.
+    """Reads predictions and checks them. Whatever is left out, corrected or assumed is mentioned in a remark.
+
+    The labels of a dump become category ids by the names of the classes.
 
     Args:
         path: A dump of ``tools/test.py --out``, a submission zip, or a JSON file with a list of COCO results. Masks may
@@ -44,12 +48,12 @@ def read_result_file(path: str | Path, document: dict) -> ResultFile:
             score is not a number from 0 to 1, a box is not made of four numbers, a mask cannot be decoded or has
             another size than its image, or an image occurs twice in a dump.
     """
-    category_ids = [category['id'] for category in document['categories']]
+    categories = Categories.of_document(document, 'the annotation file')
     sizes = {image['id']: (image['height'], image['width']) for image in document['images']}
-    records = _read_records(Path(path), category_ids)
+    records, assumed = _read_records(Path(path), categories)
     _raise_for({index: problem for index, record in enumerate(records)
                 if (problem := _problem_of(record)) is not None}, len(records), path)
-    _refuse_unknown(records, list(sizes), category_ids, path)
+    _refuse_unknown(records, list(sizes), categories.ids, path)
     rles, problems = to_compressed_rles([record['segmentation'] for record in records],
                                         [sizes[record['image_id']] for record in records])
     _raise_for({index: f"image {records[index]['image_id']}: {problem}" for index, problem in problems.items()},
@@ -58,27 +62,29 @@ def read_result_file(path: str | Path, document: dict) -> ResultFile:
     detections = [{'image_id': record['image_id'], 'category_id': record['category_id'],
                    'bbox': [float(value) for value in record.get('bbox', box)], 'score': float(record['score']),
                    'segmentation': rle} for record, rle, box in zip(records, rles, mask_boxes, strict=True)]
-    return ResultFile(detections, _remarks(detections, records, sizes))
+    return ResultFile(detections, [*assumed, *_remarks(detections, records, sizes)])
 
 
-def _read_records(path: Path, category_ids: list[int]) -> list[dict]:
-    """Returns the detections of a file of each kind, not yet checked."""
+def _read_records(path: Path, categories: Categories) -> tuple[list[dict], list[str]]:
+    """Returns the detections of a file of each kind, not yet checked, and remarks on what is assumed of classes."""
     if not path.exists():
         raise FileNotFoundError(f'no results file {path}: make one with tools/test.py CONFIG CHECKPOINT --out FILE.pkl')
     with open(path, 'rb') as file:
         is_pickle = file.read(1) == PICKLE_START or path.suffix in ('.pkl', '.pickle')
     if is_pickle:
-        return _read_dump(path, category_ids)
+        return _read_dump(path, categories)
     records = read_submission(path)
     if isinstance(records, dict) and 'images' in records:
         raise ResultsError(f'{path} is an annotation file: the results come first, then the annotations')
     if not isinstance(records, list):
         raise ResultsError(f'{path} must contain a list of COCO results, got {type(records).__name__}')
-    return records
+    numbers = ', '.join(f'{number} {name}' for number, name in zip(categories.ids, categories.names, strict=True))
+    return records, [f'{path} does not name the classes: its category ids are taken for those of the annotation file, '
+                     + numbers] if records else []
 
 
-def _read_dump(path: Path, category_ids: list[int]) -> list[dict]:
-    """Returns the detections of a dump. Errors in its predictions name the file and the image."""
+def _read_dump(path: Path, categories: Categories) -> tuple[list[dict], list[str]]:
+    """Returns what :func:`_read_records` returns, for a dump. Errors in its predictions name the file and the image."""
     samples = load_results(path)
     for sample in samples:
         if not is_integer(sample['img_id']):
@@ -89,12 +95,15 @@ def _read_dump(path: Path, category_ids: list[int]) -> list[dict]:
     records = []
     for sample in samples:
         try:
-            records += to_coco_detections(sample, category_ids)
+            records += to_coco_detections(sample, categories.ids_of_sample(sample, str(path)))
+        except ClassesError:
+            raise
         except ResultsError as error:
             raise ResultsError(f'{path}: {error}') from error
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise ResultsError(f"{path}: image {sample['img_id']} cannot be read: {error}") from error
-    return records
+    remark = categories.remark_on(samples, str(path))
+    return records, [] if remark is None else [remark]
 
 
 def _problem_of(record: object) -> str | None:

@@ -39,7 +39,8 @@ class NoBatchError(MmcellError):
 class ConsoleRunner(Runner):
     """``Runner`` with a short screen: mmcell's lines, warnings and errors. The log file is not changed.
 
-    Two hooks write the lines, whatever the config says: ``FirstScreenHook`` and ``ProgressHook``. Under the stock
+    Two hooks write the lines, whatever the config says: ``FirstScreenHook`` and ``ProgressHook``. ``ClassCountHook``,
+    without which classes could be confused in silence, is added if the config does not have it. Under the stock
     ``Runner`` the same configs run with MMEngine's full screen.
     """
 
@@ -66,9 +67,10 @@ class ConsoleRunner(Runner):
 
     def register_hooks(self, default_hooks: dict[str, Hook | dict] | None = None,
                        custom_hooks: list[Hook | dict] | None = None) -> None:
-        """Registers the hooks of the config, and the two hooks that write to the screen."""
+        """Registers the hooks of the config, the two hooks that write to the screen, and ``ClassCountHook``."""
         super().register_hooks(default_hooks, custom_hooks)
-        for name in ('FirstScreenHook', 'ProgressHook'):
+        present = {type(hook).__name__ for hook in self.hooks}
+        for name in ('FirstScreenHook', 'ProgressHook', *{'ClassCountHook'} - present):
             self.register_hook(dict(type=name))
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:

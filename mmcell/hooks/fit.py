@@ -1,33 +1,77 @@
 """Hooks that stop a run whose parts do not fit together."""
 
-from collections.abc import Iterator
-from difflib import get_close_matches
+from collections.abc import Sequence
 
 from mmdet.registry import HOOKS
-from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
+from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
-from mmcell.checkpoints.fit import (
-    FitError,
-    count_fitting_weights,
-    refuse_other_classes,
-    refuse_other_model,
-    refuse_other_weights,
-)
-from mmcell.checkpoints.provenance import compare_data, describe_data
+from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_model, refuse_other_weights
+from mmcell.checkpoints.provenance import compare_data, describe_data, find_leaves
 from mmcell.checkpoints.records import content_of
-from mmcell.framework.safe_loading import WeightsError
+from mmcell.classes.matching import are_alike
+from mmcell.datasets.class_order import class_names, order_classes
+from mmcell.datasets.colors import refuse_swapped_colors
 
 
 @HOOKS.register_module()
 class ClassCountHook(Hook):
-    """Compares the number of classes of the model's heads with the data, before training, validation and testing.
+    """Makes sure that model, checkpoint and data mean the same by a label and by a colour.
 
-    MMDetection's ``NumClassCheckHook`` does not look at test data, and does not say which settings to change.
+    Labels follow the names of the classes, not their places in the annotation files. The names come from the checkpoint
+    that is tested, resumed or fine-tuned, otherwise from the (first) training data; all other data sets are brought
+    into their order. The number of classes of the model's heads must be that of the data, and the model must be shown
+    the order of colours that it expects.
+
+    MMDetection's ``NumClassCheckHook`` only counts classes, does not look at test data, and does not say which settings
+    to change.
     """
 
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Brings the data into the order of the classes of the checkpoint.
+
+        A training that starts from weights of other classes only gets a warning.
+
+        Raises:
+            ClassesError: The data to be tested, or of a training that is resumed, have other classes.
+        """
+        loops = [loop for loop in (runner._train_loop, runner._val_loop, runner._test_loop)
+                 if hasattr(loop, 'dataloader')]
+        meta = checkpoint.get('meta')
+        names = class_names(meta.get('dataset_meta') if isinstance(meta, dict) else None)
+        own = class_names(loops[0].dataloader.dataset.metainfo) if loops else None
+        is_training = hasattr(runner._train_loop, 'dataloader')
+        if own is None:
+            return
+        if names is None:
+            if not is_training:
+                runner.logger.warning('the checkpoint does not name its classes: they are taken to be those of the '
+                                      f'data, in this order: {", ".join(own)}')
+            return
+        if is_training and not runner._resume and not are_alike(names, own):
+            if len(names) == len(own):
+                runner.logger.warning(
+                    f'the checkpoint was trained on the classes {names}, the data have {own}: the heads start with the '
+                    'weights of other classes')
+            return
+        for loop in loops:
+            _order_loop(runner, loop, names, f'the checkpoint {runner.cfg.get("load_from")}')
+
     def before_train(self, runner: Runner) -> None:
-        """Checks the training data."""
+        """Checks model and data.
+
+        Raises:
+            ClassesError: Two data sets have different classes.
+            ColorError: The model would be shown red and blue swapped.
+            FitError: The heads of the model have another number of classes than the data.
+        """
+        refuse_swapped_colors(runner.cfg)
+        names = class_names(runner.train_dataloader.dataset.metainfo)
+        if names is not None:
+            source = getattr(find_leaves(runner.train_dataloader.dataset)[0], 'ann_file', 'the training data')
+            _order_loop(runner, runner.train_loop, names, source)
+            if runner.val_loop is not None:
+                _order_loop(runner, runner.val_loop, names, source)
         self._check(runner, runner.train_dataloader.dataset)
 
     def before_val(self, runner: Runner) -> None:
@@ -35,7 +79,8 @@ class ClassCountHook(Hook):
         self._check(runner, runner.val_dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
-        """Checks the test data."""
+        """Checks model and test data."""
+        refuse_swapped_colors(runner.cfg)
         self._check(runner, runner.test_dataloader.dataset)
 
     def _check(self, runner: Runner, dataset: object) -> None:
@@ -45,87 +90,13 @@ class ClassCountHook(Hook):
             refuse_other_classes(runner.model, metainfo['classes'])
 
 
-@HOOKS.register_module()
-class WatchedValueHook(Hook):
-    """Stops before a training that watches a validation value which its metrics do not give.
-
-    ``save_best`` of ``CheckpointHook`` and ``monitor`` of ``EarlyStoppingHook`` and ``ReduceOnPlateau`` name the value.
-    MMEngine finds a wrong name after the first validation, and for ``ReduceOnPlateau`` never. Names are compared if
-    every metric says which values it gives, in the attribute ``value_names`` as ``CellMetric`` does.
-    """
-
-    def before_train(self, runner: Runner) -> None:
-        """Compares the names.
-
-        Raises:
-            FitError: A name is not among the values of the validation, or there is no validation to stop early by.
-        """
-        if runner.val_loop is None:
-            early = [hook for hook in runner.hooks if isinstance(hook, EarlyStoppingHook)]
-            if early:
-                raise FitError(f'{type(early[0]).__name__} stops a training by a validation, but the config has none: '
-                               'set val_dataloader, val_cfg and val_evaluator, or remove the hook')
-            return
-        metrics = runner.val_loop.evaluator.metrics
-        if not all(hasattr(metric, 'value_names') for metric in metrics):
-            return
-        known = [f'{metric.prefix}/{name}' if metric.prefix else name
-                 for metric in metrics for name in metric.value_names]
-        for setting, name in self._watched(runner):
-            if name not in [*known, 'auto']:
-                near = get_close_matches(name, known, 1, cutoff=.4)
-                raise FitError(f'{setting} is {name!r}, but the validation gives {", ".join(known)}'
-                               + (f': did you mean {near[0]!r}?' if near else ''))
-
-    @staticmethod
-    def _watched(runner: Runner) -> Iterator[tuple[str, str]]:
-        """Yields the name of a setting and the name of the value that it watches."""
-        for hook in runner.hooks:
-            if isinstance(hook, CheckpointHook):
-                yield from (('save_best', name) for name in hook.save_best or ())
-            elif isinstance(hook, EarlyStoppingHook):
-                yield f'monitor of {type(hook).__name__}', hook.monitor
-        schedulers = runner.param_schedulers
-        for part in schedulers.values() if isinstance(schedulers, dict) else [schedulers or []]:
-            yield from ((f'monitor of {type(scheduler).__name__}', scheduler.monitor)
-                        for scheduler in part if hasattr(scheduler, 'monitor'))
-
-
-@HOOKS.register_module()
-class StartingCheckpointHook(Hook):
-    """Refuses to start or continue a training from a checkpoint that does not fit the model.
-
-    Without it, MMEngine trains with random weights in place of weights that do not fit, and finds another model at
-    ``--resume`` when it loads the state of the optimizer. The hook comes before MMEngine's ``EMAHook``, which reads the
-    checkpoint, too.
-    """
-
-    priority = 'VERY_HIGH'
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compares the checkpoint with the model, and logs how many weights of ``load_from`` have a place in it.
-
-        Raises:
-            FitError: The checkpoint to resume from is of another model, or less than half of the model's weights are
-                in the checkpoint to start from.
-            WeightsError: The checkpoint to resume from has no optimizer state.
-        """
-        if not isinstance(runner._train_loop, BaseLoop):
-            return
-        if not runner._resume:
-            runner.logger.info(count_fitting_weights(runner.model, checkpoint, str(runner.cfg.get('load_from'))))
-            if 'state_dict' not in checkpoint:
-                # EMAHook only reads weights that are in ``state_dict``.
-                weights = dict(checkpoint)
-                checkpoint.clear()
-                checkpoint['state_dict'] = weights
-            return
-        if 'optimizer' not in checkpoint or 'message_hub' not in checkpoint:
-            raise WeightsError('the checkpoint to resume from has no optimizer state (best_*.pth never has): resume '
-                               'from epoch_*.pth or iter_*.pth, or start a new training from its weights with '
-                               '--cfg-options load_from=FILE')
-        refuse_other_weights(runner.model, checkpoint)
-        refuse_other_model(runner.cfg.model.to_dict(), content_of(checkpoint))
+def _order_loop(runner: Runner, loop: BaseLoop, names: Sequence[str], source: str) -> None:
+    """Makes the labels of a loop's data follow the names of classes, and tells evaluators and visualizer."""
+    dataset = loop.dataloader.dataset
+    order_classes(dataset, names, source)
+    if hasattr(loop, 'evaluator'):
+        loop.evaluator.dataset_meta = dataset.metainfo
+        runner.visualizer.dataset_meta = dataset.metainfo
 
 
 class FittingCheckpointHook(Hook):
@@ -135,8 +106,8 @@ class FittingCheckpointHook(Hook):
     example other anchors (:func:`refuse_other_model`). MMEngine only logs weights that do not fit, and continues with
     random weights in their place, which is right only at the start of a training.
 
-    The hook warns if classes, channel order or validation data differ from the training of the checkpoint, and if
-    images under test were in the training data.
+    The hook warns if validation data differ from the training of the checkpoint, or are read in another channel order,
+    and if images under test were in the training data.
 
     Args:
         split: Which data are tested, 'val' or 'test'.

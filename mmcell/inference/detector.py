@@ -18,6 +18,8 @@ from torch import nn
 from mmcell.checkpoints.config import read_checkpoint_config
 from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_weights, without_wrappers
 from mmcell.checkpoints.weights import find_checkpoint
+from mmcell.classes.matching import match_classes
+from mmcell.datasets.colors import input_order
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
 from mmcell.images.pixels import CHANNEL_ORDERS
@@ -52,6 +54,7 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
 
     Raises:
         CheckpointConfigError: No config was given, and the checkpoint has none that can be used.
+        ClassesError: ``metainfo`` in the config names other classes than the checkpoint.
         DetectorError: Neither checkpoint nor config names the classes.
         FitError: The weights belong to another model, or its heads have another number of classes than there are names.
         WeightsError: There is no such checkpoint, or the file is damaged, is not a checkpoint, or would run code.
@@ -85,10 +88,17 @@ def _load_weights(detector: nn.Module, checkpoint: dict) -> None:
 def _describe_training(checkpoint: dict, config: Config) -> dict:
     meta = checkpoint.get('meta')
     recorded = (meta.get('dataset_meta') if isinstance(meta, dict) else None) or {}
+    # For joined data sets it is a list. Their labels mean the same classes, but their files may differ in colours.
+    if isinstance(recorded, list | tuple):
+        orders = {part.get('channel_order') for part in recorded}
+        recorded = {**recorded[0], 'channel_order': orders.pop() if len(orders) == 1 else None}
     dataset = config.test_dataloader.dataset
     known = [{key.lower(): value for key, value in recorded.items()}, dataset.get('metainfo') or {}, dataset]
     described = {key: next((source[key] for source in known if source.get(key)), None)
                  for key in ('classes', 'channel_order')}
+    declared = known[1].get('classes')
+    if declared is not None and described['classes']:
+        match_classes(declared, described['classes'], 'test_dataloader.dataset.metainfo', 'the checkpoint')
     if not described['classes']:
         raise DetectorError('neither checkpoint nor config names the classes: --cfg-options '
                             "test_dataloader.dataset.metainfo.classes=\"['first','second']\"")
@@ -158,8 +168,7 @@ class ImagePredictor:
         if not kind.split('.')[-1].startswith('Load'):
             raise DetectorError(f'the test pipeline begins with {kind}, but must begin with a transform that loads an '
                                 'image')
-        # MMDetection's own loaders give blue, green, red.
-        self.is_rgb = kind.split('.')[-1] == 'LoadTiff'
+        self.is_rgb = input_order(detector.cfg) == 'rgb'
         self.percentiles = loader.get('percentiles')
         # There are no annotations to load for an array.
         self.pipeline = Compose([TRANSFORMS.build(transform) for transform in others

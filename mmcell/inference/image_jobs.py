@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.structures import InstanceData
 from torch import nn
 
 from mmcell.errors import MmcellError
+from mmcell.images.channel_order import looks_swapped, other_order, read_samples
 from mmcell.images.pixels import read_image, read_orientation
 from mmcell.images.regions import Regions, open_regions
 from mmcell.images.resolution import read_mpp
@@ -124,7 +126,8 @@ class ImageJob:
         pixels = read_image(path, self.channel_order, self.percentiles)
         height_px, width_px = pixels.shape[:2]
         predict = self.predict if height_px * width_px <= self.whole_px else ImagePredictor(self.tiled)
-        image = ImageInfo(path, height_px, width_px, self.class_names, self._find_mpp(path), pixels)
+        image = ImageInfo(path, height_px, width_px, self.class_names, self._find_mpp(path), pixels,
+                          self.channel_order)
         watch = LimitWatch(self.tiled, self.filters.get('min_score', 0.))
         with watch.watching(self.tiled):
             instances = predict(pixels)
@@ -134,10 +137,11 @@ class ImageJob:
         with (recording(self.folder, name, {**record, 'formats': list(self.formats)}),
               writing_cells(self.formats, self.folder, name, image) as write):
             write(cells)
+        colors = self._note_on_colors(pixels)
         is_dark = 0 < pixels.max() < DARK_VALUE
         dark_note = ['very dark, which is typical of 12-bit data in a 16-bit file: stretch the contrast with '
                      '--percentiles 1 99.8']
-        return ImageSummary(len(cells), (*watch.notes(), *_turned_note(path), *(dark_note if is_dark else [])))
+        return ImageSummary(len(cells), (*watch.notes(), *_turned_note(path), *colors, *(dark_note if is_dark else [])))
 
     def run_large(self, path: Path, name: str, resume: bool = False) -> ImageSummary:
         """Predicts a large TIFF, which is read tile by tile, and writes its outputs.
@@ -170,6 +174,7 @@ class ImageJob:
         settings = {**self.settings, **describe_image(path), 'channel_order': order, 'percentiles': self.percentiles}
         with (open_regions(path, order, self.percentiles) as regions,
               progress_of_tiles(path.name) if is_main_process() else nullcontext() as report):
+            colors = self._note_on_colors(read_samples(regions)[:, :, ::1 if self.predict.is_rgb else -1])
             stream = predict_huge_image(self.tiled, regions, journal, resume=resume, settings=settings, report=report,
                                         on_tile=watch.count_if_full)
             # All processes take the first cells here, so that they have predicted their tiles before the first process
@@ -180,11 +185,12 @@ class ImageJob:
             remove_journal(journal)
         left_out = [f'too large for an {key}, which was left out; the other formats are complete'
                     for key in self.formats if key not in self.large_formats]
-        return ImageSummary(n_cells, (*watch.notes(), *_turned_note(path), *left_out))
+        return ImageSummary(n_cells, (*watch.notes(), *_turned_note(path), *colors, *left_out))
 
     def _write_stream(self, stream: Iterator[InstanceData], path: Path, name: str, regions: Regions,
                       record: dict) -> int:
-        image = ImageInfo(path, regions.height, regions.width, self.class_names, self._find_mpp(path))
+        image = ImageInfo(path, regions.height, regions.width, self.class_names, self._find_mpp(path),
+                          channel_order=self.channel_order)
         n_cells = 0
         with (recording(self.folder, name, {**record, 'formats': self.large_formats}),
               writing_cells(self.large_formats, self.folder, name, image) as write):
@@ -193,6 +199,13 @@ class ImageJob:
                 write(cells)
                 n_cells += len(cells)
         return n_cells
+
+    def _note_on_colors(self, pixels: np.ndarray) -> list[str]:
+        """Returns a remark if red and blue look swapped in an image (H, W, 3) uint8, in the order it is read in."""
+        if not looks_swapped(pixels):
+            return []
+        return [f'nuclei look brown, as if the model were shown red and blue swapped, because the files are read as '
+                f'{self.channel_order}: try --channel-order {other_order(self.channel_order)}']
 
     @staticmethod
     def is_large(path: Path) -> bool:

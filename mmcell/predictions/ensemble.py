@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from mmcell.boxes.fusion import fuse_boxes
+from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
 from mmcell.masks.rle import encode_runs, foreground_pixels_of_all, parse_rles
+from mmcell.predictions.categories import recorded_classes
 from mmcell.predictions.dump_file import to_rles
 
 # How many pixels of masks are worked on at once. Each of them needs some hundred bytes of memory.
@@ -29,6 +31,8 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
     weight w s, where w is the weight of its model and s its score. A pixel belongs to the fused mask if the masks that
     cover it have at least half of the sum of these weights.
 
+    Labels follow the first model: classes are matched by their names, as far as the results contain them.
+
     Time and memory are proportional to the pixels that masks cover, not to the size of the images.
 
     Args:
@@ -45,9 +49,9 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
         which are M RLEs.
 
     Raises:
-        EnsembleError: There is no model, the number of weights is wrong, the models differ in images, classes or image
-            sizes, or a model has an image id twice or masks of several sizes in one image. It is raised by the call,
-            before the first image.
+        ClassesError: The models have other classes. Like all errors, it is raised by the call, before the first image.
+        EnsembleError: There is no model, the number of weights is wrong, the models differ in images or image sizes,
+            or a model has an image id twice or masks of several sizes in one image.
         ValueError: A weight is not positive, or an RLE is not valid.
     """
     weights = [1.] * len(models) if weights is None else weights
@@ -56,6 +60,8 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
     by_id = [_index_by_image(results, name) for results, name in zip(models, names, strict=True)]
     for other, name in zip(by_id[1:], names[1:], strict=True):
         _check_same_images(by_id[0], other, names[0], name)
+    by_id = [by_id[0], *(_with_labels_of(by_id[0], other, names[0], name)
+                         for other, name in zip(by_id[1:], names[1:], strict=True))]
     return (_fuse_image([results[image_id] for results in by_id], np.asarray(weights, np.float64), iou_threshold,
                         skip_threshold) for image_id in by_id[0])
 
@@ -77,7 +83,7 @@ def _index_by_image(results: list[dict], name: str) -> dict:
 
 
 def _check_same_images(first: dict, other: dict, first_name: str, other_name: str) -> None:
-    """Raises EnsembleError if two models differ in images, classes or image sizes, as far as both have them."""
+    """Raises EnsembleError if two models differ in images or image sizes, as far as both have them."""
     for here, there, has, lacks in ((first, other, first_name, other_name), (other, first, other_name, first_name)):
         missing = [image_id for image_id in here if image_id not in there]
         if missing:
@@ -85,16 +91,32 @@ def _check_same_images(first: dict, other: dict, first_name: str, other_name: st
             raise EnsembleError(f'{has} has {len(missing)} images that {lacks} does not have: image ids '
                                 f'{", ".join(map(str, missing[:_MAX_LISTED]))}{more}')
     for image_id, result in first.items():
-        for property_name, get_property in (('classes', _classes_of), ('image size (height, width)', _sizes_of)):
-            values = [get_property(result), get_property(other[image_id])]
-            if all(values) and values[0] != values[1]:
-                raise EnsembleError(f'image {image_id}: {property_name} {values[0]} in {first_name}, but {values[1]} '
-                                    f'in {other_name}')
+        sizes = [_sizes_of(result), _sizes_of(other[image_id])]
+        if all(sizes) and sizes[0] != sizes[1]:
+            raise EnsembleError(f'image {image_id}: image size (height, width) {sizes[0]} in {first_name}, but '
+                                f'{sizes[1]} in {other_name}')
 
 
-def _classes_of(result: dict) -> list[str] | None:
-    """Returns the names of the classes; None for dumps of MMDetection's own class, which do not contain them."""
-    return result.get('classes')
+def _with_labels_of(first: dict, other: dict, first_name: str, other_name: str) -> dict:
+    """Returns the results of another model, by image id, with the labels of the first model.
+
+    Raises:
+        ClassesError: The models have other classes.
+        EnsembleError: A label has no class.
+    """
+    changed = {}
+    for image_id, result in other.items():
+        classes, wanted = recorded_classes(result, other_name), recorded_classes(first[image_id], first_name)
+        if classes is not None and wanted is not None:
+            label_of = np.array(match_classes(classes, wanted, other_name, first_name), np.int64)
+            instances = result['pred_instances']
+            labels = np.asarray(instances['labels'])
+            if labels.size and not 0 <= labels.min() <= labels.max() < len(classes):
+                raise EnsembleError(f'{other_name}: image {image_id} has labels {labels.min()} to {labels.max()}, but '
+                                    f'{len(classes)} classes')
+            result = {**result, 'pred_instances': {**instances, 'labels': label_of[labels]}}
+        changed[image_id] = result
+    return changed
 
 
 def _sizes_of(result: dict) -> list[tuple]:

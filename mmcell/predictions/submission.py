@@ -11,6 +11,7 @@ import pycocotools.mask
 from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
 from mmcell.masks.rle import area_px
+from mmcell.predictions.categories import Categories
 from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened
 from mmcell.predictions.dump_file import drop_empty_and_repeated
 
@@ -30,12 +31,17 @@ class TestSet:
     Attributes:
         sizes: Maps each image id to (height, width) in px.
         file_names: Maps each image id to the file name.
-        category_ids: The category ids that are allowed.
+        categories: The category ids that are allowed, with the names of the classes if the file has them.
     """
 
     sizes: dict[int, tuple[int, int]]
     file_names: dict[int, str]
-    category_ids: list[int]
+    categories: Categories
+
+    @property
+    def category_ids(self) -> list[int]:
+        """The category ids that are allowed."""
+        return self.categories.ids
 
 
 @dataclass
@@ -65,11 +71,11 @@ def read_test_set(path: str | Path) -> TestSet:
     try:
         document = json.loads(path.read_text(encoding='utf-8'))
         records = document if isinstance(document, list) else document['images']
-        category_ids = TASK_CATEGORY_IDS
+        categories = Categories(TASK_CATEGORY_IDS, None, str(path))
         if isinstance(document, dict):
-            category_ids = [category['id'] for category in document['categories']]
+            categories = Categories.of_document(document, str(path))
         test_set = TestSet({record['id']: (record['height'], record['width']) for record in records},
-                           {record['id']: record['file_name'] for record in records}, category_ids)
+                           {record['id']: record['file_name'] for record in records}, categories)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise SubmissionError(f'{path}: COCO JSON or an id list expected: {error!r}') from error
     if len(test_set.sizes) < len(records):

@@ -16,6 +16,8 @@ from mmcell.predictions.submission import TestSet, read_test_set, write_submissi
 class SubmissionFormatter(BaseMetric):
     """Writes the predictions of the test images as a checked submission zip, and measures nothing.
 
+    Labels become the category ids of the annotation file by the names of the classes.
+
     Args:
         ann_file: The annotation file of the test images; None takes the annotation file of the data set that is tested.
         out: The zip file to write; None writes ``submission.zip`` next to the log file of the run.
@@ -24,6 +26,7 @@ class SubmissionFormatter(BaseMetric):
         collect_dir: The folder for the files of 'cpu', see ``mmengine.evaluator.BaseMetric``.
 
     Raises:
+        ClassesError: The annotation file has other classes than the data set that is tested.
         SubmissionError: The predictions are not a valid submission.
     """
 
@@ -42,7 +45,10 @@ class SubmissionFormatter(BaseMetric):
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Keeps the COCO detections of each image."""
-        self.results.extend(to_coco_detections(sample, self.test_set.category_ids) for sample in data_samples)
+        # Joined data sets have a list as meta information, which names no annotation file either.
+        classes = self.dataset_meta.get('classes') if isinstance(self.dataset_meta, dict) else None
+        category_ids = self.test_set.categories.ids_of_labels(classes, 'the test data')
+        self.results.extend(to_coco_detections(sample, category_ids) for sample in data_samples)
 
     def compute_metrics(self, results: list[list[dict]]) -> dict[str, int]:
         """Writes the file and returns the number of detections in it."""

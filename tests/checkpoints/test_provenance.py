@@ -59,7 +59,7 @@ def test_differences_between_training_and_test_data_are_reported(ann_file, tmp_p
     first = describe_data(dataset_of(ann_file, indices=[0]))
     second = describe_data(dataset_of(ann_file, indices=[1]))
     swapped = describe_data(dataset_of(ann_file, indices=[1], channel_order='bgr'))
-    renamed = [{**second[0], 'classes': ['x', 'b']}]
+    other_files = [{**swapped[0], 'images': {'new.tif': 7}}]
     recorded = {'train': first, 'val': second}
     assert compare_data(recorded, second, 'val') == []
     assert compare_data(recorded, second, 'test') == []
@@ -67,9 +67,9 @@ def test_differences_between_training_and_test_data_are_reported(ann_file, tmp_p
     assert leak.startswith('1 of the 2 images tested were in the training data')
     assert 'val data' in differs and 'differ' in differs
     order, = compare_data(recorded, swapped, 'val')
-    assert order == 'the checkpoint was trained with channel_order rgb, the tested data have bgr'
-    classes, = compare_data(recorded, renamed, 'val')
-    assert "classes ['a', 'b'], the tested data have ['x', 'b']" in classes
+    assert order.endswith('in the channel order rgb, and the same images are now read as bgr')
+    # Other files may well have another order: the model is shown the same colours.
+    assert compare_data(recorded, other_files, 'test') == []
     assert compare_data({'train': [], 'val': []}, both, 'val') == []
 
 

@@ -16,8 +16,10 @@ from support.bright_detector import CONFIG as BRIGHT_CONFIG
 from support.bright_detector import BrightCellDetector, save_checkpoint
 from support.commands import CONFIG, TORCHRUN, run
 from support.paths import REPO
+from support.stains import stained_image
 
 from mmcell.checkpoints.fit import FitError
+from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
 from mmcell.inference import image_jobs
 from mmcell.inference.detection_limit import LimitWatch
@@ -96,6 +98,55 @@ def test_filters_and_channel_order(tmp_path, command, flags, kept):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     assert command(image, '--formats', 'csv', *flags)[0] == 0
     assert [row['class'] for row in rows_of(tmp_path / 'out' / 'a_cells.csv')] == kept
+
+
+@pytest.mark.parametrize('flags, step, typed', [
+    ([], 1, None), ([], -1, 'bgr'), (['--channel-order', 'bgr'], -1, None), (['--channel-order', 'bgr'], 1, 'rgb')])
+def test_swapped_colours_get_one_line_for_all_images(tmp_path, command, rng, flags, step, typed):
+    for name in 'abc':
+        (tmp_path / 'images').mkdir(exist_ok=True)
+        tifffile.imwrite(tmp_path / 'images' / f'{name}.tif', stained_image(rng)[:, :, ::step], photometric='rgb')
+    write_image(tmp_path / 'images' / 'd.tif', *THREE_CELLS)
+    _, output = command(tmp_path / 'images', '--formats', 'csv', *flags)
+    lines = [line for line in output.err.splitlines() if 'nuclei look brown' in line]
+    assert len(lines) == (typed is not None)
+    for line in lines:
+        assert 'a.tif and 2 more' in line and line.endswith(f'try --channel-order {typed}')
+
+
+@pytest.mark.parametrize('order', ['rgb', 'bgr'])
+def test_coco_files_state_the_channel_order(tmp_path, command, order):
+    command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', 'coco', '--channel-order', order)
+    dataset = CellDataset(ann_file=str(tmp_path / 'out' / 'a_coco.json'), pipeline=[])
+    assert dataset.channel_order == order
+
+
+def test_swapped_colours_of_a_large_image_are_noticed(tmp_path, command, rng, monkeypatch):
+    monkeypatch.setattr(image_jobs, 'LARGE_PX', 1)
+    tifffile.imwrite(tmp_path / 'a.tif', np.tile(stained_image(rng)[:, :, ::-1], (2, 2, 1)), photometric='rgb',
+                     tile=(16, 16))
+    _, output = command(tmp_path / 'a.tif', '--formats', 'csv')
+    assert output.err.count('nuclei look brown') == 1
+
+
+def test_images_in_true_colours_and_a_model_of_swapped_files(tmp_path, command, checkpoint, rng):
+    loaded = torch.load(checkpoint)
+    loaded['meta']['dataset_meta']['channel_order'] = 'bgr'
+    torch.save(loaded, checkpoint)
+    tifffile.imwrite(tmp_path / 'a.tif', stained_image(rng), photometric='rgb')
+    _, output = command(tmp_path / 'a.tif', '--formats', 'csv')
+    assert 'images are read as bgr (--channel-order)' in output.err and 'try --channel-order rgb' in output.err
+
+
+def test_a_model_that_was_trained_on_swapped_colours_is_warned_of(tmp_path, monkeypatch, capsys):
+    path = save_checkpoint(tmp_path / 'toy.pth', model=dict(type='BrightCellDetector', data_preprocessor=dict(
+        type='DetDataPreprocessor', bgr_to_rgb=True)))
+    monkeypatch.setattr(sys, 'argv', ['predict.py', str(path), str(write_image(tmp_path / 'a.tif', *THREE_CELLS)),
+                                      '--device', 'cpu', '--out', str(tmp_path / 'out'), '--formats', 'class-labels'])
+    predict.main()
+    output = capsys.readouterr().err
+    assert 'warning: this model is shown the same colours as in its training, but they are wrong' in output
+    assert 'class-labels: class1 is red, class2 is green, class3 is blue' in output
 
 
 def test_all_formats_are_written(tmp_path, command):

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tifffile
 from support.commands import convert
+from support.stains import stained_image
 from to_coco import choose_validation_ids
 
 from mmcell.annotations.raw_layout import TrainImage
@@ -147,3 +148,42 @@ def test_real_data(real_data, tmp_path, folder, cells):
     document = json.loads((tmp_path / 'ann' / 'trainval.json').read_text())
     n_cells = np.bincount([a['category_id'] for a in document['annotations']], minlength=len(cells) + 1)
     assert n_cells[1:].tolist() == cells
+
+
+def paint(root, rng, train_step=1, test_step=1):
+    """Gives the images of a raw folder the colours of H&E; a step of -1 swaps red and blue in the files."""
+    for path in [*root.glob('train/*/image.tif'), *root.glob('test_release/*.tif')]:
+        step = test_step if path.parent.name == 'test_release' else train_step
+        tifffile.imwrite(path, stained_image(rng, tifffile.imread(path).shape[:2])[:, :, ::step], photometric='rgb')
+
+
+@pytest.mark.parametrize('step, flags, stated, typed', [
+    (1, [], 'rgb', None), (-1, [], None, 'bgr'), (-1, ['--channel-order', 'bgr'], 'bgr', None),
+    (1, ['--channel-order', 'rgb'], 'rgb', None), (1, ['--channel-order', 'bgr'], 'bgr', 'rgb'),
+    (-1, ['--channel-order', 'rgb'], 'rgb', 'bgr')])
+def test_the_channel_order_is_written_and_swapped_colours_are_warned_of(raw_root, tmp_path, rng, step, flags, stated,
+                                                                        typed):
+    root, _ = raw_root
+    paint(root, rng, step, step)
+    run = convert(root, '--out', tmp_path / 'ann', *flags)
+    assert run.returncode == 0, run.stderr
+    for name in ('train', 'val', 'trainval', 'test'):
+        info = json.loads((tmp_path / 'ann' / f'{name}.json').read_text())['info']
+        assert info.get('channel_order') == stated
+    warnings = [line for line in run.stderr.splitlines() if line.startswith('warning')]
+    assert len(warnings) == (typed is not None)
+    for line in warnings:
+        assert '2 of 2 training images and 1 of 1 test images' in line
+        assert f'convert again with --channel-order {typed}' in line
+
+
+def test_images_without_a_stain_are_not_warned_of(raw_root, tmp_path):
+    run = convert(raw_root[0], '--out', tmp_path / 'ann')
+    assert 'warning' not in run.stderr
+    assert json.loads((tmp_path / 'ann' / 'train.json').read_text())['info']['channel_order'] == 'rgb'
+
+
+def test_parts_in_different_orders_are_warned_of(raw_root, tmp_path, rng):
+    paint(raw_root[0], rng, train_step=1, test_step=-1)
+    run = convert(raw_root[0], '--out', tmp_path / 'ann')
+    assert 'nuclei look brown in 1 of 1 test images' in run.stderr and 'must have the same order' in run.stderr

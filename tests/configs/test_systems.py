@@ -15,6 +15,8 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import BaseLoop, Runner
 from support.paths import REPO
 
+from mmcell.datasets.colors import describe_swapped_colors
+
 BACKBONES = {'r18': 18, 'r50': 50, 'r101': 101, 'x101-32x8d': 101, 'convnext': 'tiny', 'convnext-small': 'small',
              'convnext-base': 'base', 'convnextv2-base': 'base'}
 WARM_UP_AND_COSINE = {0: .01, 1 / 30: 1, .5: .5, 1: 0}
@@ -237,9 +239,9 @@ def test_the_data_are_those_of_the_system(name, config):
         assert tuple(config[f'{split}_dataloader'].dataset.pipeline) == (
             dict(type='LoadTiff'), *system.test, dict(type='PackCellInputs'))
     assert config.train_dataloader.batch_size == system.batch
-    if name.startswith('cell/'):
-        orders = {config[f'{split}_dataloader'].dataset.channel_order for split in ('train', 'val', 'test')}
-        assert orders == {'rgb' if 'consep' in name else 'bgr'}
+    # The annotation files state the channel order.
+    assert not any('channel_order' in config[f'{split}_dataloader'].dataset for split in ('train', 'val', 'test'))
+    assert describe_swapped_colors(config) is None
     assert config.default_hooks.checkpoint.save_best == 'AP50'
     # The challenge allows fewer than 200 million trainable parameters.
     assert config.default_hooks.parameter_budget.max_trainable == 199_999_999

@@ -3,11 +3,17 @@ import json
 import numpy as np
 import pytest
 import tifffile
+from mmdet.datasets import ConcatDataset
 from mmdet.registry import DATASETS
 from mmdet.structures.mask import BitmapMasks
+from mmengine.dataset import RepeatDataset
+from support.stains import stained_image
 
 from mmcell.annotations.coco_json import AnnotationError
-from mmcell.datasets import CellDataset, LoadTiff
+from mmcell.classes.matching import ClassesError
+from mmcell.datasets import CellDataset, CellMixDataset, LoadTiff
+from mmcell.datasets.class_order import class_names, order_classes
+from mmcell.datasets.colors import ColorError
 
 PIPELINE = [dict(type='mmdet.LoadTiff'), dict(type='mmdet.LoadAnnotations', with_bbox=True, with_mask=True),
             dict(type='mmdet.PackDetInputs')]
@@ -64,11 +70,77 @@ def test_an_explicit_folder_overrides_the_file(annotation_file, raw_root):
     assert len(build(annotation_file, data_prefix=dict(img=str(moved)))) == 2
 
 
-@pytest.mark.parametrize('classes', [('small', 'big'), ('big',), ('big', 'smal')])
-def test_other_classes_in_the_config_are_refused(annotation_file, classes):
-    assert build(annotation_file, metainfo=dict(classes=('big', 'small'))).metainfo['classes'] == ('big', 'small')
-    with pytest.raises(AnnotationError, match='same order'):
+@pytest.mark.parametrize('classes, message', [
+    (('big',), r"the config has the classes \['big'\], but .*train.json has \['big', 'small'\]: only in .*: 'small'"),
+    (('big', 'smal'), "only in the config: 'smal'; only in .*: 'small'"),
+    (('small', 'big', 'third'), "only in the config: 'third'"),
+    (('big', 'Small '), "'Small ' and 'small' differ only in case"),
+    (('big', 'big'), 'the config has a class twice')])
+def test_other_classes_in_the_config_are_refused(annotation_file, classes, message):
+    with pytest.raises(ClassesError, match=message):
         build(annotation_file, metainfo=dict(classes=classes))
+
+
+def labels_by_name(dataset):
+    """Returns for each image the names of the classes of its cells, in the order of the annotations."""
+    names = dataset.metainfo['classes']
+    return [[names[instance['bbox_label']] for instance in dataset.get_data_info(index)['instances']]
+            for index in range(len(dataset))]
+
+
+def renumber(path, ids, order):
+    """Gives the categories other ids and another order, without changing the class of any cell."""
+    def change(document):
+        document['categories'] = [{**document['categories'][i], 'id': ids[i]} for i in order]
+        for annotation in document['annotations']:
+            annotation['category_id'] = ids[annotation['category_id'] - 1]
+    edit(path, change)
+
+
+@pytest.mark.parametrize('ids, order', [((1, 2), (1, 0)), ((10, 20), (0, 1)), ((7, 3), (1, 0))])
+def test_labels_follow_the_names_wherever_they_stand(annotation_file, ids, order):
+    original = build(annotation_file)
+    renumber(annotation_file, ids, order)
+    for classes in (('big', 'small'), ('small', 'big')):
+        declared = build(annotation_file, metainfo=dict(classes=classes))
+        ordered = build(annotation_file)
+        ordered.order_classes(classes, 'the model')
+        for dataset in (declared, ordered):
+            assert dataset.metainfo['classes'] == classes
+            assert labels_by_name(dataset) == labels_by_name(original)
+            assert dataset.cat_ids == [dict(zip(('big', 'small'), ids, strict=True))[name] for name in classes]
+
+
+def test_a_new_order_keeps_filters_subsets_and_colours(annotation_file):
+    dataset = build(annotation_file, indices=[1], filter_cfg=dict(filter_empty_gt=True),
+                    metainfo=dict(palette=[(1, 1, 1), (2, 2, 2)]))
+    dataset.order_classes(['small', 'big'], 'the model')
+    assert len(dataset) == 1 and dataset.metainfo['palette'] == [(2, 2, 2), (1, 1, 1)]
+    with pytest.raises(ClassesError, match=r'the model has .* only in the model: .third.'):
+        dataset.order_classes(['small', 'big', 'third'], 'the model')
+
+
+@pytest.mark.parametrize('wrap', [
+    lambda a, b: ConcatDataset([a, b]), lambda a, b: RepeatDataset(b, 2),
+    lambda a, b: CellMixDataset(ConcatDataset([b]).datasets[0], pipeline=[])])
+def test_data_sets_in_wrappers_get_one_order(annotation_file, wrap):
+    other = annotation_file.with_name('other.json')
+    other.write_text(annotation_file.read_text())
+    renumber(other, (1, 2), (1, 0))
+    dataset = wrap(build(annotation_file), build(other))
+    order_classes(dataset, ['big', 'small'], 'the model')
+    metainfo = dataset.metainfo if isinstance(dataset.metainfo, list) else [dataset.metainfo]
+    assert {part['classes'] for part in metainfo} == {('big', 'small')}
+    assert {info['instances'][0]['bbox_label'] for info in map(dataset.get_data_info, range(len(dataset)))} == {0}
+    assert class_names(dataset.metainfo) == ['big', 'small']
+
+
+def test_a_stock_data_set_in_another_order_is_refused(annotation_file, raw_root):
+    stock = DATASETS.build(dict(type='CocoDataset', ann_file=str(annotation_file), data_prefix=dict(img='x'),
+                                metainfo=dict(classes=('big', 'small'))))
+    order_classes(stock, ['big', 'small'], 'the model')
+    with pytest.raises(ClassesError, match="the order .'big', 'small'., which only type='CellDataset' can change"):
+        order_classes(stock, ['small', 'big'], 'the model')
 
 
 def set_first(key, field, value):
@@ -130,6 +202,72 @@ def test_load_tiff_adds_its_keys(tmp_path):
         assert results['img'][0, 0].tolist() == expected
         assert results['img_shape'] == results['ori_shape'] == (4, 6)
         assert results['scale_factor'] == (1., 1.)
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """The messages of the data set."""
+    messages = []
+    monkeypatch.setattr('mmcell.datasets.cell_dataset.print_log', lambda text, **_: messages.append(text))
+    return messages
+
+
+def state_order(path, order):
+    edit(path, lambda document: document['info'].update(channel_order=order))
+
+
+def first_pixel(dataset):
+    return dataset[0]['inputs'][:, 0, 0].tolist()
+
+
+def test_the_channel_order_is_that_of_the_annotation_file(annotation_file, warnings):
+    for order, pixel in (('rgb', [200, 100, 50]), ('bgr', [50, 100, 200])):
+        state_order(annotation_file, order)
+        dataset = build(annotation_file, pipeline=PIPELINE)
+        assert dataset.metainfo['channel_order'] == order and first_pixel(dataset) == pixel
+    assert not warnings
+
+
+@pytest.mark.parametrize('settings', [
+    dict(channel_order='rgb', pipeline=PIPELINE),
+    dict(pipeline=[dict(type='mmdet.LoadTiff', channel_order='rgb'), *PIPELINE[1:]])])
+def test_a_config_that_contradicts_the_file_counts_and_is_warned_of(annotation_file, warnings, settings):
+    state_order(annotation_file, 'bgr')
+    dataset = build(annotation_file, **settings)
+    assert dataset.metainfo['channel_order'] == 'rgb' and first_pixel(dataset) == [200, 100, 50]
+    warning, = warnings
+    assert "states that its images are bgr, but the config says channel_order='rgb'" in warning
+    warnings.clear()
+    state_order(annotation_file, 'rgb')
+    build(annotation_file, **settings)
+    assert not warnings
+
+
+def test_a_file_that_states_nonsense_is_refused(annotation_file):
+    state_order(annotation_file, 'grb')
+    with pytest.raises(AnnotationError, match="channel_order must be one of .*got 'grb'"):
+        build(annotation_file)
+
+
+@pytest.mark.parametrize('is_swapped', [False, True])
+def test_files_that_do_not_state_the_order_are_looked_at(annotation_file, raw_root, warnings, is_swapped, rng):
+    for path in raw_root[0].glob('train/*/image.tif'):
+        tifffile.imwrite(path, stained_image(rng, tifffile.imread(path).shape[:2])[:, :, ::-1 if is_swapped else 1],
+                         photometric='rgb')
+    build(annotation_file)
+    assert len(warnings) == is_swapped
+    assert all('swapped in 2 of 2 images' in text and '--channel-order bgr' in text for text in warnings)
+    warnings.clear()
+    build(annotation_file, channel_order='rgb')
+    assert not warnings
+
+
+def test_the_stock_loader_cannot_read_swapped_files(annotation_file):
+    stock = [dict(type='mmdet.LoadImageFromFile'), *PIPELINE[1:]]
+    build(annotation_file, pipeline=stock)
+    state_order(annotation_file, 'bgr')
+    with pytest.raises(ColorError, match=r"LoadImageFromFile in the pipeline .* dict\(type='LoadTiff'\)"):
+        build(annotation_file, pipeline=stock)
 
 
 @pytest.mark.parametrize('cls', [LoadTiff, CellDataset])

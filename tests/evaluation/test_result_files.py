@@ -73,7 +73,9 @@ def test_the_three_kinds_give_the_same_detections(tmp_path):
     for name in ('r.json', 'r.zip', 'r.pkl', 'dump'):
         file = read_result_file(tmp_path / name, ground_truth())
         assert file.detections == [detection()], name
-        assert file.remarks == ['1 of 2 images have no detection, their cells count as missed: 8']
+        unnamed, without = file.remarks
+        assert 'does not name the classes' in unnamed and unnamed.count('1 ') == unnamed.count('2 ') == 1
+        assert without == '1 of 2 images have no detection, their cells count as missed: 8'
 
 
 @pytest.mark.parametrize('changes, message', [
@@ -169,6 +171,7 @@ def test_unusual_detections_that_can_be_measured_get_a_remark(tmp_path):
                            detection(image_id=8, category_id=1, bbox=[30, 20, 38, 28])])
     assert len(file.detections) == 4 and file.detections[2]['bbox'] == [0, 0, 0, 0]
     assert [remark.split(':')[0] for remark in file.remarks] == [
+        f'{tmp_path}/r.json does not name the classes',
         '1 masks without a pixel and 1 repeated masks count as detections; a submission zip leaves them out',
         '1 detections have no box', '1 boxes leave their image']
     assert read(tmp_path, []).remarks == ['2 of 2 images have no detection, their cells count as missed: 3, 8']

@@ -10,7 +10,7 @@ FLOORS = [
     ['mmcell/hooks', 'mmcell/inference'],
     ['data_prep', 'mmcell/checkpoints', 'mmcell/datasets', 'mmcell/evaluation'],
     ['mmcell/annotations', 'mmcell/models', 'mmcell/predictions', 'mmcell/visualization'],
-    ['mmcell/boxes', 'mmcell/files', 'mmcell/framework', 'mmcell/images', 'mmcell/settings',
+    ['mmcell/boxes', 'mmcell/classes', 'mmcell/files', 'mmcell/framework', 'mmcell/images', 'mmcell/settings',
      'mmcell/tiles'],
     ['mmcell/errors.py', 'mmcell/masks'],
 ]

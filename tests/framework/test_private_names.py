@@ -45,7 +45,11 @@ FUNCTIONS = {
 ATTRIBUTES = [
     'mmdet.engine.hooks:DetVisualizationHook._test_index',
     'mmdet.engine.hooks:DetVisualizationHook._visualizer',
+    'mmdet.datasets:ConcatDataset._metainfo',
+    'mmdet.datasets:MultiImageMixDataset._metainfo',
+    'mmengine.dataset:BaseDataset._fully_initialized',
     'mmengine.dataset:BaseDataset._metainfo',
+    'mmengine.dataset:RepeatDataset._metainfo',
     'mmengine.hooks:CheckpointHook._default_greater_keys',
     'mmengine.hooks:EarlyStoppingHook._default_greater_keys',
     'mmengine.optim:AmpOptimWrapper._scale_update_param',

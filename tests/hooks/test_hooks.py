@@ -26,7 +26,8 @@ def runner_with(n_model_classes, n_data_classes):
     model['rpn_head'].num_classes = 1
     data = SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=tuple('abcdef')[:n_data_classes])))
     return SimpleNamespace(model=model, train_dataloader=data, val_dataloader=data, test_dataloader=data, iter=0,
-                           max_iters=10, param_schedulers=[], logger=logging.getLogger('test'),
+                           max_iters=10, param_schedulers=[], logger=logging.getLogger('test'), val_loop=None,
+                           train_loop=SimpleNamespace(dataloader=data),
                            cfg=Config(dict(model=dict(type='MaskRCNN', anchors=1))))
 
 

@@ -7,6 +7,7 @@ from support.paths import REPO
 
 from mmcell.checkpoints.config import CheckpointConfigError, read_checkpoint_config
 from mmcell.checkpoints.fit import FitError
+from mmcell.classes.matching import ClassesError
 from mmcell.framework.safe_loading import UntrustedCheckpointError, load_tensors_only
 from mmcell.inference.detector import DetectorError, ImagePredictor, load_detector
 
@@ -58,6 +59,22 @@ def test_a_config_file_is_used_if_the_checkpoint_has_no_config(tmp_path, checkpo
                'test_dataloader.dataset.channel_order': 'bgr'}
     detector = load_detector(bare, tmp_path / 'config.py', cfg_options=options)
     assert detector.dataset_meta == {'classes': ('x', 'y', 'z'), 'channel_order': 'bgr'}
+
+
+def test_the_classes_of_the_checkpoint_count_and_the_config_must_have_the_same(checkpoint):
+    def load(names):
+        return load_detector(checkpoint, cfg_options={'test_dataloader.dataset.metainfo': dict(classes=names)})
+    assert load(CLASSES[::-1]).dataset_meta['classes'] == CLASSES
+    with pytest.raises(ClassesError, match="only in test_dataloader.dataset.metainfo: 'cyan'"):
+        load(['red', 'green', 'cyan'])
+
+
+@pytest.mark.parametrize('orders, expected', [(('bgr', 'bgr'), 'bgr'), (('bgr', 'rgb'), 'rgb')])
+def test_a_model_of_joined_data_sets_is_loaded(tmp_path, checkpoint, orders, expected):
+    loaded = torch.load(checkpoint)
+    loaded['meta']['dataset_meta'] = [dict(classes=CLASSES, channel_order=order) for order in orders]
+    torch.save(loaded, tmp_path / 'joined.pth')
+    assert load_detector(tmp_path / 'joined.pth').dataset_meta == {'classes': CLASSES, 'channel_order': expected}
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, checkpoint):

@@ -25,6 +25,7 @@ class ImageInfo:
         mpp: Micrometres per pixel; None if not known.
         pixels: (H, W, 3) uint8 RGB. None for an image that is too large to be held in memory as a whole; it gets no
             overlay.
+        channel_order: 'rgb' or 'bgr', as the file was read; None if not known.
     """
 
     path: Path
@@ -33,3 +34,4 @@ class ImageInfo:
     class_names: list[str]
     mpp: float | None = None
     pixels: np.ndarray | None = None
+    channel_order: str | None = None

@@ -17,10 +17,13 @@ def writing_coco(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
 
     The file follows the conventions of ``data_prep/to_coco.py``, so that ``CellDataset`` reads the predictions as
     annotations: the id of a cell is its number, from 1; the category id is the label plus 1; boxes enclose the pixels;
-    and info.data_root names the folder of the image.
+    info.data_root names the folder of the image, and info.channel_order says how the image was read.
     """
     path = image.path.resolve()
-    members = {'info': {'data_root': os.path.relpath(path.parent, paths[0].parent.resolve())},
+    info = {'data_root': os.path.relpath(path.parent, paths[0].parent.resolve())}
+    if image.channel_order is not None:
+        info['channel_order'] = image.channel_order
+    members = {'info': info,
                'images': [{'id': 1, 'file_name': path.name, 'height': image.height_px, 'width': image.width_px}],
                'categories': categories(image.class_names)}
     with writing_json_list(paths[0], members, 'annotations') as add:
