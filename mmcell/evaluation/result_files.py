@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pycocotools.mask
 
-from mmcell.evaluation.coco_masks import to_compressed_rles
+from mmcell.masks.coco_masks import to_compressed_rles
 from mmcell.masks.rle import areas_px
 from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened
 from mmcell.predictions.dump_file import ResultsError, load_results, to_coco_detections
