@@ -1,8 +1,8 @@
 """What the records of a COCO annotation file must be like: one set of rules, for training as for evaluation.
 
-A file that passes gives the same cells to everything that reads it. COCO allows more than one form of many values:
-polygons and RLEs with listed run lengths are masks, too; ``iscrowd``, ``area`` and ``bbox`` may be missing, and are then
-taken from the mask. Whatever would be read differently by different programs, or not at all, is a problem.
+A file that passes gives the same cells to everything that reads it. What COCO leaves open is filled in: polygons and
+RLEs with listed run lengths are masks, too; ``area`` and ``bbox`` are taken from the mask if they are missing, and
+``iscrowd`` is then 0. Whatever would be read differently by different programs, or not at all, is a problem.
 """
 
 from collections import Counter
@@ -23,6 +23,12 @@ SMALLEST_IDS = {'images': 0, 'categories': 1, 'annotations': 1}
 # pycocotools counts the pixels of an image with 32 bits.
 MAX_IMAGE_PX = 2 ** 31 - 1
 MAX_LISTED_KINDS = 12
+BAD_AREA = 'area is not a number of px above 0'
+BAD_BBOX = 'bbox is not x, y, width, height in px'
+BBOX_IS_XYXY = 'bbox is x1, y1, x2, y2 in place of x, y, width, height in px'
+BBOX_IS_ELSEWHERE = 'bbox lies elsewhere than the mask'
+# Problems that a value taken from the mask solves.
+KEY_TO_TAKE_FROM_MASK = {BAD_AREA: 'area', BAD_BBOX: 'bbox', BBOX_IS_XYXY: 'bbox', BBOX_IS_ELSEWHERE: 'bbox'}
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class Problem:
     found: str
 
 
-def check_records(document: dict, crowds_allowed: bool) -> tuple[list[Problem], list[dict]]:
+def check_records(document: dict, crowds_allowed: bool) -> tuple[list[Problem], dict[int, dict]]:
     """Checks every record of an annotation file.
 
     Args:
@@ -51,7 +57,7 @@ def check_records(document: dict, crowds_allowed: bool) -> tuple[list[Problem], 
             problem.
 
     Returns:
-        All problems, and the annotations that have none, in the order of the file. They have masks as compressed RLEs
+        All problems, and the annotations that have none by their index in the file. They have masks as compressed RLEs
         with a pixel or more, ``area`` in px, ``bbox`` (xywh in px, with sides of 1 px or more, over the mask), and
         ``iscrowd`` 0 or 1.
     """
@@ -66,9 +72,9 @@ def check_records(document: dict, crowds_allowed: bool) -> tuple[list[Problem], 
     # The masks in an image of unknown size cannot be checked; the image is a problem already.
     indices = [index for index, annotation in enumerate(document['annotations'])
                if index not in bad and annotation['image_id'] in usable_images]
-    problems_of_masks, annotations = _complete([document['annotations'][index] for index in indices], usable_images)
-    return problems + [Problem('annotations', indices[place], kind, found)
-                       for place, kind, found in problems_of_masks], annotations
+    problems_of_masks, complete = _complete([document['annotations'][index] for index in indices], usable_images)
+    problems += [Problem('annotations', indices[place], kind, found) for place, kind, found in problems_of_masks]
+    return problems, {indices[place]: annotation for place, annotation in complete.items()}
 
 
 def _ids_of(records: list) -> list[int]:
@@ -126,13 +132,13 @@ def _problems_of_annotation(annotation: dict, image_ids: set[int], category_ids:
         if annotation.get(key) not in (None, 0, 1):
             yield f'{key} is neither 0 nor 1', annotation[key]
         elif annotation.get(key) and not crowds_allowed:
-            yield f'it is a region that is not annotated cell by cell ({key}), which cannot be measured', annotation[key]
+            yield f'it is a region that is not annotated cell by cell ({key}); only cells are measured', annotation[key]
     area_px = annotation.get('area')
     if area_px is not None and not (is_finite_number(area_px) and area_px > 0):
-        yield 'area is not a number of px above 0', area_px
+        yield BAD_AREA, area_px
     bbox = annotation.get('bbox')
     if bbox is not None and not is_bbox(bbox):
-        yield 'bbox is not x, y, width, height in px', bbox
+        yield BAD_BBOX, bbox
 
 
 def is_bbox(value: object) -> bool:
@@ -141,11 +147,12 @@ def is_bbox(value: object) -> bool:
             and max(map(abs, value)) <= MAX_COORDINATE_PX)
 
 
-def _complete(annotations: Sequence[dict], images: dict[int, dict]) -> tuple[list[tuple[int, str, str]], list[dict]]:
+def _complete(annotations: Sequence[dict],
+              images: dict[int, dict]) -> tuple[list[tuple[int, str, str]], dict[int, dict]]:
     """Checks the masks of annotations that have no other problem, and fills in what is missing.
 
     Returns:
-        Index, kind and found value per problem; and the annotations without problem, complete.
+        Index, kind and found value per problem; and the annotations without problem, complete, by their index.
     """
     sizes = [(images[annotation['image_id']]['height'], images[annotation['image_id']]['width'])
              for annotation in annotations]
@@ -156,17 +163,16 @@ def _complete(annotations: Sequence[dict], images: dict[int, dict]) -> tuple[lis
     all_areas_px, mask_boxes = areas_px(rles), bboxes_xywh(rles)
     boxes = _boxes_of([annotations[index] for index in usable], mask_boxes)
     is_elsewhere, is_xyxy = _overlap_nowhere(boxes, mask_boxes), _are_xyxy(boxes, mask_boxes)
-    complete = []
+    complete = {}
     for place, index in enumerate(usable):
         annotation = annotations[index]
         if not all_areas_px[place]:
             problems.append((index, 'the mask has no pixel in its image', shown(annotation['segmentation'])))
         elif is_elsewhere[place] or is_xyxy[place]:
-            kind = 'bbox is x1, y1, x2, y2' if is_xyxy[place] else 'bbox lies elsewhere than the mask'
-            problems.append((index, f'{kind}; expected is x, y, width, height in px',
+            problems.append((index, BBOX_IS_XYXY if is_xyxy[place] else BBOX_IS_ELSEWHERE,
                              f"{shown(annotation['bbox'])} for a mask in {mask_boxes[place].tolist()}"))
         else:
-            complete.append(_completed(annotation, rles[place], int(all_areas_px[place]), mask_boxes[place]))
+            complete[index] = _completed(annotation, rles[place], int(all_areas_px[place]), mask_boxes[place])
     return problems, complete
 
 

@@ -1,7 +1,6 @@
 """COCO annotation files: building them from raw images, writing them completely or not at all, and checking them."""
 
 import json
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from reprlib import repr as shown
@@ -77,8 +76,8 @@ def write_documents(documents: dict[Path, dict]) -> None:
                 with open(temporary, 'w', encoding='utf-8') as file:
                     json.dump(document, file, separators=(',', ':'), ensure_ascii=False)
             except UnicodeEncodeError as error:
-                raise AnnotationError(f'{path}: cannot be written: the text {error.object!r:.200} is not Unicode. If it '
-                                      'is the name of a file or folder, rename it') from error
+                raise AnnotationError(f'{path}: cannot be written: the text {error.object!r:.200} is not Unicode. If '
+                                      'it is the name of a file or folder, rename it') from error
 
 
 class AnnotationError(MmcellError):
@@ -104,21 +103,25 @@ def read_annotations(path: str | Path, *, masks_as_rle: bool = True, crowds_allo
             kind of problem, with the number of records and the first of them.
     """
     document = read_document(path)
-    problems, annotations = check_records(document, crowds_allowed)
+    problems, complete = check_records(document, crowds_allowed)
     if problems:
         raise AnnotationError(f'{path}: cannot be used\n' + '\n'.join(describe_problems(problems, document)) + '\n'
-                              + _how_to_repair(path, crowds_allowed))
+                              + _how_to_repair(path, problems, crowds_allowed))
+    annotations = list(complete.values())
     if not masks_as_rle:
         annotations = [{**annotation, 'segmentation': original['segmentation']}
                        for annotation, original in zip(annotations, document['annotations'], strict=True)]
     return {**document, 'annotations': annotations}
 
 
-def _how_to_repair(path: str | Path, crowds_allowed: bool) -> str:
+def _how_to_repair(path: str | Path, problems: Sequence[Problem], crowds_allowed: bool) -> str:
     new_path = Path(path).with_name(f'{Path(path).stem}_repaired.json')
-    flag = '' if crowds_allowed else ' --drop-crowds'
-    return ('This writes a copy in which everything is repaired that needs no guess, and says what it left out: python '
-            f'data_prep/repair_coco.py {quote(str(path))} --out {quote(str(new_path))}{flag}')
+    flags = '' if crowds_allowed else ' --drop-crowds'
+    if any(problem.section == 'images' for problem in problems):
+        flags += ' --images FOLDER_OF_THE_IMAGES'
+    return ('Correct or remove these records, or let a command write a copy without them, in which ids are renumbered '
+            'and other values taken from masks and images where that needs no guess: python data_prep/repair_coco.py '
+            f'{quote(str(path))} --out {quote(str(new_path))}{flags}')
 
 
 def read_document(path: str | Path) -> dict:
@@ -145,7 +148,7 @@ def read_document(path: str | Path) -> dict:
         raise AnnotationError(f'{path}: has no category; at least one class is needed')
     info = document.get('info')
     if isinstance(info, dict) and not isinstance(info.get('data_root', ''), str):
-        raise AnnotationError(f"{path}: info.data_root must be the folder of the images, got {shown(info['data_root'])}")
+        raise AnnotationError(f"{path}: info.data_root must be the path of a folder, got {shown(info['data_root'])}")
     return document
 
 
@@ -163,7 +166,7 @@ def check_image_files(document: dict, paths: Sequence[Path], ann_file: str | Pat
         FileNotFoundError: An image file does not exist.
         AnnotationError: An image file cannot be read, or has another size.
     """
-    missing = [path for path in paths if not os.path.isfile(path)]
+    missing = [path for path in paths if not is_file(path)]
     if missing:
         raise FileNotFoundError(
             f'{len(missing)} of {len(paths)} images of {ann_file} do not exist, first {missing[0]}: if the images were '
@@ -174,6 +177,14 @@ def check_image_files(document: dict, paths: Sequence[Path], ann_file: str | Pat
         raise AnnotationError(f'{ann_file}: does not fit its images\n'
                               + '\n'.join(describe_problems(problems, document)) + '\nUse the image files that were '
                               'annotated: masks cannot be moved to an image of another size or orientation')
+
+
+def is_file(path: Path) -> bool:
+    """Returns whether there is a file; a path that is too long for the system is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def find_size_problem(image: dict, path: Path) -> tuple[str, str] | None:

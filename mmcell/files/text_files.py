@@ -64,7 +64,7 @@ def parse_json(content: bytes, source: str | Path, error: type[MmcellError]) -> 
         raise error(f'{source}: is not JSON: {reason.msg} (line {reason.lineno}, column {reason.colno}); the file may '
                     'be cut short or damaged') from reason
     except KeyError as reason:
-        raise error(f'{source}: an object in this JSON has the key {reason.args[0]!r:.60} twice: remove one') from reason
+        raise error(f'{source}: an object in this JSON has the key {reason.args[0]!r:.60} twice') from reason
     except ValueError as reason:  # the only other one that json raises
         raise error(f'{source}: a number in this JSON has thousands of digits: correct it') from reason
     except RecursionError as reason:

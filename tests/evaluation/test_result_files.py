@@ -92,7 +92,7 @@ def test_the_three_kinds_give_the_same_detections(tmp_path):
     (dict(segmentation={'size': list(SIZE), 'counts': [1200, 1]}), 'cover 1201 pixels'),
     (dict(segmentation={'size': list(SIZE), 'counts': [-1, 1201]}), 'negative run length'),
     (dict(segmentation={'size': 30, 'counts': '5'}), '30 in place of [30, 40]'),
-    (dict(segmentation={'counts': '5'}), "neither an RLE with 'size' and 'counts' nor polygons"),
+    (dict(segmentation={'counts': '5'}), "neither an RLE with 'size' and 'counts' nor a list of polygons"),
     (dict(segmentation=[]), 'the segmentation has no polygon'),
     (dict(segmentation=[[1, 1, 5, 1]]), 'a polygon has fewer than three points: [1, 1, 5, 1]'),
     (dict(segmentation=[['a'] * 6]), 'a polygon is not a list of numbers'),
@@ -200,7 +200,7 @@ def test_a_good_annotation_file_is_read_as_it_is(tmp_path):
     (lambda d: d['annotations'][0].update(id=0), '1 of 3 annotations: id is not a whole number from 1 to'),
     (lambda d: d['categories'][0].update(id=0), '1 of 3 categories: id is not a whole number from 1 to'),
     (lambda d: d['annotations'][0].update(image_id=4), 'image_id is not the id of one of the images; .*: 4'),
-    (lambda d: d['annotations'][0].update(iscrowd=1), 'cell by cell .iscrowd.*--drop-crowds'),
+    (lambda d: d['annotations'][0].update(iscrowd=1), '(?s)cell by cell .iscrowd.*--drop-crowds'),
     (lambda d: d['annotations'][0].update(area='49'), "area is not a number of px above 0; .*: '49'"),
     (lambda d: d['annotations'][0].update(bbox=[1, 2, 3]), r'bbox is not x, y, width, height in px; .*: \[1, 2, 3\]'),
     (lambda d: d['annotations'].append(4), '1 of 4 annotations: it is not an object'),
@@ -211,7 +211,8 @@ def test_a_good_annotation_file_is_read_as_it_is(tmp_path):
     (lambda d: d['annotations'][1].update(segmentation={'size': list(SIZE), 'counts': '5'}),
      '1 of 3 annotations: the RLE cannot be decoded; first annotation 2 .*cover 5 pixels'),
     (lambda d: d['annotations'][1].pop('segmentation'), 'neither an RLE'),
-    (lambda d: d['annotations'][1].update(segmentation=EMPTY), '1 of 3 annotations: the mask has no pixel in its image; first annotation 2'),
+    (lambda d: d['annotations'][1].update(segmentation=EMPTY),
+     '1 of 3 annotations: the mask has no pixel in its image; first annotation 2'),
     (lambda d: d.update(images=None), "images must be a list, got None"),
 ])
 def test_each_fault_of_the_ground_truth_is_named(tmp_path, change, message):
