@@ -53,7 +53,8 @@ def main() -> int:
         try:
             repaired = repair(document, folder, args.drop_crowds)
         except MmcellError as error:
-            raise MmcellError(f'{args.file}: {error}') from error
+            hint = '' if folder else '\nWith --images FOLDER, sizes that are missing are read from the images'
+            raise MmcellError(f'{args.file}: {error}{hint}') from error
         document = repaired.document
         if folder is not None:
             info = document['info'] if isinstance(document.get('info'), dict) else {}

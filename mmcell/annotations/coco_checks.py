@@ -132,7 +132,7 @@ def _problems_of_annotation(annotation: dict, image_ids: set[int], category_ids:
         if annotation.get(key) not in (None, 0, 1):
             yield f'{key} is neither 0 nor 1', annotation[key]
         elif annotation.get(key) and not crowds_allowed:
-            yield f'it is a region that is not annotated cell by cell ({key}); only cells are measured', annotation[key]
+            yield f'it is a region that is not annotated cell by cell ({key}), which is not measured', annotation[key]
     area_px = annotation.get('area')
     if area_px is not None and not (is_finite_number(area_px) and area_px > 0):
         yield BAD_AREA, area_px

@@ -169,8 +169,8 @@ def check_image_files(document: dict, paths: Sequence[Path], ann_file: str | Pat
     missing = [path for path in paths if not is_file(path)]
     if missing:
         raise FileNotFoundError(
-            f'{len(missing)} of {len(paths)} images of {ann_file} do not exist, first {missing[0]}: if the images were '
-            'moved, convert the data again or set data_prefix.img to their folder')
+            f'{len(missing)} of {len(paths)} images of {ann_file} do not exist, first {str(missing[0])[:300]}: if the '
+            'images were moved, convert the data again or set data_prefix.img to their folder')
     problems = [Problem('images', index, *problem) for index, (image, path) in enumerate(
         zip(document['images'], paths, strict=True)) if (problem := find_size_problem(image, path)) is not None]
     if problems:

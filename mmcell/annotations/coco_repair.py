@@ -1,7 +1,7 @@
 """Repairs COCO annotation files of other programs, as far as no guess is needed."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def repair(document: dict, image_folder: Path | None, drop_crowds: bool) -> Repa
         drop_crowds: Whether regions that are not annotated cell by cell are left out.
 
     Raises:
-        AnnotationError: A class cannot be used, an id is used twice, or no image would be left.
+        AnnotationError: A class cannot be used, an id is used twice, or no image with its annotations would be left.
     """
     document = {**document, **{section: [dict(record) if isinstance(record, dict) else record
                                          for record in document[section]] for section in SECTIONS}}
@@ -177,14 +177,16 @@ def _repair_annotation(annotation: dict, image: dict, repairs: Counter[str]) -> 
     if isinstance(mask, list):
         for text, change in (('lists of points written as x1, y1, x2, y2, …', _flatten),
                              ('polygons with numbers as text written as numbers', _to_numbers),
-                             ('polygons of fewer than three points left out', _drop_small),
-                             ('polygons that reach far beyond the image cut at its borders', _cutter(image))):
+                             ('polygons of fewer than three points left out', _drop_small)):
             changed = change(mask)
             if changed is not mask:
                 repairs[f'annotations: {text}'] += 1
-                # The mask may have changed with its polygons.
-                annotation.update(area=None, bbox=None)
             mask = changed
+        cut = _cut_polygons(mask, image)
+        if cut is not mask:
+            repairs['annotations: polygons that reach far beyond the image cut at its borders'] += 1
+            annotation.update(area=None, bbox=None)
+        mask = cut
     elif isinstance(mask, dict) and isinstance(mask.get('counts'), list) and any(
             isinstance(run, float) for run in mask['counts']):
         runs = [int(run) if isinstance(run, float) and run.is_integer() else run for run in mask['counts']]
@@ -226,18 +228,18 @@ def _drop_small(polygons: list) -> list:
     return large if 0 < len(large) < len(polygons) else polygons
 
 
-def _cutter(image: dict) -> Callable[[list], list]:
-    """Returns a function that cuts polygons at the borders of an image if they reach too far to be rasterised."""
-    def cut_all(polygons: list) -> list:
-        all_points = [to_points(polygon) for polygon in polygons]
-        if any(points is None or not (np.abs(points) <= MAX_CUT_PX).all() for points in all_points):
-            return polygons
-        size = image.get('height'), image.get('width')
-        if not all(map(is_integer, size)) or max(np.abs(points).max(initial=0)
-                                                 for points in all_points) <= MAX_COORDINATE_PX:
-            return polygons
-        return [piece for points in all_points if len(piece := cut_polygon(points, *size).ravel().tolist()) >= 6]
-    return cut_all
+def _cut_polygons(polygons: list, image: dict) -> list:
+    """Returns polygons cut at the borders of their image if they reach too far to be rasterised, else unchanged."""
+    all_points = [to_points(polygon) for polygon in polygons]
+    size = image.get('height'), image.get('width')
+    if not all(map(is_integer, size)) or any(points is None for points in all_points):
+        return polygons
+    # A comparison with NaN is False.
+    reach_px = max((np.abs(points).max(initial=0) for points in all_points), default=0)
+    if not MAX_COORDINATE_PX < reach_px <= MAX_CUT_PX:
+        return polygons
+    pieces = [cut_polygon(points, *size).ravel().tolist() for points in all_points]
+    return [piece for piece in pieces if len(piece) >= 6]
 
 
 def cut_polygon(points: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -277,7 +279,7 @@ def _leave_out(document: dict, folder: Path | None, drop_crowds: bool,
     """Returns the document without the records that still have a problem, and one line per kind of them.
 
     Raises:
-        AnnotationError: A class cannot be used, or no image would be left.
+        AnnotationError: A class cannot be used, or no image with its annotations would be left.
     """
     problems, complete = check_records(document, crowds_allowed=not drop_crowds)
     in_categories = [problem for problem in problems if problem.section == 'categories']
@@ -291,10 +293,11 @@ def _leave_out(document: dict, folder: Path | None, drop_crowds: bool,
             problems.append(Problem('images', index, *found))
             bad_images.add(index)
     images = [image for index, image in enumerate(document['images']) if index not in bad_images]
-    if not images:
-        raise AnnotationError('no image would be left\n' + '\n'.join(describe_problems(problems, document)))
     kept_ids = {image['id'] for image in images}
     annotations = {index: annotation for index, annotation in complete.items() if annotation['image_id'] in kept_ids}
+    if not images or (document['annotations'] and not annotations):
+        raise AnnotationError('no image with its annotations would be left\n'
+                              + '\n'.join(describe_problems(problems, document)))
     left_out = describe_problems(problems, document)
     n_without_image = len(document['annotations']) - len(annotations) - len(
         {problem.index for problem in problems if problem.section == 'annotations'})
