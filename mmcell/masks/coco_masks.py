@@ -42,7 +42,8 @@ def to_compressed_rles(masks: Sequence[object],
 
     Args:
         masks: N masks, each a compressed RLE, an RLE with listed run lengths, or a list of polygons
-            [x1, y1, x2, y2, …] in px. All polygons of a list belong to one instance.
+            [x1, y1, x2, y2, …] in px. All polygons of a list belong to one instance. Those of one or two points cover
+            nothing, and are left out if there are others, as MMDetection does.
         sizes: The (height, width) in px of the image of each mask.
 
     Returns:
@@ -100,7 +101,8 @@ def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProble
 
 
 def _from_polygons(polygons: list, size: tuple[int, int]) -> dict:
-    """Returns the RLE of the union of some polygons, which were checked, in an image of this (height, width)."""
+    """Returns the RLE of the union of polygons that :func:`find_polygon_problem` accepts, in an image of this size."""
+    polygons = [polygon for polygon in polygons if len(polygon) >= 6]
     rle = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, *size))
     return {'size': list(size), 'counts': rle['counts'].decode()}
 
@@ -109,19 +111,20 @@ def find_polygon_problem(polygons: list) -> MaskProblem | None:
     """Returns why the polygons of an instance cannot be rasterised, or None if they can be."""
     if not polygons:
         return MaskProblem('the segmentation has no polygon', '[]')
-    outline_px = 0.
+    outline_px, has_area = 0., False
     for polygon in polygons:
         points = to_points(polygon)
         if points is None:
             return MaskProblem('a polygon is not a list of numbers x1, y1, x2, y2, … in px', shown(polygon))
-        if len(points) < 3:
-            return MaskProblem('a polygon has fewer than three points', shown(polygon))
+        has_area |= len(points) >= 3
         # A comparison with NaN is False.
         if not (np.abs(points) <= MAX_COORDINATE_PX).all():
             return MaskProblem('a polygon has coordinates that no image has '
                                f'(NaN, or beyond {MAX_COORDINATE_PX:,} px)', shown(polygon))
         # As pycocotools does, the longer one of width and height is taken for the length of an edge.
         outline_px += np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1).sum()
+    if not has_area:
+        return MaskProblem('all polygons have fewer than three points', shown(polygons))
     if outline_px > MAX_OUTLINE_PX:
         return MaskProblem(f'the outline of the polygons is longer than {MAX_OUTLINE_PX:,} px', f'{outline_px:.0f} px')
     return None

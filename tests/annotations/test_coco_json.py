@@ -42,7 +42,7 @@ def cell(**values):
     lambda d: None, cell(area=...), cell(area=None), cell(bbox=...), cell(bbox=None), cell(bbox=[0, 0, 0, 0]),
     cell(bbox=[12, 10, .5, 10]), cell(iscrowd=...), cell(iscrowd=None), cell(iscrowd=False), cell(iscrowd=0.),
     cell(ignore=0), cell(area=...), cell(area=99.5), cell(segmentation=RUNS),
-    cell(segmentation=[square(12, 10)[0][:6], square(12, 10)[0]]), cell(id=2 ** 63 - 1), cell(comment={'a': ['b']}),
+    cell(segmentation=[square(12, 10)[0][:4], *square(12, 10)]), cell(id=2 ** 63 - 1), cell(comment={'a': ['b']}),
     lambda d: d.update(info=None, licenses=[]),
     lambda d: ([image.update(id=0) for image in d['images']], [a.update(image_id=0) for a in d['annotations']]),
 ])
@@ -87,7 +87,7 @@ def test_what_coco_leaves_open_gives_the_same_cells_to_training_and_evaluation(t
     (cell(segmentation=...), 'neither an RLE'),
     (cell(segmentation=[]), 'has no polygon'),
     (cell(segmentation=square(12, 10)[0]), 'a polygon is not a list of numbers'),
-    (cell(segmentation=[[12, 10, 22, 20]]), 'fewer than three points'),
+    (cell(segmentation=[[12, 10, 22, 20]]), 'all polygons have fewer than three points'),
     (cell(segmentation=square(NAN, 10)), 'coordinates that no image has'),
     (cell(segmentation=square(200, 10)), 'the mask has no pixel in its image'),
     (cell(segmentation=[[1, 1, 5, 5, 9, 9]]), 'the mask has no pixel'),
@@ -141,7 +141,7 @@ def test_all_problems_are_counted_at_once_and_the_command_is_named(tmp_path):
         '1 of 2 categories: name is not a text that UTF-8 can hold',
         '3 of 4 annotations: area is not a number of px above 0',
         '3 of 4 annotations: bbox is not x, y, width, height in px',
-        '1 of 4 annotations: a polygon has fewer than three points']
+        '1 of 4 annotations: all polygons have fewer than three points']
     assert last.endswith(f"python data_prep/repair_coco.py '{path}' --out '{tmp_path}/my file_repaired.json'")
 
 

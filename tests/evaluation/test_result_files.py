@@ -94,7 +94,7 @@ def test_the_three_kinds_give_the_same_detections(tmp_path):
     (dict(segmentation={'size': 30, 'counts': '5'}), '30 in place of [30, 40]'),
     (dict(segmentation={'counts': '5'}), "neither an RLE with 'size' and 'counts' nor a list of polygons"),
     (dict(segmentation=[]), 'the segmentation has no polygon'),
-    (dict(segmentation=[[1, 1, 5, 1]]), 'a polygon has fewer than three points: [1, 1, 5, 1]'),
+    (dict(segmentation=[[1, 1, 5, 1]]), 'all polygons have fewer than three points: [[1, 1, 5, 1]]'),
     (dict(segmentation=[['a'] * 6]), 'a polygon is not a list of numbers'),
     (dict(segmentation=[[1, 1, 5, 1, 5, 1e12]]), 'a polygon has coordinates that no image has'),
 ])

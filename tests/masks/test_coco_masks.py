@@ -13,7 +13,7 @@ SIZE = (30, 40)
 TRIANGLE = [5, 5, 20, 5, 5, 25]
 NAN, INF = float('nan'), float('inf')
 BAD_POLYGONS = [
-    [], [[]], [[1, 2]], [[1, 2, 3, 4]], [TRIANGLE[:5]], [TRIANGLE, [1, 2]], [[*TRIANGLE, 7]], [[NAN] * 6],
+    [], [[]], [[1, 2]], [[1, 2, 3, 4]], [TRIANGLE[:5]], [[*TRIANGLE, 7]], [[NAN] * 6],
     [[INF, 1, 2, 3, 4, 5]], [[*TRIANGLE[:5], 1e300]], [[*TRIANGLE[:5], -1e300]], [[*TRIANGLE[:5], 3e9]],
     [[*TRIANGLE[:5], -3_000_000_000]], [[*TRIANGLE[:5], 10 ** 30]], [[*TRIANGLE[:5], 10 ** 400]], [TRIANGLE, None],
     [['1'] * 6], [[True] * 6], [[*TRIANGLE[:5], True]], [[*TRIANGLE[:5], None]], [[[1, 2], [3, 4], [5, 6]]],
@@ -70,6 +70,12 @@ def test_good_and_bad_masks_keep_their_places():
     rles, problems = convert_all([forms[0], None, *forms[1:], {'size': [30, 40], 'counts': '5'}])
     assert list(problems) == [1, 7] and rles[1] is rles[7] is None
     assert [converted for converted in rles if converted] == [{'size': [30, 40], 'counts': rle['counts'].decode()}] * 6
+
+
+def test_polygons_of_one_or_two_points_change_nothing():
+    masks = [[TRIANGLE], [[1, 2], TRIANGLE, [3, 4, 5, 6], []]]
+    rles, problems = convert_all(masks)
+    assert not problems and rles[0] == rles[1]
 
 
 def test_polygons_outside_of_the_image_have_no_pixel_and_those_across_its_border_are_cut():
