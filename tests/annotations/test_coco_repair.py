@@ -12,7 +12,8 @@ import repair_coco
 from support.coco_files import HEIGHT, NAN, ODD_VALUES, RUNS, WIDTH, coco_document, square, write_coco
 
 from mmcell.annotations.coco_json import AnnotationError, read_annotations, write_documents
-from mmcell.annotations.coco_repair import cut_polygon, repair
+from mmcell.annotations.coco_repair import repair
+from mmcell.annotations.polygon_repair import cut_polygon
 from mmcell.masks.rle import areas_px
 
 
