@@ -70,6 +70,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
     from rich.progress import track
 
     from mmcell.annotations.channel_order import stated_channel_order
+    from mmcell.annotations.coco_json import check_image_files
     from mmcell.images.pixels import read_image
     from mmcell.masks.rle import area_px
     from mmcell.predictions.categories import Categories
@@ -87,11 +88,15 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
     truth = {image['id']: [] for image in document['images']}
     for annotation in document['annotations']:
         truth[annotation['image_id']].append(annotation)
-    paths = []
-    for result in track(results, 'overlays', console=Console(stderr=True)):
-        if result['img_id'] not in truth:
+    images = {image['id']: image for image in document['images']}
+    for result in results:
+        if result['img_id'] not in images:
             raise ValueError(f"{args.results} contains image id {result['img_id']}, but {args.annotations} does not: "
                              'give the annotation file of the predicted images')
+    check_image_files({**document, 'images': [images[result['img_id']] for result in results]},
+                      [Path(result['img_path']) for result in results], args.annotations)
+    paths = []
+    for result in track(results, 'overlays', console=Console(stderr=True)):
         # Dumps of MMDetection's own class do not say how the image was read.
         order = result.get('channel_order') or stated or 'rgb'
         image = read_image(result['img_path'], order, result.get('percentiles'))

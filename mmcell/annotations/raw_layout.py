@@ -1,11 +1,13 @@
 """Reading the raw layout: ``train/<name>/image.tif`` with ``class<k>.tif``, and ``test_release/<name>.tif``."""
 
-import json
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from reprlib import repr as shown
 
 from mmcell.errors import MmcellError
+from mmcell.files.text_files import is_encodable, is_integer, read_json
 from mmcell.images.pixels import read_image_size, read_label_map, read_orientation
 from mmcell.masks.rle import EncodedInstances, encode_label_map
 
@@ -137,23 +139,33 @@ def read_test_ids(path: Path) -> list[TestImage]:
     Raises:
         LayoutError: The file is not a JSON list of this form, or an id or a file name repeats.
     """
+    return to_test_images(read_json(path, LayoutError), path)
+
+
+def to_test_images(entries: object, path: Path) -> list[TestImage]:
+    """Checks the content of an id list and returns its images; ``path`` is named in messages."""
     try:
-        entries = json.loads(path.read_text(encoding='utf-8'))
-        images = [TestImage(str(entry['file_name']), *(_as_int(entry[key]) for key in ('id', 'height', 'width')))
+        images = [TestImage(_as_text(entry['file_name']), *(_as_int(entry[key]) for key in ('id', 'height', 'width')))
                   for entry in entries]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise LayoutError(f'{path}: is not a JSON list of {{file_name, id, height, width}}: {error!r}') from error
-    for values, key in (([image.image_id for image in images], 'id'),
-                        ([image.file_name for image in images], 'file_name')):
-        repeated = {value for value in values if values.count(value) > 1}
-        if repeated:
-            raise LayoutError(f'{path}: {key} {sorted(repeated)[0]!r} occurs more than once')
+    for key, values in (('id', [image.image_id for image in images]),
+                        ('file_name', [image.file_name for image in images])):
+        value, count = max(Counter(values).items(), key=lambda item: item[1], default=(None, 0))
+        if count > 1:
+            raise LayoutError(f'{path}: {key} {value!r} occurs more than once')
     return images
 
 
+def _as_text(value: object) -> str:
+    if not isinstance(value, str) or not value or '\0' in value or not is_encodable(value):
+        raise ValueError(f'{shown(value)} is not a file name in text that UTF-8 can hold')
+    return value
+
+
 def _as_int(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f'{value!r} is not an integer')
+    if not is_integer(value) or not 0 <= value < 2 ** 63:
+        raise ValueError(f'{shown(value)} is not a whole number from 0 to 2^63 - 1')
     return value
 
 

@@ -1,6 +1,5 @@
 """Reading the layout of PASCAL VOC 2007–2012: JPEG images, masks as palette PNGs, and lists of image names."""
 
-import json
 from collections import Counter
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mmcell.annotations.raw_layout import LayoutError, TrainImage
+from mmcell.files.text_files import read_json, read_text
 from mmcell.images.pixels import ImageReadError, read_image_size
 from mmcell.masks.rle import EncodedInstances, encode_label_map
 
@@ -42,11 +42,12 @@ def read_image_names(path: str | Path) -> list[str]:
     if not path.exists():
         raise FileNotFoundError(f'no list of images {path}: check the path and the name of the split')
     try:
-        text = path.read_text(encoding='utf-8')
-        is_coco = path.suffix.lower() == '.json'
-        entries = [image['file_name'] for image in json.loads(text)['images']] if is_coco else text.split('\n')
+        if path.suffix.lower() == '.json':
+            entries = [image['file_name'] for image in read_json(path, LayoutError)['images']]
+        else:
+            entries = read_text(path, LayoutError).split('\n')
         names = [Path(entry.strip()).stem for entry in entries if entry.strip()]
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise LayoutError(f'{path}: is neither a text file with one image name per line nor COCO JSON with images: '
                           f'{error!r}') from error
     if not names:

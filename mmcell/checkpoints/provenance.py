@@ -70,7 +70,7 @@ def find_leaves(dataset: object) -> list[object]:
 
 
 def _describe_coco(dataset: object) -> dict:
-    document = read_annotations(dataset.ann_file)
+    document = read_annotations(dataset.ann_file, masks_as_rle=False)
     used = [dataset.get_data_info(index) for index in range(len(dataset))]
     records, annotations = subset(document['images'], document['annotations'], {info['img_id'] for info in used})
     n_bytes = {info['img_id']: Path(info['img_path']).stat().st_size for info in used}

@@ -9,7 +9,7 @@ from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from mmcell.annotations.channel_order import stated_channel_order
-from mmcell.annotations.coco_json import AnnotationError, read_annotations
+from mmcell.annotations.coco_json import AnnotationError, check_image_files, read_annotations
 from mmcell.classes.matching import match_classes
 from mmcell.datasets.colors import refuse_unaware_loader
 from mmcell.datasets.loading import LoadTiff
@@ -64,7 +64,7 @@ class CellDataset(CocoDataset):
 
     def load_data_list(self) -> list[dict]:
         """Reads the annotation file into one dict per image, as ``CocoDataset`` does, and checks it."""
-        document = read_annotations(self.ann_file)
+        document = read_annotations(self.ann_file, masks_as_rle=False)
         self._adopt_classes(document['categories'])
         self._locate_images(document)
         self._adopt_channel_order(document)
@@ -78,7 +78,7 @@ class CellDataset(CocoDataset):
             self.parse_data_info({'raw_img_info': {**image, 'img_id': image['id']},
                                   'raw_ann_info': annotations_by_image[image['id']]})
             for image in document['images']]
-        self._check_loaded(data_list, n_annotations=len(document['annotations']))
+        self._check_loaded(data_list)
         return data_list
 
     def full_init(self) -> None:
@@ -155,21 +155,18 @@ class CellDataset(CocoDataset):
         if not self.data_root and not self.data_prefix['img'] and root:
             self.data_prefix['img'] = str(Path(self.ann_file).parent / root)
         paths = [Path(self.data_prefix['img']) / image['file_name'] for image in document['images']]
-        missing = [path for path in paths if not path.exists()]
-        if missing:
-            raise FileNotFoundError(
-                f'{len(missing)} of {len(paths)} images of {self.ann_file} do not exist, first {missing[0]}: if the '
-                'images were moved, convert the data again or set data_prefix.img to their folder')
+        check_image_files(document, paths, self.ann_file)
 
-    def _check_loaded(self, data_list: list[dict], n_annotations: int) -> None:
-        n_loaded = sum(len(data_info['instances']) for data_info in data_list)
-        if n_loaded < n_annotations:
-            print_log(f'{self.ann_file}: {n_annotations - n_loaded} of {n_annotations} annotations are left out, '
-                      'because they have no area or lie outside their image', logger='current', level=logging.WARNING)
+    def _check_loaded(self, data_list: list[dict]) -> None:
+        flags = [instance['ignore_flag'] for data_info in data_list for instance in data_info['instances']]
+        if sum(flags):
+            print_log(f'{self.ann_file}: {sum(flags)} of {len(flags)} annotations are regions that are not annotated '
+                      'cell by cell (iscrowd 1): training ignores them, and tools/evaluate.py refuses the file',
+                      logger='current', level=logging.WARNING)
         if not data_list:
             raise AnnotationError(
                 f'{self.ann_file}: has no image. To train without validation, add --cfg-options val_dataloader=None '
                 'val_cfg=None val_evaluator=None')
-        if n_loaded == 0 and not self.test_mode:
+        if sum(flags) == len(flags) and not self.test_mode:
             raise AnnotationError(f'{self.ann_file}: has {len(data_list)} images but not one cell to train on; check '
                                   'that the masks were converted')

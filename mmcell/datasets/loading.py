@@ -1,12 +1,12 @@
 """Transforms that load images and annotations."""
 
-import pycocotools.mask
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
 
 from mmcell.annotations.coco_json import AnnotationError
 from mmcell.images.pixels import CHANNEL_ORDERS, read_image
+from mmcell.masks.coco_masks import to_compressed_rles
 from mmcell.masks.label_map_masks import LabelMapMasks
 
 
@@ -80,7 +80,7 @@ class LoadCellAnnotations(LoadAnnotations):
         kwargs: Further arguments of ``mmdet.datasets.transforms.LoadAnnotations``. ``poly2mask`` must be True.
 
     Raises:
-        AnnotationError: An RLE cannot be decoded, or its size differs from the size of the image.
+        AnnotationError: A mask cannot be decoded, or its size differs from the size of the image.
         ValueError: ``poly2mask`` is False.
     """
 
@@ -92,15 +92,23 @@ class LoadCellAnnotations(LoadAnnotations):
 
     def _load_masks(self, results: dict) -> None:
         height, width = results['ori_shape']
-        rles = [_to_rle(mask, height, width) for mask in self._process_masks(results)]
+        masks = self._process_masks(results)
         try:
+            rles = [_to_rle(mask, (height, width)) for mask in masks]
             results['gt_masks'] = LabelMapMasks.from_rles(rles, height, width)
         except ValueError as error:
             raise AnnotationError(f"the annotations of {results.get('img_path')}: {error}") from error
 
 
-def _to_rle(mask: dict | list, height: int, width: int) -> dict:
-    """Returns a COCO mask as RLE; the polygons of an instance are merged into one mask."""
+def _to_rle(mask: dict | list, size: tuple[int, int]) -> dict:
+    """Returns an RLE unchanged, and the polygons of an instance as one RLE.
+
+    Raises:
+        ValueError: The polygons cannot be rasterised.
+    """
     if isinstance(mask, dict):
         return mask
-    return pycocotools.mask.merge(pycocotools.mask.frPyObjects(mask, height, width))
+    (rle,), problems = to_compressed_rles([mask], [size])
+    for problem in problems.values():
+        raise ValueError(str(problem))
+    return rle

@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from faster_coco_eval.core import mask as rle_functions
 
 from mmcell.annotations.coco_json import AnnotationError
-from mmcell.errors import MmcellError
+from mmcell.masks.coco_masks import to_compressed_rles
 from mmcell.masks.rle import areas_px
 from mmcell.predictions.dump_file import ResultsError
 
@@ -113,8 +112,11 @@ def sort_annotations(document: dict, kind: str, pairs: ClassAndImage) -> TrueCel
     order = np.argsort(groups, kind='stable')
     annotations = [document['annotations'][index] for index in order]
     if kind == 'segm':
-        shapes = _to_rles(annotations, _image_sizes(document))
-        _checked_areas(annotations, shapes, _image_sizes(document), AnnotationError)
+        sizes_px = _image_sizes(document)
+        shapes, problems = to_compressed_rles([annotation['segmentation'] for annotation in annotations],
+                                              [sizes_px[annotation['image_id']] for annotation in annotations])
+        for index, problem in problems.items():
+            raise AnnotationError(f"annotation {annotations[index]['id']}: {problem}")
     else:
         shapes = [annotation['bbox'] for annotation in annotations]
     return TrueCells(groups[order], shapes, np.array([annotation['area'] for annotation in annotations], np.float64),
@@ -146,7 +148,7 @@ def sort_detections(document: dict, detections: list[dict], kind: str, cap: int 
     kept = [detections[index] for index in order]
     if kind == 'segm':
         shapes = [detection['segmentation'] for detection in kept]
-        areas_px2 = _checked_areas(kept, shapes, _image_sizes(document), ResultsError)
+        areas_px2 = _checked_areas(kept, shapes, _image_sizes(document))
     else:
         shapes = [detection['bbox'] for detection in kept]
         areas_px2 = np.array([width * height for _, _, width, height in shapes], np.float64)
@@ -159,36 +161,26 @@ def _image_sizes(document: dict) -> dict[int, list[int]]:
     return {image['id']: [image['height'], image['width']] for image in document['images']}
 
 
-def _to_rles(annotations: list[dict], sizes_px: dict[int, list[int]]) -> list[dict]:
-    """Returns all masks as compressed RLEs; masks may also be RLEs with listed run lengths, or polygons."""
-    return [annotation['segmentation']
-            if isinstance(annotation['segmentation'], dict) and isinstance(annotation['segmentation']['counts'], str)
-            else rle_functions.segmToRle(annotation['segmentation'], *reversed(sizes_px[annotation['image_id']]))
-            for annotation in annotations]
-
-
-def _checked_areas(records: list[dict], rles: list[dict], sizes_px: dict[int, list[int]],
-                   error: type[MmcellError]) -> np.ndarray:
-    """Checks masks, which pycocotools would not do, and returns their areas.
+def _checked_areas(detections: list[dict], rles: list[dict], sizes_px: dict[int, list[int]]) -> np.ndarray:
+    """Checks the masks of detections, which pycocotools would not do, and returns their areas.
 
     Args:
-        records: N annotations or detections.
+        detections: N detections.
         rles: Their N masks as compressed RLEs.
         sizes_px: The [height, width] in px of each image by its id.
-        error: The class of the error that is raised.
 
     Returns:
         (N,) int64, the areas in px².
 
     Raises:
-        MmcellError: A mask has another size than its image, or cannot be decoded.
+        ResultsError: A mask has another size than its image, or cannot be decoded.
     """
-    for record, rle in zip(records, rles, strict=True):
-        size_px = sizes_px[record['image_id']]
+    for detection, rle in zip(detections, rles, strict=True):
+        size_px = sizes_px[detection['image_id']]
         if list(rle['size']) != size_px:
-            raise error(f"image {record['image_id']} has {size_px} px (height, width), but a mask in it has "
-                        f"{rle['size']}")
+            raise ResultsError(f"image {detection['image_id']} has {size_px} px (height, width), but a mask in it has "
+                               f"{rle['size']}")
     try:
         return areas_px(rles)
     except ValueError as reason:
-        raise error(f'a mask cannot be decoded: {reason}') from reason
+        raise ResultsError(f'a mask cannot be decoded: {reason}') from reason

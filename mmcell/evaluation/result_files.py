@@ -7,7 +7,7 @@ from pathlib import Path
 import pycocotools.mask
 
 from mmcell.classes.matching import ClassesError
-from mmcell.evaluation.coco_masks import to_compressed_rles
+from mmcell.masks.coco_masks import to_compressed_rles
 from mmcell.masks.rle import areas_px
 from mmcell.predictions.categories import Categories
 from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened

@@ -164,8 +164,12 @@ def _run_lengths(starts: np.ndarray, ends: np.ndarray, first_run: np.ndarray,
     return np.insert(lengths, tail_positions, n_pixels - last_end[has_tail]), 2 * n_runs + has_tail
 
 
-def _bboxes_of_runs(starts: np.ndarray, ends: np.ndarray, first_run: np.ndarray, height: int) -> np.ndarray:
-    """Returns the tight boxes (N, 4) int64 xywh in px of instances whose runs may go on into the next column."""
+def _bboxes_of_runs(starts: np.ndarray, ends: np.ndarray, first_run: np.ndarray,
+                    height: int | np.ndarray) -> np.ndarray:
+    """Returns the tight boxes (N, 4) int64 xywh in px of instances whose runs may go on into the next column.
+
+    ``height`` is that of all images, or that of the image of each run.
+    """
     # In an image of height 3 the run [1, 4) has the pixels (y, x) = (1, 0), (2, 0) and (0, 1). It goes on from column 0
     # into column 1, therefore touches the bottom and the top, and its box has the whole height: x 0, y 0, w 2, h 3.
     x_first, y_first = np.divmod(starts, height)
@@ -433,3 +437,31 @@ def areas_px(rles: Sequence[dict]) -> np.ndarray:
     runs, n_runs = parse_rles(rles)
     inside = np.where(_index_in_group(n_runs) % 2 == 1, runs, 0)
     return np.diff(np.concatenate([[0], np.cumsum(inside)])[np.concatenate([[0], np.cumsum(n_runs)])])
+
+
+def bboxes_xywh(rles: Sequence[dict]) -> np.ndarray:
+    """Returns the tight boxes of N instances, (N, 4) int64 xywh in px, in one pass over all RLEs.
+
+    They are those of ``pycocotools.mask.toBbox``, which is wrong for RLEs with runs of length 0. The box of an instance
+    without pixels is 0, 0, 0, 0.
+
+    Args:
+        rles: N RLEs, which may differ in size.
+
+    Raises:
+        ValueError: An RLE is not valid (see :func:`parse_rle`).
+    """
+    # Two RLEs of 2 x 3 pixels with the runs [1, 2, 2, 1] and [6]: the second has no run inside. Of the first one these
+    # are starts [1, 5], ends [3, 6] and instances [0, 0]; first_run = [0] belongs to the instances [0].
+    runs, n_runs = parse_rles(rles)
+    instances = np.repeat(np.arange(len(rles)), n_runs)
+    ends = np.cumsum(runs)
+    ends -= np.repeat(np.concatenate([[0], ends])[np.cumsum(n_runs) - n_runs], n_runs)
+    is_inside = (_index_in_group(n_runs) % 2 == 1) & (runs > 0)
+    instances, starts, ends = instances[is_inside], (ends - runs)[is_inside], ends[is_inside]
+    first_run = np.flatnonzero(np.diff(instances, prepend=-1))
+    heights = np.array([rle['size'][0] for rle in rles], np.int64)
+    bboxes = np.zeros((len(rles), 4), np.int64)
+    if len(first_run):
+        bboxes[instances[first_run]] = _bboxes_of_runs(starts, ends, first_run, heights[instances])
+    return bboxes

@@ -1,21 +1,9 @@
 """Checks single values in files of predictions, and shortens long lists of problems."""
 
-import math
+from mmcell.files.text_files import is_finite_number, is_integer
 
+__all__ = ['MAX_LISTED', 'is_finite_number', 'is_integer', 'leaves_image', 'shortened']
 MAX_LISTED = 20
-
-
-def is_integer(value: object) -> bool:
-    """Returns whether a value of a JSON file is a whole number; ``true`` is not a number."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_finite_number(value: object) -> bool:
-    """Returns whether a value of a JSON file is a number that a float can hold; ``true`` is not a number."""
-    try:
-        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    except OverflowError:  # an integer that is larger than any float
-        return False
 
 
 def leaves_image(bbox_xywh: list[float], size: tuple[int, int]) -> bool:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pycocotools.mask
 
+from mmcell.annotations.coco_json import read_annotations
+from mmcell.annotations.raw_layout import to_test_images
 from mmcell.errors import MmcellError
+from mmcell.files.text_files import parse_json, read_json
 from mmcell.files.whole_files import written_whole
 from mmcell.masks.rle import area_px
 from mmcell.predictions.categories import Categories
@@ -63,24 +66,22 @@ def read_test_set(path: str | Path) -> TestSet:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        SubmissionError: The file is neither an annotation file nor an id list, or contains an image id twice.
+        MmcellError: The file is neither an annotation file that :func:`mmcell.annotations.coco_json.read_annotations`
+            accepts, nor an id list in which every image has its own id and name.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no annotation file or id list {path}')
-    try:
-        document = json.loads(path.read_text(encoding='utf-8'))
-        records = document if isinstance(document, list) else document['images']
-        categories = Categories(TASK_CATEGORY_IDS, None, str(path))
-        if isinstance(document, dict):
-            categories = Categories.of_document(document, str(path))
-        test_set = TestSet({record['id']: (record['height'], record['width']) for record in records},
-                           {record['id']: record['file_name'] for record in records}, categories)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-        raise SubmissionError(f'{path}: COCO JSON or an id list expected: {error!r}') from error
-    if len(test_set.sizes) < len(records):
-        raise SubmissionError(f'{path}: contains an image id more than once')
-    return test_set
+    document = read_json(path, SubmissionError)
+    if isinstance(document, list):
+        images = to_test_images(document, path)
+        return TestSet({image.image_id: (image.height, image.width) for image in images},
+                       {image.image_id: image.file_name for image in images},
+                       Categories(TASK_CATEGORY_IDS, None, str(path)))
+    document = read_annotations(path)
+    return TestSet({image['id']: (image['height'], image['width']) for image in document['images']},
+                   {image['id']: image['file_name'] for image in document['images']},
+                   Categories.of_document(document, str(path)))
 
 
 def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
@@ -204,7 +205,7 @@ def read_submission(path: str | Path) -> object:
                 text = archive.read(MEMBER)
         else:
             text = path.read_bytes()
-        return json.loads(text)
+        return parse_json(text, path, SubmissionError)
     except SubmissionError:
         raise
     # A damaged file makes the decompressor and the parser fail in many ways.

@@ -168,8 +168,8 @@ def test_lists_are_text_or_coco(tmp_path):
 
 
 @pytest.mark.parametrize('name, content, message', [
-    ('a.txt', '\n', 'contains no image name'), ('a.txt', 'x\ny\nx', 'x more than once'), ('a.json', '{}', 'images'),
-    ('a.json', '{', 'COCO JSON'), ('a.json', '{"images": [3]}', 'COCO JSON')])
+    ('a.txt', '\n', 'is empty'), ('a.txt', 'x\ny\nx', 'x more than once'), ('a.json', '{}', 'images'),
+    ('a.json', '{', 'is not JSON'), ('a.json', '{"images": [3]}', 'COCO JSON')])
 def test_bad_lists_are_named(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(LayoutError, match=f'{name}.*{message}'):
@@ -235,11 +235,12 @@ def course_file(tmp_path, names=CLASS_NAMES, first_id=1):
     crowd = np.zeros((40, 60), np.uint8)
     crowd[30:, :10] = 1
     counts = [30, *[10, 30] * 9, 10, 2000]
-    masks = [(POLYGON, CAT, 0), (OVERLAPPING, TRAIN, 0), (dict(size=[40, 60], counts=counts), BOTTLE, 1)]
+    masks = [(POLYGON, CAT, 0, [2, 2, 18, 18]), (OVERLAPPING, TRAIN, 0, [10, 2, 40, 28]),
+             (dict(size=[40, 60], counts=counts), BOTTLE, 1, [0, 30, 10, 10])]
     annotations = [
         dict(id=number, image_id=1, category_id=category + first_id - 1, iscrowd=is_crowd, segmentation=mask,
-             area=100., bbox=[2, 2, 18, 18])
-        for number, (mask, category, is_crowd) in enumerate(masks, start=1)]
+             area=100., bbox=bbox)
+        for number, (mask, category, is_crowd, bbox) in enumerate(masks, start=1)]
     path = tmp_path / 'pascal_train.json'
     path.write_text(json.dumps(dict(
         images=[dict(id=1, file_name='a.jpg', height=40, width=60)], annotations=annotations,

@@ -152,13 +152,11 @@ def set_first(key, field, value):
 @pytest.mark.parametrize('change, message', [
     (lambda d: d.update(annotations=[]), 'not one cell'),
     (lambda d: d.update(annotations=[], images=[]), 'no image'),
-    (set_first('annotations', 'id', 0), 'start at 1'),
-    (set_first('annotations', 'id', 2), 'not unique'),
-    (set_first('annotations', 'id', '1'), 'integer id'),
-    (set_first('annotations', 'category_id', 3), 'category_id 3'),
-    (set_first('annotations', 'image_id', 9), 'image_id 9'),
-    (set_first('categories', 'id', 0), 'start at 1'),
-    (set_first('categories', 'name', 'small'), 'same name'),
+    (set_first('annotations', 'id', 0), '1 of 4 annotations: id is not a whole number from 1'),
+    (set_first('annotations', 'id', 2), '2 of 4 annotations: the id is not unique'),
+    (set_first('annotations', 'category_id', 3), 'category_id is not the id of one of the categories; .*: 3'),
+    (set_first('annotations', 'area', 0), 'area is not a number of px above 0'),
+    (set_first('images', 'width', 0), "1 of 2 images: .*; first image 1 .'train/a/image.tif'.*"),
     (lambda d: d.pop('images'), 'images'),
 ])
 def test_files_that_contradict_themselves_are_refused(annotation_file, change, message):
@@ -178,12 +176,14 @@ def test_test_data_may_have_no_annotations(annotation_file):
     assert len(build(annotation_file, test_mode=True)) == 2
 
 
-def test_annotations_left_out_are_reported(annotation_file, capfd, monkeypatch):
-    edit(annotation_file, set_first('annotations', 'area', 0))
+def test_training_ignores_crowd_regions_and_says_so(annotation_file, monkeypatch):
+    edit(annotation_file, set_first('annotations', 'iscrowd', True))
+    edit(annotation_file, lambda d: d['annotations'][1].update(ignore=1))
     messages = []
     monkeypatch.setattr('mmcell.datasets.cell_dataset.print_log', lambda text, **_: messages.append(text))
-    build(annotation_file)
-    assert '1 of 4 annotations' in messages[0]
+    dataset = build(annotation_file)
+    assert [instance['ignore_flag'] for instance in dataset.get_data_info(0)['instances']] == [1, 1, 0]
+    assert '2 of 4 annotations are regions that are not annotated cell by cell' in messages[0]
 
 
 def test_missing_files_are_named(tmp_path):

@@ -1,0 +1,84 @@
+"""Repairs a COCO annotation file of another program, as far as no guess is needed, and writes it as a new file.
+
+Ids become whole numbers, areas, boxes and sizes that are missing or wrong are taken from masks and image files, and
+masks are written as COCO wants them. Records that need a guess are left out. Every kind of repair, and of record that
+is left out, is listed with its number.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from to_coco import path_between
+
+from mmcell.annotations.coco_json import read_document, write_documents
+from mmcell.annotations.coco_repair import repair
+from mmcell.errors import MmcellError
+
+EXAMPLE = """examples:
+  python data_prep/repair_coco.py export.json --out annotations/train.json --images export/images
+  python data_prep/repair_coco.py val.json --out annotations/val.json --drop-crowds
+
+Exit status: 0 if the new file was written, 1 if not, 2 if the command line is wrong.
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('file', type=Path, metavar='FILE', help='COCO annotation file; it is not changed')
+    parser.add_argument('--out', type=Path, required=True, metavar='NEW.json', help='file to write')
+    parser.add_argument('--images', type=Path, metavar='FOLDER',
+                        help='folder that the file names of the images are relative to. Missing sizes are read there, '
+                             'and all sizes are compared; the new file then names this folder (default: info.data_root '
+                             'of FILE, or no comparison if it has none)')
+    parser.add_argument('--drop-crowds', action='store_true',
+                        help='leave out regions that are not annotated cell by cell (iscrowd 1), which '
+                             'tools/evaluate.py cannot measure (default: keep them; training ignores them)')
+    args = parser.parse_args()
+    if args.out.resolve() == args.file.resolve():
+        parser.error(f'--out must be another file than {args.file}')
+    if args.out.is_dir():
+        parser.error(f'--out must be a file, but {args.out} is a folder')
+    if args.images is not None and not args.images.is_dir():
+        parser.error(f'--images: there is no folder {args.images}')
+    return args
+
+
+def main() -> int:
+    args = parse_args()
+    try:
+        document = read_document(args.file)
+        folder = args.images or find_image_folder(document, args.file)
+        try:
+            repaired = repair(document, folder, args.drop_crowds)
+        except MmcellError as error:
+            hint = '' if folder else '\nWith --images FOLDER, sizes that are missing are read from the images'
+            raise MmcellError(f'{args.file}: {error}{hint}') from error
+        document = repaired.document
+        if folder is not None:
+            info = document['info'] if isinstance(document.get('info'), dict) else {}
+            document = {**document, 'info': {**info, 'data_root': path_between(args.out.parent, folder)}}
+        write_documents({args.out: document})
+    except (MmcellError, OSError) as error:
+        print(f'error: {error}\nnothing was written', file=sys.stderr)
+        return 1
+    for line in repaired.repairs or ['nothing']:
+        print(f'repaired: {line}')
+    for line in repaired.left_out:
+        print(f'left out: {line}')
+    if folder is None:
+        print('sizes were not compared with the image files: name their folder with --images')
+    print(f"wrote {len(document['images'])} images and {len(document['annotations'])} annotations to {args.out}")
+    return 0
+
+
+def find_image_folder(document: dict, path: Path) -> Path | None:
+    """Returns the folder of the images that an annotation file names; None if it names none."""
+    info = document.get('info')
+    root = info.get('data_root') if isinstance(info, dict) else None
+    return path.parent / root if root else None
+
+
+if __name__ == '__main__':
+    sys.exit(main())
