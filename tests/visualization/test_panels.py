@@ -8,7 +8,8 @@ from mmcell.visualization.cell_panels import VERDICTS, CellSet, draw_cell_sets
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.panels import BACKGROUND, GAP_PX, LegendEntry, Panel, lay_out
 
-VOC = ['aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'table', 'dog', 'horse', 'motorbike', 'person', 'plant', 'sheep', 'sofa', 'train', 'tv']
+VOC = ['aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'table', 'dog', 'horse',
+       'motorbike', 'person', 'plant', 'sheep', 'sofa', 'train', 'tv']
 
 
 def picture(width, height=30, value=100):
