@@ -81,3 +81,19 @@ def write_png(picture: np.ndarray, path: str | Path) -> None:
     _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
     with written_whole([path]) as (temporary,):
         temporary.write_bytes(encoded.tobytes())
+
+
+def draw_boxes(picture: np.ndarray, bboxes_xyxy: np.ndarray, colors: Sequence[tuple[int, int, int]],
+               scale: int = 1, width_px: int = 1) -> None:
+    """Draws boxes into a picture.
+
+    Args:
+        picture: The picture, (scale * H, scale * W, 3) uint8 RGB, which is changed in place.
+        bboxes_xyxy: (N, 4) boxes in px of the image; the right and the lower border do not belong to the box.
+        colors: One RGB colour per box, each value 0–255.
+        scale: The number by which the image was enlarged to the picture.
+        width_px: The width of the lines in px of the picture.
+    """
+    for (left, top, right, bottom), color in zip((np.asarray(bboxes_xyxy) * scale).round().astype(int).tolist(), colors,
+                                                 strict=True):
+        cv2.rectangle(picture, (left, top), (max(right - 1, left), max(bottom - 1, top)), color, width_px)
