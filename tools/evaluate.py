@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 # The upper limit of --size-bins. No cell is as large as this.
 MAX_SIZE_PX = 100000
 PACKAGES = ('faster-coco-eval', 'pycocotools', 'numpy', 'scipy')
-# The suffixes of files that contain tables; files with another suffix are JSON.
-TABLE_SUFFIXES = ('.csv', '.md', '.tex')
+TABLE_SUFFIXES = ('.md', '.tex')
+DUMP_SUFFIXES = ('.pkl', '.pickle')
 EXAMPLE = """example:
   python tools/evaluate.py results.pkl annotations/val.json --out metrics.json
   python tools/evaluate.py submission.zip annotations/val.json --score-thr .3
@@ -100,7 +100,12 @@ def check_numbers(parser: argparse.ArgumentParser, args: argparse.Namespace) -> 
 
 
 def check_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
-    """Ends the program with a message if files or names of the command line contradict each other."""
+    """Ends the program with a message if files or names of the command line contradict each other.
+
+    The annotation file may also come first: it is moved to its place.
+    """
+    if args.results[0].endswith('.json') and args.annotations.endswith((*DUMP_SUFFIXES, '.zip')):
+        args.results, args.annotations = [*args.results[1:], args.annotations], args.results[0]
     repeated = [path for path in args.results if args.results.count(path) > 1]
     if repeated:
         parser.error(f'the results file {repeated[0]} is given twice')
@@ -116,7 +121,7 @@ def check_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
             parser.error(f'{flag} must be a file, but {path} is a folder')
         if Path(path).resolve() in inputs:
             parser.error(f'{flag} would overwrite {path}, which is read')
-        if flag == '--per-image' and Path(path).suffix not in (*TABLE_SUFFIXES, '.json'):
+        if flag == '--per-image' and Path(path).suffix not in (*TABLE_SUFFIXES, '.csv', '.json'):
             parser.error(f'--per-image must end in .csv, .json, .md or .tex, got {path}')
     written = [Path(path).resolve() for _, path in outputs]
     if len(set(written)) < len(written):
@@ -231,74 +236,30 @@ def write_files(args: argparse.Namespace, document: dict, content: dict, shown: 
         MmcellError: An image does not fit its cells.
         OSError: A file cannot be read or written.
     """
-    from mmcell.evaluation.metrics_file import write_csv, write_metrics, write_text
     from mmcell.evaluation.per_image import with_average_precision, worst_images
-    from mmcell.evaluation.table_formats import to_latex, to_markdown
-    from mmcell.evaluation.tables import count, images_table
-    formats = {'.md': to_markdown, '.tex': to_latex}
-    remarks = []
-    for path in args.out:
-        suffix = Path(path).suffix
-        if suffix in formats:
-            write_text('\n'.join(map(formats[suffix], shown)), path)
-            remarks.append(f'wrote the tables to {path}')
-            continue
-        if suffix == '.csv':
-            write_csv(value_rows(args, evaluations), path)
-        else:
-            write_metrics(content, path)
-        remarks.append(f'wrote all values, not rounded, to {path}')
-    if args.per_image:
-        rows = [{**({'results': name} if len(args.results) > 1 else {}), **row}
-                for name, path in zip(args.names, args.results, strict=True)
-                for row in with_average_precision(evaluations[path].images, document, files[path].detections)]
-        for path in args.per_image:
-            suffix = Path(path).suffix
-            if suffix in formats:
-                table = images_table(rows, count(len(document['images']), 'image'), args.score_thr)
-                write_text(formats[suffix](table), path)
-            elif suffix == '.csv':
-                write_csv(rows, path)
-            else:
-                write_metrics({'score_threshold': args.score_thr, 'images': rows}, path)
-            remarks.append(f'wrote the values of each image to {path}')
-    if args.overlays is not None:
-        worst = worst_images(evaluations[args.results[0]].images, args.worst)
-        draw_images(args, document, files[args.results[0]], [row['image_id'] for row in worst])
-        remarks.append(f"wrote {count(len(worst), 'picture')} to {args.overlays}")
-    return remarks
-
-
-def draw_images(args: argparse.Namespace, document: dict, file: 'ResultFile', image_ids: list[int]) -> None:
-    """Draws some images into the folder --overlays, with hits, missed cells and spurious detections.
-
-    The names of the pictures begin with the place of the image in the list: 01_0007_abc.png.
-    """
-    from mmcell.evaluation.image_pairs import pair_images
-    from mmcell.evaluation.pictures import draw_image_pair, image_sources
+    from mmcell.evaluation.report_files import draw_images, write_image_rows, write_values
+    from mmcell.evaluation.tables import count
     from mmcell.predictions.dump_file import load_results
-    from mmcell.visualization.overlay import picture_name, write_png
-    is_dump = Path(args.results[0]).suffix in ('.pkl', '.pickle')
-    sources = image_sources(document, args.annotations, load_results(args.results[0]) if is_dump else ())
-    images = {image['id']: image for image in document['images']}
-    pairs = pair_images({**document, 'images': [images[image_id] for image_id in image_ids]}, file.detections)
-    with showing_progress('overlays'):
-        for place, pair in enumerate(pairs, start=1):
-            picture = draw_image_pair(sources[pair.image_id], pair, document['categories'], args.score_thr,
-                                      with_verdicts=True)
-            name = picture_name(pair.image_id, sources[pair.image_id].path)
-            write_png(picture, args.overlays / f'{place:02d}_{name}')
-
-
-def value_rows(args: argparse.Namespace, evaluations: dict[str, 'Evaluation']) -> list[dict]:
-    """Returns one row per results file and value, with its interval if it has one."""
-    rows = []
-    for name, path in zip(args.names, args.results, strict=True):
-        intervals = evaluations[path].intervals()
-        for value, number in evaluations[path].values.items():
-            low, high = intervals.get(value, (float('nan'), float('nan')))
-            rows.append({'results': name, 'value': value, 'number': number, 'low': low, 'high': high})
-    return rows
+    remarks, paths = [], dict(zip(args.names, args.results, strict=True))
+    for out in args.out:
+        write_values(out, content, shown, {name: evaluations[path] for name, path in paths.items()})
+        what = 'the tables' if Path(out).suffix in TABLE_SUFFIXES else 'all values, not rounded,'
+        remarks.append(f'wrote {what} to {out}')
+    if args.per_image:
+        rows = [{**({'results': name} if len(paths) > 1 else {}), **row} for name, path in paths.items()
+                for row in with_average_precision(evaluations[path].images, document, files[path].detections)]
+        for out in args.per_image:
+            write_image_rows(out, rows, args.score_thr)
+            remarks.append(f'wrote the values of each image to {out}')
+    if args.overlays is not None:
+        first = args.results[0]
+        image_ids = [row['image_id'] for row in worst_images(evaluations[first].images, args.worst)]
+        samples = load_results(first) if Path(first).suffix in DUMP_SUFFIXES else ()
+        with showing_progress('overlays'):
+            draw_images(args.overlays, document, args.annotations, files[first].detections, image_ids, args.score_thr,
+                        samples)
+        remarks.append(f"wrote {count(len(image_ids), 'picture')} to {args.overlays}")
+    return remarks
 
 
 def refuse_test_data(path: str, document: dict) -> None:

@@ -323,6 +323,14 @@ def test_several_results_are_in_one_table_and_compared_with_the_first(run):
         (name, image_id) for name in ('new', 'some', 'moved') for image_id in '237']
 
 
+def test_the_annotation_file_may_come_first(run):
+    dump(samples_of(predictions()), 'a.pkl')
+    dump(samples_of(predictions(shift=2)), 'b.pkl')
+    assert run('val.json', 'a.pkl', 'b.pkl', '--out', 'first.csv')[0] == 0
+    assert run('a.pkl', 'b.pkl', 'val.json', '--out', 'last.csv')[0] == 0
+    assert rows_of('first.csv') == rows_of('last.csv')
+
+
 def test_results_below_the_threshold_and_single_cells_are_described_in_words(run):
     document = ground_truth()
     document['annotations'] = document['annotations'][:1]
