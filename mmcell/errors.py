@@ -7,6 +7,7 @@
         ├── AnnotationError             annotations/coco_json.py
         ├── CheckpointConfigError       checkpoints/config.py
         ├── ContentError                checkpoints/content.py
+        ├── CurveError                  visualization/training_curves.py
         ├── DetectorError               inference/detector.py
         ├── EnsembleError               predictions/ensemble.py
         ├── FitError                    checkpoints/fit.py

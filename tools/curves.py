@@ -1,12 +1,21 @@
-"""Draws the training loss and a validation value of one or several trainings into one picture, to compare them."""
+"""Draws losses and validation values of one or several trainings into one picture, and prints the best values.
+
+A training that was resumed is one line. Trainings that share a work folder, but do not continue each other, are lines
+of their own.
+"""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from _arguments import plain_errors
 
+if TYPE_CHECKING:
+    from mmcell.visualization.training_curves import Training
+
 EXAMPLE = """example:
   python tools/curves.py work_dirs/mask-rcnn_r50 work_dirs/mask-rcnn_convnext --out work_dirs/curves.png
+  python tools/curves.py work_dirs/mask-rcnn_r50 --loss all --score AP AP50 --x epoch --out work_dirs/curves.png
 
 Exit status: 0 if the picture was written, 1 if not, 2 if the command line is wrong.
 """
@@ -17,11 +26,17 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR',
-                        help='work folder that tools/train.py wrote')
+                        help='work folder that tools/train.py wrote, or the folder of one run in it')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE',
                         help='picture to write, which ends in .png, .svg or .pdf')
-    parser.add_argument('--score', default='AP50', metavar='NAME',
-                        help='validation value to draw, as the log names it (default: AP50)')
+    parser.add_argument('--loss', nargs='+', default=['loss'], metavar='NAME',
+                        help='values of the training to draw, as the log names them: the loss, its parts, lr and '
+                             'others; all: the loss and all of its parts (default: loss)')
+    parser.add_argument('--score', nargs='+', metavar='NAME',
+                        help='validation values to draw, as the log names them (default: AP50, or the first value if '
+                             'there is no AP50)')
+    parser.add_argument('--x', choices=['iter', 'epoch'], default='iter',
+                        help='what the horizontal axis counts: iterations, that is steps, or epochs (default: iter)')
     args = parser.parse_args()
     if args.out.suffix not in SUFFIXES:
         parser.error(f'--out must end in one of {", ".join(SUFFIXES)}, got {args.out}')
@@ -31,41 +46,75 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     with plain_errors():
-        draw(args.work_dirs, args.score, args.out)
+        draw(args)
     print(f'wrote {args.out}')
 
 
-def draw(work_dirs: list[Path], score: str, out: Path) -> None:
-    """Draws the loss above and the validation value below, both over the iterations, with one colour per training.
-
-    Args:
-        work_dirs: Work folders of the trainings.
-        score: Name of the validation value.
-        out: The picture to write; its suffix is one of ``SUFFIXES``.
+def draw(args: argparse.Namespace) -> None:
+    """Reads the trainings, prints their best values, and draws them.
 
     Raises:
-        MmcellError: A training has logged no loss.
+        MmcellError: A training has logged no loss, a value is unknown, or --x asks for epochs that are not counted.
     """
-    import matplotlib
-    matplotlib.use('Agg')
-    import matplotlib.pyplot as plt
-
     from mmcell.files.whole_files import written_whole
-    from mmcell.visualization.training_curves import read_curves
-    curves = {str(folder): read_curves(folder, score) for folder in work_dirs}
-    figure, axes = plt.subplots(2, 1, figsize=(8, 7), sharex=True, layout='constrained')
-    for name, curve in curves.items():
-        line, = axes[0].plot(*zip(*sorted(curve.losses.items()), strict=True), label=name)
-        if curve.scores:
-            axes[1].plot(*zip(*sorted(curve.scores.items()), strict=True), 'o-', color=line.get_color(), label=name)
-    axes[0].set_ylabel('training loss')
-    axes[0].set_ylim(bottom=0)
-    axes[0].legend()
-    axes[1].set_ylabel(f'validation {score}')
-    axes[1].set_ylim(bottom=0)
-    axes[1].set_xlabel('iteration')
-    with written_whole([out]) as (temporary,):
-        figure.savefig(temporary, format=out.suffix[1:], dpi=110)
+    from mmcell.visualization.curve_picture import draw_curves
+    from mmcell.visualization.training_curves import describe_curve, read_trainings
+    trainings = [training for folder in args.work_dirs for training in read_trainings(folder)]
+    losses, scores = choose_losses(trainings, args.loss), choose_scores(trainings, args.score)
+    refuse_missing_epochs(trainings, args.x)
+    for training in trainings:
+        epoch = f' (epoch {max(training.epoch_ends):,})' if training.epoch_ends else ''
+        print(f'{training.name}: logged until step {training.n_steps:,}{epoch}')
+        for kind, names in (('losses', losses), ('scores', scores)):
+            for name in names:
+                print(f'  {describe_curve(training, kind, name)}')
+        if not training.scores:
+            print('  no validation')
+        for remark in training.remarks:
+            print(f'  note: {remark}')
+    with written_whole([args.out]) as (temporary,):
+        draw_curves(trainings, losses, scores, args.x == 'epoch').savefig(
+            temporary, format=args.out.suffix[1:], dpi=110)
+
+
+def choose_losses(trainings: list['Training'], names: list[str]) -> list[str]:
+    """Returns the names of the training values that are drawn; 'all' becomes the loss and its parts.
+
+    Raises:
+        MmcellError: A name is unknown.
+    """
+    from mmcell.visualization.training_curves import refuse_unknown
+    parts = dict.fromkeys(name for training in trainings for name in training.losses if 'loss' in name)
+    names = list(dict.fromkeys(part for name in names for part in (
+        ['loss', *sorted(parts.keys() - {'loss'})] if name == 'all' else [name])))
+    refuse_unknown(trainings, 'losses', names, '--loss')
+    return names
+
+
+def choose_scores(trainings: list['Training'], names: list[str] | None) -> list[str]:
+    """Returns the names of the validation values that are drawn; none if nothing was validated and none was named.
+
+    Raises:
+        MmcellError: A name is unknown.
+    """
+    from mmcell.visualization.training_curves import refuse_unknown
+    if names is None:
+        known = sorted({name for training in trainings for name in training.scores})
+        return ['AP50'] if 'AP50' in known else known[:1]
+    refuse_unknown(trainings, 'scores', names, '--score')
+    return list(dict.fromkeys(names))
+
+
+def refuse_missing_epochs(trainings: list['Training'], axis: str) -> None:
+    """Stops if the axis is to show epochs, but a training counts only steps.
+
+    Raises:
+        MmcellError: A training has logged no epochs.
+    """
+    from mmcell.errors import MmcellError
+    for training in trainings:
+        if axis == 'epoch' and not training.epoch_ends:
+            raise MmcellError(f'--x epoch: {training.name} counts only iterations; use --x iter')
 
 
 if __name__ == '__main__':

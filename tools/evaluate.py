@@ -18,15 +18,20 @@ if TYPE_CHECKING:
 
     from mmcell.evaluation.evaluation import Evaluation
     from mmcell.evaluation.result_files import ResultFile
+    from mmcell.evaluation.table_formats import ValueTable
 
 # The upper limit of --size-bins. No cell is as large as this.
 MAX_SIZE_PX = 100000
 PACKAGES = ('faster-coco-eval', 'pycocotools', 'numpy', 'scipy')
+TABLE_SUFFIXES = ('.md', '.tex')
+DUMP_SUFFIXES = ('.pkl', '.pickle')
 EXAMPLE = """example:
   python tools/evaluate.py results.pkl annotations/val.json --out metrics.json
   python tools/evaluate.py submission.zip annotations/val.json --score-thr .3
   python tools/evaluate.py results.pkl annotations/val.json --sweep
   python tools/evaluate.py new.pkl annotations/val.json --compare old.pkl
+  python tools/evaluate.py a.pkl b.pkl c.pkl annotations/val.json --out table.tex --out table.md
+  python tools/evaluate.py results.pkl annotations/val.json --per-image images.csv --worst 20 --overlays worst
 
 Exit status: 0 if everything was measured, 1 if not, 2 if the command line is wrong.
 """
@@ -35,11 +40,16 @@ Exit status: 0 if everything was measured, 1 if not, 2 if the command line is wr
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('results', help='file that tools/test.py --out wrote, a submission zip, or a JSON file with a '
-                                        'list of COCO results')
+    parser.add_argument('results', nargs='+',
+                        help='file that tools/test.py --out wrote, a submission zip, or a JSON file with a list of '
+                             'COCO results. Several files are shown in one table, and compared with the first')
     parser.add_argument('annotations', help='annotation file with the true cells of the predicted images')
-    parser.add_argument('--out', metavar='FILE.json',
-                        help='also write all values to this file, not rounded (default: no file)')
+    parser.add_argument('--names', nargs='+', metavar='NAME',
+                        help='names of the results files in tables (default: the names of the files)')
+    parser.add_argument('--out', action='append', default=[], metavar='FILE',
+                        help='also write all values, not rounded, to this JSON file. A file that ends in .csv gets one '
+                             'line per value, not rounded; one that ends in .md or .tex gets the tables, rounded as '
+                             'they are printed. May be given several times (default: no file)')
     parser.add_argument('--score-thr', type=float, default=.5, metavar='SCORE',
                         help='lowest score of the detections from which all values except average precision are '
                              'computed (default: .5)')
@@ -50,6 +60,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--compare', metavar='RESULTS',
                         help='also measure these other results, and show by how much the first results differ: first '
                              'minus other (default: no comparison)')
+    parser.add_argument('--per-image', action='append', default=[], metavar='FILE',
+                        help='also write the values of each image to this file, which ends in .csv, .json, .md or '
+                             '.tex. May be given several times (default: no file)')
+    parser.add_argument('--worst', type=int, default=5, metavar='N',
+                        help='list the N images with the lowest F1 (default: 5; 0 lists none)')
+    parser.add_argument('--overlays', type=Path, metavar='FOLDER',
+                        help='draw the --worst images of the first results into this folder, with hits, missed cells '
+                             'and spurious detections (default: no pictures)')
     parser.add_argument('--size-bins', type=int, nargs='*', default=[16, 32], metavar='PX',
                         help='boundaries between the sizes that are measured separately, in px; the size of a cell is '
                              'the square root of its area (default: 16 32)')
@@ -58,22 +76,62 @@ def parse_args() -> argparse.Namespace:
                              '1000)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of these draws (default: 0)')
     args = parser.parse_args()
+    check_numbers(parser, args)
+    check_files(parser, args)
+    return args
+
+
+def check_numbers(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends the program with a message if a number of the command line cannot be used."""
     if not 0 <= args.score_thr <= 1:
         parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr:g}')
-    if args.resamples < 0 or args.seed < 0:
-        parser.error(f'--resamples and --seed must not be negative, got {args.resamples} and {args.seed}')
+    if args.resamples < 0 or args.seed < 0 or args.worst < 0:
+        parser.error(f'--resamples, --seed and --worst must not be negative, got {args.resamples}, {args.seed} and '
+                     f'{args.worst}')
     if args.size_bins and args.size_bins[-1] >= MAX_SIZE_PX:
         parser.error(f'--size-bins must be below {MAX_SIZE_PX} px, got {args.size_bins}')
     if any(low >= high for low, high in zip([0, *args.size_bins], args.size_bins, strict=False)):
         parser.error(f'--size-bins must be rising numbers above 0, got {args.size_bins}')
-    if args.compare is not None and args.resamples == 0:
-        parser.error('--compare needs --resamples above 0, because each difference is shown with its interval')
-    inputs = [Path(path).resolve() for path in (args.results, args.annotations, args.compare) if path is not None]
-    if args.out is not None and Path(args.out).is_dir():
-        parser.error(f'--out must be a file, but {args.out} is a folder')
-    if args.out is not None and Path(args.out).resolve() in inputs:
-        parser.error(f'--out would overwrite {args.out}, which is read')
-    return args
+    if args.resamples == 0 and (args.compare is not None or len(args.results) > 1):
+        parser.error('--compare and several results files need --resamples above 0, because each difference is shown '
+                     'with its interval')
+    if args.overlays is not None and args.worst == 0:
+        parser.error('--overlays draws the --worst images: --worst must be above 0')
+
+
+def check_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends the program with a message if files or names of the command line contradict each other.
+
+    The annotation file may also come first: it is moved to its place.
+    """
+    if args.results[0].endswith('.json') and args.annotations.endswith((*DUMP_SUFFIXES, '.zip')):
+        args.results, args.annotations = [*args.results[1:], args.annotations], args.results[0]
+    repeated = [path for path in args.results if args.results.count(path) > 1]
+    if repeated:
+        parser.error(f'the results file {repeated[0]} is given twice')
+    args.names = args.names or short_names(args.results)
+    if len(set(args.names)) != len(args.results):
+        parser.error(f'--names must be {len(args.results)} different names, one per results file, got {args.names}')
+    if len(args.results) > 1 and (args.sweep or args.compare is not None):
+        parser.error('--sweep and --compare take one results file; several files are compared with the first anyway')
+    inputs = [Path(path).resolve() for path in (*args.results, args.annotations, args.compare) if path is not None]
+    outputs = [*(('--out', path) for path in args.out), *(('--per-image', path) for path in args.per_image)]
+    for flag, path in outputs:
+        if Path(path).is_dir():
+            parser.error(f'{flag} must be a file, but {path} is a folder')
+        if Path(path).resolve() in inputs:
+            parser.error(f'{flag} would overwrite {path}, which is read')
+        if flag == '--per-image' and Path(path).suffix not in (*TABLE_SUFFIXES, '.csv', '.json'):
+            parser.error(f'--per-image must end in .csv, .json, .md or .tex, got {path}')
+    written = [Path(path).resolve() for _, path in outputs]
+    if len(set(written)) < len(written):
+        parser.error('--out and --per-image name one file twice')
+
+
+def short_names(paths: list[str]) -> list[str]:
+    """Returns the file names without suffix, or the paths if two files have the same name."""
+    names = [Path(path).stem for path in paths]
+    return names if len(set(names)) == len(names) else paths
 
 
 def main() -> int:
@@ -96,40 +154,112 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
         MmcellError: The content of a file does not fit, or --sweep was given for test data.
         OSError: A file cannot be read or written.
     """
+    from mmcell.evaluation import tables
     from mmcell.evaluation.bootstrap import resample_weights
     from mmcell.evaluation.evaluation import compare, evaluate, sweep
     from mmcell.evaluation.ground_truth import read_ground_truth
-    from mmcell.evaluation.metrics_file import write_metrics
     from mmcell.evaluation.result_files import read_result_file
-    from mmcell.evaluation.tables import comparison_table, print_whole, sweep_table
+    from mmcell.evaluation.table_formats import print_whole
     document = read_ground_truth(args.annotations)
     if args.sweep:
         refuse_test_data(args.annotations, document)
     # All files are read before the first one is measured, so that users learn of a bad file at once.
-    files = {path: read_result_file(path, document) for path in (args.results, args.compare) if path is not None}
+    files = {path: read_result_file(path, document) for path in (*args.results, args.compare) if path is not None}
     weights = resample_weights(len(document['images']), args.resamples, args.seed)
     evaluations = {}
     for path, file in files.items():
         print_facts(path, file, document, args, console)
         with showing_progress(path) as on_step:
             evaluations[path] = evaluate(document, file.detections, args.score_thr, weights, args.size_bins, on_step)
-    content = {**describe(args, document), **to_content(args.results, files, evaluations)}
+    first, others = args.results[0], args.results[1:]
+    content = {**describe(args, document), **to_content(first, files, evaluations)}
+    shown = make_tables(args, document, files, evaluations)
     if args.sweep:
         with showing_progress('score thresholds'):
-            content['sweep'] = sweep(document, files[args.results].detections)
+            content['sweep'] = sweep(document, files[first].detections)
+        shown.append(tables.sweep_table(content['sweep']))
     if args.compare is not None:
         content['compared_with'] = to_content(args.compare, files, evaluations)
-        content['differences'] = compare(evaluations[args.results], evaluations[args.compare])
-    # The file is written before anything is printed, because a closed pipe can end the program while it prints.
-    if args.out is not None:
-        write_metrics(content, args.out)
-    print_tables(evaluations[args.results], files[args.results], document, args, console)
-    if args.sweep:
-        print_whole(console, sweep_table(content['sweep']))
-    if args.compare is not None:
-        print_whole(console, comparison_table(content['differences'], args.results, args.compare))
-    if args.out is not None:
-        console.print(f'wrote all values, not rounded, to {args.out}', soft_wrap=True)
+        content['differences'] = compare(evaluations[first], evaluations[args.compare])
+        shown.append(tables.comparison_table(content['differences'], first, args.compare))
+    for path in others:
+        differences = compare(evaluations[first], evaluations[path])
+        content.setdefault('others', []).append({**to_content(path, files, evaluations), 'differences': differences})
+        shown.append(tables.comparison_table(differences, first, path))
+    # Files are written before anything is printed, because a closed pipe can end the program while it prints.
+    remarks = write_files(args, document, content, shown, files, evaluations)
+    for table in shown:
+        print_whole(console, table)
+    if not others:
+        for line in tables.error_lines(evaluations[first].errors):
+            console.print(line, soft_wrap=True)
+    for remark in remarks:
+        console.print(remark, soft_wrap=True)
+
+
+def make_tables(args: argparse.Namespace, document: dict, files: dict[str, 'ResultFile'],
+                evaluations: dict[str, 'Evaluation']) -> list['ValueTable']:
+    """Returns the tables of one results file, or the table of the values of several, and the worst images of the first.
+
+    Args:
+        args: The parsed command line.
+        document: COCO ground truth.
+        files: The results by the path of their file.
+        evaluations: Their values.
+    """
+    from mmcell.evaluation import tables
+    from mmcell.evaluation.ground_truth import count_by_class
+    from mmcell.evaluation.per_image import worst_images
+    first, n_images = args.results[0], len(document['images'])
+    evaluation = evaluations[first]
+    if len(args.results) > 1:
+        shown = [tables.values_table({name: evaluations[path].values for name, path in zip(
+            args.names, args.results, strict=True)}, n_images, args.score_thr)]
+    else:
+        counts = (count_by_class(document, records) for records in (document['annotations'], files[first].detections))
+        shown = [tables.headline_table(evaluation, n_images, args.score_thr), tables.class_table(evaluation, *counts),
+                 tables.size_table(evaluation, document, args.size_bins), tables.confusion_table(evaluation.errors),
+                 tables.error_table(evaluation.errors)]
+    worst = worst_images(evaluation.images, args.worst)
+    if worst:
+        of_file = f' of {args.names[0]}' if len(args.results) > 1 else ''
+        shown.append(tables.images_table(
+            worst, f"the {tables.count(len(worst), 'image')} with the lowest F1{of_file}", args.score_thr, ['F1']))
+    return shown
+
+
+def write_files(args: argparse.Namespace, document: dict, content: dict, shown: list['ValueTable'],
+                files: dict[str, 'ResultFile'], evaluations: dict[str, 'Evaluation']) -> list[str]:
+    """Writes the files and pictures that --out, --per-image and --overlays name; returns one line about each.
+
+    Raises:
+        MmcellError: An image does not fit its cells.
+        OSError: A file cannot be read or written.
+    """
+    from mmcell.evaluation.per_image import with_average_precision, worst_images
+    from mmcell.evaluation.report_files import draw_images, write_image_rows, write_values
+    from mmcell.evaluation.tables import count
+    from mmcell.predictions.dump_file import load_results
+    remarks, paths = [], dict(zip(args.names, args.results, strict=True))
+    for out in args.out:
+        write_values(out, content, shown, {name: evaluations[path] for name, path in paths.items()})
+        what = 'the tables' if Path(out).suffix in TABLE_SUFFIXES else 'all values, not rounded,'
+        remarks.append(f'wrote {what} to {out}')
+    if args.per_image:
+        rows = [{**({'results': name} if len(paths) > 1 else {}), **row} for name, path in paths.items()
+                for row in with_average_precision(evaluations[path].images, document, files[path].detections)]
+        for out in args.per_image:
+            write_image_rows(out, rows, args.score_thr)
+            remarks.append(f'wrote the values of each image to {out}')
+    if args.overlays is not None:
+        first = args.results[0]
+        image_ids = [row['image_id'] for row in worst_images(evaluations[first].images, args.worst)]
+        samples = load_results(first) if Path(first).suffix in DUMP_SUFFIXES else ()
+        with showing_progress('overlays'):
+            draw_images(args.overlays, document, args.annotations, files[first].detections, image_ids, args.score_thr,
+                        samples)
+        remarks.append(f"wrote {count(len(image_ids), 'picture')} to {args.overlays}")
+    return remarks
 
 
 def refuse_test_data(path: str, document: dict) -> None:
@@ -148,24 +278,16 @@ def refuse_test_data(path: str, document: dict) -> None:
 
 def print_facts(path: str, file: 'ResultFile', document: dict, args: argparse.Namespace, console: 'Console') -> None:
     """Prints the numbers of detections, true cells and images, and notes on what is unusual in the results file."""
-    console.print(f"{path}: {len(file.detections)} detections; {args.annotations}: {len(document['annotations'])} true "
-                  f"cells in {len(document['images'])} images", soft_wrap=True)
+    from mmcell.evaluation.tables import count
+    console.print(f"{path}: {count(len(file.detections), 'detection')}; {args.annotations}: "
+                  f"{count(len(document['annotations']), 'true cell')} in {count(len(document['images']), 'image')}",
+                  soft_wrap=True)
     for remark in file.remarks:
         console.print(f'note: {remark}', soft_wrap=True)
-
-
-def print_tables(evaluation: 'Evaluation', file: 'ResultFile', document: dict, args: argparse.Namespace,
-                 console: 'Console') -> None:
-    """Prints the tables of one results file."""
-    from mmcell.evaluation import tables
-    from mmcell.evaluation.ground_truth import count_by_class
-    counts = (count_by_class(document, records) for records in (document['annotations'], file.detections))
-    for table in (tables.headline_table(evaluation, len(document['images']), args.score_thr),
-                  tables.class_table(evaluation, *counts), tables.size_table(evaluation, document, args.size_bins),
-                  tables.confusion_table(evaluation.errors), tables.error_table(evaluation.errors)):
-        tables.print_whole(console, table)
-    for line in tables.error_lines(evaluation.errors):
-        console.print(line, soft_wrap=True)
+    highest = max((detection['score'] for detection in file.detections), default=1)
+    if highest < args.score_thr:
+        console.print(f'note: no detection has a score >= {args.score_thr:g}, the highest has {highest:.3g}: all '
+                      'values but average precision are 0 or undefined. Give a lower --score-thr', soft_wrap=True)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Draws predicted cells over their images, beside a second picture with the true cells if there are any."""
+"""Draws predicted cells over their images, beside a second picture with the true cells if they are known."""
 
 import argparse
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 EXAMPLE = """example:
   python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays
+  python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays --matches
   python tools/overlay.py results.pkl --annotations annotations/test.json --out work_dirs/overlays --classes class3
 
 Exit status: 0 if all pictures were written, 1 if not, 2 if the command line is wrong.
@@ -20,6 +21,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER',
                         help='folder for the pictures, one PNG per image')
     parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw only these classes (default: all)')
+    parser.add_argument('--matches', action='store_true',
+                        help='draw hits, wrong classes, missed cells and spurious detections in different colours and '
+                             'line styles. A hit has a mask IoU above .5 with a true cell of its class (default: one '
+                             'colour per class)')
     parser.add_argument('--score-thr', type=float, default=.5, metavar='SCORE',
                         help='draw only predictions with at least this score (default: .5)')
     parser.add_argument('--scale', type=int, default=2,
@@ -33,92 +38,77 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
-    from mmcell.annotations.coco_json import read_annotations
-    from mmcell.predictions.dump_file import load_results
+    from mmcell.errors import MmcellError
     try:
-        document = read_annotations(args.annotations)
-        names = {category['id']: category['name'] for category in document['categories']}
-        unknown = set(args.classes or ()) - set(names.values())
-        if unknown:
-            raise ValueError(f'--classes: {sorted(unknown)} unknown; {args.annotations} has the classes '
-                             f'{list(names.values())}')
-        results = load_results(args.results)[:args.max_images]
-        args.out.mkdir(parents=True, exist_ok=True)
-        paths = draw_all(results, document, names, args)
-    except (ValueError, OSError) as error:
+        n_pictures = draw_all(args)
+    except (MmcellError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
-    print(f'wrote {len(paths)} pictures to {args.out}')
+    print(f'wrote {n_pictures} pictures to {args.out}')
     return 0
 
 
-def draw_all(results: list[dict], document: dict, names: dict[int, str], args: argparse.Namespace) -> list[Path]:
-    """Writes one PNG per result, and returns the paths of the PNGs.
-
-    Args:
-        results: Results of a dump, as :func:`mmcell.predictions.dump_file.load_results` reads them.
-        document: COCO annotations that contain these images.
-        names: Category id to class name.
-        args: The parsed command line.
+def draw_all(args: argparse.Namespace) -> int:
+    """Writes one PNG per image of the dump, and returns the number of pictures.
 
     Raises:
-        ValueError: A result belongs to an image that the annotations do not contain, or has other classes.
+        MmcellError: The files do not fit together, a class is unknown, or --matches was given without true cells.
         OSError: An image cannot be read, or a picture cannot be written.
     """
-    import cv2
     from rich.console import Console
     from rich.progress import track
 
-    from mmcell.annotations.channel_order import stated_channel_order
     from mmcell.annotations.coco_json import check_image_files
-    from mmcell.images.pixels import read_image
-    from mmcell.masks.rle import area_px
+    from mmcell.errors import MmcellError
+    from mmcell.evaluation.image_pairs import pair_images
+    from mmcell.evaluation.pictures import draw_image_pair, image_sources
     from mmcell.predictions.categories import Categories
-    from mmcell.predictions.dump_file import to_coco_detections
-    from mmcell.visualization.colors import class_colors
-    from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side, picture_name
-
-    categories = Categories.of_document(document, args.annotations)
-    stated = stated_channel_order(document, args.annotations)
-    assumed = categories.remark_on(results, args.results)
-    if assumed is not None:
-        print(f'note: {assumed}', file=sys.stderr)
-    colors = dict(zip(names, class_colors(len(names)), strict=True))
-    shown = [category_id for category_id, name in names.items() if args.classes is None or name in args.classes]
-    truth = {image['id']: [] for image in document['images']}
-    for annotation in document['annotations']:
-        truth[annotation['image_id']].append(annotation)
+    from mmcell.predictions.dump_file import load_results, to_coco_detections
+    from mmcell.visualization.overlay import picture_name, write_png
+    document = read_document(args.annotations)
+    ids_by_name = {category['name']: category['id'] for category in document['categories']}
+    unknown = set(args.classes or ()) - set(ids_by_name)
+    if unknown:
+        raise MmcellError(f'--classes: {sorted(unknown)} unknown; {args.annotations} has the classes '
+                          f'{list(ids_by_name)}')
+    if args.matches and not document['annotations']:
+        raise MmcellError(f'--matches compares with true cells, but {args.annotations} has none')
+    results = load_results(args.results)[:args.max_images]
     images = {image['id']: image for image in document['images']}
     for result in results:
         if result['img_id'] not in images:
-            raise ValueError(f"{args.results} contains image id {result['img_id']}, but {args.annotations} does not: "
-                             'give the annotation file of the predicted images')
-    check_image_files({**document, 'images': [images[result['img_id']] for result in results]},
-                      [Path(result['img_path']) for result in results], args.annotations)
-    paths = []
-    for result in track(results, 'overlays', console=Console(stderr=True)):
-        # Dumps of MMDetection's own class do not say how the image was read.
-        order = result.get('channel_order') or stated or 'rgb'
-        image = read_image(result['img_path'], order, result.get('percentiles'))
-        detections = [detection for detection in to_coco_detections(
-                          result, categories.ids_of_sample(result, args.results))
-                      if detection['score'] >= args.score_thr]
-        panels, titles = [], []
-        predicted = f'predicted, score >= {args.score_thr:g}'
-        for title, cells in (('true', truth[result['img_id']]), (predicted, detections)):
-            cells = [cell for cell in cells
-                     if cell['category_id'] in shown and area_px(cell['segmentation']) > 0]
-            if title == 'true' and not cells:
-                continue
-            panels.append(draw_instances(image, [cell['segmentation'] for cell in cells],
-                                         [colors[cell['category_id']] for cell in cells], args.scale))
-            titles.append(f'{len(cells)} {title}')
-        picture = add_legend(join_side_by_side(panels), ' | '.join(titles), [names[i] for i in shown],
-                             [colors[i] for i in shown])
-        paths.append(args.out / picture_name(result['img_id'], result['img_path']))
-        if not cv2.imwrite(str(paths[-1]), picture[:, :, ::-1]):
-            raise OSError(f'the picture {paths[-1]} cannot be written')
-    return paths
+            raise MmcellError(f"{args.results} contains image id {result['img_id']}, but {args.annotations} does not: "
+                              'give the annotation file of the predicted images')
+    categories = Categories.of_document(document, args.annotations)
+    assumed = categories.remark_on(results, args.results)
+    if assumed is not None:
+        print(f'note: {assumed}', file=sys.stderr)
+    sources = image_sources(document, args.annotations, results)
+    shown = {**document, 'images': [images[result['img_id']] for result in results]}
+    check_image_files(shown, [sources[result['img_id']].path for result in results], args.annotations)
+    detections = [detection for result in results for detection in to_coco_detections(
+                      result, categories.ids_of_sample(result, args.results))]
+    pairs = pair_images(shown, detections)
+    for pair in track(pairs, 'overlays', console=Console(stderr=True)):
+        picture = draw_image_pair(
+            sources[pair.image_id], pair, document['categories'], args.score_thr, scale=args.scale,
+            shown_ids=None if args.classes is None else [ids_by_name[name] for name in args.classes],
+            with_truth=bool(document['annotations']), with_verdicts=args.matches)
+        write_png(picture, args.out / picture_name(pair.image_id, sources[pair.image_id].path))
+    return len(pairs)
+
+
+def read_document(path: str) -> dict:
+    """Reads an annotation file; if it has true cells, their masks become compressed RLEs.
+
+    Raises:
+        MmcellError: The file cannot be used.
+        FileNotFoundError: There is no such file.
+    """
+    from mmcell.annotations.coco_json import read_annotations
+    from mmcell.evaluation.ground_truth import read_ground_truth
+    document = read_annotations(path)
+    return read_ground_truth(path) if document['annotations'] else document
 
 
 if __name__ == '__main__':

@@ -7,9 +7,11 @@ import numpy as np
 
 from mmcell.evaluation.average_precision import SIZE_BINS_PX, average_precisions, resampled_average_precisions
 from mmcell.evaluation.bootstrap import paired_differences, percentile_interval
+from mmcell.evaluation.error_types import judge_predictions
 from mmcell.evaluation.image_pairs import pair_images
 from mmcell.evaluation.image_statistics import image_statistics
 from mmcell.evaluation.mistakes import error_report
+from mmcell.evaluation.per_image import image_rows
 from mmcell.evaluation.segmentation_scores import best_threshold, resampled_segmentation_scores, segmentation_scores
 
 # The highest threshold is .95, because at 1 there may be no prediction left.
@@ -25,11 +27,13 @@ class Evaluation:
         values: Names with values. A value is NaN if it is not defined.
         resampled: Names with values on resampled images, (n_resamples,) each, for the values that have an interval.
         errors: The report on mistakes, see :func:`mmcell.evaluation.mistakes.error_report`.
+        images: One row per image, see :func:`mmcell.evaluation.per_image.image_rows`.
     """
 
     values: dict[str, float]
     resampled: dict[str, np.ndarray]
     errors: dict
+    images: list[dict]
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Returns the 95 % percentile interval of each value that was resampled."""
@@ -63,7 +67,9 @@ def evaluate(document: dict, detections: list[dict], score_threshold: float, wei
         resampled = {**resampled_average_precisions(document, detections, weights),
                      **resampled_segmentation_scores(statistics, class_names, weights)}
     on_step('errors')
-    return Evaluation(values, resampled, error_report(pairs, document['categories'], score_threshold))
+    judged = [judge_predictions(pair, score_threshold) for pair in pairs]
+    return Evaluation(values, resampled, error_report(pairs, document['categories'], score_threshold, judged),
+                      image_rows(document, statistics, judged))
 
 
 def compare(first: Evaluation, second: Evaluation) -> dict[str, dict]:

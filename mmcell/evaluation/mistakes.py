@@ -5,14 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmcell.evaluation.calibration import reliability
-from mmcell.evaluation.error_types import count_errors, judge_predictions
+from mmcell.evaluation.error_types import JudgedImage, count_errors, judge_predictions
 from mmcell.evaluation.image_pairs import ImagePair
 from mmcell.evaluation.label_maps import PaintedPair, paint_pair
 
 MERGES_AND_SPLITS = ('n_merges', 'n_merged_true_cells', 'n_splits', 'n_split_pieces')
 
 
-def error_report(pairs: Sequence[ImagePair], categories: Sequence[dict], score_threshold: float) -> dict:
+def error_report(pairs: Sequence[ImagePair], categories: Sequence[dict], score_threshold: float,
+                 judged: Sequence[JudgedImage] | None = None) -> dict:
     """Returns the report on mistakes of the predictions with at least the given score.
 
     Confusions, merges and splits are counted on the painted label maps. Kinds of error and reliability are counted on
@@ -22,6 +23,7 @@ def error_report(pairs: Sequence[ImagePair], categories: Sequence[dict], score_t
         pairs: The true and the predicted cells of each image.
         categories: COCO categories.
         score_threshold: Predictions with a lower score are left out.
+        judged: The result of :func:`judge_predictions` for each image, if it is known already.
 
     Returns:
         ``{'score_threshold', 'confusion', 'merges_and_splits', 'error_kinds', 'reliability'}``, made of numbers,
@@ -30,7 +32,8 @@ def error_report(pairs: Sequence[ImagePair], categories: Sequence[dict], score_t
     """
     class_ids, class_names = ([category[key] for category in categories] for key in ('id', 'name'))
     painted = [paint_pair(pair).above(score_threshold) for pair in pairs]
-    judged = [judge_predictions(pair, score_threshold) for pair in pairs]
+    if judged is None:
+        judged = [judge_predictions(pair, score_threshold) for pair in pairs]
     scores, kinds = (np.concatenate([getattr(image, name) for image in judged]) if judged else np.zeros(0)
                      for name in ('scores', 'kinds'))
     merge_counts = [merges_and_splits(image) for image in painted]

@@ -8,7 +8,9 @@ from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
 from mmengine.runner import Runner
+from torch.utils.data import Dataset
 
+from mmcell.datasets.true_instances import load_true_instances
 from mmcell.images.pixels import read_image
 from mmcell.visualization.overlay import picture_name
 
@@ -16,6 +18,9 @@ from mmcell.visualization.overlay import picture_name
 @HOOKS.register_module()
 class CellVisualizationHook(DetVisualizationHook):
     """``DetVisualizationHook`` that shows each image as the model saw it, and writes one PNG per image.
+
+    If the data set has true cells, they are drawn beside the predicted ones, although the test pipeline does not load
+    them.
 
     The stock hook reads image files in its own way, with other colours for 16-bit files, for files that hold blue
     first and for stretched contrast. It names pictures only after the image file, although in the raw layout all
@@ -25,12 +30,16 @@ class CellVisualizationHook(DetVisualizationHook):
     the work folder, unless it is absolute.
     """
 
+    def __init__(self, *args, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.truth: tuple[Dataset, dict[tuple, int]] | None = None
+
     def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
                        outputs: Sequence[DetDataSample]) -> None:
         """Draws the first image of the batch in every ``interval``-th step."""
         step = runner.iter + batch_idx
         if self.draw and step % self.interval == 0:
-            self._add(outputs[0], 'val_img', step, None)
+            self._add(outputs[0], 'val_img', step, None, runner.val_dataloader.dataset)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
                         outputs: Sequence[DetDataSample]) -> None:
@@ -43,13 +52,28 @@ class CellVisualizationHook(DetVisualizationHook):
             if self.test_out_dir is not None:
                 folder = Path(runner.work_dir, runner.timestamp, self.test_out_dir)
                 out_file = folder / picture_name(sample.img_id, sample.img_path)
-            self._add(sample, 'test_img', self._test_index, out_file)
+            self._add(sample, 'test_img', self._test_index, out_file, runner.test_dataloader.dataset)
 
-    def _add(self, sample: DetDataSample, name: str, step: int, out_file: Path | None) -> None:
+    def _add(self, sample: DetDataSample, name: str, step: int, out_file: Path | None, dataset: Dataset) -> None:
+        image, sample = read_seen_image(sample), sample.cpu()
+        index = self._indices(dataset).get((sample.img_path, sample.img_id))
+        if index is not None:
+            sample.gt_instances = load_true_instances(dataset.get_data_info(index), image.shape[:2])
         self._visualizer.add_datasample(
-            picture_name(sample.img_id, sample.img_path) if self.show else name, read_seen_image(sample),
-            data_sample=sample.cpu(), show=self.show, wait_time=self.wait_time, pred_score_thr=self.score_thr,
+            picture_name(sample.img_id, sample.img_path) if self.show else name, image, data_sample=sample,
+            show=self.show, wait_time=self.wait_time, pred_score_thr=self.score_thr,
             out_file=None if out_file is None else str(out_file), step=step)
+
+    def _indices(self, dataset: Dataset) -> dict[tuple, int]:
+        """Returns the index of each image by its path and id; empty if the data set has no true cell."""
+        if self.truth is None or self.truth[0] is not dataset:
+            indices, has_cells = {}, False
+            for index in range(len(dataset)):
+                data_info = dataset.get_data_info(index)
+                indices[data_info.get('img_path'), data_info.get('img_id')] = index
+                has_cells |= bool(data_info.get('instances'))
+            self.truth = dataset, indices if has_cells else {}
+        return self.truth[1]
 
 
 def read_seen_image(sample: DetDataSample) -> np.ndarray:

@@ -1,13 +1,13 @@
 """Drawing outlines of cells, given as RLE, over their image."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from mmcell.files.whole_files import written_whole
 from mmcell.masks.rle import foreground_pixels
-
-LEGEND_HEIGHT_PX = 22
 
 
 def picture_name(img_id: int | str, img_path: str | Path) -> str:
@@ -22,15 +22,18 @@ def picture_name(img_id: int | str, img_path: str | Path) -> str:
 
 
 def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, int, int]], scale: int = 1,
-                   fill: float = .15) -> np.ndarray:
+                   fill: float = .15, dashes_px: Sequence[int] | None = None, width_px: int = 1) -> np.ndarray:
     """Draws an image with each instance tinted and outlined in its colour.
 
     Args:
         image: The image, (H, W, 3) uint8 RGB.
         rles: The masks of N instances, compressed COCO RLEs of size (H, W).
         colors: One RGB colour per instance, each value 0–255.
-        scale: The whole number by which height and width are multiplied. Outlines are one pixel wide in the result.
+        scale: The whole number by which height and width are multiplied.
         fill: The weight of the colour inside the outline, from 0 (not tinted) to 1 (colour only).
+        dashes_px: For each instance the length of the dashes of its outline, and of the gaps between them, in px of
+            the result; 0 for an outline without gaps. None: no outline has gaps.
+        width_px: The width of outlines in px of the result. They grow from the border of a cell to its inside.
 
     Returns:
         The picture, (scale * H, scale * W, 3) uint8 RGB. The time is proportional to the pixels that cells cover.
@@ -38,7 +41,7 @@ def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, 
     height, width = image.shape[:2]
     canvas = image.astype(np.float32)
     masks = []
-    for rle, color in zip(rles, colors, strict=True):
+    for rle, color, dash_px in zip(rles, colors, dashes_px or [0] * len(rles), strict=True):
         # Positions count down the columns. In an image of height 3, the positions [7 8 10] are x = [2 2 3] and
         # y = [1 2 1]. The mask is kept only within its box: 2 x 2 px at (2, 1), [[1 1], [1 0]].
         x, y = np.divmod(foreground_pixels(rle), height)
@@ -47,49 +50,50 @@ def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, 
         canvas[y, x] += fill * (np.array(color, np.float32) - canvas[y, x])
         mask = np.zeros((y.max() - y.min() + 1, x.max() - x.min() + 1), np.uint8)
         mask[y - y.min(), x - x.min()] = 1
-        masks.append((mask, (int(x.min()), int(y.min())), color))
+        masks.append((mask, (int(x.min()), int(y.min())), color, dash_px))
     canvas = cv2.resize(canvas.round().astype(np.uint8), (scale * width, scale * height), interpolation=cv2.INTER_CUBIC)
-    for mask, (left, top), color in masks:
+    for mask, (left, top), color, dash_px in masks:
         # Each pixel becomes scale x scale pixels: with scale 2, [[1 0]] becomes [[1 1 0 0], [1 1 0 0]].
         enlarged = np.kron(mask, np.ones((scale, scale), np.uint8))
-        contours, _ = cv2.findContours(enlarged, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE,
-                                       offset=(scale * left, scale * top))
-        cv2.drawContours(canvas, contours, -1, color, 1)
+        outline = _outline(enlarged, dash_px, width_px)
+        y, x = np.nonzero(outline)
+        canvas[y + scale * top, x + scale * left] = color
     return canvas
 
 
-def add_legend(picture: np.ndarray, title: str, names: list[str],
-               colors: list[tuple[int, int, int]]) -> np.ndarray:
-    """Adds a dark strip on top of a picture: a title in white, then each name in its colour.
+def _outline(mask: np.ndarray, dash_px: int, width_px: int) -> np.ndarray:
+    """Returns the pixels (h, w) bool of the outline of a mask (h, w) uint8, and of the outlines of its holes."""
+    contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    outline = np.zeros(mask.shape, np.uint8)
+    for contour in contours:
+        # Dashes of 4 px that are 2 px wide: the points 0 … 7 of an outline are drawn, drawn, and six times not. When
+        # the width grows, each dash also becomes one px longer at both ends.
+        n_drawn = max(dash_px - 2 * (width_px - 1), 1)
+        drawn = contour if dash_px == 0 else contour[np.arange(len(contour)) % (2 * dash_px) < n_drawn]
+        outline[drawn[:, 0, 1], drawn[:, 0, 0]] = 1
+    if width_px > 1:
+        outline = cv2.dilate(outline, np.ones((2 * width_px - 1, 2 * width_px - 1), np.uint8)) & mask
+    return outline.astype(bool)
 
-    If the strip needs more width than the picture has, the picture is widened with white at its right.
+
+def write_png(picture: np.ndarray, path: str | Path) -> None:
+    """Writes a picture (H, W, 3) uint8 RGB to a PNG file, completely or not at all; makes its folder if necessary."""
+    _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
+    with written_whole([path]) as (temporary,):
+        temporary.write_bytes(encoded.tobytes())
+
+
+def draw_boxes(picture: np.ndarray, bboxes_xyxy: np.ndarray, colors: Sequence[tuple[int, int, int]],
+               scale: int = 1, width_px: int = 1) -> None:
+    """Draws boxes into a picture.
 
     Args:
-        picture: The picture, (H, W, 3) uint8 RGB.
-        title: The text at the left of the strip.
-        names: The names after the title.
-        colors: One RGB colour per name, each value 0–255.
-
-    Returns:
-        A new picture, (H + ``LEGEND_HEIGHT_PX``, at least W, 3) uint8 RGB.
+        picture: The picture, (scale * H, scale * W, 3) uint8 RGB, which is changed in place.
+        bboxes_xyxy: (N, 4) boxes in px of the image; the right and the lower border do not belong to the box.
+        colors: One RGB colour per box, each value 0–255.
+        scale: The number by which the image was enlarged to the picture.
+        width_px: The width of the lines in px of the picture.
     """
-    words = [(title, (255, 255, 255)), *zip(names, colors, strict=True)]
-    font, size = cv2.FONT_HERSHEY_SIMPLEX, .45
-    # After each word there is a gap of 12 px.
-    widths = [cv2.getTextSize(word, font, size, 1)[0][0] + 12 for word, _ in words]
-    width = max(picture.shape[1], sum(widths) + 6)
-    framed = np.full((picture.shape[0] + LEGEND_HEIGHT_PX, width, 3), 255, np.uint8)
-    framed[:LEGEND_HEIGHT_PX] = 30
-    framed[LEGEND_HEIGHT_PX:, :picture.shape[1]] = picture
-    left = 6
-    for (word, color), word_width in zip(words, widths, strict=True):
-        cv2.putText(framed, word, (left, LEGEND_HEIGHT_PX - 7), font, size, color, 1, cv2.LINE_AA)
-        left += word_width
-    return framed
-
-
-def join_side_by_side(pictures: list[np.ndarray], gap_px: int = 8) -> np.ndarray:
-    """Joins pictures of the same height from left to right, with a white gap between them."""
-    gap = np.full((pictures[0].shape[0], gap_px, 3), 255, np.uint8)
-    pieces = [piece for picture in pictures for piece in (gap, picture)]
-    return np.concatenate(pieces[1:], axis=1)
+    for (left, top, right, bottom), color in zip((np.asarray(bboxes_xyxy) * scale).round().astype(int).tolist(), colors,
+                                                 strict=True):
+        cv2.rectangle(picture, (left, top), (max(right - 1, left), max(bottom - 1, top)), color, width_px)

@@ -1,53 +1,218 @@
-"""Reading the losses and validation values of a training from the files that MMEngine's LocalVisBackend writes."""
+"""Reading the losses and validation values of trainings from the files that MMEngine's LocalVisBackend writes."""
 
 import json
-from dataclasses import dataclass
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
+
+import numpy as np
 
 from mmcell.errors import MmcellError
 
+_NOT_SCORES = ('step', 'time', 'data_time', 'iter', 'epoch')
 
-@dataclass(frozen=True)
-class Curves:
-    """The curves of one training.
+
+class CurveError(MmcellError):
+    """There is no such curve; the message gives the curves that there are."""
+
+
+@dataclass
+class Training:
+    """The curves of one training, which may have been resumed several times.
 
     Attributes:
-        losses: The loss by step. Each value is the mean that the log shows; mmcell's configs average 20 steps.
-        scores: The validation value by the step after which it was measured.
+        name: The work folder, and the folder of the first run if the work folder holds several trainings.
+        losses: The values that are logged during training, by their names and by the step: the loss, its parts, the
+            learning rate and others. Each value is the mean that the log shows; mmcell's configs average 20 steps.
+        scores: The values that are measured in validations, by their names and by the last logged step before them.
+        epoch_ends: The last logged step of each epoch; empty if the training counts only steps.
+        validated: The numbers of the epochs, or of the steps, after which was a validation.
+        remarks: What is unusual about the files.
     """
 
-    losses: dict[int, float]
-    scores: dict[int, float]
+    name: str
+    losses: dict[str, dict[int, float]] = field(default_factory=dict)
+    scores: dict[str, dict[int, float]] = field(default_factory=dict)
+    epoch_ends: dict[int, int] = field(default_factory=dict)
+    validated: set[int] = field(default_factory=set)
+    remarks: list[str] = field(default_factory=list)
+
+    @property
+    def n_steps(self) -> int:
+        """The last step that was logged."""
+        return max(self.losses['loss'])
+
+    def epochs_at(self, steps: Iterable[int]) -> np.ndarray:
+        """Returns the number of epochs that were done after each of N steps, (N,) float64; 1.5 is within epoch 2."""
+        # Epochs of 80, 80 and, so far, 20 steps: the ends [0, 80, 160, 240] are the epochs [0, 1, 2, 3], so that the
+        # third epoch is as long as the second. Step 180 is at epoch 2.25.
+        epochs = sorted(self.epoch_ends)
+        ends = [self.epoch_ends[epoch] for epoch in epochs]
+        if len(ends) > 1 and epochs[-1] not in self.validated:
+            length = (ends[-2] - (ends[-3] if len(ends) > 2 else 0)) / (1 if len(ends) > 2 else epochs[-2])
+            ends[-1] = max(ends[-1], ends[-2] + length)
+        return np.interp(list(steps), [0, *ends], [0, *epochs])
 
 
-def read_curves(work_dir: str | Path, score: str = 'AP50') -> Curves:
-    """Reads all runs of a work folder in the order of their start, and joins resumed runs to one training.
+def read_trainings(work_dir: str | Path) -> list[Training]:
+    """Reads all runs of a work folder in the order of their start. A resumed run continues the training before it.
 
     Args:
-        work_dir: The work folder of ``tools/train.py``.
-        score: The name of the validation value, for example 'AP50'.
+        work_dir: The work folder of ``tools/train.py``, or the folder of one run in it.
+
+    Returns:
+        The trainings; runs that have logged no loss are left out.
 
     Raises:
-        MmcellError: The folder has no run, or no run has logged a loss.
+        CurveError: No run has logged a loss.
     """
     # The folders of the runs are named after the time of their start.
-    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
-    losses, scores, last_step_of_epoch = {}, {}, {}
+    files = sorted(Path(work_dir).glob('*/vis_data/scalars.json')) or [
+        path for path in [Path(work_dir, 'vis_data', 'scalars.json')] if path.exists()]
+    trainings: list[Training] = []
     for path in files:
-        records = [json.loads(line) for line in path.read_text().splitlines()]
+        records, remarks = _read_records(path)
         steps = [record['step'] for record in records if 'loss' in record]
-        # A resumed run repeats some steps: keep only its values for those. Example: the first run has logged the steps
-        # 10, 20 and 30, and the resumed run begins with step 20. Only step 10 of the first run is kept.
-        losses = {step: loss for step, loss in losses.items() if not steps or step < steps[0]}
-        scores = {step: value for step, value in scores.items() if not steps or step < steps[0]}
-        for record in records:
-            if 'loss' in record:
-                losses[record['step']] = record['loss']
-                last_step_of_epoch[record.get('epoch')] = record['step']
-            elif score in record:
-                # In a record of a validation, 'step' is the number of the epoch if the training counts epochs.
-                scores[last_step_of_epoch.get(record['step'], record['step'])] = record[score]
-    if not losses:
-        raise MmcellError(f'no training has logged a loss in {work_dir}/*/vis_data/scalars.json (files found: '
-                          f'{len(files)}); give the work folder of a training')
-    return Curves(losses, scores)
+        if not steps:
+            continue
+        if not trainings or not _is_resumed(path, steps[0], trainings[-1]):
+            trainings.append(Training(f'{work_dir} ({path.parents[1].name})'))
+        trainings[-1].remarks += remarks
+        _append(trainings[-1], records, steps[0])
+    if not trainings:
+        raise CurveError(f'no training has logged a loss in {work_dir}/*/vis_data/scalars.json (files found: '
+                         f'{len(files)}); give the work folder of a training')
+    if len(trainings) == 1:
+        trainings[0].name = str(work_dir)
+    return trainings
+
+
+def _read_records(path: Path) -> tuple[list[dict], list[str]]:
+    """Returns the records of a file, and remarks on lines that are not complete, as a kill may leave them."""
+    records, bad_lines = [], []
+    for number, line in enumerate(path.read_text(encoding='utf-8', errors='replace').splitlines(), start=1):
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError):
+            record = None
+        if isinstance(record, dict) and _is_number(record.get('step')):
+            records.append({name: value for name, value in record.items() if _is_number(value)})
+        elif line.strip('\0 \t'):
+            bad_lines.append(number)
+    if not bad_lines:
+        return records, []
+    return records, [f'{path}: {len(bad_lines)} lines cannot be read and are left out, first line {bad_lines[0]}']
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_resumed(path: Path, first_step: int, before: Training) -> bool:
+    """Whether a run continues the training before it, by its config, or else by the steps that it counts."""
+    try:
+        setting = re.search(r'^resume = (True|False)$', path.with_name('config.py').read_text('utf-8', 'replace'), re.M)
+    except OSError:
+        setting = None
+    return setting[1] == 'True' if setting else first_step > min(before.losses['loss'])
+
+
+def _append(training: Training, records: Sequence[dict], first_step: int) -> None:
+    """Appends the records of a run to its training."""
+    # A resumed run repeats some steps: keep only its values for those. Example: the first run has logged the steps 10,
+    # 20 and 30, and the resumed run begins with step 20. Only step 10 of the first run is kept.
+    for curves in (training.losses, training.scores):
+        for name, curve in curves.items():
+            curves[name] = {step: value for step, value in curve.items() if step < first_step}
+    training.epoch_ends = {epoch: step for epoch, step in training.epoch_ends.items() if step < first_step}
+    training.validated &= {*training.epoch_ends} if training.epoch_ends else set(range(first_step))
+    last_step = max(training.losses.get('loss', ()), default=0)
+    for record in records:
+        is_training = 'loss' in record or 'iter' in record
+        if is_training:
+            last_step = record['step']
+            if 'epoch' in record:
+                training.epoch_ends[record['epoch']] = last_step
+        else:
+            training.validated.add(record['step'])
+        curves = training.losses if is_training else training.scores
+        for name in record.keys() - set(_NOT_SCORES):
+            curves.setdefault(name, {})[last_step] = record[name]
+
+
+def refuse_unknown(trainings: Sequence[Training], kind: str, names: Sequence[str], flag: str) -> None:
+    """Stops if no training has a curve of one of the names.
+
+    Args:
+        trainings: The trainings.
+        kind: 'losses' or 'scores', the attribute of ``Training`` that holds the curves.
+        names: The names that were asked for.
+        flag: The command-line flag that gave the names, for the message.
+
+    Raises:
+        CurveError: A name is unknown.
+    """
+    known = sorted({name for training in trainings for name in getattr(training, kind)})
+    for name in names:
+        if name not in known:
+            near = get_close_matches(name, known, cutoff=.5)
+            hint = f'did you mean {" or ".join(near)}? ' if near else ''
+            there_are = f'there are {", ".join(known)}' if known else 'nothing was validated'
+            raise CurveError(f'{flag} {name}: no training has logged this value; {hint}{there_are}')
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The remarkable points of a curve.
+
+    Attributes:
+        best_step: The step of the lowest loss or of the highest score, the first among equal ones; None if no value is
+            finite, or if the values are neither losses nor scores.
+        last_step: The step of the last value.
+        bad_steps: The steps whose value is NaN or infinite.
+    """
+
+    best_step: int | None
+    last_step: int
+    bad_steps: list[int]
+
+
+def summarise(kind: str, name: str, curve: dict[int, float]) -> Summary:
+    """Returns the remarkable points of a curve.
+
+    Args:
+        kind: 'losses' or 'scores', the attribute of ``Training`` that holds the curve.
+        name: The name of the value. Of the training values, only those are losses whose names contain 'loss'.
+        curve: At least one value by its step.
+    """
+    finite = [step for step, value in sorted(curve.items()) if math.isfinite(value)]
+    best_step = None
+    if kind == 'scores':
+        best_step = max(finite, key=curve.get, default=None)
+    elif 'loss' in name:
+        best_step = min(finite, key=curve.get, default=None)
+    return Summary(best_step, max(curve), [step for step, value in sorted(curve.items()) if not math.isfinite(value)])
+
+
+def describe_curve(training: Training, kind: str, name: str) -> str:
+    """Returns a line of text with the best and the last value of a curve, and with values that are no numbers."""
+    curve = getattr(training, kind).get(name)
+    if not curve:
+        return f'{name}: not logged'
+    summary = summarise(kind, name, curve)
+    parts = [f'last {_point(training, curve, summary.last_step)}']
+    if summary.best_step is not None:
+        parts.insert(0, f"{'best' if kind == 'scores' else 'lowest'} {_point(training, curve, summary.best_step)}")
+    if summary.bad_steps:
+        parts.append(f'NaN or infinite {len(summary.bad_steps)} times, first at step {summary.bad_steps[0]:,}')
+    return f'{name}: {"; ".join(parts)}'
+
+
+def _point(training: Training, curve: dict[int, float], step: int) -> str:
+    if not training.epoch_ends:
+        return f'{curve[step]:.4g} at step {step:,}'
+    # The step at the end of an epoch still belongs to this epoch.
+    return f'{curve[step]:.4g} at step {step:,} (epoch {math.ceil(training.epochs_at([step])[0]):g})'

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
@@ -11,11 +10,9 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
 from mmcell.errors import MmcellError
-from mmcell.files.whole_files import written_whole
 from mmcell.masks.encoding import masks_to_rles
-from mmcell.masks.rle import area_px
-from mmcell.visualization.colors import class_colors
-from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side
+from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
+from mmcell.visualization.overlay import draw_instances, write_png
 
 
 @VISUALIZERS.register_module()
@@ -91,7 +88,7 @@ class CellVisualizer(DetLocalVisualizer):
         if show:
             self.show(picture, win_name=name, wait_time=wait_time)
         if out_file is not None:
-            _write_png(picture, out_file)
+            write_png(picture, out_file)
         else:
             self.add_image(name, picture, step)
 
@@ -110,14 +107,9 @@ class CellVisualizer(DetLocalVisualizer):
             return draw_instances(image, [], [], self.scale)
         names = self._class_names([instances for _, instances in titled_instances])
         shown_labels = [label for label, name in enumerate(names) if self.classes is None or name in self.classes]
-        colors = class_colors(len(names))
-        panels, titles = [], []
-        for title, instances in titled_instances:
-            rles, labels = _select(instances, shown_labels, image.shape[:2])
-            panels.append(draw_instances(image, rles, [colors[label] for label in labels], self.scale, self.fill))
-            titles.append(f'{len(rles)} {title}')
-        return add_legend(join_side_by_side(panels), ' | '.join(titles), [names[label] for label in shown_labels],
-                          [colors[label] for label in shown_labels])
+        cell_sets = [CellSet(title, _rles_of(instances, image.shape[:2]), instances.labels.tolist())
+                     for title, instances in titled_instances]
+        return draw_cell_sets(image, cell_sets, names, shown_labels, self.scale, self.fill)
 
     def _class_names(self, instance_sets: list[InstanceData]) -> list[str]:
         """Returns the class names of the data set, or 'class 0', 'class 1', … if they are not known."""
@@ -129,23 +121,15 @@ class CellVisualizer(DetLocalVisualizer):
         return list(names)
 
 
-def _select(instances: InstanceData, shown_labels: list[int],
-            shape: tuple[int, int]) -> tuple[list[dict], list[int]]:
-    """Returns RLEs and labels of those instances that have a pixel and whose class is shown.
+def _rles_of(instances: InstanceData, shape: tuple[int, int]) -> list[dict]:
+    """Returns the masks of instances as RLEs.
 
     Raises:
         ValueError: The size of a mask differs from ``shape``, (height, width) of the image.
     """
-    kept = [(rle, label) for rle, label in zip(masks_to_rles(instances.masks), instances.labels.tolist(), strict=True)
-            if label in shown_labels and area_px(rle)]
-    for rle, _ in kept:
+    rles = masks_to_rles(instances.masks)
+    for rle in rles:
         if tuple(rle['size']) != tuple(shape):
             raise ValueError(f"masks are {list(rle['size'])}, but the image is {list(shape)} (height, width): load "
                              'annotations after the resize in the test pipeline, and predict with rescale=True')
-    return [rle for rle, _ in kept], [label for _, label in kept]
-
-
-def _write_png(picture: np.ndarray, path: str | Path) -> None:
-    _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
-    with written_whole([path]) as (temporary,):
-        temporary.write_bytes(encoded.tobytes())
+    return rles

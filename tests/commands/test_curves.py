@@ -1,65 +1,68 @@
 import json
-import subprocess
 import sys
 
+import curves as command
 import pytest
-from support.paths import REPO
 
-from mmcell.errors import MmcellError
 from mmcell.images.pixels import read_image
-from mmcell.visualization.training_curves import Curves, read_curves
+
+STEP = dict(lr=1., loss=3., loss_mask=1., iter=10, step=10)
 
 
-def write_run(work_dir, name, records):
-    folder = work_dir / name / 'vis_data'
-    folder.mkdir(parents=True)
-    (folder / 'scalars.json').write_text(''.join(json.dumps(record) + '\n' for record in records))
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Runs the command in a folder with the work folders a, b and c; returns exit message and standard output."""
+    monkeypatch.chdir(tmp_path)
+    for name, records in dict(a=[{**STEP, 'epoch': 1}, dict(AP=.1, AP50=.2, step=1)], b=[STEP],
+                              c=[STEP, {'coco/segm_mAP': .3, 'step': 10}]).items():
+        folder = tmp_path / name / '20260101_000000' / 'vis_data'
+        folder.mkdir(parents=True)
+        (folder / 'scalars.json').write_text(''.join(json.dumps(record) + '\n' for record in records))
+
+    def run_command(*args):
+        monkeypatch.setattr(sys, 'argv', ['curves.py', *args])
+        message = None
+        try:
+            command.main()
+        except SystemExit as end:
+            message = str(end.code)
+        return message, capsys.readouterr().out
+    return run_command
 
 
-def step(number, loss, epoch=None):
-    return dict(lr=1., loss=loss, iter=number, step=number, **({} if epoch is None else dict(epoch=epoch)))
-
-
-def test_validations_of_epochs_are_placed_at_the_last_step_of_the_epoch(tmp_path):
-    write_run(tmp_path, '20260101_000000', [
-        step(10, 3., 1), step(20, 2., 1), dict(AP=.1, AP50=.2, step=1), step(30, 1., 2), dict(AP=.3, AP50=.4, step=2)])
-    assert read_curves(tmp_path) == Curves({10: 3., 20: 2., 30: 1.}, {20: .2, 30: .4})
-    assert read_curves(tmp_path, 'AP').scores == {20: .1, 30: .3}
-    assert read_curves(tmp_path, 'mPQ').scores == {}
-
-
-def test_validations_of_iteration_based_trainings_keep_their_step(tmp_path):
-    write_run(tmp_path, '20260101_000000', [step(50, 3.), step(100, 2.), dict(AP50=.5, step=100)])
-    assert read_curves(tmp_path) == Curves({50: 3., 100: 2.}, {100: .5})
-
-
-def test_a_resumed_run_replaces_the_steps_that_it_repeats(tmp_path):
-    write_run(tmp_path, '20260101_000000', [
-        step(10, 3., 1), dict(AP50=.2, step=1), step(20, 9., 2), dict(AP50=.9, step=2), step(30, 9., 3)])
-    write_run(tmp_path, '20260101_000001', [step(20, 2., 2), dict(AP50=.3, step=2)])
-    # This run only validated.
-    write_run(tmp_path, '20260101_000002', [dict(AP50=.3, step=2)])
-    assert read_curves(tmp_path) == Curves({10: 3., 20: 2.}, {10: .2, 20: .3})
-
-
-def test_a_folder_without_a_training(tmp_path):
-    with pytest.raises(MmcellError, match='no training has logged a loss'):
-        read_curves(tmp_path)
-
-
-def test_the_command(tmp_path):
-    write_run(tmp_path / 'a', '20260101_000000', [step(10, 3., 1), dict(AP50=.2, step=1)])
-    write_run(tmp_path / 'b', '20260101_000000', [step(10, 4., 1), step(20, 2., 1)])
-
-    def run(*arguments):
-        return subprocess.run([sys.executable, 'tools/curves.py', *map(str, arguments)], cwd=REPO, text=True,
-                              capture_output=True, check=False)
-    done = run(tmp_path / 'a', tmp_path / 'b', '--out', tmp_path / 'new' / 'curves.png')
-    assert done.returncode == 0, done.stderr
+def test_values_are_printed_and_drawn(run, tmp_path):
+    message, out = run('a', 'b', '--loss', 'all', '--score', 'AP50', 'AP', '--out', 'new/curves.png')
+    assert message is None
+    assert [line.strip() for line in out.splitlines()] == [
+        'a: logged until step 10 (epoch 1)', 'loss: lowest 3 at step 10 (epoch 1); last 3 at step 10 (epoch 1)',
+        'loss_mask: lowest 1 at step 10 (epoch 1); last 1 at step 10 (epoch 1)',
+        'AP50: best 0.2 at step 10 (epoch 1); last 0.2 at step 10 (epoch 1)',
+        'AP: best 0.1 at step 10 (epoch 1); last 0.1 at step 10 (epoch 1)',
+        'b: logged until step 10', 'loss: lowest 3 at step 10; last 3 at step 10',
+        'loss_mask: lowest 1 at step 10; last 1 at step 10', 'AP50: not logged', 'AP: not logged', 'no validation',
+        'wrote new/curves.png']
     picture = read_image(tmp_path / 'new' / 'curves.png')
     assert picture.shape[2] == 3 and (picture != 255).any()
     assert [path.name for path in (tmp_path / 'new').iterdir()] == ['curves.png']
-    failed = run(tmp_path / 'c', '--out', tmp_path / 'c.png')
-    assert failed.returncode == 1 and failed.stderr.startswith('error: no training')
-    assert not (tmp_path / 'c.png').exists()
-    assert '.png' in run(tmp_path / 'a', '--out', tmp_path / 'c.xyz').stderr
+
+
+def test_without_a_validation_or_without_ap50(run):
+    assert run('b', '--out', 'b.svg')[0] is None
+    message, out = run('c', '--out', 'c.pdf')
+    assert message is None and 'coco/segm_mAP: best 0.3' in out
+
+
+@pytest.mark.parametrize('args, message', [
+    (['nowhere'], 'error: no training has logged a loss in nowhere/'),
+    (['a', '--score', 'AP500'], 'error: --score AP500: no training has logged this value; did you mean AP50'),
+    (['b', '--score', 'AP50'], 'nothing was validated'),
+    (['a', '--loss', 'mask'], 'did you mean loss_mask? there are loss, loss_mask, lr'),
+    (['a', 'b', '--x', 'epoch'], 'error: --x epoch: b counts only iterations; use --x iter'),
+])
+def test_what_cannot_be_drawn_is_said_and_nothing_is_written(run, tmp_path, args, message):
+    found, _ = run(*args, '--out', 'x.png')
+    assert message in found and '\n' not in found and not (tmp_path / 'x.png').exists()
+
+
+def test_the_suffix_must_be_known(run, capsys):
+    assert run('a', '--out', 'x.xyz')[0] == '2'

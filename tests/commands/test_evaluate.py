@@ -1,11 +1,15 @@
+import csv
 import json
+import re
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import evaluate as command
 import numpy as np
 import pytest
+import tifffile
 import torch
 from mmdet.registry import METRICS
 from mmengine.fileio import dump
@@ -15,7 +19,9 @@ from support.synthetic_data import discs
 from mmcell.annotations.coco_json import categories
 from mmcell.evaluation.evaluation import evaluate as measure
 from mmcell.evaluation.tables import HEADLINE
+from mmcell.images.pixels import read_image
 from mmcell.masks.rle import encode_label_map
+from mmcell.visualization.cell_panels import VERDICTS
 
 SIZE = (60, 80)
 CENTERS = [(y, x) for y in (10, 30, 50) for x in (10, 30, 50, 70)]
@@ -223,6 +229,140 @@ def test_a_sweep_finds_the_threshold_and_is_for_validation_data(run):
     assert run('other.json', 'test.json', '--score-thr', '.35')[0] == 0
 
 
+def rows_of(name):
+    with open(name, newline='') as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def truth_with_an_empty_image(run):
+    """val.json with a fourth image without a cell, whose id is 9."""
+    document = ground_truth()
+    document['images'].append({**document['images'][0], 'id': 9})
+    write('val.json', document)
+    return document
+
+
+def test_the_rows_of_images_with_and_without_cells_and_detections(run, truth_with_an_empty_image):
+    # Image 2: all cells found, one of them as another class. 3: no detection at the threshold. 7: two cells are missed,
+    # and two detections are between the cells. 9: has neither cells nor detections.
+    wrong_class, *rest = predictions(image_ids=(2,))
+    write('other.json', [{**wrong_class, 'category_id': 1}, *rest, *predictions(image_ids=(3,), score=.2),
+                         *predictions(image_ids=(7,))[:10], *predictions(image_ids=(7,), shift=10)[10:]])
+    status, out, _ = run('other.json', 'val.json', '--per-image', 'i.csv', '--per-image', 'i.json', '--worst', 2)
+    assert status == 0
+    rows = {row['image_id']: row for row in read('i.json')['images']}
+    counts = ('true_cells', 'detections', 'hits', 'missed', 'spurious', 'wrong_class')
+    assert {image_id: [row[name] for name in counts] for image_id, row in rows.items()} == {
+        2: [12, 12, 11, 1, 1, 1], 3: [12, 0, 0, 12, 0, 0], 7: [12, 12, 10, 2, 2, 0], 9: [0, 0, 0, 0, 0, 0]}
+    assert [rows[image_id]['F1'] for image_id in (2, 3, 7, 9)] == pytest.approx([11 / 12, 0, 10 / 12, None])
+    # All detections count for average precision, whatever their score.
+    assert rows[3]['AP50'] == 1 and rows[3]['PQ'] == 0 and rows[9]['AP50'] is None
+    # A CSV file has the same numbers, not rounded.
+    assert [{key: '' if value is None else str(value) for key, value in row.items()}
+            for row in read('i.json')['images']] == rows_of('i.csv')
+    lines = [line.split() for line in out.splitlines()]
+    worst = [line[0] for line in lines if line[1:2] and line[1].startswith('train/')]
+    assert worst == ['3', '7'] and 'the 2 images with the lowest F1' in out
+
+
+def test_detections_in_an_image_without_cells_are_the_worst(run, truth_with_an_empty_image):
+    write('other.json', [*predictions(image_ids=(2, 3, 7)), {**predictions()[0], 'image_id': 9}])
+    _, out, _ = run('other.json', 'val.json', '--per-image', 'i.json')
+    row = read('i.json')['images'][-1]
+    assert (row['F1'], row['PQ'], row['spurious'], row['AP50']) == (0, 0, 1, None)
+    assert 'the 1 image with the lowest F1' in out
+    assert 'lowest F1' not in run('other.json', 'val.json', '--worst', 0)[1]
+
+
+def test_the_sums_over_the_images_are_the_numbers_of_the_table_of_mistakes(run):
+    write('other.json', predictions(shift=2)[:20] + predictions(shift=8)[20:])
+    run('other.json', 'val.json', '--out', 'm.json', '--per-image', 'i.json')
+    kinds, images = read('m.json')['errors']['error_kinds'], read('i.json')['images']
+    assert sum(row['hits'] for row in images) == kinds['n_correct']
+    assert sum(row['hits'] + row['spurious'] for row in images) == kinds['n_predicted']
+    assert sum(row['hits'] + row['missed'] for row in images) == kinds['n_true'] == 36
+
+
+def test_every_format_has_the_same_numbers(run):
+    write('other.json', predictions(shift=2)[:20] + predictions(shift=8)[20:])
+    _, out, _ = run('other.json', 'val.json', '--out', 'm.json', '--out', 'm.md', '--out', 'm.tex', '--out', 'm.csv')
+    values, intervals = (read('m.json')[key] for key in ('values', 'intervals'))
+    in_csv = {row['value']: row for row in rows_of('m.csv')}
+    assert {name: float(row['number']) if row['number'] else None for name, row in in_csv.items()} == values
+    assert {name: [float(row['low']), float(row['high'])] for name, row in in_csv.items() if row['low']} == {
+        name: interval for name, interval in intervals.items() if interval[0] is not None}
+    markdown, latex = (Path(name).read_text(encoding='utf-8').splitlines() for name in ('m.md', 'm.tex'))
+    printed = [line.split() for line in out.splitlines()]
+    for name in ('AP', 'PQ_pooled', 'F1@IoU.50_pooled'):
+        number, low, high = (f'{value:.3f}' for value in (values[name], *intervals[name]))
+        assert any(line[:5] == [name, number, low, 'to', high] for line in printed)
+        escaped = name.replace('_', r'\_')
+        assert any(line.startswith(f'| {escaped} | {number} | {low} to {high} | ') for line in markdown)
+        assert any(line.startswith(f'{escaped} & {number} & {low} to {high} & ') for line in latex)
+    assert sum(line.startswith(r'\begin{tabular}') for line in latex) == sum(
+        line.startswith('| ---') for line in markdown) == 6
+
+
+def test_several_results_are_in_one_table_and_compared_with_the_first(run):
+    write('b.json', predictions(image_ids=(2,)))
+    write('c.json', predictions(shift=3))
+    status, out, _ = run('r.json', 'b.json', 'c.json', 'val.json', '--names', 'new', 'some', 'moved', '--out', 'm.json',
+                         '--out', 'm.csv', '--per-image', 'i.csv', '--worst', 1)
+    assert status == 0
+    lines = [' '.join(line.split()) for line in out.splitlines()]
+    assert any(line.startswith('new some moved') for line in lines)
+    row = next(line for line in lines if line.startswith('PQ_image_mean'))
+    assert row.startswith('PQ_image_mean 1.000 * 0.333 ')
+    metrics = read('m.json')
+    assert [other['results']['path'] for other in metrics['others']] == ['b.json', 'c.json']
+    assert metrics['others'][0]['differences']['PQ_image_mean']['difference'] == pytest.approx(2 / 3)
+    assert [row['number'] for row in rows_of('m.csv') if row['value'] == 'PQ_image_mean'] == [
+        str(part['values']['PQ_image_mean']) for part in (metrics, *metrics['others'])]
+    assert [(row['results'], row['image_id']) for row in rows_of('i.csv')] == [
+        (name, image_id) for name in ('new', 'some', 'moved') for image_id in '237']
+
+
+def test_the_annotation_file_may_come_first(run):
+    dump(samples_of(predictions()), 'a.pkl')
+    dump(samples_of(predictions(shift=2)), 'b.pkl')
+    assert run('val.json', 'a.pkl', 'b.pkl', '--out', 'first.csv')[0] == 0
+    assert run('a.pkl', 'b.pkl', 'val.json', '--out', 'last.csv')[0] == 0
+    assert rows_of('first.csv') == rows_of('last.csv')
+
+
+def test_results_below_the_threshold_and_single_cells_are_described_in_words(run):
+    document = ground_truth()
+    document['annotations'] = document['annotations'][:1]
+    write('one.json', {**document, 'images': document['images'][:1]})
+    write('other.json', [{**predictions()[0], 'score': .25}])
+    status, out, _ = run('other.json', 'one.json')
+    assert status == 0 and 'other.json: 1 detection; one.json: 1 true cell in 1 image' in out
+    assert 'note: no detection has a score >= 0.5, the highest has 0.25' in out and '--score-thr' in out
+    assert 'whether scores are reliable cannot be said' in out and 'by - from' not in out
+    assert not re.search(r'\b1 (cell|prediction|image|detection)s', out)
+
+
+def test_the_worst_images_are_drawn_with_hits_and_misses(run):
+    document = ground_truth()
+    document['info'] = {'data_root': 'images'}
+    write('val.json', document)
+    write('other.json', predictions(image_ids=(2, 3)) + predictions(image_ids=(7,))[:3])
+    for number in (2, 3, 7):
+        Path('images', 'train', str(number)).mkdir(parents=True)
+        tifffile.imwrite(f'images/train/{number}/image.tif', np.full((*SIZE, 3), 100, np.uint8), photometric='rgb')
+    status, out, _ = run('other.json', 'val.json', '--overlays', 'worst', '--worst', 1)
+    assert status == 0 and 'wrote 1 picture to worst' in out
+    picture, = Path('worst').iterdir()
+    assert picture.name == '01_0007_7.png'
+    colors = set(map(tuple, read_image(picture)[-2 * SIZE[0]:].reshape(-1, 3).tolist()))
+    assert {VERDICTS[name][0] for name in ('hit', 'missed')} <= colors and VERDICTS['spurious'][0] not in colors
+    # With images of another size, nothing is drawn in the wrong place.
+    tifffile.imwrite('images/train/7/image.tif', np.zeros((5, 5, 3), np.uint8), photometric='rgb')
+    status, _, err = run('other.json', 'val.json', '--overlays', 'worst', '--worst', 1)
+    assert status == 1 and 'images/train/7/image.tif: masks are [60, 80], but the image is [5, 5]' in err
+
+
 def test_no_intervals_without_resamples_and_other_sizes(run):
     _, out, _ = run('r.json', 'val.json', '--resamples', 0, '--size-bins', 8, 12, '--out', 'm.json')
     metrics = read('m.json')
@@ -279,10 +419,15 @@ def test_bad_input_is_reported_and_nothing_is_written(run, tmp_path, results, an
     (['--score-thr', '2'], '--score-thr must be from 0 to 1, got 2'),
     (['--resamples', '-1'], 'must not be negative'),
     (['--size-bins', '16', '16'], '--size-bins must be rising numbers above 0'),
-    (['--compare', 'r.json', '--resamples', '0'], '--compare needs --resamples'),
+    (['--compare', 'r.json', '--resamples', '0'], 'need --resamples above 0'),
     (['--out', './r.json'], '--out would overwrite ./r.json, which is read'),
     (['--out', '.'], '--out must be a file, but . is a folder'),
     (['--size-bins', '16', '200000'], '--size-bins must be below 100000 px'),
+    (['--names', 'a', 'b'], '--names must be 1 different names'),
+    (['--per-image', 'i.xyz'], '--per-image must end in .csv, .json, .md or .tex'),
+    (['--per-image', 'i.csv', '--out', './i.csv'], 'name one file twice'),
+    (['--per-image', 'val.json'], '--per-image would overwrite val.json'),
+    (['--overlays', 'worst', '--worst', '0'], '--worst must be above 0'),
 ])
 def test_arguments_that_make_no_sense(run, capsys, args, message):
     with pytest.raises(SystemExit):

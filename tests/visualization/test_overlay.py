@@ -1,9 +1,12 @@
+import cv2
 import numpy as np
+import pytest
 from support.synthetic_data import discs
 
+from mmcell.images.pixels import read_image
 from mmcell.masks.rle import encode_label_map
 from mmcell.visualization.colors import class_colors
-from mmcell.visualization.overlay import LEGEND_HEIGHT_PX, add_legend, draw_instances, join_side_by_side
+from mmcell.visualization.overlay import draw_instances, write_png
 
 GREY = np.full((30, 40, 3), 100, np.uint8)
 
@@ -32,14 +35,36 @@ def test_without_cells_the_image_stays_as_it_is():
     np.testing.assert_array_equal(draw_instances(GREY, [empty], [(255, 0, 0)]), GREY)
 
 
-def test_pictures_are_framed_and_joined():
-    framed = add_legend(GREY, 'true: 3 cells', ['one', 'two'], class_colors(2))
-    assert framed.shape[0] == 30 + LEGEND_HEIGHT_PX and framed.shape[1] > 40
-    np.testing.assert_array_equal(framed[LEGEND_HEIGHT_PX:, :40], GREY)
-    assert join_side_by_side([framed, framed]).shape[1] == 2 * framed.shape[1] + 8
-    assert join_side_by_side([framed]).shape == framed.shape
+@pytest.mark.parametrize('dash_px, width_px', [(3, 1), (7, 2), (14, 3)])
+def test_dashes_are_a_part_of_the_outline_and_as_long_as_the_gaps(dash_px, width_px):
+    square = np.zeros((60, 60), np.int32)
+    square[5:55, 5:55] = 1
+    rles, grey = encode_label_map(square).rles, np.full((60, 60, 3), 100, np.uint8)
+    whole, dashed = ((draw_instances(grey, rles, [(255, 0, 0)], fill=0, dashes_px=[dash], width_px=width_px)
+                      != grey).any(axis=2) for dash in (0, dash_px))
+    assert not whole[square == 0].any() and (whole | ~dashed).all()
+    assert whole[5 + width_px - 1, 30] and not whole[5 + width_px, 30]
+    assert .35 < dashed.sum() / whole.sum() < .65
+    changes = np.flatnonzero(np.diff(dashed[5, 10:50].astype(int)))
+    assert set(np.diff(changes)) <= {dash_px - 1, dash_px, dash_px + 1}
 
 
-def test_seven_classes_have_seven_colours():
-    assert len(set(class_colors(7))) == 7
-    assert class_colors(8)[7] == class_colors(8)[0]
+def test_a_class_has_one_colour_whatever_the_number_of_classes():
+    assert class_colors(0) == []
+    for n in (1, 7, 8, 20, 90):
+        assert class_colors(n) == class_colors(300)[:n]
+    assert len(set(class_colors(1000))) == 1000
+
+
+def test_the_colours_of_twenty_classes_can_be_told_apart_and_seen_on_tissue_and_legend():
+    colors = [*class_colors(20), (225, 170, 200), (255, 255, 255), (30, 30, 30)]
+    lab = cv2.cvtColor(np.array([colors], np.float32) / 255, cv2.COLOR_RGB2Lab)[0]
+    distances = np.linalg.norm(lab[:, None] - lab, axis=2) + 1000 * np.eye(len(lab))
+    # A distance of 2.3 is just noticeable (Mahy et al. 1994).
+    assert distances.min() > 15
+
+
+def test_a_png_has_the_pixels_of_the_picture(tmp_path, rng):
+    picture = rng.integers(0, 256, (5, 7, 3), np.uint8)
+    write_png(picture, tmp_path / 'new' / 'x.png')
+    np.testing.assert_array_equal(read_image(tmp_path / 'new' / 'x.png'), picture)

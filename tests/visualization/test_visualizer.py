@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pycocotools.mask
 import pytest
@@ -16,7 +18,8 @@ from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.label_map_masks import LabelMapMasks
 from mmcell.masks.rle import encode_label_map
 from mmcell.visualization.colors import class_colors
-from mmcell.visualization.overlay import LEGEND_HEIGHT_PX, picture_name
+from mmcell.visualization.overlay import picture_name
+from mmcell.visualization.panels import GAP_PX
 from mmcell.visualization.visualizer import CellVisualizer
 
 GREY = np.full((40, 60, 3), 100, np.uint8)
@@ -51,8 +54,8 @@ def predicted(masks=RLES, scores=(.9, .9, .9), **meta):
 
 
 def cells_of(picture):
-    """The first panel of a picture, without the legend."""
-    return picture[LEGEND_HEIGHT_PX:, :60]
+    """The first panel of a picture, without legend and heading."""
+    return picture[-40:, :60]
 
 
 def test_outlines_and_fills_in_the_colours_of_the_classes(visualizer):
@@ -121,8 +124,10 @@ def test_truth_beside_prediction(visualizer):
     one_panel = visualizer.draw(GREY, sample)
     sample.gt_instances = instances([], labels=[])
     two_panels = visualizer.draw(GREY, sample)
-    assert (two_panels[LEGEND_HEIGHT_PX:, :60] == 100).all()
-    np.testing.assert_array_equal(two_panels[LEGEND_HEIGHT_PX:, 68:128], cells_of(one_panel))
+    assert (cells_of(two_panels) == 100).all()
+    # The panels are narrower than their columns.
+    second = two_panels.shape[1] // 2 + GAP_PX // 2
+    np.testing.assert_array_equal(two_panels[-40:, second:second + 60], cells_of(one_panel))
     np.testing.assert_array_equal(cells_of(visualizer.draw(GREY, sample, draw_gt=False)), cells_of(one_panel))
     np.testing.assert_array_equal(visualizer.draw(GREY, sample, draw_gt=False, draw_pred=False), GREY)
 
@@ -134,7 +139,7 @@ def test_no_predicted_cell_and_an_image_of_one_pixel(visualizer):
     np.testing.assert_array_equal(visualizer.draw(GREY), GREY)
     pixel = DetDataSample(pred_instances=instances(encode_label_map(np.ones((1, 1), int)).rles, [.9], [1]))
     picture = visualizer.draw(GREY[:1, :1], pixel)
-    assert picture[LEGEND_HEIGHT_PX, 0].tolist() == list(class_colors(2)[1])
+    assert picture[-1, 0].tolist() == list(class_colors(2)[1])
 
 
 def test_masks_of_another_size_are_refused(visualizer):
@@ -155,6 +160,45 @@ def test_every_process_draws_with_the_class_names(monkeypatch, tmp_path):
     assert (tmp_path / 'x.png').exists() and visualizer.dataset_meta['classes'] == ('round', 'long')
 
 
+class FakeDataset(list):
+    def get_data_info(self, index):
+        return self[index]
+
+
+def drawing_hook(tmp_path, dataset):
+    """Returns a hook that draws, and a runner that tests a data set."""
+    VISUALIZERS.build(dict(type='CellVisualizer', name='visualizer of the hook'))
+    hook = HOOKS.build(dict(type='CellVisualizationHook', draw=True, test_out_dir='shown'))
+    hook._visualizer = make_visualizer()
+    return hook, SimpleNamespace(work_dir=str(tmp_path / 'work'), timestamp='now',
+                                 test_dataloader=SimpleNamespace(dataset=dataset))
+
+
+@pytest.mark.parametrize('n_true', [2, 0])
+def test_the_hook_draws_the_true_cells_that_the_test_pipeline_does_not_load(tmp_path, n_true):
+    tifffile.imwrite(tmp_path / 'x.tif', GREY, photometric='rgb')
+    path = str(tmp_path / 'x.tif')
+    truth = [dict(bbox=[0, 0, 1, 1], bbox_label=label, ignore_flag=0, mask=rle)
+             for label, rle in zip(LABELS, RLES, strict=True)]
+    # The second image has cells, so that the truth of the first one is known even if it has none.
+    hook, runner = drawing_hook(tmp_path, FakeDataset([
+        dict(img_id=1, img_path=path, instances=truth[:n_true]), dict(img_id=2, img_path='y.tif', instances=truth)]))
+    hook.after_test_iter(runner, 0, {}, [predicted(img_id=1, img_path=path, channel_order='rgb', percentiles=None)])
+    expected = predicted()
+    expected.gt_instances = instances(RLES[:n_true], labels=LABELS[:n_true])
+    np.testing.assert_array_equal(read_image(tmp_path / 'work' / 'now' / 'shown' / '0001_x.png'),
+                                  make_visualizer().draw(GREY, expected, pred_score_thr=.3))
+
+
+def test_images_without_known_truth_have_one_panel(tmp_path):
+    tifffile.imwrite(tmp_path / 'x.tif', GREY, photometric='rgb')
+    path = str(tmp_path / 'x.tif')
+    hook, runner = drawing_hook(tmp_path, FakeDataset([dict(img_id=1, img_path=path, instances=[])]))
+    hook.after_test_iter(runner, 0, {}, [predicted(img_id=1, img_path=path)])
+    np.testing.assert_array_equal(read_image(tmp_path / 'work' / 'now' / 'shown' / '0001_x.png'),
+                                  make_visualizer().draw(GREY, predicted(), pred_score_thr=.3))
+
+
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
 def test_the_hook_shows_16_bit_rgba_in_true_colours_under_unique_names(tmp_path, order):
     color = [200, 100, 50]
@@ -166,10 +210,7 @@ def test_the_hook_shows_16_bit_rgba_in_true_colours_under_unique_names(tmp_path,
         tifffile.imwrite(path, stored, photometric='rgb', extrasamples=['unassalpha'])
         meta = dict(img_id=number, img_path=str(path), channel_order=order, percentiles=None)
         samples.append(DetDataSample(pred_instances=instances([], [], []), metainfo=meta))
-    VISUALIZERS.build(dict(type='CellVisualizer', name='visualizer of the hook'))
-    hook = HOOKS.build(dict(type='CellVisualizationHook', draw=True, test_out_dir='shown'))
-    runner = type('Runner', (), dict(work_dir=str(tmp_path / 'work'), timestamp='now'))
-    hook._visualizer = make_visualizer()
+    hook, runner = drawing_hook(tmp_path, FakeDataset([]))
     for sample in samples:
         hook.after_test_iter(runner, 0, {}, [sample])
     written = sorted((tmp_path / 'work' / 'now' / 'shown').iterdir())

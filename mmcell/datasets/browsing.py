@@ -1,0 +1,155 @@
+"""The images of a data set as they are stored, and as a model is shown them, for people to look at."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from mmcv.transforms import LoadImageFromFile
+from mmdet.registry import DATASETS, MODELS, TRANSFORMS
+from mmengine.config import ConfigDict
+from mmengine.dataset import BaseDataset, pseudo_collate
+from mmengine.structures import InstanceData
+
+from mmcell.datasets.true_instances import load_true_instances
+from mmcell.errors import MmcellError
+from mmcell.framework.randomness import derive_seed, own_randomness
+from mmcell.masks.encoding import masks_to_rles
+
+
+@dataclass(frozen=True)
+class BrowsedImage:
+    """An image with its true cells.
+
+    Attributes:
+        img_id: The id of the image; of an image that was mixed from several, the id of the first.
+        img_path: The file of this image.
+        image: (H, W, 3) uint8 RGB.
+        labels: N labels, from 0.
+        rles: N masks of the size of the image, or None if there are only boxes.
+        bboxes_xyxy: (N, 4) boxes in px, or None if they are not looked at.
+        ignored_bboxes_xyxy: (M, 4) boxes in px of cells that the loss ignores.
+    """
+
+    img_id: int | str
+    img_path: str
+    image: np.ndarray
+    labels: list[int]
+    rles: list[dict] | None
+    bboxes_xyxy: np.ndarray | None = None
+    ignored_bboxes_xyxy: np.ndarray | None = None
+
+
+class StoredImages:
+    """The images of a data set as they are stored, each once, in the colours that the model sees.
+
+    Args:
+        config: The config of the data set. Of data sets that repeat, mix or join others, the images of the others are
+            taken.
+    """
+
+    def __init__(self, config: ConfigDict) -> None:
+        self.datasets: list[BaseDataset] = [DATASETS.build(base) for base in base_configs(config)]
+        self.entries = [(dataset, index) for dataset in self.datasets for index in range(len(dataset))]
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, by label."""
+        return list(self.datasets[0].metainfo['classes'])
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> BrowsedImage:
+        """Loads an image with the first transforms of its pipeline, and the cells of the annotation file."""
+        dataset, own_index = self.entries[index]
+        results = dataset.get_data_info(own_index)
+        is_bgr = False
+        for transform in dataset.pipeline.transforms:
+            results = transform(results)
+            if 'img' in results:
+                is_bgr = isinstance(transform, LoadImageFromFile)
+                break
+        else:
+            raise MmcellError(f"the pipeline of {dataset.metainfo.get('ann_file', 'the data set')} loads no image")
+        data_info = dataset.get_data_info(own_index)
+        image = to_rgb(results['img'], is_bgr)
+        truth = load_true_instances(data_info, image.shape[:2])
+        return BrowsedImage(data_info['img_id'], data_info['img_path'], image, truth.labels.tolist(),
+                            masks_to_rles(truth.masks))
+
+
+class ShownSamples:
+    """The samples of a data set as the model is shown them: after the pipeline and the data preprocessor.
+
+    The picture is what the preprocessor returns, with the normalisation undone: padded, and after augmentations of the
+    batch, which has one image here. A model that was pretrained on blue, green, red is shown this order; the picture is
+    in red, green, blue. If the config swaps colours by mistake, so does the picture.
+
+    Args:
+        dataset: The config of the data set.
+        preprocessor: The config of the model's data preprocessor.
+        is_training: Whether augmentations of the batch are applied.
+        seed: The seed of all draws.
+    """
+
+    def __init__(self, dataset: ConfigDict, preprocessor: ConfigDict, is_training: bool, seed: int = 0) -> None:
+        self.dataset = DATASETS.build(dataset)
+        self.preprocessor = MODELS.build(preprocessor)
+        self.is_training = is_training
+        self.seed = seed
+        reads_bgr = any(isinstance(TRANSFORMS.get(transform['type']), type)
+                        and issubclass(TRANSFORMS.get(transform['type']), LoadImageFromFile)
+                        for transform in base_configs(dataset)[0].get('pipeline', ()))
+        self.is_bgr = preprocessor.get('rgb_to_bgr', False) or (reads_bgr and not preprocessor.get('bgr_to_rgb', False))
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, by label."""
+        return list(self.dataset.metainfo['classes'])
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def draw(self, index: int, number: int) -> BrowsedImage:
+        """Draws a sample; the result depends only on the seed, the index and the number of the draw."""
+        with own_randomness(derive_seed(self.seed, index, number)):
+            batch = self.preprocessor(pseudo_collate([self.dataset[index]]), self.is_training)
+        sample, pixels = batch['data_samples'][0], batch['inputs'][0]
+        if getattr(self.preprocessor, 'mean', None) is not None:
+            pixels = pixels * self.preprocessor.std + self.preprocessor.mean
+        image = to_rgb(pixels.permute(1, 2, 0).numpy(), self.is_bgr)
+        truth = sample.get('gt_instances', InstanceData())
+        ignored = sample.get('ignored_instances', InstanceData())
+        return BrowsedImage(sample.get('img_id', index), sample.get('img_path', ''), image,
+                            truth.labels.tolist() if 'labels' in truth else [], _rles_of(truth, image.shape[:2]),
+                            _boxes_of(truth), _boxes_of(ignored))
+
+
+def base_configs(config: ConfigDict) -> list[ConfigDict]:
+    """Returns the configs of the data sets that a config repeats, mixes or joins; or the config itself, if it has none.
+
+    The keys ``dataset`` and ``datasets`` are those of MMEngine's and MMDetection's wrappers.
+    """
+    inner = [*([config['dataset']] if 'dataset' in config else []), *config.get('datasets', ())]
+    return [base for part in inner for base in base_configs(part)] if inner else [config]
+
+
+def to_rgb(image: np.ndarray, is_bgr: bool) -> np.ndarray:
+    """Returns an image (H, W, 3) of any numbers from 0 to 255 as uint8 RGB."""
+    image = np.round(image).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(image[:, :, ::-1]) if is_bgr else image
+
+
+def _rles_of(instances: InstanceData, size: tuple[int, int]) -> list[dict] | None:
+    if 'masks' not in instances:
+        return None
+    masks = instances.masks
+    if (masks.height, masks.width) != size:
+        # A preprocessor with pad_mask=False pads only the image.
+        masks = masks.pad(size)
+    return masks_to_rles(masks)
+
+
+def _boxes_of(instances: InstanceData) -> np.ndarray:
+    if 'bboxes' not in instances:
+        return np.zeros((0, 4))
+    return np.asarray(getattr(instances.bboxes, 'tensor', instances.bboxes), float).reshape(-1, 4)

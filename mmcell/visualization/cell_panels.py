@@ -1,0 +1,100 @@
+"""An image with several sets of cells, for example true and predicted ones, in panels side by side."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmcell.errors import MmcellError
+from mmcell.masks.rle import areas_px
+from mmcell.visualization.colors import class_colors
+from mmcell.visualization.overlay import draw_instances
+from mmcell.visualization.panels import LegendEntry, Panel, lay_out
+
+# The colour of each verdict, from Okabe & Ito's colours, and the length of its dashes in px, so that verdicts can also
+# be told apart without colours.
+VERDICTS = {'hit': ((0, 158, 115), 0), 'wrong class': ((240, 228, 66), 14), 'missed': ((213, 94, 0), 7),
+            'spurious': ((86, 180, 233), 3)}
+
+
+@dataclass(frozen=True)
+class CellSet:
+    """N cells of an image that are drawn into one panel.
+
+    Attributes:
+        title: What the cells are, for the heading, which begins with their number: '12 true'.
+        rles: N compressed COCO RLEs of the size of the image. Cells without a pixel are not drawn and not counted.
+        labels: N labels, from 0.
+        verdicts: N keys of ``VERDICTS``, or None to draw the cells in the colours of their classes.
+        mistake: What a cell is that is no hit, 'missed' or 'spurious', for the heading of cells with verdicts.
+    """
+
+    title: str
+    rles: list[dict]
+    labels: Sequence[int]
+    verdicts: Sequence[str] | None = None
+    mistake: str = ''
+
+
+def draw_cell_sets(image: np.ndarray, cell_sets: Sequence[CellSet], class_names: Sequence[str],
+                   shown_labels: Sequence[int] | None = None, scale: int = 1, fill: float = .15) -> np.ndarray:
+    """Draws each set of cells over the image, in panels side by side, below a legend.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        cell_sets: At least one set. Either all of them have verdicts, or none.
+        class_names: The names of all classes, by label.
+        shown_labels: The labels of the classes that are drawn; None draws all classes.
+        scale: The whole number by which height and width are multiplied.
+        fill: The weight of the colour inside the outlines, from 0 to 1.
+
+    Returns:
+        The picture, (height, width, 3) uint8 RGB.
+
+    Raises:
+        MmcellError: The size of a mask differs from the size of the image.
+    """
+    for size in {tuple(rle['size']) for cells in cell_sets for rle in cells.rles} - {image.shape[:2]}:
+        raise MmcellError(f'masks are {list(size)}, but the image is {list(image.shape[:2])} (height, width): give the '
+                          'image that was annotated and predicted')
+    shown_labels = range(len(class_names)) if shown_labels is None else shown_labels
+    panels = [_draw_panel(image, cells, class_colors(len(class_names)), set(shown_labels), scale, fill)
+              for cells in cell_sets]
+    if any(cells.verdicts is not None for cells in cell_sets):
+        legend = [LegendEntry(verdict, color, dash_px) for verdict, (color, dash_px) in VERDICTS.items()]
+    else:
+        legend = class_legend(class_names, shown_labels)
+    return lay_out(panels, legend)
+
+
+def class_legend(class_names: Sequence[str], labels: Sequence[int] | None = None,
+                 counts: Sequence[int] | None = None) -> list[LegendEntry]:
+    """Returns one entry per class, with its colour.
+
+    Args:
+        class_names: The names of all classes, by label.
+        labels: The labels of the classes that get an entry; None: all classes.
+        counts: The number of cells of each class, by label, which then follows the name.
+    """
+    colors = class_colors(len(class_names))
+    return [LegendEntry(class_names[label] + ('' if counts is None else f' {counts[label]:,}'), colors[label])
+            for label in (range(len(class_names)) if labels is None else labels)]
+
+
+def _draw_panel(image: np.ndarray, cells: CellSet, colors: Sequence[tuple[int, int, int]], shown_labels: set[int],
+                scale: int, fill: float) -> Panel:
+    is_drawn = [label in shown_labels and area_px > 0
+                for label, area_px in zip(cells.labels, areas_px(cells.rles), strict=True)]
+    drawn = [index for index, drawn in enumerate(is_drawn) if drawn]
+    rles = [cells.rles[index] for index in drawn]
+    heading = f'{len(drawn)} {cells.title}'
+    if cells.verdicts is None:
+        return Panel(heading, draw_instances(image, rles, [colors[cells.labels[i]] for i in drawn], scale, fill))
+    verdicts = [cells.verdicts[index] for index in drawn]
+    n_hits, n_wrong = verdicts.count('hit'), verdicts.count('wrong class')
+    heading += f': {n_hits} hit, {len(drawn) - n_hits} {cells.mistake}'
+    heading += f' ({n_wrong} wrong class)' if n_wrong else ''
+    styles = [VERDICTS[verdict] for verdict in verdicts]
+    picture = draw_instances(image, rles, [color for color, _ in styles], scale, fill,
+                             [dash_px for _, dash_px in styles], width_px=2)
+    return Panel(heading, picture)

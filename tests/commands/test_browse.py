@@ -1,0 +1,115 @@
+import sys
+
+import browse as command
+import numpy as np
+import pytest
+
+from mmcell.images.pixels import read_image
+from mmcell.visualization.colors import class_colors
+
+CONFIG = """
+default_scope = 'mmdet'
+pipeline = [dict(type='LoadTiff'), dict(type='LoadCellAnnotations'), dict(type='RandomFlip', prob=.5),
+            dict(type='PackCellInputs')]
+train_dataloader = dict(dataset=dict(type='CellDataset', ann_file='ann/train.json', pipeline=pipeline))
+val_dataloader = dict(dataset=dict(type='CellDataset', ann_file='ann/train.json', test_mode=True,
+                                   pipeline=[dict(type='LoadTiff'), dict(type='PackCellInputs')]))
+test_dataloader = None
+model = dict(type='TiledDetector', detector=dict(type='MaskRCNN', data_preprocessor=dict(
+    type='DetDataPreprocessor', mean=[1., 2., 3.], std=[4., 5., 6.])))
+"""
+
+
+@pytest.fixture
+def run(annotation_file, tmp_path, monkeypatch, capsys):
+    """Runs the command in a folder with ann/train.json and config.py; returns exit message and standard output."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'config.py').write_text(CONFIG)
+
+    def run_command(*args):
+        monkeypatch.setattr(sys, 'argv', ['browse.py', *map(str, args)])
+        message = None
+        try:
+            command.main()
+        except SystemExit as end:
+            message = str(end.code)
+        return message, capsys.readouterr().out
+    return run_command
+
+
+def pictures(folder):
+    return {path.name: read_image(path) for path in sorted(folder.iterdir())}
+
+
+def colors_in(picture):
+    return set(map(tuple, picture.reshape(-1, 3).tolist()))
+
+
+def test_an_annotation_file_is_enough(run, tmp_path):
+    message, out = run('ann/train.json', '--out', 'new/pictures')
+    assert message is None and '2 of 2 images, 4 cells drawn: big 3, small 1' in out
+    drawn = pictures(tmp_path / 'new' / 'pictures')
+    assert list(drawn) == ['0001_a.png', '0002_b.png', 'contact_sheet.png']
+    # The image is enlarged twice, and its background has the colour of the file.
+    assert (drawn['0001_a.png'][-1, 0] == [200, 100, 50]).all()
+    for name, picture in drawn.items():
+        assert class_colors(2)[0] in colors_in(picture), name
+    np.testing.assert_array_equal(drawn['0002_b.png'][-72:, :88][0, 0], [200, 100, 50])
+    run('ann/train.json', '--out', 'swapped', '--channel-order', 'bgr')
+    assert (pictures(tmp_path / 'swapped')['0001_a.png'][-1, 0] == [50, 100, 200]).all()
+
+
+def test_the_default_folder_is_named_after_the_source(run, tmp_path):
+    assert run('config.py', '--n', 1)[0] is None
+    assert (tmp_path / 'work_dirs' / 'browse' / 'config' / '0001_a.png').exists()
+
+
+def test_draws_stand_side_by_side(run, tmp_path):
+    message, out = run('config.py', '--augmented', '--draws', 3, '--out', 'x', '--scale', 4)
+    assert message is None and 'wrote 2 pictures and 1 contact sheet to x' in out
+    picture = pictures(tmp_path / 'x')['0001_a.png']
+    panels = [picture[-160:, left:left + 200] for left in (0, 208, 416)]
+    assert picture.shape[1] == 616
+    # At least one of the draws is flipped.
+    assert len({panel.tobytes() for panel in panels}) == 2
+    run('config.py', '--augmented', '--draws', 3, '--out', 'again', '--scale', 4)
+    again = pictures(tmp_path / 'again')
+    assert all((picture == again[name]).all() for name, picture in pictures(tmp_path / 'x').items())
+
+
+def test_many_images_fill_several_sheets(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(command, 'IMAGES_PER_SHEET', 1)
+    assert '2 contact sheets' in run('ann/train.json', '--out', 'x', '--n', 0)[1]
+    assert {'contact_sheet_01.png', 'contact_sheet_02.png'} <= set(pictures(tmp_path / 'x'))
+
+
+def test_images_of_one_name_do_not_overwrite_each_other(run, tmp_path):
+    (tmp_path / 'twice.py').write_text(CONFIG + """
+train_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[train_dataloader['dataset']] * 2))
+""")
+    run('twice.py', '--out', 'x')
+    assert {'0001_a.png', '0001_a_2.png', '0002_b.png', '0002_b_2.png'} < set(pictures(tmp_path / 'x'))
+
+
+@pytest.mark.parametrize('args, message', [
+    (['ann/other.json'], 'no annotation file ann/other.json'),
+    (['other.py'], 'other.py'),
+    (['config.py', '--split', 'test'], 'has no test_dataloader: choose another --split'),
+    (['config.py', '--cfg-options', 'train_dataloader.dataset.annfile=x.json'], 'did you mean'),
+    (['config.py', '--augmented', '--cfg-options', 'model.detector=None'], 'has no data_preprocessor'),
+])
+def test_what_cannot_be_drawn_is_said_in_one_line(run, args, message):
+    found, _ = run(*args)
+    assert found.startswith('error: ') and message in found and '\n' not in found
+
+
+@pytest.mark.parametrize('args', [['ann/train.json', '--augmented'], ['ann/train.json', '--split', 'val'],
+                                  ['config.py', '--images', 'x'], ['config.py', '--draws', '0']])
+def test_arguments_that_make_no_sense(run, args):
+    assert run(*args)[0] == '2'
+
+
+def test_the_pipeline_of_validation_images_loads_no_cells(run):
+    message, out = run('config.py', '--augmented', '--split', 'val', '--out', 'x')
+    assert message is None and 'note: the pipeline loads no cells; that of --split train does' in out
+    assert '4 cells drawn' in run('config.py', '--split', 'val', '--out', 'y')[1]
