@@ -10,7 +10,7 @@ A class that is missing here can still be used, with a config of one's own (``--
 """
 
 _DETECTORS = {
-    'CascadeRCNN', 'CondInst', 'FasterRCNN', 'HybridTaskCascade', 'Mask2Former', 'MaskFormer', 'MaskRCNN',
+    'CascadeRCNN', 'CondInst', 'DetTTAModel', 'FasterRCNN', 'HybridTaskCascade', 'Mask2Former', 'MaskFormer', 'MaskRCNN',
     'MaskScoringRCNN', 'MaskTTAModel', 'PointRend', 'QueryInst', 'RTMDet', 'SCNet', 'SOLO', 'SOLOv2',
     'SingleStageDetector', 'SingleStageInstanceSegmentor', 'SparseRCNN', 'TiledDetector', 'TwoStageDetector', 'YOLACT'}
 _BACKBONES = {
@@ -18,7 +18,7 @@ _BACKBONES = {
     'MobileNetV2', 'PlainOutputConvNeXt', 'PyramidVisionTransformer', 'PyramidVisionTransformerV2', 'RegNet', 'Res2Net',
     'ResNeSt', 'ResNeXt', 'ResNet', 'ResNetV1d', 'SwinTransformer', 'TridentResNet'}
 _NECKS = {
-    'BFP', 'CSPNeXtPAFPN', 'ChannelMapper', 'DyHead', 'FPG', 'FPN', 'FPN_CARAFE', 'FPN_DropBlock', 'HRFPN', 'NASFPN',
+    'BFP', 'CSPNeXtPAFPN', 'ChannelMapper', 'DyHead', 'FPN', 'FPN_CARAFE', 'FPN_DropBlock', 'HRFPN', 'NASFPN',
     'PAFPN', 'RFP', 'YOLOXPAFPN'}
 _HEADS = {
     # Regions
@@ -76,7 +76,7 @@ _TASK_UTILS = {
     'CombinedSampler', 'InstanceBalancedPosSampler', 'IoUBalancedNegSampler', 'MaskPseudoSampler', 'OHEMSampler',
     'PseudoSampler', 'RandomSampler', 'ScoreHLRSampler'}
 # Names that MMDetection and MMCV look up in their own modules instead of a registry.
-FUNCTIONS = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool'}
+FUNCTIONS = {'nms', 'soft_nms', 'RoIAlign', 'RoIPool', 'SimpleRoIAlign'}
 # Backbones of MMPretrain, written mmpretrain.NAME in a config.
 MMPRETRAIN = {
     'ConvNeXt', 'DaViT', 'DenseNet', 'EdgeNeXt', 'EfficientNet', 'EfficientNetV2', 'HRNet', 'HorNet', 'MViT',

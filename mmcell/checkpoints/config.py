@@ -16,6 +16,8 @@ from mmcell.framework.limited_build import building_within, guard_lookups
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 50
+# The largest models of MMDetection need some 10,000 operations of torch to be built.
+MAX_OPERATIONS = 30_000
 # The greatest whole number and the greatest other number in the config of a model. 1e8 stands for "no limit" there.
 MAX_INTEGER, MAX_FLOAT = 100_000, 1e9
 # Modules of these packages are known to mmcell, and need not be imported because a config says so.
@@ -86,9 +88,10 @@ def build_without_trust(config: Config, checkpoint: dict) -> nn.Module:
         CheckpointConfigError: The model has another class, is larger than the checkpoint, or cannot be built.
     """
     guard_lookups()
+    n_tensors, n_elements = _count_stored(checkpoint)
     try:
-        with (DefaultScope.overwrite_default_scope('mmdet'),
-              building_within(names_in_models(), 10 * _count_stored(checkpoint) + 10**8)):
+        with (DefaultScope.overwrite_default_scope('mmdet'), building_within(
+                names_in_models(), 10 * n_elements + 10**8, min(10 * n_tensors + 2000, MAX_OPERATIONS))):
             return MODELS.build(ConfigDict(_without_initial_weights(config.model.to_dict())))
     # Wrong arguments make a constructor fail in any way.
     except Exception as error:
@@ -97,13 +100,17 @@ def build_without_trust(config: Config, checkpoint: dict) -> nn.Module:
                                     + _TRUST) from error
 
 
-def _count_stored(checkpoint: dict) -> int:
-    """Returns how many numbers the file holds for the weights; parts of the memory that weights share count once."""
+def _count_stored(checkpoint: dict) -> tuple[int, int]:
+    """Returns how many tensors a checkpoint has, and how many elements its file holds for them.
+
+    Elements that tensors share count once: a tensor of any shape can be made of a single number.
+    """
     state = checkpoint.get('state_dict', checkpoint)
-    stored = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() // tensor.element_size()
-              for tensor in (state.values() if isinstance(state, dict) else ())
-              if isinstance(tensor, torch.Tensor) and tensor.layout == torch.strided}
-    return sum(stored.values())
+    tensors = [value for value in (state.values() if isinstance(state, dict) else ())
+               if isinstance(value, torch.Tensor) and value.layout == torch.strided]
+    elements = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() // tensor.element_size()
+                for tensor in tensors}
+    return len(tensors), sum(elements.values())
 
 
 def _without_initial_weights(value: object) -> object:

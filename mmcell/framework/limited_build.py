@@ -21,14 +21,11 @@ from torch.utils._pytree import tree_map_only
 
 from mmcell.errors import MmcellError
 
-# A tensor operation takes some twenty microseconds. The largest model of this project needs 2,700 operations.
-MAX_OPERATIONS = 100_000
-
 _allowed_names: ContextVar[frozenset[str] | None] = ContextVar('allowed_names', default=None)
 
 
 @contextmanager
-def building_within(names: frozenset[str], max_elements: int) -> Iterator[None]:
+def building_within(names: frozenset[str], max_elements: int, max_operations: int) -> Iterator[None]:
     """Limits what is built inside the block, in this thread.
 
     Args:
@@ -36,13 +33,15 @@ def building_within(names: frozenset[str], max_elements: int) -> Iterator[None]:
             with a prefix also allows the name without it.
         max_elements: How many elements all tensors that are made or changed may have in total. Building a model takes
             two to three times as many as it has weights.
+        max_operations: How many operations of torch may be carried out. Building a model takes two to five of them per
+            tensor of weights, and a fraction of a millisecond for each.
 
     Raises:
         MmcellError: A class is looked up that is not on the list, or a limit is exceeded.
     """
     token = _allowed_names.set(names | {name.rpartition('.')[2] for name in names})
     try:
-        with _Budget(max_elements):
+        with _Budget(max_elements, max_operations):
             yield
     finally:
         _allowed_names.reset(token)
@@ -70,10 +69,9 @@ def _refusing_other_names(get: Callable) -> Callable:
 class _Budget(TorchDispatchMode):
     """Counts the operations of torch and the elements of their results, and refuses an operation beyond the limits."""
 
-    def __init__(self, max_elements: int) -> None:
+    def __init__(self, max_elements: int, max_operations: int) -> None:
         super().__init__()
-        self.elements_left = max_elements
-        self.operations_left = MAX_OPERATIONS
+        self.elements_left, self.operations_left = max_elements, max_operations
 
     def __torch_dispatch__(self, func: Callable, types: Sequence[type], args: tuple = (),
                            kwargs: dict | None = None) -> object:
