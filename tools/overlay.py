@@ -42,7 +42,7 @@ def main() -> int:
         if unknown:
             raise ValueError(f'--classes: {sorted(unknown)} unknown; {args.annotations} has the classes '
                              f'{list(names.values())}')
-        results = load_results(args.results)[:args.max_images]
+        results = load_results(args.results, ['img_path'])[:args.max_images]
         args.out.mkdir(parents=True, exist_ok=True)
         paths = draw_all(results, document, names, args)
     except (ValueError, OSError) as error:

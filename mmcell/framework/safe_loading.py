@@ -14,7 +14,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
@@ -27,6 +27,7 @@ import torch
 from mmengine.logging import print_log
 
 from mmcell.errors import MmcellError
+from mmcell.framework.bounded_pickles import refuse_unbounded
 
 _is_trusting: ContextVar[bool] = ContextVar('is_trusting', default=False)
 
@@ -93,15 +94,18 @@ def _load(path: object, map_location: object, weights_only: bool) -> dict:
     if damage is not None:
         raise WeightsError(f'{path}: damaged, or not a checkpoint ({damage}). Take another copy of the file')
     try:
+        if weights_only:
+            for content in _pickles_of(path):
+                refuse_unbounded(content)
         loaded = torch.load(path, map_location=map_location, weights_only=weights_only)
     except FileNotFoundError:
         raise
     except (UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError,
-            ImportError) as error:
+            ImportError, MemoryError) as error:
         refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, UnpicklingError) else None
         if refused is None:
             # torch's message ends with the advice to load the file without any restriction. This advice is cut off.
-            reason = str(error).rpartition('WeightsUnpickler error:')[2].split('\n\nCheck')[0].strip()
+            reason = ' '.join(str(error).rpartition('WeightsUnpickler error:')[2].split('\n\nCheck')[0].split())
             raise WeightsError(f'{path}: damaged, or not a checkpoint ({type(error).__name__}: {reason})') from error
         raise UntrustedCheckpointError(
             f'{path}: holds {refused[1]} beside tensors, numbers and strings. Training checkpoints of MMDetection hold '
@@ -162,6 +166,19 @@ def _find_damage(file: BinaryIO, path: Path | None) -> str | None:
             return None if name is None else f'the check sum of its part {name} is wrong'
     except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, LookupError, zlib.error) as error:
         return str(error) or type(error).__name__
+
+
+def _pickles_of(path: object) -> Iterator[bytes]:
+    """Yields the pickles in a checkpoint: small ones beside the tensors, or the whole file of torch before 1.6."""
+    file = path if hasattr(path, 'read') else open(path, 'rb')
+    with file if file is not path else nullcontext():
+        if _has_check_sums(file):
+            with zipfile.ZipFile(file) as archive:
+                yield from (archive.read(name) for name in archive.namelist() if name.endswith('.pkl'))
+        else:
+            file.seek(0)
+            yield file.read()
+        file.seek(0)
 
 
 def _has_check_sums(file: BinaryIO) -> bool:
