@@ -10,8 +10,8 @@ A class that is missing here can still be used, with a config of one's own (``--
 """
 
 _DETECTORS = {
-    'CascadeRCNN', 'CondInst', 'DetTTAModel', 'FasterRCNN', 'HybridTaskCascade', 'Mask2Former', 'MaskFormer', 'MaskRCNN',
-    'MaskScoringRCNN', 'MaskTTAModel', 'PointRend', 'QueryInst', 'RTMDet', 'SCNet', 'SOLO', 'SOLOv2',
+    'CascadeRCNN', 'CondInst', 'DetTTAModel', 'FasterRCNN', 'HybridTaskCascade', 'Mask2Former', 'MaskFormer',
+    'MaskRCNN', 'MaskScoringRCNN', 'MaskTTAModel', 'PointRend', 'QueryInst', 'RTMDet', 'SCNet', 'SOLO', 'SOLOv2',
     'SingleStageDetector', 'SingleStageInstanceSegmentor', 'SparseRCNN', 'TiledDetector', 'TwoStageDetector', 'YOLACT'}
 _BACKBONES = {
     'CBAMResNet', 'CSPDarknet', 'CSPNeXt', 'DetectoRS_ResNeXt', 'DetectoRS_ResNet', 'EfficientNet', 'HRNet',
@@ -84,7 +84,7 @@ MMPRETRAIN = {
     'ResNetV1c', 'ResNetV1d', 'SEResNeXt', 'SEResNet', 'SVT', 'ShuffleNetV2', 'SwinTransformer', 'SwinTransformerV2',
     'VAN', 'VGG', 'VisionTransformer'}
 
-MODEL_CLASSES = (_DETECTORS | _BACKBONES | _NECKS | _HEADS | _LOSSES | _PREPROCESSORS | _LAYERS | _TASK_UTILS)
+MODEL_CLASSES = _DETECTORS | _BACKBONES | _NECKS | _HEADS | _LOSSES | _PREPROCESSORS | _LAYERS | _TASK_UTILS
 TRANSFORM_CLASSES = {
     # How the images of the training were loaded. mmcell reads this, and loads the images itself.
     'LoadAnnotations', 'LoadCellAnnotations', 'LoadEmptyAnnotations', 'LoadImageFromFile', 'LoadImageFromNDArray',

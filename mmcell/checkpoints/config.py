@@ -172,15 +172,14 @@ def _refuse_foreign(settings: dict, modules: list) -> None:
         CheckpointConfigError: The message names up to three values and where they stand.
     """
     dataset = settings['test_dataloader'].get('dataset')
-    parts = {'model': (settings['model'], names_in_models()), 'tta_model': (settings.get('tta_model'), names_in_models()),
-             'test_dataloader.dataset.pipeline': (dataset.get('pipeline') if isinstance(dataset, dict) else None,
-                                                  names_in_pipelines()),
-             'tta_pipeline': (settings.get('tta_pipeline'), names_in_pipelines())}
+    parts = {'model': settings['model'], 'tta_model': settings.get('tta_model'),
+             'tta_pipeline': settings.get('tta_pipeline'),
+             'test_dataloader.dataset.pipeline': dataset.get('pipeline') if isinstance(dataset, dict) else None}
     problems = [f'custom_imports: {module}' for module in modules if str(module).split('.')[0] not in _PACKAGES]
     if settings.get('default_scope') not in (None, 'mmdet'):
         problems.append(f"default_scope: {settings['default_scope']}")
-    for where, (part, names) in parts.items():
-        problems += _problems_of(part, where, names)
+    for where, part in parts.items():
+        problems += _problems_of(part, where, names_in_pipelines() if 'pipeline' in where else names_in_models())
     if problems:
         raise CheckpointConfigError(
             'the config inside the checkpoint holds what is not used without trust: ' + '; '.join(problems[:3])

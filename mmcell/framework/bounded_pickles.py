@@ -1,11 +1,11 @@
 """Reads pickles of unknown origin in bounded time and memory, and finds those with which others could not.
 
-A pickle is a program. Interpreters that refuse to call other functions than a few (Python's with ``find_class``, torch's
-with ``weights_only``) run no foreign code, but a file of a hundred bytes can still make them fill the memory or compute
-for years: with a huge index into their memory, with a function that copies a long text again and again, or with a key
-of a dict whose hash takes exponential time. :class:`BoundedUnpickler` is the interpreter of the standard library that
-is written in Python, which has no such index, and checks keys and the arguments of functions. What remains takes time
-and memory in proportion to the file.
+A pickle is a program. Interpreters that refuse to call other functions than a few (Python's with ``find_class``,
+torch's with ``weights_only``) run no foreign code. But a file of a hundred bytes can still make them fill the memory or
+compute for years: with a huge index into their memory, with a function that copies a long text again and again, or with
+a key of a dict whose hash takes exponential time. :class:`BoundedUnpickler` is the interpreter of the standard library
+that is written in Python, which has no such index, and checks keys and the arguments of functions. What remains takes
+time and memory in proportion to the file.
 """
 
 import io
@@ -18,10 +18,11 @@ import torch
 # Plain values, tensors and their containers need these instructions. Those that make other objects are missing, and
 # those of the text format of Python 2.
 _INSTRUCTIONS = (
-    'PROTO FRAME STOP MARK POP NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT BINUNICODE SHORT_BINUNICODE '
-    'BINUNICODE8 SHORT_BINSTRING SHORT_BINBYTES BINBYTES BINBYTES8 EMPTY_LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 '
-    'TUPLE2 TUPLE3 EMPTY_DICT SETITEM SETITEMS BINPUT LONG_BINPUT MEMOIZE BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE '
-    'BUILD BINPERSID').split()
+    'PROTO', 'FRAME', 'STOP', 'MARK', 'POP', 'NONE', 'NEWTRUE', 'NEWFALSE', 'BININT', 'BININT1', 'BININT2', 'LONG1',
+    'BINFLOAT', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINUNICODE8', 'SHORT_BINSTRING', 'SHORT_BINBYTES', 'BINBYTES',
+    'BINBYTES8', 'EMPTY_LIST', 'APPEND', 'APPENDS', 'EMPTY_TUPLE', 'TUPLE', 'TUPLE1', 'TUPLE2', 'TUPLE3',
+    'EMPTY_DICT', 'SETITEM', 'SETITEMS', 'BINPUT', 'LONG_BINPUT', 'MEMOIZE', 'BINGET', 'LONG_BINGET', 'GLOBAL',
+    'STACK_GLOBAL', 'REDUCE', 'BUILD', 'BINPERSID')
 _PLAIN_KEYS = (str, int, float, bytes, type(None))
 # A byte of a pickle may stand for so many bytes that functions make.
 _EXPANSION = 16
@@ -32,10 +33,6 @@ class BoundedUnpickler(pickle._Unpickler):
 
     Args:
         content: The pickle.
-
-    Raises:
-        pickle.UnpicklingError: By ``load``: the pickle is damaged, has instructions or keys that plain values do not
-            need, or calls functions with more than its size allows.
     """
 
     dispatch = {getattr(pickle, name)[0]: pickle._Unpickler.dispatch[getattr(pickle, name)[0]]
@@ -46,6 +43,12 @@ class BoundedUnpickler(pickle._Unpickler):
         self._left = _EXPANSION * len(content)
 
     def load(self) -> object:
+        """Returns the object that the pickle makes.
+
+        Raises:
+            pickle.UnpicklingError: The pickle is damaged, has instructions or keys that plain values do not need, or
+                calls functions with more than its size allows.
+        """
         try:
             return super().load()
         except pickle.UnpicklingError:
@@ -58,20 +61,22 @@ class BoundedUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError(f'{type(error).__name__}{reason and ": "}{reason}') from error
 
     def _set_item(self, key: object, value: object) -> None:
-        if not isinstance(self.stack[-1], dict) or not isinstance(key, _PLAIN_KEYS):
-            raise pickle.UnpicklingError(f'it has a {type(key).__name__} as a key of a {type(self.stack[-1]).__name__}')
+        parts = key if isinstance(key, tuple) else (key,)
+        if not isinstance(self.stack[-1], dict) or not all(isinstance(part, _PLAIN_KEYS) for part in parts):
+            raise pickle.UnpicklingError(f'it has a {type(key).__name__} of other values than numbers and texts as a '
+                                         f'key of a {type(self.stack[-1]).__name__}')
         self.stack[-1][key] = value
 
-    def load_setitem(self) -> None:
+    def _setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         self._set_item(key, value)
 
-    def load_setitems(self) -> None:
+    def _setitems(self) -> None:
         items = self.pop_mark()
         for key, value in zip(items[::2], items[1::2], strict=True):
             self._set_item(key, value)
 
-    def load_reduce(self) -> None:
+    def _reduce(self) -> None:
         arguments = self.stack.pop()
         if not isinstance(arguments, tuple):
             raise pickle.UnpicklingError('it calls a function without arguments')
@@ -86,13 +91,13 @@ class BoundedUnpickler(pickle._Unpickler):
             raise pickle.UnpicklingError('it unfolds to far more than its size')
         self.stack[-1] = self.stack[-1](*arguments)
 
-    def load_build(self) -> None:
+    def _build(self) -> None:
         self.stack.pop()
         if not isinstance(self.stack[-1], dict):  # state dicts have attributes, which nobody reads here
             raise pickle.UnpicklingError(f'it sets attributes of a {type(self.stack[-1]).__name__}')
 
-    dispatch.update({pickle.SETITEM[0]: load_setitem, pickle.SETITEMS[0]: load_setitems, pickle.REDUCE[0]: load_reduce,
-                     pickle.BUILD[0]: load_build})
+    dispatch.update({pickle.SETITEM[0]: _setitem, pickle.SETITEMS[0]: _setitems, pickle.REDUCE[0]: _reduce,
+                     pickle.BUILD[0]: _build})
 
 
 def refuse_unbounded(content: bytes) -> None:

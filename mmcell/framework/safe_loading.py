@@ -14,7 +14,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from pathlib import Path
@@ -95,8 +95,9 @@ def _load(path: object, map_location: object, weights_only: bool) -> dict:
         raise WeightsError(f'{path}: damaged, or not a checkpoint ({damage}). Take another copy of the file')
     try:
         if weights_only:
-            for content in _pickles_of(path):
-                refuse_unbounded(content)
+            with _opened(path) as file:
+                for content in _pickles_of(file):
+                    refuse_unbounded(content)
         loaded = torch.load(path, map_location=map_location, weights_only=weights_only)
     except FileNotFoundError:
         raise
@@ -113,12 +114,11 @@ def _load(path: object, map_location: object, weights_only: bool) -> dict:
             'file, add --trust-checkpoint; checkpoints that mmcell saves from it will not need it') from error
     if not isinstance(loaded, dict):
         raise WeightsError(f'{path}: not a checkpoint: a dict with weights expected, found {type(loaded).__name__}')
-    if not hasattr(path, 'read') and not _digits_in_name(Path(path)):
-        with open(path, 'rb') as file:
-            if not _has_check_sums(file):
-                print_log(f'{path}: has the format of torch before 1.6, which has no check sums: damage to the file is '
-                          'not noticed. torch.save(torch.load(FILE), NEW) makes a file that has them', logger='current',
-                          level=30)
+    with _opened(path) as file:
+        if not _has_check_sums(file) and not _digits_in_name(path):
+            print_log(f'{path}: has the format of torch before 1.6, which has no check sums: damage to the file is not '
+                      'noticed. torch.save(torch.load(FILE), NEW) makes a file that has them', logger='current',
+                      level=30)
     return loaded
 
 
@@ -137,19 +137,13 @@ def find_damage(path: object) -> str | None:
     Raises:
         OSError: The file cannot be read.
     """
-    if not hasattr(path, 'read'):
-        with open(path, 'rb') as file:
-            return _find_damage(file, Path(path))
-    try:
-        return _find_damage(path, None)
-    finally:
-        path.seek(0)
+    with _opened(path) as file:
+        return _find_damage(file, _digits_in_name(path))
 
 
-def _find_damage(file: BinaryIO, path: Path | None) -> str | None:
+def _find_damage(file: BinaryIO, digits: str) -> str | None:
     size = file.seek(0, 2)
     if not _has_check_sums(file):
-        digits = _digits_in_name(path)
         file.seek(0)
         if digits and not hashlib.file_digest(file, 'sha256').hexdigest().startswith(digits):
             return f'its SHA-256 sum does not begin with {digits}, as its name says'
@@ -168,17 +162,27 @@ def _find_damage(file: BinaryIO, path: Path | None) -> str | None:
         return str(error) or type(error).__name__
 
 
-def _pickles_of(path: object) -> Iterator[bytes]:
+def _pickles_of(file: BinaryIO) -> Iterator[bytes]:
     """Yields the pickles in a checkpoint: small ones beside the tensors, or the whole file of torch before 1.6."""
-    file = path if hasattr(path, 'read') else open(path, 'rb')
-    with file if file is not path else nullcontext():
-        if _has_check_sums(file):
-            with zipfile.ZipFile(file) as archive:
-                yield from (archive.read(name) for name in archive.namelist() if name.endswith('.pkl'))
-        else:
-            file.seek(0)
-            yield file.read()
+    if _has_check_sums(file):
+        with zipfile.ZipFile(file) as archive:
+            yield from (archive.read(name) for name in archive.namelist() if name.endswith('.pkl'))
+    else:
         file.seek(0)
+        yield file.read()
+
+
+@contextmanager
+def _opened(path: object) -> Iterator[BinaryIO]:
+    """Opens a file for the block; the position of a file that is open already is its beginning after the block."""
+    if not hasattr(path, 'read'):
+        with open(path, 'rb') as file:
+            yield file
+        return
+    try:
+        yield path
+    finally:
+        path.seek(0)
 
 
 def _has_check_sums(file: BinaryIO) -> bool:
@@ -186,8 +190,8 @@ def _has_check_sums(file: BinaryIO) -> bool:
     return file.read(4) == b'PK\x03\x04'  # torch looks at these bytes, too
 
 
-def _digits_in_name(path: Path | None) -> str:
-    found = re.search(r'-([0-9a-f]{8,64})$', path.stem) if path is not None else None
+def _digits_in_name(path: object) -> str:
+    found = None if hasattr(path, 'read') else re.search(r'-([0-9a-f]{8,64})$', Path(path).stem)
     return found[1] if found else ''
 
 

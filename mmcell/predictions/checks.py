@@ -52,6 +52,6 @@ class _ShortRepr(reprlib.Repr):
         return f'array of shape {value.shape} and type {value.dtype}'
 
 
-# Shows a value of a file in a message. ``str`` and ``repr`` fail for deep values and large numbers, and take exponential
-# time if parts of a value are the same object.
+# Shows a value of a file in a message. ``str`` and ``repr`` fail for deep values and large numbers, and take
+# exponential time if parts of a value are the same object.
 shown = _ShortRepr().repr

@@ -62,9 +62,9 @@ def _are_percentiles(value: object) -> bool:
 def _problem_of_arrays(instances: dict) -> str | None:
     for key, description in _ARRAYS.items():
         array = instances[key]
-        n_dims, kinds = (2 if key == 'bboxes' else 1), ('iu' if key == 'labels' else 'iuf')
-        if not isinstance(array, np.ndarray) or array.ndim != n_dims or (len(array) and array.dtype.kind not in kinds) or (
-                key == 'bboxes' and array.shape[1] != 4):
+        kinds, row = ('iu' if key == 'labels' else 'iuf'), ((4,) if key == 'bboxes' else ())
+        is_array = isinstance(array, np.ndarray) and array.ndim > 0 and array.shape[1:] == row
+        if not is_array or (len(array) and array.dtype.kind not in kinds):
             return f'{key} must be a tensor {description}, got {shown(array)}'
     bboxes, scores, labels = (instances[key] for key in _ARRAYS)
     if not len(bboxes) == len(scores) == len(labels):

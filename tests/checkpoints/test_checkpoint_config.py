@@ -24,7 +24,8 @@ def source_of(settings):
 
 
 def read(**settings):
-    settings = dict(model=dict(type='ResNet', depth=18), test_dataloader=dict(dataset=dict(pipeline=PIPELINE)), **settings)
+    settings = dict(model=dict(type='ResNet', depth=18), test_dataloader=dict(dataset=dict(pipeline=PIPELINE)),
+                    **settings)
     return read_checkpoint_config({'meta': {'cfg': source_of(settings)}})
 
 
@@ -87,8 +88,9 @@ def test_a_dumped_config_is_read_as_it_was():
     'os.system', 'trap_module.spring', 'torch.hub.load', 'mmdet.apis.init_detector', 'mmengine.Config.fromfile',
     'CameraMotionCompensation', 'KnowledgeDistillationSingleStageDetector', 'LAD', 'SoftTeacher', 'BertModel',
     'mmpretrain.HuggingFaceClassifier', 'mmpretrain.TIMMBackbone', 'mmpretrain.models.ConvNeXt', 'mmcls.ConvNeXt',
-    'mmengine.BN', 'mmdet.mmdet.ResNet', 'ResNet ', ' ResNet', '', 'Re\u0455Net', '\uff32esNet', 'resnet', 'eval', 'exec',
-    'builtins.eval', '__import__', None, 3, 1.5, True, b'ResNet', ('ResNet',), ['ResNet'], dict(type='ResNet'), {'ResNet'}])
+    'mmengine.BN', 'mmdet.mmdet.ResNet', 'ResNet ', ' ResNet', '', 'Re\u0455Net', '\uff32esNet', 'resnet', 'eval',
+    'exec', 'builtins.eval', '__import__', None, 3, 1.5, True, b'ResNet', ('ResNet',), ['ResNet'], dict(type='ResNet'),
+    {'ResNet'}])
 @pytest.mark.parametrize('place', [
     lambda kind: dict(type=kind),
     lambda kind: dict(type='MaskRCNN', backbone=dict(type='ResNet', depth=18, plugins=[dict(cfg=dict(type=kind))])),

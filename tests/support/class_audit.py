@@ -22,8 +22,8 @@ OPENING_MODULES = ('builtins.open', 'cv2.imread', 'dill', 'ftplib', 'glob', 'htt
                    'timm', 'torch.hub', 'torch.jit', 'torch.serialization', 'transformers', 'urllib', 'zipfile')
 EVALUATING = ('eval', 'exec', 'compile', '__import__', 'open')
 # Methods of objects whose class the syntax tree does not show.
-OPENING_METHODS = ('download', 'from_pretrained', 'fromfile', 'get_bytes', 'get_local_path', 'get_text', 'import_module', 'imread',
-                   'load_checkpoint', 'load_url', 'open', 'urlopen')
+OPENING_METHODS = ('download', 'from_pretrained', 'fromfile', 'get_bytes', 'get_local_path', 'get_text',
+                   'import_module', 'imread', 'load_checkpoint', 'load_url', 'open', 'urlopen')
 
 
 def audit(cls: object, methods: tuple[str, ...] | None = None) -> list[str]:
