@@ -10,9 +10,11 @@ def prepare() -> None:
     1. ``mmcv.ops`` can be imported without a compiled MMCV (:mod:`mmcell.framework.ops`).
     2. MMDetection's registries import mmcell's modules at their first look-up (:mod:`mmcell.framework.registration`).
     3. MMEngine opens checkpoints without running code from them (:mod:`mmcell.framework.safe_loading`).
+    4. MMEngine's registries refuse classes that are not listed, while a model is built from the config of an untrusted
+       checkpoint (:mod:`mmcell.framework.limited_build`).
 
     ``import mmcell`` calls this function. It imports neither torch nor MMEngine's runner, so that ``import mmcell`` is
-    fast: change 3 is made as soon as other code imports MMEngine's runner.
+    fast: change 3 is made as soon as other code imports MMEngine's runner, and change 4 with the first checkpoint.
     """
     from mmcell.framework.after_import import run_after_import
     from mmcell.framework.ops import provide_mmcv_ops

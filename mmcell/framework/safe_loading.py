@@ -3,9 +3,16 @@
 A PyTorch checkpoint is a pickle, and a pickle can call any function. With ``weights_only=True``, torch calls only its
 own functions that rebuild tensors. MMEngine allows further functions, for example ``getattr``, and if a file needs
 still others, it warns and unpickles the file without any restriction. :func:`replace_loaders` removes both.
+
+torch does not compare the check sums of a file: of a checkpoint with a damaged byte it gives other weights, without an
+error. They are compared here before a file is opened.
 """
 
+import hashlib
 import re
+import sys
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,12 +20,14 @@ from functools import wraps
 from pathlib import Path
 from pickle import UnpicklingError
 from types import ModuleType
+from typing import BinaryIO
 from urllib.parse import urlparse
 
 import torch
 from mmengine.logging import print_log
 
 from mmcell.errors import MmcellError
+from mmcell.framework.bounded_pickles import refuse_unbounded
 
 # A model that finds a smaller share of its weights in a file is another model: a training does not start from the file.
 LEAST_SHARE = .5
@@ -84,16 +93,23 @@ def load_trusted(path: object, map_location: object = None) -> dict:
 
 
 def _load(path: object, map_location: object, weights_only: bool) -> dict:
+    damage = find_damage(path)
+    if damage is not None:
+        raise WeightsError(f'{path}: damaged, or not a checkpoint ({damage}). Take another copy of the file')
     try:
+        if weights_only:
+            with _opened(path) as file:
+                for content in _pickles_of(file):
+                    refuse_unbounded(content)
         loaded = torch.load(path, map_location=map_location, weights_only=weights_only)
     except FileNotFoundError:
         raise
     except (UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError,
-            ImportError) as error:
+            ImportError, MemoryError) as error:
         refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, UnpicklingError) else None
         if refused is None:
             # torch's message ends with the advice to load the file without any restriction. This advice is cut off.
-            reason = str(error).rpartition('WeightsUnpickler error:')[2].split('\n\nCheck')[0].strip()
+            reason = ' '.join(str(error).rpartition('WeightsUnpickler error:')[2].split('\n\nCheck')[0].split())
             raise WeightsError(f'{path}: damaged, or not a checkpoint ({type(error).__name__}: {reason})') from error
         raise UntrustedCheckpointError(
             f'{path}: holds {refused[1]} beside tensors, numbers and strings. Training checkpoints of MMDetection hold '
@@ -101,7 +117,85 @@ def _load(path: object, map_location: object, weights_only: bool) -> dict:
             'file, add --trust-checkpoint; checkpoints that mmcell saves from it will not need it') from error
     if not isinstance(loaded, dict):
         raise WeightsError(f'{path}: not a checkpoint: a dict with weights expected, found {type(loaded).__name__}')
+    with _opened(path) as file:
+        if not _has_check_sums(file) and not _digits_in_name(path):
+            print_log(f'{path}: has the format of torch before 1.6, which has no check sums: damage to the file is not '
+                      'noticed. torch.save(torch.load(FILE), NEW) makes a file that has them', logger='current',
+                      level=30)
     return loaded
+
+
+def find_damage(path: object) -> str | None:
+    """Compares a file of ``torch.save`` with its check sums, at about the speed at which it is read.
+
+    A file that torch wrote before version 1.6 has no check sums. If its name ends with the first digits of its SHA-256
+    sum, as published files do (``resnet50-19c8e357.pth``), these are compared; otherwise damage is not found.
+
+    Args:
+        path: A file name, or an open binary file, whose position is set to its beginning.
+
+    Returns:
+        What is wrong with the file; None if its bytes are those that were written.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with _opened(path) as file:
+        return _find_damage(file, _digits_in_name(path))
+
+
+def _find_damage(file: BinaryIO, digits: str) -> str | None:
+    size = file.seek(0, 2)
+    if not _has_check_sums(file):
+        file.seek(0)
+        if digits and not hashlib.file_digest(file, 'sha256').hexdigest().startswith(digits):
+            return f'its SHA-256 sum does not begin with {digits}, as its name says'
+        return None
+    try:
+        with zipfile.ZipFile(file) as archive:
+            parts = archive.infolist()
+            # torch.save compresses nothing, so that a file cannot unfold to more than its size.
+            if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
+                return 'its parts are compressed, which torch.save never does'
+            if sum(part.compress_size for part in parts) > size:
+                return 'its parts overlap'
+            name = archive.testzip()
+            return None if name is None else f'the check sum of its part {name} is wrong'
+    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, LookupError, zlib.error) as error:
+        return str(error) or type(error).__name__
+
+
+def _pickles_of(file: BinaryIO) -> Iterator[bytes]:
+    """Yields the pickles in a checkpoint: small ones beside the tensors, or the whole file of torch before 1.6."""
+    if _has_check_sums(file):
+        with zipfile.ZipFile(file) as archive:
+            yield from (archive.read(name) for name in archive.namelist() if name.endswith('.pkl'))
+    else:
+        file.seek(0)
+        yield file.read()
+
+
+@contextmanager
+def _opened(path: object) -> Iterator[BinaryIO]:
+    """Opens a file for the block; the position of a file that is open already is its beginning after the block."""
+    if not hasattr(path, 'read'):
+        with open(path, 'rb') as file:
+            yield file
+        return
+    try:
+        yield path
+    finally:
+        path.seek(0)
+
+
+def _has_check_sums(file: BinaryIO) -> bool:
+    file.seek(0)
+    return file.read(4) == b'PK\x03\x04'  # torch looks at these bytes, too
+
+
+def _digits_in_name(path: object) -> str:
+    found = None if hasattr(path, 'read') else re.search(r'-([0-9a-f]{8,64})$', Path(path).stem)
+    return found[1] if found else ''
 
 
 def replace_loaders(checkpoint_module: ModuleType) -> None:
@@ -133,16 +227,21 @@ def _load_file(path: object, map_location: object = None) -> dict:
 
 
 def _without_code(load_url: Callable[..., dict]) -> Callable[..., dict]:
-    """Wraps MMEngine's ``load_url``, which is torch's function, so that it opens downloads with :func:`_load_file`."""
+    """Replaces MMEngine's ``load_url``, which is torch's function, by one that opens files with :func:`_load_file`."""
     @wraps(load_url)
-    def load_url_safely(url: str, **kwargs: object) -> dict:
+    def load_url_safely(url: str, model_dir: str | None = None, map_location: object = None,
+                        progress: bool = True) -> dict:
+        cached = _cached_file(url, model_dir)
+        if not cached.exists():
+            cached.parent.mkdir(parents=True, exist_ok=True)
+            print(f'Downloading: "{url}" to {cached}', file=sys.stderr)
+            torch.hub.download_url_to_file(url, str(cached), progress=progress)
         try:
-            return load_url(url, weights_only=True, **kwargs)
-        except (UnpicklingError, RuntimeError, OSError, LookupError, ValueError, TypeError):
-            cached = _cached_file(url, kwargs.get('model_dir'))
-            if not cached.exists():  # the download failed
-                raise
-            return _load_file(cached, kwargs.get('map_location'))
+            return _load_file(cached, map_location)
+        except UntrustedCheckpointError:
+            raise
+        except WeightsError as error:
+            raise WeightsError(f'{error}: if {cached} is deleted, it is downloaded again') from error
     return load_url_safely
 
 

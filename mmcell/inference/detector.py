@@ -10,12 +10,12 @@ from mmdet.registry import MODELS, TRANSFORMS
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import init_default_scope
+from mmengine.registry import Registry, init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
 from mmengine.structures import InstanceData
 from torch import nn
 
-from mmcell.checkpoints.config import read_checkpoint_config
+from mmcell.checkpoints.config import build_without_trust, read_checkpoint_config
 from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_weights, without_wrappers
 from mmcell.checkpoints.weights import find_checkpoint
 from mmcell.classes.matching import match_classes
@@ -38,14 +38,14 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
     Args:
         checkpoint: A file with weights, or a work folder, whose best checkpoint is taken. Checkpoints that mmcell and
             MMDetection save in training contain their config and the names of the classes.
-        config: A config file, or a config. None means the config inside the checkpoint, which is read without running
-            code.
+        config: A config file, or a config. None means the config inside the checkpoint. It is read without running
+            code, and only listed classes are built from it (:mod:`mmcell.checkpoints.allowed_classes`).
         device: The device on which the model computes, as torch names it: 'cpu', 'cuda:0' …
         cfg_options: Settings that override the config: texts KEY=VALUE, or a dict with dotted names as keys, whose
             values are taken as they are.
-        trusted: Whether to open the checkpoint even if it holds more than tensors, numbers and strings, or if the
-            config inside it names code of other packages. This can run any code that the author of the file put in. The
-            trust ends with this call.
+        trusted: Whether to open the checkpoint even if it holds more than tensors, numbers and strings, and to build
+            any class that the config inside it names, for example one of your own. This can run any code that the
+            author of the file put in. The trust ends with this call.
 
     Returns:
         The model that the config describes, in evaluation mode, with two attributes that MMDetection's
@@ -61,6 +61,7 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
     """
     with trusting_checkpoints(trusted):
         loaded = CheckpointLoader.load_checkpoint(find_checkpoint(checkpoint), map_location='cpu', logger='silent')
+        builds_without_trust = config is None and not trusted
         if config is None:
             config = read_checkpoint_config(loaded, trusted)
         elif not isinstance(config, Config):
@@ -70,7 +71,8 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
         else:
             apply_options(config, cfg_options)
         init_default_scope(config.get('default_scope', 'mmdet'))
-        detector = revert_sync_batchnorm(MODELS.build(config.model))
+        detector = build_without_trust(config, loaded) if builds_without_trust else MODELS.build(config.model)
+        detector = revert_sync_batchnorm(detector)
     refuse_other_weights(detector, loaded)
     _load_weights(detector, loaded)
     detector.cfg = config
@@ -81,32 +83,59 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
 
 def _load_weights(detector: nn.Module, checkpoint: dict) -> None:
     state = checkpoint.get('state_dict', checkpoint)
-    detector.load_state_dict({without_wrappers(name): value for name, value in state.items()
-                              if isinstance(value, torch.Tensor)}, strict=False)
+    try:
+        detector.load_state_dict({without_wrappers(name): value for name, value in state.items()
+                                  if isinstance(value, torch.Tensor)}, strict=False)
+    except RuntimeError as error:  # tensors without values, or with values in another layout
+        raise DetectorError(f'the weights in the checkpoint cannot be used: {" ".join(str(error).split())}') from error
 
 
 def _describe_training(checkpoint: dict, config: Config) -> dict:
     meta = checkpoint.get('meta')
-    recorded = (meta.get('dataset_meta') if isinstance(meta, dict) else None) or {}
+    recorded = meta.get('dataset_meta') if isinstance(meta, dict) else None
     # For joined data sets it is a list. Their labels mean the same classes, but their files may differ in colours.
     if isinstance(recorded, list | tuple):
-        orders = {part.get('channel_order') for part in recorded}
-        recorded = {**recorded[0], 'channel_order': orders.pop() if len(orders) == 1 else None}
-    dataset = config.test_dataloader.dataset
-    known = [{key.lower(): value for key, value in recorded.items()}, dataset.get('metainfo') or {}, dataset]
+        parts = [part for part in recorded if isinstance(part, dict)]
+        orders = {str(part.get('channel_order')) for part in parts}
+        recorded = {**parts[0], 'channel_order': orders.pop() if len(orders) == 1 else None} if parts else None
+    dataset = _test_dataset(config)
+    known = [{str(key).lower(): value for key, value in source.items()}
+             for source in (recorded, dataset.get('metainfo'), dataset) if isinstance(source, dict)]
     described = {key: next((source[key] for source in known if source.get(key)), None)
                  for key in ('classes', 'channel_order')}
-    declared = known[1].get('classes')
-    if declared is not None and described['classes']:
-        match_classes(declared, described['classes'], 'test_dataloader.dataset.metainfo', 'the checkpoint')
-    if not described['classes']:
+    names = described['classes']
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         raise DetectorError('neither checkpoint nor config names the classes: --cfg-options '
                             "test_dataloader.dataset.metainfo.classes=\"['first','second']\"")
+    declared = dataset['metainfo'].get('classes') if isinstance(dataset.get('metainfo'), dict) else None
+    if declared is not None:
+        match_classes(declared, names, 'test_dataloader.dataset.metainfo', 'the checkpoint')
     order = described['channel_order'] or 'rgb'
     if order not in CHANNEL_ORDERS:
         raise DetectorError(f'the checkpoint was trained with channel_order {order!r}; it must be one of '
                             f'{CHANNEL_ORDERS}')
-    return {'classes': tuple(described['classes']), 'channel_order': order}
+    return {'classes': tuple(names), 'channel_order': order}
+
+
+def _test_dataset(config: Config) -> dict:
+    dataset = config.test_dataloader.get('dataset')
+    return dataset if isinstance(dataset, dict) else {}
+
+
+def _build(registry: Registry, settings: dict, key: str) -> object:
+    """Builds a part of a config.
+
+    Raises:
+        DetectorError: The settings do not fit the class; the message names the key of the config.
+        MmcellError: The class itself refuses the settings.
+    """
+    try:
+        return registry.build(settings)
+    except MmcellError:
+        raise
+    # Wrong arguments make a constructor fail in any way.
+    except Exception as error:
+        raise DetectorError(f'{key} of the config cannot be built: {" ".join(str(error).split())}') from error
 
 
 def add_views(detector: nn.Module) -> nn.Module:
@@ -118,11 +147,14 @@ def add_views(detector: nn.Module) -> nn.Module:
     Raises:
         MmcellError: The masks of this detector cannot be averaged over views.
     """
-    settings = {'type': 'MaskTTAModel', **(detector.cfg.get('tta_model') or {})}
+    settings = detector.cfg.get('tta_model') or {}
+    if not isinstance(settings, dict):
+        raise DetectorError(f'tta_model of the config must be a dict, got {settings!r:.60}')
+    settings = {'type': 'MaskTTAModel', **settings}
     if isinstance(detector, TiledDetector):
-        detector.detector = MODELS.build({**settings, 'module': detector.detector})
+        detector.detector = _build(MODELS, {**settings, 'module': detector.detector}, 'tta_model')
         return detector
-    return _like(MODELS.build({**settings, 'module': detector}), detector)
+    return _like(_build(MODELS, {**settings, 'module': detector}, 'tta_model'), detector)
 
 
 def add_tiles(detector: nn.Module, **settings: float) -> TiledDetector:
@@ -158,12 +190,17 @@ class ImagePredictor:
             and in the whole image.
 
     Raises:
-        DetectorError: The pipeline does not begin with a transform that loads an image.
+        DetectorError: There is no pipeline, it does not begin with a transform that loads an image, or a transform
+            cannot be built.
     """
 
     def __init__(self, detector: nn.Module) -> None:
         self.detector = detector
-        loader, *others = detector.cfg.test_dataloader.dataset.pipeline
+        pipeline = _test_dataset(detector.cfg).get('pipeline')
+        if not pipeline or not all(isinstance(transform, dict) and 'type' in transform for transform in pipeline):
+            raise DetectorError('test_dataloader.dataset.pipeline of the config must be a list of transforms, got '
+                                f'{pipeline!r:.60}')
+        loader, *others = pipeline
         kind = loader['type'] if isinstance(loader['type'], str) else loader['type'].__name__
         if not kind.split('.')[-1].startswith('Load'):
             raise DetectorError(f'the test pipeline begins with {kind}, but must begin with a transform that loads an '
@@ -171,8 +208,8 @@ class ImagePredictor:
         self.is_rgb = input_order(detector.cfg) == 'rgb'
         self.percentiles = loader.get('percentiles')
         # There are no annotations to load for an array.
-        self.pipeline = Compose([TRANSFORMS.build(transform) for transform in others
-                                 if 'Annotations' not in str(transform['type'])])
+        self.pipeline = Compose([_build(TRANSFORMS, transform, 'test_dataloader.dataset.pipeline')
+                                 for transform in others if 'Annotations' not in str(transform['type'])])
         self.keeps_size = len(self.pipeline.transforms) == 1
 
     def __call__(self, image: np.ndarray) -> InstanceData:

@@ -1,8 +1,11 @@
 """Predictions as COCO detections, and the dump files that contain them."""
 
 import io
+import math
 import pickle
 from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,10 @@ import pycocotools.mask
 
 from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
+from mmcell.framework.bounded_pickles import BoundedUnpickler, refuse_unbounded
 from mmcell.masks.rle import area_px, with_text_counts
+from mmcell.predictions.checks import shortened
+from mmcell.predictions.samples import problem_of_sample
 
 
 def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
@@ -79,50 +85,83 @@ class ResultsError(MmcellError):
     """Predictions are not in the format of MMDetection's ``tools/test.py --out``, or do not fit the annotation file."""
 
 
-def load_results(path: str | Path) -> list[dict]:
+def load_results(path: str | Path, needed: Sequence[str] = ()) -> list[dict]:
     """Reads a dump of ``tools/test.py --out``: one dict per image with ``img_id`` and ``pred_instances``.
 
     Loading a pickle can run any code. Therefore only numbers, strings, containers and tensors are accepted. Tensors
-    are returned as NumPy arrays.
+    are returned as NumPy arrays. Everything that mmcell reads in the dicts is checked, see
+    :func:`mmcell.predictions.samples.problem_of_sample`; other entries are returned as they are.
+
+    Args:
+        path: The dump.
+        needed: Keys that each dict must have, beside ``img_id`` and ``pred_instances``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ResultsError: The file is not such a dump, or contains anything else.
+        ResultsError: The file is not such a dump, contains anything else, or unfolds to far more than its size.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no results file {path}: make it with tools/test.py CONFIG CHECKPOINT --out {path}')
     try:
-        with open(path, 'rb') as file:
-            results = _TensorsOnlyUnpickler(file).load()
-    # A damaged pickle can make the unpickler fail in any way, even with a MemoryError.
-    except Exception as error:
+        content = path.read_bytes()
+        results = _DumpUnpickler(content).load()
+    except (pickle.UnpicklingError, OSError) as error:
         raise ResultsError(f'{path}: cannot be read as a results file: {error}') from error
-    is_dump = isinstance(results, list) and all(
-        isinstance(result, dict) and 'img_id' in result and isinstance(result.get('pred_instances'), dict)
-        for result in results)
-    if not is_dump:
+    if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise ResultsError(f'{path} must contain a list of dicts with img_id and pred_instances, which tools/test.py '
                            '--out writes')
-    for result in results:
-        missing = {'bboxes', 'scores', 'labels', 'masks'} - result['pred_instances'].keys()
-        if missing:
-            raise ResultsError(f"{path}: the predictions of image {result['img_id']} have no {sorted(missing)}")
+    _refuse_shared(results, len(content), path)
+    problems = {index: problem for index, result in enumerate(results)
+                if (problem := problem_of_sample(result, needed)) is not None}
+    if problems:
+        lines = [f'entry {index}: {problem}' for index, problem in problems.items()]
+        raise ResultsError(f'{path}: {len(problems)} of {len(results)} entries are wrong: ' + shortened(lines, '; ', 3))
     return results
+
+
+def _refuse_shared(results: list[dict], file_bytes: int, path: Path) -> None:
+    """Raises ResultsError if entries share so much that working on each of them takes far more than the file's size.
+
+    In a pickle, every further mention of an object takes two bytes.
+    """
+    for total in accumulate(_sizes_of_predictions(results)):
+        if total > 2 * file_bytes + 10**6:
+            raise ResultsError(f'{path}: unfolds to far more predictions than a file of {file_bytes} bytes can hold, '
+                               'because its entries share their content')
+
+
+def _sizes_of_predictions(results: list[dict]) -> Iterator[int]:
+    for result in results:
+        instances = result.get('pred_instances')
+        for value in instances.values() if isinstance(instances, dict) else ():
+            if isinstance(value, np.ndarray):
+                yield value.nbytes
+            elif isinstance(value, list):
+                for mask in value:
+                    counts = mask.get('counts') if isinstance(mask, dict) else None
+                    yield len(counts) if isinstance(counts, str | bytes) else 8
 
 
 def save_results(results: list[dict], path: str | Path) -> None:
     """Writes a file that :func:`load_results` reads, completely or not at all.
 
     Arrays become tensors, as in MMDetection's dump.
+
+    Raises:
+        ResultsError: An entry is nested too deeply for a pickle.
     """
     from mmengine.fileio import dump
-    with written_whole([path]) as (temporary,):
-        dump([{**_to_tensors(result),
-               'pred_instances': {**_to_tensors(result['pred_instances']),
-                                  'masks': [{'size': rle['size'], 'counts': rle['counts'].encode()}
-                                            for rle in to_rles(result['pred_instances']['masks'])]}}
-              for result in results], str(temporary), file_format='pkl')
+    entries = [{**_to_tensors(result),
+                'pred_instances': {**_to_tensors(result['pred_instances']),
+                                   'masks': [{'size': rle['size'], 'counts': rle['counts'].encode()}
+                                             for rle in to_rles(result['pred_instances']['masks'])]}}
+               for result in results]
+    try:
+        with written_whole([path]) as (temporary,):
+            dump(entries, str(temporary), file_format='pkl')
+    except RecursionError as error:
+        raise ResultsError(f'{path}: cannot be written, because an entry is nested too deeply') from error
 
 
 def _to_tensors(values: dict) -> dict:
@@ -130,7 +169,7 @@ def _to_tensors(values: dict) -> dict:
     return {key: torch.from_numpy(value) if isinstance(value, np.ndarray) else value for key, value in values.items()}
 
 
-class _TensorsOnlyUnpickler(pickle.Unpickler):
+class _DumpUnpickler(BoundedUnpickler):
     """Unpickles containers, numbers, strings and CPU tensors, and refuses every other global name.
 
     Even NumPy's names are refused: ``numpy.dtype`` is enough for a crafted file to read memory.
@@ -145,12 +184,19 @@ class _TensorsOnlyUnpickler(pickle.Unpickler):
 def _rebuild_tensor(storage: object, offset: int, size: tuple, stride: tuple, *unused: object) -> np.ndarray:
     import torch
     flat = torch.empty(0, dtype=storage.dtype).set_(storage._untyped_storage)
+    if math.prod(size) > len(flat):  # elements that lie at the same place would unfold when they are copied
+        raise pickle.UnpicklingError(f'a tensor of shape {size} has only {len(flat)} elements')
     return torch.as_strided(flat, size, stride, offset).numpy()
+
+
+# The numbers say which part of the storage the tensor is.
+_rebuild_tensor.makes_views = True
 
 
 def _load_storage(data: bytes) -> object:
     import torch
-    return torch.load(io.BytesIO(data), weights_only=True)
+    refuse_unbounded(data)
+    return torch.load(io.BytesIO(data), map_location='cpu', weights_only=True)
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -159,8 +205,12 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
+def _make_ordered_dict() -> OrderedDict:
+    return OrderedDict()
+
+
 _ALLOWED = {
-    ('collections', 'OrderedDict'): OrderedDict,
+    ('collections', 'OrderedDict'): _make_ordered_dict,
     ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
     ('torch.storage', '_load_from_bytes'): _load_storage,
     # This is how bytes are stored in pickle protocol 2, which MMEngine writes.

@@ -13,6 +13,7 @@ from mmcell.errors import MmcellError
 from mmcell.masks.rle import encode_runs, foreground_pixels_of_all, parse_rles
 from mmcell.predictions.categories import recorded_classes
 from mmcell.predictions.dump_file import to_rles
+from mmcell.predictions.limits import LIMITS, exceeds
 
 # How many pixels of masks are worked on at once. Each of them needs some hundred bytes of memory.
 _BATCH_PX = 1 << 21
@@ -179,6 +180,9 @@ def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np
         order: (K,) int64, the indices of the masks, sorted by mean.
         rles: N masks.
         fused_index: (N,) int64, the mean to which each mask belongs.
+
+    Raises:
+        EnsembleError: A mean is too large for any batch.
     """
     # Two RLEs with the runs [1, 2, 2, 1] and [0, 1, 4, 1] have position_in_rle = [0, 1, 2, 3, 0, 1, 2, 3]. The runs at
     # odd positions are inside the mask: the masks have n_px = [2 + 1, 1 + 1] = [3, 2] pixels.
@@ -190,6 +194,9 @@ def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np
     n_px = np.add.reduceat(np.where(position_in_rle % 2 == 1, runs, 0), np.cumsum(n_runs) - n_runs)
     means = fused_index[order]
     first_of_mean = np.flatnonzero(np.diff(means, prepend=-1))
+    largest_px = np.add.reduceat(n_px, first_of_mean).max()
+    if largest_px > LIMITS.fused_px:
+        raise EnsembleError(exceeds('fused_px', f'the masks of one cell have {largest_px:,} px together'))
     batch_of_mean = (np.cumsum(n_px) - n_px)[first_of_mean] // _BATCH_PX
     return np.split(order, first_of_mean[np.flatnonzero(np.diff(batch_of_mean)) + 1])
 

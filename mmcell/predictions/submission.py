@@ -15,8 +15,9 @@ from mmcell.files.text_files import parse_json, read_json
 from mmcell.files.whole_files import written_whole
 from mmcell.masks.rle import area_px
 from mmcell.predictions.categories import Categories
-from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened
+from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened, shown
 from mmcell.predictions.dump_file import drop_empty_and_repeated
+from mmcell.predictions.limits import LIMITS, exceeds
 
 MEMBER = 'test-results.json'
 KEYS = {'image_id', 'bbox', 'score', 'category_id', 'segmentation'}
@@ -128,17 +129,17 @@ def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
 def _problem_of(detection: object, test_set: TestSet) -> str | None:
     """Describes what is wrong with one detection; None if it is valid."""
     if not isinstance(detection, dict) or detection.keys() != KEYS:
-        return f'a dict with {sorted(KEYS)} expected, got {str(detection)[:80]}'
+        return f'a dict with {sorted(KEYS)} expected, got {shown(detection)}'
     size = test_set.sizes.get(detection['image_id']) if is_integer(detection['image_id']) else None
     if size is None:
-        return f"unknown image_id {detection['image_id']!r}"
+        return f"unknown image_id {shown(detection['image_id'])}"
     if not is_integer(detection['category_id']) or detection['category_id'] not in test_set.category_ids:
-        return f"category_id {detection['category_id']!r} is not one of {test_set.category_ids}"
+        return f"category_id {shown(detection['category_id'])} is not one of {test_set.category_ids}"
     if not is_finite_number(detection['score']) or not 0 <= detection['score'] <= 1:
-        return f"score {detection['score']!r} is not a number in [0, 1]"
+        return f"score {shown(detection['score'])} is not a number in [0, 1]"
     bbox = detection['bbox']
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite_number, bbox)) or min(bbox[2:]) <= 0:
-        return f'bbox {bbox!r} is not [x, y, width, height] with positive sides'
+        return f'bbox {shown(bbox)} is not [x, y, width, height] with positive sides'
     return _problem_of_mask(detection['segmentation'], size)
 
 
@@ -146,7 +147,7 @@ def _problem_of_mask(rle: object, size: tuple[int, int]) -> str | None:
     if not isinstance(rle, dict) or not isinstance(rle.get('counts'), str):
         return 'segmentation is not a compressed RLE with size and counts'
     if rle.get('size') != list(size):
-        return f"mask size {rle.get('size')} is not the size of the image, {list(size)} (height, width)"
+        return f"mask size {shown(rle.get('size'))} is not the size of the image, {list(size)} (height, width)"
     try:
         return None if area_px(rle) > 0 else 'the mask has no pixel'
     except ValueError as error:
@@ -191,23 +192,51 @@ def read_submission(path: str | Path) -> object:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        SubmissionError: The zip holds other files, or the file is neither a zip nor JSON.
+        SubmissionError: The zip holds other files or cannot be unpacked, the file is neither a zip nor JSON, or it is
+            larger than the limits in :mod:`mmcell.predictions.limits`.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no submission {path}')
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                members = archive.namelist()
-                if members != [MEMBER]:
-                    raise SubmissionError(f'{path}: must hold exactly {MEMBER}, holds {members}')
-                text = archive.read(MEMBER)
-        else:
-            text = path.read_bytes()
+        text = _read_member(path) if zipfile.is_zipfile(path) else _read_json_file(path)
+        n_values = sum(map(text.count, (b',', b'[', b'{')))
+        if n_values > LIMITS.json_values:
+            raise SubmissionError(f"{path}: {exceeds('json_values', f'holds about {n_values:,} values')}")
         return parse_json(text, path, SubmissionError)
     except SubmissionError:
         raise
     # A damaged file makes the decompressor and the parser fail in many ways.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, MemoryError) as error:
         raise SubmissionError(f'{path}: neither a zip with {MEMBER} nor JSON: {error}') from error
+
+
+def _read_member(path: Path) -> bytes:
+    """Returns the JSON in a zip, after it was checked that unpacking it is bounded.
+
+    Raises:
+        SubmissionError: The zip holds other files, is encrypted, is compressed in another way than deflate, or unfolds
+            to more than the limit.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        names = [member.filename for member in members]
+        if names != [MEMBER]:
+            raise SubmissionError(f'{path}: must hold exactly {MEMBER}, holds '
+                                  + (shortened([shown(name) for name in names], ', ', 3) or 'nothing'))
+        member, = members
+        if member.flag_bits & 1:
+            raise SubmissionError(f'{path}: {MEMBER} is encrypted: make the zip without a password')
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise SubmissionError(f'{path}: {MEMBER} is compressed with method {member.compress_type}, which not every '
+                                  'program can read: make the zip with the usual method, deflate')
+        if member.file_size > LIMITS.json_bytes:
+            raise SubmissionError(f"{path}: {exceeds('json_bytes', f'unfolds to {member.file_size:,} bytes')}")
+        return archive.read(member)
+
+
+def _read_json_file(path: Path) -> bytes:
+    size = path.stat().st_size
+    if size > LIMITS.json_bytes:
+        raise SubmissionError(f"{path}: {exceeds('json_bytes', f'has {size:,} bytes')}")
+    return path.read_bytes()

@@ -36,8 +36,11 @@ FUNCTIONS = {
     'mmengine.hooks:CheckpointHook._save_checkpoint_with_step': 'self runner step meta',
     'mmengine.runner.checkpoint:_safe_torch_load': 'file map_location weights_only',
     'mmengine.runner.checkpoint:load_from_http': 'filename map_location model_dir progress',
+    'pickle:_Unpickler.pop_mark': 'self',
     'torch._utils:_rebuild_tensor_v2': 'storage storage_offset size stride requires_grad backward_hooks metadata',
     'torch.nn.modules.utils:_pair': 'x',
+    'torch.utils._python_dispatch:TorchDispatchMode.__torch_dispatch__': 'self func types args kwargs',
+    'torch.utils._pytree:tree_map_only': 'type_or_types_or_pred func tree is_leaf',
     'torch.nn:Module._register_load_state_dict_pre_hook': 'self hook with_module',
     'torch.storage:_load_from_bytes': 'b',
 }
@@ -111,7 +114,9 @@ def test_kernels_have_the_expected_arguments(name):
 
 
 def known_names():
-    return {re.split(r'[.:]', path)[-1] for path in (*FUNCTIONS, *ATTRIBUTES)} | set(KERNELS)
+    names = [path.partition(':')[2].split('.') for path in (*FUNCTIONS, *ATTRIBUTES)]
+    private = {name for parts in names for name in parts if is_private(name)}
+    return {parts[-1] for parts in names} | private | set(KERNELS)
 
 
 def is_private(name):

@@ -1,6 +1,10 @@
+import copy
+import hashlib
+import io
 import os
 import subprocess
 import sys
+import zipfile
 from collections import OrderedDict
 from urllib.error import URLError
 
@@ -10,12 +14,19 @@ import torch
 from mmdet.registry import MODELS
 from mmengine.logging import HistoryBuffer
 from mmengine.runner.checkpoint import CheckpointLoader, load_checkpoint, save_checkpoint
+from support.examples import examples
 from support.paths import REPO
 from torch import nn
 
 from mmcell.checkpoints.config import CheckpointConfigError
 from mmcell.framework import safe_loading
-from mmcell.framework.safe_loading import UntrustedCheckpointError, WeightsError, trusting_checkpoints
+from mmcell.framework.safe_loading import (
+    UntrustedCheckpointError,
+    WeightsError,
+    load_tensors_only,
+    load_trusted,
+    trusting_checkpoints,
+)
 from mmcell.inference.detector import load_detector
 
 
@@ -161,3 +172,89 @@ def test_a_file_in_the_download_folder_is_used(monkeypatch, tmp_path):
     path.write_bytes(path.read_bytes()[:-50])
     with pytest.raises(WeightsError, match=r'net\.pth: damaged'):
         CheckpointLoader.load_checkpoint('https://example.org/net.pth')
+
+
+def flipped(content, position, bit):
+    damaged = bytearray(content)
+    damaged[position] ^= 1 << bit
+    return bytes(damaged)
+
+
+def loaders_of(path, tmp_path):
+    """Every way in which mmcell, MMEngine and MMDetection open a checkpoint."""
+    return {'mmcell': lambda: load_tensors_only(path), 'trusted': lambda: load_trusted(path),
+            'load_from': lambda: load_checkpoint(nn.Linear(40, 30), str(path)),
+            'resume': lambda: CheckpointLoader.load_checkpoint(str(path), map_location='cpu'),
+            'init_cfg': MODELS.build(dict(type='ResNet', depth=18, init_cfg=dict(
+                type='Pretrained', checkpoint=str(path)))).init_weights,
+            'detector': lambda: load_detector(path), 'trusted detector': lambda: load_detector(path, trusted=True),
+            'url': lambda: CheckpointLoader.load_checkpoint(f'https://example.org/{path.name}'),
+            'open file': lambda: load_tensors_only(io.BytesIO(path.read_bytes()))}
+
+
+def test_a_flipped_bit_in_a_weight_is_found_whoever_opens_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.hub, 'get_dir', lambda: str(tmp_path))
+    path = tmp_path / 'checkpoints' / 'net.pth'
+    path.parent.mkdir()
+    weights = nn.Linear(40, 30).state_dict()
+    torch.save(weights, path)
+    content = path.read_bytes()
+    path.write_bytes(flipped(content, content.index(weights['weight'].numpy().tobytes()) + 100, 3))
+    for name, load in loaders_of(path, tmp_path).items():
+        with pytest.raises(WeightsError, match='damaged, or not a checkpoint .*check sum of its part') as error:
+            load()
+        assert name in ('open file', 'url') or str(path) in str(error.value), name
+
+
+def test_no_flipped_byte_gives_other_weights(tmp_path):
+    path = tmp_path / 'net.pth'
+    torch.save({'state_dict': {'weight': torch.arange(6.), 'bias': torch.ones(2)}, 'meta': {'epoch': 3}}, path)
+    content, expected = path.read_bytes(), load_tensors_only(path)
+    for position in range(0, len(content), 1 if examples(5) > 1 else 3):
+        path.write_bytes(flipped(content, position, position % 8))
+        try:
+            found = load_tensors_only(path)
+        except WeightsError as error:
+            assert '\n' not in str(error)
+        else:
+            assert found['meta'] == expected['meta']
+            assert all(torch.equal(found['state_dict'][key], value) for key, value in expected['state_dict'].items())
+
+
+@pytest.mark.parametrize('compression', [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_file_that_unfolds_is_not_opened(tmp_path, compression):
+    torch.save({'weight': torch.zeros(1000)}, tmp_path / 'net.pth')
+    with zipfile.ZipFile(tmp_path / 'net.pth') as stored, zipfile.ZipFile(
+            tmp_path / 'small.pth', 'w', compression) as small:
+        for name in stored.namelist():
+            small.writestr(name, stored.read(name))
+    with pytest.raises(WeightsError, match='its parts are compressed'):
+        load_tensors_only(tmp_path / 'small.pth')
+
+
+def test_parts_that_share_their_bytes_are_not_read_again_and_again(tmp_path):
+    path = tmp_path / 'net.pth'
+    with zipfile.ZipFile(path, 'w') as archive:
+        archive.writestr('net/data.pkl', bytes(100_000))
+        for i in range(500):
+            again = copy.copy(archive.infolist()[0])
+            again.filename = f'net/data/{i}'
+            archive.filelist.append(again)
+    with pytest.raises(WeightsError, match='its parts overlap'):
+        load_tensors_only(path)
+
+
+def test_files_without_check_sums_are_compared_with_their_name_or_open_with_a_warning(tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr(safe_loading, 'print_log', lambda text, **kwargs: warnings.append(text))
+    path = tmp_path / 'old.pth'
+    torch.save({'weight': torch.ones(30)}, path, _use_new_zipfile_serialization=False)
+    load_tensors_only(path)
+    assert len(warnings) == 1 and 'old.pth: has the format of torch before 1.6' in warnings[0]
+    digits = hashlib.sha256(path.read_bytes()).hexdigest()
+    published = path.rename(tmp_path / f'net_r50-{digits[:8]}.pth')
+    load_tensors_only(published)
+    assert len(warnings) == 1
+    published.write_bytes(flipped(published.read_bytes(), -30, 1))
+    with pytest.raises(WeightsError, match=f'SHA-256 sum does not begin with {digits[:8]}'):
+        load_tensors_only(published)

@@ -16,6 +16,7 @@ from support.synthetic_data import discs
 from mmcell.annotations.raw_layout import LayoutError
 from mmcell.masks.rle import encode_label_map
 from mmcell.predictions.dump_file import ResultsError, drop_empty_and_repeated, load_results, to_coco_detections
+from mmcell.predictions.limits import LIMITS
 from mmcell.predictions.submission import (
     SubmissionError,
     check_detections,
@@ -140,6 +141,68 @@ def test_zips_with_other_content_are_refused(tmp_path):
             read_submission(path)
 
 
+ZIPS = {
+    'two members': ([('test-results.json', '[]')] * 2, 'must hold exactly test-results.json, holds'),
+    'an absolute name': ([('/tmp/test-results.json', '[]')], "holds '/tmp/test-results.json'"),
+    'a name outside': ([('../test-results.json', '[]')], 'must hold exactly'),
+    'a folder': ([('results/test-results.json', '[]')], 'must hold exactly'),
+    'no member': ([], 'holds nothing'),
+    'many members': ([(f'{i}' * 100, '') for i in range(500)], 'and 497 more'),
+    'a broken number': ([('test-results.json', '[1')], 'neither a zip'),
+    'not UTF-8': ([('test-results.json', b'[\xff]')], 'neither a zip'),
+    'deep lists': ([('test-results.json', '[' * 10**6)], 'neither a zip'),
+    'many digits': ([('test-results.json', '9' * 10**6)], 'neither a zip'),
+}
+
+
+@pytest.mark.filterwarnings('ignore:Duplicate name')
+@pytest.mark.parametrize('kind', ZIPS)
+def test_odd_zips_end_in_one_short_line(tmp_path, kind):
+    members, message = ZIPS[kind]
+    with zipfile.ZipFile(tmp_path / 's.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members:
+            archive.writestr(name, content)
+    with pytest.raises(SubmissionError, match=message) as error:
+        read_submission(tmp_path / 's.zip')
+    assert '\n' not in str(error.value) and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize('method', [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zips_that_not_every_program_reads_are_refused(tmp_path, method):
+    with zipfile.ZipFile(tmp_path / 's.zip', 'w', method) as archive:
+        archive.writestr('test-results.json', '[]')
+    with pytest.raises(SubmissionError, match='compressed with method .* deflate'):
+        read_submission(tmp_path / 's.zip')
+
+
+def test_an_encrypted_zip_is_named(tmp_path):
+    with zipfile.ZipFile(tmp_path / 's.zip', 'w') as archive:
+        archive.writestr('test-results.json', '[]')
+    content = bytearray((tmp_path / 's.zip').read_bytes())
+    content[content.index(b'PK\x01\x02') + 8] |= 1  # the flag in the directory of the zip
+    content[6] |= 1
+    (tmp_path / 's.zip').write_bytes(content)
+    with pytest.raises(SubmissionError, match='is encrypted: make the zip without a password'):
+        read_submission(tmp_path / 's.zip')
+
+
+def test_results_that_unfold_beyond_a_limit_name_it_and_the_limit_can_be_raised(tmp_path, monkeypatch):
+    text = '[' + ' ' * 10**6 + ']'
+    (tmp_path / 's.json').write_text(text)
+    with zipfile.ZipFile(tmp_path / 's.zip', 'w', zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr('test-results.json', text)
+    for name in ('s.json', 's.zip'):
+        monkeypatch.setattr(LIMITS, 'json_bytes', len(text) - 1)
+        with pytest.raises(SubmissionError, match='the limit is 1,000,001: .*limits.LIMITS.json_bytes'):
+            read_submission(tmp_path / name)
+        monkeypatch.setattr(LIMITS, 'json_bytes', len(text))
+        assert read_submission(tmp_path / name) == []
+    (tmp_path / 'values.json').write_text('[[],[],[]]')
+    monkeypatch.setattr(LIMITS, 'json_values', 5)
+    with pytest.raises(SubmissionError, match='holds about 6 values; the limit is 5: .*LIMITS.json_values'):
+        read_submission(tmp_path / 'values.json')
+
+
 def sample(masks):
     n = len(masks)
     return dict(img_id=3, img_path='x.tif', ori_shape=SIZE, scale_factor=(1., 1.), pred_instances=dict(
@@ -196,9 +259,10 @@ class Malicious:
 @pytest.mark.parametrize('content, message', [
     (pickle.dumps([Malicious()]), 'builtins.print'),
     (pickle.dumps({'a': 1}), 'a list of dicts'),
-    (pickle.dumps([{'img_id': 1}]), 'a list of dicts'),
+    (pickle.dumps([3]), 'a list of dicts'),
+    (pickle.dumps([{'img_id': 1}]), 'pred_instances must be a dict, got None'),
     (pickle.dumps([{'img_id': 1, 'pred_instances': {'bboxes': 1}}]), "no ['labels', 'masks', 'scores']"),
-    (pickle.dumps([{'img_id': 1, 'pred_instances': None}]), 'a list of dicts'),
+    (pickle.dumps([{'img_id': 1, 'pred_instances': None}]), 'pred_instances must be a dict, got None'),
     (pickle.dumps([{'img_id': 1, 'pred_instances': np.dtype('O')}]), 'numpy'),
     (b'nothing', 'cannot be read'),
     (b'', 'cannot be read'),
