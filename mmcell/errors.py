@@ -17,6 +17,7 @@
         ├── OtherProcessError           inference/huge_images.py
         ├── ParameterBudgetError        hooks/budget.py
         ├── ResultsError                predictions/dump_file.py
+        ├── ScheduleError               framework/schedules.py
         ├── SettingError                settings/options.py
         ├── SubmissionError             predictions/submission.py
         ├── TorchvisionWeightsError     checkpoints/torchvision_weights.py

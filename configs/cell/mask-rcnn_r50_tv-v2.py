@@ -42,7 +42,7 @@ optim_wrapper = dict(
     type='MixedPrecisionOptimWrapper',
     optimizer=dict(type='SGD', lr=.005, momentum=.9, weight_decay=5e-4))
 train_cfg = dict(max_epochs=100)
-param_scheduler = [dict(type='MultiStepLR', by_epoch=True, milestones=[80, 90], gamma=.1)]
+param_scheduler = [dict(type='MultiStepLRByShare', milestone_shares=[.8, .9], gamma=.1, by_epoch=False)]
 
 train_dataloader = dict(dataset=dict(pipeline={{_base_.enlarged_train_pipeline}}))
 val_dataloader = dict(dataset=dict(pipeline={{_base_.enlarged_test_pipeline}}))

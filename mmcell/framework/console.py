@@ -15,6 +15,9 @@ from mmengine.logging import MMLogger
 from mmengine.runner import Runner
 from torch import nn
 
+from mmcell.errors import MmcellError
+from mmcell.framework.schedules import ScheduleError
+
 FRAMEWORKS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
 # Framework modules whose messages of level INFO are shown, because mmcell's own lines do not contain their information.
 TELLING_MODULES = ('early_stopping_hook',)
@@ -64,6 +67,21 @@ class ConsoleRunner(Runner):
         super().register_hooks(default_hooks, custom_hooks)
         for name in ('FirstScreenHook', 'ProgressHook'):
             self.register_hook(dict(type=name))
+
+    def build_param_scheduler(self, scheduler: dict | list) -> list | dict:
+        """Builds the learning-rate schedule as ``Runner`` does.
+
+        Raises:
+            ScheduleError: A part of the schedule has no step inside the training, or an argument is out of its range.
+        """
+        try:
+            return super().build_param_scheduler(scheduler)
+        except MmcellError:
+            raise
+        except ValueError as error:
+            raise ScheduleError(f'param_scheduler does not fit a training of {self.max_epochs} epochs and '
+                                f'{self.max_iters} steps: {error}. Write begins, ends and milestones as shares of the '
+                                'training (docs/guides/configs.md), or change them') from error
 
     def train(self) -> nn.Module:
         """Trains, and leaves a terminal as it was, also after an error or Ctrl-C."""

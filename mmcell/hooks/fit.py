@@ -6,6 +6,7 @@ from mmengine.runner import Runner
 
 from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_weights
 from mmcell.checkpoints.provenance import compare_data, describe_data
+from mmcell.framework.schedules import follow_length
 
 
 @HOOKS.register_module()
@@ -16,14 +17,13 @@ class ClassCountHook(Hook):
     """
 
     def before_train(self, runner: Runner) -> None:
-        """Checks the training data, and warns if the learning-rate schedule of a resumed run has already ended."""
+        """Checks the training data, and makes the schedule of a resumed run follow the length of the training."""
         self._check(runner, runner.train_dataloader.dataset)
-        schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
-        has_ended = schedulers and all(scheduler.last_step >= scheduler.end for scheduler in schedulers)
-        if runner.iter and runner.iter < runner.max_iters and has_ended:
+        if follow_length(runner):
+            rate = runner.optim_wrapper.param_groups[0]['lr']
             runner.logger.warning(
-                'The learning-rate schedule that was resumed has ended: training goes on at its last value. To train '
-                'longer with a schedule of its own, start anew with --cfg-options load_from=CHECKPOINT')
+                f'The length of the training is not that of the resumed checkpoint: the learning rate continues at '
+                f'{rate:.3g}, as in a training that had {runner.max_iters:,} steps from the start.')
 
     def before_val(self, runner: Runner) -> None:
         """Checks the validation data."""

@@ -45,25 +45,6 @@ def test_the_classes_of_every_part_are_compared():
         hook.before_train(runner)
 
 
-def test_a_resumed_schedule_that_has_ended_is_warned_of(caplog):
-    hook, runner = HOOKS.build(dict(type='ClassCountHook')), runner_with(4, 4)
-    runner.param_schedulers = [SimpleNamespace(last_step=10, end=5), SimpleNamespace(last_step=10, end=20)]
-    runner.iter = 8
-    hook.before_train(runner)
-    assert not caplog.records
-    runner.param_schedulers.pop()
-    hook.before_train(runner)
-    assert 'has ended' in caplog.text
-
-
-@pytest.mark.parametrize('none', [None, []])
-def test_a_constant_learning_rate_has_no_end(none, caplog):
-    hook, runner = HOOKS.build(dict(type='ClassCountHook')), runner_with(4, 4)
-    runner.param_schedulers, runner.iter = none, 8
-    hook.before_train(runner)
-    assert not caplog.records
-
-
 def test_a_checkpoint_must_fit_the_model():
     runner = runner_with(4, 4)
     state = runner.model.state_dict()
