@@ -188,8 +188,8 @@ def describe_unfinished_schedule(runner: Runner) -> Rows:
         start = getattr(scheduler, 'start_factor', getattr(scheduler, 'factor', 1))
         is_warm_up = scheduler.begin == 0 and start < getattr(scheduler, 'end_factor', 1)
         if is_warm_up and length <= scheduler.end < INF:
-            yield 'warm-up', (f'lasts {count_noun(scheduler.end, unit)}, the training {length:,}: the full learning '
-                              f'rate is not reached earlier; shorten param_scheduler.{index}')
+            yield 'warm-up', (f'takes {count_noun(scheduler.end, unit)}, the whole training {length:,}: give a smaller '
+                              f'param_scheduler.{index}.end to reach the full learning rate')
         missed = sorted(step for step in getattr(scheduler, 'milestones', ()) if step > length)
         if missed:
             yield 'schedule', (f'the learning rate would change at {unit} {", ".join(f"{step:,}" for step in missed)}, '

@@ -87,12 +87,12 @@ def test_a_part_in_epochs_that_begins_after_the_end_is_named(scheduler, epochs):
 
 @pytest.mark.parametrize('scheduler, length, expected', [
     (dict(type='LinearLR', start_factor=.1, by_epoch=False, end=50), dict(steps=50),
-     [('warm-up', 'lasts 50 steps, the training 50: the full')]),
+     [('warm-up', 'takes 50 steps, the whole training 50: give')]),
     (dict(type='LinearLR', start_factor=.1, by_epoch=False, end=1000), dict(epochs=2),
-     [('warm-up', 'lasts 1,000 steps, the training 8: the full')]),
+     [('warm-up', 'takes 1,000 steps, the whole training 8: give')]),
     (dict(type='LinearLR', start_factor=.1, end=1, convert_to_iter_based=True), dict(epochs=1),
-     [('warm-up', 'lasts 4 steps, the training 4: the full')]),
-    (dict(type='ConstantLR', factor=.1, end=3), dict(epochs=3), [('warm-up', 'lasts 3 epochs, the training 3: the')]),
+     [('warm-up', 'takes 4 steps, the whole training 4: give')]),
+    (dict(type='ConstantLR', factor=.1, end=3), dict(epochs=3), [('warm-up', 'takes 3 epochs, the whole training 3: g')]),
     (dict(type='LinearLR', start_factor=.1, by_epoch=False, end=50), dict(steps=51), []),
     (dict(type='LinearLR', start_factor=1., end_factor=.1), dict(epochs=5), []),
     (dict(type='CosineAnnealingLR'), dict(epochs=5), []),
