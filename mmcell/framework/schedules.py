@@ -118,7 +118,7 @@ class MultiStepLRByShare(_ByShare, MultiStepLR):
                          milestones=[round(share * end) for share in milestone_shares])
 
 
-def follow_length(runner: Runner) -> bool:
+def follow_length(runner: Runner, step: int) -> bool:
     """Makes the schedule of a resumed training follow the training's length, if it is not that of the checkpoint.
 
     MMEngine takes the schedule of a resumed training from the checkpoint. If ``max_epochs``, ``max_iters`` or the
@@ -127,14 +127,15 @@ def follow_length(runner: Runner) -> bool:
 
     Args:
         runner: The runner of a training that was resumed, before its next step.
+        step: The number of steps that a training of the present length would have done.
 
     Returns:
-        Whether the schedule was built again. It is not if nothing in it depends on the length of the training.
+        Whether the schedule was built again. It is not if nothing in it depends on the length of the training, if it
+        depends on validation values, or if there are several optimizers.
     """
     schedulers = runner.param_schedulers
-    # A dict belongs to several optimizers. What a scheduler of validation values did cannot be repeated here.
-    if not runner.iter or not isinstance(schedulers, list) or any(
-            getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
+    # A dict belongs to several optimizers.
+    if not isinstance(schedulers, list) or any(getattr(scheduler, 'need_val_args', False) for scheduler in schedulers):
         return False
     groups = runner.optim_wrapper.param_groups
     rates = [group['lr'] for group in groups]
@@ -149,7 +150,7 @@ def follow_length(runner: Runner) -> bool:
         # Each step of a scheduler without a step of the optimizer gives a warning.
         warnings.simplefilter('ignore')
         for scheduler in rebuilt:
-            for _ in range(runner.epoch if scheduler.by_epoch else runner.iter):
+            for _ in range(runner.epoch if scheduler.by_epoch else step):
                 scheduler.step()
     runner.param_schedulers = rebuilt
     return True

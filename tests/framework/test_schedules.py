@@ -1,6 +1,7 @@
 """Schedules in shares of the training: the learning rate of every step is compared with a formula."""
 
 import math
+import shutil
 
 import pytest
 from mmdet.registry import HOOKS
@@ -124,7 +125,7 @@ def rates_of(annotation_file, tmp_path):
 
     def train_toy(**settings):
         runner = train(annotation_file, tmp_path / 'run', optim_wrapper__optimizer=dict(type='SGD', lr=.5),
-                       custom_hooks=[dict(type='ClassCountHook'), dict(type='RateRecorder')],
+                       custom_hooks=[dict(type='StepSeedHook'), dict(type='RateRecorder')],
                        **settings)
         return next(hook.rates for hook in runner.hooks if isinstance(hook, RateRecorder))
 
@@ -154,7 +155,8 @@ def test_a_training_that_is_resumed_with_another_length_follows_it(
                        load_from=str(tmp_path / 'run' / 'epoch_2.pth'))
     whole = learning_rates(config_of(param_scheduler, n_epochs), 5)
     assert resumed == whole[10:]
-    assert f'at {whole[10]:.3g}, as in a training that had {5 * n_epochs} steps' in read_log(tmp_path / 'run')
+    assert f'another length than at the checkpoint: the learning rate continues at {whole[10]:.3g},' in read_log(
+        tmp_path / 'run')
 
 
 def test_an_iteration_based_training_is_resumed_with_another_length(rates_of, tmp_path):
@@ -166,9 +168,18 @@ def test_an_iteration_based_training_is_resumed_with_another_length(rates_of, tm
 
 
 def test_a_schedule_in_steps_is_resumed_as_it_was(rates_of, tmp_path):
-    fixed = [dict(type='MultiStepLR', milestones=[3], gamma=.1)]
-    rates_of(param_scheduler=fixed, train_cfg__max_epochs=4)
-    for param_scheduler in (fixed, [], None):
-        rates_of(param_scheduler=param_scheduler, train_cfg__max_epochs=4, resume=True,
-                 load_from=str(tmp_path / 'run' / 'epoch_2.pth'))
-        assert 'length of the training' not in read_log(tmp_path / 'run')
+    for param_scheduler in ([dict(type='LinearLR', start_factor=.1, by_epoch=False, end=12)], [], None):
+        whole = rates_of(param_scheduler=param_scheduler, train_cfg__max_epochs=3)
+        resumed = rates_of(param_scheduler=param_scheduler, train_cfg__max_epochs=4, resume=True,
+                           load_from=str(tmp_path / 'run' / 'epoch_2.pth'))
+        assert resumed == [*whole[10:], *whole[-1:] * 5]
+        assert 'another length' not in read_log(tmp_path / 'run')
+        shutil.rmtree(tmp_path / 'run')
+
+
+def test_a_training_that_is_resumed_with_larger_batches_ends_with_its_schedule(rates_of, tmp_path):
+    settings = dict(param_scheduler=WARM_UP_AND_COSINE, train_cfg__max_epochs=4)
+    rates_of(**settings)
+    resumed = rates_of(resume=True, load_from=str(tmp_path / 'run' / 'epoch_2.pth'), train_dataloader__batch_size=4,
+                       **settings)
+    assert resumed == learning_rates(config_of(WARM_UP_AND_COSINE, 4), 3)[6:]
