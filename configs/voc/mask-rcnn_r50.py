@@ -41,4 +41,3 @@ default_hooks = dict(
     logger=dict(interval=50, log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=3000))
 log_processor = dict(by_epoch=False)
-work_dir = 'work_dirs/voc/mask-rcnn_r50'

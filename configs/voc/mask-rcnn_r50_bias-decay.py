@@ -13,4 +13,3 @@ optim_wrapper = dict(
     optimizer=dict(weight_decay=1e-4),
     # Biases: 100 x 1e-4 = .01.
     paramwise_cfg=dict(bias_decay_mult=100.))
-work_dir = 'work_dirs/voc/mask-rcnn_r50_bias-decay'

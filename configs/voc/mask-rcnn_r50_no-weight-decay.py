@@ -10,4 +10,3 @@ in its printed code (mask-rcnn_r50_bias-decay.py), detectron2's 1e-4 may have re
 _base_ = ['mask-rcnn_r50.py']
 
 optim_wrapper = dict(optimizer=dict(weight_decay=0.))
-work_dir = 'work_dirs/voc/mask-rcnn_r50_no-weight-decay'

@@ -18,4 +18,3 @@ model = dict(
         groups=32,
         base_width=8,
         init_cfg=dict(checkpoint='open-mmlab://detectron2/resnext101_32x8d')))
-work_dir = 'work_dirs/voc/mask-rcnn_x101-32x8d'
