@@ -93,7 +93,7 @@ def test_a_part_in_epochs_that_begins_after_the_end_is_named(scheduler, epochs):
      [('warm-up', 'takes 1,000 steps, the whole training 8: give')]),
     (dict(type='LinearLR', start_factor=.1, end=1, convert_to_iter_based=True), dict(epochs=1),
      [('warm-up', 'takes 4 steps, the whole training 4: give')]),
-    (dict(type='ConstantLR', factor=.1, end=3), dict(epochs=3), [('warm-up', 'takes 3 epochs, the whole training 3: g')]),
+    (dict(type='ConstantLR', factor=.1, end=3), dict(epochs=3), [('warm-up', 'takes 3 epochs, the whole training 3')]),
     (dict(type='LinearLR', start_factor=.1, by_epoch=False, end=50), dict(steps=51), []),
     (dict(type='LinearLR', start_factor=1., end_factor=.1), dict(epochs=5), []),
     (dict(type='CosineAnnealingLR'), dict(epochs=5), []),
