@@ -167,6 +167,7 @@ def mmdetection_model(theirs: nn.Module, stock: bool) -> nn.Module:
     from mmcell.checkpoints.torchvision_weights import convert_mask_rcnn
     cfg = Config.fromfile(Path(__file__).parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50_tv-v1.py')
     cfg.model.test_cfg.rcnn.update(score_thr=0., max_per_img=N_DETECTIONS)
+    cfg.model.test_cfg.rpn.update(nms_pre=2000, max_per_img=2000)
     if stock:
         cfg.model.roi_head.mask_head.type = 'FCNMaskHead'
         for extractor in ('bbox_roi_extractor', 'mask_roi_extractor'):

@@ -21,6 +21,7 @@
         ├── ParameterBudgetError        hooks/budget.py
         ├── ResultsError                predictions/dump_file.py
         ├── ResumeError                 hooks/steps.py
+        ├── ScheduleError               framework/schedules.py
         ├── SettingError                settings/options.py
         ├── SubmissionError             predictions/submission.py
         ├── TorchvisionWeightsError     checkpoints/torchvision_weights.py

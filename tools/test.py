@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 EXAMPLE = """example:
-  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --out results.pkl
-  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --split val
-  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --show-dir pictures
-  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --tile 512 --tta
-  torchrun --nproc-per-node 2 tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --launcher pytorch
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/cell/mask-rcnn_r50 --out results.pkl
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/cell/mask-rcnn_r50 --split val
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/cell/mask-rcnn_r50 --show-dir pictures
+  python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/cell/mask-rcnn_r50 --tile 512 --tta
+  torchrun --nproc-per-node 2 tools/test.py configs/cell/mask-rcnn_r50.py best_AP50_epoch_9.pth --launcher pytorch
 
 Exit status: 0 if all images were predicted and evaluated, 1 if not, 2 if the command line is wrong.
 """

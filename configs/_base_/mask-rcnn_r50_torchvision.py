@@ -2,9 +2,10 @@
 
 It differs from MMDetection's Mask R-CNN in its rounded anchors, in RoIAlign with two samples per side of a bin and
 without the half-pixel shift, in smooth L1 losses, and in the matching: every cell gets its best anchor, however small
-their overlap is. tests/checkpoints/test_torchvision_weights.py compares the two implementations. Two differences from
-torchvision remain. The limits of proposals and detections are the cell baseline's. And MMDetection does not let a side
-of a predicted box become shorter than 1/62 of the side of its anchor or proposal, whereas torchvision does.
+their overlap is. Its limits are torchvision's, too: 2,000 proposals in training, 1,000 in tests, 100 detections.
+tests/checkpoints/test_torchvision_weights.py compares the two implementations. One difference from torchvision remains:
+MMDetection does not let a side of a predicted box become shorter than 1/62 of the side of its anchor or proposal,
+whereas torchvision does.
 """
 
 _base_ = ['mmdet::_base_/models/mask-rcnn_r50_fpn.py']
@@ -13,7 +14,7 @@ roi_align = dict(sampling_ratio=2, aligned=False)
 smooth_l1 = dict(type='SmoothL1Loss', beta=1 / 9)
 
 model = dict(
-    # RGB, padding, classes, heads and limits are the same as in configs/cell/mask-rcnn_r50.py.
+    # RGB, padding, classes and heads are the same as in configs/cell/mask-rcnn_r50.py.
     data_preprocessor=dict(bgr_to_rgb=False, batch_augments=[dict(type='BatchMinSizePad', min_side=64)]),
     backbone=dict(norm_cfg=dict(requires_grad=False)),
     rpn_head=dict(anchor_generator=dict(type='TorchvisionAnchorGenerator'), loss_bbox=smooth_l1),
@@ -26,18 +27,4 @@ model = dict(
         # With the value 0, a box without extent would match all anchors, because its IoU with each of them is 0.
         rpn=dict(assigner=dict(type='SparseMaxIoUAssigner', min_pos_iou=1e-6)),
         rpn_proposal=dict(max_per_img=2000),
-        rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner', match_low_quality=False))),
-    test_cfg=dict(
-        rpn=dict(nms_pre=2000, max_per_img=2000),
-        rcnn=dict(max_per_img=1000)))
-
-# torchvision enlarges images inside its model: the short side becomes 800 px, unless the long side would exceed 1333.
-enlarge = dict(type='Resize', scale=(1333, 800), keep_ratio=True)
-enlarged_train_pipeline = [
-    dict(type='LoadTiff'),
-    dict(type='LoadCellAnnotations'),
-    enlarge,
-    dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
-    dict(type='PackCellInputs'),
-]
-enlarged_test_pipeline = [dict(type='LoadTiff'), enlarge, dict(type='PackCellInputs')]
+        rcnn=dict(assigner=dict(type='SparseMaxIoUAssigner', match_low_quality=False))))

@@ -1,6 +1,6 @@
 """Schedule: SGD, 30,000 iterations; the learning rate rises during the first 1,000 and is constant afterwards."""
 
-train_cfg = dict(type='IterBasedTrainLoop', max_iters=30000, val_interval=2500)
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=30000, val_interval=3000)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 

@@ -7,8 +7,8 @@ test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-4, betas=(.9, .999), weight_decay=5e-4))
-# The warm-up takes 15 of 60 epochs. If you change max_epochs, set end and begin to a quarter of it.
+# Shares of the training, so that the schedule follows max_epochs: here 15 epochs of warm-up.
 param_scheduler = [
-    dict(type='LinearLR', start_factor=1e-3, by_epoch=True, begin=0, end=15, convert_to_iter_based=True),
-    dict(type='CosineAnnealingLR', by_epoch=True, begin=15, convert_to_iter_based=True),
+    dict(type='LinearLRByShare', start_factor=1e-3, end_share=.25, by_epoch=False),
+    dict(type='CosineAnnealingLRByShare', begin_share=.25, by_epoch=False),
 ]

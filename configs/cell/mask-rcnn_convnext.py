@@ -1,11 +1,10 @@
-"""System A1: does a stronger backbone help? Mask R-CNN with ConvNeXt-T (ImageNet).
+"""Does a stronger backbone help: ConvNeXt-T (ImageNet) in place of ResNet-50?
 
     python tools/train.py configs/cell/mask-rcnn_convnext.py
 
-FPN on all four stages, at most 300 detections per image, 30 epochs. With 167 training images (four fifths of 209) and
-batch 2, an epoch has 84 steps, and the training 2,520. The report does not say which ConvNeXt, optimiser and
-augmentation were used: here it is the smallest ConvNeXt, with the optimiser and augmentation of the baseline. Reported:
-validation AP .362, test AP50 .4727 (public), .4810 (private). Value here: not run yet.
+Schedule and data are those of mask-rcnn_r50.py: 2,520 steps. MMPretrain normalises the outputs of all four stages.
+System A1, which has a ConvNeXt inside torchvision's Mask R-CNN, is mask-rcnn_convnext_tv_300-detections.py. Value here:
+not run yet.
 """
 
 _base_ = [
@@ -28,5 +27,4 @@ model = dict(
             checkpoint='https://mmassets.onedl.ai/mmclassification/v0/convnext/downstream/'
                        'convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634.pth',
             prefix='backbone.')),
-    neck=dict(in_channels=[96, 192, 384, 768]),
-    test_cfg=dict(rcnn=dict(max_per_img=300)))
+    neck=dict(in_channels=[96, 192, 384, 768]))

@@ -3,22 +3,19 @@
     python tools/train.py configs/cell/mask-rcnn_convnext_tv.py
 
 This is mask-rcnn_r50_tv-v1.py with another backbone, the same schedule and the same data: 2,520 steps. Unlike in
-mask-rcnn_convnext.py, the outputs of the backbone are not normalised, and the heads are torchvision's. The report does
-not say which ConvNeXt was used: here it is the smallest. Reported: validation mAP .4123. Value here: not run yet.
+mask-rcnn_convnext.py, the outputs of the backbone are not normalised, and anchors, image size and heads are
+torchvision's. Read in the report: a ConvNeXt with ImageNet weights, an FPN on all four stages, 30 epochs. Inferred:
+that it is the smallest ConvNeXt. Reported: test mAP .4123. Value here: not run yet.
 """
 
-_base_ = ['mask-rcnn_r50_tv-v1.py']
+_base_ = [
+    '../_base_/mask-rcnn_convnext_torchvision.py',
+    '../_base_/cells.py',
+    '../_base_/enlarged_images.py',
+    '../_base_/schedule_30e.py',
+    '../_base_/runtime.py',
+]
 
-model = dict(
-    backbone=dict(
-        _delete_=True,
-        type='PlainOutputConvNeXt',
-        arch='tiny',
-        out_indices=[0, 1, 2, 3],
-        drop_path_rate=.1,
-        init_cfg=dict(
-            type='Pretrained',
-            checkpoint='https://mmassets.onedl.ai/mmclassification/v0/convnext/downstream/'
-                       'convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634.pth',
-            prefix='backbone.')),
-    neck=dict(in_channels=[96, 192, 384, 768]))
+train_dataloader = dict(dataset=dict(pipeline={{_base_.enlarged_train_pipeline}}))
+val_dataloader = dict(dataset=dict(pipeline={{_base_.enlarged_test_pipeline}}))
+test_dataloader = dict(dataset=dict(pipeline={{_base_.enlarged_test_pipeline}}))

@@ -3,8 +3,8 @@
     python tools/train.py configs/cell/mask-rcnn_r50_tv-v1_better.py
 
 This is mask-rcnn_r50_tv-v1.py with anchors half as large, and with random flips, quarter turns, brightness and
-contrast. The schedule is the same: 2,520 steps. The report names these changes without their values; the values here
-were chosen for this config. Reported: validation mAP .3543. Value here: not run yet.
+contrast. The schedule is the same: 2,520 steps. Read in the report: that anchors were tuned, and the kinds of
+augmentation. Inferred: all their values. Reported: test mAP .3543. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50_tv-v1.py']

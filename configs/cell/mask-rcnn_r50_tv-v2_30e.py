@@ -2,16 +2,15 @@
 
     python tools/train.py configs/cell/mask-rcnn_r50_tv-v2_30e.py
 
-Model and data are those of mask-rcnn_r50_tv-v2.py, but the backbone starts from ImageNet weights. Schedule and limit
-of detections are those of mask-rcnn_r50_tv-v1.py: 30 epochs of 84 steps, 2,520 in all. Reported: validation mAP .3128.
-Value here: not run yet.
+Model and data are those of mask-rcnn_r50_tv-v2.py, but the backbone starts from ImageNet weights. The schedule is that
+of mask-rcnn_r50_tv-v1.py: 30 epochs of 84 steps, 2,520 in all. Read in the report: the model, 30 epochs. Inferred: the
+weights and everything that mask-rcnn_r50_tv-v1.py infers. Reported: test mAP .3128. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50_tv-v2.py']
 
 model = dict(
-    backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='torchvision://resnet50')),
-    test_cfg=dict(rcnn=dict(max_per_img=100)))
+    backbone=dict(init_cfg=dict(_delete_=True, type='Pretrained', checkpoint='torchvision://resnet50')))
 load_from = None
 
 # The same schedule as in _base_/schedule_30e.py.

@@ -105,4 +105,3 @@ val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 
 optim_wrapper = dict(optimizer=dict(lr=1e-3, weight_decay=5e-4))
-work_dir = 'work_dirs/voc/yolact_r50'

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from mmengine.optim.scheduler.param_scheduler import INF
+
 from mmcell.checkpoints.differences import Difference, compare_trainings, list_differences, recorded_settings
 from mmcell.checkpoints.fit import FitError
 from mmcell.checkpoints.records import CheckpointRecord, record_path
@@ -142,6 +144,17 @@ def _refuse_other_state(differences: Sequence[Difference]) -> None:
                        f'{list_differences(wrong)}. {_NEW_TRAINING}')
 
 
+def has_same_schedule(resumed: dict, config: Mapping) -> bool:
+    """Returns whether a checkpoint records the same settings of the learning-rate schedule as a config has.
+
+    Args:
+        resumed: What the checkpoint says about its training (:func:`mmcell.checkpoints.records.content_of`).
+        config: The resolved config.
+    """
+    before = recorded_settings(resumed)
+    return before is not None and before.get('param_scheduler') == config.get('param_scheduler')
+
+
 def describe_schedule(saved_end: int, own_end: int, max_iters: int) -> Iterator[str]:
     """Yields a sentence if the learning-rate schedule that was resumed is not as long as that of the config.
 
@@ -165,4 +178,4 @@ def end_of_schedule(schedulers: object, steps_per_epoch: int) -> int:
     """
     lists = schedulers.values() if isinstance(schedulers, Mapping) else [schedulers or []]
     return max((scheduler.end * (steps_per_epoch if scheduler.by_epoch else 1)
-                for part in lists for scheduler in part), default=0)
+                for part in lists for scheduler in part if scheduler.begin < INF), default=0)

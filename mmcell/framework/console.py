@@ -16,6 +16,7 @@ from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmcell.errors import MmcellError
+from mmcell.framework.schedules import ScheduleError
 
 FRAMEWORKS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
 # Framework modules whose messages of level INFO are shown, because mmcell's own lines do not contain their information.
@@ -72,6 +73,21 @@ class ConsoleRunner(Runner):
         present = {type(hook).__name__ for hook in self.hooks}
         for name in ('FirstScreenHook', 'ProgressHook', *{'ClassCountHook'} - present):
             self.register_hook(dict(type=name))
+
+    def build_param_scheduler(self, scheduler: dict | list) -> list | dict:
+        """Builds the learning-rate schedule as ``Runner`` does.
+
+        Raises:
+            ScheduleError: A part of the schedule has no step inside the training, or an argument is out of its range.
+        """
+        try:
+            return super().build_param_scheduler(scheduler)
+        except MmcellError:
+            raise
+        except ValueError as error:
+            raise ScheduleError(f'param_scheduler does not fit a training of {self.max_epochs} epochs and '
+                                f'{self.max_iters} steps: {error}. Write begins, ends and milestones as shares of the '
+                                'training (docs/guides/configs.md), or change them') from error
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """Builds the loop of the training and its data loader as ``Runner`` does.

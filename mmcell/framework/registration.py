@@ -13,6 +13,7 @@ _LOCATIONS = {
     registry.TASK_UTILS: 'mmcell.models',
     registry.HOOKS: 'mmcell.hooks',
     registry.OPTIM_WRAPPERS: 'mmcell.framework.mixed_precision',
+    registry.PARAM_SCHEDULERS: 'mmcell.framework.schedules',
     registry.VISUALIZERS: 'mmcell.visualization.visualizer',
 }
 

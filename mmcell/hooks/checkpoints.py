@@ -19,6 +19,7 @@ from mmcell.checkpoints.runs import (
     describe_changes,
     describe_schedule,
     end_of_schedule,
+    has_same_schedule,
     refuse_other_data,
     refuse_other_run,
     set_aside,
@@ -26,6 +27,8 @@ from mmcell.checkpoints.runs import (
 from mmcell.evaluation.cell_metric import HEADLINES
 from mmcell.files.whole_files import remove_leftovers, written_whole
 from mmcell.framework.safe_loading import WeightsError
+from mmcell.framework.schedules import follow_length
+from mmcell.hooks.steps import steps_done
 
 BACKEND = 'mmcell_whole_files'
 
@@ -202,6 +205,10 @@ class CellCheckpointHook(CheckpointHook):
         if runner.epoch >= runner.max_epochs or runner.iter >= runner.max_iters:
             yield (f'Nothing to train: {runner.iter} of {runner.max_iters} steps are done. To train longer, set a '
                    'greater train_cfg.max_epochs or train_cfg.max_iters.')
+        elif has_same_schedule(self.resumed, runner.cfg) and follow_length(runner, steps_done(runner)):
+            yield ('--resume: the training has another length than at the checkpoint: the learning rate continues at '
+                   f'{runner.optim_wrapper.param_groups[0]["lr"]:.3g}, as in a training that had this length from its '
+                   'first step on')
         else:
             yield from describe_schedule(self._end_of_schedule(runner), self.own_end, runner.max_iters)
 

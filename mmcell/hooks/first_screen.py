@@ -12,6 +12,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
+from mmengine.optim.scheduler.param_scheduler import INF
 from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
@@ -63,6 +64,7 @@ def describe_training(runner: Runner) -> Rows:
     else:
         yield from describe_data_set('validation', runner.val_loop.dataloader)
     yield 'length', describe_length(runner)
+    yield from describe_unfinished_schedule(runner)
     yield 'device', describe_device(runner)
     yield 'precision', describe_precision(runner.optim_wrapper)
     yield 'seed', f'{runner.seed}' + (', deterministic' if runner.deterministic else '')
@@ -173,6 +175,25 @@ def describe_length(runner: Runner) -> str:
     if not is_epoch_based(runner):
         return steps
     return f'{count_noun(runner.max_epochs, "epoch")} of {count_noun(len(dataloader), "step")}: {steps}'
+
+
+def describe_unfinished_schedule(runner: Runner) -> Rows:
+    """Yields one row per part of the learning-rate schedule that the training is too short for.
+
+    These parts are warm-ups that last as long as the training or longer, and milestones after its end.
+    """
+    schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
+    for index, scheduler in enumerate(schedulers):
+        length, unit = (runner.max_epochs, 'epoch') if scheduler.by_epoch else (runner.max_iters, 'step')
+        start = getattr(scheduler, 'start_factor', getattr(scheduler, 'factor', 1))
+        is_warm_up = scheduler.begin == 0 and start < getattr(scheduler, 'end_factor', 1)
+        if is_warm_up and length <= scheduler.end < INF:
+            yield 'warm-up', (f'takes {count_noun(scheduler.end, unit)}, the whole training {length:,}: give a smaller '
+                              f'param_scheduler.{index}.end to reach the full learning rate')
+        missed = sorted(step for step in getattr(scheduler, 'milestones', ()) if step > length)
+        if missed:
+            yield 'schedule', (f'the learning rate would change at {unit} {", ".join(f"{step:,}" for step in missed)}, '
+                               f'but the training has {length:,}; change param_scheduler.{index}')
 
 
 def is_epoch_based(runner: Runner) -> bool:

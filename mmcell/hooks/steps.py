@@ -77,6 +77,18 @@ class StepSeedHook(Hook):
         seed_generators(derive_seed(STEP, runner.seed, runner.iter, get_rank()))
 
 
+def steps_done(runner: Runner) -> int:
+    """Returns the number of steps that a training with the present number of steps per epoch would have done.
+
+    It differs from ``runner.iter`` in a training that was resumed with another batch size or on other data.
+    """
+    if not isinstance(runner.train_loop, EpochBasedTrainLoop):
+        return runner.iter
+    begun = runner.message_hub.runtime_info.get(_EPOCH)
+    inside = runner.iter - begun['step'] if begun is not None and begun['epoch'] == runner.epoch else 0
+    return runner.epoch * len(runner.train_dataloader) + inside
+
+
 def _batch_of(runner: Runner) -> list[int | None]:
     """Returns the number of images per step of one process, and the number of processes."""
     return [runner.train_dataloader.batch_size, runner.world_size]

@@ -1,8 +1,8 @@
-"""Attention over channels and positions (CBAM), inside or after the blocks of a ResNet.
+"""Attention over channels and positions (CBAM), inside or after the blocks of a ResNet, or after its stages.
 
 Source: Woo, Park, Lee, Kweon, "CBAM: Convolutional Block Attention Module", ECCV 2018. In the paper the module lies
 inside a block, before the residual addition (figure 3). :class:`CBAM` lies there too if it is a plugin of MMDetection's
-ResNet. :class:`CBAMResNet` has the module after each block instead.
+ResNet. :class:`CBAMResNet` has the module after each block or each stage instead.
 """
 
 import math
@@ -116,12 +116,12 @@ class _GatedBottleneck(_GatedBlock, Bottleneck):
 
 @MODELS.register_module()
 class CBAMResNet(ResNet):
-    """ResNet with a CBAM after each block's output, that is, after the residual addition and its ReLU.
+    """ResNet with a CBAM after the output of each block, or of each stage: after the residual addition and its ReLU.
 
     The paper puts CBAM before the addition; for bottleneck blocks, :class:`CBAM` as a plugin does that. The parameters
     of the ResNet keep their names, so that weights of a plain ResNet load. The parameters of the CBAMs are called
-    ``layer*.*.output_cbam.*``. The CBAMs in ``frozen_stages`` are frozen as well: switch CBAM off in those stages, or
-    load weights that contain trained CBAMs.
+    ``layer*.*.output_cbam.*``, or after stages ``layer*.output_cbam.*``. The CBAMs in ``frozen_stages`` are frozen as
+    well: switch CBAM off in those stages, or load weights that contain trained CBAMs.
 
     Untrained gates of about .5, applied twice per block, destroy most of the pretrained features if BatchNorm keeps its
     statistics (``norm_eval``): on an image of cells, with ImageNet weights of a ResNet-50, the mean of the last stage
@@ -131,26 +131,34 @@ class CBAMResNet(ResNet):
     Args:
         depth: Number of layers of the ResNet: 18, 34, 50, 101 or 152.
         num_stages: Number of stages of the ResNet.
-        stages: One flag per stage that says whether its blocks have a CBAM.
+        stages: One flag per stage that says whether it has CBAMs.
+        after: 'block' for a CBAM after each block of these stages, 'stage' for one after the last block.
         cbam: Arguments of :class:`CBAM` except ``in_channels``.
         kwargs: Further arguments of ``mmdet.models.ResNet``.
 
     Raises:
-        ValueError: The number of entries in ``stages`` differs from ``num_stages``.
+        ValueError: The number of entries in ``stages`` differs from ``num_stages``, or ``after`` has another value.
     """
 
     def __init__(self, depth: int, *, num_stages: int = 4, stages: Sequence[bool] = (False, True, True, True),
-                 cbam: dict | None = None, **kwargs) -> None:
+                 after: str = 'block', cbam: dict | None = None, **kwargs) -> None:
         if len(stages) != num_stages:
             raise ValueError(f'stages of CBAMResNet must have {num_stages} entries, one per stage, got {len(stages)}')
+        if after not in ('block', 'stage'):
+            raise ValueError(f"after of CBAMResNet must be 'block' or 'stage', got {after!r}")
         # These are set before the parent's __init__, which calls make_res_layer.
         self.cbam_stages = tuple(stages)
+        self.after = after
         self.cbam_args = dict(cbam or {})
         super().__init__(depth, num_stages=num_stages, **kwargs)
 
     def make_res_layer(self, block: type[BasicBlock | Bottleneck], **kwargs) -> nn.Module:
-        """Makes the next stage, with a CBAM in its blocks if ``stages`` says so."""
-        if self.cbam_stages[len(self.res_layers)]:
-            block = {BasicBlock: _GatedBasicBlock, Bottleneck: _GatedBottleneck}[block]
-            kwargs['cbam'] = self.cbam_args
-        return super().make_res_layer(block=block, **kwargs)
+        """Makes the next stage, with CBAMs if ``stages`` says so."""
+        if not self.cbam_stages[len(self.res_layers)]:
+            return super().make_res_layer(block=block, **kwargs)
+        if self.after == 'block':
+            gated_block = {BasicBlock: _GatedBasicBlock, Bottleneck: _GatedBottleneck}[block]
+            return super().make_res_layer(block=gated_block, cbam=self.cbam_args, **kwargs)
+        stage = super().make_res_layer(block=block, **kwargs)
+        stage.add_module('output_cbam', CBAM(kwargs['planes'] * block.expansion, **self.cbam_args))
+        return stage

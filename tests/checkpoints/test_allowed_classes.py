@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.config import Config
 from support.class_audit import audit
-from support.paths import REPO
+from support.configs import EXPERIMENTS, load
 
 from mmcell.checkpoints.allowed_classes import FUNCTIONS, MMPRETRAIN, MODEL_CLASSES, TRANSFORM_CLASSES
 from mmcell.checkpoints.config import build_without_trust, read_checkpoint_config
@@ -92,11 +92,9 @@ def test_no_class_that_the_audit_reports_is_listed():
 
 
 def test_every_config_is_read_without_trust():
-    paths = sorted((REPO / 'configs').glob('[cv]*/*.py'))
-    assert len(paths) > 30
-    for path in paths:
-        config = Config.fromfile(path)
-        assert read_checkpoint_config({'meta': {'cfg': source_of(config)}}).to_dict() == config.to_dict(), path
+    for name in EXPERIMENTS:
+        config = load(name)
+        assert read_checkpoint_config({'meta': {'cfg': source_of(config)}}).to_dict() == config.to_dict(), name
 
 
 @pytest.mark.slow
@@ -114,10 +112,9 @@ def test_mmdetections_instance_segmenters_are_read_without_trust(method):
 
 @pytest.mark.parametrize('names', [
     ['cell/cascade-mask-rcnn_r50', 'cell/mask-rcnn_convnext_tv', 'cell/mask-rcnn_r50_fpn-bn_cbam', 'voc/yolact_r50'],
-    pytest.param(['*/*'], marks=pytest.mark.slow, id='all')])
+    pytest.param(EXPERIMENTS, marks=pytest.mark.slow, id='all')])
 def test_models_of_configs_are_built_without_trust(names):
     stored = {'state_dict': {str(i): torch.empty(500_000) for i in range(400)}}
-    paths = [path for name in names for path in (REPO / 'configs').glob(f'{name}.py')]
-    for path in (path for path in paths if path.parent.name != '_base_'):
-        config = Config.fromfile(path)
-        assert type(build_without_trust(config, stored)).__name__ == config.model.type, path
+    for name in names:
+        config = load(name)
+        assert type(build_without_trust(config, stored)).__name__ == config.model.type, name

@@ -46,6 +46,11 @@ def frozen_v1(eps):
     return model
 
 
+def frozen_v1_with_norm_in_fpn():
+    backbone = _resnet_fpn_extractor(resnet50(norm_layer=FrozenBatchNorm2d), 3, norm_layer=nn.BatchNorm2d)
+    return MaskRCNN(backbone, N_CLASSES + 1)
+
+
 def convnext():
     backbone = BackboneWithFPN(convnext_tiny().features, {str(2 * i + 1): str(i) for i in range(4)},
                                [96, 192, 384, 768], 256)
@@ -61,6 +66,7 @@ MODELS_BY_NAME = {
     'v2': (plain(maskrcnn_resnet50_fpn_v2), 'mask-rcnn_r50_tv-v2', {}),
     'convnext': (convnext, 'mask-rcnn_convnext_tv', {}),
     'v1 frozen, published': (lambda: frozen_v1(0.), 'mask-rcnn_r50_tv-v1', dict(frozen_bn_eps=0.)),
+    'B1': (frozen_v1_with_norm_in_fpn, 'mask-rcnn_r50_fpn-bn', {}),
 }
 
 
@@ -202,6 +208,21 @@ def test_anchors_of_all_models_equal_the_anchors_of_torchvision():
         generator = TASK_UTILS.build(cfg.model.rpn_head.anchor_generator)
         assert torch.equal(torch.stack(generator.base_anchors), torch.stack(_default_anchorgen().cell_anchors))
         assert generator.base_anchors[0][2].tolist() == [-11, -23, 11, 23]
+
+
+def test_limits_and_thresholds_are_those_of_torchvision():
+    theirs = frozen_v1(0.)
+    cfg = Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r50_tv-v1.py').model
+    rpn, heads = theirs.rpn, theirs.roi_heads
+    for ours, mode in ((cfg.train_cfg.rpn_proposal, 'training'), (cfg.test_cfg.rpn, 'testing')):
+        assert (ours.nms_pre, ours.max_per_img, ours.nms.iou_threshold) == (
+            rpn._pre_nms_top_n[mode], rpn._post_nms_top_n[mode], rpn.nms_thresh)
+    ours = cfg.test_cfg.rcnn
+    assert (ours.max_per_img, ours.score_thr, ours.nms.iou_threshold) == (
+        heads.detections_per_img, heads.score_thresh, heads.nms_thresh)
+    for ours, sampler in ((cfg.train_cfg.rpn.sampler, rpn), (cfg.train_cfg.rcnn.sampler, heads)):
+        sampler = sampler.fg_bg_sampler
+        assert (ours.num, ours.pos_fraction) == (sampler.batch_size_per_image, sampler.positive_fraction)
 
 
 def test_cells_are_matched_with_the_same_priors():

@@ -9,10 +9,10 @@ import pytest
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
-from mmengine.config import Config, ConfigDict
+from mmengine.config import ConfigDict
 from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
+from support.configs import EXPERIMENTS, load
 from support.paths import REPO
 from support.synthetic_data import discs
 
@@ -20,24 +20,17 @@ from mmcell.hooks.budget import count_parameters
 from mmcell.masks.label_map_masks import LabelMapMasks
 
 SIDE = 96
-NAMES = [f'{path.parent.name}/{path.stem}' for path in sorted((REPO / 'configs').glob('[!_]*/*.py'))]
-
-
-def load(name):
-    cfg = Config.fromfile(REPO / 'configs' / f'{name}.py')
-    init_default_scope(cfg.default_scope)
-    return cfg
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', EXPERIMENTS)
 def test_one_step_and_one_prediction(name):
     cfg = load(name)
     shrink(cfg.model)
     step_and_predict(json.dumps(cfg.model.to_dict()), json.dumps(cfg.optim_wrapper.to_dict()))
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', EXPERIMENTS)
 def test_one_step_and_one_prediction_with_few_weights(name):
     cfg = load(name)
     shrink(cfg.model)
@@ -48,7 +41,7 @@ def test_one_step_and_one_prediction_with_few_weights(name):
     step_and_predict(json.dumps(cfg.model.to_dict()), json.dumps(cfg.optim_wrapper.to_dict()))
 
 
-@pytest.mark.parametrize('name', NAMES)
+@pytest.mark.parametrize('name', EXPERIMENTS)
 def test_the_table_has_the_trainable_parameters(name):
     model = load(name).model
     model.backbone.init_cfg = None
@@ -78,6 +71,7 @@ def shrink(model):
         return
     model.train_cfg.rpn.sampler.num, model.train_cfg.rpn.allowed_border = 10**6, -1
     model.train_cfg.rpn_proposal.max_per_img = model.test_cfg.rpn.max_per_img = 100
+    model.test_cfg.rpn.nms_pre = 1000
     for stage in model.train_cfg.rcnn if isinstance(model.train_cfg.rcnn, list) else [model.train_cfg.rcnn]:
         stage.sampler.num = 16
 

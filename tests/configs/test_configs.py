@@ -7,31 +7,32 @@ import pytest
 import tifffile
 import torch
 from mmdet.registry import DATASETS
-from mmengine.config import Config
-from mmengine.registry import init_default_scope
-from support.configs import depth_of
-from support.paths import REPO
+from support.configs import BASES, EXPERIMENTS, depth_of, load, path_of
+from support.paths import REPO, tracked_files
 from support.synthetic_data import write_annotations
 
-CONFIGS = sorted((REPO / 'configs' / 'cell').glob('*.py'))
 SIDE = 96
 
 
-@pytest.fixture(params=CONFIGS, ids=lambda path: path.stem)
+@pytest.fixture(params=[name for name in EXPERIMENTS if name.startswith('cell/')])
 def config(request):
-    cfg = Config.fromfile(request.param)
-    init_default_scope(cfg.default_scope)
-    return cfg
+    return load(request.param)
 
 
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_inheritance_is_at_most_three_levels(path):
-    assert 1 < depth_of(path) <= 3
+def test_the_list_of_configs_is_complete():
+    listed = {f'configs/{name}.py' for name in [*BASES, *EXPERIMENTS]}
+    assert [name for name in sorted(listed) if not (REPO / name).is_file()] == []
+    assert sorted(set(tracked_files('configs/*.py')) - listed) == [], 'add them to tests/support/configs.py'
+
+
+@pytest.mark.parametrize('name', EXPERIMENTS)
+def test_inheritance_is_at_most_three_levels(name):
+    assert 1 < depth_of(path_of(name)) <= 3
 
 
 def test_only_one_base_imports_mmcell():
-    importing = [path for path in (REPO / 'configs').rglob('*.py') if 'custom_imports' in path.read_text()]
-    assert [path.name for path in importing] == ['runtime.py']
+    importing = [name for name in [*BASES, *EXPERIMENTS] if 'custom_imports' in path_of(name).read_text()]
+    assert importing == ['_base_/runtime']
 
 
 def _innermost(dataset):

@@ -1,19 +1,15 @@
 """Each config sets what was published about its system. The published values are written out here again, by hand."""
 
-import logging
 import math
 import re
 from dataclasses import dataclass, field
 from functools import partial
 
 import pytest
-import torch
 from mmdet.registry import TASK_UTILS
-from mmengine.config import Config
-from mmengine.optim import build_optim_wrapper
-from mmengine.registry import init_default_scope
-from mmengine.runner import BaseLoop, Runner
+from support.configs import EXPERIMENTS, load, path_of
 from support.paths import REPO
+from support.schedules import learning_rates
 
 from mmcell.datasets.colors import describe_swapped_colors
 
@@ -46,6 +42,8 @@ class System:
         anchors: Sizes of the anchors of each level in px.
         ratios: Shapes of the anchors, height / width.
         detections: The limit of detections per image.
+        proposals: The limit of proposals per image.
+        is_torchvision: Whether the model is torchvision's, with its rounded anchors and its RoIAlign.
         frozen: ``frozen_stages`` of the backbone; in a ResNet, -1 means that not even the stem is frozen.
         weights: How the location of the backbone's weights ends; None: no weights.
         optimizer: The arguments of the optimizer.
@@ -63,6 +61,8 @@ class System:
     anchors: tuple = (16, 32, 64, 128, 256)
     ratios: tuple = (.5, 1., 2.)
     detections: int = 1000
+    proposals: int = 2000
+    is_torchvision: bool = False
     frozen: int = 1
     weights: str = 'torchvision://resnet50'
     optimizer: dict = field(default_factory=lambda: dict(type='AdamW', lr=1e-4, betas=(.9, .999), weight_decay=.05))
@@ -85,16 +85,22 @@ V2_WEIGHTS = 'convnext-v2/convnext-v2-base_fcmae-pre_3rdparty_in1k_20230104-00a7
 TINY_WEIGHTS = 'convnext/downstream/convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634'
 NORM = {'model.neck.norm_cfg': dict(type='BN')}
 B1 = partial(
-    System, optimizer=dict(type='AdamW', lr=1e-4, betas=(.9, .999), weight_decay=5e-4), batch=1, steps=167 * 60,
+    System, anchors=(32, 64, 128, 256, 512), proposals=1000, is_torchvision=True, batch=1, steps=167 * 60,
+    optimizer=dict(type='AdamW', lr=1e-4, betas=(.9, .999), weight_decay=5e-4),
     rates={0: .001, .125: .5, .25: 1, .625: .5, 1: 0}, train=(CAP, FILTER), test=(CAP,),
     parts={**RESNET, **NORM, 'optim_wrapper.type': 'OptimWrapper', 'optim_wrapper.clip_grad': None})
-TORCHVISION = partial(System, anchors=(32, 64, 128, 256, 512), detections=100, train=(ENLARGED, FILTER),
-                      test=(ENLARGED,))
+B3 = partial(B1, reported=('validation AP .2925', 'AP50 .4466', 'test AP50 .3892'))
+CBAM = {**NORM, 'model.backbone.type': 'CBAMResNet', 'model.backbone.stages': (False, True, True, True),
+        'model.backbone.cbam': dict(reduction=16, kernel_size=7, initial_gate=.99)}
+TORCHVISION = partial(System, anchors=(32, 64, 128, 256, 512), detections=100, proposals=1000, is_torchvision=True,
+                      train=(ENLARGED, FILTER), test=(ENLARGED,))
 V2_RECIPE = {
     **NORM, 'model.backbone.norm_eval': False, 'model.rpn_head.num_convs': 2,
     'model.roi_head.bbox_head.type': 'Shared4Conv1FCBBoxHead', 'model.roi_head.bbox_head.norm_cfg': dict(type='BN'),
     'model.roi_head.mask_head.norm_cfg': dict(type='BN')}
-C1 = partial(TORCHVISION, detections=1000, weights=None, steps=84 * 100,
+CONVNEXT_TV = partial(TORCHVISION, frozen=0, weights=f'/{TINY_WEIGHTS}.pth',
+                      parts={'model.backbone.type': 'PlainOutputConvNeXt', **ADAMW})
+C1 = partial(TORCHVISION, weights=None, steps=84 * 100,
              optimizer=dict(type='SGD', lr=.005, momentum=.9, weight_decay=5e-4),
              parts={**V2_RECIPE, 'optim_wrapper.type': 'MixedPrecisionOptimWrapper',
                     'load_from': 'weights/mask-rcnn_r50_tv-v2_coco.pth'})
@@ -103,7 +109,7 @@ D1 = partial(
     optimizer=dict(type='Adam', lr=5e-5), steps=84 * 150, rates={0: 1, .5: 1, 1: 1}, train=(SQUARE, FILTER),
     test=(SQUARE,), parts={**RESNET, 'model.data_preprocessor.pad_size_divisor': 1024})
 VOC = partial(
-    System, anchors=(32, 64, 128, 256, 512), detections=100,
+    System, anchors=(32, 64, 128, 256, 512), detections=100, proposals=1000,
     optimizer=dict(type='SGD', lr=2.5e-4, momentum=.9, weight_decay=.1), steps=30000,
     rates={0: .001, 1 / 30: 1, 1: 1}, test=(ENLARGED,), n_classes=20,
     train=(dict(type='RandomChoiceResize', keep_ratio=True, scales=[
@@ -118,13 +124,10 @@ SYSTEMS = {
     'cell/mask-rcnn_r18': System(weights='torchvision://resnet18'),
     'cell/mask-rcnn_r101': System(weights='torchvision://resnet101'),
     'cell/mask-rcnn_x101-32x8d': System(weights='torchvision://resnext101_32x8d', parts=RESNEXT),
-    # A1, and the same with larger backbones
-    'cell/mask-rcnn_convnext': convnext(TINY_WEIGHTS, detections=300, reported=('.362', '.4727', '.4810')),
-    'cell/mask-rcnn_convnext-small': convnext(
-        'convnext/convnext-small_32xb128-noema_in1k_20221208-4a618995', detections=300),
-    'cell/mask-rcnn_convnext-base': convnext(
-        'convnext/convnext-base_3rdparty_32xb128-noema_in1k_20220222-dba4f95f', detections=300),
-    'cell/mask-rcnn_convnextv2-base': convnext(V2_WEIGHTS, V2, detections=300),
+    'cell/mask-rcnn_convnext': convnext(TINY_WEIGHTS),
+    'cell/mask-rcnn_convnext-small': convnext('convnext/convnext-small_32xb128-noema_in1k_20221208-4a618995'),
+    'cell/mask-rcnn_convnext-base': convnext('convnext/convnext-base_3rdparty_32xb128-noema_in1k_20220222-dba4f95f'),
+    'cell/mask-rcnn_convnextv2-base': convnext(V2_WEIGHTS, V2),
     'cell/cascade-mask-rcnn_r50': System(parts={**RESNET, 'model.roi_head.type': 'CascadeRoIHead'}),
     'cell/cascade-mask-rcnn_convnextv2-base': convnext(
         V2_WEIGHTS, {**V2, 'model.roi_head.type': 'CascadeRoIHead', 'model.backbone.with_cp': True, 'custom_hooks': [
@@ -134,27 +137,32 @@ SYSTEMS = {
             dict(type='mmpretrain.ColorJitter', brightness=.2, contrast=.2, saturation=.1, hue=.02, backend='cv2'),
             dict(type='CellAffine', max_rotate_degree=0., max_translate_ratio=0., scaling_ratio_range=(.8, 1.25),
                  max_shear_degree=0.), CROP, FILTER, FLIP, TURN)),
+    # A1: the network of A2
+    'cell/mask-rcnn_convnext_tv_300-detections': CONVNEXT_TV(
+        reported=('validation AP .362', 'test AP50 .4727', '.4810'), detections=300),
     # A2
-    'cell/mask-rcnn_r50_tv-v1': TORCHVISION(reported=('.3799',)),
-    'cell/mask-rcnn_r50_tv-v2_30e': TORCHVISION(reported=('.3128',), parts={**V2_RECIPE, **ADAMW, 'load_from': None}),
-    'cell/mask-rcnn_convnext_tv': TORCHVISION(
-        reported=('.4123',), frozen=0, weights=f'/{TINY_WEIGHTS}.pth',
-        parts={'model.backbone.type': 'PlainOutputConvNeXt', **ADAMW}),
+    'cell/mask-rcnn_r50_tv-v1': TORCHVISION(reported=('test mAP .3799',)),
+    'cell/mask-rcnn_r50_tv-v2_30e': TORCHVISION(
+        reported=('test mAP .3128',), parts={**V2_RECIPE, **ADAMW, 'load_from': None}),
+    'cell/mask-rcnn_convnext_tv': CONVNEXT_TV(reported=('test mAP .4123',)),
     'cell/mask-rcnn_r50_tv-v1_better': TORCHVISION(
-        reported=('.3543',), anchors=(16, 32, 64, 128, 256), train=(
+        reported=('test mAP .3543',), anchors=(16, 32, 64, 128, 256), train=(
             ENLARGED, FILTER, FLIP, TURN, dict(type='mmpretrain.ColorJitter', brightness=.2, contrast=.2))),
     # A3
-    **{f'cell/mask-rcnn_r50_tv-v1_{n}-detections': TORCHVISION(reported=(value,), detections=n)
+    **{f'cell/mask-rcnn_r50_tv-v1_{n}-detections': TORCHVISION(reported=(f'test mAP {value}',), detections=n)
        for n, value in {50: '.3341', 150: '.3852', 200: '.4059', 250: '.4408', 300: '.4397'}.items()},
     # B
-    'cell/mask-rcnn_r50_fpn-bn': B1(reported=('.2899', '.4394', '.3945')),
-    'cell/mask-rcnn_r50_fpn-bn_color': B1(reported=('.2863', '.4329', '.4499'), train=(CAP, FILTER, BRIGHTNESS, GREY)),
-    'cell/mask-rcnn_r50_fpn-bn_cbam': B1(reported=('.2925', '.4466', '.3892'), parts={
-        **NORM, 'model.backbone.type': 'CBAMResNet', 'model.backbone.stages': (False, True, True, True),
-        'model.backbone.cbam': dict(reduction=16, kernel_size=7, initial_gate=.99)}),
+    'cell/mask-rcnn_r50_fpn-bn': B1(reported=('validation AP .2899', 'AP50 .4394', 'test AP50 .3945')),
+    'cell/mask-rcnn_r50_fpn-bn_color': B1(
+        reported=('validation AP .2863', 'AP50 .4329', 'test AP50 .4499'), train=(CAP, FILTER, BRIGHTNESS, GREY)),
+    'cell/mask-rcnn_r50_fpn-bn_cbam': B3(parts={**CBAM, 'model.backbone.after': None}),
+    'cell/mask-rcnn_r50_fpn-bn_cbam-per-stage': B3(parts={**CBAM, 'model.backbone.after': 'stage'}),
+    'cell/mask-rcnn_r50_fpn-bn_half-anchors': B1(anchors=(16, 32, 64, 128, 256)),
     # C
     'cell/mask-rcnn_r50_tv-v2': C1(
         reported=('.487',), rates={0: 1, .799: 1, .801: .1, .899: .1, .901: .01, 1: .01}),
+    'cell/mask-rcnn_r50_tv-v2_1000-detections': C1(
+        detections=1000, proposals=2000, rates={0: 1, .799: 1, .801: .1, .899: .1, .901: .01, 1: .01}),
     'cell/mask-rcnn_r50_tv-v2_constant-lr': C1(reported=('.5078',), rates={0: 1, .85: 1, 1: 1}),
     # D
     'cell/mask-rcnn_r101_small-anchors': D1(reported=('.357',), weights='torchvision://resnet101'),
@@ -164,12 +172,15 @@ SYSTEMS = {
         reported=('.339',), weights='torchvision://resnet101', anchors=(32, 64, 128, 256, 512), ratios=(.5, 1., 2.)),
     # E
     'voc/mask-rcnn_r50': VOC(reported=('.47416',)),
+    'voc/mask-rcnn_r50_bias-decay': VOC(
+        reported=('.47416',), optimizer=dict(type='SGD', lr=2.5e-4, momentum=.9, weight_decay=1e-4)),
     'voc/mask-rcnn_r50_no-weight-decay': VOC(
         reported=('.42467',), optimizer=dict(type='SGD', lr=2.5e-4, momentum=.9, weight_decay=0.)),
-    'voc/mask-rcnn_x101-32x8d': VOC(weights='torchvision://resnext101_32x8d', parts=RESNEXT),
+    'voc/mask-rcnn_x101-32x8d': VOC(weights='open-mmlab://detectron2/resnext101_32x8d', parts={
+        **RESNEXT, 'model.data_preprocessor.rgb_to_bgr': True}),
     # The training pipeline of YOLACT is compared with MMDetection's in test_voc_configs.py.
     'voc/yolact_r50': VOC(
-        anchors=(24, 48, 96, 192, 384), frozen=-1, batch=8,
+        anchors=(24, 48, 96, 192, 384), proposals=100, frozen=-1, batch=8,
         optimizer=dict(type='SGD', lr=1e-3, momentum=.9, weight_decay=5e-4), train=None,
         test=(dict(type='Resize', scale=(550, 550), keep_ratio=False),), parts={}),
 }
@@ -178,9 +189,7 @@ OTHERS = {'cell/mask-rcnn_r18_demo'}
 
 
 def test_every_config_has_a_system():
-    names = {str(path.relative_to(REPO / 'configs').with_suffix('')) for folder in ('cell', 'voc')
-             for path in (REPO / 'configs' / folder).rglob('*.py')}
-    assert names == SYSTEMS.keys() | OTHERS
+    assert set(EXPERIMENTS) == SYSTEMS.keys() | OTHERS
 
 
 @pytest.fixture(params=SYSTEMS)
@@ -190,9 +199,7 @@ def name(request):
 
 @pytest.fixture
 def config(name):
-    cfg = Config.fromfile(REPO / 'configs' / f'{name}.py')
-    init_default_scope(cfg.default_scope)
-    return cfg
+    return load(name)
 
 
 def test_the_model_is_that_of_the_system(name, config):
@@ -202,12 +209,18 @@ def test_the_model_is_that_of_the_system(name, config):
     # The anchors of a level differ only in their shapes, so that all have the same area.
     sizes = [(anchors[:, 2:] - anchors[:, :2]).prod(dim=1).sqrt() for anchors in generator.base_anchors]
     for level_sizes, size in zip(sizes, system.anchors, strict=True):
-        # torchvision rounds corners of anchors to whole pixels.
         assert level_sizes.tolist() == pytest.approx([size] * len(system.ratios), rel=.02)
+    # torchvision rounds corners of anchors to whole pixels, and its RoIAlign is not shifted by half a pixel.
+    whole = all((anchors == anchors.round()).all() for anchors in generator.base_anchors)
+    assert whole is system.is_torchvision
+    for key in ('bbox_roi_extractor', 'mask_roi_extractor') if 'roi_head' in model else ():
+        layer = model.roi_head[key].roi_layer
+        expected = (False, 2) if system.is_torchvision else (True, 0)
+        assert (layer.get('aligned', True), layer.sampling_ratio) == expected
     assert tuple(head.anchor_generator.ratios) == system.ratios
     test_cfg = model.test_cfg.get('rcnn', model.test_cfg)
     assert test_cfg.max_per_img == system.detections
-    assert model.test_cfg.get('rpn', test_cfg).max_per_img >= system.detections
+    assert model.test_cfg.get('rpn', test_cfg).max_per_img == system.proposals >= system.detections
     assert model.backbone.get('frozen_stages', 0) == system.frozen
     backbone = name.split('/')[1].split('_')[1]
     assert model.backbone.get('depth', model.backbone.get('arch')) == BACKBONES[backbone]
@@ -248,16 +261,20 @@ def test_the_data_are_those_of_the_system(name, config):
 
 
 def test_reported_values_are_in_the_file_and_in_the_table(name):
-    header = (REPO / 'configs' / f'{name}.py').read_text().split('"""')[1]
+    header = ' '.join(path_of(name).read_text().split('"""')[1].split())
     row, = (line for line in (REPO / 'configs' / 'README.md').read_text().splitlines()
             if line.startswith(f'| `{name}.py` |'))
     reported_in_row = row.split('|')[4]
     for value in SYSTEMS[name].reported:
         assert value in header and value in reported_in_row
     assert bool(re.search(r'\.\d', reported_in_row)) == bool(SYSTEMS[name].reported)
-    command = 'test' if re.search(r'\d-detections', name) else 'train'
-    assert f'python tools/{command}.py configs/{name}.py' in header
-    assert f'{SYSTEMS[name].steps:,}' in header or command == 'test'
+    # The limit of detections has no effect on training.
+    (command, folder), = re.findall(rf'python tools/(train|test)\.py configs/{re.escape(name)}\.py'
+                                    r'(?: \\ work_dirs/(\S+) --split val)?', header)[:1]
+    if command == 'test':
+        assert name.endswith('-detections') and folder in EXPERIMENTS
+    else:
+        assert f'{SYSTEMS[name].steps:,}' in header
 
 
 def test_the_schedule_is_that_of_the_system(name, config):
@@ -269,31 +286,3 @@ def test_the_schedule_is_that_of_the_system(name, config):
     for part, expected in system.rates.items():
         step = min(round(part * system.steps), system.steps - 1)
         assert rates[step] == pytest.approx(expected * optimizer['lr'], rel=.02, abs=.002 * optimizer['lr']), part
-
-
-class Loop(BaseLoop):
-    """A training loop that has a length but does nothing."""
-
-    max_epochs = max_iters = dataloader = None
-
-    def run(self):
-        pass
-
-
-def learning_rates(config, steps_per_epoch):
-    """Returns the learning rate of each step, changed as MMEngine's ParamSchedulerHook changes it."""
-    max_epochs = config.train_cfg.get('max_epochs')
-    max_steps = max_epochs * steps_per_epoch if max_epochs else config.train_cfg.max_iters
-    runner = Runner.__new__(Runner)
-    runner._train_loop = Loop.__new__(Loop)
-    runner._train_loop.__dict__.update(max_epochs=max_epochs, max_iters=max_steps, dataloader=range(steps_per_epoch))
-    runner.logger = logging.getLogger('test')
-    runner.optim_wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper)
-    schedulers = runner.build_param_scheduler(config.param_scheduler)
-    rates = []
-    for step in range(1, max_steps + 1):
-        rates.append(runner.optim_wrapper.param_groups[0]['lr'])
-        for scheduler in schedulers:
-            if not scheduler.by_epoch or (max_epochs and step % steps_per_epoch == 0):
-                scheduler.step()
-    return rates

@@ -2,12 +2,12 @@
 
 import ast
 import re
-import subprocess
 from importlib import import_module
 from pathlib import Path
 
 import pytest
-from support.paths import REPO
+from support.configs import BASES, EXPERIMENTS, path_of
+from support.paths import REPO, tracked_files
 
 import mmcell
 
@@ -15,9 +15,9 @@ LINK = re.compile(r'!?\[[^\]]*\]\(([^)\s]+)\)')
 
 
 def documents():
-    listed = subprocess.run(['git', 'ls-files', '--cached', '--others', '--exclude-standard', '*.md'], cwd=REPO,
-                            capture_output=True, text=True, check=True)
-    return listed.stdout.split()
+    """The project's documents, without those that a user has added beside them."""
+    found = [*REPO.glob('*.md'), *(REPO / 'docs').rglob('*.md'), REPO / 'configs' / 'README.md']
+    return tracked_files('*.md') or [str(path.relative_to(REPO)) for path in found]
 
 
 def without_code(text):
@@ -45,8 +45,8 @@ def test_links_lead_to_files_and_headings(name):
 
 
 def test_documents_named_in_code_exist():
-    sources = [path for folder in ('mmcell', 'tools', 'data_prep', 'configs', 'benchmarks')
-               for path in (REPO / folder).rglob('*.py')]
+    sources = [path for folder in ('mmcell', 'tools', 'data_prep', 'benchmarks')
+               for path in (REPO / folder).rglob('*.py')] + [path_of(name) for name in [*BASES, *EXPERIMENTS]]
     missing = {(str(path.relative_to(REPO)), name) for path in sources
                for name in re.findall(r'\bdocs/[\w/.-]*\w\.md', path.read_text(encoding='utf-8'))
                if not (REPO / name).exists()}

@@ -341,8 +341,13 @@ def test_an_epoch_that_cannot_be_continued_exactly_is_refused(ann_file, tmp_path
 
 
 @pytest.mark.parametrize('overrides, warning', [
-    (dict(train_cfg__max_epochs=3), 'schedule is 10 steps long; the training goes on to step 15 with its last value'),
-    (dict(train_dataloader__batch_size=4), 'schedule is 10 steps long, but the training ends after 6'),
+    # The cosine has done a third of its steps, and a half.
+    (dict(train_cfg__max_epochs=3), 'another length .* continues at 0.0075,'),
+    (dict(train_dataloader__batch_size=4), 'another length .* continues at 0.005,'),
+    (dict(param_scheduler=[dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True, end=1)]),
+     r'no effect, .*: param_scheduler\.0\.end \(not set there, 1 here'),
+    (dict(param_scheduler=[dict(type='CosineAnnealingLR', eta_min=0, by_epoch=True, convert_to_iter_based=True)],
+          train_cfg__max_epochs=3), 'schedule is 10 steps long; the training goes on to step 15 with its last value'),
     (dict(optim_wrapper__optimizer__lr=.02), r'no effect, .*: optim_wrapper\.optimizer\.lr \(0\.01 there, 0\.02 here'),
     (dict(param_scheduler=[dict(type='CosineAnnealingLR', eta_min=.1, by_epoch=True, convert_to_iter_based=True)]),
      r'no effect, .*: param_scheduler\.0\.eta_min \(not set there, 0\.1 here'),

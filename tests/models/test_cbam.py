@@ -185,6 +185,33 @@ def test_cbam_acts_on_the_output_of_each_block(depth):
             assert torch.allclose(x, expected, atol=1e-5) and x.any()
 
 
+@pytest.mark.parametrize('depth', [18, 50])
+def test_cbam_acts_on_the_output_of_each_stage(depth):
+    stock = random_statistics(build('ResNet', depth))
+    backbone = build(depth=depth, after='stage')
+    missing = with_weights_of(stock, backbone)
+    assert {name.rpartition('.output_cbam.')[0] for name in missing} == {'layer2', 'layer3', 'layer4'}
+    x = backbone.maxpool(backbone.relu(backbone.norm1(backbone.conv1(torch.randn(1, 3, 32, 32)))))
+    for name, chosen in zip(backbone.res_layers, STAGES, strict=True):
+        gated, plain = getattr(backbone, name), getattr(stock, name)
+        expected = by_the_equations(gated.output_cbam, plain(x)) if chosen else plain(x)
+        x = gated(x)
+        assert torch.allclose(x, expected, atol=1e-5) and x.any()
+
+
+def test_cbams_after_stages_keep_their_initial_gate_and_are_frozen_with_their_stage():
+    backbone = build(after='stage', cbam=dict(initial_gate=.99), frozen_stages=2, train=True)
+    backbone.init_weights()
+    gates = {name: getattr(backbone, name).output_cbam for name in backbone.res_layers[1:]}
+    assert all(not gate.conv.weight.any() for gate in gates.values())
+    assert [name for name, gate in gates.items() if gate.conv.bias.requires_grad] == ['layer3', 'layer4']
+
+
+def test_another_place_for_cbams_is_refused():
+    with pytest.raises(ValueError, match="'block' or 'stage', got 'layer'"):
+        build(after='layer')
+
+
 def test_a_plugin_and_the_cbam_of_the_output_are_separate_modules():
     block = build(depth=50, plugins=[PLUGIN]).layer2[0]
     assert isinstance(block.cbam, CBAM) and isinstance(block.output_cbam, CBAM) and block.cbam is not block.output_cbam

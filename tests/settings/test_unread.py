@@ -1,18 +1,15 @@
 """Warnings of settings that nothing reads."""
 
 import pytest
-from mmengine.config import Config
 from mmengine.hub import get_config
-from support.paths import REPO
+from support.configs import EXPERIMENTS, load
 
 from mmcell.settings.unread import describe_unread_settings
 
-CONFIGS = sorted((REPO / 'configs').glob('[!_]*/*.py'))
 
-
-@pytest.mark.parametrize('path', CONFIGS, ids=lambda path: path.stem)
-def test_the_project_s_configs_give_no_warning(path):
-    assert describe_unread_settings(Config.fromfile(path).to_dict()) == []
+@pytest.mark.parametrize('name', EXPERIMENTS)
+def test_the_project_s_configs_give_no_warning(name):
+    assert describe_unread_settings(load(name).to_dict()) == []
 
 
 @pytest.mark.parametrize('name', [
@@ -25,7 +22,7 @@ def test_configs_of_mmdetection_give_no_warning(name):
 
 @pytest.fixture(scope='module')
 def baseline():
-    return Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r50.py')
+    return load('cell/mask-rcnn_r50')
 
 
 @pytest.mark.parametrize('key, hint', [
@@ -50,7 +47,7 @@ def test_a_setting_that_no_constructor_takes_is_named(baseline, key, hint):
 
 
 def test_stages_of_cascade_are_looked_at():
-    config = Config.fromfile(REPO / 'configs' / 'cell' / 'cascade-mask-rcnn_r50.py')
+    config = load('cell/cascade-mask-rcnn_r50')
     config.model.train_cfg.rcnn[1]['pos_weights'] = 1
     assert describe_unread_settings(config.to_dict()) == [
         'model.train_cfg.rcnn.1.pos_weights is read by nothing: did you mean model.train_cfg.rcnn.1.pos_weight?']
