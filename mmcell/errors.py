@@ -9,6 +9,7 @@
         ├── ContentError                checkpoints/content.py
         ├── DetectorError               inference/detector.py
         ├── EnsembleError               predictions/ensemble.py
+        ├── FileError                   files/folders.py
         ├── FitError                    checkpoints/fit.py
         ├── ImageReadError              images/pixels.py
         ├── ImageSelectionError         inference/image_files.py
@@ -27,6 +28,44 @@
     └── MissingOpError                  framework/torchvision_ext.py
 """
 
+from reprlib import Repr
+
+# Texts from files are shown in messages with at most this many characters, or entries of a list.
+MAX_CHARACTERS, MAX_ENTRIES = 80, 6
+
+
+def escape(text: object) -> str:
+    r"""Returns a text in one line: line breaks and other characters that are not printable become ``\n``, ``\x1b`` ….
+
+    File names may hold line breaks, codes that move the cursor or reverse the direction of writing, and bytes that are
+    not UTF-8, which Python keeps as lone surrogates and cannot print.
+
+    Args:
+        text: An error, a path, a name, or any object with a text.
+    """
+    return ''.join(character if character.isprintable() else character.encode('unicode_escape').decode()
+                   for character in str(text))
+
+
+def quote(value: object) -> str:
+    """Returns a value that a file or a user gave, for a message: with quotation marks, in one line, and shortened."""
+    return _SHORT.repr(value)
+
+
+def list_some(names: list[str]) -> str:
+    """Joins names for a message; of a long list, it joins the first six and says how many more there are."""
+    n_more = len(names) - MAX_ENTRIES
+    return ', '.join(map(escape, names[:MAX_ENTRIES])) + (f' and {n_more} more' if n_more > 0 else '')
+
+
+_SHORT = Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = MAX_CHARACTERS
+_SHORT.maxlist = _SHORT.maxtuple = _SHORT.maxset = _SHORT.maxdict = MAX_ENTRIES
+
 
 class MmcellError(ValueError):
     """Input, files or settings do not fit. The message states what was found, what was expected and what to do."""
+
+    def __str__(self) -> str:
+        """Returns the message with its own line breaks, and without other characters that cannot be printed."""
+        return '\n'.join(map(escape, super().__str__().split('\n')))

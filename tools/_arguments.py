@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from mmengine.config import Config
 
 from mmcell.errors import MmcellError
+from mmcell.files.names import print_any_text
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
@@ -239,6 +240,7 @@ def plain_errors(after_interrupt: str = '') -> Iterator[None]:
     Args:
         after_interrupt: Text that follows the word 'interrupted' when Ctrl-C ended the block.
     """
+    print_any_text()
     try:
         yield
     except FileNotFoundError as error:

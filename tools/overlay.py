@@ -65,7 +65,6 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
         ValueError: A result belongs to an image that the annotations do not contain.
         OSError: An image cannot be read, or a picture cannot be written.
     """
-    import cv2
     from rich.console import Console
     from rich.progress import track
 
@@ -74,6 +73,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
     from mmcell.predictions.dump_file import to_coco_detections
     from mmcell.visualization.colors import class_colors
     from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side, picture_name
+    from mmcell.visualization.png_files import write_png
 
     colors = dict(zip(names, class_colors(len(names)), strict=True))
     shown = [category_id for category_id, name in names.items() if args.classes is None or name in args.classes]
@@ -101,8 +101,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
         picture = add_legend(join_side_by_side(panels), ' | '.join(titles), [names[i] for i in shown],
                              [colors[i] for i in shown])
         paths.append(args.out / picture_name(result['img_id'], result['img_path']))
-        if not cv2.imwrite(str(paths[-1]), picture[:, :, ::-1]):
-            raise OSError(f'the picture {paths[-1]} cannot be written')
+        write_png(picture, paths[-1])
     return paths
 
 

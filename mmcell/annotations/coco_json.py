@@ -4,9 +4,10 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from mmcell.annotations.file_sets import describe_mixture, find_file_of_other_set, make_file_set
 from mmcell.annotations.raw_layout import TestImage, TrainImage
-from mmcell.errors import MmcellError
-from mmcell.files.whole_files import written_whole
+from mmcell.errors import MmcellError, quote
+from mmcell.files.whole_files import remove_leftovers, written_whole
 
 
 def categories(names: list[str]) -> list[dict]:
@@ -53,17 +54,43 @@ def subset(image_records: list[dict], annotations: list[dict], image_ids: set[in
 
 
 def write_documents(documents: dict[Path, dict]) -> None:
-    """Writes several JSON files. If one of them cannot be written, all older files of the same names stay as they were.
+    """Writes the JSON files of one conversion, which :mod:`mmcell.annotations.file_sets` calls a set.
 
-    All files are written under temporary names first, and are renamed when the last file is complete.
+    All files are written under temporary names first, and are renamed when the last file is complete. If one of them
+    cannot be written, all older files of the same names stay as they were. If the process is killed between two
+    renames, :func:`read_annotations` refuses the new files beside the old ones.
 
     Args:
-        documents: The content of each file by its path.
+        documents: The content of each file by its path; all of them lie in the same folder, and have the entry 'info'.
+
+    Raises:
+        AnnotationError: A name is not UTF-8, so that it cannot be written.
+        OSError: A file cannot be written.
     """
+    for path in documents:
+        remove_leftovers(path.parent, path.name.__eq__)
+    # The content without its opening brace and without info, which is written before it.
+    contents = {path.name: _to_json({key: value for key, value in document.items() if key != 'info'})[1:]
+                for path, document in documents.items()}
+    infos = [document['info'] for document in documents.values()]
+    file_set = make_file_set({name: _to_json(info) + content
+                              for (name, content), info in zip(contents.items(), infos, strict=True)})
     with written_whole(documents) as temporary_paths:
-        for path, document in zip(temporary_paths, documents.values(), strict=True):
-            with open(path, 'w', encoding='utf-8') as file:
-                json.dump(document, file, separators=(',', ':'), ensure_ascii=False)
+        for path, content, info in zip(temporary_paths, contents.values(), infos, strict=True):
+            _write_text(path, f'{{"info":{_to_json({**info, "file_set": file_set})},{content}')
+
+
+def _to_json(value: dict) -> str:
+    return json.dumps(value, separators=(',', ':'), ensure_ascii=False)
+
+
+def _write_text(path: Path, text: str) -> None:
+    try:
+        path.write_text(text, encoding='utf-8')
+    except UnicodeEncodeError as error:
+        nearby = text[max(error.start - 40, 0):error.end + 40]
+        raise AnnotationError(f'a name is not UTF-8, so that it cannot be written to an annotation file: rename the '
+                              f'file or folder in {quote(nearby)}') from error
 
 
 class AnnotationError(MmcellError):
@@ -77,7 +104,8 @@ def read_annotations(path: str | Path) -> dict:
         FileNotFoundError: The file does not exist.
         AnnotationError: The file is not COCO JSON; an id repeats; an annotation or category id is not positive (COCO
             evaluation takes the annotation id 0 for "unmatched"); a class name is missing or repeats; or an annotation
-            belongs to an image or a category that the file does not define.
+            belongs to an image or a category that the file does not define; or a file of another conversion lies in
+            the place of a file of the same set (:mod:`mmcell.annotations.file_sets`).
     """
     path = Path(path)
     if not path.exists():
@@ -106,6 +134,9 @@ def read_annotations(path: str | Path) -> dict:
             if not isinstance(annotation.get(key), int) or annotation[key] not in defined_ids:
                 raise AnnotationError(f"{path}: annotation {annotation['id']} has {key} {annotation.get(key)!r}, "
                                       'which the file does not define')
+    other = find_file_of_other_set(path, document)
+    if other is not None:
+        raise AnnotationError(describe_mixture(path, other))
     return document
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import tifffile
 
 from mmcell.errors import MmcellError
+from mmcell.masks.instance_ids import to_label_map
 
 # Images with more samples are refused by their header: memory for all samples that a header claims is allocated before
 # anything is decoded, so that a damaged header could exhaust the memory.
@@ -263,13 +264,7 @@ def read_label_map(path: str | Path) -> np.ndarray:
     if not path.exists():
         raise FileNotFoundError(f'no mask file {path}')
     samples = _read_tiff(path, interpret=False) if is_tiff(path) else _read_with_opencv(path)
-    if samples.shape[2] != 1:
-        raise ImageReadError(f'{path}: has {samples.shape[2]} channels; an instance-id map has one channel')
-    ids = samples[:, :, 0]
-    if ids.dtype.kind == 'f' and not (np.isfinite(ids).all() and (ids == np.floor(ids)).all()):
-        raise ImageReadError(f'{path}: has ids that are not whole numbers; an instance-id map has 0 for background and '
-                             'one positive integer per cell')
-    if ids.size and (ids.min() < 0 or ids.max() > np.iinfo(np.int32).max):
-        raise ImageReadError(f'{path}: has ids from {ids.min()} to {ids.max()}; ids from 0 to '
-                             f'{np.iinfo(np.int32).max} are expected')
-    return ids.astype(np.int32)
+    try:
+        return to_label_map(samples)
+    except ValueError as error:
+        raise ImageReadError(f'{path}: {error}') from error

@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmcell.files.names import shorten_name
 from mmcell.masks.rle import foreground_pixels
 
 LEGEND_HEIGHT_PX = 22
@@ -18,7 +19,7 @@ def picture_name(img_id: int | str, img_path: str | Path) -> str:
     """
     path = Path(img_path)
     # In the raw layout all images are called image.tif, and the name of the folder tells them apart.
-    return f"{img_id:0>4}_{path.parent.name if path.stem == 'image' else path.stem}.png"
+    return f"{img_id:0>4}_{shorten_name(path.parent.name if path.stem.lower() == 'image' else path.stem)}.png"
 
 
 def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, int, int]], scale: int = 1,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
@@ -11,11 +10,11 @@ from mmdet.visualization import DetLocalVisualizer
 from mmengine.structures import InstanceData
 
 from mmcell.errors import MmcellError
-from mmcell.files.whole_files import written_whole
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import area_px
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side
+from mmcell.visualization.png_files import write_png
 
 
 @VISUALIZERS.register_module()
@@ -91,7 +90,7 @@ class CellVisualizer(DetLocalVisualizer):
         if show:
             self.show(picture, win_name=name, wait_time=wait_time)
         if out_file is not None:
-            _write_png(picture, out_file)
+            write_png(picture, out_file)
         else:
             self.add_image(name, picture, step)
 
@@ -143,9 +142,3 @@ def _select(instances: InstanceData, shown_labels: list[int],
             raise ValueError(f"masks are {list(rle['size'])}, but the image is {list(shape)} (height, width): load "
                              'annotations after the resize in the test pipeline, and predict with rescale=True')
     return [rle for rle, _ in kept], [label for _, label in kept]
-
-
-def _write_png(picture: np.ndarray, path: str | Path) -> None:
-    _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
-    with written_whole([path]) as (temporary,):
-        temporary.write_bytes(encoded.tobytes())
