@@ -165,7 +165,8 @@ def choose_class_names(images: list[TrainImage], requested: list[str] | None) ->
         requested: The names that ``--class-names`` gives; None for class1, class2, …
 
     Raises:
-        LayoutError: There are fewer names than classes, a name repeats, or no image has a cell and no name is given.
+        LayoutError: There are fewer names than classes; a name repeats, is empty, or has spaces at an end or control
+            characters; or no image has a cell and no name is given.
     """
     n_classes = max((number for image in images for number in image.instances_by_class), default=0)
     if requested is None:
@@ -177,10 +178,10 @@ def choose_class_names(images: list[TrainImage], requested: list[str] | None) ->
                           'give one name per class')
     if len(set(requested)) < len(requested):
         raise LayoutError(f'--class-names must differ from each other, got {requested}')
-    unprintable = [name for name in requested if not name.isprintable() or name != name.strip() or not name]
-    if unprintable:
-        raise LayoutError(f'--class-names must be names without spaces at their ends and without control characters, '
-                          f'got {quote(unprintable[0])}')
+    wrong = [name for name in requested if not name or not name.isprintable() or name != name.strip()]
+    if wrong:
+        raise LayoutError('--class-names must be names without control characters and without spaces at their ends, '
+                          f'got {quote(wrong[0])}')
     return requested
 
 
@@ -203,10 +204,11 @@ def find_test_images(data_root: Path, test_ids: Path | None, jobs: int,
     """
     folder = data_root / raw_layout.TEST_FOLDER
     ids_file = test_ids or data_root / raw_layout.TEST_IDS_FILE
-    if not folder.is_dir():
+    if not os.path.lexists(folder):
         if test_ids is not None:
             raise LayoutError(f'--test-ids was given, but the folder of test images {folder} does not exist')
         return [], []
+    list_folder(folder)  # raises an error for a broken link
     if not ids_file.exists():
         raise LayoutError(f'there is a folder of test images, {folder}, but their id list {ids_file} does not exist: give its path with '
                           '--test-ids')

@@ -88,9 +88,9 @@ def _write_text(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding='utf-8')
     except UnicodeEncodeError as error:
-        nearby = text[max(error.start - 40, 0):error.end + 40]
-        raise AnnotationError(f'a name is not UTF-8, so that it cannot be written to an annotation file: rename the '
-                              f'file or folder in {quote(nearby)}') from error
+        name = text[text.rindex('"', 0, error.start) + 1:text.index('"', error.end)]
+        raise AnnotationError(f'the name {quote(name)} is not UTF-8, so that it cannot be written to an annotation '
+                              'file: rename the file or folder') from error
 
 
 class AnnotationError(MmcellError):

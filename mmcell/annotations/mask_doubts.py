@@ -10,20 +10,22 @@ from mmcell.masks.rle import EncodedInstances
 
 # A piece counts as a possible cell if it has at least this share of the area of the largest piece.
 _MIN_SHARE_OF_LARGEST_PIECE = .25
-# Masks are doubted if so many of their cells, and so large a share, are specks of at most this many pixels. In CoNSeP's
-# 80 masks, at most 2 cells, and 1 % of the cells of a mask, are specks.
-_SPECK_PX, _MIN_SPECKS, _MIN_SPECK_SHARE = 3, 5, .25
+# Lossy compression and interpolation scatter pixels with numbers of their own along the outlines of cells: ten and more
+# per cell in maps of CoNSeP and MoNuSAC that were saved as JPEG, turned or resized with interpolation. As published,
+# these maps have 5 of them at most, and one per six cells at most.
+_MIN_SCATTERED_PX, _MIN_SCATTERED_PX_PER_CELL = 6, .5
 # The largest cell in CoNSeP and MoNuSAC covers 12 % of its image.
 _MAX_SHARE_OF_IMAGE = .5
 
-BINARY, BACKGROUND, SPECKS = 'binary', 'background', 'specks'
+BINARY, BACKGROUND, SCATTERED = 'binary', 'background', 'scattered'
 _SENTENCES = {
     BINARY: 'look binary: one number for several separate pieces, which become one cell. If the pieces are different '
             'cells, give each piece its own number, for example with scipy.ndimage.label',
     BACKGROUND: 'have no pixel with the value 0, or one number on more than half of the image, which becomes a cell: if '
                 'it is the background, write 0 there',
-    SPECKS: f'have many cells of at most {_SPECK_PX} pixels: lossy compression (JPEG) and resizing with interpolation '
-            'make ids that nobody drew. Save masks without loss, and resize them with the nearest neighbour',
+    SCATTERED: 'have many single pixels that differ from all their neighbours: lossy compression (JPEG) and '
+               'interpolation make numbers that nobody drew. Save masks without loss, and resize them with the nearest '
+               'neighbour',
 }
 
 
@@ -37,7 +39,7 @@ def find_doubts(label_map: np.ndarray, instances: EncodedInstances, class_number
 
     Returns:
         Some of BINARY (several pieces share the only number, and it is a number that binary and semantic masks use: 1,
-        255, 65535 or the class number), BACKGROUND and SPECKS.
+        255, 65535 or the class number), BACKGROUND and SCATTERED.
     """
     doubts = []
     areas_px = instances.areas_px
@@ -45,9 +47,17 @@ def find_doubts(label_map: np.ndarray, instances: EncodedInstances, class_number
         doubts.append(BINARY)
     if areas_px.sum() == label_map.size or areas_px.max() > _MAX_SHARE_OF_IMAGE * label_map.size:
         doubts.append(BACKGROUND)
-    if (areas_px <= _SPECK_PX).sum() >= max(_MIN_SPECKS, _MIN_SPECK_SHARE * len(areas_px)):
-        doubts.append(SPECKS)
+    if _n_scattered_px(label_map) >= max(_MIN_SCATTERED_PX, _MIN_SCATTERED_PX_PER_CELL * len(areas_px)):
+        doubts.append(SCATTERED)
     return doubts
+
+
+def _n_scattered_px(label_map: np.ndarray) -> int:
+    """Returns how many pixels of cells differ from their neighbours above, below, left and right."""
+    differs_below = np.pad(label_map[1:] != label_map[:-1], ((1, 1), (0, 0)), constant_values=True)
+    differs_right = np.pad(label_map[:, 1:] != label_map[:, :-1], ((0, 0), (1, 1)), constant_values=True)
+    return int(((label_map > 0) & differs_below[:-1] & differs_below[1:] & differs_right[:, :-1]
+                & differs_right[:, 1:]).sum())
 
 
 def _n_large_pieces(label_map: np.ndarray) -> int:

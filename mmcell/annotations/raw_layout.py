@@ -88,7 +88,7 @@ def find_train_folders(data_root: Path) -> list[Path]:
             itself.
     """
     train = data_root / TRAIN_FOLDER
-    paths = list_folder(train)[0] if train.is_dir() else []
+    paths = list_folder(train)[0] if train.is_dir() or train.is_symlink() else []
     folders = [path for path in paths if path.is_dir() or not path.exists()]
     if not folders:
         raise LayoutError(f'no image folders in {train}: expected {TRAIN_FOLDER}/<name>/{IMAGE_FILE} with class1.tif … '
@@ -216,7 +216,7 @@ def read_test_ids(path: Path) -> list[TestImage]:
     """Reads the list of test images: a JSON list of ``{file_name, id, height, width}``.
 
     Raises:
-        FileError, FileContentError: The file cannot be read, or is not JSON.
+        FileError: The file cannot be read, or is not JSON.
         LayoutError: The file is not a list of this form; a file name has a folder; or an id or a file name repeats.
     """
     entries = read_json(path)

@@ -39,7 +39,7 @@ def read_image_names(path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        FileError, FileContentError: The file cannot be read, or is neither text nor JSON.
+        FileError: The file cannot be read, or is neither text nor JSON.
         LayoutError: The file has neither of the two forms, contains no name, contains a name twice, or a name is not
             that of a file directly in ``JPEGImages``.
     """

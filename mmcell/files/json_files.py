@@ -4,20 +4,15 @@ import codecs
 import json
 from pathlib import Path
 
-from mmcell.errors import MmcellError, escape
-from mmcell.files.folders import refuse_unusable
-
-
-class FileContentError(MmcellError):
-    """A file is not text, or not JSON; the message says where it stops to be."""
+from mmcell.errors import escape
+from mmcell.files.folders import FileError, refuse_unusable
 
 
 def read_text(path: str | Path) -> str:
     """Reads a text file in UTF-8 or, if it begins with a byte order mark, in UTF-16.
 
     Raises:
-        FileError: The file is missing or cannot be read.
-        FileContentError: The file is in another encoding.
+        FileError: The file is missing, cannot be read, or is in another encoding.
     """
     refuse_unusable(path)
     content = Path(path).read_bytes()
@@ -26,7 +21,7 @@ def read_text(path: str | Path) -> str:
         return content.decode('utf-16' if is_utf16 else 'utf-8-sig')
     except UnicodeDecodeError as error:
         line = content[:error.start].count(b'\n') + 1
-        raise FileContentError(f'{path}: is not text in UTF-8: line {line} has the byte '
+        raise FileError(f'{path}: is not text in UTF-8: line {line} has the byte '
                                f'0x{content[error.start]:02x}: save the file as UTF-8') from error
 
 
@@ -34,15 +29,14 @@ def read_json(path: str | Path) -> object:
     """Reads a JSON file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
 
     Raises:
-        FileError: The file is missing or cannot be read.
-        FileContentError: The file is not JSON, or is nested too deeply.
+        FileError: The file is missing, cannot be read, is not JSON, or is nested too deeply.
     """
     refuse_unusable(path)
     try:
         return json.loads(Path(path).read_bytes())
     except UnicodeDecodeError as error:  # its text would contain the whole file
-        raise FileContentError(f'{path}: is not JSON in UTF-8: the byte 0x{error.object[error.start]:02x} at position '
+        raise FileError(f'{path}: is not JSON in UTF-8: the byte 0x{error.object[error.start]:02x} at position '
                                f'{error.start} is not part of a character: save the file as UTF-8') from error
     # json raises ValueError also for numbers of thousands of digits, and RecursionError for too many nested levels.
     except (ValueError, RecursionError) as error:
-        raise FileContentError(f'{path}: is not JSON: {escape(error)}') from error
+        raise FileError(f'{path}: is not JSON: {escape(error)}') from error

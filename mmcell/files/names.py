@@ -14,8 +14,9 @@ def name_key(name: str) -> str:
 
 
 def shorten_name(name: str, max_bytes: int = 200) -> str:
-    """Returns the beginning of a name; file systems allow 255 bytes, of which prefixes and suffixes need some."""
-    return name.encode('utf-8', 'surrogateescape')[:max_bytes].decode(errors='ignore')
+    """Returns the beginning of a long name: file systems allow 255 bytes, of which prefixes and suffixes need some."""
+    is_short = len(name.encode('utf-8', 'surrogateescape')) <= max_bytes
+    return name if is_short else name.encode(errors='ignore')[:max_bytes].decode(errors='ignore')
 
 
 def print_any_text() -> None:
