@@ -277,7 +277,8 @@ def _find_name(name: str, folder: Path) -> str:
     names = [path.name for path in list_folder(folder)[0]]
     twins = [other for other in names if name_key(other) == name_key(name)]
     if len(twins) != 1:
-        similar = twins or get_close_matches(name, names)
+        without_suffix = [other for other in names if name_key(Path(other).stem) == name_key(name)]
+        similar = twins or without_suffix or get_close_matches(name, names)
         hint = f'; files with similar names: {list_some(similar)}' if similar else ''
         raise LayoutError(f'{folder / name}: is in the id list, but the file does not exist{hint}')
     return twins[0]

@@ -62,11 +62,12 @@ def describe_leftovers(names: Iterable[str]) -> str:
     """Returns one line that says how many leftovers of which kind were passed over; empty without leftovers.
 
     Args:
-        names: Paths or names of the leftovers.
+        names: Paths of the leftovers, or of files in folders that are leftovers.
     """
     by_kind: dict[str, list[str]] = {}
     for name in names:
-        by_kind.setdefault(leftover_kind(Path(name).name), []).append(name)
+        kind = next(filter(None, map(leftover_kind, reversed(Path(name).parts))))
+        by_kind.setdefault(kind, []).append(name)
     kinds = '; '.join(f'{len(group)} {kind} ({list_some(group)})' for kind, group in by_kind.items())
     return f'passed over, hidden files and leftovers of other programs: {kinds}' if kinds else ''
 
