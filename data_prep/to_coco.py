@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcell.annotations import coco_json, raw_layout
+from mmcell.annotations.file_sets import as_file_set
 from mmcell.annotations.mask_doubts import describe_doubts
 from mmcell.annotations.raw_layout import LayoutError, TestImage, TrainImage
 from mmcell.annotations.splits import choose_validation_groups
@@ -95,7 +96,7 @@ def main() -> int:
         names = choose_class_names(train_images, args.class_names)
         val_ids = choose_validation_ids(train_images, args.val_ratio, args.seed, args.group_by)
         documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out)
-        coco_json.write_documents(documents)
+        coco_json.write_documents(as_file_set(documents))
     except (MmcellError, OSError) as error:
         print(f'error: {escape(error)}\nnothing was written', file=sys.stderr)
         return 1

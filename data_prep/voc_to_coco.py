@@ -9,6 +9,7 @@ from pathlib import Path
 from to_coco import EXIT_SKIPPED, path_between, print_skipped, usable_cores
 
 from mmcell.annotations import coco_json, voc
+from mmcell.annotations.file_sets import as_file_set
 from mmcell.annotations.raw_layout import LayoutError, TrainImage
 from mmcell.errors import MmcellError, escape
 from mmcell.files.names import print_any_text
@@ -61,7 +62,7 @@ def main() -> int:
         print_skipped(bad, 'listed', len(images))
         documents = build_documents(images, splits, args.voc_root, args.out)
         refuse_empty_splits(documents)
-        coco_json.write_documents(documents)
+        coco_json.write_documents(as_file_set(documents))
     except (MmcellError, OSError) as error:
         print(f'error: {escape(error)}\nnothing was written', file=sys.stderr)
         return 1

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmcell.annotations.file_sets import describe_mixture, find_file_of_other_set, make_file_set
+from mmcell.annotations.file_sets import describe_mixture, find_file_of_other_set
 from mmcell.annotations.raw_layout import TestImage, TrainImage
 from mmcell.errors import MmcellError, quote
 from mmcell.files.whole_files import remove_leftovers, written_whole
@@ -54,43 +54,29 @@ def subset(image_records: list[dict], annotations: list[dict], image_ids: set[in
 
 
 def write_documents(documents: dict[Path, dict]) -> None:
-    """Writes the JSON files of one conversion, which :mod:`mmcell.annotations.file_sets` calls a set.
+    """Writes several JSON files. If one of them cannot be written, all older files of the same names stay as they were.
 
-    All files are written under temporary names first, and are renamed when the last file is complete. If one of them
-    cannot be written, all older files of the same names stay as they were. If the process is killed between two
-    renames, :func:`read_annotations` refuses the new files beside the old ones.
+    All files are written under temporary names first, and are renamed when the last file is complete. Documents that
+    belong together are marked by :func:`mmcell.annotations.file_sets.as_file_set` before: if the process is killed
+    between two renames, :func:`read_annotations` then refuses the new files beside the old ones.
 
     Args:
-        documents: The content of each file by its path; all of them lie in the same folder, and have the entry 'info'.
+        documents: The content of each file by its path.
 
     Raises:
-        AnnotationError: A name is not UTF-8, so that it cannot be written.
+        AnnotationError: A text cannot be written as UTF-8, because it comes from a file name whose bytes are not UTF-8.
         OSError: A file cannot be written.
     """
     for path in documents:
         remove_leftovers(path.parent, path.name.__eq__)
-    # The content without its opening brace and without info, which is written before it.
-    contents = {path.name: _to_json({key: value for key, value in document.items() if key != 'info'})[1:]
-                for path, document in documents.items()}
-    infos = [document['info'] for document in documents.values()]
-    file_set = make_file_set({name: _to_json(info) + content
-                              for (name, content), info in zip(contents.items(), infos, strict=True)})
     with written_whole(documents) as temporary_paths:
-        for path, content, info in zip(temporary_paths, contents.values(), infos, strict=True):
-            _write_text(path, f'{{"info":{_to_json({**info, "file_set": file_set})},{content}')
-
-
-def _to_json(value: dict) -> str:
-    return json.dumps(value, separators=(',', ':'), ensure_ascii=False)
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding='utf-8')
-    except UnicodeEncodeError as error:
-        name = text[text.rindex('"', 0, error.start) + 1:text.index('"', error.end)]
-        raise AnnotationError(f'the name {quote(name)} is not UTF-8, so that it cannot be written to an annotation '
-                              'file: rename the file or folder') from error
+        for path, temporary, document in zip(documents, temporary_paths, documents.values(), strict=True):
+            try:
+                with open(temporary, 'w', encoding='utf-8') as file:
+                    json.dump(document, file, separators=(',', ':'), ensure_ascii=False)
+            except UnicodeEncodeError as error:
+                raise AnnotationError(f'{path}: cannot be written: the text {quote(error.object)} is not UTF-8. If it '
+                                      'is the name of a file or folder, rename it') from error
 
 
 class AnnotationError(MmcellError):

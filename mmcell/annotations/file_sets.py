@@ -19,16 +19,18 @@ from pathlib import Path
 _HEAD_BYTES = 16_384
 
 
-def make_file_set(contents: dict[str, str]) -> dict:
-    """Returns the entry ``info.file_set`` of all files of a set.
+def as_file_set(documents: dict[Path, dict]) -> dict[Path, dict]:
+    """Returns the files of one conversion with the entry ``info.file_set``.
 
     Args:
-        contents: The content of each file, without this entry, by the name of the file.
+        documents: The content of each file by its path; all of them lie in the same folder, and have the entry 'info'.
     """
     digest = hashlib.sha256()
-    for name, content in contents.items():
-        digest.update(f'{name}\0{content}\0'.encode('utf-8', 'surrogatepass'))
-    return {'id': digest.hexdigest()[:32], 'files': list(contents)}
+    for path, document in documents.items():
+        digest.update(json.dumps([path.name, document]).encode())
+    file_set = {'id': digest.hexdigest()[:32], 'files': [path.name for path in documents]}
+    return {path: {**document, 'info': {**document['info'], 'file_set': file_set}}
+            for path, document in documents.items()}
 
 
 def find_file_of_other_set(path: Path, document: dict) -> str | None:

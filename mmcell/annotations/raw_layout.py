@@ -11,9 +11,9 @@ import numpy as np
 from mmcell.annotations.mask_doubts import find_doubts
 from mmcell.errors import MmcellError, list_some, quote
 from mmcell.files.folders import file_problem, list_folder, refuse_unusable
-from mmcell.files.json_files import read_json
 from mmcell.files.names import name_key
-from mmcell.images.pixels import read_image_size, read_label_map
+from mmcell.files.text_files import is_encodable, is_integer, read_json
+from mmcell.images.pixels import read_image_size, read_label_map, read_orientation
 from mmcell.masks.rle import EncodedInstances, encode_label_map
 
 TRAIN_FOLDER = 'train'
@@ -143,18 +143,19 @@ def read_train_image(folder: Path, data_root: Path) -> TrainImage:
 
     Raises:
         FileError: The folder, the image or a mask cannot be read, is a broken link, or is a pointer of Git LFS.
-        LayoutError: The image is missing, a mask differs from it in size, a file is probably an image or mask with a
-            wrong name, or the name of the folder is not UTF-8.
+        LayoutError: The image is missing, a mask differs from it in size or orientation, a file is probably an image or
+            mask with a wrong name, or the name of the folder is not UTF-8.
         ImageReadError: A file is no image, or a mask has values that are not instance ids.
     """
     refuse_other_encodings(folder)
     paths, leftovers = list_folder(folder)
     image_path = _find_image(folder, paths)
     height, width = read_image_size(image_path)
+    orientation = read_orientation(image_path)
     instances_by_class, empty_masks, doubts = {}, [], []
     masks = class_files(folder)
     for number, path in masks.items():
-        label_map = _read_mask(path, height, width)
+        label_map = _read_mask(path, height, width, orientation)
         instances = encode_label_map(label_map)
         name = path.relative_to(data_root).as_posix()
         if len(instances.ids):
@@ -184,10 +185,14 @@ def _find_image(folder: Path, paths: list[Path]) -> Path:
     return images[0]
 
 
-def _read_mask(path: Path, height: int, width: int) -> np.ndarray:
-    """Reads a mask as (H, W) int32, and compares its size with the image's height and width in px."""
+def _read_mask(path: Path, height: int, width: int, orientation: int) -> np.ndarray:
+    """Reads a mask as (H, W) int32, and compares it with its image: height and width in px, tag Orientation."""
     refuse_unusable(path)
     label_map = read_label_map(path)
+    if read_orientation(path) != orientation:
+        raise LayoutError(f'{path}: has the tag Orientation {read_orientation(path)}, but {IMAGE_FILE} has '
+                          f'{orientation}, so that mask and image may be turned differently; if they lie on each '
+                          'other as stored, remove the tag from both, otherwise save both upright')
     if label_map.shape != (height, width):
         turned = ': it was saved with rows and columns exchanged' if label_map.shape == (width, height) else ''
         raise LayoutError(f'{path}: the mask is {label_map.shape[1]} x {label_map.shape[0]} px, but its image is '
@@ -205,21 +210,24 @@ def refuse_other_encodings(path: Path) -> None:
     Raises:
         LayoutError: The bytes of the name are not UTF-8.
     """
-    try:
-        path.name.encode()
-    except UnicodeEncodeError as error:
+    if not is_encodable(path.name):
         raise LayoutError(f'{path}: the name is not UTF-8, as names from old archives and shares are: rename it, for '
-                          'example with convmv -f latin1 -t utf8 --notest') from error
+                          'example with convmv -f latin1 -t utf8 --notest')
 
 
 def read_test_ids(path: Path) -> list[TestImage]:
     """Reads the list of test images: a JSON list of ``{file_name, id, height, width}``.
 
     Raises:
-        FileError: The file cannot be read, or is not JSON.
-        LayoutError: The file is not a list of this form; a file name has a folder; or an id or a file name repeats.
+        FileError: The file is a broken link, or cannot be read.
+        LayoutError: The file is not a JSON list of this form; a file name has a folder; or an id or a file name repeats.
     """
-    entries = read_json(path)
+    refuse_unusable(path)
+    return to_test_images(read_json(path, LayoutError), path)
+
+
+def to_test_images(entries: object, path: Path) -> list[TestImage]:
+    """Checks the content of an id list and returns its images; ``path`` is named in messages."""
     if not isinstance(entries, list):
         raise LayoutError(f'{path}: is not a JSON list of {{file_name, id, height, width}}, but begins with '
                           f'{quote(entries)}')
@@ -238,10 +246,11 @@ def _read_entry(entry: object, where: str) -> TestImage:
     if missing:
         raise LayoutError(f'{where} is {quote(entry)}; {", ".join(missing)} expected, too')
     for key, lowest in (('id', 0), ('height', 1), ('width', 1)):
-        if type(entry[key]) is not int or not lowest <= entry[key] < 2**63:
+        if not is_integer(entry[key]) or not lowest <= entry[key] < 2**63:
             raise LayoutError(f'{where} has the {key} {quote(entry[key])}; a whole number from {lowest} is expected')
     name = entry['file_name']
-    if not isinstance(name, str) or not name or {'/', '\\', '\0'} & set(name) or name in ('.', '..'):
+    is_text = isinstance(name, str) and is_encodable(name)
+    if not is_text or {'/', '\\', '\0'} & set(name) or name in ('', '.', '..'):
         raise LayoutError(f'{where} has the file_name {quote(name)}; the name of a file in {TEST_FOLDER}/ is expected, '
                           'without folders')
     return TestImage(name, entry['id'], entry['height'], entry['width'])

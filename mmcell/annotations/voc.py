@@ -9,7 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from mmcell.annotations.raw_layout import LayoutError, TrainImage
 from mmcell.errors import escape, quote
 from mmcell.files.folders import refuse_unusable
-from mmcell.files.json_files import read_json, read_text
+from mmcell.files.text_files import read_json, read_text
 from mmcell.images.pixels import ImageReadError, read_image_size
 from mmcell.masks.rle import EncodedInstances, encode_label_map
 
@@ -39,13 +39,14 @@ def read_image_names(path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        FileError: The file cannot be read, or is neither text nor JSON.
+        FileError: The file is a broken link, or cannot be read.
         LayoutError: The file has neither of the two forms, contains no name, contains a name twice, or a name is not
             that of a file directly in ``JPEGImages``.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no list of images {path}: check the path and the name of the split')
+    refuse_unusable(path)
     names = [_image_name(entry, path) for entry in _read_entries(path)]
     if not names:
         raise LayoutError(f'{path}: contains no image name')
@@ -58,8 +59,8 @@ def read_image_names(path: str | Path) -> list[str]:
 def _read_entries(path: Path) -> list[str]:
     """Returns the lines of a text file that are not empty, or the file names of the images in a COCO file."""
     if path.suffix.lower() != '.json':
-        return [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    document = read_json(path)
+        return [line.strip() for line in read_text(path, LayoutError).splitlines() if line.strip()]
+    document = read_json(path, LayoutError)
     images = document.get('images') if isinstance(document, dict) else None
     if not isinstance(images, list):
         raise LayoutError(f'{path}: is not COCO JSON with a list of images')
