@@ -211,8 +211,8 @@ def find_test_images(data_root: Path, test_ids: Path | None, jobs: int,
         return [], []
     list_folder(folder)  # raises an error for a broken link
     if not ids_file.exists():
-        raise LayoutError(f'there is a folder of test images, {folder}, but their id list {ids_file} does not exist: give its path with '
-                          '--test-ids')
+        raise LayoutError(f'there is a folder of test images, {folder}, but their id list {ids_file} does not exist: '
+                          'give its path with --test-ids')
     check = partial(raw_layout.check_test_image, test_folder=folder)
     images, bad = map_with_progress(check, raw_layout.read_test_ids(ids_file), jobs, 'test images', skip_bad)
     file_name, count = Counter(image.file_name for image in images).most_common(1)[0] if images else ('', 0)
@@ -299,8 +299,8 @@ def print_table(train_images: list[TrainImage], names: list[str], val_ids: set[i
     table = Table('', *(name for name, _ in splits), title='cells')
     table.add_row('images', *(str(len(images)) for _, images in splits))
     for number, name in enumerate(names, start=1):
-        table.add_row(without_markup(name), *(str(sum(cells_by_class(image).get(number, 0) for image in images))
-                              for _, images in splits))
+        table.add_row(without_markup(name), *(
+            str(sum(cells_by_class(image).get(number, 0) for image in images)) for _, images in splits))
     counts = [[sum(cells_by_class(image).values()) for image in images] for _, images in splits]
     table.add_row('cells', *(str(sum(values)) for values in counts))
     table.add_row('cells per image: median', *(f'{np.median(values):g}' if values else '-' for values in counts))

@@ -21,8 +21,8 @@ BINARY, BACKGROUND, SCATTERED = 'binary', 'background', 'scattered'
 _SENTENCES = {
     BINARY: 'look binary: one number for several separate pieces, which become one cell. If the pieces are different '
             'cells, give each piece its own number, for example with scipy.ndimage.label',
-    BACKGROUND: 'have no pixel with the value 0, or one number on more than half of the image, which becomes a cell: if '
-                'it is the background, write 0 there',
+    BACKGROUND: 'have no pixel with the value 0, or one number on more than half of the image, which becomes a cell: '
+                'if it is the background, write 0 there',
     SCATTERED: 'have many single pixels that differ from all their neighbours: lossy compression (JPEG) and '
                'interpolation make numbers that nobody drew. Save masks without loss, and resize them with the nearest '
                'neighbour',

@@ -220,7 +220,7 @@ def read_test_ids(path: Path) -> list[TestImage]:
 
     Raises:
         FileError: The file is a broken link, or cannot be read.
-        LayoutError: The file is not a JSON list of this form; a file name has a folder; or an id or a file name repeats.
+        LayoutError: The file is not such a JSON list, a file name has a folder, or an id or a file name repeats.
     """
     refuse_unusable(path)
     return to_test_images(read_json(path, LayoutError), path)

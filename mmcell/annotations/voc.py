@@ -77,8 +77,8 @@ def _image_name(entry: str, path: Path) -> str:
     stem, _, suffix = name.rpartition('.')
     name = stem if suffix.lower() in _SUFFIXES and stem else name
     if name in ('', '.', '..') or len(name.split()) > 1 or not name.isprintable():
-        raise LayoutError(f'{path}: {quote(entry)} is not an image name; one name per line is expected, without a second '
-                          f'column, as in the lists in {LIST_FOLDER.as_posix()}')
+        raise LayoutError(f'{path}: {quote(entry)} is not an image name; one name per line is expected, without a '
+                          f'second column, as in the lists in {LIST_FOLDER.as_posix()}')
     return name
 
 

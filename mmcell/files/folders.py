@@ -22,8 +22,8 @@ _LEFTOVERS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in {
 }.items()}
 # What stands in the place of a file whose content was not fetched; these files have a few hundred bytes.
 _POINTERS = {
-    b'version https://git-lfs.github.com/spec/': 'is only a pointer of Git LFS; fetch the file itself with: git lfs pull',
-    b'/annex/objects/': 'is only a pointer of git-annex; fetch the file itself with: git annex get, or datalad get',
+    b'version https://git-lfs.github.com/spec/': 'is a Git LFS pointer in place of the file: fetch it with: git lfs pull',
+    b'/annex/objects/': 'is a git-annex pointer in place of the file: fetch it with: git annex get',
 }
 _MAX_POINTER_BYTES = 1024
 
@@ -113,5 +113,5 @@ def _link_problem(path: Path) -> str | None:
     """Returns what is wrong with a link; None if the path is no link, or its target exists."""
     if not path.is_symlink() or path.exists():
         return None
-    return (f'is a broken link to {escape(os.readlink(path))}: fetch the file that it stands for (git-annex and '
+    return (f'is a broken link to {escape(path.readlink())}: fetch the file that it stands for (git-annex and '
             'DataLad: git annex get, datalad get), or remove the link')

@@ -24,7 +24,8 @@ def to_label_map(samples: np.ndarray) -> np.ndarray:
                          'values, not as colours')
     ids = samples[:, :, 0]
     if ids.dtype.kind not in 'biuf':
-        raise ValueError(f'has values of type {ids.dtype}; an instance-id map has whole numbers')
+        kind = 'complex values' if ids.dtype.kind == 'c' else f'values of type {ids.dtype}'
+        raise ValueError(f'has {kind}; an instance-id map has whole numbers')
     if ids.dtype.kind == 'f' and not (np.isfinite(ids).all() and (ids == np.floor(ids)).all()):
         raise ValueError('has ids that are not whole numbers; an instance-id map has 0 for background and one positive '
                          'integer per cell')

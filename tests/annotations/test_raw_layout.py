@@ -1,4 +1,4 @@
-"""Names, links and lists in the raw layout. What the command makes of them: ``tests/commands/test_to_coco_bad_input.py``."""
+"""Names, links and lists in the raw layout; ``tests/commands/test_to_coco_bad_input.py`` is about the command."""
 
 import json
 import os
@@ -122,7 +122,7 @@ def test_an_image_folder_that_is_there_twice_is_refused(root):
 
 
 def test_a_name_that_is_not_utf_8_is_refused_by_name(root):
-    os.rename(os.fsencode(root / 'train' / 'b'), os.fsencode(root / 'train') + b'/zelle_\xe4')
+    (root / 'train' / 'b').rename(root / 'train' / 'zelle_\udce4')
     folder = find_train_folders(root)[1]
     with pytest.raises(LayoutError, match=r'zelle_\\udce4: the name is not UTF-8'):
         read_train_image(folder, root)
@@ -189,10 +189,10 @@ def test_wrong_entries_of_the_id_list_are_named(root, change, words):
 
 
 @pytest.mark.parametrize('content, words', [
-    (b'{"images": ' + b'[1, ' * 500 + b'1' + b']' * 500 + b'}', 'is not a JSON list'), (b'"x"', 'is not a JSON list'),
+    (b'{"images": ' + b'[1, ' * 90 + b'1' + b']' * 90 + b'}', 'is not a JSON list'), (b'"x"', 'is not a JSON list'),
     (b'[5]', 'entry 1 is 5; file_name, id, height, width expected'),
     (b'[{"file_name": "a", "id": 1, "height": 2}]', 'width expected'),
-    (b'[{"file_name": "' + b'\xe4' * 9000 + b'"}]', '0xe4 at position 16')])
+    (b'[{"file_name": "' + b'\xe4' * 9000 + b'"}]', 'wrong at byte 16')])
 def test_a_file_that_is_no_id_list_is_described_shortly(root, content, words):
     path = root / 'test_image_name_to_ids.json'
     path.write_bytes(content)

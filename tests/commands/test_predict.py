@@ -164,7 +164,7 @@ def test_files_that_cannot_be_used_are_named_and_leftovers_are_counted(tmp_path,
         status, output = command(folder, '--formats', 'csv', *flags)
         assert status == 3 and 'error: 5 of 6 images could not be done' in output.err
         for line in (f'{folder}/circle.tif: is a broken link', f'{folder}/link.tif: is a broken link to /annex/gone',
-                     f'{folder}/pointer.tif: is only a pointer of Git LFS', f'{folder}/folder.tif: is a folder',
+                     f'{folder}/pointer.tif: is a Git LFS pointer', f'{folder}/folder.tif: is a folder',
                      f'{folder}/empty\\n.tif: is empty'):
             assert f'\n  {line}' in output.err
         assert 'passed over' in output.err and '1 of macOS' in output.err and output.out.count('\n') == 1

@@ -157,7 +157,7 @@ WHOLE = np.s_[:, :]
     (colored, ImageReadError, 'SegmentationObject.*mode RGB'),
     (cut_short, ImageReadError, 'SegmentationClass.*cannot be read'),
     (other_size, LayoutError, r'SegmentationObject.*\(40, 59\).*\(40, 60\)'),
-    (lambda root: (root / 'SegmentationClass' / '2007_000001.png').unlink(), FileError, 'SegmentationClass.*does not exist'),
+    (lambda root: (root / 'SegmentationClass' / '2007_000001.png').unlink(), FileError, 'Class/2007.*does not exist'),
     (git_lfs_pointer, FileError, 'git lfs pull'),
     (lambda root: (root / 'JPEGImages' / '2007_000001.jpg').unlink(), FileError, 'JPEGImages.*does not exist'),
 ])
@@ -177,13 +177,14 @@ def test_lists_are_text_or_coco(tmp_path):
 @pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
 @pytest.mark.parametrize('name', ['a.txt', 'a.json'])
 def test_lists_may_have_a_byte_order_mark(tmp_path, encoding, name):
-    content = 'bär.01\nkatze.JPG\n' if name == 'a.txt' else '{"images": [{"file_name": "bär.01"}, {"file_name": "katze.JPG"}]}'
-    (tmp_path / name).write_text(content, encoding=encoding)
+    content = {'a.txt': 'bär.01\nkatze.JPG\n',
+               'a.json': '{"images": [{"file_name": "bär.01"}, {"file_name": "katze.JPG"}]}'}
+    (tmp_path / name).write_text(content[name], encoding=encoding)
     assert read_image_names(tmp_path / name) == ['bär.01', 'katze']
 
 
 @pytest.mark.parametrize('name, content, message', [
-    ('a.txt', '\n', 'contains no image name'), ('a.txt', 'x\ny\nx', "'x' more than once"), ('a.json', '{}', 'images'),
+    ('a.txt', '\n', 'is empty'), ('a.txt', 'x\ny\nx', "'x' more than once"), ('a.json', '{}', 'images'),
     ('a.json', '{', 'is not JSON'), ('a.json', '{"images": [3]}', 'file_name'), ('a.json', '[1]', 'COCO JSON'),
     ('a.json', '{"images": [{"file_name": 3}]}', '1 of its images .* 3'), ('a.txt', 'x -1\ny 1', 'second column'),
     ('a.txt', 'a\n..\nb', r"'\.\.' is not an image name"), ('a.txt', 'x\x1b[31m', r'x\\x1b.*not an image name')])

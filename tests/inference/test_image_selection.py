@@ -79,8 +79,8 @@ def test_a_folder_without_leftovers_gives_no_line(folder):
 def test_broken_links_and_pipes_are_images_when_they_are_named(folder_with_leftovers):
     os.mkfifo(folder_with_leftovers / 'pipe.tif')
     for name in ('broken.tif', 'circle.tif', 'pipe.tif', '._a.tif'):
-        is_pattern = name == 'pipe.tif'
-        assert find_images([f'{folder_with_leftovers}/{"p*" if is_pattern else name}']) == [folder_with_leftovers / name]
+        argument = 'p*' if name == 'pipe.tif' else name
+        assert find_images([f'{folder_with_leftovers}/{argument}']) == [folder_with_leftovers / name]
 
 
 def test_links_that_lead_back_are_followed_once(tmp_path):
@@ -98,7 +98,8 @@ def test_links_that_lead_back_are_followed_once(tmp_path):
 
 @pytest.mark.parametrize('pattern, names', [
     ('**', ['b.tif', 'a.PNG', 'deep/c.tif', 'deep/er/d.tif', 'scan.svs', 'notes.txt']), ('**/er/*', ['deep/er/d.tif']),
-    ('deep/**/?.tif', ['deep/c.tif', 'deep/er/d.tif']), ('*/**/d*', ['deep/er/d.tif']), ('**/**/c.tif', ['deep/c.tif'])])
+    ('deep/**/?.tif', ['deep/c.tif', 'deep/er/d.tif']), ('*/**/d*', ['deep/er/d.tif']),
+    ('**/**/c.tif', ['deep/c.tif'])])
 def test_two_stars_stand_for_any_number_of_folders(folder, monkeypatch, pattern, names):
     monkeypatch.chdir(folder)
     assert set(find_images([pattern])) == set(map(Path, names))
