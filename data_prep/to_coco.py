@@ -4,15 +4,20 @@ import argparse
 import os
 import re
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mmcell.annotations import coco_json, raw_layout
+from mmcell.annotations.file_sets import as_file_set
+from mmcell.annotations.mask_doubts import describe_doubts
 from mmcell.annotations.raw_layout import LayoutError, TestImage, TrainImage
 from mmcell.annotations.splits import choose_validation_groups
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, escape, list_some, quote
+from mmcell.files.folders import describe_leftovers, list_folder
+from mmcell.files.names import print_any_text
 from mmcell.files.parallel import map_with_progress
 from mmcell.images.channel_order import count_swapped, other_order
 from mmcell.images.pixels import CHANNEL_ORDERS
@@ -91,35 +96,78 @@ def usable_cores() -> int:
 
 def main() -> int:
     args = parse_args()
+    print_any_text()
     try:
-        train_images, bad = map_with_progress(
-            partial(raw_layout.read_train_image, data_root=args.data_root),
-            raw_layout.find_train_folders(args.data_root), args.jobs, 'train images', args.skip_bad)
+        train_images, test_images, skipped = read_images(args)
         names = choose_class_names(train_images, args.class_names)
-        test_images, bad_tests = find_test_images(args.data_root, args.test_ids, args.jobs, args.skip_bad)
-        bad += bad_tests
         val_ids = choose_validation_ids(train_images, args.val_ratio, args.seed, args.group_by)
         swapped = describe_swapped_colors(train_images, test_images, args.data_root, args.channel_order or 'rgb')
         # If the files look swapped and nobody has said that they are, the annotation files leave the question open,
         # so that readers of these files look at the images and warn as well.
         order = args.channel_order or (None if swapped else 'rgb')
         documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out, order)
-        coco_json.write_documents(documents)
+        coco_json.write_documents(as_file_set(documents))
     except (MmcellError, OSError) as error:
-        print(f'error: {error}\nnothing was written', file=sys.stderr)
+        print(f'error: {escape(error)}\nnothing was written', file=sys.stderr)
         return 1
     print_table(train_images, names, val_ids)
     print_notes(train_images, test_images, val_ids, args.data_root)
     if swapped:
-        print(f'warning: {swapped}', file=sys.stderr)
-    print('wrote ' + ', '.join(str(path) for path in documents))
+        print(f'warning: {escape(swapped)}', file=sys.stderr)
+    print('wrote ' + ', '.join(escape(path) for path in documents))
     stale = args.out / TEST_JSON
     if not test_images and stale.exists():
         stale.unlink()
-        print(f'removed {stale}, which an earlier conversion had written, because there are no test images now')
-    for message in bad:
-        print(f'skipped: {message}', file=sys.stderr)
-    return EXIT_SKIPPED if bad else 0
+        print(f'removed {escape(stale)}, which an earlier conversion had written, because there are no test images now')
+    for sentence in find_warnings(train_images, names, val_ids):
+        print(f'warning: {sentence}', file=sys.stderr)
+    if skipped:
+        print(f'skipped {skipped}', file=sys.stderr)
+    return EXIT_SKIPPED if skipped else 0
+
+
+def read_images(args: argparse.Namespace) -> tuple[list[TrainImage], list[TestImage], str]:
+    """Reads all images; with ``--skip-bad``, it prints one line for each image that is left out.
+
+    Returns:
+        The training images, the test images, and how many of them were left out, for example '1 of 5 training images';
+        empty if none was.
+
+    Raises:
+        MmcellError: An image is bad and may not be left out, or all images are bad, or so many training images that
+            none is left for validation.
+    """
+    folders = raw_layout.find_train_folders(args.data_root)
+    train_images, bad_train = map_with_progress(
+        partial(raw_layout.read_train_image, data_root=args.data_root), folders, args.jobs, 'train images',
+        args.skip_bad)
+    print_skipped(bad_train, 'training', len(train_images))
+    test_images, bad_test = find_test_images(args.data_root, args.test_ids, args.jobs, args.skip_bad)
+    print_skipped(bad_test, 'test', len(test_images))
+    if bad_train and len(train_images) < 2 and args.val_ratio > 0:
+        raise LayoutError(f'only {len(train_images)} of {len(folders)} training images can be used, so that none is '
+                          f'left for validation. The first that cannot: {bad_train[0]}. Mend the images, or give '
+                          '--val-ratio 0')
+    parts = [f'{len(bad)} of {len(bad) + len(images)} {kind} images' for bad, images, kind in (
+        (bad_train, train_images, 'training'), (bad_test, test_images, 'test')) if bad]
+    return train_images, test_images, ' and '.join(parts)
+
+
+def print_skipped(messages: list[str], kind: str, n_good: int) -> None:
+    """Prints why images were left out.
+
+    Args:
+        messages: One message per image that was left out.
+        kind: What the images are: 'training' or 'test'.
+        n_good: The number of images that are left.
+
+    Raises:
+        LayoutError: No image is left.
+    """
+    for message in messages:
+        print(f'skipped: {escape(message)}', file=sys.stderr)
+    if messages and not n_good:
+        raise LayoutError(f'none of the {len(messages)} {kind} images can be used. The first: {messages[0]}')
 
 
 def choose_class_names(images: list[TrainImage], requested: list[str] | None) -> list[str]:
@@ -130,7 +178,8 @@ def choose_class_names(images: list[TrainImage], requested: list[str] | None) ->
         requested: The names that ``--class-names`` gives; None for class1, class2, …
 
     Raises:
-        LayoutError: There are fewer names than classes, a name repeats, or no image has a cell and no name is given.
+        LayoutError: There are fewer names than classes; a name repeats, is empty, or has spaces at an end or control
+            characters; or no image has a cell and no name is given.
     """
     n_classes = max((number for image in images for number in image.instances_by_class), default=0)
     if requested is None:
@@ -142,6 +191,10 @@ def choose_class_names(images: list[TrainImage], requested: list[str] | None) ->
                           'give one name per class')
     if len(set(requested)) < len(requested):
         raise LayoutError(f'--class-names must differ from each other, got {requested}')
+    wrong = [name for name in requested if not name or not name.isprintable() or name != name.strip()]
+    if wrong:
+        raise LayoutError('--class-names must be names without control characters and without spaces at their ends, '
+                          f'got {quote(wrong[0])}')
     return requested
 
 
@@ -164,15 +217,20 @@ def find_test_images(data_root: Path, test_ids: Path | None, jobs: int,
     """
     folder = data_root / raw_layout.TEST_FOLDER
     ids_file = test_ids or data_root / raw_layout.TEST_IDS_FILE
-    if not folder.is_dir():
+    if not os.path.lexists(folder):
         if test_ids is not None:
             raise LayoutError(f'--test-ids was given, but the folder of test images {folder} does not exist')
         return [], []
+    list_folder(folder)  # raises an error for a broken link
     if not ids_file.exists():
-        raise LayoutError(f'{folder} has test images, but their id list {ids_file} does not exist: give its path with '
-                          '--test-ids')
+        raise LayoutError(f'there is a folder of test images, {folder}, but their id list {ids_file} does not exist: '
+                          'give its path with --test-ids')
     check = partial(raw_layout.check_test_image, test_folder=folder)
-    return map_with_progress(check, raw_layout.read_test_ids(ids_file), jobs, 'test images', skip_bad)
+    images, bad = map_with_progress(check, raw_layout.read_test_ids(ids_file), jobs, 'test images', skip_bad)
+    file_name, count = Counter(image.file_name for image in images).most_common(1)[0] if images else ('', 0)
+    if count > 1:
+        raise LayoutError(f'{ids_file}: {count} entries stand for the same file {file_name}')
+    return images, bad
 
 
 def choose_validation_ids(images: list[TrainImage], val_ratio: float, seed: int,
@@ -273,6 +331,7 @@ def path_between(start: Path, target: Path) -> str:
 def print_table(train_images: list[TrainImage], names: list[str], val_ids: set[int]) -> None:
     """Prints the images, the cells of each class, the cells per image and the image sizes of each split."""
     from rich.console import Console
+    from rich.markup import escape as without_markup
     from rich.table import Table
     splits = [('train', [image for i, image in enumerate(train_images, 1) if i not in val_ids]),
               ('val', [image for i, image in enumerate(train_images, 1) if i in val_ids]),
@@ -280,8 +339,8 @@ def print_table(train_images: list[TrainImage], names: list[str], val_ids: set[i
     table = Table('', *(name for name, _ in splits), title='cells')
     table.add_row('images', *(str(len(images)) for _, images in splits))
     for number, name in enumerate(names, start=1):
-        table.add_row(name, *(str(sum(cells_by_class(image).get(number, 0) for image in images))
-                              for _, images in splits))
+        table.add_row(without_markup(name), *(
+            str(sum(cells_by_class(image).get(number, 0) for image in images)) for _, images in splits))
     counts = [[sum(cells_by_class(image).values()) for image in images] for _, images in splits]
     table.add_row('cells', *(str(sum(values)) for values in counts))
     table.add_row('cells per image: median', *(f'{np.median(values):g}' if values else '-' for values in counts))
@@ -295,23 +354,50 @@ def print_table(train_images: list[TrainImage], names: list[str], val_ids: set[i
 
 def print_notes(train_images: list[TrainImage], test_images: list[TestImage], val_ids: set[int],
                 data_root: Path) -> None:
-    """Prints which files were left out, how many images have no cell, and a warning if validation has no cell."""
+    """Prints how many test images and images without a cell there are, and which files were left out."""
     if not val_ids:
         print('val.json is empty: all images are in train.json. To train without validation, use tools/train.py CONFIG '
               '--cfg-options val_dataloader=None val_cfg=None val_evaluator=None')
-    elif not any(cells_by_class(image) for i, image in enumerate(train_images, 1) if i in val_ids):
-        print('warning: the validation images have no cell, so that nothing can be measured on them')
     print(f'test images: {len(test_images)}' if test_images
           else f'no usable test images in {raw_layout.TEST_FOLDER}/: {TEST_JSON} is not written')
     print(f'images without any cell, kept: {sum(not image.instances_by_class for image in train_images)}')
-    listed = {image.file_name for image in test_images}
-    test_folder = data_root / raw_layout.TEST_FOLDER
-    unlisted = [path.name for path in sorted(test_folder.iterdir()) if path.name not in listed] if test_images else []
+    unlisted, leftovers = find_unlisted(test_images, data_root)
+    in_train, train_leftovers = list_folder(data_root / raw_layout.TRAIN_FOLDER)
     for kind, names in (('masks without any cell', [name for image in train_images for name in image.empty_masks]),
                         ('files that are neither image.tif nor class<k>.tif',
                          [name for image in train_images for name in image.stray_files]),
+                        (f'files beside the image folders in {raw_layout.TRAIN_FOLDER}/',
+                         [path.name for path in in_train if path.is_file()]),
                         ('test images that are not in the id list', unlisted)):
-        print(f'left out, {kind}: {len(names)}' + (f" ({', '.join(names)})" if names else ''))
+        # The other lists are printed even if they are empty: that nothing was left out is worth knowing.
+        if names or 'beside' not in kind:
+            print(f'left out, {kind}: {len(names)}' + (f' ({list_some(names)})' if names else ''))
+    passed_over = describe_leftovers([*(path.name for path in train_leftovers),
+                                      *(name for image in train_images for name in image.leftovers), *leftovers])
+    if passed_over:
+        print(passed_over)
+
+
+def find_unlisted(test_images: list[TestImage], data_root: Path) -> tuple[list[str], list[str]]:
+    """Returns the names of the files beside the test images that are not in the id list, then those of leftovers."""
+    if not test_images:
+        return [], []
+    paths, leftovers = list_folder(data_root / raw_layout.TEST_FOLDER)
+    listed = {image.file_name for image in test_images}
+    return [path.name for path in paths if path.name not in listed], [path.name for path in leftovers]
+
+
+def find_warnings(train_images: list[TrainImage], names: list[str], val_ids: set[int]) -> list[str]:
+    """Returns one sentence per matter that the user should look at before training."""
+    sentences = describe_doubts(doubt for image in train_images for doubt in image.doubts)
+    counts = Counter(number for image in train_images for number in image.instances_by_class)
+    without = [name for number, name in enumerate(names, start=1) if not counts[number]]
+    if without:
+        sentences.append(f'no image has a cell of {list_some(without)}, which a model cannot learn then: check the '
+                         'names of the mask files and --class-names')
+    if val_ids and not any(cells_by_class(image) for i, image in enumerate(train_images, 1) if i in val_ids):
+        sentences.append('the validation images have no cell, so that nothing can be measured on them')
+    return sentences
 
 
 def cells_by_class(image: TrainImage) -> dict[int, int]:

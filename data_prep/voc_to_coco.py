@@ -6,11 +6,13 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from to_coco import EXIT_SKIPPED, path_between, usable_cores
+from to_coco import EXIT_SKIPPED, path_between, print_skipped, usable_cores
 
 from mmcell.annotations import coco_json, voc
-from mmcell.annotations.raw_layout import TrainImage
-from mmcell.errors import MmcellError
+from mmcell.annotations.file_sets import as_file_set
+from mmcell.annotations.raw_layout import LayoutError, TrainImage
+from mmcell.errors import MmcellError, escape
+from mmcell.files.names import print_any_text
 from mmcell.files.parallel import map_with_progress
 
 EXAMPLE = """examples:
@@ -51,20 +53,23 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> int:
     args = parse_args()
+    print_any_text()
     try:
         splits = read_splits(args.splits, args.voc_root)
         names = list(dict.fromkeys(name for image_names in splits.values() for name in image_names))
         images, bad = map_with_progress(
             partial(voc.read_voc_image, voc_root=args.voc_root), names, args.jobs, 'images', args.skip_bad)
+        print_skipped(bad, 'listed', len(images))
         documents = build_documents(images, splits, args.voc_root, args.out)
-        coco_json.write_documents(documents)
+        refuse_empty_splits(documents)
+        coco_json.write_documents(as_file_set(documents))
     except (MmcellError, OSError) as error:
-        print(f'error: {error}\nnothing was written', file=sys.stderr)
+        print(f'error: {escape(error)}\nnothing was written', file=sys.stderr)
         return 1
     print_table(documents)
-    print('wrote ' + ', '.join(str(path) for path in documents))
-    for message in bad:
-        print(f'skipped: {message}', file=sys.stderr)
+    print('wrote ' + ', '.join(escape(path) for path in documents))
+    if bad:
+        print(f'skipped {len(bad)} of {len(names)} images', file=sys.stderr)
     return EXIT_SKIPPED if bad else 0
 
 
@@ -103,11 +108,24 @@ def build_documents(images: list[TrainImage], splits: dict[str, list[str]], voc_
     return documents
 
 
+def refuse_empty_splits(documents: dict[Path, dict]) -> None:
+    """Refuses to write a file without images, which is left if all images of a list were skipped.
+
+    Raises:
+        LayoutError: A file would have no image.
+    """
+    for path, document in documents.items():
+        if not document['images']:
+            raise LayoutError(f'{path} would have no image, because all images of its list were skipped: mend them, or '
+                              f'leave {path.stem} out of --splits')
+
+
 def print_table(documents: dict[Path, dict]) -> None:
     """Prints the number of images and of objects of each class in each file."""
     from rich.console import Console
+    from rich.markup import escape as without_markup
     from rich.table import Table
-    table = Table('', *(path.stem for path in documents), title='objects')
+    table = Table('', *(without_markup(path.stem) for path in documents), title='objects')
     table.add_row('images', *(str(len(document['images'])) for document in documents.values()))
     counts = [Counter(annotation['category_id'] for annotation in document['annotations'])
               for document in documents.values()]

@@ -10,6 +10,7 @@
         ├── CurveError                  visualization/training_curves.py
         ├── DetectorError               inference/detector.py
         ├── EnsembleError               predictions/ensemble.py
+        ├── FileError                   files/folders.py
         ├── FitError                    checkpoints/fit.py
         ├── ImageReadError              images/limits.py
         ├── ImageSelectionError         inference/image_files.py
@@ -32,6 +33,62 @@
     └── MissingOpError                  framework/torchvision_ext.py
 """
 
+from reprlib import Repr
+
+# Texts from files are shown in messages with at most this many characters, or entries of a list.
+MAX_CHARACTERS, MAX_ENTRIES = 80, 6
+
+
+def escape(text: object) -> str:
+    r"""Returns a text in one line: line breaks and other characters that are not printable become ``\n``, ``\x1b`` ….
+
+    File names may hold line breaks, codes that move the cursor or reverse the direction of writing, and bytes that are
+    not UTF-8, which Python keeps as lone surrogates and cannot print.
+
+    Args:
+        text: An error, a path, a name, or any object with a text.
+    """
+    return ''.join(character if character.isprintable() else character.encode('unicode_escape').decode()
+                   for character in str(text))
+
+
+def quote(value: object) -> str:
+    """Returns a value that a file or a user gave, for a message: with quotation marks, in one line, and shortened."""
+    return _SHORT.repr(value)
+
+
+def list_some(names: list[str]) -> str:
+    """Joins names for a message; of a long list, it joins the first six and says how many more there are."""
+    n_more = len(names) - MAX_ENTRIES
+    return ', '.join(map(escape, names[:MAX_ENTRIES])) + (f' and {n_more} more' if n_more > 0 else '')
+
+
+class _ShortRepr(Repr):
+    """Shows the beginning of a value of any origin, however deep, long or large it is.
+
+    ``str`` and ``repr`` fail for deep values and for numbers of thousands of digits, and take exponential time if parts
+    of a value are the same object.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 2
+        self.maxstring = self.maxother = self.maxlong = MAX_CHARACTERS
+        self.maxlist = self.maxtuple = self.maxset = self.maxdict = MAX_ENTRIES
+
+    def repr_int(self, value: int, level: int) -> str:
+        return super().repr_int(value, level) if abs(value) < 10**30 else 'a number of more than 30 digits'
+
+    def repr_ndarray(self, value: object, level: int) -> str:
+        return f'array of shape {value.shape} and type {value.dtype}'
+
+
+_SHORT = _ShortRepr()
+
 
 class MmcellError(ValueError):
     """Input, files or settings do not fit. The message states what was found, what was expected and what to do."""
+
+    def __str__(self) -> str:
+        """Returns the message with its own line breaks, and without other characters that cannot be printed."""
+        return '\n'.join(map(escape, super().__str__().split('\n')))

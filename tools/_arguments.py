@@ -17,6 +17,7 @@ from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from mmcell.errors import MmcellError
+from mmcell.files.names import print_any_text
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -289,6 +290,7 @@ def plain_errors(after_interrupt: str = '') -> Iterator[None]:
     Args:
         after_interrupt: Text that follows the word 'interrupted' when Ctrl-C ended the block.
     """
+    print_any_text()
     try:
         yield
     except FileNotFoundError as error:

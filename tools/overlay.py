@@ -64,7 +64,8 @@ def draw_all(args: argparse.Namespace) -> int:
     from mmcell.evaluation.pictures import draw_image_pair, image_sources
     from mmcell.predictions.categories import Categories
     from mmcell.predictions.dump_file import load_results, to_coco_detections
-    from mmcell.visualization.overlay import picture_name, write_png
+    from mmcell.visualization.overlay import picture_name
+    from mmcell.visualization.png_files import write_png
     document = read_document(args.annotations)
     ids_by_name = {category['name']: category['id'] for category in document['categories']}
     unknown = set(args.classes or ()) - set(ids_by_name)

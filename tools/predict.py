@@ -19,7 +19,7 @@ from _arguments import (
     tile_settings,
 )
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, escape
 
 if TYPE_CHECKING:
     from torch import nn
@@ -141,11 +141,15 @@ def main() -> int:
 
 def predict(args: argparse.Namespace) -> int:
     """Predicts all images, and returns the exit status."""
+    from mmcell.files.folders import file_problem
     from mmcell.inference.image_files import find_images, name_outputs
     from mmcell.inference.image_records import recorded_outputs
     refuse_wrong_launcher(args.launcher)
-    paths = find_images(args.images, skip=recorded_outputs())
-    images = list(zip(paths, name_outputs(paths), strict=True))
+    is_first = os.environ.get('RANK', '0') == '0'
+    paths = find_images(args.images, recorded_outputs(),
+                        report=lambda line: print(line, file=sys.stderr) if is_first else None)
+    problems = {path: file_problem(path) for path in paths}
+    images = [(path, name) for path, name in zip(paths, name_outputs(paths), strict=True) if not problems[path]]
     make_folder(args.out, '--out')
     from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():
@@ -160,7 +164,8 @@ def predict(args: argparse.Namespace) -> int:
             if 'class-labels' in job.formats:
                 numbered = (f'class{number} is {name}' for number, name in enumerate(job.class_names, start=1))
                 print(f'class-labels: {", ".join(numbered)}', file=sys.stderr)
-        outcomes = predict_images(images, job, args.resume, rank, n_processes)
+        outcomes = iter(predict_images(images, job, args.resume, rank, n_processes))
+        outcomes = [f'{path}: {problems[path]}' if problems[path] else next(outcomes) for path in paths]
         return report(outcomes, paths, args.out) if rank == 0 else 0
 
 
@@ -274,18 +279,18 @@ def report(outcomes: list['ImageSummary | str | None'], paths: list[Path], folde
     done = {path: outcome for path, outcome in zip(paths, outcomes, strict=True)
             if outcome is not None and not isinstance(outcome, str)}
     n_skipped = outcomes.count(None)
-    print(f'{sum(outcome.n_cells for outcome in done.values())} cells in {len(done)} images written to {folder}'
+    print(f'{sum(outcome.n_cells for outcome in done.values())} cells in {len(done)} images written to {escape(folder)}'
           + (f'; {n_skipped} images were done before' if n_skipped else ''))
     # Each note is printed once, with the first image that it concerns.
     for note in dict.fromkeys(note for outcome in done.values() for note in outcome.notes):
         noted = [path for path, outcome in done.items() if note in outcome.notes]
         others = f' and {len(noted) - 1} more' if len(noted) > 1 else ''
-        print(f'note: {noted[0]}{others}: {note}', file=sys.stderr)
+        print(f'note: {escape(noted[0])}{others}: {note}', file=sys.stderr)
     if not failed:
         return 0
     print(f'error: {len(failed)} of {len(outcomes)} images could not be done:', file=sys.stderr)
     for message in failed:
-        print(f'  {message}', file=sys.stderr)
+        print(f'  {escape(message)}', file=sys.stderr)
     return SOME_FAILED if len(failed) < len(outcomes) else 1
 
 

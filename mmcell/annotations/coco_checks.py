@@ -8,10 +8,10 @@ RLEs with listed run lengths are masks, too; ``area`` and ``bbox`` are taken fro
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from reprlib import repr as shown
 
 import numpy as np
 
+from mmcell.errors import quote
 from mmcell.files.text_files import is_encodable, is_finite_number, is_integer
 from mmcell.masks.coco_masks import MAX_COORDINATE_PX, to_compressed_rles
 from mmcell.masks.rle import areas_px, bboxes_xywh
@@ -88,21 +88,21 @@ def _problems_of(document: dict, section: str,
     smallest = SMALLEST_IDS[section]
     for index, record in enumerate(records):
         if not isinstance(record, dict):
-            yield Problem(section, index, 'it is not an object with keys', shown(record))
+            yield Problem(section, index, 'it is not an object with keys', quote(record))
             continue
         record_id = record.get('id')
         if not is_integer(record_id) or not smallest <= record_id <= MAX_ID:
-            yield Problem(section, index, f'id is not a whole number from {smallest} to 2^63 - 1', shown(record_id))
+            yield Problem(section, index, f'id is not a whole number from {smallest} to 2^63 - 1', quote(record_id))
         elif counts[record_id] > 1:
             yield Problem(section, index, 'the id is not unique', f'{counts[record_id]} have it')
         for kind, found in find(record):
-            yield Problem(section, index, kind, shown(found))
+            yield Problem(section, index, kind, quote(found))
     if section == 'categories':
         names = Counter(record['name'] for record in records if isinstance(record, dict)
                         and isinstance(record.get('name'), str))
         for index, record in enumerate(records):
             if isinstance(record, dict) and isinstance(record.get('name'), str) and names[record['name']] > 1:
-                yield Problem(section, index, 'the name is not unique', shown(record['name']))
+                yield Problem(section, index, 'the name is not unique', quote(record['name']))
 
 
 def _problems_of_image(image: dict) -> Iterator[tuple[str, object]]:
@@ -167,10 +167,10 @@ def _complete(annotations: Sequence[dict],
     for place, index in enumerate(usable):
         annotation = annotations[index]
         if not all_areas_px[place]:
-            problems.append((index, 'the mask has no pixel in its image', shown(annotation['segmentation'])))
+            problems.append((index, 'the mask has no pixel in its image', quote(annotation['segmentation'])))
         elif is_elsewhere[place] or is_xyxy[place]:
             problems.append((index, BBOX_IS_XYXY if is_xyxy[place] else BBOX_IS_ELSEWHERE,
-                             f"{shown(annotation['bbox'])} for a mask in {mask_boxes[place].tolist()}"))
+                             f"{quote(annotation['bbox'])} for a mask in {mask_boxes[place].tolist()}"))
         else:
             complete[index] = _completed(annotation, rles[place], int(all_areas_px[place]), mask_boxes[place])
     return problems, complete
@@ -236,7 +236,7 @@ def place_of(problem: Problem, document: dict) -> str:
     record = document[problem.section][problem.index]
     record = record if isinstance(record, dict) else {}
     name = {'images': 'image', 'categories': 'category', 'annotations': 'annotation'}[problem.section]
-    name += f" {shown(record['id'])}" if 'id' in record else f' no. {problem.index + 1} in the list'
+    name += f" {quote(record['id'])}" if 'id' in record else f' no. {problem.index + 1} in the list'
     if problem.section == 'images' and 'file_name' in record:
         return f"{name} ({record['file_name']!r:.200})"
     if problem.section == 'annotations' and 'image_id' in record:

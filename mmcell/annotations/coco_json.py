@@ -1,16 +1,16 @@
 """COCO annotation files: building them from raw images, writing them completely or not at all, and checking them."""
 
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from reprlib import repr as shown
-from shlex import quote
 
 from mmcell.annotations.coco_checks import SECTIONS, Problem, check_records, describe_problems
+from mmcell.annotations.file_sets import describe_mixture, find_file_of_other_set
 from mmcell.annotations.raw_layout import TestImage, TrainImage
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, quote
 from mmcell.files.text_files import read_json
-from mmcell.files.whole_files import written_whole
+from mmcell.files.whole_files import remove_leftovers, written_whole
 from mmcell.images.pixels import ImageReadError
 from mmcell.images.sizes import read_stated_size
 
@@ -61,7 +61,9 @@ def subset(image_records: list[dict], annotations: list[dict], image_ids: set[in
 def write_documents(documents: dict[Path, dict]) -> None:
     """Writes several JSON files. If one of them cannot be written, all older files of the same names stay as they were.
 
-    All files are written under temporary names first, and are renamed when the last file is complete.
+    All files are written under temporary names first, and are renamed when the last file is complete. Documents that
+    belong together are marked by :func:`mmcell.annotations.file_sets.as_file_set` before: if the process is killed
+    between two renames, :func:`read_annotations` then refuses the new files beside the old ones.
 
     Args:
         documents: The content of each file by its path.
@@ -70,14 +72,16 @@ def write_documents(documents: dict[Path, dict]) -> None:
         AnnotationError: A text cannot be written as UTF-8, because it comes from a file name whose bytes are not UTF-8.
         OSError: A file cannot be written.
     """
+    for path in documents:
+        remove_leftovers(path.parent, path.name.__eq__)
     with written_whole(documents) as temporary_paths:
         for path, temporary, document in zip(documents, temporary_paths, documents.values(), strict=True):
             try:
                 with open(temporary, 'w', encoding='utf-8') as file:
                     json.dump(document, file, separators=(',', ':'), ensure_ascii=False)
             except UnicodeEncodeError as error:
-                raise AnnotationError(f'{path}: cannot be written: the text {error.object!r:.200} is not Unicode. If '
-                                      'it is the name of a file or folder, rename it') from error
+                raise AnnotationError(f'{path}: cannot be written: the text {quote(error.object)} is not UTF-8. If it '
+                                      'is the name of a file or folder, rename it') from error
 
 
 class AnnotationError(MmcellError):
@@ -121,7 +125,7 @@ def _how_to_repair(path: str | Path, problems: Sequence[Problem], crowds_allowed
         flags += ' --images FOLDER_OF_THE_IMAGES'
     return ('Correct or remove these records, or let a command write a copy without them, in which ids are renumbered '
             'and other values taken from masks and images where that needs no guess: python data_prep/repair_coco.py '
-            f'{quote(str(path))} --out {quote(str(new_path))}{flags}')
+            f'{shlex.quote(str(path))} --out {shlex.quote(str(new_path))}{flags}')
 
 
 def read_document(path: str | Path) -> dict:
@@ -143,12 +147,15 @@ def read_document(path: str | Path) -> dict:
     for key in SECTIONS:
         if not isinstance(document.get(key), list):
             raise AnnotationError(f'{path}: {key} must be a list, '
-                                  + (f'got {shown(document[key])}' if key in document else 'but is missing'))
+                                  + (f'got {quote(document[key])}' if key in document else 'but is missing'))
     if not document['categories']:
         raise AnnotationError(f'{path}: has no category; at least one class is needed')
     info = document.get('info')
     if isinstance(info, dict) and not isinstance(info.get('data_root', ''), str):
-        raise AnnotationError(f"{path}: info.data_root must be the path of a folder, got {shown(info['data_root'])}")
+        raise AnnotationError(f"{path}: info.data_root must be the path of a folder, got {quote(info['data_root'])}")
+    other = find_file_of_other_set(path, document)
+    if other is not None:
+        raise AnnotationError(describe_mixture(path, other))
     return document
 
 

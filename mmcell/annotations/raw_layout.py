@@ -2,11 +2,16 @@
 
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from pathlib import Path
-from reprlib import repr as shown
 
-from mmcell.errors import MmcellError
+import numpy as np
+
+from mmcell.annotations.mask_doubts import find_doubts
+from mmcell.errors import MmcellError, list_some, quote
+from mmcell.files.folders import file_problem, list_folder, refuse_unusable
+from mmcell.files.names import name_key
 from mmcell.files.text_files import is_encodable, is_integer, read_json
 from mmcell.images.pixels import read_image_size, read_label_map, read_orientation
 from mmcell.masks.rle import EncodedInstances, encode_label_map
@@ -15,7 +20,13 @@ TRAIN_FOLDER = 'train'
 TEST_FOLDER = 'test_release'
 IMAGE_FILE = 'image.tif'
 TEST_IDS_FILE = 'test_image_name_to_ids.json'
-_CLASS_FILE = re.compile(r'class(\d+)\.tiff?', re.IGNORECASE)
+# Annotation files list all classes up to the largest number, which therefore must not be, for example, a date.
+MAX_CLASS_NUMBER = 1000
+_IMAGE_NAME = re.compile(r'image\.tiff?', re.IGNORECASE)
+_CLASS_NAME = re.compile(r'class([0-9]+)\.tiff?', re.IGNORECASE)
+# Files beside the image that are probably images or masks with a wrong name or of a wrong format. Other files may lie
+# there, for example notes, tables and previews.
+_MISNAMED = re.compile(r'.*\.tiff?|(class[0-9]+|image)\.(png|jpe?g|bmp|gif|webp|npy|mat)', re.IGNORECASE)
 
 
 class LayoutError(MmcellError):
@@ -34,6 +45,9 @@ class TrainImage:
             Classes without a cell are left out.
         empty_masks: Paths of mask files that have no cell, relative to the data root.
         stray_files: Paths of files in the folder that are neither the image nor a mask, relative to the data root.
+        leftovers: Paths of hidden files and leftovers of other programs in the folder, relative to the data root.
+        doubts: For each mask that has a cell, its path relative to the data root, its class number, and what is
+            doubtful about it: see :func:`mmcell.annotations.mask_doubts.find_doubts`.
     """
 
     file_name: str
@@ -42,6 +56,8 @@ class TrainImage:
     instances_by_class: dict[int, EncodedInstances] = field(default_factory=dict)
     empty_masks: tuple[str, ...] = ()
     stray_files: tuple[str, ...] = ()
+    leftovers: tuple[str, ...] = ()
+    doubts: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,31 +80,58 @@ class TestImage:
 def find_train_folders(data_root: Path) -> list[Path]:
     """Returns the image folders under ``train/``, sorted by name.
 
+    Broken links are among them, because they probably stand for image folders: :func:`read_train_image` refuses them.
+
     Raises:
-        LayoutError: There is no folder ``train/``, or it contains no folder.
+        FileError: ``train/`` cannot be listed.
+        LayoutError: There is no folder ``train/``, it contains no folder, or a link stands for a folder that is there
+            itself.
     """
     train = data_root / TRAIN_FOLDER
-    folders = sorted(path for path in train.iterdir() if path.is_dir()) if train.is_dir() else []
+    paths = list_folder(train)[0] if train.is_dir() or train.is_symlink() else []
+    folders = [path for path in paths if path.is_dir() or not path.exists()]
     if not folders:
         raise LayoutError(f'no image folders in {train}: expected {TRAIN_FOLDER}/<name>/{IMAGE_FILE} with class1.tif … '
-                          'beside it')
+                          f'beside it{_hint_at_root(data_root)}')
+    targets: dict[Path, Path] = {}
+    for folder in folders:
+        other = targets.setdefault(folder.resolve(), folder)
+        if other != folder:
+            raise LayoutError(f'{folder} and {other.name} are the same folder, so that the image would be used twice: '
+                              'remove the link')
     return folders
+
+
+def _hint_at_root(data_root: Path) -> str:
+    """Returns a clause that says which folder was probably meant; empty if none is found."""
+    if not data_root.is_dir():
+        return f'. {data_root} {file_problem(data_root) or "is a file: unpack it, and give the folder"}'
+    children = list_folder(data_root)[0]
+    misspelt = [child.name for child in children if child.is_dir() and child.name.lower() == TRAIN_FOLDER]
+    if misspelt and not (data_root / TRAIN_FOLDER).exists():
+        return f'. Rename {misspelt[0]} to {TRAIN_FOLDER}'
+    around = [*data_root.resolve().parents[:2], *children]
+    roots = [folder for folder in around if (folder / TRAIN_FOLDER).is_dir()]
+    return f'. Give the folder that contains {TRAIN_FOLDER}/: {roots[0]}' if roots else ''
 
 
 def class_files(folder: Path) -> dict[int, Path]:
     """Returns the mask files of one image folder by class number, in ascending order.
 
     Raises:
+        FileError: The folder cannot be listed.
         LayoutError: A class is numbered 0, or two files have the same class number.
     """
     files: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _CLASS_FILE.fullmatch(path.name)
+    for path in list_folder(folder)[0]:
+        match = _CLASS_NAME.fullmatch(path.name)
         if match is None:
             continue
         number = int(match.group(1))
         if number == 0:
             raise LayoutError(f'{path}: has the class number 0, but classes are numbered from 1; rename the file')
+        if number > MAX_CLASS_NUMBER:
+            raise LayoutError(f'{path}: has a class number above {MAX_CLASS_NUMBER}; rename the file')
         if number in files:
             raise LayoutError(f'{path}: class {number} has a second file, {files[number].name}; keep only one of them')
         files[number] = path
@@ -99,88 +142,152 @@ def read_train_image(folder: Path, data_root: Path) -> TrainImage:
     """Reads one image folder and encodes its cells.
 
     Raises:
-        LayoutError: The image is missing, a mask differs from it in size or orientation, or a TIFF is neither the image
-            nor a mask.
-        ImageReadError: A file cannot be read, or a mask has values that are not instance ids.
+        FileError: The folder, the image or a mask cannot be read, is a broken link, or is a pointer of Git LFS.
+        LayoutError: The image is missing, a mask differs from it in size or orientation, a file is probably an image or
+            mask with a wrong name, or the name of the folder is not UTF-8.
+        ImageReadError: A file is no image, or a mask has values that are not instance ids.
     """
-    image_path = folder / IMAGE_FILE
-    if not image_path.exists():
-        raise LayoutError(f'{folder}: has no {IMAGE_FILE}; add the image, or move the folder away')
+    refuse_other_encodings(folder)
+    paths, leftovers = list_folder(folder)
+    image_path = _find_image(folder, paths)
     height, width = read_image_size(image_path)
     orientation = read_orientation(image_path)
-    instances_by_class, empty_masks = {}, []
+    instances_by_class, empty_masks, doubts = {}, [], []
     masks = class_files(folder)
     for number, path in masks.items():
-        label_map = read_label_map(path)
-        if read_orientation(path) != orientation:
-            raise LayoutError(f'{path}: has the tag Orientation {read_orientation(path)}, but {IMAGE_FILE} has '
-                              f'{orientation}, so that mask and image may be turned differently; if they lie on each '
-                              'other as stored, remove the tag from both, otherwise save both upright')
-        if label_map.shape != (height, width):
-            raise LayoutError(f'{path}: the mask is {label_map.shape[1]} x {label_map.shape[0]} px, but its image is '
-                              f'{width} x {height} px (width x height)')
+        label_map = _read_mask(path, height, width, orientation)
         instances = encode_label_map(label_map)
+        name = path.relative_to(data_root).as_posix()
         if len(instances.ids):
             instances_by_class[number] = instances
+            doubts.append((name, number, tuple(find_doubts(label_map, instances, number))))
         else:
-            empty_masks.append(path.relative_to(data_root).as_posix())
-    stray_files = sorted(set(folder.iterdir()) - {image_path, *masks.values()})
+            empty_masks.append(name)
+    stray_files = [path for path in paths if path not in (image_path, *masks.values())]
     for path in stray_files:
-        if path.suffix.lower() in ('.tif', '.tiff'):
-            raise LayoutError(f'{path}: is neither {IMAGE_FILE} nor class<number>.tif; rename the file, or move it '
-                              'away')
+        if _MISNAMED.fullmatch(path.name):
+            raise LayoutError(f'{path}: is neither {IMAGE_FILE} nor class<number>.tif; rename or convert the file, or '
+                              'move it away')
     return TrainImage(image_path.relative_to(data_root).as_posix(), height, width, instances_by_class,
-                      tuple(empty_masks), tuple(path.relative_to(data_root).as_posix() for path in stray_files))
+                      tuple(empty_masks), _relative_names(stray_files, data_root),
+                      _relative_names(leftovers, data_root), tuple(doubts))
+
+
+def _find_image(folder: Path, paths: list[Path]) -> Path:
+    """Returns the image among the files of a folder; its name may have upper-case letters, or the suffix .tiff."""
+    images = [path for path in paths if _IMAGE_NAME.fullmatch(path.name)]
+    if not images:
+        contents = f'it has {list_some([path.name for path in paths])}' if paths else 'it is empty'
+        raise LayoutError(f'{folder}: has no {IMAGE_FILE} ({contents}); add the image, or move the folder away')
+    if len(images) > 1:
+        raise LayoutError(f'{images[1]}: is a second image beside {images[0].name}; keep only one of them')
+    refuse_unusable(images[0])
+    return images[0]
+
+
+def _read_mask(path: Path, height: int, width: int, orientation: int) -> np.ndarray:
+    """Reads a mask as (H, W) int32, and compares it with its image: height and width in px, tag Orientation."""
+    refuse_unusable(path)
+    label_map = read_label_map(path)
+    if read_orientation(path) != orientation:
+        raise LayoutError(f'{path}: has the tag Orientation {read_orientation(path)}, but {IMAGE_FILE} has '
+                          f'{orientation}, so that mask and image may be turned differently; if they lie on each '
+                          'other as stored, remove the tag from both, otherwise save both upright')
+    if label_map.shape != (height, width):
+        turned = ': it was saved with rows and columns exchanged' if label_map.shape == (width, height) else ''
+        raise LayoutError(f'{path}: the mask is {label_map.shape[1]} x {label_map.shape[0]} px, but its image is '
+                          f'{width} x {height} px (width x height){turned}')
+    return label_map
+
+
+def _relative_names(paths: list[Path], data_root: Path) -> tuple[str, ...]:
+    return tuple(path.relative_to(data_root).as_posix() for path in paths)
+
+
+def refuse_other_encodings(path: Path) -> None:
+    """Refuses a file or folder whose name is not UTF-8, because annotation files, logs and tables could not hold it.
+
+    Raises:
+        LayoutError: The bytes of the name are not UTF-8.
+    """
+    if not is_encodable(path.name):
+        raise LayoutError(f'{path}: the name is not UTF-8, as names from old archives and shares are: rename it, for '
+                          'example with convmv -f latin1 -t utf8 --notest')
 
 
 def read_test_ids(path: Path) -> list[TestImage]:
     """Reads the list of test images: a JSON list of ``{file_name, id, height, width}``.
 
     Raises:
-        LayoutError: The file is not a JSON list of this form, or an id or a file name repeats.
+        FileError: The file is a broken link, or cannot be read.
+        LayoutError: The file is not such a JSON list, a file name has a folder, or an id or a file name repeats.
     """
+    refuse_unusable(path)
     return to_test_images(read_json(path, LayoutError), path)
 
 
 def to_test_images(entries: object, path: Path) -> list[TestImage]:
     """Checks the content of an id list and returns its images; ``path`` is named in messages."""
-    try:
-        images = [TestImage(_as_text(entry['file_name']), *(_as_int(entry[key]) for key in ('id', 'height', 'width')))
-                  for entry in entries]
-    except (KeyError, TypeError, ValueError) as error:
-        raise LayoutError(f'{path}: is not a JSON list of {{file_name, id, height, width}}: {error!r}') from error
+    if not isinstance(entries, list):
+        raise LayoutError(f'{path}: is not a JSON list of {{file_name, id, height, width}}, but begins with '
+                          f'{quote(entries)}')
+    images = [_read_entry(entry, f'{path}: entry {index}') for index, entry in enumerate(entries, start=1)]
     for key, values in (('id', [image.image_id for image in images]),
                         ('file_name', [image.file_name for image in images])):
         value, count = max(Counter(values).items(), key=lambda item: item[1], default=(None, 0))
         if count > 1:
-            raise LayoutError(f'{path}: {key} {value!r} occurs more than once')
+            raise LayoutError(f'{path}: {key} {quote(value)} occurs more than once')
     return images
 
 
-def _as_text(value: object) -> str:
-    if not isinstance(value, str) or not value or '\0' in value or not is_encodable(value):
-        raise ValueError(f'{shown(value)} is not a file name in text that UTF-8 can hold')
-    return value
-
-
-def _as_int(value: object) -> int:
-    if not is_integer(value) or not 0 <= value < 2 ** 63:
-        raise ValueError(f'{shown(value)} is not a whole number from 0 to 2^63 - 1')
-    return value
+def _read_entry(entry: object, where: str) -> TestImage:
+    """Checks one entry of the list of test images; messages begin with ``where``."""
+    missing = [key for key in ('file_name', 'id', 'height', 'width') if not isinstance(entry, dict) or key not in entry]
+    if missing:
+        raise LayoutError(f'{where} is {quote(entry)}; {", ".join(missing)} expected, too')
+    for key, lowest in (('id', 0), ('height', 1), ('width', 1)):
+        if not is_integer(entry[key]) or not lowest <= entry[key] < 2**63:
+            raise LayoutError(f'{where} has the {key} {quote(entry[key])}; a whole number from {lowest} is expected')
+    name = entry['file_name']
+    is_text = isinstance(name, str) and is_encodable(name)
+    if not is_text or {'/', '\\', '\0'} & set(name) or name in ('', '.', '..'):
+        raise LayoutError(f'{where} has the file_name {quote(name)}; the name of a file in {TEST_FOLDER}/ is expected, '
+                          'without folders')
+    return TestImage(name, entry['id'], entry['height'], entry['width'])
 
 
 def check_test_image(image: TestImage, test_folder: Path) -> TestImage:
-    """Reads a test image, compares its size with its entry in the id list, and returns the entry unchanged.
+    """Reads a test image, and compares its size with its entry in the id list.
+
+    Returns:
+        The entry with the name that the file really has: letters may be upper-case or lower-case, and have their
+        accents in another form of Unicode.
 
     Raises:
+        FileError: The file cannot be read, is a broken link, or is a pointer of Git LFS.
         LayoutError: The file is missing, or its size differs from the entry.
-        ImageReadError: The file cannot be read.
+        ImageReadError: The file is no image.
     """
-    path = test_folder / image.file_name
-    if not path.exists():
-        raise LayoutError(f'{path}: is in the id list, but the file does not exist')
+    path = test_folder / _find_name(image.file_name, test_folder)
+    refuse_other_encodings(path)
+    refuse_unusable(path)
     height, width = read_image_size(path)
     if (height, width) != (image.height, image.width):
+        turned = ': height and width are exchanged' if (height, width) == (image.width, image.height) else ''
         raise LayoutError(f'{path}: is {width} x {height} px, but {image.width} x {image.height} px in the id list '
-                          '(width x height)')
-    return image
+                          f'(width x height){turned}')
+    return replace(image, file_name=path.name)
+
+
+def _find_name(name: str, folder: Path) -> str:
+    """Returns the name of the file in a folder that has the given name, apart from case and form of Unicode."""
+    if (folder / name).exists() or (folder / name).is_symlink():
+        return name
+    names = [path.name for path in list_folder(folder)[0]]
+    twins = [other for other in names if name_key(other) == name_key(name)]
+    if len(twins) != 1:
+        without_suffix = [other for other in names if name_key(Path(other).stem) == name_key(name)]
+        similar = twins or without_suffix or get_close_matches(name, names)
+        hint = f'; files with similar names: {list_some(similar)}' if similar else ''
+        raise LayoutError(f'{folder / name}: is in the id list, but the file does not exist{hint}')
+    return twins[0]

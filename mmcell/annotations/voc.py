@@ -7,6 +7,8 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from mmcell.annotations.raw_layout import LayoutError, TrainImage
+from mmcell.errors import escape, quote
+from mmcell.files.folders import refuse_unusable
 from mmcell.files.text_files import read_json, read_text
 from mmcell.images.pixels import ImageReadError, read_image_size
 from mmcell.masks.rle import EncodedInstances, encode_label_map
@@ -22,6 +24,7 @@ IMAGE_FOLDER = 'JPEGImages'
 OBJECT_FOLDER = 'SegmentationObject'
 CLASS_FOLDER = 'SegmentationClass'
 LIST_FOLDER = Path('ImageSets') / 'Segmentation'
+_SUFFIXES = ('jpg', 'jpeg', 'png', 'tif', 'tiff', 'bmp')
 
 
 def read_image_names(path: str | Path) -> list[str]:
@@ -36,26 +39,47 @@ def read_image_names(path: str | Path) -> list[str]:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        LayoutError: The file has neither of the two forms, contains no name, or contains a name twice.
+        FileError: The file is a broken link, or cannot be read.
+        LayoutError: The file has neither of the two forms, contains no name, contains a name twice, or a name is not
+            that of a file directly in ``JPEGImages``.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no list of images {path}: check the path and the name of the split')
-    try:
-        if path.suffix.lower() == '.json':
-            entries = [image['file_name'] for image in read_json(path, LayoutError)['images']]
-        else:
-            entries = read_text(path, LayoutError).split('\n')
-        names = [Path(entry.strip()).stem for entry in entries if entry.strip()]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise LayoutError(f'{path}: is neither a text file with one image name per line nor COCO JSON with images: '
-                          f'{error!r}') from error
+    refuse_unusable(path)
+    names = [_image_name(entry, path) for entry in _read_entries(path)]
     if not names:
         raise LayoutError(f'{path}: contains no image name')
-    repeated = [name for name, count in Counter(names).items() if count > 1]
-    if repeated:
-        raise LayoutError(f'{path}: contains the image name {repeated[0]} more than once')
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        raise LayoutError(f'{path}: contains the image name {quote(name)} more than once')
     return names
+
+
+def _read_entries(path: Path) -> list[str]:
+    """Returns the lines of a text file that are not empty, or the file names of the images in a COCO file."""
+    if path.suffix.lower() != '.json':
+        return [line.strip() for line in read_text(path, LayoutError).splitlines() if line.strip()]
+    document = read_json(path, LayoutError)
+    images = document.get('images') if isinstance(document, dict) else None
+    if not isinstance(images, list):
+        raise LayoutError(f'{path}: is not COCO JSON with a list of images')
+    entries = [image.get('file_name') if isinstance(image, dict) else None for image in images]
+    wrong = [entry for entry in entries if not isinstance(entry, str) or not entry.strip()]
+    if wrong:
+        raise LayoutError(f'{path}: {len(wrong)} of its images have no file_name that is text, but {quote(wrong[0])}')
+    return entries
+
+
+def _image_name(entry: str, path: Path) -> str:
+    """Returns an entry of a list without folders and without the suffix of an image file."""
+    name = entry.strip().replace('\\', '/').rpartition('/')[2]
+    stem, _, suffix = name.rpartition('.')
+    name = stem if suffix.lower() in _SUFFIXES and stem else name
+    if name in ('', '.', '..') or len(name.split()) > 1 or not name.isprintable():
+        raise LayoutError(f'{path}: {quote(entry)} is not an image name; one name per line is expected, without a '
+                          f'second column, as in the lists in {LIST_FOLDER.as_posix()}')
+    return name
 
 
 def read_voc_image(name: str, voc_root: Path) -> TrainImage:
@@ -70,12 +94,14 @@ def read_voc_image(name: str, voc_root: Path) -> TrainImage:
         voc_root: The folder that contains ``JPEGImages``, ``SegmentationObject`` and ``SegmentationClass``.
 
     Raises:
-        FileNotFoundError: The image or a mask does not exist.
+        FileError: The image or a mask does not exist, is a broken link, or is a pointer of Git LFS.
         ImageReadError: A file cannot be read, or a mask is not an image of palette indices.
         LayoutError: The three files differ in size, or an object has no class, several classes, or a class above 20.
     """
     image_path = voc_root / IMAGE_FOLDER / f'{name}.jpg'
     object_path, class_path = (voc_root / folder / f'{name}.png' for folder in (OBJECT_FOLDER, CLASS_FOLDER))
+    for path in (image_path, object_path, class_path):
+        refuse_unusable(path)
     height, width = read_image_size(image_path)
     objects, classes = read_palette_indices(object_path), read_palette_indices(class_path)
     for path, indices in ((object_path, objects), (class_path, classes)):
@@ -105,7 +131,7 @@ def read_palette_indices(path: str | Path) -> np.ndarray:
         with Image.open(path) as image:
             mode, indices = image.mode, np.array(image)
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise ImageReadError(f'{path}: cannot be read as an image: {error}') from error
+        raise ImageReadError(f'{path}: cannot be read as an image: {escape(error)}') from error
     if mode not in ('P', 'L'):
         raise ImageReadError(f'{path}: has pixels of mode {mode}; expected a palette image (mode P), as PASCAL VOC '
                              'publishes it, or a grey image with the same numbers (mode L)')

@@ -7,10 +7,11 @@ from pathlib import Path
 import pycocotools.mask
 
 from mmcell.classes.matching import ClassesError
+from mmcell.errors import quote
 from mmcell.masks.coco_masks import to_compressed_rles
 from mmcell.masks.rle import areas_px
 from mmcell.predictions.categories import Categories
-from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened, shown
+from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened
 from mmcell.predictions.dump_file import ResultsError, load_results, to_coco_detections
 from mmcell.predictions.submission import read_submission
 
@@ -104,16 +105,16 @@ def _read_dump(path: Path, categories: Categories) -> tuple[list[dict], list[str
 def _problem_of(record: object) -> str | None:
     """Describes what is wrong with one result, apart from its mask; None if it is valid."""
     if not isinstance(record, dict) or not set(KEYS) <= record.keys():
-        return f'a detection must be a dict with {", ".join(KEYS)}, got {shown(record)}'
+        return f'a detection must be a dict with {", ".join(KEYS)}, got {quote(record)}'
     for key in ('image_id', 'category_id'):
         if not is_integer(record[key]):
-            return f'{key} {shown(record[key])} is not a whole number'
+            return f'{key} {quote(record[key])} is not a whole number'
     where = f"image {record['image_id']}: "
     if not is_finite_number(record['score']) or not 0 <= record['score'] <= 1:
-        return f"{where}score {shown(record['score'])} is not a number from 0 to 1"
+        return f"{where}score {quote(record['score'])} is not a number from 0 to 1"
     bbox = record.get('bbox', [0, 0, 0, 0])
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite_number, bbox)) or min(bbox[2:]) < 0:
-        return f'{where}bbox {shown(bbox)} is not [x, y, width, height]'
+        return f'{where}bbox {quote(bbox)} is not [x, y, width, height]'
     return None
 
 
@@ -128,7 +129,7 @@ def _refuse_unknown(records: list[dict], image_ids: list[int], category_ids: lis
     """Raises ResultsError if the annotation file does not define the image or the category of a detection."""
     for key, known in (('image_id', image_ids), ('category_id', category_ids)):
         used = {record[key] for record in records}
-        unknown = [shown(value) for value in sorted(used - set(known))]
+        unknown = [quote(value) for value in sorted(used - set(known))]
         if unknown:
             hint = '; are the classes of these results numbered from 0?' if key == 'category_id' and 0 in used else ''
             raise ResultsError(f"{path}: predictions have an unknown {key}: {shortened(unknown, ', ')}. The annotation "

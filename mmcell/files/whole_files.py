@@ -1,5 +1,6 @@
 """Files that are written completely or not at all."""
 
+import errno
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,9 @@ def written_whole(paths: Iterable[str | Path]) -> Iterator[list[Path]]:
     try:
         for path in paths:
             path.parent.mkdir(parents=True, exist_ok=True)
+            # The first files would be renamed already when the renaming of a later one fails.
+            if path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, 'a folder lies in the place of the file', str(path))
         yield temporary
         for path, written in zip(paths, temporary, strict=True):
             with open(written, 'rb+') as file:

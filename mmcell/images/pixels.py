@@ -7,6 +7,7 @@ import numpy as np
 from mmcell.images.limits import ImageReadError
 from mmcell.images.regions import CHANNEL_ORDERS, open_regions
 from mmcell.images.stored import is_tiff, open_stored
+from mmcell.masks.instance_ids import to_label_map
 
 __all__ = ['CHANNEL_ORDERS', 'ImageReadError', 'is_tiff', 'read_image', 'read_image_size', 'read_label_map',
            'read_orientation']
@@ -95,15 +96,7 @@ def read_label_map(path: str | Path) -> np.ndarray:
         if stored.is_lossy:
             raise ImageReadError(f'{path}: is compressed with a codec that may change values, which makes ids that '
                                  'nobody drew: save the map without compression, or with LZW, deflate or PNG')
-    if samples.shape[2] != 1:
-        raise ImageReadError(f'{path}: has {samples.shape[2]} channels; an instance-id map has one channel')
-    ids = samples[:, :, 0]
-    if ids.dtype.kind == 'c':
-        raise ImageReadError(f'{path}: has complex values; an instance-id map has whole numbers')
-    if ids.dtype.kind == 'f' and not (np.isfinite(ids).all() and (ids == np.floor(ids)).all()):
-        raise ImageReadError(f'{path}: has ids that are not whole numbers; an instance-id map has 0 for background and '
-                             'one positive integer per cell')
-    if ids.size and (ids.min() < 0 or ids.max() > np.iinfo(np.int32).max):
-        raise ImageReadError(f'{path}: has ids from {ids.min()} to {ids.max()}; ids from 0 to '
-                             f'{np.iinfo(np.int32).max} are expected')
-    return np.ascontiguousarray(ids, np.int32)
+    try:
+        return to_label_map(samples)
+    except ValueError as error:
+        raise ImageReadError(f'{path}: {error}') from error

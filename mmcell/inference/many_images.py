@@ -9,7 +9,7 @@ from mmengine.dist import all_gather_object, broadcast_object_list
 from rich.console import Console
 from rich.progress import track
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, escape
 from mmcell.files.whole_files import remove_leftovers
 from mmcell.inference.image_jobs import ImageJob, ImageSummary
 from mmcell.inference.image_records import record_path
@@ -95,7 +95,8 @@ def run_or_explain(run: Callable[..., ImageSummary], path: Path, *args: object) 
     except (MmcellError, OSError) as error:
         if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise
-        return str(error) if str(path) in str(error) else f'{path}: {error}'
+        # Messages of MmcellError are escaped already.
+        return escape(error) if escape(path) in escape(error) else f'{path}: {error}'
     except Exception as error:
         traceback.print_exc()
         return f'{path}: {type(error).__name__}: {error}'

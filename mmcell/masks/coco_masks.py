@@ -5,12 +5,12 @@ one with a long outline takes all memory. Everything that comes from a file goes
 """
 
 from collections.abc import Sequence
-from reprlib import repr as shown
 from typing import NamedTuple
 
 import numpy as np
 import pycocotools.mask
 
+from mmcell.errors import quote
 from mmcell.masks.rle import compress_counts, parse_rle, parse_rles
 
 # pycocotools counts in fifths of a pixel with 32-bit integers, and needs memory for each of them along the outline.
@@ -84,10 +84,10 @@ def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProble
         return find_polygon_problem(mask) or _from_polygons(mask, size)
     if not isinstance(mask, dict) or not {'size', 'counts'} <= mask.keys():
         return MaskProblem("the segmentation is neither an RLE with 'size' and 'counts' nor a list of polygons",
-                           shown(mask))
+                           quote(mask))
     if not isinstance(mask['size'], list | tuple) or list(mask['size']) != list(size):
         return MaskProblem('the mask size is not the size of the image',
-                           f"{shown(mask['size'])} in place of {list(size)} (height, width)")
+                           f"{quote(mask['size'])} in place of {list(size)} (height, width)")
     counts = mask['counts']
     if isinstance(counts, bytes):
         counts = counts.decode('ascii', errors='replace')
@@ -115,16 +115,16 @@ def find_polygon_problem(polygons: list) -> MaskProblem | None:
     for polygon in polygons:
         points = to_points(polygon)
         if points is None:
-            return MaskProblem('a polygon is not a list of numbers x1, y1, x2, y2, … in px', shown(polygon))
+            return MaskProblem('a polygon is not a list of numbers x1, y1, x2, y2, … in px', quote(polygon))
         has_area |= len(points) >= 3
         # A comparison with NaN is False.
         if not (np.abs(points) <= MAX_COORDINATE_PX).all():
             return MaskProblem('a polygon has coordinates that no image has '
-                               f'(NaN, or beyond {MAX_COORDINATE_PX:,} px)', shown(polygon))
+                               f'(NaN, or beyond {MAX_COORDINATE_PX:,} px)', quote(polygon))
         # As pycocotools does, the longer one of width and height is taken for the length of an edge.
         outline_px += np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1).sum()
     if not has_area:
-        return MaskProblem('all polygons have fewer than three points', shown(polygons))
+        return MaskProblem('all polygons have fewer than three points', quote(polygons))
     if outline_px > MAX_OUTLINE_PX:
         return MaskProblem(f'the outline of the polygons is longer than {MAX_OUTLINE_PX:,} px', f'{outline_px:.0f} px')
     return None

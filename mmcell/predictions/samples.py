@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from mmcell.errors import quote
 from mmcell.masks.rle import parse_rle, parse_rles
-from mmcell.predictions.checks import is_finite_number, is_integer, shown
+from mmcell.predictions.checks import is_finite_number, is_integer
 from mmcell.predictions.limits import LIMITS, exceeds
 
 _ARRAYS = {'bboxes': '(N, 4) of numbers', 'scores': '(N,) of numbers', 'labels': '(N,) of whole numbers'}
@@ -35,16 +36,16 @@ def problem_of_sample(sample: dict, needed: Sequence[str] = ()) -> str | None:
         needed: Further keys that it must have.
     """
     if not is_integer(sample.get('img_id')) or abs(sample['img_id']) >= _MAX_ID:
-        return f"img_id {shown(sample.get('img_id'))} is not a whole number"
+        return f"img_id {quote(sample.get('img_id'))} is not a whole number"
     where = f"image {sample['img_id']}: "
     for key, (description, is_valid) in _OPTIONAL.items():
         if key in sample and not is_valid(sample[key]):
-            return f'{where}{key} must be {description}, got {shown(sample[key])}'
+            return f'{where}{key} must be {description}, got {quote(sample[key])}'
     if not set(needed) <= sample.keys():
         return f'{where}has no {sorted(set(needed) - sample.keys())}'
     instances = sample.get('pred_instances')
     if not isinstance(instances, dict):
-        return f'{where}pred_instances must be a dict, got {shown(instances)}'
+        return f'{where}pred_instances must be a dict, got {quote(instances)}'
     missing = {*_ARRAYS, 'masks'} - instances.keys()
     if missing:
         return f'{where}the predictions have no {sorted(missing)}'
@@ -65,7 +66,7 @@ def _problem_of_arrays(instances: dict) -> str | None:
         kinds, row = ('iu' if key == 'labels' else 'iuf'), ((4,) if key == 'bboxes' else ())
         is_array = isinstance(array, np.ndarray) and array.ndim > 0 and array.shape[1:] == row
         if not is_array or (len(array) and array.dtype.kind not in kinds):
-            return f'{key} must be a tensor {description}, got {shown(array)}'
+            return f'{key} must be a tensor {description}, got {quote(array)}'
     bboxes, scores, labels = (instances[key] for key in _ARRAYS)
     if not len(bboxes) == len(scores) == len(labels):
         return f'{len(bboxes)} boxes, {len(scores)} scores and {len(labels)} labels'
@@ -75,7 +76,7 @@ def _problem_of_arrays(instances: dict) -> str | None:
             ('labels', 'label from 0', labels < 0)):
         if is_wrong.any():
             index = int(is_wrong.argmax())
-            return f'detection {index}: {shown(instances[key][index].tolist())} is not a {rule}'
+            return f'detection {index}: {quote(instances[key][index].tolist())} is not a {rule}'
     return None
 
 
@@ -83,7 +84,7 @@ def _problem_of_masks(masks: object, sample: dict) -> str | None:
     """Describes what is wrong with the masks of an image, apart from their number; None if nothing is."""
     if isinstance(masks, np.ndarray):
         if masks.ndim != 3 or masks.dtype not in (bool, np.uint8):
-            return f'masks must be RLEs, or a tensor (N, H, W) of bool or uint8, got {shown(masks)}'
+            return f'masks must be RLEs, or a tensor (N, H, W) of bool or uint8, got {quote(masks)}'
         sizes = {masks.shape[1:]} if len(masks) else set()
     elif isinstance(masks, list):
         problems = [f'mask {index}: {problem}' for index, mask in enumerate(masks)
@@ -92,11 +93,11 @@ def _problem_of_masks(masks: object, sample: dict) -> str | None:
             return problems[0]
         sizes = {tuple(mask['size']) for mask in masks}
     else:
-        return f'masks must be RLEs, or a tensor (N, H, W) of bool or uint8, got {shown(masks)}'
+        return f'masks must be RLEs, or a tensor (N, H, W) of bool or uint8, got {quote(masks)}'
     if 'ori_shape' in sample:
         sizes |= {tuple(sample['ori_shape'][:2])}
     if len(sizes) > 1:
-        return f'masks and ori_shape have several sizes (height, width): {shown(sorted(sizes))}'
+        return f'masks and ori_shape have several sizes (height, width): {quote(sorted(sizes))}'
     if sizes and math.prod(*sizes) > LIMITS.image_px:
         return exceeds('image_px', f'the image has {math.prod(*sizes):,} px')
     return _problem_of_runs(masks) if isinstance(masks, list) else None
@@ -104,11 +105,11 @@ def _problem_of_masks(masks: object, sample: dict) -> str | None:
 
 def _problem_of_form(mask: object) -> str | None:
     if not isinstance(mask, dict) or not isinstance(mask.get('counts'), str | bytes):
-        return f'a compressed RLE with size and counts expected, got {shown(mask)}'
+        return f'a compressed RLE with size and counts expected, got {quote(mask)}'
     size = mask.get('size')
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(is_integer(side) and 0 < side < 2**31
                                                                        for side in size):
-        return f'size must be height and width in px, got {shown(size)}'
+        return f'size must be height and width in px, got {quote(size)}'
     return None
 
 

@@ -10,12 +10,12 @@ import pycocotools.mask
 
 from mmcell.annotations.coco_json import read_annotations
 from mmcell.annotations.raw_layout import to_test_images
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, quote
 from mmcell.files.text_files import parse_json, read_json
 from mmcell.files.whole_files import written_whole
 from mmcell.masks.rle import area_px
 from mmcell.predictions.categories import Categories
-from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened, shown
+from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened
 from mmcell.predictions.dump_file import drop_empty_and_repeated
 from mmcell.predictions.limits import LIMITS, exceeds
 
@@ -129,17 +129,17 @@ def check_detections(detections: object, test_set: TestSet) -> SubmissionReport:
 def _problem_of(detection: object, test_set: TestSet) -> str | None:
     """Describes what is wrong with one detection; None if it is valid."""
     if not isinstance(detection, dict) or detection.keys() != KEYS:
-        return f'a dict with {sorted(KEYS)} expected, got {shown(detection)}'
+        return f'a dict with {sorted(KEYS)} expected, got {quote(detection)}'
     size = test_set.sizes.get(detection['image_id']) if is_integer(detection['image_id']) else None
     if size is None:
-        return f"unknown image_id {shown(detection['image_id'])}"
+        return f"unknown image_id {quote(detection['image_id'])}"
     if not is_integer(detection['category_id']) or detection['category_id'] not in test_set.category_ids:
-        return f"category_id {shown(detection['category_id'])} is not one of {test_set.category_ids}"
+        return f"category_id {quote(detection['category_id'])} is not one of {test_set.category_ids}"
     if not is_finite_number(detection['score']) or not 0 <= detection['score'] <= 1:
-        return f"score {shown(detection['score'])} is not a number in [0, 1]"
+        return f"score {quote(detection['score'])} is not a number in [0, 1]"
     bbox = detection['bbox']
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_finite_number, bbox)) or min(bbox[2:]) <= 0:
-        return f'bbox {shown(bbox)} is not [x, y, width, height] with positive sides'
+        return f'bbox {quote(bbox)} is not [x, y, width, height] with positive sides'
     return _problem_of_mask(detection['segmentation'], size)
 
 
@@ -147,7 +147,7 @@ def _problem_of_mask(rle: object, size: tuple[int, int]) -> str | None:
     if not isinstance(rle, dict) or not isinstance(rle.get('counts'), str):
         return 'segmentation is not a compressed RLE with size and counts'
     if rle.get('size') != list(size):
-        return f"mask size {shown(rle.get('size'))} is not the size of the image, {list(size)} (height, width)"
+        return f"mask size {quote(rle.get('size'))} is not the size of the image, {list(size)} (height, width)"
     try:
         return None if area_px(rle) > 0 else 'the mask has no pixel'
     except ValueError as error:
@@ -223,7 +223,7 @@ def _read_member(path: Path) -> bytes:
         names = [member.filename for member in members]
         if names != [MEMBER]:
             raise SubmissionError(f'{path}: must hold exactly {MEMBER}, holds '
-                                  + (shortened([shown(name) for name in names], ', ', 3) or 'nothing'))
+                                  + (shortened([quote(name) for name in names], ', ', 3) or 'nothing'))
         member, = members
         if member.flag_bits & 1:
             raise SubmissionError(f'{path}: {MEMBER} is encrypted: make the zip without a password')

@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmcell.files.whole_files import written_whole
+from mmcell.files.names import shorten_name
 from mmcell.masks.rle import foreground_pixels
 
 
@@ -18,7 +18,7 @@ def picture_name(img_id: int | str, img_path: str | Path) -> str:
     """
     path = Path(img_path)
     # In the raw layout all images are called image.tif, and the name of the folder tells them apart.
-    return f"{img_id:0>4}_{path.parent.name if path.stem == 'image' else path.stem}.png"
+    return f"{img_id:0>4}_{shorten_name(path.parent.name if path.stem.lower() == 'image' else path.stem)}.png"
 
 
 def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, int, int]], scale: int = 1,
@@ -74,13 +74,6 @@ def _outline(mask: np.ndarray, dash_px: int, width_px: int) -> np.ndarray:
     if width_px > 1:
         outline = cv2.dilate(outline, np.ones((2 * width_px - 1, 2 * width_px - 1), np.uint8)) & mask
     return outline.astype(bool)
-
-
-def write_png(picture: np.ndarray, path: str | Path) -> None:
-    """Writes a picture (H, W, 3) uint8 RGB to a PNG file, completely or not at all; makes its folder if necessary."""
-    _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
-    with written_whole([path]) as (temporary,):
-        temporary.write_bytes(encoded.tobytes())
 
 
 def draw_boxes(picture: np.ndarray, bboxes_xyxy: np.ndarray, colors: Sequence[tuple[int, int, int]],

@@ -1,6 +1,7 @@
 """tools/predict.py, called in this process; only torchrun is started as a process of its own."""
 
 import csv
+import json
 import subprocess
 import sys
 from argparse import Namespace
@@ -200,6 +201,38 @@ def test_bad_images_are_reported_at_the_end_and_the_others_are_predicted(tmp_pat
     assert 'Traceback' not in output.err
     assert names_in(tmp_path / 'out') == ['a_cells.csv', 'e_cells.csv']
     assert rows_of(tmp_path / 'out' / 'e_cells.csv') == []
+
+
+def test_files_that_cannot_be_used_are_named_and_leftovers_are_counted(tmp_path, command):
+    folder = write_image(tmp_path / 'images' / 'good.tif', *THREE_CELLS).parent
+    (folder / 'link.tif').symlink_to('/annex/gone')
+    (folder / 'circle.tif').symlink_to('circle.tif')
+    (folder / 'pointer.tif').write_text('version https://git-lfs.github.com/spec/v1\nsize 5\n')
+    (folder / 'folder.tif').mkdir()
+    (folder / 'empty\n.tif').touch()
+    (folder / '._good.tif').write_bytes(b'\0\5\x16\7')
+    for flags in ([], ['--resume']):
+        status, output = command(folder, '--formats', 'csv', *flags)
+        assert status == 3 and 'error: 5 of 6 images could not be done' in output.err
+        for line in (f'{folder}/circle.tif: is a broken link', f'{folder}/link.tif: is a broken link to /annex/gone',
+                     f'{folder}/pointer.tif: is a Git LFS pointer', f'{folder}/folder.tif: is a folder',
+                     f'{folder}/empty\\n.tif: is empty'):
+            assert f'\n  {line}' in output.err
+        assert 'passed over' in output.err and '1 of macOS' in output.err and output.out.count('\n') == 1
+    assert names_in(tmp_path / 'out') == ['good_cells.csv']
+
+
+def test_a_name_that_is_not_utf_8_is_predicted_in_all_formats(tmp_path, command):
+    image = write_image(tmp_path / 'x.tif', *THREE_CELLS)
+    (tmp_path / 'in').mkdir()
+    image.rename(tmp_path / 'in' / 'zelle_\udce4.tif')
+    status, output = command(tmp_path / 'in', '--formats', *predict.FORMATS)
+    assert status == 0, output.err
+    assert len(names_in(tmp_path / 'out')) == 10
+    assert rows_of(tmp_path / 'out' / 'zelle_\udce4_cells.csv')[0]['image'] == r'zelle_\udce4.tif'
+    document = json.loads((tmp_path / 'out' / 'zelle_\udce4_coco.json').read_text(encoding='utf-8'))
+    root = (tmp_path / 'out' / document['info']['data_root']).resolve()
+    assert (root / document['images'][0]['file_name']).exists()
 
 
 def test_an_error_of_the_model_does_not_stop_the_others(tmp_path, command, monkeypatch):

@@ -17,6 +17,8 @@ from voc_to_coco import parse_args
 from mmcell.annotations.raw_layout import LayoutError
 from mmcell.annotations.voc import CLASS_NAMES, read_image_names, read_palette_indices, read_voc_image
 from mmcell.classes.matching import ClassesError
+from mmcell.errors import MmcellError
+from mmcell.files.folders import FileError
 from mmcell.images.pixels import ImageReadError
 from mmcell.masks.label_map_masks import LabelMapMasks
 from mmcell.masks.rle import decode_to_label_map
@@ -140,6 +142,10 @@ def other_size(root):
     write_palette_png(root / 'SegmentationObject' / '2007_000001.png', objects_a()[:, :-1])
 
 
+def git_lfs_pointer(root):
+    (root / 'JPEGImages' / '2007_000001.jpg').write_text('version https://git-lfs.github.com/spec/v1\nsize 5\n')
+
+
 WHOLE = np.s_[:, :]
 
 
@@ -151,8 +157,9 @@ WHOLE = np.s_[:, :]
     (colored, ImageReadError, 'SegmentationObject.*mode RGB'),
     (cut_short, ImageReadError, 'SegmentationClass.*cannot be read'),
     (other_size, LayoutError, r'SegmentationObject.*\(40, 59\).*\(40, 60\)'),
-    (lambda root: (root / 'SegmentationClass' / '2007_000001.png').unlink(), FileNotFoundError, 'SegmentationClass'),
-    (lambda root: (root / 'JPEGImages' / '2007_000001.jpg').unlink(), FileNotFoundError, 'JPEGImages'),
+    (lambda root: (root / 'SegmentationClass' / '2007_000001.png').unlink(), FileError, 'Class/2007.*does not exist'),
+    (git_lfs_pointer, FileError, 'git lfs pull'),
+    (lambda root: (root / 'JPEGImages' / '2007_000001.jpg').unlink(), FileError, 'JPEGImages.*does not exist'),
 ])
 def test_bad_files_are_named(voc_root, damage, error, message):
     damage(voc_root)
@@ -167,12 +174,23 @@ def test_lists_are_text_or_coco(tmp_path):
     assert read_image_names(tmp_path / 'b.json') == ['2007_000002']
 
 
+@pytest.mark.parametrize('encoding', ['utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('name', ['a.txt', 'a.json'])
+def test_lists_may_have_a_byte_order_mark(tmp_path, encoding, name):
+    content = {'a.txt': 'bär.01\nkatze.JPG\n',
+               'a.json': '{"images": [{"file_name": "bär.01"}, {"file_name": "katze.JPG"}]}'}
+    (tmp_path / name).write_text(content[name], encoding=encoding)
+    assert read_image_names(tmp_path / name) == ['bär.01', 'katze']
+
+
 @pytest.mark.parametrize('name, content, message', [
-    ('a.txt', '\n', 'is empty'), ('a.txt', 'x\ny\nx', 'x more than once'), ('a.json', '{}', 'images'),
-    ('a.json', '{', 'is not JSON'), ('a.json', '{"images": [3]}', 'COCO JSON')])
+    ('a.txt', '\n', 'is empty'), ('a.txt', 'x\ny\nx', "'x' more than once"), ('a.json', '{}', 'images'),
+    ('a.json', '{', 'is not JSON'), ('a.json', '{"images": [3]}', 'file_name'), ('a.json', '[1]', 'COCO JSON'),
+    ('a.json', '{"images": [{"file_name": 3}]}', '1 of its images .* 3'), ('a.txt', 'x -1\ny 1', 'second column'),
+    ('a.txt', 'a\n..\nb', r"'\.\.' is not an image name"), ('a.txt', 'x\x1b[31m', r'x\\x1b.*not an image name')])
 def test_bad_lists_are_named(tmp_path, name, content, message):
     (tmp_path / name).write_text(content)
-    with pytest.raises(LayoutError, match=f'{name}.*{message}'):
+    with pytest.raises(MmcellError, match=f'{name}.*{message}'):
         read_image_names(tmp_path / name)
 
 
@@ -207,9 +225,15 @@ def test_a_bad_image_stops_the_conversion_or_is_skipped(voc_root, tmp_path):
     assert run.returncode == 1 and 'mode RGB' in run.stderr and 'nothing was written' in run.stderr
     assert not (tmp_path / 'ann').exists()
     run = convert(voc_root, '--out', tmp_path / 'ann', '--skip-bad')
+    assert run.returncode == 1 and 'skipped: ' in run.stderr and 'train.json would have no image' in run.stderr
+    assert not (tmp_path / 'ann').exists()
+    write_voc_image(voc_root, '2007_000003', objects_b(), {1: TRAIN})
+    (voc_root / 'ImageSets' / 'Segmentation' / 'train.txt').write_text('2007_000001\n2007_000003\n')
+    run = convert(voc_root, '--out', tmp_path / 'ann', '--skip-bad')
     assert run.returncode == 3 and 'skipped: ' in run.stderr
+    assert run.stderr.splitlines()[-1] == 'skipped 1 of 3 images'
     assert [len(json.loads((tmp_path / 'ann' / f'{name}.json').read_text())['images'])
-            for name in ('train', 'val')] == [0, 1]
+            for name in ('train', 'val')] == [1, 1]
 
 
 @pytest.mark.parametrize('splits', [['train', 'train=x'], ['a/b'], ['=x']])

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import zipfile
 
 import cv2
 import geojson
@@ -46,6 +47,21 @@ def write(folder, cells, *formats, mpp=None, pixels=None, n_parts=1, name='cell'
         for part in np.array_split(np.arange(len(cells)), n_parts):
             add(cells.select(np.isin(np.arange(len(cells)), part)))
     return output_paths(formats, folder, name, len(NAMES))
+
+
+@pytest.mark.parametrize('class_name, name_in_roi', [
+    ('Ki-67⁺ / α', 'Ki-67⁺ _ α'), ('"a, b"; c', '"a, b"; c'), ('𝛼-cell', '𝛼-cell'), ('cell 😀🧬', 'cell 😀🧬'),
+    ('two\nlines\0', r'two\nlines\x00'), ('\ud83d', r'\ud83d'), ('😀' * 99, '😀' * 48)])
+def test_names_of_imagej_rois_are_whole_whatever_characters_they_have(tmp_path, class_name, name_in_roi):
+    cells = cells_from_label_map(discs(SHAPE, [(1, 12, 12, 8), (2, 40, 40, 8)]), labels=[0, 0])
+    image = ImageInfo(tmp_path / 'cell.tif', *SHAPE, [class_name])
+    with writing_cells(['rois'], tmp_path, 'cell', image) as add:
+        add(cells)
+    rois = roifile.roiread(tmp_path / 'cell_rois.zip')
+    assert [roi.name for roi in rois] == [f'0000{number}-{name_in_roi}' for number in (1, 2)]
+    assert [roi.props for roi in rois] == [f'score: {score:.6g}\n' for score in cells.scores]
+    with zipfile.ZipFile(tmp_path / 'cell_rois.zip') as archive:
+        assert archive.namelist() == [f'{roi.name}.roi' for roi in rois]
 
 
 @pytest.mark.parametrize('n_parts', [1, 3])

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import cv2
@@ -41,8 +42,87 @@ def test_an_argument_without_images_is_refused(folder, argument):
         find_images([str(folder), f'{folder}/{argument}'])
 
 
+@pytest.fixture
+def folder_with_leftovers(tmp_path):
+    folder = tmp_path / 'images'
+    for name in ('a.TIF', '._a.tif', '.hidden.png', 'b.tif~', 'Thumbs.db', '__MACOSX/._a.tif', '@eaDir/a.tif/t.jpg',
+                 'deep/c.tif', '.a.json', '.a.tiles/tiles-0.jsonl', '.a_labels.tif.77.tmp'):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    (folder / 'broken.tif').symlink_to('/annex/gone')
+    (folder / 'circle.tif').symlink_to('circle.tif')
+    (folder / 'folder.tif').mkdir()
+    return folder
+
+
+@pytest.mark.parametrize('argument, names, parts', [
+    ('', ['a.TIF', 'broken.tif', 'circle.tif', 'folder.tif'],
+     ['2 of macOS', '1 of Windows', '1 of a network drive', '1 hidden', '1 of an editor']),
+    ('*', ['a.TIF', 'broken.tif', 'circle.tif', 'folder.tif'], ['1 of macOS', '1 of Windows', '1 of a network drive']),
+    ('**/*.tif', ['broken.tif', 'circle.tif', 'deep/c.tif', 'folder.tif'], ['1 of a network drive']),
+])
+def test_leftovers_are_passed_over_with_one_line(folder_with_leftovers, argument, names, parts):
+    lines = []
+    images = find_images([f'{folder_with_leftovers}/{argument}'], report=lines.append)
+    assert [path.relative_to(folder_with_leftovers).as_posix() for path in images] == names
+    assert len(lines) == 1 and all(part in lines[0] for part in parts)
+    assert '.json' not in lines[0] and '.tiles' not in lines[0]
+
+
+def test_a_folder_without_leftovers_gives_no_line(folder):
+    lines = []
+    (folder / '.hidden.tif').unlink()
+    find_images([str(folder)], report=lines.append)
+    assert lines == []
+
+
+def test_broken_links_and_pipes_are_images_when_they_are_named(folder_with_leftovers):
+    os.mkfifo(folder_with_leftovers / 'pipe.tif')
+    for name in ('broken.tif', 'circle.tif', 'pipe.tif', '._a.tif'):
+        argument = 'p*' if name == 'pipe.tif' else name
+        assert find_images([f'{folder_with_leftovers}/{argument}']) == [folder_with_leftovers / name]
+
+
+def test_links_that_lead_back_are_followed_once(tmp_path):
+    for name in ('a.tif', 'deep/b.tif', 'elsewhere/c.tif'):
+        (tmp_path / 'in' / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / 'in' / name).touch()
+    (tmp_path / 'in' / 'elsewhere').rename(tmp_path / 'elsewhere')
+    # With two of these links, a search that follows them anew each time would visit 2^40 folders.
+    for name in ('loop', 'again'):
+        (tmp_path / 'in' / 'deep' / name).symlink_to(tmp_path / 'in')
+    (tmp_path / 'in' / 'outside').symlink_to(tmp_path / 'elsewhere')
+    names = [path.relative_to(tmp_path).as_posix() for path in find_images([f'{tmp_path}/in/**/*.tif'])]
+    assert names == ['in/a.tif', 'in/deep/b.tif', 'in/outside/c.tif']
+
+
+@pytest.mark.parametrize('pattern, names', [
+    ('**', ['b.tif', 'a.PNG', 'deep/c.tif', 'deep/er/d.tif', 'scan.svs', 'notes.txt']), ('**/er/*', ['deep/er/d.tif']),
+    ('deep/**/?.tif', ['deep/c.tif', 'deep/er/d.tif']), ('*/**/d*', ['deep/er/d.tif']),
+    ('**/**/c.tif', ['deep/c.tif'])])
+def test_two_stars_stand_for_any_number_of_folders(folder, monkeypatch, pattern, names):
+    monkeypatch.chdir(folder)
+    assert set(find_images([pattern])) == set(map(Path, names))
+    assert set(find_images([f'{folder}/{pattern}'])) == {folder / name for name in names}
+
+
+def test_a_name_with_control_characters_is_escaped_in_the_message(tmp_path):
+    with pytest.raises(ImageSelectionError, match=r'no\\nsuch\\x1b\[31m: no such image'):
+        find_images([f'{tmp_path}/no\nsuch\x1b[31m'])
+
+
+def test_a_linked_image_of_the_raw_layout_is_called_like_its_own_folder(tmp_path):
+    (tmp_path / 'annex' / 'Xk').mkdir(parents=True)
+    (tmp_path / 'annex' / 'Xk' / 'SHA256-4d7a.tif').touch()
+    (tmp_path / 'patient7').mkdir()
+    for name in ('image.tif', 'Image.TIFF'):
+        (tmp_path / 'patient7' / name).symlink_to(tmp_path / 'annex' / 'Xk' / 'SHA256-4d7a.tif')
+        assert name_outputs([tmp_path / 'patient7' / name]) == ['patient7']
+
+
 @pytest.mark.parametrize('paths, names', [
     (['/x/a.tif', '/x/b.tif'], ['a', 'b']),
+    (['/x/\xe4.tif', '/x/a\u0308.tif'], ['\xe4_tif', 'a\u0308_tif_2']),
     (['/x/train/one/image.tif', '/x/train/two/image.tif'], ['one', 'two']),
     (['/x/train/one/image.tif', '/x/val/one/image.tif'], ['train_one', 'val_one']),
     (['/x/a/cell.tif', '/x/b/cell.tif', '/x/b/other.tif'], ['a_cell', 'b_cell', 'other']),

@@ -9,6 +9,8 @@ import numpy as np
 import roifile
 import shapely
 
+from mmcell.errors import escape
+from mmcell.files.names import shorten_name
 from mmcell.inference.cells import Cells
 from mmcell.inference.outlines import outline_cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
@@ -35,14 +37,33 @@ def writing_imagej_rois(paths: list[Path], image: ImageInfo) -> Iterator[WriteCe
             rows = zip(outline_cells(cells), cells.labels.tolist(), cells.scores.tolist(), strict=True)
             for number, (outline, label, score) in enumerate(rows, start=first_number):
                 roi = outline_to_roi(outline)
-                # In a zip archive, a slash in a name means a folder.
-                roi.name = f'{number:05}-{image.class_names[label]}'.replace('/', '_')
+                name = roi_name(number, image.class_names[label])
+                roi.name = _Utf16Text(name)
                 roi.group = label + 1
                 roi.stroke_color = bytes([255, *colors[label]])
                 roi.props = f'score: {score:.6g}\n'
-                archive.writestr(zipfile.ZipInfo(f'{roi.name}.roi', _DATE), roi.tobytes(), zipfile.ZIP_DEFLATED)
+                archive.writestr(zipfile.ZipInfo(f'{name}.roi', _DATE), roi.tobytes(), zipfile.ZIP_DEFLATED)
 
         yield write
+
+
+class _Utf16Text(str):
+    """A text whose length is counted as ImageJ counts it: characters above U+FFFF take two units of UTF-16.
+
+    roifile writes the length of a name as ``len(name)``.
+    """
+
+    def __len__(self) -> int:
+        return len(self.encode('utf-16-le')) // 2
+
+
+def roi_name(number: int, class_name: str) -> str:
+    """Returns the name of a ROI, which is also the name of its file in the zip.
+
+    Slashes, which mean folders in a zip, become underscores; characters that cannot be printed become escapes. Very
+    long names are cut.
+    """
+    return shorten_name(f'{number:05}-{escape(class_name)}'.replace('/', '_'))
 
 
 def outline_to_roi(outline: shapely.Polygon | shapely.MultiPolygon) -> roifile.ImagejRoi:

@@ -17,7 +17,8 @@ def writing_json_list(path: Path, members: dict, list_name: str) -> Iterator[Cal
         members: Members of the JSON object that stand before the list.
         list_name: Name of the member that holds the list.
     """
-    with open(path, 'w', encoding='utf-8') as file:
+    # Bytes of a file name that are not UTF-8 are written as escapes like \udce4, which JSON also has.
+    with open(path, 'w', encoding='utf-8', errors='backslashreplace') as file:
         # The object with an empty list, but without the two brackets at its end, which close the list and the object.
         file.write(json.dumps({**members, list_name: []}, ensure_ascii=False).removesuffix(']}'))
         separator = '\n'

@@ -67,7 +67,7 @@ def writing_label_tiff(paths: list[Path], image: ImageInfo) -> Iterator[WriteCel
     """
     map_path, table_path = paths
     label_map = LabelMapFile(map_path, image)
-    with open(table_path, 'w', encoding='utf-8', newline='') as file:
+    with open(table_path, 'w', encoding='utf-8', errors='backslashreplace', newline='') as file:
         table = csv.writer(file)
         table.writerow(['label', 'class', 'score'])
 

@@ -16,7 +16,8 @@ def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[Wri
 
     The columns in micrometres exist only if the micrometres per pixel are known.
     """
-    with open(paths[0], 'w', encoding='utf-8', newline='') as file:
+    # Bytes of a file name that are not UTF-8 are written as escapes.
+    with open(paths[0], 'w', encoding='utf-8', errors='backslashreplace', newline='') as file:
         table = csv.writer(file)
         columns = measure_cells(Cells.empty(image.height_px, image.width_px), image.mpp)
         table.writerow(['image', 'cell', 'class', 'score', *columns])

@@ -1,0 +1,92 @@
+"""Sets of annotation files: the files of one conversion, which must not be combined with those of another.
+
+Several files cannot be renamed at the same time. If a conversion is killed in between, a new ``train.json`` lies beside
+an old ``val.json``, and an image may be in both. Each file therefore states to which set it belongs, in ``info``::
+
+    "file_set": {"id": "5f1c…", "files": ["train.json", "val.json", "trainval.json", "test.json"]}
+
+The id is a hash of the contents of all files, so that the same data give the same bytes. Whoever reads one of the files
+compares it with the others: also a reader of ``test.json`` alone must not take it for the companion of another
+training.
+"""
+
+import hashlib
+import json
+import re
+from pathlib import Path
+
+# The entry "info" stands at the beginning of the files that mmcell writes, and has fewer characters than this.
+_HEAD_BYTES = 16_384
+
+
+def as_file_set(documents: dict[Path, dict]) -> dict[Path, dict]:
+    """Returns the files of one conversion with the entry ``info.file_set``.
+
+    Args:
+        documents: The content of each file by its path; all of them lie in the same folder, and have the entry 'info'.
+    """
+    digest = hashlib.sha256()
+    for path, document in documents.items():
+        digest.update(json.dumps([path.name, document]).encode())
+    file_set = {'id': digest.hexdigest()[:32], 'files': [path.name for path in documents]}
+    return {path: {**document, 'info': {**document['info'], 'file_set': file_set}}
+            for path, document in documents.items()}
+
+
+def find_file_of_other_set(path: Path, document: dict) -> str | None:
+    """Returns the name of a file that lies where a file of the same set should lie, but does not belong to the set.
+
+    Files of the set that are missing, and files that are not in a set, are nothing to complain about. Neither is a file
+    that was renamed after the conversion: whoever does that means it.
+
+    Args:
+        path: An annotation file.
+        document: The content of the file.
+
+    Returns:
+        The name of the first of these files; None if there is none.
+    """
+    file_set = _file_set_of(document)
+    if file_set is None or path.name not in file_set['files']:
+        return None
+    return next((name for name in file_set['files'] if name != path.name and (path.parent / name).exists()
+                 and _read_file_set(path.parent / name) != file_set), None)
+
+
+def _file_set_of(document: object) -> dict | None:
+    """Returns the entry ``info.file_set`` if it is well-formed."""
+    info = document.get('info') if isinstance(document, dict) else None
+    file_set = info.get('file_set') if isinstance(info, dict) else None
+    names = file_set.get('files') if isinstance(file_set, dict) else None
+    is_valid = isinstance(names, list) and all(isinstance(name, str) and _is_bare(name) for name in names)
+    return file_set if is_valid else None
+
+
+def _is_bare(name: str) -> bool:
+    return name not in ('', '.', '..') and not {'/', '\\', '\0'} & set(name)
+
+
+def _read_file_set(path: Path) -> dict | None:
+    """Reads the entry ``info.file_set`` of a file; reads only the beginning of the file if the entry stands there."""
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(_HEAD_BYTES).decode('utf-8', 'replace')
+        start = re.match(r'\s*\{\s*"info"\s*:\s*', head)
+        if start is not None:
+            return _file_set_of({'info': json.JSONDecoder().raw_decode(head, start.end())[0]})
+    except OSError:
+        return None
+    except (ValueError, RecursionError):
+        pass  # the entry is longer than the head, or the file is damaged
+    try:
+        return _file_set_of(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def describe_mixture(path: Path, other: str) -> str:
+    """Returns the message for two files in one folder that belong to different conversions."""
+    return (f'{path}: {other} beside it is not from the same conversion, which was interrupted or of which a file was '
+            'replaced: an image may be in both files. Run data_prep/to_coco.py (for PASCAL VOC '
+            'data_prep/voc_to_coco.py) again. To combine the two files nevertheless, rename one, and name it in the '
+            'config (ann_file)')

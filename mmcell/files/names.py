@@ -1,0 +1,26 @@
+"""Names of files: when two of them are the same, and how they are printed."""
+
+import sys
+import unicodedata
+
+
+def name_key(name: str) -> str:
+    """Returns a key that is equal for names that some file systems take for the same name.
+
+    Windows and macOS ignore upper and lower case; macOS also takes a letter with an accent and the same letter
+    followed by the accent (the forms NFC and NFD of Unicode) for the same.
+    """
+    return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
+
+
+def shorten_name(name: str, max_bytes: int = 200) -> str:
+    """Returns the beginning of a long name: file systems allow 255 bytes, of which prefixes and suffixes need some."""
+    is_short = len(name.encode('utf-8', 'surrogateescape')) <= max_bytes
+    return name if is_short else name.encode(errors='ignore')[:max_bytes].decode(errors='ignore')
+
+
+def print_any_text() -> None:
+    r"""Makes standard output print characters that its encoding lacks as ``\\u4e2d``, instead of raising an error."""
+    # A stream that stands in for standard output, for example in a notebook, may not have the method.
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')
