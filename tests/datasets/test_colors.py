@@ -26,8 +26,7 @@ def config_of(preprocessor, loader=TIFF, test_loader=None, model=None, **setting
     # Without a mean, flags count by their names.
     ({}, TIFF), ({}, STOCK), (dict(bgr_to_rgb=True), STOCK), (dict(rgb_to_bgr=True), TIFF),
     (dict(mean=[0, 0, 0], bgr_to_rgb=True), STOCK), (RGB | dict(to_rgb=True), STOCK),
-    (RGB, dict(type='LoadImageFromFile', imdecode_backend='tifffile')), (RGB, dict(type=LoadImageFromFile,
-                                                                                 imdecode_backend='tifffile')),
+    (RGB, dict(type='LoadImageFromFile', imdecode_backend='tifffile')),
     (RGB | dict(bgr_to_rgb=True), UNKNOWN), (RGB, UNKNOWN)])
 def test_the_right_colours_pass(preprocessor, loader):
     assert describe_swapped_colors(config_of(preprocessor, loader)) is None
@@ -84,7 +83,8 @@ def test_models_inside_wrappers_are_found(wrap, key):
 
 
 def test_weights_of_caffe2_need_the_mean_with_blue_first():
-    backbone = dict(backbone=dict(init_cfg=dict(type='Pretrained', checkpoint='open-mmlab://detectron2/resnet50_caffe')))
+    weights = dict(type='Pretrained', checkpoint='open-mmlab://detectron2/resnet50_caffe')
+    backbone = dict(backbone=dict(init_cfg=weights))
     assert 'weights of the backbone expect blue' in describe_swapped_colors(config_of(RGB, model=backbone))
     assert describe_swapped_colors(config_of(BGR | dict(rgb_to_bgr=True), model=backbone)) is None
     assert describe_swapped_colors(config_of(RGB, model=backbone, load_from='whole_model.pth')) is None
