@@ -6,6 +6,8 @@
     └── MmcellError
         ├── AnnotationError             annotations/coco_json.py
         ├── CheckpointConfigError       checkpoints/config.py
+        ├── ClassesError                classes/matching.py
+        ├── ColorError                  datasets/colors.py
         ├── ContentError                checkpoints/content.py
         ├── CurveError                  visualization/training_curves.py
         ├── DetectorError               inference/detector.py

@@ -71,6 +71,7 @@ def measure(path: str, split: str, ann_file: str | None, seed: int) -> 'Table':
     from mmengine.registry import init_default_scope
 
     from mmcell.boxes.anchor_recall import best_ious, box_sizes_px, lay_anchors, recall_rows
+    from mmcell.datasets.class_order import class_names
     cfg = Config.fromfile(path)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     generator, allowed_border = build_anchors(cfg, split)
@@ -85,7 +86,7 @@ def measure(path: str, split: str, ann_file: str | None, seed: int) -> 'Table':
         boxes, labels = sample.gt_instances.bboxes, sample.gt_instances.labels
         parts.append((best_ious(anchors, boxes), box_sizes_px(boxes), labels))
     ious, sizes_px, labels = map(torch.cat, zip(*parts, strict=True))
-    rows = recall_rows(ious, sizes_px, labels, class_names(dataset))
+    rows = recall_rows(ious, sizes_px, labels, class_names(dataset.metainfo))
     n_per_image = n_anchors / len(dataset)
     return to_table(f'{Path(path).stem}\n{len(dataset)} images, {n_per_image:,.0f} anchors per image', rows)
 
@@ -121,6 +122,8 @@ def build_dataset(cfg: Config, split: str, ann_file: str | None) -> 'BaseDataset
         MmcellError: The config has no data of this split, or ``ann_file`` was given for several joined data sets.
     """
     from mmdet.registry import DATASETS
+
+    from mmcell.datasets.class_order import class_names, order_classes
     if cfg.get(f'{split}_dataloader') is None:
         raise MmcellError(f'{cfg.filename} has no {split}_dataloader, which --split {split} needs')
     dataset = cfg[f'{split}_dataloader'].dataset
@@ -133,7 +136,12 @@ def build_dataset(cfg: Config, split: str, ann_file: str | None) -> 'BaseDataset
         if not any('Annotations' in step.type for step in part.pipeline):
             # Boxes are loaded right after the image, so that all later transforms change them, too.
             part.pipeline.insert(1, dict(type='LoadCellAnnotations', with_mask=False))
-    return DATASETS.build(dataset)
+    built = DATASETS.build(dataset)
+    # Joined data sets may list their classes in different orders.
+    names = class_names(built.metainfo)
+    if names is not None:
+        order_classes(built, names, parts[0].get('ann_file', 'the first data set'))
+    return built
 
 
 def innermost(dataset: ConfigDict) -> list[ConfigDict]:
@@ -152,12 +160,6 @@ def draw_items(dataset: 'BaseDataset', seed: int, label: str) -> Iterator[dict]:
         with own_randomness(derive_seed(SAMPLE, seed, 0, index)):
             item = dataset[index]
         yield item
-
-
-def class_names(dataset: 'BaseDataset') -> tuple[str, ...]:
-    # MMDetection's ConcatDataset has a list with the metainfo of each part if the parts differ.
-    metainfo = dataset.metainfo[0] if isinstance(dataset.metainfo, list) else dataset.metainfo
-    return metainfo['classes']
 
 
 def to_table(title: str, rows: list['RecallRow']) -> 'Table':

@@ -2,14 +2,17 @@
 
 from collections.abc import Sequence
 
+from mmdet.evaluation import CocoMetric
 from mmdet.registry import HOOKS
 from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
+from mmcell.annotations.coco_json import read_annotations
 from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_model, refuse_other_weights
 from mmcell.checkpoints.provenance import compare_data, describe_data, find_leaves
 from mmcell.checkpoints.records import content_of
-from mmcell.classes.matching import are_alike
+from mmcell.classes.matching import ClassesError, are_alike
+from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.datasets.class_order import class_names, order_classes
 from mmcell.datasets.colors import refuse_swapped_colors
 
@@ -95,8 +98,25 @@ def _order_loop(runner: Runner, loop: BaseLoop, names: Sequence[str], source: st
     dataset = loop.dataloader.dataset
     order_classes(dataset, names, source)
     if hasattr(loop, 'evaluator'):
+        if any(isinstance(metric, CocoMetric) for metric in loop.evaluator.metrics):
+            _refuse_order_unlike_file(dataset)
         loop.evaluator.dataset_meta = dataset.metainfo
         runner.visualizer.dataset_meta = dataset.metainfo
+
+
+def _refuse_order_unlike_file(dataset: object) -> None:
+    """Refuses data whose labels do not follow the categories of their file, as MMDetection's metrics expect.
+
+    Raises:
+        ClassesError: The labels of a ``CellDataset`` follow another order.
+    """
+    for leaf in find_leaves(dataset):
+        if isinstance(leaf, CellDataset):
+            in_file = [category['id'] for category in read_annotations(leaf.ann_file)['categories']]
+            if in_file != leaf.cat_ids:
+                raise ClassesError(f"MMDetection's CocoMetric takes the classes in the order of {leaf.ann_file}, but "
+                                   f"the labels are {list(leaf.metainfo['classes'])}: use dict(type='CellMetric'), "
+                                   'or list the categories of the file in this order')
 
 
 class FittingCheckpointHook(Hook):

@@ -1,5 +1,6 @@
 """Recall of anchors: best IoUs, the layout of anchors, rows of the table, and the command anchor_recall.py."""
 
+import json
 import math
 import sys
 
@@ -153,7 +154,18 @@ def test_concatenated_data_sets(ann_file, tmp_path, monkeypatch, capsys):
     (tmp_path / 'config.py').write_text(
         f"_base_ = ['{CONFIGS / 'mask-rcnn_r50.py'}']\nval_dataloader = dict(dataset={dataset})")
     run(monkeypatch, tmp_path / 'config.py', '--split', 'val')
-    assert [row[1] for row in printed_rows(capsys)] == ['8', '8', '0', '0', '0', '6', '2']
+    expected = ['8', '8', '0', '0', '0', '6', '2']
+    assert [row[1] for row in printed_rows(capsys)] == expected
+    # The classes of a part that lists them in another order are counted by their names.
+    document = json.loads(ann_file.read_text())
+    permuted = {**document, 'info': {}, 'categories': document['categories'][::-1]}
+    (tmp_path / 'other.json').write_text(json.dumps(permuted))
+    root = str(ann_file.parent / document['info']['data_root'])
+    dataset['datasets'][1].update(ann_file=str(tmp_path / 'other.json'), data_prefix=dict(img=root))
+    (tmp_path / 'config.py').write_text(
+        f"_base_ = ['{CONFIGS / 'mask-rcnn_r50.py'}']\nval_dataloader = dict(dataset={dataset})")
+    run(monkeypatch, tmp_path / 'config.py', '--split', 'val')
+    assert [row[1] for row in printed_rows(capsys)] == expected
     with pytest.raises(SystemExit, match='one annotation file, .* has 2'):
         run(monkeypatch, tmp_path / 'config.py', '--split', 'val', '--ann-file', ann_file)
 

@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
+from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import ConcatDataset
 from mmdet.registry import DATASETS
 from mmdet.structures.mask import BitmapMasks
@@ -263,7 +264,7 @@ def test_files_that_do_not_state_the_order_are_looked_at(annotation_file, raw_ro
 
 
 def test_the_stock_loader_cannot_read_swapped_files(annotation_file):
-    stock = [dict(type='mmdet.LoadImageFromFile'), *PIPELINE[1:]]
+    stock = [dict(type=LoadImageFromFile), *PIPELINE[1:]]
     build(annotation_file, pipeline=stock)
     state_order(annotation_file, 'bgr')
     with pytest.raises(ColorError, match=r"LoadImageFromFile in the pipeline .* dict\(type='LoadTiff'\)"):

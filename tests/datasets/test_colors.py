@@ -27,7 +27,6 @@ def config_of(preprocessor, loader=TIFF, test_loader=None, model=None, **setting
     ({}, TIFF), ({}, STOCK), (dict(bgr_to_rgb=True), STOCK), (dict(rgb_to_bgr=True), TIFF),
     (dict(mean=[0, 0, 0], bgr_to_rgb=True), STOCK), (RGB | dict(to_rgb=True), STOCK),
     (RGB, dict(type='LoadImageFromFile', imdecode_backend='tifffile')),
-    (RGB, dict(type=LoadImageFromFile, imdecode_backend='tifffile')),
     (RGB | dict(bgr_to_rgb=True), UNKNOWN), (RGB, UNKNOWN)])
 def test_the_right_colours_pass(preprocessor, loader):
     assert describe_swapped_colors(config_of(preprocessor, loader)) is None

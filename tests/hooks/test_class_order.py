@@ -72,6 +72,15 @@ def test_validation_data_get_the_order_of_the_training_data(data, hook, ids):
     assert runner.visualizer.dataset_meta['classes'] == ('small', 'big')
 
 
+def test_a_stock_metric_that_goes_by_the_order_of_the_file_is_refused(data, hook):
+    runner = runner_of(data('small', 'big'), data('small', 'big', ids=(3, 4)))
+    runner.val_loop.evaluator = Evaluator([dict(type='mmdet.CocoMetric')])
+    hook.before_train(runner)
+    runner.val_loop.dataloader.dataset = data('big', 'small')
+    with pytest.raises(ClassesError, match=r"order of .*big-small.*labels are \['small', 'big'\].*CellMetric"):
+        hook.before_train(runner)
+
+
 def test_joined_training_data_get_the_order_of_the_first(data, hook):
     first, second = data('big', 'small'), data('small', 'big', ids=(10, 20))
     hook.before_train(runner_of(ConcatDataset([first, second])))
