@@ -84,9 +84,9 @@ def parse_args() -> argparse.Namespace:
                         help='pytorch: torchrun started several processes, each of which predicts its share of the '
                              'images (default: none, for a single process)')
     parser.add_argument('--trust-checkpoint', action='store_true',
-                        help='also open checkpoints that hold more than tensors, numbers and strings, or a config '
-                             'that names code of other packages. This runs any code that is stored in the file: use '
-                             'it only for files whose origin you trust (default: refuse them)')
+                        help='also open checkpoints that hold more than tensors, numbers and strings, and build any '
+                             'class that the config inside names, such as one of your own. This runs any code that is '
+                             'stored in the file: use it only for files whose origin you trust (default: refuse them)')
     args = parser.parse_args()
     if args.mpp is not None and not 0 < args.mpp < inf:
         parser.error(f'--mpp must be a positive number, got {args.mpp}')

@@ -111,7 +111,7 @@ def test_mmdetections_instance_segmenters_are_read_without_trust(method):
 
 
 @pytest.mark.parametrize('names', [
-    ['cell/cascade-mask-rcnn_r50', 'cell/mask-rcnn_convnext_tv', 'cell/mask-rcnn_r50_fpn-bn_cbam', 'voc/yolact_r50'],
+    ['cell/mask-rcnn_r50_fpn-bn_cbam', 'voc/yolact_r50'],
     pytest.param(EXPERIMENTS, marks=pytest.mark.slow, id='all')])
 def test_models_of_configs_are_built_without_trust(names):
     stored = {'state_dict': {str(i): torch.empty(500_000) for i in range(400)}}

@@ -115,8 +115,7 @@ def test_kernels_have_the_expected_arguments(name):
 
 def known_names():
     names = [path.partition(':')[2].split('.') for path in (*FUNCTIONS, *ATTRIBUTES)]
-    private = {name for parts in names for name in parts if is_private(name)}
-    return {parts[-1] for parts in names} | private | set(KERNELS)
+    return {name for parts in names for name in parts if is_private(name) or name == parts[-1]} | set(KERNELS)
 
 
 def is_private(name):
