@@ -72,8 +72,7 @@ def draw_all(results: list[dict], document: dict, names: dict[int, str], args: a
     from mmcell.masks.rle import area_px
     from mmcell.predictions.dump_file import to_coco_detections
     from mmcell.visualization.colors import class_colors
-    from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side, picture_name
-    from mmcell.visualization.png_files import write_png
+    from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side, picture_name, write_png
 
     colors = dict(zip(names, class_colors(len(names)), strict=True))
     shown = [category_id for category_id, name in names.items() if args.classes is None or name in args.classes]

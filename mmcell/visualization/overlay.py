@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 
 from mmcell.files.names import shorten_name
+from mmcell.files.whole_files import written_whole
 from mmcell.masks.rle import foreground_pixels
 
 LEGEND_HEIGHT_PX = 22
@@ -57,6 +58,13 @@ def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, 
                                        offset=(scale * left, scale * top))
         cv2.drawContours(canvas, contours, -1, color, 1)
     return canvas
+
+
+def write_png(picture: np.ndarray, path: str | Path) -> None:
+    """Writes a picture (H, W, 3) uint8 RGB to a PNG file, completely or not at all; makes its folder if necessary."""
+    _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
+    with written_whole([path]) as (temporary,):
+        temporary.write_bytes(encoded.tobytes())
 
 
 def add_legend(picture: np.ndarray, title: str, names: list[str],

@@ -13,8 +13,7 @@ from mmcell.errors import MmcellError
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import area_px
 from mmcell.visualization.colors import class_colors
-from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side
-from mmcell.visualization.png_files import write_png
+from mmcell.visualization.overlay import add_legend, draw_instances, join_side_by_side, write_png
 
 
 @VISUALIZERS.register_module()

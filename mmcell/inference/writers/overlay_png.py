@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+
 from mmcell.errors import MmcellError
 from mmcell.inference.cells import Cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import add_legend, draw_instances
-from mmcell.visualization.png_files import encode_png
 
 # Images up to this size are drawn at twice their size, so that the outlines do not hide small cells.
 _MAX_ENLARGED_PX = 16_000_000
@@ -36,4 +37,5 @@ def writing_overlay_png(paths: list[Path], image: ImageInfo) -> Iterator[WriteCe
     scale = 2 if image.height_px * image.width_px <= _MAX_ENLARGED_PX else 1
     picture = draw_instances(image.pixels, rles, [colors[label] for label in labels], scale)
     picture = add_legend(picture, f'{len(rles)} cells', image.class_names, colors)
-    paths[0].write_bytes(encode_png(picture))
+    _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
+    paths[0].write_bytes(encoded.tobytes())
