@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmcell.annotations.file_sets import describe_mixture, find_file_of_other_set
 from mmcell.annotations.raw_layout import TestImage, TrainImage
-from mmcell.errors import MmcellError, quote
+from mmcell.errors import MmcellError
 from mmcell.files.whole_files import remove_leftovers, written_whole
 
 
@@ -75,8 +75,8 @@ def write_documents(documents: dict[Path, dict]) -> None:
                 with open(temporary, 'w', encoding='utf-8') as file:
                     json.dump(document, file, separators=(',', ':'), ensure_ascii=False)
             except UnicodeEncodeError as error:
-                raise AnnotationError(f'{path}: cannot be written: the text {quote(error.object)} is not UTF-8. If it '
-                                      'is the name of a file or folder, rename it') from error
+                raise AnnotationError(f'{path}: cannot be written: the text {error.object!r:.200} is not Unicode. If '
+                                      'it is the name of a file or folder, rename it') from error
 
 
 class AnnotationError(MmcellError):

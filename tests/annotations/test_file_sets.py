@@ -149,6 +149,6 @@ def test_nothing_is_renamed_if_a_folder_lies_in_the_place_of_a_file(tmp_path):
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
     documents = make_documents(tmp_path, 2)
     documents[tmp_path / 'val.json']['images'][0]['file_name'] = 'zelle_\udce4/image.tif'
-    with pytest.raises(AnnotationError, match=r'json: .*zelle_\\udce4/image.tif.* is not UTF-8'):
+    with pytest.raises(AnnotationError, match=r'json: .*zelle_\\udce4/image.tif.* is not Unicode'):
         write_documents(documents)
     assert list(tmp_path.iterdir()) == []
