@@ -16,7 +16,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, escape
 from mmcell.files.names import print_any_text
 
 if TYPE_CHECKING:
@@ -295,8 +295,8 @@ def plain_errors(after_interrupt: str = '') -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         # Errors of the system itself have a file name, mmcell's a message of their own.
-        sys.exit(f'error: no such file or folder: {error.filename}' if error.filename else
-                 f'error: {message_of(error)}')
+        sys.exit(f'error: no such file or folder: {escape(error.filename)}' if error.filename else
+                 f'error: {escape(message_of(error))}')
     except MmcellError as error:
         sys.exit(f'error: {message_of(error)}')
     except OSError as error:

@@ -86,8 +86,8 @@ def browse(args: argparse.Namespace) -> None:
     from rich.progress import track
 
     from mmcell.visualization.cell_panels import class_legend
+    from mmcell.visualization.overlay import write_png
     from mmcell.visualization.panels import lay_out
-    from mmcell.visualization.png_files import write_png
     images = open_images(args)
     n_drawn = min(args.n or len(images), len(images))
     indices = np.linspace(0, len(images) - 1, n_drawn).round().astype(int).tolist()

@@ -80,8 +80,8 @@ def write_documents(documents: dict[Path, dict]) -> None:
                 with open(temporary, 'w', encoding='utf-8') as file:
                     json.dump(document, file, separators=(',', ':'), ensure_ascii=False)
             except UnicodeEncodeError as error:
-                raise AnnotationError(f'{path}: cannot be written: the text {quote(error.object)} is not UTF-8. If it '
-                                      'is the name of a file or folder, rename it') from error
+                raise AnnotationError(f'{path}: cannot be written: the text {error.object!r:.200} is not Unicode. If '
+                                      'it is the name of a file or folder, rename it') from error
 
 
 class AnnotationError(MmcellError):

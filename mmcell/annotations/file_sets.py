@@ -46,7 +46,7 @@ def find_file_of_other_set(path: Path, document: dict) -> str | None:
     Returns:
         The name of the first of these files; None if there is none.
     """
-    file_set = _file_set_of(document)
+    path, file_set = path.resolve(), _file_set_of(document)
     if file_set is None or path.name not in file_set['files']:
         return None
     return next((name for name in file_set['files'] if name != path.name and (path.parent / name).exists()

@@ -9,8 +9,7 @@ from mmcell.evaluation.metrics_file import write_csv, write_metrics, write_text
 from mmcell.evaluation.pictures import draw_image_pair, image_sources
 from mmcell.evaluation.table_formats import ValueTable, to_latex, to_markdown
 from mmcell.evaluation.tables import images_table
-from mmcell.visualization.overlay import picture_name
-from mmcell.visualization.png_files import write_png
+from mmcell.visualization.overlay import picture_name, write_png
 
 _TABLE_FORMATS = {'.md': to_markdown, '.tex': to_latex}
 

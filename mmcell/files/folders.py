@@ -22,9 +22,8 @@ _LEFTOVERS = {kind: re.compile(pattern, re.IGNORECASE) for kind, pattern in {
 }.items()}
 # What stands in the place of a file whose content was not fetched; these files have a few hundred bytes.
 _POINTERS = {
-    b'version https://git-lfs.github.com/spec/':
-        'is a Git LFS pointer in place of the file: fetch it with: git lfs pull',
-    b'/annex/objects/': 'is a git-annex pointer in place of the file: fetch it with: git annex get',
+    b'version https://git-lfs.github.com/spec/': 'is a Git LFS pointer in place of the file: run git lfs pull',
+    b'/annex/objects/': 'is a git-annex pointer in place of the file: run git annex get',
 }
 _MAX_POINTER_BYTES = 1024
 

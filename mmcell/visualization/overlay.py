@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from mmcell.files.names import shorten_name
+from mmcell.files.whole_files import written_whole
 from mmcell.masks.rle import foreground_pixels
 
 
@@ -74,6 +75,13 @@ def _outline(mask: np.ndarray, dash_px: int, width_px: int) -> np.ndarray:
     if width_px > 1:
         outline = cv2.dilate(outline, np.ones((2 * width_px - 1, 2 * width_px - 1), np.uint8)) & mask
     return outline.astype(bool)
+
+
+def write_png(picture: np.ndarray, path: str | Path) -> None:
+    """Writes a picture (H, W, 3) uint8 RGB to a PNG file, completely or not at all; makes its folder if necessary."""
+    _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
+    with written_whole([path]) as (temporary,):
+        temporary.write_bytes(encoded.tobytes())
 
 
 def draw_boxes(picture: np.ndarray, bboxes_xyxy: np.ndarray, colors: Sequence[tuple[int, int, int]],

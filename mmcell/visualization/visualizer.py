@@ -12,8 +12,7 @@ from mmengine.structures import InstanceData
 from mmcell.errors import MmcellError
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
-from mmcell.visualization.overlay import draw_instances
-from mmcell.visualization.png_files import write_png
+from mmcell.visualization.overlay import draw_instances, write_png
 
 
 @VISUALIZERS.register_module()

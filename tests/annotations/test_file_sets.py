@@ -112,6 +112,14 @@ def test_a_renamed_copy_of_an_older_conversion_is_read(tmp_path):
     assert not is_refused(tmp_path / 'fixed_val.json') and not is_refused(tmp_path / 'train.json')
 
 
+def test_a_link_to_a_file_is_compared_with_the_files_beside_its_target(tmp_path):
+    write_documents(as_set(tmp_path / 'ann', 6))
+    (tmp_path / 'link.json').symlink_to(tmp_path / 'ann' / 'train.json')
+    assert not is_refused(tmp_path / 'link.json')
+    (tmp_path / 'ann' / 'val.json').write_text('{}')
+    assert is_refused(tmp_path / 'link.json')
+
+
 @pytest.mark.parametrize('content', [
     '', '{"info": {', '[]', 'null', '{"info": 5}', '{"info":{"file_set":[]}}', '{' * 9999])
 def test_a_damaged_file_beside_a_good_one_counts_as_another_conversion(tmp_path, content):
@@ -141,6 +149,6 @@ def test_nothing_is_renamed_if_a_folder_lies_in_the_place_of_a_file(tmp_path):
 def test_a_name_that_is_not_utf_8_is_refused(tmp_path):
     documents = make_documents(tmp_path, 2)
     documents[tmp_path / 'val.json']['images'][0]['file_name'] = 'zelle_\udce4/image.tif'
-    with pytest.raises(AnnotationError, match=r'json: .*zelle_\\udce4/image.tif.* is not UTF-8'):
+    with pytest.raises(AnnotationError, match=r'json: .*zelle_\\udce4/image.tif.* is not Unicode'):
         write_documents(documents)
     assert list(tmp_path.iterdir()) == []

@@ -66,7 +66,7 @@ def make_socket(path):
     (lambda path: path.touch(), 'empty'),
     (lambda path: path.symlink_to('/annex/objects/x\ny'), r'broken link to /annex/objects/x\\ny: .*datalad get'),
     (lambda path: path.symlink_to(path), 'broken link'),
-    (lambda path: path.write_text(LFS_POINTER), 'git lfs pull'),
+    (lambda path: path.write_text(LFS_POINTER), 'run git lfs pull'),
     (lambda path: path.write_text('/annex/objects/SHA256E-s12345--4d7a.tif\n'), 'git annex get'),
     (lambda path: os.mkfifo(path), 'is a pipe'),
     (make_socket, 'is a pipe, socket')])

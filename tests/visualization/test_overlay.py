@@ -6,8 +6,7 @@ from support.synthetic_data import discs
 from mmcell.images.pixels import read_image
 from mmcell.masks.rle import encode_label_map
 from mmcell.visualization.colors import class_colors
-from mmcell.visualization.overlay import draw_instances
-from mmcell.visualization.png_files import write_png
+from mmcell.visualization.overlay import draw_instances, write_png
 
 GREY = np.full((30, 40, 3), 100, np.uint8)
 

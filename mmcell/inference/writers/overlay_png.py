@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
+
 from mmcell.errors import MmcellError
 from mmcell.inference.cells import Cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
-from mmcell.visualization.png_files import encode_png
 
 # Images up to this size are drawn at twice their size, so that the outlines do not hide small cells.
 _MAX_ENLARGED_PX = 16_000_000
@@ -33,4 +34,5 @@ def writing_overlay_png(paths: list[Path], image: ImageInfo) -> Iterator[WriteCe
     yield write
     scale = 2 if image.height_px * image.width_px <= _MAX_ENLARGED_PX else 1
     picture = draw_cell_sets(image.pixels, [CellSet('cells', rles, labels)], image.class_names, scale=scale)
-    paths[0].write_bytes(encode_png(picture))
+    _, encoded = cv2.imencode('.png', picture[:, :, ::-1])
+    paths[0].write_bytes(encoded.tobytes())

@@ -4,8 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmcell.visualization.overlay import picture_name
-from mmcell.visualization.png_files import write_png
+from mmcell.visualization.overlay import picture_name, write_png
 
 
 def test_a_picture_is_written_in_rgb_under_any_name(tmp_path):
