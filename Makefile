@@ -15,7 +15,7 @@ DEMO := work_dirs/demo
 DEMO_CONFIG := configs/cell/mask-rcnn_r18_demo.py
 CONFIG ?= configs/cell/mask-rcnn_r50.py
 ANNOTATIONS ?= annotations
-WORK_DIR ?= work_dirs/$(basename $(notdir $(CONFIG)))
+WORK_DIR ?= work_dirs/$(patsubst configs/%,%,$(basename $(CONFIG)))
 SUBMISSION ?= submission.zip
 OPTIONS ?=
 

@@ -7,6 +7,7 @@ import argparse
 import errno
 import gc
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -15,12 +16,23 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
-from mmengine.config import Config
-
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
+    from mmengine.config import Config
     from mmengine.runner import Runner
+
+
+def end_interrupted(kind: type[BaseException], error: BaseException, trace: object) -> None:
+    """Prints a traceback, as ``sys.excepthook``, but for Ctrl-C only one line."""
+    if issubclass(kind, KeyboardInterrupt):
+        print('interrupted', file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, trace)
+
+
+# Ctrl-C can also come before :func:`plain_errors` begins, for example while modules are imported.
+sys.excepthook = end_interrupted
 
 
 def add_setting_argument(parser: argparse.ArgumentParser, example: str) -> None:
@@ -46,8 +58,8 @@ def key_and_value(text: str) -> str:
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --work-dir, --cfg-options, --launcher, --trust-checkpoint and the hidden --local_rank to a parser."""
     parser.add_argument('--work-dir', metavar='FOLDER',
-                        help='folder for logs and outputs (default: work_dir of the config, or work_dirs/<config name> '
-                             'if the config has none)')
+                        help='folder for logs and outputs (default: work_dir of the config, or work_dirs/<path of '
+                             'the config below configs/> if the config has none)')
     add_setting_argument(parser, 'train_dataloader.batch_size=4 model.backbone.init_cfg=None')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started the processes, if there are several (default: none, for a single process)')
@@ -108,7 +120,7 @@ def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> di
     return settings
 
 
-def load_config(args: argparse.Namespace) -> Config:
+def load_config(args: argparse.Namespace) -> 'Config':
     """Reads the config file, applies the command line to it, and creates the work folder.
 
     Args:
@@ -118,6 +130,7 @@ def load_config(args: argparse.Namespace) -> Config:
         MmcellError: A setting does not exist or cannot be read, no file can be written to the work folder, the file
             that ``load_from`` names does not exist, or --launcher does not fit how the process was started.
     """
+    from mmengine.config import Config
     refuse_wrong_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
@@ -125,10 +138,11 @@ def load_config(args: argparse.Namespace) -> Config:
     from mmcell.settings.options import apply_options
     apply_options(cfg, args.cfg_options or ())
     warn_of_unread_settings(cfg)
+    use_no_workers(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(Path('work_dirs') / Path(args.config).stem)
+        cfg.work_dir = str(default_work_dir(args.config))
     make_folder(cfg.work_dir, '--work-dir')
     if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).exists():
         raise MmcellError(f'load_from: there is no file {cfg.load_from}; the first lines of {args.config} may say how '
@@ -136,7 +150,27 @@ def load_config(args: argparse.Namespace) -> Config:
     return cfg
 
 
-def warn_of_unread_settings(cfg: Config) -> None:
+def default_work_dir(config: str | Path) -> Path:
+    """Returns the work folder of a config that names none: the path of the config below configs/, in work_dirs/.
+
+    Example: work_dirs/cell/mask-rcnn_r50 for configs/cell/mask-rcnn_r50.py, and work_dirs/mine for mine.py. Two configs
+    of the same name in different folders have different work folders.
+    """
+    path = Path(config).absolute().with_suffix('')
+    n_parts = path.parts[::-1].index('configs') if 'configs' in path.parts else 1
+    return Path('work_dirs', *path.parts[-n_parts:])
+
+
+def use_no_workers(cfg: 'Config') -> None:
+    """Removes the settings of data loaders that only worker processes read, where ``num_workers`` is 0."""
+    for name in ('train_dataloader', 'val_dataloader', 'test_dataloader'):
+        loader = cfg.get(name)
+        if loader and not loader.get('num_workers'):
+            for key in ('persistent_workers', 'prefetch_factor'):
+                loader.pop(key, None)
+
+
+def warn_of_unread_settings(cfg: 'Config') -> None:
     """Prints a warning per setting that no constructor takes; of several processes, only the first prints them."""
     from mmcell.framework.console import without_onedl_notice
     from mmcell.settings.unread import describe_unread_settings
@@ -182,7 +216,7 @@ def refuse_wrong_launcher(launcher: str) -> None:
 
 
 @contextmanager
-def processes(cfg: Config) -> Iterator[None]:
+def processes(cfg: 'Config') -> Iterator[None]:
     """Connects this process with the others for the block, and disconnects it after the block.
 
     With GPUs, MMEngine connects the processes itself, when the runner is built. Without a GPU it cannot, because its
@@ -229,6 +263,17 @@ def stop_workers(runner: 'Runner') -> None:
                 holder._iterator = None
 
 
+def message_of(error: Exception) -> str:
+    """Returns the message of an error, also if it was raised in a worker of a data loader.
+
+    torch raises the error again in the main process, with the whole traceback of the worker as its message.
+    """
+    _, traceback_starts, text = str(error).partition('\nOriginal Traceback (most recent call last):\n')
+    # The last line of a traceback that is not indented begins with the name of the class.
+    lines = re.split(rf'^(?:[\w.]+\.)?{type(error).__name__}: ', text, flags=re.MULTILINE)
+    return lines[-1].strip() if traceback_starts and len(lines) > 1 else str(error)
+
+
 @contextmanager
 def plain_errors(after_interrupt: str = '') -> Iterator[None]:
     """Ends the program with exit status 1 and only a message, if the block raises an error that users can correct.
@@ -243,9 +288,10 @@ def plain_errors(after_interrupt: str = '') -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         # Errors of the system itself have a file name, mmcell's a message of their own.
-        sys.exit(f'error: no such file or folder: {error.filename}' if error.filename else f'error: {error}')
+        sys.exit(f'error: no such file or folder: {error.filename}' if error.filename else
+                 f'error: {message_of(error)}')
     except MmcellError as error:
-        sys.exit(f'error: {error}')
+        sys.exit(f'error: {message_of(error)}')
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise

@@ -5,6 +5,7 @@ With --split val, the average precision on the validation images is written to t
 """
 
 import argparse
+from typing import TYPE_CHECKING
 
 from _arguments import (
     add_config_arguments,
@@ -15,9 +16,11 @@ from _arguments import (
     stop_workers,
     tile_settings,
 )
-from mmengine.config import Config, ConfigDict
 
 from mmcell.errors import MmcellError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 EXAMPLE = """example:
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/mask-rcnn_r50 --out results.pkl
@@ -83,12 +86,12 @@ def test(args: argparse.Namespace) -> None:
         run(cfg, args)
 
 
-def use_tiles(cfg: Config, settings: dict[str, float]) -> None:
+def use_tiles(cfg: 'Config', settings: dict[str, float]) -> None:
     """Wraps the model of ``cfg`` in a ``TiledDetector`` with these settings, which replaces an existing one."""
-    cfg.model = ConfigDict(type='TiledDetector', detector=cfg.model.get('detector', cfg.model), **settings)
+    cfg.model = dict(type='TiledDetector', detector=cfg.model.get('detector', cfg.model), **settings)
 
 
-def use_tta(cfg: Config) -> None:
+def use_tta(cfg: 'Config') -> None:
     """Wraps the model in the config's ``tta_model``, and gives the test data the ``tta_pipeline`` if there is one.
 
     If the model predicts tiles, the detector inside it is wrapped instead, so that views are made of each tile.
@@ -100,6 +103,7 @@ def use_tta(cfg: Config) -> None:
         raise MmcellError("--tta: the config has no tta_model; add tta_model = dict(type='MaskTTAModel') to it for "
                           'all flips and quarter turns')
     parent, key = (cfg.model, 'detector') if 'detector' in cfg.model else (cfg, 'model')
+    from mmengine.config import ConfigDict
     parent[key] = ConfigDict(**cfg.tta_model, module=parent[key])
     if cfg.get('tta_pipeline') is None:
         return
@@ -112,14 +116,14 @@ def use_tta(cfg: Config) -> None:
     dataset.pipeline = cfg.tta_pipeline
 
 
-def draw_into(cfg: Config, folder: str) -> None:
+def draw_into(cfg: 'Config', folder: str) -> None:
     """Makes the visualization hook draw into a folder; a config without a visualization hook gets mmcell's."""
     hooks = cfg.setdefault('default_hooks', {})
     hooks['visualization'] = {**(hooks.get('visualization') or dict(type='CellVisualizationHook')),
                               'draw': True, 'test_out_dir': folder}
 
 
-def run(cfg: Config, args: argparse.Namespace) -> None:
+def run(cfg: 'Config', args: argparse.Namespace) -> None:
     """Builds the runner, adds the check of the checkpoint and the writer of the dump to it, and runs the test."""
     from mmcell.framework.console import ConsoleRunner
     runner = ConsoleRunner.from_cfg(cfg)

@@ -3,11 +3,14 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from _arguments import add_config_arguments, load_config, plain_errors, processes, stop_workers
-from mmengine.config import Config
 
 from mmcell.errors import MmcellError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 EXAMPLE = """example:
   python tools/train.py configs/cell/mask-rcnn_r50.py
@@ -50,6 +53,7 @@ def train(args: argparse.Namespace) -> None:
         use_mixed_precision(cfg)
     if args.resume is not None:
         resume(cfg, args.resume)
+    refuse_used_folder(cfg)
     from mmcell.framework.console import ConsoleRunner
     with processes(cfg):
         runner = ConsoleRunner.from_cfg(cfg)
@@ -58,7 +62,7 @@ def train(args: argparse.Namespace) -> None:
         del runner
 
 
-def use_mixed_precision(cfg: Config) -> None:
+def use_mixed_precision(cfg: 'Config') -> None:
     """Replaces the config's optimizer wrapper by mmcell's wrapper for mixed precision.
 
     Raises:
@@ -71,7 +75,7 @@ def use_mixed_precision(cfg: Config) -> None:
     cfg.optim_wrapper.type = replaceable[-1]
 
 
-def resume(cfg: Config, value: str) -> None:
+def resume(cfg: 'Config', value: str) -> None:
     """Sets the checkpoint that the training continues from.
 
     Args:
@@ -95,6 +99,22 @@ def resume(cfg: Config, value: str) -> None:
         print(f'--resume: {folder} holds no checkpoint, so the training starts from the beginning', file=sys.stderr)
         return
     cfg.resume, cfg.load_from = True, str(checkpoint)
+
+
+def refuse_used_folder(cfg: 'Config') -> None:
+    """Stops before the work folder is touched, if it holds another training.
+
+    Raises:
+        MmcellError: The folder holds the checkpoints of a training with other settings, or of another training than
+            the checkpoint to resume from.
+    """
+    from mmcell.checkpoints.records import read_record, read_records
+    from mmcell.checkpoints.runs import refuse_other_run, refuse_resuming_elsewhere
+    records = read_records(cfg.work_dir)
+    if not cfg.get('resume'):
+        refuse_other_run(records, cfg.to_dict())
+    elif cfg.get('load_from') and '://' not in cfg.load_from:
+        refuse_resuming_elsewhere(records, read_record(cfg.load_from))
 
 
 if __name__ == '__main__':

@@ -16,6 +16,8 @@ default_hooks = dict(
     # The following hooks are here and not in custom_hooks, which is a list. A config replaces an inherited list, but
     # extends an inherited dict: an experiment that sets custom_hooks would remove them from there.
     class_count=dict(type='ClassCountHook'),
+    watched_value=dict(type='WatchedValueHook'),
+    starting_checkpoint=dict(type='StartingCheckpointHook'),
     # The rules of the challenge allow fewer than 200 million trainable parameters.
     parameter_budget=dict(type='ParameterBudgetHook', max_trainable=199_999_999),
     step_seed=dict(type='StepSeedHook'),

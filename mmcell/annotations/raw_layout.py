@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmcell.errors import MmcellError
-from mmcell.images.pixels import read_image_size, read_label_map
+from mmcell.images.pixels import read_image_size, read_label_map, read_orientation
 from mmcell.masks.rle import EncodedInstances, encode_label_map
 
 TRAIN_FOLDER = 'train'
@@ -97,17 +97,23 @@ def read_train_image(folder: Path, data_root: Path) -> TrainImage:
     """Reads one image folder and encodes its cells.
 
     Raises:
-        LayoutError: The image is missing, a mask differs from it in size, or a TIFF is neither the image nor a mask.
+        LayoutError: The image is missing, a mask differs from it in size or orientation, or a TIFF is neither the image
+            nor a mask.
         ImageReadError: A file cannot be read, or a mask has values that are not instance ids.
     """
     image_path = folder / IMAGE_FILE
     if not image_path.exists():
         raise LayoutError(f'{folder}: has no {IMAGE_FILE}; add the image, or move the folder away')
     height, width = read_image_size(image_path)
+    orientation = read_orientation(image_path)
     instances_by_class, empty_masks = {}, []
     masks = class_files(folder)
     for number, path in masks.items():
         label_map = read_label_map(path)
+        if read_orientation(path) != orientation:
+            raise LayoutError(f'{path}: has the tag Orientation {read_orientation(path)}, but {IMAGE_FILE} has '
+                              f'{orientation}, so that mask and image may be turned differently; if they lie on each '
+                              'other as stored, remove the tag from both, otherwise save both upright')
         if label_map.shape != (height, width):
             raise LayoutError(f'{path}: the mask is {label_map.shape[1]} x {label_map.shape[0]} px, but its image is '
                               f'{width} x {height} px (width x height)')

@@ -40,7 +40,7 @@ def read_checkpoint_config(checkpoint: dict, trusted: bool = False) -> Config:
     text = meta.get('cfg') if isinstance(meta, dict) else None
     if not isinstance(text, str):
         raise CheckpointConfigError('the checkpoint has no config inside: name it with --config')
-    settings = _parse(text)
+    settings = parse_settings(text)
     if 'model' not in settings or 'test_dataloader' not in settings:
         raise CheckpointConfigError('the config inside the checkpoint has no model or no test_dataloader: '
                                     + _HOW_TO_GO_ON)
@@ -53,7 +53,7 @@ def read_checkpoint_config(checkpoint: dict, trusted: bool = False) -> Config:
     return Config(settings)
 
 
-def _parse(text: str) -> dict:
+def parse_settings(text: str) -> dict:
     """Returns the settings in the source of a config, without running it.
 
     Raises:

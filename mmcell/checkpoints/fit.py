@@ -1,12 +1,14 @@
 """Checks whether a model, a checkpoint and the names of the classes belong together."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import nn
 
+from mmcell.checkpoints.differences import compare_models, list_differences, recorded_settings
 from mmcell.errors import MmcellError
+from mmcell.framework.safe_loading import LEAST_SHARE
 
 MAX_LISTED = 5
 
@@ -43,24 +45,89 @@ def without_wrappers(name: str) -> str:
 
 
 def refuse_other_weights(model: nn.Module, checkpoint: dict) -> None:
-    """Compares a checkpoint with a model, weight by weight. Weights that only the checkpoint has are not compared.
+    """Compares a checkpoint with a model, weight by weight.
 
     Args:
         model: The model that is to get the weights.
         checkpoint: A loaded checkpoint; its weights are in ``state_dict``, or it consists of the weights.
 
     Raises:
-        FitError: A weight of the model is missing in the checkpoint, or has another shape there.
+        FitError: A weight of the model is missing in the checkpoint, or has another shape there, or the checkpoint has
+            a weight that the model does not have.
     """
-    state = checkpoint.get('state_dict', checkpoint)
-    if not isinstance(state, dict):
-        raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')
-    shapes = {without_wrappers(name): tuple(value.shape) for name, value in state.items()
-              if isinstance(value, torch.Tensor)}
-    wanted = {without_wrappers(name): tuple(value.shape) for name, value in model.state_dict().items()}
+    shapes, wanted = _shapes(checkpoint), _shapes(model.state_dict())
     wrong = [f'{name} {shapes.get(name, "missing")}, model {shape}'
              for name, shape in wanted.items() if shapes.get(name) != shape]
     if wrong:
-        raise FitError(
-            f'the checkpoint is of another model than the config: {len(wrong)} of {len(wanted)} weights differ: '
-            + '; '.join(wrong[:MAX_LISTED]) + (' …' if len(wrong) > MAX_LISTED else ''))
+        raise FitError(f'the checkpoint is of another model than the config: {len(wrong)} of {len(wanted)} weights '
+                       f'differ: {_list_first(wrong)}')
+    unused = [name for name in shapes if name not in wanted]
+    if unused:
+        raise FitError(f'the checkpoint is of another model than the config: {len(unused)} of its {len(shapes)} '
+                       f'weights have no place in the model: {_list_first(unused)}')
+
+
+def refuse_other_model(settings: Mapping, content: dict) -> None:
+    """Compares the model of a config with the model that a checkpoint was trained with, setting by setting.
+
+    Two models can have weights of the same names and shapes that mean different things, for example with other anchors.
+
+    Args:
+        settings: The setting ``model`` of the config, as nested dicts and lists.
+        content: What the checkpoint says about its training (:func:`mmcell.checkpoints.records.content_of`). Without a
+            config in it, nothing is compared.
+
+    Raises:
+        FitError: A setting differs that changes what the weights mean.
+    """
+    recorded = recorded_settings(content)
+    if recorded is None or not isinstance(recorded.get('model'), Mapping):
+        return
+    differences = compare_models(recorded['model'], settings)
+    if differences:
+        raise FitError('the checkpoint was trained with another model, for which its weights have another meaning: '
+                       f'{list_differences(differences)}. Use it with the config that it was trained with')
+
+
+def count_fitting_weights(model: nn.Module, checkpoint: dict, name: str) -> str:
+    """Counts the weights that a model takes from a checkpoint at the start of a training.
+
+    Args:
+        model: The model that is to get the weights.
+        checkpoint: A loaded checkpoint; its weights are in ``state_dict``, or it consists of the weights.
+        name: The name of the checkpoint, for the text.
+
+    Returns:
+        A sentence with the number of weights that are taken, and the names of those that are not.
+
+    Raises:
+        FitError: Fewer than half of the model's weights are in the checkpoint with the same name and shape.
+    """
+    shapes, wanted = _shapes(checkpoint), _shapes(model.state_dict())
+    missing = [weight for weight, shape in wanted.items() if shapes.get(weight) != shape]
+    n_taken = len(wanted) - len(missing)
+    sentence = (f'{n_taken} of the {len(wanted)} weights of the model are in {name} with the same name and shape'
+                + (f'; not there: {_list_first(missing)}' if missing else ''))
+    if n_taken < LEAST_SHARE * len(wanted):
+        unused = [weight for weight in shapes if weight not in wanted]
+        raise FitError(f'load_from: only {sentence}' + (f'; there instead: {_list_first(unused)}' if unused else '')
+                       + '. The training would start from random weights: name a checkpoint of this model, or convert '
+                         'it. Weights of the backbone belong to model.backbone.init_cfg')
+    return f'load_from: {sentence}'
+
+
+def _shapes(checkpoint: dict) -> dict[str, tuple[int, ...]]:
+    """Returns the shapes of the weights in a checkpoint or a state dict by name.
+
+    Raises:
+        FitError: There is something else where the weights should be.
+    """
+    state = checkpoint.get('state_dict', checkpoint)
+    if not isinstance(state, Mapping):
+        raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')
+    return {without_wrappers(name): tuple(value.shape) for name, value in state.items()
+            if isinstance(value, torch.Tensor)}
+
+
+def _list_first(texts: Sequence[str]) -> str:
+    return '; '.join(texts[:MAX_LISTED]) + (' …' if len(texts) > MAX_LISTED else '')

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from mmengine.logging import print_log
 
+from mmcell.checkpoints.records import find_best, read_records
 from mmcell.framework.safe_loading import WeightsError
 
 
@@ -12,29 +13,39 @@ def find_checkpoint(path: str | Path) -> str:
     """Returns the checkpoint that a path stands for.
 
     Args:
-        path: A file or URL, which is returned as it is, or a work folder. In a folder the newest ``best_*.pth`` is
-            taken, or the newest ``*.pth`` if there is no ``best_*.pth``.
+        path: A file or URL, which is returned as it is, or a work folder. Of a work folder, the newest training counts:
+            its best checkpoint by the recorded value is taken, or its last checkpoint if it has no ``best_*.pth``. If
+            the best checkpoints for several values are kept, the value that the config names first decides. A folder
+            without checkpoints of a training may hold one ``*.pth`` of any name.
 
     Raises:
-        WeightsError: The path does not exist, or the folder holds no checkpoint.
+        WeightsError: The path does not exist, or the folder holds no checkpoint, or several of other names.
     """
     folder = Path(path)
     if not folder.exists() and '://' not in str(path):
         raise WeightsError(f'there is no checkpoint or work folder {path}')
     if not folder.is_dir():
         return str(path)
-    for pattern in ('best_*.pth', '*.pth'):
-        checkpoints = sorted(folder.glob(pattern), key=lambda file: file.stat().st_mtime)
-        if checkpoints:
-            return str(checkpoints[-1])
-    raise WeightsError(f'the folder {folder} holds no checkpoint (*.pth)')
+    records = read_records(folder)
+    if not records:
+        others = sorted(folder.glob('*.pth'))
+        if len(others) == 1:
+            return str(others[0])
+        raise WeightsError(f'the folder {folder} holds ' + (
+            f'{len(others)} files *.pth, none of which is named best_*.pth, epoch_*.pth or iter_*.pth: name one of them'
+            if others else 'no checkpoint (*.pth)'))
+    records = [record for record in records if record.is_of_run(records[-1].run)]
+    names = [name for record in records[::-1] for name in record.best_values] or [
+        record.best_of for record in records if record.best_of]
+    best = next((best for name in names if (best := find_best(records, name)) is not None), records[-1])
+    return str(best.path)
 
 
 def find_newest_complete(work_dir: str | Path) -> Path | None:
     """Returns the checkpoint of a work folder to resume from: the newest complete ``epoch_*.pth`` or ``iter_*.pth``.
 
-    The number in the name says which file is the newest, because copied files have other times. If there are files of
-    both kinds, the kind whose newest file was changed last is preferred. Incomplete files are skipped with a warning.
+    The newest is the last one of the training that was started last, as the records say (``CheckpointRecord.age``).
+    Incomplete files are skipped with a warning.
 
     Args:
         work_dir: The work folder; it need not exist.
@@ -42,19 +53,13 @@ def find_newest_complete(work_dir: str | Path) -> Path | None:
     Returns:
         The path of the checkpoint; None if the folder holds no complete checkpoint.
     """
-    series = [sorted(Path(work_dir).glob(f'{name}_*.pth'), key=_step_of, reverse=True) for name in ('epoch', 'iter')]
-    series.sort(key=lambda paths: paths[0].stat().st_mtime if paths else 0, reverse=True)
-    for path in (path for paths in series for path in paths):
-        if is_complete(path):
-            return path
-        print_log(f'{path} is skipped: it was cut short, or has the format of torch before 1.6', logger='current',
-                  level=30)
+    for record in reversed(read_records(work_dir)):
+        if record.best_of is None:
+            if is_complete(record.path):
+                return record.path
+            print_log(f'{record.path} is skipped: it was cut short, or has the format of torch before 1.6',
+                      logger='current', level=30)
     return None
-
-
-def _step_of(path: Path) -> int:
-    number = path.stem.rpartition('_')[2]
-    return int(number) if number.isdecimal() else -1
 
 
 def is_complete(path: str | Path) -> bool:

@@ -1,6 +1,7 @@
 """Samplers whose indices carry a seed for the augmentation of the sample."""
 
 from collections.abc import Iterator, Sized
+from itertools import islice
 
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import DefaultSampler, InfiniteSampler
@@ -28,11 +29,22 @@ class SeededSampler(DefaultSampler):
         if times < 1:
             raise ValueError(f'times must be at least 1, got {times}')
         self.times = times
+        self._n_skipped = 0
+
+    def skip(self, num_samples: int) -> None:
+        """Leaves out the first ``num_samples`` samples of this process in the next epoch that is started."""
+        self._n_skipped = num_samples
 
     def __iter__(self) -> Iterator[SeededIndex]:
         # Positions count over all processes. With 2 processes, times=2 and 4 images, process 0 yields the samples at
         # the positions 0, 2, 4, 6 of the epoch and process 1 those at 1, 3, 5, 7. A single process yields all eight,
         # with the same seeds.
+        samples = islice(self._samples(), self._n_skipped, None)
+        self._n_skipped = 0
+        return samples
+
+    def _samples(self) -> Iterator[SeededIndex]:
+        """Yields the samples of this process in the present epoch."""
         epoch = self.epoch
         position = self.rank
         for pass_in_epoch in range(self.times):

@@ -58,6 +58,8 @@ class CellMetric(BaseMetric):
     """
 
     default_prefix = ''
+    # What compute_metrics returns; hooks compare the names of the values that they are told to watch with it.
+    value_names = HEADLINES
 
     def __init__(self, ann_file: str | None = None, out_file: str | None = None,
                  size_bins_px: Sequence[float] = SIZE_BINS_PX, score_threshold: float = .5, collect_device: str = 'gpu',

@@ -12,8 +12,10 @@ from pathlib import Path
 from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
+
+from mmcell.errors import MmcellError
 
 FRAMEWORKS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
 # Framework modules whose messages of level INFO are shown, because mmcell's own lines do not contain their information.
@@ -28,6 +30,10 @@ WARNING_LINES, WARNING_COLUMNS = 6, 400
 # ``logger.info(message, extra=FILE_ONLY)`` keeps a message of mmcell off the screen.
 FILE_ONLY = {'on_screen': False}
 ONEDL_NOTICE = 'Could not import OneDL'
+
+
+class NoBatchError(MmcellError):
+    """The data of a training do not fill one batch."""
 
 
 class ConsoleRunner(Runner):
@@ -64,6 +70,21 @@ class ConsoleRunner(Runner):
         super().register_hooks(default_hooks, custom_hooks)
         for name in ('FirstScreenHook', 'ProgressHook'):
             self.register_hook(dict(type=name))
+
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
+        """Builds the loop of the training and its data loader as ``Runner`` does.
+
+        Raises:
+            NoBatchError: The data loader makes no batch, so that the training would save random weights.
+        """
+        built = super().build_train_loop(loop)
+        loader = built.dataloader
+        if len(loader) == 0:
+            raise NoBatchError(
+                f'the training has no step: {len(loader.dataset)} images do not fill one batch of {loader.batch_size}, '
+                'and incomplete batches are dropped: set train_dataloader.drop_last=False, or a smaller '
+                'train_dataloader.batch_size')
+        return built
 
     def train(self) -> nn.Module:
         """Trains, and leaves a terminal as it was, also after an error or Ctrl-C."""
@@ -142,7 +163,7 @@ class ScreenFormatter(logging.Formatter):
         text = super().format(record)
         if record.levelno <= logging.INFO:
             return text
-        return f'{record.levelname}: {_cut(text) if record.levelno == logging.WARNING else text}'
+        return f'{record.levelname.lower()}: {_cut(text) if record.levelno == logging.WARNING else text}'
 
 
 def _cut(text: str) -> str:

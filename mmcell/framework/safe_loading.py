@@ -20,6 +20,9 @@ from mmengine.logging import print_log
 
 from mmcell.errors import MmcellError
 
+# A model that finds a smaller share of its weights in a file is another model: a training does not start from the file.
+LEAST_SHARE = .5
+
 _is_trusting: ContextVar[bool] = ContextVar('is_trusting', default=False)
 
 

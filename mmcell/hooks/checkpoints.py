@@ -1,16 +1,29 @@
 """Checkpoints that load without running code, are never incomplete, and record what they were made from."""
 
 import json
+from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 
 from mmdet.registry import HOOKS
-from mmengine.dist import is_main_process
+from mmengine.config import Config
+from mmengine.dist import barrier, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.runner import Runner
 
 from mmcell.checkpoints.content import to_history_buffers, to_plain
 from mmcell.checkpoints.provenance import describe_data, describe_software
+from mmcell.checkpoints.records import CheckpointRecord, content_of, find_best, read_records, record_path
+from mmcell.checkpoints.runs import (
+    describe_changes,
+    describe_schedule,
+    end_of_schedule,
+    refuse_other_data,
+    refuse_other_run,
+    set_aside,
+)
+from mmcell.evaluation.cell_metric import HEADLINES
 from mmcell.files.whole_files import remove_leftovers, written_whole
 from mmcell.framework.safe_loading import WeightsError
 
@@ -64,14 +77,28 @@ class WholeFileBackend(LocalBackend):
 register_backend(BACKEND, WholeFileBackend, force=True)
 
 
-def record_path(checkpoint: Path) -> Path:
-    """Returns the path of the record beside a checkpoint, for example epoch_3.json for epoch_3.pth."""
-    return checkpoint.with_suffix('.json')
+class _FormattedConfig(Config):
+    """A config that formats its text once; MMEngine formats it for every checkpoint, which takes a second.
+
+    If Ctrl-C comes while MMEngine formats a text, the text is reported as a syntax error.
+    """
+
+    @classmethod
+    def of(cls, config: Config) -> '_FormattedConfig':
+        formatted = copy(config)
+        # Plain assignments to a config become settings.
+        object.__setattr__(formatted, '__class__', cls)
+        vars(formatted)['_formatted'] = config.pretty_text
+        return formatted
+
+    @property
+    def pretty_text(self) -> str:
+        return vars(self)['_formatted']
 
 
 @HOOKS.register_module()
 class CellCheckpointHook(CheckpointHook):
-    """MMEngine's ``CheckpointHook``, with the same arguments and three additional properties.
+    """MMEngine's ``CheckpointHook``, with the same arguments and more care for what it writes and reads.
 
     - A checkpoint contains only tensors, numbers, strings and containers of these: it loads with
       ``weights_only=True``. The stock hook also pickles the message hub's buffers, which need ``getattr`` and NumPy's
@@ -79,77 +106,134 @@ class CellCheckpointHook(CheckpointHook):
     - A run that is killed or finds the disk full leaves the last checkpoint complete: a file is written under a
       temporary name, and the old checkpoint is removed only when the new checkpoint exists. The stock hook removes the
       old checkpoint first.
-    - Beside ``NAME.pth`` lies its record ``NAME.json``: epoch, step, seed, time, config, software with versions and
-      commit, and the data with their hash and class names. ``meta['mmcell']`` in the checkpoint has the software and
-      the data, too.
+    - Beside ``NAME.pth`` lies its record ``NAME.json``: epoch, step, seed, time, config, start of the training, best
+      values so far, software with versions and commit, and the data with their hash and class names.
+      ``meta['mmcell']`` in the checkpoint has the same, except for config and step, which stand in ``meta``.
+    - A folder holds the checkpoints of one training. Another training is refused
+      (:func:`mmcell.checkpoints.runs.refuse_other_run`). If the same training is started again, or resumed from an
+      earlier step, the later checkpoints are moved to a folder of their own; none is ever deleted.
+    - When a training is resumed, the differences between its config and the config in the checkpoint are told, with
+      their effect.
     """
+
+    _default_greater_keys = [*CheckpointHook._default_greater_keys, *HEADLINES]
 
     def __init__(self, *args, **kwargs) -> None:
         super().__init__(*args, **kwargs)
         if self.backend_args is None and self.file_client_args is None and '://' not in str(self.out_dir):
             self.backend_args = dict(backend=BACKEND)
         self.record: dict = {}
-        self.config_text = ''
+        # What the checkpoint says that the training continues from, and the end of the schedule that the config makes.
+        self.resumed: dict | None = None
+        self.own_end = 0
 
     def before_train(self, runner: Runner) -> None:
-        """Describes software and data for the records of this run, and removes leftovers from the checkpoint folder.
+        """Prepares the folder of the checkpoints, describes software and data for the records, and warns of changes.
 
-        It also makes sure that no best checkpoint of another folder is deleted, and warns if no step is left to train.
+        Raises:
+            OtherRunError: The folder holds the checkpoints of another training.
         """
         super().before_train(runner)
-        self._forget_best_elsewhere(runner)
-        if not is_main_process():
-            return
         val_loop = runner.val_loop
-        # Formatting the config takes a second. It is therefore done once, not for every checkpoint.
-        self.config_text = runner.cfg.pretty_text
         self.record = {
+            'run': (self.resumed or {}).get('run') or runner.timestamp,
             'software': describe_software(),
             'data': {'train': describe_data(runner.train_dataloader.dataset),
                      'val': [] if val_loop is None else describe_data(val_loop.dataloader.dataset)}}
+        if not isinstance(runner.cfg, _FormattedConfig):
+            runner.cfg = _FormattedConfig.of(runner.cfg)
         if isinstance(self.file_backend, WholeFileBackend):
+            self._prepare_folder(runner)
+        # All processes stop if the state does not fit; the logger shows warnings only in the first.
+        for warning in self._describe_resumed(runner):
+            runner.logger.warning(warning)
+
+    def _prepare_folder(self, runner: Runner) -> None:
+        """Leaves only earlier checkpoints of this training in the folder, and takes its best values from them."""
+        records = read_records(self.out_dir)
+        if self.resumed is None:
+            refuse_other_run(records, runner.cfg.to_dict())
+            refuse_other_data(records, self.record['data'])
+        kept = [record for record in records if self.resumed is not None
+                and record.is_of_run(self.record['run']) and record.step <= runner.iter]
+        self._adopt_best(runner, kept)
+        barrier()
+        if is_main_process():
             remove_leftovers(self.out_dir, lambda name: name.endswith(('.pth', '.json')))
-        if runner.epoch >= runner.max_epochs or runner.iter >= runner.max_iters:
-            runner.logger.warning(f'Nothing to train: {runner.iter} of {runner.max_iters} steps are done. To train '
-                                  'longer, set a greater train_cfg.max_epochs or train_cfg.max_iters.')
+            moved = [record for record in records if record not in kept]
+            if moved:
+                folder = set_aside(moved, Path(self.out_dir) / f'replaced_by_{runner.timestamp}')
+                runner.logger.warning(f'the checkpoints in {self.out_dir} that this training would replace were moved '
+                                      f'to {folder}')
 
-    def _forget_best_elsewhere(self, runner: Runner) -> None:
-        """Forgets the best checkpoint so far if it lies in another folder than the checkpoints of this run.
+    def _adopt_best(self, runner: Runner, records: list[CheckpointRecord]) -> None:
+        """Takes the best checkpoints and values so far from the folder, also if it was moved or copied.
 
-        A run that is resumed from another folder then keeps the best of its own epochs. The stock hook would delete
-        the best checkpoint in the other folder.
+        Without a best checkpoint in the folder, the first validation makes one: a training that is resumed in another
+        folder keeps the best of its own epochs there, and deletes nothing elsewhere.
         """
-        if all(Path(path).resolve().parent == Path(self.out_dir).resolve() for path in self._best_paths()):
+        hub = runner.message_hub
+        for name in self.key_indicators if self.save_best else ():
+            suffix = '' if len(self.key_indicators) == 1 else f'_{name}'
+            best_path, best_value = f'best_ckpt{suffix}', f'best_score{suffix}'
+            best = find_best(records, name)
+            known = hub.runtime_info.get(best_path)
+            # Checkpoints of earlier versions have no value in their record, but the message hub has it.
+            if best is not None and best.best is None and Path(str(known)).name != best.path.name:
+                best = None
+            if best is not None:
+                hub.update_info(best_path, str(best.path))
+                if best.best is not None:
+                    hub.update_info(best_value, best.best[0])
+            elif known is not None:
+                hub.pop_info(best_path)
+                hub.pop_info(best_value)
+            path = None if best is None else str(best.path)
+            if suffix:
+                self.best_ckpt_path_dict[name] = path
+            else:
+                self.best_ckpt_path = path
+
+    def _describe_resumed(self, runner: Runner) -> Iterator[str]:
+        """Yields warnings about a training that is resumed: what has changed, and what that leads to."""
+        if self.resumed is None:
             return
-        for key in [key for key in runner.message_hub.runtime_info if key.startswith(('best_ckpt', 'best_score'))]:
-            runner.message_hub.pop_info(key)
-        if len(self.key_indicators) == 1:
-            self.best_ckpt_path = None
+        yield from describe_changes(self.resumed, runner.cfg.to_dict(), self.record['data'])
+        if runner.epoch >= runner.max_epochs or runner.iter >= runner.max_iters:
+            yield (f'Nothing to train: {runner.iter} of {runner.max_iters} steps are done. To train longer, set a '
+                   'greater train_cfg.max_epochs or train_cfg.max_iters.')
         else:
-            self.best_ckpt_path_dict = dict.fromkeys(self.key_indicators)
+            yield from describe_schedule(self._end_of_schedule(runner), self.own_end, runner.max_iters)
+
+    @staticmethod
+    def _end_of_schedule(runner: Runner) -> int:
+        return end_of_schedule(runner.param_schedulers, len(runner.train_dataloader))
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Adds the description of software and data, and converts the content to tensors, numbers and strings."""
-        checkpoint['meta']['mmcell'] = self.record
+        """Adds the description of training, software and data, and converts the content to plain types."""
+        described = {**self.record, 'best': self._best_values(runner)}
+        checkpoint['meta']['mmcell'] = described
         checkpoint.update(to_plain(checkpoint))
         if self.backend_args is not None and self.backend_args.get('backend') == BACKEND:
-            progress = {key: checkpoint['meta'][key] for key in ('epoch', 'iter', 'seed', 'time')}
-            record = {**progress, **self.record, 'config': self.config_text}
             # The runner makes the file backend from these arguments when it writes the checkpoint.
-            self.backend_args['description'] = json.dumps(record, indent=1, ensure_ascii=False)
+            record = {key: value for key, value in content_of(checkpoint).items() if key != 'config'}
+            self.backend_args['description'] = json.dumps(
+                {**record, 'config': runner.cfg.pretty_text}, indent=1, ensure_ascii=False)
+
+    def _best_values(self, runner: Runner) -> dict[str, dict]:
+        """Returns the best values so far by name, in the order of ``save_best``, each with the rule for "better"."""
+        values = {}
+        for name, rule in zip(self.key_indicators, self.rules, strict=True) if self.save_best else ():
+            key = 'best_score' if len(self.key_indicators) == 1 else f'best_score_{name}'
+            if key in runner.message_hub.runtime_info:
+                values[name] = dict(value=float(runner.message_hub.get_info(key)), rule=rule)
+        return values
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Restores the message hub's buffers; refuses to resume from a checkpoint that only contains weights.
-
-        Raises:
-            WeightsError: The checkpoint to resume from has no optimiser state.
-        """
+        """Restores the message hub's buffers of a checkpoint to resume from."""
         if not runner._resume:
             return
-        if 'optimizer' not in checkpoint or 'message_hub' not in checkpoint:
-            raise WeightsError('the checkpoint to resume from has no optimiser state (best_*.pth never has): resume '
-                               'from epoch_*.pth or iter_*.pth, or start a new training from its weights with '
-                               '--cfg-options load_from=FILE')
+        self.resumed, self.own_end = content_of(checkpoint), self._end_of_schedule(runner)
         message_hub = checkpoint['message_hub']
         if isinstance(message_hub, dict):
             message_hub['log_scalars'] = to_history_buffers(message_hub['log_scalars'])

@@ -4,6 +4,8 @@ from mmdet.registry import HOOKS
 from mmengine.hooks import EarlyStoppingHook
 from mmengine.runner import Runner
 
+from mmcell.evaluation.cell_metric import HEADLINES
+
 _KEY = 'early_stopping'
 
 
@@ -13,8 +15,10 @@ class CellEarlyStoppingHook(EarlyStoppingHook):
 
     The stock hook starts to count from 0 in each resumed run. An epoch is not counted if the run was killed after
     its checkpoint was saved, but before it was validated. The arguments are those of
-    ``mmengine.hooks.EarlyStoppingHook``.
+    ``mmengine.hooks.EarlyStoppingHook``; the values of :class:`mmcell.evaluation.CellMetric` need no ``rule``.
     """
+
+    _default_greater_keys = (*EarlyStoppingHook._default_greater_keys, *HEADLINES)
 
     def before_train(self, runner: Runner) -> None:
         """Takes the count and the best value from the checkpoint if the run is resumed."""

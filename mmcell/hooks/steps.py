@@ -8,13 +8,21 @@ import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, Runner
+from torch.utils.data import BatchSampler
 
 from mmcell.errors import MmcellError
 from mmcell.framework.randomness import STEP, derive_seed, seed_generators
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import draw_instances
+
+# The name under which the message hub has the epoch that has begun last, with its first step.
+_EPOCH = 'epoch_begun'
+
+
+class ResumeError(MmcellError):
+    """A training cannot be continued exactly from a checkpoint."""
 
 
 @HOOKS.register_module()
@@ -23,7 +31,7 @@ class StepSeedHook(Hook):
 
     The random choices of the model (sampled boxes, dropped paths) then do not depend on where the training was
     resumed. With :class:`mmcell.datasets.SeededSampler` for the data, a training on the CPU that is resumed ends with
-    the same weights as a training without interruption.
+    the same weights as a training without interruption, also if its checkpoint was saved inside an epoch.
     """
 
     priority = 'VERY_HIGH'
@@ -32,10 +40,46 @@ class StepSeedHook(Hook):
         """Gives the sampler the seed of the run; a resumed run has taken its seed from the checkpoint."""
         if hasattr(runner.train_dataloader.sampler, 'seed'):
             runner.train_dataloader.sampler.seed = runner.seed
+        if runner.iter and isinstance(runner.train_loop, EpochBasedTrainLoop):
+            self._continue_epoch(runner)
+
+    @staticmethod
+    def _continue_epoch(runner: Runner) -> None:
+        """Leaves out the samples of the resumed epoch that were used before.
+
+        Raises:
+            ResumeError: The checkpoint was saved inside an epoch, and the sampler cannot leave out samples, or batches
+                and processes are not those of the first part of the epoch.
+        """
+        loader = runner.train_dataloader
+        begun = runner.message_hub.runtime_info.get(_EPOCH)
+        # Checkpoints of earlier versions do not say at which step the epoch began.
+        is_inside = runner.iter % len(loader) > 0 if begun is None else begun['epoch'] == runner.epoch
+        if not is_inside:
+            return
+        can_skip = hasattr(loader.sampler, 'skip') and type(loader.batch_sampler) is BatchSampler
+        if begun is None or begun['batch'] != _batch_of(runner) or not can_skip:
+            raise ResumeError(
+                f'--resume: the checkpoint was saved inside epoch {runner.epoch + 1}, at step {runner.iter}. The epoch '
+                'can only be continued with the same batch size and number of processes, with SeededSampler, and '
+                'without a batch_sampler: resume from a checkpoint that was saved at the end of an epoch')
+        loader.sampler.skip((runner.iter - begun['step']) * loader.batch_size)
+
+    def before_train_epoch(self, runner: Runner) -> None:
+        """Notes for checkpoints at which step this epoch began, unless it is a continued epoch."""
+        begun = runner.message_hub.runtime_info.get(_EPOCH)
+        if isinstance(runner.train_loop, EpochBasedTrainLoop) and (begun is None or begun['epoch'] != runner.epoch):
+            runner.message_hub.update_info(
+                _EPOCH, dict(epoch=runner.epoch, step=runner.iter, batch=_batch_of(runner)))
 
     def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
         """Seeds the generators of Python, NumPy and torch."""
         seed_generators(derive_seed(STEP, runner.seed, runner.iter, get_rank()))
+
+
+def _batch_of(runner: Runner) -> list[int | None]:
+    """Returns the number of images per step of one process, and the number of processes."""
+    return [runner.train_dataloader.batch_size, runner.world_size]
 
 
 class NonFiniteLossError(MmcellError):

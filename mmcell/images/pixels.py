@@ -1,39 +1,15 @@
 """Reads microscopy images as RGB uint8, and instance-id maps as integers, by one set of rules for all commands."""
 
-import math
 from pathlib import Path
 
-import cv2
 import numpy as np
-import tifffile
 
-from mmcell.errors import MmcellError
+from mmcell.images.limits import ImageReadError
+from mmcell.images.regions import CHANNEL_ORDERS, open_regions
+from mmcell.images.stored import is_tiff, open_stored
 
-# Images with more samples are refused by their header: memory for all samples that a header claims is allocated before
-# anything is decoded, so that a damaged header could exhaust the memory.
-MAX_SAMPLES = 2_000_000_000
-CHANNEL_ORDERS = ('rgb', 'bgr')
-# TIFF in little and big endian, then BigTIFF in little and big endian.
-_TIFF_BEGINNINGS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
-
-
-class ImageReadError(MmcellError):
-    """A file is not an image of the expected kind; the message names the file, what was found, and what to do."""
-
-
-def is_tiff(path: str | Path) -> bool:
-    """Says whether the first bytes of a file are those of a TIFF.
-
-    The name is not looked at, because microscopes and scanners write TIFFs with suffixes of their own.
-
-    Raises:
-        ImageReadError: The file cannot be opened.
-    """
-    try:
-        with open(path, 'rb') as file:
-            return file.read(4) in _TIFF_BEGINNINGS
-    except OSError as error:
-        raise ImageReadError(f'{path}: cannot be read: {error.strerror}') from error
+__all__ = ['CHANNEL_ORDERS', 'ImageReadError', 'is_tiff', 'read_image', 'read_image_size', 'read_label_map',
+           'read_orientation']
 
 
 def read_image(path: str | Path, channel_order: str = 'rgb',
@@ -42,16 +18,20 @@ def read_image(path: str | Path, channel_order: str = 'rgb',
 
     Rules:
 
-    - Grey and palette images become three channels; an alpha channel is left out (not blended); white-is-zero
-      images are inverted; channels may be stored interleaved or as planes. Other colour spaces, for example CMYK and
-      CIELAB, are refused.
-    - uint8 is kept. uint16 is divided by 257, so that 65535 becomes 255. bool becomes 0 and 255. Values of other types
-      have no known range, so that these types need ``percentiles``.
-    - A file with several images (a time series, a stack, two or more than three channels of fluorescence) is refused.
-      From a pyramid, the image at full resolution is read.
+    - Grey and palette images become three channels; an alpha channel is left out (not blended; colours that were
+      multiplied by it are divided by it); white-is-zero images are inverted; channels may be stored interleaved or as
+      planes. Other colour spaces, for example CMYK and CIELAB, are refused. A TIFF that does not say what its samples
+      are is taken as grey or RGB, according to their number.
+    - uint8 is kept. uint16 is divided by 257, so that 65535 becomes 255; values of fewer bits, for example packed
+      12-bit values, are scaled by their own maximum. bool becomes 0 and 255. Values of other types have no known range,
+      so that these types need ``percentiles``.
+    - The image is turned as the tag Orientation of TIFF or EXIF says.
+    - A file with several images (a time series, a stack, two or more than three channels of fluorescence, an animation)
+      is refused. From a pyramid or slide, the image at full resolution is read. Only the file itself is read, whatever
+      other files its metadata name.
 
     Args:
-        path: TIFF file with any codec that imagecodecs has, or file in any format that OpenCV reads.
+        path: File of one of the formats and codecs that docs/reference/file_formats.md lists, with any name.
         channel_order: 'rgb', or 'bgr' for files that are tagged RGB but hold blue first.
         percentiles: (low, high) in percent, for example (1, 99.8): each channel is stretched so that these
             percentiles become 0 and 255. Meant for fluorescence images and 12-bit data. A channel in which both
@@ -59,23 +39,17 @@ def read_image(path: str | Path, channel_order: str = 'rgb',
 
     Raises:
         FileNotFoundError: There is no file ``path``.
-        ImageReadError: The file cannot be read, or the rules above refuse its content.
+        ImageReadError: The file cannot be read, the rules above refuse its content, or it exceeds
+            :class:`mmcell.images.limits.Limits`.
         ValueError: ``channel_order`` is neither 'rgb' nor 'bgr'.
     """
-    if channel_order not in CHANNEL_ORDERS:
-        raise ValueError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
-    path = Path(path)
-    colors = _read_colors(path)
-    image = to_uint8(colors, path) if percentiles is None else stretch_contrast(colors, *percentiles)
-    if image.shape[2] == 1:
-        image = np.repeat(image, 3, axis=2)
-    if channel_order == 'bgr':
-        image = image[:, :, ::-1]
-    return np.ascontiguousarray(image)
+    with open_regions(path, channel_order, percentiles) as regions:
+        regions.stored.check_size()
+        return regions.read(0, 0, regions.width, regions.height)
 
 
 def read_image_size(path: str | Path) -> tuple[int, int]:
-    """Returns the (height, width) in px of an image of any pixel type.
+    """Returns the (height, width) in px of the upright image in a file, of any pixel type.
 
     The whole image is decoded, not only its header, so that damaged files are noticed.
 
@@ -83,168 +57,21 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
         FileNotFoundError: There is no file ``path``.
         ImageReadError: The file cannot be read.
     """
-    return _read_colors(Path(path)).shape[:2]
+    with open_stored(path) as stored:
+        for _ in stored.read_bands():
+            pass
+        return stored.height, stored.width
 
 
-def _read_colors(path: Path) -> np.ndarray:
-    """Reads an image as (H, W, 1) grey or (H, W, 3) colours in the order that the file claims, in the file's dtype.
-
-    An alpha channel is left out.
-    """
-    if not path.exists():
-        raise FileNotFoundError(f'no image file {path}')
-    if is_tiff(path):
-        return _read_tiff(path, interpret=True)
-    samples = _read_with_opencv(path)
-    if samples.shape[2] == 1:
-        return samples
-    return samples[:, :, 2::-1]
-
-
-def _read_with_opencv(path: Path) -> np.ndarray:
-    """Reads the stored samples (H, W, C); three or four channels are in OpenCV's order: blue, green, red, alpha."""
-    encoded = np.fromfile(path, np.uint8)
-    if encoded.size == 0:
-        raise ImageReadError(f'{path}: is empty (0 bytes)')
-    try:
-        samples = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
-    except cv2.error as error:  # for example, the header claims more pixels than OpenCV allows
-        raise ImageReadError(f'{path}: cannot be read: {error}') from error
-    if samples is None:
-        raise ImageReadError(f'{path}: is not an image that can be read: its first bytes are not those of a TIFF, and '
-                             'OpenCV cannot decode it either. Save it as TIFF or PNG')
-    return samples[:, :, None] if samples.ndim == 2 else samples
-
-
-def _read_tiff(path: Path, interpret: bool) -> np.ndarray:
-    """Reads the only image in a TIFF file: samples (H, W, C) as they are stored, or interpreted as grey or RGB."""
-    try:
-        with tifffile.TiffFile(path) as tiff:
-            if len(tiff.series) > 1:
-                raise ImageReadError(f'{path}: holds {len(tiff.series)} images; exactly one image is expected: save '
-                                     'each image in its own file')
-            series = tiff.series[0]
-            if math.prod(series.shape) > MAX_SAMPLES:
-                raise ImageReadError(f'{path}: has {math.prod(series.shape):.2g} samples {series.shape} according to '
-                                     f'its header; at most {MAX_SAMPLES:.0e} can be read at once: cut it into smaller '
-                                     'images')
-            samples = _axes_to_channels_last(series.asarray(), series.axes, path)
-            return interpret_tiff(samples, series.keyframe, path) if interpret else samples
-    except ImageReadError:
-        raise
-    except Exception as error:  # tifffile and its codecs raise many kinds of error on a damaged file
-        raise ImageReadError(f'{path}: cannot be read as TIFF: {type(error).__name__}: {error}') from error
-
-
-def interpret_tiff(samples: np.ndarray, page: tifffile.TiffPage, path: Path) -> np.ndarray:
-    """Turns stored samples of a TIFF page into grey values or RGB.
-
-    Args:
-        samples: (H, W, C) array of any dtype, a whole page or a rectangle of it.
-        page: The page, whose tags say what the samples mean.
-        path: The file, for the error message.
-
-    Returns:
-        Grey (H, W, 1) or RGB (H, W, 3), in the dtype of the samples; palette colours as uint8.
+def read_orientation(path: str | Path) -> int:
+    """Returns the tag Orientation of an image file, 1 (upright) to 8.
 
     Raises:
-        ImageReadError: The page is neither grey, palette, RGB nor RGBA, or has a number of channels that does not fit.
+        FileNotFoundError: There is no file ``path``.
+        ImageReadError: The file cannot be read.
     """
-    kind, n_samples = page.photometric, samples.shape[2]
-    photometric = tifffile.PHOTOMETRIC
-    if kind == photometric.PALETTE and page.colormap is not None and n_samples == 1:
-        # Palette entries are 16-bit numbers, but a few programs write 8-bit numbers into them.
-        colors = np.moveaxis(page.colormap, 0, -1)[samples[:, :, 0]]
-        return (colors >> 8 if page.colormap.max() > 255 else colors).astype(np.uint8)
-    # tifffile converts the YCbCr of JPEG to RGB when it decodes.
-    is_rgb = kind == photometric.RGB or (kind == photometric.YCBCR and page.compression == tifffile.COMPRESSION.JPEG)
-    if is_rgb and n_samples in (3, 4):
-        return samples[:, :, :3]
-    is_grey = kind in (photometric.MINISBLACK, photometric.MINISWHITE)
-    # A second channel is left out only if the file calls it alpha. An extra sample of unspecified kind (0) may be a
-    # second stain, so that the image is refused below.
-    if is_grey and n_samples == 2 and any(page.extrasamples):
-        samples = samples[:, :, :1]
-    if not is_grey or samples.shape[2] not in (1, 3):
-        name = getattr(kind, 'name', kind)
-        raise ImageReadError(f'{path}: has {n_samples} channels of kind {name}; expected is an image in grey, palette '
-                             'colours, RGB or RGBA: convert it')
-    if kind == photometric.MINISWHITE:
-        largest = True if samples.dtype == bool else (1 << page.bitspersample) - 1
-        return samples ^ samples.dtype.type(largest) if samples.dtype.kind in 'bu' else -samples
-    return samples
-
-
-def _axes_to_channels_last(pixels: np.ndarray, axes: str, path: Path) -> np.ndarray:
-    """Brings an array with the axes that tifffile names to (H, W, C).
-
-    Y is the height, X the width, S (samples) or C (channels) the channels. Other axes must have length one: axes 'ZYXS'
-    of shape (1, 20, 30, 3) become (20, 30, 3), axes 'CYX' of shape (3, 20, 30) become (20, 30, 3).
-    """
-    kept = [i for i, axis in enumerate(axes) if axis in 'YX' or pixels.shape[i] > 1]
-    kept_axes = ''.join(axes[i] for i in kept)
-    pixels = pixels.reshape([pixels.shape[i] for i in kept])
-    channel_axes = [i for i, axis in enumerate(kept_axes) if axis not in 'YX']
-    is_channel = all(kept_axes[i] in 'SC' for i in channel_axes)
-    if sorted(axis for axis in kept_axes if axis in 'YX') != ['X', 'Y'] or len(channel_axes) > 1 or not is_channel:
-        raise ImageReadError(f'{path}: has axes {axes} of shape {pixels.shape}; expected is one image with height, '
-                             'width and at most one channel axis: save each image of a stack or time series in its own '
-                             'file')
-    if not channel_axes:
-        return pixels[:, :, None]
-    return np.moveaxis(pixels, channel_axes[0], -1)
-
-
-def to_uint8(pixels: np.ndarray, path: Path) -> np.ndarray:
-    """Converts pixels to uint8 by the rules of :func:`read_image`.
-
-    Args:
-        pixels: (H, W, C) array.
-        path: The file, for the error message.
-
-    Raises:
-        ImageReadError: The dtype is neither uint8, uint16 nor bool, so that its range of values is not known.
-    """
-    if pixels.dtype == np.uint8:
-        return pixels
-    if pixels.dtype == np.uint16:
-        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if pixels.dtype == bool:
-        return pixels.astype(np.uint8) * 255
-    raise ImageReadError(f'{path}: has pixels of type {pixels.dtype}, whose darkest and brightest value are not known; '
-                         'uint8, uint16 or bool is expected. Stretch the contrast with --percentiles 1 99.8, or in a '
-                         'config with percentiles=(1, 99.8)')
-
-
-def stretch_contrast(pixels: np.ndarray, low: float, high: float) -> np.ndarray:
-    """Scales each channel linearly so that two of its percentiles become 0 and 255.
-
-    Args:
-        pixels: (H, W, C) numbers of any type; NaN counts as 0.
-        low: Percentile that becomes 0, from 0 to 100.
-        high: Percentile that becomes 255, from 0 to 100.
-
-    Returns:
-        (H, W, C) uint8.
-    """
-    pixels = np.nan_to_num(pixels.astype(np.float32))
-    return stretch_between(pixels, *np.percentile(pixels, [low, high], axis=(0, 1)))
-
-
-def stretch_between(pixels: np.ndarray, floor: np.ndarray, ceiling: np.ndarray) -> np.ndarray:
-    """Scales each channel linearly so that two given values become 0 and 255.
-
-    Args:
-        pixels: (H, W, C) float32.
-        floor: (C,) values that become 0; smaller values become 0, too.
-        ceiling: (C,) values that become 255; larger values become 255, too. A channel whose ceiling is not above its
-            floor becomes 0.
-
-    Returns:
-        (H, W, C) uint8.
-    """
-    span = np.where(ceiling > floor, ceiling - floor, np.inf)
-    return np.clip((pixels - floor) / span * 255 + .5, 0, 255).astype(np.uint8)
+    with open_stored(path) as stored:
+        return stored.orientation
 
 
 def read_label_map(path: str | Path) -> np.ndarray:
@@ -252,24 +79,31 @@ def read_label_map(path: str | Path) -> np.ndarray:
 
     The file may be any numeric TIFF (or PNG) with one channel: the masks that the challenge publishes are float64. The
     samples are taken as they are stored, whatever the file says about colours, because some programs tag bool masks as
-    white-is-zero.
+    white-is-zero. The map is turned as the tag Orientation says.
 
     Raises:
         FileNotFoundError: There is no file ``path``.
-        ImageReadError: The file cannot be read, has several channels or images, or has ids that are negative, not
-            whole, not finite or above 2^31 - 1.
+        ImageReadError: The file cannot be read, has several channels or images, is compressed with loss, or has ids
+            that are negative, not whole, not finite or above 2^31 - 1.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no mask file {path}')
-    samples = _read_tiff(path, interpret=False) if is_tiff(path) else _read_with_opencv(path)
+    with open_stored(path) as stored:
+        stored.check_size()
+        samples = stored.read_samples(0, 0, stored.width, stored.height)
+        if stored.is_lossy:
+            raise ImageReadError(f'{path}: is compressed with a codec that may change values, which makes ids that '
+                                 'nobody drew: save the map without compression, or with LZW, deflate or PNG')
     if samples.shape[2] != 1:
         raise ImageReadError(f'{path}: has {samples.shape[2]} channels; an instance-id map has one channel')
     ids = samples[:, :, 0]
+    if ids.dtype.kind == 'c':
+        raise ImageReadError(f'{path}: has complex values; an instance-id map has whole numbers')
     if ids.dtype.kind == 'f' and not (np.isfinite(ids).all() and (ids == np.floor(ids)).all()):
         raise ImageReadError(f'{path}: has ids that are not whole numbers; an instance-id map has 0 for background and '
                              'one positive integer per cell')
     if ids.size and (ids.min() < 0 or ids.max() > np.iinfo(np.int32).max):
         raise ImageReadError(f'{path}: has ids from {ids.min()} to {ids.max()}; ids from 0 to '
                              f'{np.iinfo(np.int32).max} are expected')
-    return ids.astype(np.int32)
+    return np.ascontiguousarray(ids, np.int32)

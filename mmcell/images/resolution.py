@@ -2,9 +2,12 @@
 
 import re
 from pathlib import Path
-from xml.etree import ElementTree
 
 import tifffile
+
+from mmcell.images.limits import ImageReadError
+from mmcell.images.stored import is_tiff
+from mmcell.images.tiff_images import as_image_read_error, open_tiff, read_ome
 
 # Values outside this range do not come from a microscope: the 72, 96 or 300 pixels per inch that image editors write
 # are 353 to 85 um per pixel.
@@ -26,13 +29,16 @@ def read_mpp(path: str | Path) -> float | None:
         The micrometres per pixel. None if the file is not a TIFF or states no scale, and if its scale is not plausible:
         outside 0.01 to 20 um per pixel, or with sides that differ by more than 1 %.
     """
+    path = Path(path)
     try:
-        with tifffile.TiffFile(path) as tiff:
+        if not is_tiff(path):
+            return None
+        with open_tiff(path) as (tiff, _), as_image_read_error(path):
             for read_sides in (_from_ome, _from_aperio, _from_tags):
                 sides_um = read_sides(tiff)
                 if sides_um is not None:
                     return _plausible_mpp(*sides_um)
-    except (tifffile.TiffFileError, ElementTree.ParseError, ValueError):  # not a TIFF, or text where a number should be
+    except ImageReadError:  # a damaged header, or text where a number should be
         return None
     return None
 
@@ -46,7 +52,8 @@ def _plausible_mpp(x_um: float, y_um: float) -> float | None:
 def _from_ome(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
     if not tiff.is_ome:
         return None
-    pixels = ElementTree.fromstring(tiff.ome_metadata).find('.//{*}Pixels')
+    root = read_ome(tiff.pages[0].description)
+    pixels = None if root is None else root.find('.//{*}Pixels')
     if pixels is None or 'PhysicalSizeX' not in pixels.attrib:
         return None
     sides_um = []

@@ -1,15 +1,23 @@
 """Rectangles of a TIFF page, decoded from the tiles or strips that they touch."""
 
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import tifffile
 
+from mmcell.images.headers import check_jpeg, read_header
+from mmcell.images.limits import LIMITS, ImageReadError, check_expansion, refuse
+
 _CACHED_BYTES = 128 * 2**20
-# A tile or strip can only be decoded as a whole, however small the wanted part of it is.
-_MAX_SEGMENT_BYTES = 2**30
-# Compression schemes for which tifffile needs the JPEG tables of the page.
-_JPEG = (6, 7, 33007, 34892)
+# Compression schemes that are read. The sizes that pictures of the second list claim are compared with the size of
+# their tile or strip before they are decoded.
+_STREAMS = {1: 'none', 2: 'CCITT RLE', 3: 'CCITT Group 3', 4: 'CCITT Group 4', 5: 'LZW', 8: 'deflate',
+            32773: 'PackBits', 32946: 'deflate', 34925: 'LZMA', 34926: 'Zstandard', 50000: 'Zstandard',
+            50013: 'deflate'}
+_PICTURES = {7: 'JPEG', 33004: 'JPEG 2000', 33005: 'JPEG 2000', 34712: 'JPEG 2000', 34887: 'LERC', 34927: 'WebP',
+             34933: 'PNG', 50001: 'WebP', 50002: 'JPEG XL', 52546: 'JPEG XL'}
+_JPEG = 7
 
 
 class PageReader:
@@ -22,26 +30,87 @@ class PageReader:
     Args:
         page: Page of an open file with one plane of height and width; its samples are interleaved or stored as one
             plane per channel.
+        path: The file, for error messages.
+
+    Attributes:
+        is_lossy: Whether a segment was decoded whose pixels may differ from those that were saved.
 
     Raises:
-        ValueError: A tile or compressed strip has more than 1 GiB when decoded.
+        ImageReadError: The page is compressed with a codec that is not read, has samples of an unknown type, lies
+            partly outside the file, or exceeds ``LIMITS``.
     """
 
-    def __init__(self, page: tifffile.TiffPage) -> None:
-        self.page = page
+    def __init__(self, page: tifffile.TiffPage, path: Path) -> None:
+        self.page, self.path = page, path
+        self._check_kind()
         self.n_planes, _, self.height, self.width, n_interleaved = page.shaped
         self.n_samples = self.n_planes * n_interleaved
         self.is_plain = page.is_final and not page.is_tiled and self.n_planes == 1
         self.segment_height = page.tilelength if page.is_tiled else min(page.rowsperstrip, self.height)
         self.segment_width = page.tilewidth if page.is_tiled else self.width
+        self.is_lossy = False
         self._cache: OrderedDict[int, np.ndarray | None] = OrderedDict()
         self._cached_bytes = 0
+        check_expansion(path, self.height * self.width * self.n_samples * page.dtype.itemsize,
+                        page.parent.filehandle.size)
+        self._check_segments(n_interleaved)
+
+    def _check_kind(self) -> None:
+        page = self.page
+        if page.compression not in _STREAMS | _PICTURES:
+            name = getattr(page.compression, 'name', page.compression)
+            raise ImageReadError(f'{self.path}: is compressed with {name}, which is not read: save it without '
+                                 'compression, or with LZW or deflate')
+        if page.dtype is None:
+            raise ImageReadError(f'{self.path}: has samples of {page.bitspersample} bits and format '
+                                 f'{getattr(page.sampleformat, "name", page.sampleformat)}, which are not read: '
+                                 'save it as uint8 or uint16')
+        if page.is_mdgel:
+            raise ImageReadError(f'{self.path}: is a gel image, whose values have a scale of their own: save it as an '
+                                 'ordinary TIFF')
+        if page.is_subsampled and (page.compression != _JPEG or page.planarconfig != 1):
+            raise ImageReadError(f'{self.path}: has colours of kind YCBCR that are stored at a lower resolution, which '
+                                 'are only read from JPEG with interleaved channels: convert it')
+        if page.predictor not in (1, 2, 3) or (page.predictor != 1 and page.bitspersample not in (8, 16, 32, 64)):
+            raise ImageReadError(f'{self.path}: has the predictor {page.predictor} with {page.bitspersample} bits, '
+                                 'which is not read: save it without a predictor')
+
+    def _check_segments(self, n_interleaved: int) -> None:
+        """Checks number, size and place of the segments; all of them, because only the first read may be small."""
+        page, path = self.page, self.path
+        name = 'tile' if page.is_tiled else 'strip'
+        n_file_bytes = page.parent.filehandle.size
+        if min(self.segment_height, self.segment_width) < 1:
+            raise ImageReadError(f'{path}: is damaged: its {name}s are {self.segment_width} x {self.segment_height} px')
+        if not page.dataoffsets:
+            raise ImageReadError(f'{path}: is damaged: it does not state where its pixels are')
+        if self.is_plain:
+            if page.dataoffsets[0] < 8 or page.dataoffsets[0] + page.nbytes > n_file_bytes:
+                raise ImageReadError(f'{path}: is cut short or damaged: its pixels lie partly outside the file')
+            return
         n_bytes = self.segment_height * self.segment_width * n_interleaved * page.dtype.itemsize
-        if not self.is_plain and n_bytes > _MAX_SEGMENT_BYTES:
-            kind = 'tiles' if page.is_tiled else 'compressed strips'
-            raise ValueError(f'its {kind} are {self.segment_width}x{self.segment_height} px each, which is '
-                             f'{n_bytes / 2**30:.1f} GiB when decoded; at most {_MAX_SEGMENT_BYTES / 2**30:.3g} GiB is '
-                             'allowed: save it in smaller tiles')
+        if n_bytes > LIMITS.segment_bytes:
+            refuse(path, 'segment_bytes', f'has {name}s of {self.segment_width}x{self.segment_height} px, which have '
+                   f'{n_bytes:,} bytes when decoded', 'save it in smaller tiles')
+        if len({len(page.dataoffsets), len(page.databytecounts), self.n_planes * self._grid[0] * self._grid[1]}) > 1:
+            raise ImageReadError(f'{path}: is damaged: it states {len(page.dataoffsets)} positions and '
+                                 f'{len(page.databytecounts)} sizes of {name}s, but has '
+                                 f'{self.n_planes * self._grid[0] * self._grid[1]} {name}s')
+        begins, sizes = (np.array(numbers, np.uint64) for numbers in (page.dataoffsets, page.databytecounts))
+        # A tile without bytes is background. Slide scanners leave out tiles; strips are left out with position 0.
+        is_missing = (sizes == 0) & (page.is_tiled | (begins == 0))
+        if is_missing.all():
+            raise ImageReadError(f'{path}: has no pixels: all its {name}s are missing')
+        is_bad = ~is_missing & ((begins < 8) | (sizes == 0) | (sizes > n_file_bytes) | (begins > n_file_bytes - sizes))
+        if is_bad.any():
+            raise ImageReadError(f'{path}: is cut short or damaged: {name} {is_bad.argmax() + 1} of {len(begins)} lies '
+                                 'outside the file')
+
+    @property
+    def _grid(self) -> tuple[int, int]:
+        """Rows and columns of segments in one plane."""
+        # -(-a // b) divides and rounds up.
+        return -(-self.height // self.segment_height), -(-self.width // self.segment_width)
 
     def read(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
         """Reads the stored samples (y1 - y0, x1 - x0, C) of a rectangle inside the page, in the dtype of the page.
@@ -50,6 +119,9 @@ class PageReader:
         tiles of 16 x 16 px has n_y = 2 rows of n_x = 3 tiles; the tiles of its first plane are 0 to 5, of its second 6
         to 11. The rectangle of the columns 10 to 34 and the rows 12 to 17 touches the tile columns 10 // 16 = 0 to
         -(-35 // 16) - 1 = 2 and the tile rows 12 // 16 = 0 to -(-18 // 16) - 1 = 1, hence all six tiles of each plane.
+
+        Raises:
+            ImageReadError: A segment is damaged. Codecs raise further errors.
         """
         if self.is_plain:
             dtype = self.page.dtype.newbyteorder(self.page.parent.byteorder)
@@ -60,14 +132,13 @@ class PageReader:
             return np.array(mapped[y0:y1, x0:x1], self.page.dtype)
         samples = np.full((self.n_planes, y1 - y0, x1 - x0, self.n_samples // self.n_planes),
                           self.page.nodata, self.page.dtype)
-        # -(-a // b) divides and rounds up.
-        n_x, n_y = -(-self.width // self.segment_width), -(-self.height // self.segment_height)
+        n_y, n_x = self._grid
         for plane in range(self.n_planes):
             for row in range(y0 // self.segment_height, -(-y1 // self.segment_height)):
                 for column in range(x0 // self.segment_width, -(-x1 // self.segment_width)):
                     self._paste(samples[plane], (plane * n_y + row) * n_x + column, x0, y0,
                                 column * self.segment_width, row * self.segment_height)
-        return np.concatenate(list(samples), axis=2)
+        return samples[0] if self.n_planes == 1 else np.concatenate(list(samples), axis=2)
 
     def _paste(self, samples: np.ndarray, index: int, x0: int, y0: int, x_segment: int, y_segment: int) -> None:
         """Copies the common part of a segment and the rectangle into the samples of the rectangle.
@@ -77,7 +148,8 @@ class PageReader:
         begins at (16, 16), inside the rectangle: it is copied to ``samples[16 - 12:, 16 - 10:]``, of which 2 rows of 16
         columns are common to both. A segment that the file lacks leaves the samples as they are.
         """
-        segment = self._decode(index)
+        segment = self._decode(index, min(self.height - y_segment, self.segment_height),
+                               min(self.width - x_segment, self.segment_width))
         if segment is None:
             return
         target = samples[max(y_segment - y0, 0):, max(x_segment - x0, 0):]
@@ -85,19 +157,47 @@ class PageReader:
         height, width = np.minimum(target.shape[:2], source.shape[:2])
         target[:height, :width] = source[:height, :width]
 
-    def _decode(self, index: int) -> np.ndarray | None:
-        """Returns the samples (h, w, C) of one tile or strip, or None if the file lacks it."""
+    def _decode(self, index: int, height: int, width: int) -> np.ndarray | None:
+        """Returns the samples (h, w, C) of one tile or strip, or None if the file lacks it.
+
+        Args:
+            index: Number of the segment.
+            height: Height in px of its part inside the image, which it must fill.
+            width: Width in px of this part.
+        """
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]
         page, file = self.page, self.page.parent.filehandle
-        jpeg = {'jpegtables': page.jpegtables, 'jpegheader': page.jpegheader} if page.compression in _JPEG else {}
         encoded, _ = next(file.read_segments([page.dataoffsets[index]], [page.databytecounts[index]], [index]))
+        if encoded is not None and page.compression in _PICTURES and page.jpegheader is None:
+            self._check_picture(encoded, index, height, width)
+        jpeg = ({'jpegtables': page.jpegtables, 'jpegheader': page.jpegheader} if page.compression == _JPEG else {})
         decoded = page.decode(encoded, index, **jpeg)[0]
         segment = None if decoded is None else decoded[0]
+        if segment is not None and (segment.shape[0] < height or segment.shape[1] < width):
+            raise ImageReadError(f'{self.path}: is damaged: segment {index + 1} is incomplete')
         self._cache[index] = segment
         self._cached_bytes += 0 if segment is None else segment.nbytes
         while self._cached_bytes > _CACHED_BYTES and len(self._cache) > 1:
             oldest = self._cache.popitem(last=False)[1]
             self._cached_bytes -= 0 if oldest is None else oldest.nbytes
         return segment
+
+    def _check_picture(self, encoded: bytes, index: int, height: int, width: int) -> None:
+        """Compares what a picture in a segment claims with what the page says, before the picture is decoded."""
+        name = f'{"tile" if self.page.is_tiled else "strip"} {index + 1}'
+        expected = _PICTURES[self.page.compression]
+        try:
+            header = read_header(encoded)
+            if header is not None and header.kind == 'JPEG':
+                check_jpeg(header, encoded, self.page.jpegtables)
+        except ValueError as error:
+            raise ImageReadError(f'{self.path}: {name} {error}') from error
+        if header is None or header.kind != expected:
+            raise ImageReadError(f'{self.path}: is damaged: {name} is not {expected}')
+        if not (height <= header.height <= self.segment_height and width <= header.width <= self.segment_width
+                and header.n_channels <= max(4, self.n_samples)):
+            raise ImageReadError(f'{self.path}: is damaged: {name} is a picture of {header.width} x {header.height} px '
+                                 f'with {header.n_channels} channels instead of {width} x {height} px')
+        self.is_lossy |= not header.is_lossless

@@ -6,7 +6,7 @@ import numpy as np
 from torch import nn
 
 from mmcell.errors import MmcellError
-from mmcell.images.pixels import stretch_contrast
+from mmcell.images.colors import stretch_contrast
 from mmcell.inference.cells import Cells
 from mmcell.inference.detector import ImagePredictor, add_tiles
 from mmcell.inference.filters import select_cells

@@ -5,15 +5,12 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import tifffile
-
 from mmcell.errors import MmcellError
-from mmcell.images.pixels import is_tiff
+from mmcell.images.limits import ImageReadError
+from mmcell.images.stored import is_tiff, open_stored
 
-# TIFFs of slide scanners, which hold further pictures beside the slide, for example a thumbnail.
-SLIDE_SUFFIXES = {'.svs', '.ndpi', '.qptiff'}
-IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf2', '.tf8', '.lsm', '.stk', '.png', '.jpg', '.jpeg', '.bmp', '.webp',
-                  '.jp2', '.pgm', '.ppm', *SLIDE_SUFFIXES}
+IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf2', '.tf8', '.lsm', '.stk', '.svs', '.ndpi', '.qptiff', '.png', '.jpg',
+                  '.jpeg', '.bmp', '.webp', '.jp2', '.pgm', '.ppm'}
 
 
 class ImageSelectionError(MmcellError):
@@ -125,7 +122,7 @@ def is_large_tiff(path: Path, more_than_px: int) -> bool:
     try:
         if not is_tiff(path):
             return False
-        with tifffile.TiffFile(path) as tiff:
-            return tiff.pages[0].imagelength * tiff.pages[0].imagewidth > more_than_px
-    except Exception:  # tifffile raises many kinds of error; the cause is reported when the image is read
+        with open_stored(path) as stored:
+            return stored.height * stored.width > more_than_px
+    except (OSError, ImageReadError):  # the cause is reported when the image is read
         return False

@@ -7,13 +7,12 @@ from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 
-import numpy as np
 from mmengine.dist import is_main_process
 from mmengine.structures import InstanceData
 from torch import nn
 
 from mmcell.errors import MmcellError
-from mmcell.images.pixels import read_image
+from mmcell.images.pixels import read_image, read_orientation
 from mmcell.images.regions import Regions, open_regions
 from mmcell.images.resolution import read_mpp
 from mmcell.inference.cells import Cells
@@ -21,7 +20,7 @@ from mmcell.inference.detection_limit import LimitWatch
 from mmcell.inference.detector import ImagePredictor
 from mmcell.inference.filters import select_cells
 from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
-from mmcell.inference.image_files import SLIDE_SUFFIXES, is_large_tiff
+from mmcell.inference.image_files import is_large_tiff
 from mmcell.inference.image_records import describe_image, read_record, recording
 from mmcell.inference.tile_journal import remove_journal
 from mmcell.inference.writers import ImageInfo, output_paths, writing_cells
@@ -122,7 +121,7 @@ class ImageJob:
             ImageReadError: The image cannot be read. Errors of prediction and writing are passed on.
         """
         record = self._make_record(path)
-        pixels = self._read_whole(path)
+        pixels = read_image(path, self.channel_order, self.percentiles)
         height_px, width_px = pixels.shape[:2]
         predict = self.predict if height_px * width_px <= self.whole_px else ImagePredictor(self.tiled)
         image = ImageInfo(path, height_px, width_px, self.class_names, self._find_mpp(path), pixels)
@@ -138,7 +137,7 @@ class ImageJob:
         is_dark = 0 < pixels.max() < DARK_VALUE
         dark_note = ['very dark, which is typical of 12-bit data in a 16-bit file: stretch the contrast with '
                      '--percentiles 1 99.8']
-        return ImageSummary(len(cells), (*watch.notes(), *(dark_note if is_dark else [])))
+        return ImageSummary(len(cells), (*watch.notes(), *_turned_note(path), *(dark_note if is_dark else [])))
 
     def run_large(self, path: Path, name: str, resume: bool = False) -> ImageSummary:
         """Predicts a large TIFF, which is read tile by tile, and writes its outputs.
@@ -181,7 +180,7 @@ class ImageJob:
             remove_journal(journal)
         left_out = [f'too large for an {key}, which was left out; the other formats are complete'
                     for key in self.formats if key not in self.large_formats]
-        return ImageSummary(n_cells, (*watch.notes(), *left_out))
+        return ImageSummary(n_cells, (*watch.notes(), *_turned_note(path), *left_out))
 
     def _write_stream(self, stream: Iterator[InstanceData], path: Path, name: str, regions: Regions,
                       record: dict) -> int:
@@ -213,14 +212,14 @@ class ImageJob:
         """The formats of the job that are possible for images that are not in memory as a whole."""
         return [key for key in self.formats if key != 'overlay']
 
-    def _read_whole(self, path: Path) -> np.ndarray:
-        if path.suffix.lower() not in SLIDE_SUFFIXES:
-            return read_image(path, self.channel_order, self.percentiles)
-        with open_regions(path, self.channel_order, self.percentiles) as regions:
-            return regions.read(0, 0, regions.width, regions.height)
-
     def _find_mpp(self, path: Path) -> float | None:
         return self.mpp if self.mpp is not None else read_mpp(path)
+
+
+def _turned_note(path: Path) -> list[str]:
+    """Returns a remark if an image was turned, because some programs show it as it is stored."""
+    return (['turned as the tag Orientation in the file says; cells are in the frame of the turned image']
+            if read_orientation(path) != 1 else [])
 
 
 def n_views(detector: nn.Module) -> int:

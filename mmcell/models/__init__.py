@@ -4,10 +4,22 @@ from mmcell.models.cbam import CBAM, CBAMResNet
 from mmcell.models.mask_head import CellMaskHead
 from mmcell.models.mask_tta import MaskTTAModel
 from mmcell.models.padding import BatchMinSizePad
+from mmcell.models.pretrained import CheckedPretrainedInit
 from mmcell.models.roi_extractor import CellRoIExtractor
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.models.tiled_detector import TiledDetector
 from mmcell.models.torchvision_parts import PlainOutputConvNeXt, TorchvisionAnchorGenerator
 
-__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellMaskHead', 'CellRoIExtractor', 'MaskTTAModel',
-           'PlainOutputConvNeXt', 'SparseMaxIoUAssigner', 'TiledDetector', 'TorchvisionAnchorGenerator']
+__all__ = [
+           'CBAM',
+           'BatchMinSizePad',
+           'CBAMResNet',
+           'CellMaskHead',
+           'CellRoIExtractor',
+           'CheckedPretrainedInit',
+           'MaskTTAModel',
+           'PlainOutputConvNeXt',
+           'SparseMaxIoUAssigner',
+           'TiledDetector',
+           'TorchvisionAnchorGenerator',
+]

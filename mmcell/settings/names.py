@@ -117,6 +117,15 @@ def argument_names(reader: Callable | None) -> list[str]:
     return [name for name in dict.fromkeys(names) if name != 'self']
 
 
+def defaults_of(cls: type) -> dict[str, object]:
+    """Returns the defaults of the arguments of a constructor, and of the base classes that it calls, by name."""
+    defaults: dict[str, object] = {}
+    for parameter in (parameter for parameters in _constructors(cls) for parameter in parameters):
+        if parameter.default is not parameter.empty:
+            defaults.setdefault(parameter.name, parameter.default)
+    return defaults
+
+
 def takes_any_argument(cls: type) -> bool:
     """Whether even the last of the constructors that are called takes ``**kwargs``, so that every name is accepted."""
     return any(parameter.kind is parameter.VAR_KEYWORD for parameter in _constructors(cls)[-1])

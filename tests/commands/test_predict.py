@@ -436,6 +436,12 @@ def test_a_dark_image_is_reported(tmp_path, command):
     assert 'note: ' not in command(image, '--formats', 'csv', '--percentiles', 1, 99.8)[1].err
 
 
+def test_a_turned_image_is_reported_and_its_outputs_are_turned(command, tmp_path):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, extratags=[(274, 'H', 1, 6, True)])
+    assert f'note: {image}: turned as the tag Orientation' in command(image, '--formats', 'labels')[1].err
+    assert tifffile.imread(tmp_path / 'out' / 'a_labels.tif').shape == (40, 30)
+
+
 def test_options_of_tiles_are_refused_if_the_tiles_come_from_the_config(tmp_path, command):
     config = tmp_path / 'tiles.py'
     Config({**BRIGHT_CONFIG, 'model': dict(type='TiledDetector', detector=BRIGHT_CONFIG['model'], tile_px=64,

@@ -175,7 +175,7 @@ def test_training_goes_on_where_it_stopped(demo_data, checkpoint):
 
 @pytest.mark.slow
 @pytest.mark.parametrize('moment', ['now the scores', 'log file'])
-def test_ctrl_c_leaves_a_terminal_as_it_was(demo_data, moment):
+def test_ctrl_c_leaves_a_terminal_as_it_was(demo_data, challenge, moment):
     """While a validation shows its bar, and before the first step."""
     root, options = demo_data
     options = [root / 'terminal' if option == root / 'run' else option for option in options]

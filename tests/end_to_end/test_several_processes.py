@@ -92,7 +92,7 @@ def test_a_process_that_dies_ends_the_run_with_its_error(data, trained):
     finally:
         image.write_bytes(content)
     assert result.returncode != 0
-    assert f'{image.name}: cannot be read as TIFF' in result.stderr
+    assert f'{image.name}: is cut short' in result.stderr
     assert list((root / 'cwd').iterdir()) == []
 
 

@@ -45,7 +45,7 @@ def test_warnings_and_errors_of_the_framework_are_shown(logger, read_file, capsy
     print_log('"HardDiskBackend" is the alias of "LocalBackend"', logger, logging.WARNING)
     print_log('\n'.join(map(str, range(100))), logger, logging.ERROR)
     shown = capsys.readouterr().out.splitlines()
-    assert shown == ['WARNING: the seed differs', 'ERROR: 0', *map(str, range(1, 100))]
+    assert shown == ['warning: the seed differs', 'error: 0', *map(str, range(1, 100))]
     assert 'HardDiskBackend' in read_file()
 
 
@@ -55,7 +55,7 @@ def test_warnings_and_errors_of_the_framework_are_shown(logger, read_file, capsy
 def test_only_the_beginning_of_a_long_warning_is_shown(n_lines, n_columns, is_cut, logger, read_file, capsys):
     text = '\n\n'.join(['x' * n_columns] * n_lines)
     logger.warning(text)
-    shown = capsys.readouterr().out.removeprefix('WARNING: ').splitlines()
+    shown = capsys.readouterr().out.removeprefix('warning: ').splitlines()
     assert shown[0].rstrip(' …') == 'x' * min(n_columns, console.WARNING_COLUMNS)
     assert ('log file' in shown[-1]) == is_cut
     assert len(shown) == min(n_lines, console.WARNING_LINES) + is_cut

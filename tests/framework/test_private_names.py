@@ -46,6 +46,8 @@ ATTRIBUTES = [
     'mmdet.engine.hooks:DetVisualizationHook._test_index',
     'mmdet.engine.hooks:DetVisualizationHook._visualizer',
     'mmengine.dataset:BaseDataset._metainfo',
+    'mmengine.hooks:CheckpointHook._default_greater_keys',
+    'mmengine.hooks:EarlyStoppingHook._default_greater_keys',
     'mmengine.optim:AmpOptimWrapper._scale_update_param',
     'mmengine.registry:Registry._imported',
     'mmengine.registry:Registry._locations',

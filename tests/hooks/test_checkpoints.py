@@ -2,6 +2,7 @@
 
 import errno
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,14 @@ from mmengine.runner.checkpoint import save_checkpoint
 from support.synthetic_data import write_annotations
 from support.toy_runner import toy_config, train
 
+from mmcell.checkpoints.fit import FitError
+from mmcell.checkpoints.records import read_record
+from mmcell.checkpoints.runs import OtherRunError
+from mmcell.checkpoints.weights import find_checkpoint
+from mmcell.framework.console import ConsoleRunner, NoBatchError
 from mmcell.framework.safe_loading import WeightsError, load_tensors_only
 from mmcell.hooks.checkpoints import WholeFileBackend
+from mmcell.hooks.steps import ResumeError
 
 
 @pytest.fixture
@@ -103,7 +110,7 @@ def test_a_record_lies_beside_each_checkpoint(ann_file, tmp_path):
     assert set(data['images']) == {'train/a/image.tif', 'train/b/image.tif'}
     assert Config.fromstring(record['config'], '.py').model.type == 'ToyModel'
     meta = load_tensors_only(tmp_path / 'run' / 'epoch_2.pth')['meta']
-    assert meta['mmcell'] == {key: record[key] for key in ('software', 'data')}
+    assert meta['mmcell'] == {key: record[key] for key in ('run', 'best', 'software', 'data')}
 
 
 def test_the_old_checkpoint_is_removed_only_when_the_new_one_exists(ann_file, tmp_path, monkeypatch):
@@ -147,6 +154,8 @@ def test_the_record_appears_with_the_checkpoint_or_not_at_all(tmp_path, monkeypa
 
 class Improving(BaseMetric):
     """A metric whose value rises by 1 with each validation, from a given value."""
+
+    value_names = ('AP50',)
 
     def __init__(self, value):
         super().__init__(prefix='')
@@ -210,7 +219,7 @@ def test_a_checkpoint_with_only_weights_cannot_be_resumed(ann_file, tmp_path):
     train(ann_file, tmp_path / 'run')
     checkpoint = load_tensors_only(tmp_path / 'run' / 'epoch_1.pth')
     save_checkpoint({key: checkpoint[key] for key in ('meta', 'state_dict', 'message_hub')}, str(tmp_path / 'best.pth'))
-    with pytest.raises(WeightsError, match='no optimiser state'):
+    with pytest.raises(WeightsError, match='no optimizer state'):
         train(ann_file, tmp_path / 'run', resume=True, load_from=str(tmp_path / 'best.pth'))
 
 
@@ -232,3 +241,161 @@ def test_a_loss_that_is_not_finite_stops_the_training_and_saves_the_batch(ann_fi
     assert [len(masks) for masks in batch['masks']] == [len(boxes) for boxes in batch['bboxes']]
     assert sorted(path.name for path in folder.glob('*.png')) == ['0.png', '1.png']
     assert not list((tmp_path / 'run').glob('*.pth'))
+
+
+def names_in(folder):
+    return sorted(path.name for path in Path(folder).glob('*.pth'))
+
+
+def log_of(folder):
+    return ''.join(path.read_text() for path in sorted(Path(folder).glob('*/*.log')))
+
+
+@pytest.mark.parametrize('overrides, difference', [
+    (dict(optim_wrapper__optimizer__lr=.02), r'optim_wrapper\.optimizer\.lr \(0\.01 there, 0\.02 here\)'),
+    (dict(randomness__seed=4), r'randomness\.seed \(3 there, 4 here\)'),
+    (dict(train_cfg__max_epochs=1), r'train_cfg\.max_epochs \(2 there, 1 here\)'),
+])
+def test_a_folder_with_another_training_is_refused(ann_file, tmp_path, overrides, difference):
+    train(ann_file, tmp_path / 'run')
+    content = (tmp_path / 'run' / 'epoch_2.pth').read_bytes()
+    with pytest.raises(OtherRunError, match=rf'another training \(epoch_2\.pth\), which differs: {difference}\. .*'
+                                            '--resume.*--work-dir FOLDER.*another name'):
+        train(ann_file, tmp_path / 'run', **overrides)
+    assert (tmp_path / 'run' / 'epoch_2.pth').read_bytes() == content
+    assert names_in(tmp_path / 'run') == ['epoch_1.pth', 'epoch_2.pth']
+
+
+def test_a_folder_with_a_training_on_other_data_is_refused(ann_file, tmp_path):
+    train(ann_file, tmp_path / 'run')
+    document = json.loads(ann_file.read_text())
+    document['annotations'].pop()
+    ann_file.write_text(json.dumps(document))
+    with pytest.raises(OtherRunError, match=r'other images or annotations in .*train\.json'):
+        train(ann_file, tmp_path / 'run')
+
+
+def test_a_training_that_is_started_again_moves_its_earlier_checkpoints(ann_file, tmp_path):
+    settings = validated(ann_file, 0)
+    train(ann_file, tmp_path / 'run', **settings)
+    before = {name: (tmp_path / 'run' / name).read_bytes() for name in names_in(tmp_path / 'run')}
+    settings['val_evaluator']['value'] = 0
+    train(ann_file, tmp_path / 'run', **settings)
+    moved, = (tmp_path / 'run').glob('replaced_by_*')
+    assert {path.name: path.read_bytes() for path in moved.glob('*.pth')} == before
+    assert {path.stem for path in moved.glob('*.json')} == {Path(name).stem for name in before}
+    assert find_checkpoint(tmp_path / 'run') == str(tmp_path / 'run' / 'best_AP50_epoch_2.pth')
+    assert f'were moved to {moved}' in log_of(tmp_path / 'run')
+
+
+def test_a_training_that_is_resumed_from_an_earlier_step_moves_the_later_checkpoints(ann_file, tmp_path):
+    train(ann_file, tmp_path / 'run', **validated(ann_file, 0))
+    train(ann_file, tmp_path / 'run', resume=True, load_from=str(tmp_path / 'run' / 'epoch_1.pth'),
+          **validated(ann_file, -10))
+    moved, = (tmp_path / 'run').glob('replaced_by_*')
+    assert names_in(moved) == ['best_AP50_epoch_2.pth', 'epoch_2.pth']
+    assert names_in(tmp_path / 'run') == ['best_AP50_epoch_2.pth', 'epoch_1.pth', 'epoch_2.pth']
+
+
+@pytest.mark.parametrize('move', [shutil.move, shutil.copytree])
+def test_a_moved_work_folder_keeps_its_best_checkpoint(ann_file, tmp_path, move):
+    settings = dict(train_cfg__max_epochs=3)
+    train(ann_file, tmp_path / 'old', **settings, **validated(ann_file, 5))
+    for path in (tmp_path / 'old').glob('*epoch_3.*'):
+        path.unlink()
+    record = read_record(tmp_path / 'old' / 'epoch_2.pth')
+    # The checkpoint of the second epoch that was best, as the folder had it before the third epoch.
+    shutil.copy(tmp_path / 'old' / 'epoch_2.pth', tmp_path / 'old' / 'best_AP50_epoch_2.pth')
+    shutil.copy(tmp_path / 'old' / 'epoch_2.json', tmp_path / 'old' / 'best_AP50_epoch_2.json')
+    assert record.best_values == {'AP50': (7, 'greater')}
+    move(str(tmp_path / 'old'), str(tmp_path / 'new'))
+    train(ann_file, tmp_path / 'new', resume=True, load_from=str(tmp_path / 'new' / 'epoch_2.pth'), **settings,
+          **validated(ann_file, 0))
+    assert names_in(tmp_path / 'new')[0] == 'best_AP50_epoch_2.pth'
+    assert find_checkpoint(tmp_path / 'new') == str(tmp_path / 'new' / 'best_AP50_epoch_2.pth')
+    assert 'best_AP50_epoch_3.pth' not in names_in(tmp_path / 'new')
+
+
+INSIDE = dict(default_hooks__checkpoint=dict(type='CellCheckpointHook', by_epoch=False, interval=1))
+
+
+def test_resuming_inside_an_epoch_is_exact(ann_file, tmp_path):
+    train(ann_file, tmp_path / 'at_once', **INSIDE)
+    # In the first epoch, at its end, and in the second epoch.
+    for step, workers in ((1, {}), (5, {}), (7, WORKERS)):
+        train(ann_file, tmp_path / f'from_{step}', resume=True,
+              load_from=str(tmp_path / 'at_once' / f'iter_{step}.pth'), **INSIDE, **workers)
+        assert differences(*(learned(tmp_path / name / 'iter_10.pth') for name in ('at_once', f'from_{step}'))) == []
+        assert not (tmp_path / f'from_{step}' / 'iter_11.pth').exists()
+
+
+@pytest.mark.parametrize('overrides', [
+    dict(train_dataloader__batch_size=1), dict(train_dataloader__sampler=dict(type='DefaultSampler', shuffle=True)),
+    dict(train_dataloader__batch_sampler=dict(type='AspectRatioBatchSampler')),
+])
+def test_an_epoch_that_cannot_be_continued_exactly_is_refused(ann_file, tmp_path, overrides):
+    train(ann_file, tmp_path / 'run', **INSIDE)
+    with pytest.raises(ResumeError, match='saved inside epoch 1, at step 2'):
+        train(ann_file, tmp_path / 'again', resume=True, load_from=str(tmp_path / 'run' / 'iter_2.pth'), **INSIDE,
+              **overrides)
+
+
+@pytest.mark.parametrize('overrides, warning', [
+    (dict(train_cfg__max_epochs=3), 'schedule is 10 steps long; the training goes on to step 15 with its last value'),
+    (dict(train_dataloader__batch_size=4), 'schedule is 10 steps long, but the training ends after 6'),
+    (dict(optim_wrapper__optimizer__lr=.02), r'no effect, .*: optim_wrapper\.optimizer\.lr \(0\.01 there, 0\.02 here'),
+    (dict(param_scheduler=[dict(type='CosineAnnealingLR', eta_min=.1, by_epoch=True, convert_to_iter_based=True)]),
+     r'no effect, .*: param_scheduler\.0\.eta_min \(not set there, 0\.1 here'),
+    (dict(train_dataloader__sampler__times=4), r'new from this step on: train_dataloader\.sampler\.times \(5 there'),
+    (dict(optim_wrapper__clip_grad=dict(max_norm=1.)), r'new from this step on: optim_wrapper\.clip_grad \(not'),
+])
+def test_what_a_changed_setting_leads_to_when_a_training_is_resumed_is_told(ann_file, tmp_path, overrides, warning):
+    train(ann_file, tmp_path / 'run')
+    train(ann_file, tmp_path / 'same', resume=True, load_from=str(tmp_path / 'run' / 'epoch_1.pth'))
+    assert '--resume' not in log_of(tmp_path / 'same')
+    train(ann_file, tmp_path / 'new', resume=True, load_from=str(tmp_path / 'run' / 'epoch_1.pth'), **overrides)
+    assert re.search(warning, log_of(tmp_path / 'new')) and '--work-dir FOLDER' in log_of(tmp_path / 'new')
+
+
+@pytest.mark.parametrize('overrides, message', [
+    (dict(optim_wrapper__optimizer=dict(type='SGD', lr=.1)), r"optimizer\.type \('AdamW' there, 'SGD' here\)"),
+    (dict(param_scheduler=[]), r'param_scheduler \(\[.*… there, \[\] here\)'),
+    (dict(model__n_hidden=9), 'of another model'), (dict(model__nan_at=50), r'model\.nan_at \(-1 there, 50 here\)'),
+])
+def test_a_state_that_does_not_fit_is_refused(ann_file, tmp_path, overrides, message):
+    train(ann_file, tmp_path / 'run')
+    with pytest.raises(FitError, match=message):
+        train(ann_file, tmp_path / 'new', resume=True, load_from=str(tmp_path / 'run' / 'epoch_1.pth'), **overrides)
+
+
+def test_a_training_does_not_start_from_a_checkpoint_of_another_model(ann_file, tmp_path):
+    torch.save({f'body.{index}': torch.ones(2) for index in range(9)}, tmp_path / 'other.pth')
+    with pytest.raises(FitError, match=r'load_from: only 0 of the 9 weights of the model are in .*other\.pth .*; there '
+                                       r'instead: body\.0;'):
+        train(ann_file, tmp_path / 'run', load_from=str(tmp_path / 'other.pth'))
+    train(ann_file, tmp_path / 'run')
+    train(ann_file, tmp_path / 'wider', load_from=str(tmp_path / 'run' / 'epoch_2.pth'), log_level='INFO',
+          model__n_outputs=4)
+    assert '7 of the 9 weights of the model are in' in log_of(tmp_path / 'wider')
+
+
+@pytest.mark.parametrize('overrides, message', [
+    (dict(default_hooks__checkpoint__save_best='ap50'), r"save_best is 'ap50', .* gives AP50: did you mean 'AP50'\?"),
+    (dict(custom_hooks=[dict(type='WatchedValueHook'), dict(type='CellEarlyStoppingHook', monitor='AP')]),
+     "monitor of CellEarlyStoppingHook is 'AP'"),
+    (dict(param_scheduler=[dict(type='ReduceOnPlateauLR', monitor='loss')]), "monitor of ReduceOnPlateauLR is 'loss'"),
+    (dict(custom_hooks=[dict(type='WatchedValueHook'), dict(type='CellEarlyStoppingHook', monitor='AP50')],
+          val_dataloader=None, val_cfg=None, val_evaluator=None), 'by a validation, but the config has none'),
+])
+def test_a_value_that_no_validation_gives_stops_before_the_first_step(ann_file, tmp_path, overrides, message):
+    hooks = dict(custom_hooks=[dict(type='WatchedValueHook')], train_cfg__max_epochs=1)
+    with pytest.raises(FitError, match=message):
+        train(ann_file, tmp_path / 'run', **{**validated(ann_file, 0), **hooks, **overrides})
+    train(ann_file, tmp_path / 'right', **{**validated(ann_file, 0), 'default_hooks__checkpoint__rule': None}, **hooks)
+
+
+def test_data_without_a_batch_stop_before_the_first_step(ann_file, tmp_path):
+    config = toy_config(ann_file, tmp_path / 'run', train_dataloader__batch_size=11, param_scheduler=[])
+    config.train_dataloader.drop_last = True
+    with pytest.raises(NoBatchError, match='2 images do not fill one batch of 11'):
+        ConsoleRunner.from_cfg(config).train()

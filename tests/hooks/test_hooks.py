@@ -7,6 +7,7 @@ import pytest
 import torch
 from mmdet.registry import DATASETS, HOOKS
 from mmdet.structures import DetDataSample
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer, MessageHub
 from mmengine.structures import InstanceData
 from support.synthetic_data import write_annotations
@@ -25,7 +26,8 @@ def runner_with(n_model_classes, n_data_classes):
     model['rpn_head'].num_classes = 1
     data = SimpleNamespace(dataset=SimpleNamespace(metainfo=dict(classes=tuple('abcdef')[:n_data_classes])))
     return SimpleNamespace(model=model, train_dataloader=data, val_dataloader=data, test_dataloader=data, iter=0,
-                           max_iters=10, param_schedulers=[], logger=logging.getLogger('test'))
+                           max_iters=10, param_schedulers=[], logger=logging.getLogger('test'),
+                           cfg=Config(dict(model=dict(type='MaskRCNN', anchors=1))))
 
 
 @pytest.mark.parametrize('moment', ['before_train', 'before_val', 'before_test'])
@@ -43,25 +45,6 @@ def test_the_classes_of_every_part_are_compared():
     runner.train_dataloader.dataset.metainfo = [dict(classes=('a', 'b')), dict(classes=('a',))]
     with pytest.raises(FitError, match='2 classes, the data 1'):
         hook.before_train(runner)
-
-
-def test_a_resumed_schedule_that_has_ended_is_warned_of(caplog):
-    hook, runner = HOOKS.build(dict(type='ClassCountHook')), runner_with(4, 4)
-    runner.param_schedulers = [SimpleNamespace(last_step=10, end=5), SimpleNamespace(last_step=10, end=20)]
-    runner.iter = 8
-    hook.before_train(runner)
-    assert not caplog.records
-    runner.param_schedulers.pop()
-    hook.before_train(runner)
-    assert 'has ended' in caplog.text
-
-
-@pytest.mark.parametrize('none', [None, []])
-def test_a_constant_learning_rate_has_no_end(none, caplog):
-    hook, runner = HOOKS.build(dict(type='ClassCountHook')), runner_with(4, 4)
-    runner.param_schedulers, runner.iter = none, 8
-    hook.before_train(runner)
-    assert not caplog.records
 
 
 def test_a_checkpoint_must_fit_the_model():
@@ -87,6 +70,17 @@ def test_other_data_than_those_of_the_training_are_warned_of(raw_root, tmp_path,
     checkpoint['meta']['mmcell']['data']['train'] = describe_data(dataset)
     FittingCheckpointHook('val').after_load_checkpoint(runner, checkpoint)
     assert '2 of the 2 images tested were in the training data' in caplog.text
+
+
+def test_weights_that_mean_something_else_or_have_no_place_are_refused():
+    runner = runner_with(4, 4)
+    state = runner.model.state_dict()
+    with pytest.raises(FitError, match='1 of its 5 weights have no place in the model: bbox_head.cbam'):
+        FittingCheckpointHook().after_load_checkpoint(
+            runner, dict(state_dict={**state, 'bbox_head.cbam': torch.zeros(1)}))
+    meta = dict(cfg="model = dict(type='MaskRCNN', anchors=2)")
+    with pytest.raises(FitError, match=r'another meaning: model.anchors \(2 there, 1 here\)'):
+        FittingCheckpointHook().after_load_checkpoint(runner, dict(state_dict=state, meta=meta))
 
 
 @pytest.mark.parametrize('checkpoint, message', [

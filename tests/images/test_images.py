@@ -88,7 +88,8 @@ def test_percentiles_stretch_each_channel(tmp_path, dtype):
 
 @pytest.mark.parametrize('pixels, options, message', [
     (np.zeros((4, 5), np.float32), {}, 'percentiles'),
-    (np.zeros((5, 6, 7), np.uint8), dict(photometric='minisblack', metadata={'axes': 'ZYX'}), 'axes ZYX'),
+    (np.zeros((5, 6, 7), np.uint8), dict(photometric='minisblack', metadata={'axes': 'ZYX'}),
+     'holds 5 images of 7 x 6 px: a stack'),
     (np.zeros((6, 8, 8), np.uint8), dict(photometric='minisblack', metadata={'axes': 'CYX'}), '6 channels'),
 ])
 def test_types_without_a_range_stacks_and_many_channels_are_refused(tmp_path, pixels, options, message):
@@ -161,7 +162,7 @@ def test_a_tiff_is_recognised_by_its_content_not_by_its_name(tmp_path):
         tifffile.imwrite(tmp_path / name, image, photometric='rgb', **options)
         np.testing.assert_array_equal(read_image(tmp_path / name), image)
     tifffile.imwrite(tmp_path / 'stack.lsm', np.stack([image] * 3), photometric='rgb')
-    with pytest.raises(ImageReadError, match=r'stack\.lsm: has axes'):
+    with pytest.raises(ImageReadError, match=r'stack\.lsm: holds 3 images'):
         read_image(tmp_path / 'stack.lsm')
     cv2.imwrite(str(tmp_path / 'd.png'), image[:, :, ::-1])
     (tmp_path / 'd.png').rename(tmp_path / 'd.tif')

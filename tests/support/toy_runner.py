@@ -20,11 +20,13 @@ class ToyModel(BaseModel):
 
     Args:
         nan_at: The step, from 0, at which the loss becomes NaN; -1: never.
+        n_hidden, n_outputs: The widths of the two layers.
     """
 
-    def __init__(self, nan_at=-1):
+    def __init__(self, nan_at=-1, n_hidden=8, n_outputs=3):
         super().__init__()
-        self.layers = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(.5), nn.Linear(8, 3))
+        self.layers = nn.Sequential(nn.Linear(3, n_hidden), nn.BatchNorm1d(n_hidden), nn.Dropout(.5),
+                                    nn.Linear(n_hidden, n_outputs))
         self.nan_at = nan_at
         self.n_calls = 0
 
@@ -33,7 +35,7 @@ class ToyModel(BaseModel):
         if mode == 'predict':
             return data_samples
         self.n_calls += 1
-        loss = (self.layers(colors) - colors).square().mean()
+        loss = (self.layers(colors)[:, :3] - colors).square().mean()
         return dict(loss=loss * float('nan') if self.n_calls == self.nan_at + 1 else loss)
 
 
@@ -64,7 +66,8 @@ def toy_config(ann_file, work_dir, **overrides):
         optim_wrapper=dict(type='OptimWrapper', optimizer=dict(type='AdamW', lr=.01)),
         param_scheduler=[dict(type='CosineAnnealingLR', by_epoch=True, convert_to_iter_based=True)],
         train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=2),
-        default_hooks=dict(checkpoint=dict(type='CellCheckpointHook', interval=1)),
+        default_hooks=dict(checkpoint=dict(type='CellCheckpointHook', interval=1),
+                           starting_checkpoint=dict(type='StartingCheckpointHook')),
         custom_hooks=[dict(type='StepSeedHook'), dict(type='FiniteLossHook'), dict(type='EMAHook', momentum=.1)],
         randomness=dict(seed=3), log_level='WARNING', experiment_name=f'toy_{next(_run_numbers)}'))
     for name, value in overrides.items():

@@ -1,0 +1,135 @@
+"""Compares the config of a training with the config that a checkpoint of another training holds."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from mmcell.checkpoints.config import CheckpointConfigError, parse_settings
+from mmcell.settings.names import defaults_of, find_class
+
+MAX_LISTED = 4
+# The settings on which the result of a training depends: the arguments of MMEngine's Runner that concern it.
+_OF_TRAINING = ('model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'val_cfg', 'val_evaluator', 'optim_wrapper',
+                'param_scheduler', 'auto_scale_lr', 'default_hooks', 'custom_hooks', 'randomness', 'load_from')
+_WITHOUT_EFFECT = re.compile(r'(train|val)_dataloader\.(num_workers|persistent_workers|prefetch_factor|pin_memory)'
+                             r'|default_hooks\.(logger|timer|visualization)(\..*)?')
+# Settings of a model that do not change what its weights mean: those that only training or only the choice of the
+# detections reads, where weights come from, and how images are padded or combined into batches.
+_NOT_OF_WEIGHTS = re.compile(
+    r'(.*\.)?(train_cfg|test_cfg|init_cfg|pretrained|frozen_stages|norm_eval|with_cp|drop_path_rate|dropout|'
+    r'batch_augments|pad_\w+|mask_pad_value|seg_pad_value|boxtype2tensor|non_blocking|requires_grad)(\..*)?'
+    r'|(.*\.)?loss_\w+\.(?!use_sigmoid)\w+')
+# Classes of mmcell that compute what MMDetection's compute, only faster.
+_SAME_RESULT = {'CellMaskHead': 'FCNMaskHead', 'CellRoIExtractor': 'SingleRoIExtractor'}
+_WRAPPERS = ('detector', 'module')
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A setting that differs.
+
+    Attributes:
+        name: The name of the setting, with dots between the levels and numbers for entries of lists.
+        before: Its value in the checkpoint, as text; 'not set' if it is not there.
+        now: Its value in the config, as text.
+    """
+
+    name: str
+    before: str
+    now: str
+
+    def __str__(self) -> str:
+        return f'{self.name} ({self.before} there, {self.now} here)'
+
+
+def list_differences(differences: list[Difference]) -> str:
+    """Returns the differences as a text, of which only the first few are listed."""
+    rest = len(differences) - MAX_LISTED
+    return ', '.join(map(str, differences[:MAX_LISTED])) + (f' and {rest} more' if rest > 0 else '')
+
+
+def recorded_settings(content: dict) -> dict | None:
+    """Returns the settings of the config in a record of a checkpoint; None if there is none that can be read."""
+    text = content.get('config')
+    try:
+        return parse_settings(text) if isinstance(text, str) else None
+    except CheckpointConfigError:
+        return None
+
+
+def compare_trainings(before: Mapping, now: Mapping) -> list[Difference]:
+    """Returns the settings by which the results of two trainings may differ.
+
+    Folders, logging, pictures, workers of data loaders and everything that only tests use are not compared.
+
+    Args:
+        before: The resolved config of one training, as nested dicts and lists.
+        now: The resolved config of the other training.
+    """
+    parts = [{key: settings.get(key) for key in _OF_TRAINING} for settings in (before, now)]
+    if before.get('resume'):
+        # A training that was resumed has the name of its own checkpoint there.
+        parts[0].pop('load_from')
+        parts[1].pop('load_from')
+    return list(_compare(*parts, _WITHOUT_EFFECT))
+
+
+def compare_models(before: Mapping, now: Mapping) -> list[Difference]:
+    """Returns the settings of two models because of which weights of one do not mean the same in the other.
+
+    These are, for example, the anchors, the coding of boxes, the normalisation of images and the order of colours.
+    Settings that are changed for a test are not compared: ``test_cfg``, tiles, and views of test-time augmentation.
+    A setting that is not written has the default of its class.
+
+    Args:
+        before: The setting ``model`` of the config in a checkpoint, as nested dicts and lists.
+        now: The setting ``model`` of the config that the weights are to be used with.
+    """
+    return list(_compare(*(_with_defaults(_unwrapped(model)) for model in (before, now)), _NOT_OF_WEIGHTS, 'model'))
+
+
+def _unwrapped(model: Mapping) -> Mapping:
+    inner = next((model[key] for key in _WRAPPERS if isinstance(model.get(key), Mapping)), None)
+    return model if inner is None else _unwrapped(inner)
+
+
+def _with_defaults(value: object) -> object:
+    """Adds to nested dicts with a ``type`` the defaults of their classes, and gives classes their usual name."""
+    if isinstance(value, list | tuple):
+        return [_with_defaults(part) for part in value]
+    if not isinstance(value, Mapping):
+        return value
+    built = find_class(value['type']) if 'type' in value else None
+    settings = {**(defaults_of(built) if isinstance(built, type) else {}), **value}
+    settings = {key: part if key == 'type' else _with_defaults(part) for key, part in settings.items()}
+    if isinstance(built, type):
+        settings['type'] = _SAME_RESULT.get(built.__name__, built.__name__)
+    return {key: part for key, part in settings.items() if part is not None}
+
+
+def _compare(before: object, now: object, ignored: re.Pattern, name: str = '') -> Iterator[Difference]:
+    """Yields the settings that differ in nested dicts and lists; a setting that is None counts as not set."""
+    if ignored.fullmatch(name) or before == now:
+        return
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        keys = dict.fromkeys([*before, *now])
+        if before.get('type') != now.get('type'):
+            # Only one of the two classes has the other settings.
+            keys = [key for key in keys if key in before and key in now]
+        parts = [(key, before.get(key), now.get(key)) for key in keys]
+    elif _is_list(before) and _is_list(now) and len(before) == len(now):
+        parts = [(index, *pair) for index, pair in enumerate(zip(before, now, strict=True))]
+    else:
+        yield Difference(name, _describe(before), _describe(now))
+        return
+    for key, *pair in parts:
+        yield from _compare(*pair, ignored, f'{name}.{key}' if name else str(key))
+
+
+def _is_list(value: object) -> bool:
+    return isinstance(value, list | tuple)
+
+
+def _describe(value: object) -> str:
+    text = 'not set' if value is None else repr(value)
+    return text if len(text) <= 60 else f'{text[:60]}…'

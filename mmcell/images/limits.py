@@ -1,0 +1,90 @@
+"""Limits for image files that other people made, so that opening one takes bounded time and memory."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from mmcell.errors import MmcellError
+
+
+class ImageReadError(MmcellError):
+    """A file is not an image of the expected kind; the message names the file, what was found, and what to do."""
+
+
+@dataclass
+class Limits:
+    """Limits that hold in this process for every image file. Assign to an attribute of ``LIMITS`` to change one.
+
+    Attributes:
+        pages: Greatest number of images (pages, levels of a pyramid) that the header of a TIFF may list.
+        header_bytes: Greatest size of all headers of a TIFF together: descriptions, and the positions of tiles.
+        xml_bytes: Greatest size of an OME-XML description that is read.
+        segment_bytes: Greatest size of one decoded tile or compressed strip, which is always decoded as a whole.
+        samples_in_memory: Greatest number of samples (pixels times channels) of images that are read as a whole.
+            Images that are read in parts may be larger.
+        free_bytes: Images that are not larger than this when decoded are read however small their files are.
+        expansion: Larger images may have at most this many decoded bytes per byte of the file. An empty image reaches
+            1,032 with deflate, and about 6,000 with Zstandard.
+        scans: Greatest number of scans of a progressive JPEG.
+    """
+
+    pages: int = 1000
+    header_bytes: int = 64 * 2**20
+    xml_bytes: int = 16 * 2**20
+    segment_bytes: int = 2**30
+    samples_in_memory: int = 2_000_000_000
+    free_bytes: int = 64 * 2**20
+    expansion: int = 10_000
+    scans: int = 100
+
+
+LIMITS = Limits()
+
+
+def refuse(path: str | Path, limit: str, found: str, way_out: str) -> NoReturn:
+    """Raises the error for a file that exceeds a limit.
+
+    Args:
+        path: The file.
+        limit: Name of an attribute of :class:`Limits`.
+        found: What the file has, as the predicate of a sentence.
+        way_out: What the user can do without changing the limit.
+
+    Raises:
+        ImageReadError: Always.
+    """
+    raise ImageReadError(f'{path}: {found}; the limit is {getattr(LIMITS, limit):,}: {way_out}; to raise the limit in '
+                         f'Python, set mmcell.images.limits.LIMITS.{limit}')
+
+
+def check_expansion(path: str | Path, decoded_bytes: int, file_bytes: int) -> None:
+    """Checks that a file does not claim far more pixels than its size allows.
+
+    Raises:
+        ImageReadError: The decoded image would be too large.
+    """
+    if decoded_bytes > max(LIMITS.free_bytes, LIMITS.expansion * file_bytes):
+        refuse(path, 'expansion', f'would unfold from {file_bytes:,} to {decoded_bytes:,} bytes, which is '
+               f'{decoded_bytes / file_bytes:,.0f} bytes per byte', 'its header is probably damaged; if not, save it '
+               'with a weaker compression')
+
+
+def check_samples(path: str | Path, shape: tuple[int, ...], n_samples: int) -> None:
+    """Checks that an image may be read as a whole.
+
+    Args:
+        path: The file.
+        shape: (height, width) in px.
+        n_samples: Number of samples of the image: pixels times channels.
+
+    Raises:
+        ImageReadError: The image is too large.
+    """
+    if n_samples > LIMITS.samples_in_memory:
+        refuse(path, 'samples_in_memory', f'has {n_samples:,} samples ({shape[1]} x {shape[0]} px) according to its '
+               'header, which are too many to be read at once', 'cut it into smaller images')
+
+
+def in_one_line(error: BaseException) -> str:
+    """Returns the message of a library's error in one line of at most 300 characters."""
+    return ' '.join(str(error).split())[:300] or type(error).__name__

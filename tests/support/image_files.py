@@ -1,0 +1,42 @@
+"""Image files that say something else than they hold, and one way to read them that compares all readers."""
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+
+from mmcell.images.limits import ImageReadError
+from mmcell.images.pixels import read_image, read_image_size
+from mmcell.images.regions import open_regions
+
+
+def read_everywhere(path: Path, **settings) -> np.ndarray:
+    """Reads an image as a whole and in rectangles, which must agree; an error must be the same single line in both."""
+    try:
+        whole = read_image(path, **settings)
+    except ImageReadError as error:
+        with pytest.raises(ImageReadError) as same, open_regions(path, **settings) as regions:
+            regions.read(0, 0, regions.width, regions.height)
+        assert str(same.value) == str(error)
+        assert str(path) in str(error) and '\n' not in str(error) and len(str(error)) < 700
+        raise
+    with open_regions(path, **settings) as regions:
+        height, width = regions.height, regions.width
+        assert (height, width) == whole.shape[:2] == read_image_size(path)
+        for x0, y0, x1, y1 in ((0, 0, width, height), (width // 3, height // 4, width, height - 1), (1, 0, 2, height)):
+            np.testing.assert_array_equal(regions.read(x0, y0, x1, y1), whole[y0:y1, x0:x1])
+    return whole
+
+
+def change_tag(path: Path, code: int, value: int | None = None, new_code: int | None = None, page: int = 0) -> None:
+    """Gives a tag of a little-endian TIFF one SHORT or LONG value, or another code, and changes nothing else."""
+    with tifffile.TiffFile(path) as tiff:
+        begin = tiff.pages[page].tags[code].offset
+    content = bytearray(path.read_bytes())
+    if value is not None:
+        struct.pack_into('<HII', content, begin + 2, 3 if value < 1 << 16 else 4, 1, value)
+    if new_code is not None:
+        struct.pack_into('<H', content, begin, new_code)
+    path.write_bytes(content)
