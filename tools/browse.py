@@ -123,6 +123,7 @@ def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples':
     from mmengine.config import Config, ConfigDict
     from mmengine.registry import init_default_scope
 
+    from mmcell.annotations.coco_json import read_annotations
     from mmcell.errors import MmcellError
     from mmcell.framework.console import without_onedl_notice
     from mmcell.settings.options import apply_options
@@ -131,8 +132,9 @@ def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples':
     init_default_scope('mmdet')
     if args.source.endswith('.json'):
         dataset = ConfigDict(type='CellDataset', ann_file=args.source, test_mode=True, pipeline=[dict(type='LoadTiff')])
-        if args.channel_order is not None:
-            dataset.channel_order = args.channel_order
+        order = args.channel_order or (read_annotations(args.source).get('info') or {}).get('channel_order')
+        if order is not None:
+            dataset.channel_order = order
         if args.images is not None:
             dataset.data_prefix = dict(img=args.images)
         return StoredImages(dataset)

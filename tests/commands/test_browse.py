@@ -1,3 +1,4 @@
+import json
 import sys
 
 import browse as command
@@ -57,6 +58,12 @@ def test_an_annotation_file_is_enough(run, tmp_path):
     np.testing.assert_array_equal(drawn['0002_b.png'][-72:, :88][0, 0], [200, 100, 50])
     run('ann/train.json', '--out', 'swapped', '--channel-order', 'bgr')
     assert (pictures(tmp_path / 'swapped')['0001_a.png'][-1, 0] == [50, 100, 200]).all()
+    # The file itself may say so.
+    document = json.loads((tmp_path / 'ann' / 'train.json').read_text())
+    document['info']['channel_order'] = 'bgr'
+    (tmp_path / 'ann' / 'bgr.json').write_text(json.dumps(document))
+    run('ann/bgr.json', '--out', 'bgr')
+    assert (pictures(tmp_path / 'bgr')['0001_a.png'][-1, 0] == [50, 100, 200]).all()
 
 
 def test_the_default_folder_is_named_after_the_source(run, tmp_path):
