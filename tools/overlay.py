@@ -58,7 +58,7 @@ def draw_all(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from mmcell.annotations.coco_json import check_image_files
+    from mmcell.annotations.coco_json import check_image_files, read_annotations
     from mmcell.errors import MmcellError
     from mmcell.evaluation.image_pairs import pair_images
     from mmcell.evaluation.pictures import draw_image_pair, image_sources
@@ -66,7 +66,7 @@ def draw_all(args: argparse.Namespace) -> int:
     from mmcell.predictions.dump_file import load_results, to_coco_detections
     from mmcell.visualization.overlay import picture_name
     from mmcell.visualization.png_files import write_png
-    document = read_document(args.annotations)
+    document = read_annotations(args.annotations, crowds_allowed=False)
     ids_by_name = {category['name']: category['id'] for category in document['categories']}
     unknown = set(args.classes or ()) - set(ids_by_name)
     if unknown:
@@ -97,19 +97,6 @@ def draw_all(args: argparse.Namespace) -> int:
             with_truth=bool(document['annotations']), with_verdicts=args.matches)
         write_png(picture, args.out / picture_name(pair.image_id, sources[pair.image_id].path))
     return len(pairs)
-
-
-def read_document(path: str) -> dict:
-    """Reads an annotation file; if it has true cells, their masks become compressed RLEs.
-
-    Raises:
-        MmcellError: The file cannot be used.
-        FileNotFoundError: There is no such file.
-    """
-    from mmcell.annotations.coco_json import read_annotations
-    from mmcell.evaluation.ground_truth import read_ground_truth
-    document = read_annotations(path)
-    return read_ground_truth(path) if document['annotations'] else document
 
 
 if __name__ == '__main__':
