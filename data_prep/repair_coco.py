@@ -56,9 +56,12 @@ def main() -> int:
             hint = '' if folder else '\nWith --images FOLDER, sizes that are missing are read from the images'
             raise MmcellError(f'{args.file}: {error}{hint}') from error
         document = repaired.document
+        if isinstance(document.get('info'), dict):
+            # The copy is not one of the files of a conversion any more.
+            document['info'] = {key: value for key, value in document['info'].items() if key != 'file_set'}
         if folder is not None:
             info = document['info'] if isinstance(document.get('info'), dict) else {}
-            document = {**document, 'info': {**info, 'data_root': path_between(args.out.parent, folder)}}
+            document['info'] = {**info, 'data_root': path_between(args.out.parent, folder)}
         write_documents({args.out: document})
     except (MmcellError, OSError) as error:
         print(f'error: {error}\nnothing was written', file=sys.stderr)

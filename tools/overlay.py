@@ -65,7 +65,7 @@ def draw_all(args: argparse.Namespace) -> int:
     from mmcell.predictions.categories import Categories
     from mmcell.predictions.dump_file import load_results, to_coco_detections
     from mmcell.visualization.overlay import picture_name, write_png
-    document = read_annotations(args.annotations)
+    document = read_annotations(args.annotations, crowds_allowed=False)
     ids_by_name = {category['name']: category['id'] for category in document['categories']}
     unknown = set(args.classes or ()) - set(ids_by_name)
     if unknown:
