@@ -45,13 +45,12 @@ def main() -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from mmcell.predictions.categories import recorded_classes
     from mmcell.predictions.dump_file import load_results, save_results
     from mmcell.predictions.ensemble import fuse_results
     try:
         results_of_models = [load_results(path) for path in args.results]
         unnamed = [path for path, results in zip(args.results, results_of_models, strict=True)
-                   if len(args.results) > 1 and any(recorded_classes(result, path) is None for result in results)]
+                   if len(args.results) > 1 and any(result.get('classes') is None for result in results)]
         if unnamed:
             print(f'note: {", ".join(unnamed)} does not name the classes: label 0, 1 … is taken for the same class in '
                   'all files', file=sys.stderr)

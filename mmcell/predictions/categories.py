@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmcell.classes.matching import match_classes
-from mmcell.predictions.dump_file import ResultsError
 
 
 @dataclass(frozen=True)
@@ -47,13 +46,12 @@ class Categories:
 
         Raises:
             ClassesError: The names are not those of the file.
-            ResultsError: The names of the sample are not a list of texts.
         """
-        return self.ids_of_labels(recorded_classes(sample, source), source)
+        return self.ids_of_labels(sample.get('classes'), source)
 
     def remark_on(self, samples: Sequence[dict], source: str) -> str | None:
         """Returns what is assumed about the labels of a dump if it or the file does not name the classes, or None."""
-        classes = next((recorded_classes(sample, source) for sample in samples), None)
+        classes = next((sample.get('classes') for sample in samples), None)
         if not samples or (classes is not None and self.names is not None):
             return None
         names = self.names if classes is None else classes
@@ -61,18 +59,3 @@ class Categories:
                  else ', '.join(map(str, self.ids)))
         unnamed = ' and '.join(file for file, known in ((source, classes), (self.source, self.names)) if known is None)
         return f'{unnamed} does not name the classes: labels are taken for the categories {order}, in this order'
-
-
-def recorded_classes(sample: dict, source: str) -> list[str] | None:
-    """Returns the names of the classes in a sample of a dump; None if it has none, as dumps of MMDetection's class.
-
-    Raises:
-        ResultsError: The entry is not a list of texts.
-    """
-    classes = sample.get('classes')
-    if classes is None:
-        return None
-    if not isinstance(classes, list | tuple) or not all(isinstance(name, str) for name in classes):
-        raise ResultsError(f"{source}: the classes of image {sample['img_id']} must be a list of names, got "
-                           f'{str(classes)[:60]!r}')
-    return list(classes)

@@ -11,7 +11,6 @@ from mmcell.boxes.fusion import fuse_boxes
 from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
 from mmcell.masks.rle import encode_runs, foreground_pixels_of_all, parse_rles
-from mmcell.predictions.categories import recorded_classes
 from mmcell.predictions.dump_file import to_rles
 from mmcell.predictions.limits import LIMITS, exceeds
 
@@ -107,7 +106,7 @@ def _with_labels_of(first: dict, other: dict, first_name: str, other_name: str) 
     """
     changed = {}
     for image_id, result in other.items():
-        classes, wanted = recorded_classes(result, other_name), recorded_classes(first[image_id], first_name)
+        classes, wanted = result.get('classes'), first[image_id].get('classes')
         if classes is not None and wanted is not None:
             label_of = np.array(match_classes(classes, wanted, other_name, first_name), np.int64)
             instances = result['pred_instances']
@@ -115,7 +114,7 @@ def _with_labels_of(first: dict, other: dict, first_name: str, other_name: str) 
             if labels.size and not 0 <= labels.min() <= labels.max() < len(classes):
                 raise EnsembleError(f'{other_name}: image {image_id} has labels {labels.min()} to {labels.max()}, but '
                                     f'{len(classes)} classes')
-            result = {**result, 'pred_instances': {**instances, 'labels': label_of[labels]}}
+            result = {**result, 'pred_instances': {**instances, 'labels': label_of[labels.astype(np.int64)]}}
         changed[image_id] = result
     return changed
 

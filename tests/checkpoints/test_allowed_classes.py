@@ -25,7 +25,7 @@ REASONS = {
     'fileio.FileClient.infer_client(self.file_client_args': 'the same, in its older form',
     "get(results['seg_map_path']": 'a path from a data set, which does not exist in a prediction',
     'tifffile.imread(buff)': 'the bytes of the image that the user names',
-    'mmcell.images.pixels.': 'LoadTiff opens the image that the user names',
+    'mmcell.images.': 'LoadTiff opens the image that the user names',
 }
 
 

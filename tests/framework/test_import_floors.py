@@ -13,7 +13,8 @@ FLOORS = [
     ['mmcell/annotations'],
     ['mmcell/boxes', 'mmcell/classes', 'mmcell/files', 'mmcell/framework', 'mmcell/images', 'mmcell/settings',
      'mmcell/tiles'],
-    ['mmcell/errors.py', 'mmcell/masks'],
+    ['mmcell/masks'],
+    ['mmcell/errors.py'],
 ]
 FLOOR = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
 

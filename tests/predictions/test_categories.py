@@ -136,7 +136,7 @@ def test_missing_and_additional_classes_are_refused(tmp_path, truth, classes, me
 @pytest.mark.parametrize('classes', ['bms', [1, 2, 3], {'big': 1}, 7])
 def test_names_that_are_no_names_are_refused(tmp_path, truth, classes):
     save_results([{**sample(), 'classes': classes}], tmp_path / 'r.pkl')
-    with pytest.raises(ResultsError, match='classes of image 4 must be a list of names'):
+    with pytest.raises(ResultsError, match='image 4: classes must be a list of names'):
         read_result_file(tmp_path / 'r.pkl', read_ground_truth(truth))
 
 
@@ -180,14 +180,11 @@ def test_an_ensemble_refuses_other_classes_and_says_what_it_assumes(tmp_path, mo
 def test_overlays_count_cells_by_the_names_of_their_classes(tmp_path, truth, monkeypatch):
     tifffile.imwrite(tmp_path / 'a.tif', np.full((*SHAPE, 3), 90, np.uint8), photometric='rgb')
     monkeypatch.chdir(tmp_path)
-    titles = []
-    monkeypatch.setattr('mmcell.visualization.overlay.add_legend',
-                        lambda picture, title, *_: titles.append(title) or picture)
     for order in ((0, 1, 2), (2, 0, 1)):
         write_dump(tmp_path / 'r.pkl', order=order)
         drawn = []
-        monkeypatch.setattr('mmcell.visualization.overlay.draw_instances',
-                            lambda image, rles, *_, drawn=drawn: drawn.append(rles) or image)
+        monkeypatch.setattr('mmcell.visualization.cell_panels.draw_instances',
+                            lambda image, rles, *_, drawn=drawn, **__: drawn.append(rles) or image)
         assert run('overlay', monkeypatch, 'r.pkl', '--annotations', truth, '--out', 'o', '--classes', 'middle') == 0
         assert [rles for rles in drawn if rles] == [[CELLS.rles[1]]] * 2
     assert read_annotations(truth)['images'][0]['id'] == 4

@@ -148,10 +148,10 @@ ZIPS = {
     'a folder': ([('results/test-results.json', '[]')], 'must hold exactly'),
     'no member': ([], 'holds nothing'),
     'many members': ([(f'{i}' * 100, '') for i in range(500)], 'and 497 more'),
-    'a broken number': ([('test-results.json', '[1')], 'neither a zip'),
-    'not UTF-8': ([('test-results.json', b'[\xff]')], 'neither a zip'),
-    'deep lists': ([('test-results.json', '[' * 10**6)], 'neither a zip'),
-    'many digits': ([('test-results.json', '9' * 10**6)], 'neither a zip'),
+    'a broken number': ([('test-results.json', '[1')], 'is not JSON'),
+    'not UTF-8': ([('test-results.json', b'[\xff]')], 'is not text in UTF-8'),
+    'deep lists': ([('test-results.json', '[' * 10**6)], 'more than 100 levels'),
+    'many digits': ([('test-results.json', '9' * 10**6)], 'thousands of digits'),
 }
 
 
