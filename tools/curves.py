@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from mmcell.visualization.training_curves import Training
 
 EXAMPLE = """example:
-  python tools/curves.py work_dirs/mask-rcnn_r50 work_dirs/mask-rcnn_convnext --out work_dirs/curves.png
-  python tools/curves.py work_dirs/mask-rcnn_r50 --loss all --score AP AP50 --x epoch --out work_dirs/curves.png
+  python tools/curves.py work_dirs/cell/mask-rcnn_r50 work_dirs/cell/mask-rcnn_convnext --out work_dirs/curves.png
+  python tools/curves.py work_dirs/cell/mask-rcnn_r50 --loss all --score AP AP50 --x epoch --out work_dirs/curves.png
 
 Exit status: 0 if the picture was written, 1 if not, 2 if the command line is wrong.
 """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mmcell.models import TiledDetector
 
 EXAMPLE = """example:
-  python tools/predict.py work_dirs/mask-rcnn_r50 images/ --out cells
+  python tools/predict.py work_dirs/cell/mask-rcnn_r50 images/ --out cells
   python tools/predict.py model.pth 'slides/**/*.tif' scan.png --out cells --formats geojson csv --mpp 0.25
   python tools/predict.py model.pth stack/ --out cells --percentiles 1 99.8 --classes lymphocyte --drop-border
   python tools/predict.py model.pth slide.svs --out cells --formats geojson --tile 1024 --tta

@@ -85,7 +85,10 @@ def compare_models(before: Mapping, now: Mapping) -> list[Difference]:
         before: The setting ``model`` of the config in a checkpoint, as nested dicts and lists.
         now: The setting ``model`` of the config that the weights are to be used with.
     """
-    return list(_compare(*(_with_defaults(_unwrapped(model)) for model in (before, now)), _NOT_OF_WEIGHTS, 'model'))
+    # A class that only the checkpoint names is not looked up, because MMEngine imports names that it does not know.
+    kinds = {*_kinds_in(now), *_SAME_RESULT, *_SAME_RESULT.values()}
+    before, now = (_with_defaults(_unwrapped(model), kinds) for model in (before, now))
+    return list(_compare(before, now, _NOT_OF_WEIGHTS, 'model'))
 
 
 def _unwrapped(model: Mapping) -> Mapping:
@@ -93,15 +96,33 @@ def _unwrapped(model: Mapping) -> Mapping:
     return model if inner is None else _unwrapped(inner)
 
 
-def _with_defaults(value: object) -> object:
-    """Adds to nested dicts with a ``type`` the defaults of their classes, and gives classes their usual name."""
-    if isinstance(value, list | tuple):
-        return [_with_defaults(part) for part in value]
+def _kinds_in(value: object) -> Iterator[object]:
+    """Yields the value of every key ``type`` in nested dicts and lists."""
+    if isinstance(value, Mapping):
+        if 'type' in value:
+            yield value['type']
+        value = value.values()
+    elif not _is_list(value):
+        return
+    for part in value:
+        yield from _kinds_in(part)
+
+
+def _with_defaults(value: object, kinds: set) -> object:
+    """Adds to nested dicts with a ``type`` the defaults of their classes, and gives classes their usual name.
+
+    Args:
+        value: Nested dicts and lists.
+        kinds: The values of ``type`` that may be looked up.
+    """
+    if _is_list(value):
+        return [_with_defaults(part, kinds) for part in value]
     if not isinstance(value, Mapping):
         return value
-    built = find_class(value['type']) if 'type' in value else None
+    kind = value.get('type')
+    built = find_class(kind) if isinstance(kind, str | type) and kind in kinds else None
     settings = {**(defaults_of(built) if isinstance(built, type) else {}), **value}
-    settings = {key: part if key == 'type' else _with_defaults(part) for key, part in settings.items()}
+    settings = {key: part if key == 'type' else _with_defaults(part, kinds) for key, part in settings.items()}
     if isinstance(built, type):
         settings['type'] = _SAME_RESULT.get(built.__name__, built.__name__)
     return {key: part for key, part in settings.items() if part is not None}

@@ -16,7 +16,8 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 from mmcell.checkpoints.config import build_without_trust, read_checkpoint_config
-from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_weights, without_wrappers
+from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_model, refuse_other_weights, without_wrappers
+from mmcell.checkpoints.records import content_of
 from mmcell.checkpoints.weights import find_checkpoint
 from mmcell.classes.matching import match_classes
 from mmcell.datasets.colors import input_order
@@ -56,7 +57,8 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
         CheckpointConfigError: No config was given, and the checkpoint has none that can be used.
         ClassesError: ``metainfo`` in the config names other classes than the checkpoint.
         DetectorError: Neither checkpoint nor config names the classes.
-        FitError: The weights belong to another model, or its heads have another number of classes than there are names.
+        FitError: The weights belong to another model, or mean something else in the model of the config, or its heads
+            have another number of classes than there are names.
         WeightsError: There is no such checkpoint, or the file is damaged, is not a checkpoint, or would run code.
     """
     with trusting_checkpoints(trusted):
@@ -74,6 +76,7 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
         detector = build_without_trust(config, loaded) if builds_without_trust else MODELS.build(config.model)
         detector = revert_sync_batchnorm(detector)
     refuse_other_weights(detector, loaded)
+    refuse_other_model(config.model.to_dict(), content_of(loaded))
     _load_weights(detector, loaded)
     detector.cfg = config
     detector.dataset_meta = _describe_training(loaded, config)

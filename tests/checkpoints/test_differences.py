@@ -103,3 +103,12 @@ def test_a_replaced_class_is_one_difference():
     before = dict(optim_wrapper=dict(optimizer=dict(type='SGD', lr=.1, momentum=.9)))
     now = dict(optim_wrapper=dict(optimizer=dict(type='AdamW', lr=.2, betas=(.9, .999))))
     assert names(compare_trainings(before, now)) == ['optim_wrapper.optimizer.type', 'optim_wrapper.optimizer.lr']
+
+
+def test_classes_that_only_a_checkpoint_names_are_not_looked_up(config, tmp_path, monkeypatch):
+    (tmp_path / 'never_imported.py').write_text('raise SystemExit')
+    monkeypatch.syspath_prepend(tmp_path)
+    model = config.model.to_dict()
+    for kind in ('never_imported', 'never_imported.Backbone', ['x'], {'a': 1}):
+        hostile = {**model, 'backbone': {**model['backbone'], 'type': kind}}
+        assert names(compare_models(hostile, model)) == ['model.backbone.type']

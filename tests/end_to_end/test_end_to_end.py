@@ -97,7 +97,7 @@ def test_the_first_screen_is_short(demo_data, challenge):
 def test_predict_my_own_images(demo_data, checkpoint):
     root, _ = demo_data
     _, script, model, images, *options = readme_command('python tools/predict.py')
-    assert (model, images, options[:2]) == ('work_dirs/mask-rcnn_r50', 'images/', ['--out', 'cells'])
+    assert (model, images, options[:2]) == ('work_dirs/cell/mask-rcnn_r50', 'images/', ['--out', 'cells'])
     # Two values: a test needs cells with low scores, and their RLEs to compare.
     log = run_quickly(script, checkpoint.parent, root / 'data' / 'test_release', '--out', root / 'cells', *options[2:],
                       'coco', '--score-thr', 0, '--device', 'cpu')
@@ -127,8 +127,8 @@ def test_from_python(demo_data, checkpoint):
     root, _ = demo_data
     code, = readme_blocks('python')
     image = next((root / 'data' / 'test_release').glob('*.tif'))
-    assert "'work_dirs/mask-rcnn_r50'" in code and "'image.tif'" in code
-    (root / 'notebook.py').write_text(code.replace("'work_dirs/mask-rcnn_r50'", repr(str(checkpoint.parent))).replace(
+    assert "'work_dirs/cell/mask-rcnn_r50'" in code and "'image.tif'" in code
+    (root / 'notebook.py').write_text(code.replace("'work_dirs/cell/mask-rcnn_r50'", repr(str(checkpoint.parent))).replace(
         "'image.tif'", repr(str(image))) + "assert len(cells.classes) == len(cells.scores) == len(cells)\n")
     assert len([line for line in code.splitlines() if line]) == 5
     assert run_quickly(root / 'notebook.py').startswith(f'{read_image(image).shape[:2]} ')
