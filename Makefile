@@ -18,6 +18,9 @@ ANNOTATIONS ?= annotations
 WORK_DIR ?= work_dirs/$(patsubst configs/%,%,$(basename $(CONFIG)))
 SUBMISSION ?= submission.zip
 OPTIONS ?=
+# The configs read annotations/. Another folder is named to them.
+FILES = $(if $(filter-out annotations,$(ANNOTATIONS)),--cfg-options $(foreach part,train val test,\
+	$(part)_dataloader.dataset.ann_file=$(ANNOTATIONS)/$(part).json))
 # Red and blue are swapped in the images of the challenge.
 CHANNEL_ORDER ?= bgr
 
@@ -66,6 +69,7 @@ demo: $(READY)
 challenge: $(READY)
 	@test -n "$(DATA)" || { echo "name the folder with train/ and test_release/: make challenge DATA=folder" >&2; exit 1; }
 	$(BIN)/python data_prep/to_coco.py "$(DATA)" --out $(ANNOTATIONS) --channel-order $(CHANNEL_ORDER)
-	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR) --resume $(OPTIONS)
-	$(BIN)/python tools/test.py $(CONFIG) $(WORK_DIR) --work-dir $(WORK_DIR) --out $(WORK_DIR)/results.pkl $(OPTIONS)
+	$(BIN)/python tools/train.py $(CONFIG) --work-dir $(WORK_DIR) --resume $(FILES) $(OPTIONS)
+	$(BIN)/python tools/test.py $(CONFIG) $(WORK_DIR) --work-dir $(WORK_DIR) --out $(WORK_DIR)/results.pkl $(FILES) \
+		$(OPTIONS)
 	$(BIN)/python tools/submit.py $(WORK_DIR)/results.pkl --annotations $(ANNOTATIONS)/test.json --out $(SUBMISSION)

@@ -52,7 +52,7 @@ The hidden file .scan.json in the folder records from which image file and with 
 --resume an image is predicted again if its file or a setting has changed. Files of another image are not overwritten.
 
 Exit status: 0 if all images were predicted, 3 if some images failed (they are listed at the end), 1 if all failed or
-the run stopped early, 2 if the command line is wrong. torchrun turns 2 and 3 into 1.
+the run stopped early, 2 if the command line is wrong, 130 after Ctrl-C. torchrun turns 2 and 3 into 1.
 """
 FORMATS = ('labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv', 'overlay')
 SOME_FAILED = 3
@@ -132,11 +132,8 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main() -> int:
     args = parse_args()
-    with plain_errors():
-        try:
-            return predict(args)
-        except KeyboardInterrupt:
-            sys.exit('interrupted: the same command with --resume continues from here')
+    with plain_errors(': the same command with --resume continues from here'):
+        return predict(args)
 
 
 def predict(args: argparse.Namespace) -> int:

@@ -321,8 +321,8 @@ def test_tiles_of_a_changed_image_are_predicted_again(tmp_path, command, large, 
         return forward(self, inputs, *args, **kwargs)
 
     monkeypatch.setattr(BrightCellDetector, 'forward', interrupt_second_call)
-    assert command(large, '--formats', 'csv', *TILES)[0] == \
-        'interrupted: the same command with --resume continues from here'
+    status, output = command(large, '--formats', 'csv', *TILES)
+    assert status == 130 and 'interrupted: the same command with --resume continues from here\n' in output.err
     write_image(large, *THREE_CELLS, shape=(64, 140), tile=(16, 16))
     status, output = command(large, '--formats', 'csv', *TILES, '--resume')
     assert status == 0 and '3 cells in 1 images' in output.out and len(n_images_per_call) == 2 + N_TILES
@@ -368,8 +368,8 @@ def test_an_interrupted_large_image_is_resumed(tmp_path, command, large, monkeyp
         return forward(self, inputs, *args, **kwargs)
 
     monkeypatch.setattr(BrightCellDetector, 'forward', interrupt_third_call)
-    assert command(large, '--formats', 'csv', *TILES)[0] == \
-        'interrupted: the same command with --resume continues from here'
+    status, output = command(large, '--formats', 'csv', *TILES)
+    assert status == 130 and 'interrupted: the same command with --resume continues from here\n' in output.err
     assert names_in(tmp_path / 'out') == ['.x.tiles']
     status, output = command(large, '--formats', 'csv', *TILES, '--resume')
     # Two tiles were done before the interruption.
