@@ -14,6 +14,8 @@ from mmcell.files.whole_files import remove_leftovers, written_whole
 from mmcell.images.pixels import ImageReadError
 from mmcell.images.sizes import read_stated_size
 
+UNREADABLE = 'the image file cannot be read'
+
 
 def categories(names: list[str]) -> list[dict]:
     """Returns COCO categories with these names, numbered from 1 in the same order."""
@@ -181,9 +183,12 @@ def check_image_files(document: dict, paths: Sequence[Path], ann_file: str | Pat
     problems = [Problem('images', index, *problem) for index, (image, path) in enumerate(
         zip(document['images'], paths, strict=True)) if (problem := find_size_problem(image, path)) is not None]
     if problems:
-        raise AnnotationError(f'{ann_file}: does not fit its images\n'
-                              + '\n'.join(describe_problems(problems, document)) + '\nUse the image files that were '
-                              'annotated: masks cannot be moved to an image of another size or orientation')
+        lines = describe_problems(problems, document)
+        message = f'{ann_file}: ' + (lines[0] if len(lines) == 1 else 'does not fit its images\n' + '\n'.join(lines))
+        if any(problem.kind != UNREADABLE for problem in problems):
+            message += ('. Use the image files that were annotated: masks cannot be moved to an image of another size '
+                        'or orientation')
+        raise AnnotationError(message)
 
 
 def is_file(path: Path) -> bool:
@@ -199,7 +204,7 @@ def find_size_problem(image: dict, path: Path) -> tuple[str, str] | None:
     try:
         height, width = read_stated_size(path)
     except (ImageReadError, FileNotFoundError) as error:
-        return 'the image file cannot be read', str(error)
+        return UNREADABLE, str(error)
     if (height, width) == (image['height'], image['width']):
         return None
     kind = 'the image file has another size'

@@ -16,6 +16,8 @@ from mmcell.predictions.dump_file import ResultsError, load_results, to_coco_det
 from mmcell.predictions.submission import read_submission
 
 KEYS = ('image_id', 'category_id', 'score', 'segmentation')
+# Models give equal scores now and then. If a greater share of the detections has one, the file has hardly any scores.
+MOST_TIED = .5
 # The first byte of pickles since protocol 2.
 PICKLE_START = b'\x80'
 
@@ -165,4 +167,9 @@ def _remarks(detections: list[dict], records: list[dict], sizes: dict[int, tuple
     if n_outside:
         remarks.append(f'{n_outside} boxes leave their image: is bbox x1, y1, x2, y2? COCO wants x, y, width, height '
                        '(values of masks stay the same, values of boxes do not)')
+    n_tied = sum(count for count in Counter(
+        (detection['category_id'], detection['score']) for detection in detections).values() if count > 1)
+    if n_tied > MOST_TIED * len(detections):
+        remarks.append(f'{n_tied} of {len(detections)} detections have the same score as another one of their class: '
+                       'AP then depends on their order in the file')
     return remarks

@@ -139,8 +139,8 @@ def test_an_outdated_test_file_is_removed(raw_root, tmp_path):
 
 @pytest.mark.parametrize('folder, cells', [
     ('hw3_sample', [2, 159]),
-    ('hw3', [662, 2997, 57, 139]),
-    ('consep', [371, 3941, 5537, 5706]),
+    pytest.param('hw3', [662, 2997, 57, 139], marks=pytest.mark.slow),
+    pytest.param('consep', [371, 3941, 5537, 5706], marks=pytest.mark.slow),
 ])
 def test_real_data(real_data, tmp_path, folder, cells):
     run = convert(real_data / folder, '--out', tmp_path / 'ann', '--jobs', 2)

@@ -20,6 +20,10 @@ from mmcell.hooks.budget import count_parameters
 from mmcell.masks.label_map_masks import LabelMapMasks
 
 SIDE = 96
+# One config of each kind of model; the slow tests try all of them.
+OF_EACH_KIND = {'cell/mask-rcnn_r18_demo', 'cell/cascade-mask-rcnn_convnextv2-base', 'cell/mask-rcnn_r50_fpn-bn_cbam',
+                'cell/mask-rcnn_r50_tv-v2', 'cell/mask-rcnn_r101_small-anchors', 'cell/mask-rcnn_convnext_tv',
+                'voc/mask-rcnn_x101-32x8d', 'voc/yolact_r50'}
 
 
 @pytest.mark.slow
@@ -30,7 +34,8 @@ def test_one_step_and_one_prediction(name):
     step_and_predict(json.dumps(cfg.model.to_dict()), json.dumps(cfg.optim_wrapper.to_dict()))
 
 
-@pytest.mark.parametrize('name', EXPERIMENTS)
+@pytest.mark.parametrize('name', [
+    pytest.param(name, marks=[] if name in OF_EACH_KIND else pytest.mark.slow) for name in EXPERIMENTS])
 def test_one_step_and_one_prediction_with_few_weights(name):
     cfg = load(name)
     shrink(cfg.model)

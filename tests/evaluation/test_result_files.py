@@ -177,6 +177,16 @@ def test_unusual_detections_that_can_be_measured_get_a_remark(tmp_path):
     assert read(tmp_path, []).remarks == ['2 of 2 images have no detection, their cells count as missed: 3, 8']
 
 
+@pytest.mark.parametrize('scores, is_told', [
+    ([1., 1., 1., .9], True), ([1., 1., .9, .8], False), ([.9, .8, .7, .6], False), ([1.], False)])
+def test_equal_scores_get_a_remark(tmp_path, scores, is_told):
+    masks = [pycocotools.mask.encode(np.asfortranarray(np.eye(*SIZE, shift, dtype=np.uint8)))
+             for shift in range(len(scores))]
+    file = read(tmp_path, [detection(score=score, segmentation={**mask, 'counts': mask['counts'].decode()})
+                           for score, mask in zip(scores, masks, strict=True)])
+    assert any('same score' in remark and 'depends on their order' in remark for remark in file.remarks) == is_told
+
+
 @pytest.mark.parametrize('mask', [
     {'size': list(SIZE), 'counts': RECTANGLE_RUNS}, [[10, 5, 14, 5, 14, 8, 10, 8]], [
         [10, 5, 12, 5, 12, 8, 10, 8], [12, 5, 14, 5, 14, 8, 12, 8]]])

@@ -1,6 +1,7 @@
 """An image with thousands of cells trains and predicts without tensors of shape cells x cells or cells x anchors."""
 
 import numpy as np
+import pytest
 import tifffile
 import torch
 from mmengine.config import Config
@@ -47,6 +48,7 @@ def write_crowd(folder):
         tifffile.imwrite(image_folder / f'class{number}.tif', label_map)
 
 
+@pytest.mark.slow
 def test_three_thousand_cells_train_and_predict(tmp_path):
     write_crowd(tmp_path)
     write_annotations(tmp_path, tmp_path / 'train.json', ['a', 'b', 'c', 'd'])

@@ -39,7 +39,7 @@ def ann_file(tmp_path, rng):
     return tmp_path / 'train.json'
 
 
-@pytest.mark.parametrize('batch_size', [1, 3])
+@pytest.mark.parametrize('batch_size', [pytest.param(1, marks=pytest.mark.slow), 3])
 def test_degenerate_images_train_and_predict(ann_file, tmp_path, batch_size):
     cfg = Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r18_demo.py')
     loader = dict(num_workers=0, persistent_workers=False, dataset=dict(ann_file=str(ann_file)))
