@@ -99,7 +99,8 @@ def read_annotations(path: str | Path, *, masks_as_rle: bool = True, crowds_allo
 
     Args:
         path: The file: JSON in UTF-8, UTF-16 or UTF-32.
-        masks_as_rle: Whether every mask is returned as a compressed RLE. False returns masks as the file has them.
+        masks_as_rle: Whether every mask is returned as a compressed RLE. False returns
+            polygons as the file has them.
         crowds_allowed: Whether regions that are not annotated cell by cell (``iscrowd`` 1, or ``ignore``) are accepted.
             They are returned with ``iscrowd`` 1.
 
@@ -115,7 +116,8 @@ def read_annotations(path: str | Path, *, masks_as_rle: bool = True, crowds_allo
                               + _how_to_repair(path, problems, crowds_allowed))
     annotations = list(complete.values())
     if not masks_as_rle:
-        annotations = [{**annotation, 'segmentation': original['segmentation']}
+        annotations = [annotation if isinstance(original['segmentation'], dict)
+                       else {**annotation, 'segmentation': original['segmentation']}
                        for annotation, original in zip(annotations, document['annotations'], strict=True)]
     return {**document, 'annotations': annotations}
 

@@ -1,6 +1,5 @@
 """Reads predictions from files of each kind, and checks them against the annotation file they are measured with."""
 
-from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,9 +88,6 @@ def _read_records(path: Path, categories: Categories) -> tuple[list[dict], list[
 def _read_dump(path: Path, categories: Categories) -> tuple[list[dict], list[str]]:
     """Returns what :func:`_read_records` returns, for a dump. Errors in its predictions name the file and the image."""
     samples = load_results(path)
-    repeated = [image_id for image_id, count in Counter(sample['img_id'] for sample in samples).items() if count > 1]
-    if repeated:
-        raise ResultsError(f'{path}: image {repeated[0]} occurs more than once')
     records = []
     for sample in samples:
         try:

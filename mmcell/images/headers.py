@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from mmap import mmap
 
 import imagecodecs
+import numpy as np
 
 from mmcell.images.limits import LIMITS
 
@@ -98,26 +99,37 @@ def _read_jpeg(data: bytes | mmap) -> Header:
     return Header('JPEG', height, width, n_channels, 1 + (bits > 8), 1, marker in (0xc3, 0xc7, 0xcb, 0xcf), orientation)
 
 
-def check_jpeg(header: Header, data: bytes, tables: bytes | None = None) -> None:
-    """Looks for a hole in a JPEG: zeros where a disk or a transfer lost a block.
+def check_jpeg(header: Header, data: bytes, pixels: np.ndarray, tables: bytes | None = None) -> None:
+    """Looks for a hole in a JPEG: zeros where a disk or a transfer lost a block, or codes that end before the picture.
 
-    Decoders only warn about the damage. Zeros can be right (an empty picture with tables of its own), so that a JPEG
-    with a run of them is translated to JPEG XL, which fails if any of its codes is wrong.
+    Decoders only warn about the damage. Zeros can be right (an empty picture with tables of its own), and so can the
+    grey with which they fill the rest of a picture, so that a JPEG with either is translated to JPEG XL, which fails if
+    any of its codes is wrong or missing.
 
     Args:
         header: Header of the JPEG.
         data: The JPEG.
+        pixels: The decoded picture (H, W) or (H, W, C).
         tables: JPEG with the tables that it needs, from the TIFF in which it lies.
 
     Raises:
         ValueError: The JPEG is damaged. The message is the predicate of a sentence.
     """
-    if bytes(_HOLE_BYTES) not in data or header.n_channels not in (1, 3) or header.sample_bytes > 1:
+    if header.n_channels not in (1, 3) or header.sample_bytes > 1:
+        return
+    if bytes(_HOLE_BYTES) not in data and not _ends_in_grey(pixels):
         return
     try:
         imagecodecs.jpegxl_encode_jpeg(data if tables is None else data[:2] + tables[2:-2] + data[2:])
     except imagecodecs.JpegxlError as error:
-        raise ValueError('is damaged: a part of it is filled with zeros') from error
+        raise ValueError('is damaged or cut short: a part of it is missing or filled with zeros') from error
+
+
+def _ends_in_grey(pixels: np.ndarray) -> bool:
+    """Whether the last visible pixels of a JPEG have the middle grey that decoders put where codes are missing."""
+    height, width = pixels.shape[:2]
+    last_block = pixels[(height - 1) // 8 * 8:, (width - 1) // 8 * 8:]
+    return bool((abs(last_block.astype(int) - 128) <= 2).all())
 
 
 def _read_png(data: bytes | mmap) -> Header:

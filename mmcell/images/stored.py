@@ -186,9 +186,9 @@ class EncodedImage(StoredImage):
     def _decode(self) -> np.ndarray:
         encoded = np.fromfile(self.path, np.uint8)
         try:
-            if self.header.kind == 'JPEG':
-                check_jpeg(self.header, encoded.tobytes())
             samples = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
+            if self.header.kind == 'JPEG' and samples is not None:
+                check_jpeg(self.header, encoded.tobytes(), samples)
         except ValueError as error:
             raise ImageReadError(f'{self.path}: {error}') from error
         except cv2.error as error:  # for example, the header claims more pixels than OpenCV allows

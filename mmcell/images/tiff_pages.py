@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from mmcell.images.headers import check_jpeg, read_header
+from mmcell.images.headers import Header, check_jpeg, read_header
 from mmcell.images.limits import LIMITS, ImageReadError, check_expansion, refuse
 
 _CACHED_BYTES = 128 * 2**20
@@ -170,13 +170,19 @@ class PageReader:
             return self._cache[index]
         page, file = self.page, self.page.parent.filehandle
         encoded, _ = next(file.read_segments([page.dataoffsets[index]], [page.databytecounts[index]], [index]))
+        header = None
         if encoded is not None and page.compression in _PICTURES and page.jpegheader is None:
-            self._check_picture(encoded, index, height, width)
+            header = self._check_picture(encoded, index, height, width)
         jpeg = ({'jpegtables': page.jpegtables, 'jpegheader': page.jpegheader} if page.compression == _JPEG else {})
         decoded = page.decode(encoded, index, **jpeg)[0]
         segment = None if decoded is None else decoded[0]
         if segment is not None and (segment.shape[0] < height or segment.shape[1] < width):
             raise ImageReadError(f'{self.path}: is damaged: segment {index + 1} is incomplete')
+        if segment is not None and header is not None and header.kind == 'JPEG':
+            try:
+                check_jpeg(header, encoded, segment[:header.height, :header.width], page.jpegtables)
+            except ValueError as error:
+                raise ImageReadError(f'{self.path}: {self._name_of(index)} {error}') from error
         self._cache[index] = segment
         self._cached_bytes += 0 if segment is None else segment.nbytes
         while self._cached_bytes > _CACHED_BYTES and len(self._cache) > 1:
@@ -184,14 +190,19 @@ class PageReader:
             self._cached_bytes -= 0 if oldest is None else oldest.nbytes
         return segment
 
-    def _check_picture(self, encoded: bytes, index: int, height: int, width: int) -> None:
-        """Compares what a picture in a segment claims with what the page says, before the picture is decoded."""
-        name = f'{"tile" if self.page.is_tiled else "strip"} {index + 1}'
+    def _name_of(self, index: int) -> str:
+        return f'{"tile" if self.page.is_tiled else "strip"} {index + 1}'
+
+    def _check_picture(self, encoded: bytes, index: int, height: int, width: int) -> Header:
+        """Compares what a picture in a segment claims with what the page says, before the picture is decoded.
+
+        Returns:
+            What the picture claims.
+        """
+        name = self._name_of(index)
         expected = _PICTURES[self.page.compression]
         try:
             header = read_header(encoded)
-            if header is not None and header.kind == 'JPEG':
-                check_jpeg(header, encoded, self.page.jpegtables)
         except ValueError as error:
             raise ImageReadError(f'{self.path}: {name} {error}') from error
         if header is None or header.kind != expected:
@@ -201,3 +212,4 @@ class PageReader:
             raise ImageReadError(f'{self.path}: is damaged: {name} is a picture of {header.width} x {header.height} px '
                                  f'with {header.n_channels} channels instead of {width} x {height} px')
         self.is_lossy |= not header.is_lossless
+        return header

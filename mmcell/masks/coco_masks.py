@@ -88,6 +88,7 @@ def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProble
     if not isinstance(mask['size'], list | tuple) or list(mask['size']) != list(size):
         return MaskProblem('the mask size is not the size of the image',
                            f"{quote(mask['size'])} in place of {list(size)} (height, width)")
+    mask = {**mask, 'size': list(size)}  # some programs write 40.0 for 40
     counts = mask['counts']
     if isinstance(counts, bytes):
         counts = counts.decode('ascii', errors='replace')

@@ -3,7 +3,7 @@
 import io
 import math
 import pickle
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from pathlib import Path
@@ -98,7 +98,8 @@ def load_results(path: str | Path, needed: Sequence[str] = ()) -> list[dict]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ResultsError: The file is not such a dump, contains anything else, or unfolds to far more than its size.
+        ResultsError: The file is not such a dump, contains anything else or an image twice, or unfolds to far more
+            than its size.
     """
     path = Path(path)
     if not path.exists():
@@ -117,6 +118,10 @@ def load_results(path: str | Path, needed: Sequence[str] = ()) -> list[dict]:
     if problems:
         lines = [f'entry {index}: {problem}' for index, problem in problems.items()]
         raise ResultsError(f'{path}: {len(problems)} of {len(results)} entries are wrong: ' + shortened(lines, '; ', 3))
+    image_id, count = Counter(result['img_id'] for result in results).most_common(1)[0] if results else (None, 0)
+    if count > 1:
+        raise ResultsError(f'{path}: image {image_id} occurs more than once, so that its cells would count repeatedly: '
+                           'fuse predictions of several models with tools/ensemble.py')
     return results
 
 

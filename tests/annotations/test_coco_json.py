@@ -42,6 +42,7 @@ def cell(**values):
     lambda d: None, cell(area=...), cell(area=None), cell(bbox=...), cell(bbox=None), cell(bbox=[0, 0, 0, 0]),
     cell(bbox=[12, 10, .5, 10]), cell(iscrowd=...), cell(iscrowd=None), cell(iscrowd=False), cell(iscrowd=0.),
     cell(ignore=0), cell(area=...), cell(area=99.5), cell(segmentation=RUNS),
+    cell(segmentation={**RUNS, 'size': [float(side) for side in RUNS['size']]}),
     cell(segmentation=[square(12, 10)[0][:4], *square(12, 10)]), cell(id=2 ** 63 - 1), cell(comment={'a': ['b']}),
     lambda d: d.update(info=None, licenses=[]),
     lambda d: ([image.update(id=0) for image in d['images']], [a.update(image_id=0) for a in d['annotations']]),

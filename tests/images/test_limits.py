@@ -194,6 +194,39 @@ def test_holes_in_a_jpeg_are_found_and_empty_jpegs_read(tmp_path, rng, in_tiff):
         read_everywhere(path)
 
 
+@pytest.mark.parametrize('in_tiff', [False, True])
+def test_jpegs_that_end_before_the_picture_are_refused_though_they_are_closed(tmp_path, rng, in_tiff):
+    noise = rng.integers(0, 256, (200, 150, 3)).astype(np.uint8)
+    jpeg = cv2.imencode('.jpg', noise)[1].tobytes()
+    size = jpeg.index(b'\xff\xc0') + 5
+    cut = jpeg[:len(jpeg) // 2] + b'\xff\xd9'
+    too_high = jpeg[:size] + struct.pack('>H', 400) + jpeg[size + 2:]
+
+    def write(encoded, height):
+        path = tmp_path / ('a.tif' if in_tiff else 'a.jpg')
+        if in_tiff:
+            tifffile.imwrite(path, iter([encoded]), shape=(height, 150, 3), dtype=np.uint8, photometric='ycbcr',
+                             compression='jpeg', rowsperstrip=height, subsampling=(2, 2), planarconfig='contig')
+        else:
+            path.write_bytes(encoded)
+        return path
+
+    assert read_image(write(jpeg, 200)).std() > 20
+    for encoded, height in ((cut, 200), (too_high, 400)):
+        with pytest.raises(ImageReadError, match='is damaged or cut short: a part of it is missing'):
+            read_everywhere(write(encoded, height))
+
+
+def test_jpegs_that_really_end_in_grey_are_read(tmp_path, rng):
+    image = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    image[40:, 40:] = 128
+    for options in ([], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], [cv2.IMWRITE_JPEG_RST_INTERVAL, 2]):
+        cv2.imwrite(str(tmp_path / 'a.jpg'), image, options)
+        with open(tmp_path / 'a.jpg', 'ab') as file:
+            file.write(b'what some cameras append')
+        assert np.abs(read_image(tmp_path / 'a.jpg')[48:, 48:].astype(int) - 128).max() <= 2
+
+
 @pytest.mark.parametrize('suffix', ['.jpg', '.png', '.bmp', '.webp', '.jp2', '.ppm', '.pgm'])
 @pytest.mark.parametrize('part', [.02, .5, .97])
 def test_cut_files_of_other_formats_are_refused(tmp_path, image, suffix, part):

@@ -155,6 +155,14 @@ def test_nothing_but_dicts_of_images_is_a_dump(readers):
                 read('r.pkl')
 
 
+def test_every_reader_refuses_an_image_with_two_entries(readers):
+    with open('r.pkl', 'wb') as file:
+        pickle.dump([entry(), entry()], file)
+    for read in readers.values():
+        with pytest.raises(ResultsError, match=r'r\.pkl: image \d+ occurs more than once'):
+            read('r.pkl')
+
+
 def test_overlays_find_images_that_a_dump_does_not_name(readers):
     without_path = entry()
     del without_path['img_path']

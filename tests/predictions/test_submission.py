@@ -242,7 +242,7 @@ def dump(samples, path):
 
 def test_the_dump_of_mmdetection_is_read_without_running_code(tmp_path):
     masks = torch.from_numpy(discs(SIZE, [(1, 10, 10, 4)])[None] > 0)
-    dump([sample(masks), sample(masks[:0])], tmp_path / 'r.pkl')
+    dump([sample(masks), {**sample(masks[:0]), 'img_id': 4}], tmp_path / 'r.pkl')
     first, second = load_results(tmp_path / 'r.pkl')
     assert first['img_id'] == 3 and first['img_path'] == 'x.tif'
     assert isinstance(first['pred_instances']['bboxes'], np.ndarray)
