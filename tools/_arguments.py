@@ -154,6 +154,9 @@ def load_config(args: argparse.Namespace) -> 'Config':
     if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).exists():
         raise MmcellError(f'load_from: there is no file {cfg.load_from}; the first lines of {args.config} may say how '
                           'to get it. Give --cfg-options load_from=FILE for another file, load_from=None for none')
+    if cfg.get('load_from') and Path(cfg.load_from).is_dir() and not cfg.get('resume'):
+        raise MmcellError(f'load_from: {cfg.load_from} is a folder: name one of its checkpoints, for example '
+                          f'{next(iter(sorted(Path(cfg.load_from).glob("*.pth"))), Path(cfg.load_from, "NAME.pth"))}')
     return cfg
 
 

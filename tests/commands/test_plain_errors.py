@@ -20,7 +20,7 @@ def test_a_setting_that_a_class_does_not_take_ends_a_command_without_a_traceback
 
 
 @pytest.mark.parametrize('settings, message', [
-    (dict(type='SGD', lr='abc'), r"error: the config cannot be used: SGD\(lr='abc'\) cannot be built: TypeError: .*\(sgd"),
+    (dict(type='SGD', lr='abc'), r"error: the config cannot be used: SGD\(lr='abc'\) cannot be built: TypeError: .*"),
     (dict(type='SDG', lr=.1), r"error: the config has type='SDG', but there is no class of this name"),
     (dict(lr=.1), 'error: the config cannot be used: .*must contain the key "type"'),
 ])

@@ -128,8 +128,9 @@ def test_from_python(demo_data, checkpoint):
     code, = readme_blocks('python')
     image = next((root / 'data' / 'test_release').glob('*.tif'))
     assert "'work_dirs/cell/mask-rcnn_r50'" in code and "'image.tif'" in code
-    (root / 'notebook.py').write_text(code.replace("'work_dirs/cell/mask-rcnn_r50'", repr(str(checkpoint.parent))).replace(
-        "'image.tif'", repr(str(image))) + "assert len(cells.classes) == len(cells.scores) == len(cells)\n")
+    code_here = code.replace("'work_dirs/cell/mask-rcnn_r50'", repr(str(checkpoint.parent)))
+    code_here = code_here.replace("'image.tif'", repr(str(image)))
+    (root / 'notebook.py').write_text(code_here + "assert len(cells.classes) == len(cells.scores) == len(cells)\n")
     assert len([line for line in code.splitlines() if line]) == 5
     assert run_quickly(root / 'notebook.py').startswith(f'{read_image(image).shape[:2]} ')
 
