@@ -137,11 +137,12 @@ def load_config(args: argparse.Namespace) -> 'Config':
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = Config.fromfile(args.config)
     cfg.launcher = args.launcher
+    from mmcell.framework.console import without_onedl_notice
     from mmcell.settings.options import apply_options
-    apply_options(cfg, args.cfg_options or ())
+    with without_onedl_notice():
+        apply_options(cfg, args.cfg_options or ())
     warn_of_unread_settings(cfg)
     use_no_workers(cfg)
-    from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():
         from mmcell.datasets.colors import refuse_swapped_colors
     refuse_swapped_colors(cfg)
@@ -153,6 +154,9 @@ def load_config(args: argparse.Namespace) -> 'Config':
     if cfg.get('load_from') and '://' not in cfg.load_from and not Path(cfg.load_from).exists():
         raise MmcellError(f'load_from: there is no file {cfg.load_from}; the first lines of {args.config} may say how '
                           'to get it. Give --cfg-options load_from=FILE for another file, load_from=None for none')
+    if cfg.get('load_from') and Path(cfg.load_from).is_dir() and not cfg.get('resume'):
+        raise MmcellError(f'load_from: {cfg.load_from} is a folder: name one of its checkpoints, for example '
+                          f'{next(iter(sorted(Path(cfg.load_from).glob("*.pth"))), Path(cfg.load_from, "NAME.pth"))}')
     return cfg
 
 
@@ -280,12 +284,51 @@ def message_of(error: Exception) -> str:
     return lines[-1].strip() if traceback_starts and len(lines) > 1 else str(error)
 
 
+# The functions of MMEngine that build a part of a run without a registry, and the setting that each of them reads.
+BUILDERS = {'build_dataloader': 'a data loader', 'build_train_loop': 'train_cfg', 'build_val_loop': 'val_cfg',
+            'build_test_loop': 'test_cfg', 'build_optim_wrapper': 'optim_wrapper', 'register_custom_hooks':
+            'custom_hooks', 'register_default_hooks': 'default_hooks'}
+
+
+def part_being_built(error: Exception) -> str:
+    """Returns the name of what MMEngine was building from the config when an error was raised; '' if it was nothing.
+
+    The name is that of the class, with its plain settings, or that of the setting. The innermost part counts.
+    """
+    part = ''
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name, names = frame.f_code.co_name, frame.f_locals
+        if name == 'build_from_cfg':
+            kind = names.get('obj_type', names['cfg'].get('type') if isinstance(names['cfg'], dict) else None)
+            settings = ', '.join(f'{key}={value!r}' for key, value in names.get('args', {}).items()
+                                 if value is None or isinstance(value, str | int | float))
+            part = f'{getattr(kind, "__name__", kind)}({settings})'
+        elif name in BUILDERS and frame.f_globals['__name__'] == 'mmengine.runner.runner':
+            part = part or BUILDERS[name]
+    return part
+
+
+def describe_build_error(error: Exception, part: str) -> str:
+    """Returns a sentence about an error that was raised while a part of a run was built from the config."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    message = ' '.join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+    if 'got an unexpected keyword argument' in message and last.filename.endswith('build_functions.py'):
+        return (f'{message}. Remove this setting from the config; on the command line, replace the whole dict: '
+                "KEY=\"{'_delete_': True, 'type': …}\"")
+    if ' is not in the ' in message and 'registry' in message:
+        name = part.partition('(')[0]
+        return (f'the config has type={name!r}, but there is no class of this name. Correct the name, or import the '
+                "module of a class of your own with custom_imports = dict(imports=['MODULE'])")
+    return (f'the config cannot be used: {part} cannot be built: {type(error).__name__}: {message} '
+            f'({Path(last.filename).name}, line {last.lineno})')
+
+
 @contextmanager
 def plain_errors(after_interrupt: str = '') -> Iterator[None]:
     """Ends the program with exit status 1 and only a message, if the block raises an error that users can correct.
 
-    These errors are mmcell's own errors, missing files, a full disk, and settings that a class in the config does not
-    take. Other errors keep their traceback. Ctrl-C ends the program with exit status 130 and the message "interrupted".
+    These errors are mmcell's own errors, missing files, a full disk, and settings from which nothing can be built.
+    Other errors keep their traceback. Ctrl-C ends the program with exit status 130 and the message "interrupted".
 
     Args:
         after_interrupt: Text that follows the word 'interrupted' when Ctrl-C ended the block.
@@ -303,13 +346,10 @@ def plain_errors(after_interrupt: str = '') -> Iterator[None]:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         sys.exit(f'error: {error}')
-    except TypeError as error:
-        # Raised by the call of a constructor in MMEngine's registry, not inside of one.
-        caller = traceback.extract_tb(error.__traceback__)[-1].filename
-        if 'got an unexpected keyword argument' not in str(error) or not caller.endswith('build_functions.py'):
+    except (AssertionError, AttributeError, KeyError, TypeError, ValueError) as error:
+        if not (part := part_being_built(error)):
             raise
-        sys.exit(f'error: {error}. Remove this setting from the config; on the command line, replace the whole dict: '
-                 "KEY=\"{'_delete_': True, 'type': …}\"")
+        sys.exit(f'error: {describe_build_error(error, part)}')
     except KeyboardInterrupt:
         print(f'interrupted{after_interrupt}', file=sys.stderr)
         # Shells report this status for a program that Ctrl-C has ended: 128 plus 2, the number of the signal.

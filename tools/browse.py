@@ -139,7 +139,8 @@ def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples':
             dataset.data_prefix = dict(img=args.images)
         return StoredImages(dataset)
     cfg = Config.fromfile(args.source)
-    apply_options(cfg, args.cfg_options or ())
+    with without_onedl_notice():
+        apply_options(cfg, args.cfg_options or ())
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     loader = cfg.get(f'{args.split}_dataloader')
     if loader is None:

@@ -84,7 +84,8 @@ def resume(cfg: 'Config', value: str) -> None:
         value: A checkpoint file, a URL, a work folder, or 'auto' for the work folder of ``cfg``.
 
     Raises:
-        MmcellError: The file or folder does not exist, or the folder holds no complete checkpoint.
+        MmcellError: The file or folder does not exist, the folder ``value`` holds no complete checkpoint, or the work
+            folder holds only damaged ones.
     """
     from mmcell.checkpoints.weights import find_newest_complete
     folder = cfg.work_dir if value == 'auto' else value
@@ -95,6 +96,11 @@ def resume(cfg: 'Config', value: str) -> None:
         checkpoint = find_newest_complete(folder)
     if checkpoint is None and value != 'auto':
         raise MmcellError(f'--resume: the folder {folder} holds no complete checkpoint epoch_*.pth or iter_*.pth')
+    if checkpoint is None and (damaged := sorted(
+            path.name for kind in ('epoch', 'iter') for path in Path(folder).glob(f'{kind}_*.pth'))):
+        raise MmcellError(f'--resume: no checkpoint in {folder} is complete ({", ".join(damaged)}), so the training '
+                          'cannot be continued. Name another checkpoint with --resume FILE, or start again: move these '
+                          'files away, or train in another folder with --work-dir FOLDER without --resume')
     if checkpoint is None:
         print(f'--resume: {folder} holds no checkpoint, so the training starts from the beginning', file=sys.stderr)
         return

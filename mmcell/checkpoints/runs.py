@@ -13,7 +13,7 @@ from mmcell.checkpoints.records import CheckpointRecord, record_path
 from mmcell.errors import MmcellError
 
 # Settings whose effect is part of the state that a checkpoint holds.
-_IN_STATE = re.compile(r'optim_wrapper\.(optimizer|paramwise_cfg)\..*|param_scheduler(\..*)?')
+_IN_STATE = re.compile(r'optim_wrapper\.(optimizer|paramwise_cfg)\..*|param_scheduler(\..*)?|randomness\.seed')
 # Settings with which the saved state of optimizer and schedule does not fit.
 _NOT_RESUMABLE = re.compile(r'optim_wrapper\.optimizer\.type|param_scheduler(\.\d+\.type)?|train_cfg\.(type|by_epoch)')
 # Settings that only the start of a training reads.
@@ -122,8 +122,8 @@ def describe_changes(resumed: dict, config: Mapping, data: Mapping) -> Iterator[
         _refuse_other_state(differences)
         ignored = [change for change in differences if _IN_STATE.fullmatch(change.name)]
         if ignored:
-            yield ('--resume: these settings have no effect, because optimizer and learning-rate schedule continue as '
-                   f'they were saved: {list_differences(ignored)}. {_NEW_TRAINING}')
+            yield ('--resume: these settings have no effect, because optimizer, learning-rate schedule and seed '
+                   f'continue as they were saved: {list_differences(ignored)}. {_NEW_TRAINING}')
         others = [change for change in differences if change not in ignored]
         if others:
             yield f'--resume: these settings are new from this step on: {list_differences(others)}. {_NEW_TRAINING}'

@@ -57,7 +57,7 @@ def find_newest_complete(work_dir: str | Path) -> Path | None:
         if record.best_of is None:
             if is_complete(record.path):
                 return record.path
-            print_log(f'{record.path} is skipped: it was cut short, or has the format of torch before 1.6',
+            print_log(f'{record.path} is skipped: it is damaged, cut short, or has the format of torch before 1.6',
                       logger='current', level=30)
     return None
 

@@ -47,6 +47,7 @@ def refuse_unknown_setting(config: Mapping, key: str) -> None:
             if part not in value:
                 arguments = _arguments_of(value, '.'.join(path))
                 if part in arguments:
+                    _refuse_entry_of_nothing(key, [*path, part])
                     return
                 raise UnknownSettingError(_describe_unknown(key, path, part, [*value, *arguments]))
             value = value[part]
@@ -60,6 +61,13 @@ def refuse_unknown_setting(config: Mapping, key: str) -> None:
             raise UnknownSettingError(f'{key}: {parent} is {value!r} and has no settings inside. To replace it by a '
                                       f'dict, write {parent}="{{\'{part}\': …}}"')
         path.append(part)
+
+
+def _refuse_entry_of_nothing(key: str, path: Sequence[str]) -> None:
+    rest = key.split('.')[len(path):]
+    if rest and rest[0].isdecimal():
+        parent = '.'.join(path)
+        raise UnknownSettingError(f'{key}: the config has no list {parent}. To set it, write {parent}="[…]"')
 
 
 def _describe_unknown(key: str, path: Sequence[str], part: str, names: Sequence[str]) -> str:

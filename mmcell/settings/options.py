@@ -33,8 +33,12 @@ def apply_options(config: Config, options: Sequence[str]) -> None:
         plain = config.to_dict()
         if not option.startswith('+'):
             refuse_unknown_setting(plain, key)
+        before = _current_value(plain, key)
         try:
-            value = parse_value(text, _current_value(plain, key))
+            value = parse_value(text, before)
+            if isinstance(before, dict) and isinstance(value, str | int | float) and not option.startswith('+'):
+                raise ValueError(f'{key} is a dict with the settings {", ".join(map(str, before))}; change one of them '
+                                 f'with {key}.NAME=VALUE')
             config.merge_from_dict({key: value})
         except (ValueError, TypeError, KeyError, AssertionError) as error:
             raise SettingError(f'--cfg-options {option}: {error}') from error

@@ -29,6 +29,20 @@ def test_resuming_takes_the_newest_complete_checkpoint_or_starts(tmp_path, capsy
         assert cfg.resume and cfg.load_from == str(tmp_path / 'epoch_1.pth')
 
 
+def test_a_work_folder_with_only_damaged_checkpoints_is_not_continued(tmp_path):
+    (tmp_path / 'epoch_2.pth').write_bytes(b'cut')
+    with pytest.raises(MmcellError, match=r'no checkpoint in .* is complete \(epoch_2\.pth\).* --resume FILE'):
+        resume(Config(dict(work_dir=str(tmp_path), resume=False, load_from=None)), 'auto')
+
+
+def test_weights_to_start_from_are_a_file(tmp_path):
+    (tmp_path / 'config.py').write_text('')
+    (tmp_path / 'best_AP50_epoch_1.pth').touch()
+    with pytest.raises(MmcellError, match='is a folder: name one of its checkpoints, for .*best_AP50_epoch_1.pth'):
+        load_config(parse_config_arguments(tmp_path / 'config.py', '--work-dir', tmp_path / 'run', '--cfg-options',
+                                           f'+load_from={tmp_path}'))
+
+
 def test_mixed_precision_takes_the_place_of_the_plain_wrapper():
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', dtype='bfloat16')))
     use_mixed_precision(cfg)

@@ -351,6 +351,8 @@ def test_an_epoch_that_cannot_be_continued_exactly_is_refused(ann_file, tmp_path
     (dict(optim_wrapper__optimizer__lr=.02), r'no effect, .*: optim_wrapper\.optimizer\.lr \(0\.01 there, 0\.02 here'),
     (dict(param_scheduler=[dict(type='CosineAnnealingLR', eta_min=.1, by_epoch=True, convert_to_iter_based=True)]),
      r'no effect, .*: param_scheduler\.0\.eta_min \(not set there, 0\.1 here'),
+    # MMEngine takes the seed from the checkpoint.
+    (dict(randomness__seed=7), r'no effect, .*: randomness\.seed \(\d+ there, 7 here'),
     (dict(train_dataloader__sampler__times=4), r'new from this step on: train_dataloader\.sampler\.times \(5 there'),
     (dict(optim_wrapper__clip_grad=dict(max_norm=1.)), r'new from this step on: optim_wrapper\.clip_grad \(not'),
 ])

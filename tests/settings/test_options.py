@@ -29,6 +29,8 @@ def config(baseline):
     ('optim_wrapper.optimizer.momentum=.9', 'there are type, lr, betas'),
     ('param_scheduler.7.end=1', 'the list param_scheduler has the entries 0 to 1, got 7'),
     ('param_scheduler.first.end=1', 'got first'),
+    # The argument exists, but the config has no such list.
+    ('custom_hooks.0.type=EMAHook', r'the config has no list custom_hooks\. To set it'),
     ('load_from.path=x', 'load_from is None and has no settings inside'),
     ('randomness.sede=1', r'did you mean randomness\.seed'),
 ])
@@ -91,3 +93,11 @@ def test_arguments_of_base_classes_count():
     names = argument_names(find_class('CBAMResNet'))
     assert {'cbam', 'depth', 'with_cp', 'frozen_stages'} <= set(names) and 'self' not in names
     assert find_class('NoSuchClass') is None and find_class('os.path.join') is None
+
+
+@pytest.mark.parametrize('option', ['model=3', 'optim_wrapper.optimizer=SGD', 'train_dataloader=False'])
+def test_a_single_value_does_not_replace_a_dict(config, option):
+    with pytest.raises(SettingError, match=r'is a dict with the settings .*change one of them with \S+\.NAME=VALUE'):
+        apply_options(config, [option])
+    apply_options(config, ['val_dataloader=None', "optim_wrapper.optimizer={'_delete_': True, 'type': 'SGD'}"])
+    assert config.val_dataloader is None and config.optim_wrapper.optimizer == {'type': 'SGD'}
