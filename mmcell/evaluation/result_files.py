@@ -1,5 +1,6 @@
 """Reads predictions from files of each kind, and checks them against the annotation file they are measured with."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
