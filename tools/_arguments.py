@@ -119,9 +119,9 @@ def load_config(args: argparse.Namespace) -> 'Config':
         args: The parsed command line, with ``config`` and the arguments of :func:`add_config_arguments`.
 
     Raises:
-        MmcellError: The config file or a setting cannot be read, a setting does not exist, the model would be shown red
-            and blue swapped, no file can be written to the work folder, ``load_from`` names no file, or --launcher does
-            not fit how the process was started.
+        MmcellError: The config file or a setting cannot be read, a setting does not exist, anchors have a number for
+            a list, the model would be shown red and blue swapped, no file can be written to the work folder,
+            ``load_from`` names no file, or --launcher does not fit how the process was started.
     """
     from mmengine.config import Config
     refuse_wrong_launcher(args.launcher)
@@ -137,9 +137,11 @@ def load_config(args: argparse.Namespace) -> 'Config':
                           f'{type(error).__name__}: {getattr(error, "msg", error)}{place}') from error
     cfg.launcher = args.launcher
     from mmcell.framework.console import without_onedl_notice
+    from mmcell.settings.anchors import refuse_number_of_anchors
     from mmcell.settings.options import apply_options
     with without_onedl_notice():
         apply_options(cfg, args.cfg_options or ())
+    refuse_number_of_anchors(cfg.to_dict())
     warn_of_unread_settings(cfg)
     use_no_workers(cfg)
     with without_onedl_notice():
