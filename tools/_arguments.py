@@ -16,24 +16,15 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
+# Comes before the modules of mmcell, whose import takes seconds.
+import _interrupts  # noqa: F401
+
 from mmcell.errors import MmcellError, escape
 from mmcell.files.names import print_any_text
 
 if TYPE_CHECKING:
     from mmengine.config import Config
     from mmengine.runner import Runner
-
-
-def end_interrupted(kind: type[BaseException], error: BaseException, trace: object) -> None:
-    """Prints a traceback, as ``sys.excepthook``, but for Ctrl-C only one line."""
-    if issubclass(kind, KeyboardInterrupt):
-        print('interrupted', file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, trace)
-
-
-# Ctrl-C can also come before :func:`plain_errors` begins, for example while modules are imported.
-sys.excepthook = end_interrupted
 
 
 def add_setting_argument(parser: argparse.ArgumentParser, example: str) -> None:
@@ -128,19 +119,29 @@ def load_config(args: argparse.Namespace) -> 'Config':
         args: The parsed command line, with ``config`` and the arguments of :func:`add_config_arguments`.
 
     Raises:
-        MmcellError: A setting does not exist or cannot be read, the model would be shown red and blue swapped, no file
-            can be written to the work folder, the file that ``load_from`` names does not exist, or --launcher does not
-            fit how the process was started.
+        MmcellError: The config file or a setting cannot be read, a setting does not exist, anchors have a number for
+            a list, the model would be shown red and blue swapped, no file can be written to the work folder,
+            ``load_from`` names no file, or --launcher does not fit how the process was started.
     """
     from mmengine.config import Config
     refuse_wrong_launcher(args.launcher)
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    cfg = Config.fromfile(args.config)
+    try:
+        cfg = Config.fromfile(args.config)
+    except (FileNotFoundError, MmcellError):
+        raise
+    # A config is code: anything can go wrong in it.
+    except Exception as error:
+        place = f', line {error.lineno}: {error.text.strip()}' if isinstance(error, SyntaxError) and error.text else ''
+        raise MmcellError(f'the config {args.config}, or one that it inherits from, cannot be read: '
+                          f'{type(error).__name__}: {getattr(error, "msg", error)}{place}') from error
     cfg.launcher = args.launcher
     from mmcell.framework.console import without_onedl_notice
+    from mmcell.settings.anchors import refuse_number_of_anchors
     from mmcell.settings.options import apply_options
     with without_onedl_notice():
         apply_options(cfg, args.cfg_options or ())
+    refuse_number_of_anchors(cfg.to_dict())
     warn_of_unread_settings(cfg)
     use_no_workers(cfg)
     with without_onedl_notice():

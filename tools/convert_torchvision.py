@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import _interrupts  # noqa: F401
+
 EXAMPLE = """example:
   python tools/convert_torchvision.py maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth --out weights/v2_coco.pth
   python tools/train.py configs/cell/mask-rcnn_r50_tv-v2.py --cfg-options load_from=weights/v2_coco.pth

@@ -8,6 +8,8 @@ import argparse
 import sys
 from math import inf
 
+import _interrupts  # noqa: F401
+
 EXAMPLE = """example:
   python tools/ensemble.py r50.pkl cascade.pkl --out merged.pkl
   python tools/ensemble.py r50.pkl cascade.pkl --weights 1 2 --iou-thr .6 --skip-thr .01 --out merged.pkl

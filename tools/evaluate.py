@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import _interrupts  # noqa: F401
+
 if TYPE_CHECKING:
     from rich.console import Console
 

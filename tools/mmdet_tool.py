@@ -9,6 +9,8 @@ import runpy
 import sys
 from pathlib import Path
 
+import _interrupts  # noqa: F401
+
 EXAMPLE = """example:
   python tools/mmdet_tool.py get_flops configs/cell/mask-rcnn_r50.py --num-images 1
   python tools/mmdet_tool.py confusion_matrix configs/cell/mask-rcnn_r50.py results.pkl work_dirs/confusion

@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+import _interrupts  # noqa: F401
+
 EXAMPLE = """example:
   python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays
   python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays --matches

@@ -6,6 +6,8 @@ A submission is checked before it is written. If it is invalid, the reasons are 
 import argparse
 import sys
 
+import _interrupts  # noqa: F401
+
 EXAMPLE = """example:
   python tools/submit.py results.pkl --annotations annotations/test.json --out submission.zip
   python tools/submit.py --check submission.zip --annotations annotations/test.json

@@ -43,6 +43,17 @@ def test_weights_to_start_from_are_a_file(tmp_path):
                                            f'+load_from={tmp_path}'))
 
 
+@pytest.mark.parametrize('text, message', [
+    ('model = dict(', r"SyntaxError: '\(' was never closed.*model = dict\("),
+    ('_base_ = []\nimport nowhere_at_all', "ModuleNotFoundError: No module named 'nowhere_at_all'"),
+    ('lr = rate * 2', "NameError: name 'rate' is not defined"),
+])
+def test_a_config_with_a_mistake_in_its_code_is_named(tmp_path, text, message):
+    (tmp_path / 'mine.py').write_text(text)
+    with pytest.raises(MmcellError, match=r'the config \S+mine\.py, .*cannot be read: ' + message):
+        load_config(parse_config_arguments(tmp_path / 'mine.py', '--work-dir', tmp_path))
+
+
 def test_mixed_precision_takes_the_place_of_the_plain_wrapper():
     cfg = Config(dict(optim_wrapper=dict(type='OptimWrapper', dtype='bfloat16')))
     use_mixed_precision(cfg)

@@ -1,8 +1,13 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from _arguments import plain_errors
 from mmdet.registry import OPTIMIZERS
 from mmengine.runner import Runner
+from support.paths import REPO
 
 
 def test_ctrl_c_ends_a_command_without_a_traceback(capsys):
@@ -35,3 +40,14 @@ def test_a_data_loader_that_cannot_be_built_ends_a_command_without_a_traceback(l
     loader = dict(dataset=[1, 2], sampler=dict(type='DefaultSampler'), collate_fn=dict(type='pseudo_collate'), **loader)
     with pytest.raises(SystemExit, match=f'a data loader cannot be built: ValueError: .*{message}'), plain_errors():
         Runner.build_dataloader(loader)
+
+
+@pytest.mark.parametrize('name', sorted(path.stem for path in (REPO / 'tools').glob('[!_]*.py')))
+def test_ctrl_c_during_the_imports_of_a_command_ends_it_without_a_traceback(name, tmp_path):
+    """Either mmcell, the first slow import, raises what Ctrl-C raises, or later the command itself does."""
+    (tmp_path / 'mmcell').mkdir()
+    (tmp_path / 'mmcell' / '__init__.py').write_text('raise KeyboardInterrupt')
+    code = f'import sys; sys.path.insert(0, {str(REPO / "tools")!r}); import {name}; raise KeyboardInterrupt'
+    ended = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True,
+                           env={**os.environ, 'PYTHONPATH': str(tmp_path)})
+    assert ended.stderr == 'interrupted\n' and ended.returncode != 0
