@@ -4,6 +4,7 @@
 
     ValueError
     └── MmcellError
+        ├── AnchorSettingError          settings/anchors.py
         ├── AnnotationError             annotations/coco_json.py
         ├── CheckpointConfigError       checkpoints/config.py
         ├── ClassesError                classes/matching.py
