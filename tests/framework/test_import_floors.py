@@ -14,7 +14,7 @@ FLOORS = [
     ['mmcell/boxes', 'mmcell/classes', 'mmcell/files', 'mmcell/framework', 'mmcell/images', 'mmcell/settings',
      'mmcell/tiles'],
     ['mmcell/masks'],
-    ['mmcell/errors.py'],
+    ['mmcell/errors.py', 'mmcell/ragged.py'],
 ]
 FLOOR = {room: -number for number, rooms in enumerate(FLOORS) for room in rooms}
 

@@ -1,0 +1,111 @@
+"""Arrays whose elements belong to consecutive groups of different sizes: the moves on them, each under one name.
+
+The runs of masks, the pixels of cells and the pairs of boxes are held as one flat array with the elements of group 0,
+then those of group 1, and so on, and a second array ``sizes`` (N,) with the number of elements of each group. Groups
+may be empty. The example in this module has the sizes [2, 0, 3]: group 0 has the elements 0 and 1, group 1 has none,
+and group 2 has the elements 2 to 4.
+"""
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+
+def offsets_of(sizes: np.ndarray) -> np.ndarray:
+    """Returns where groups begin, and where the last one ends, (N + 1,) int64: sizes [2, 0, 3] give [0, 2, 2, 5]."""
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+
+def begins_of(sizes: np.ndarray) -> np.ndarray:
+    """Returns the index of the first element of each group, (N,) int64: sizes [2, 0, 3] give [0, 2, 2]."""
+    return offsets_of(sizes)[:-1]
+
+
+def groups_of(sizes: np.ndarray) -> np.ndarray:
+    """Returns the group of each element, int64: sizes [2, 0, 3] give [0, 0, 2, 2, 2]."""
+    return np.repeat(np.arange(len(sizes)), sizes)
+
+
+def index_in_group(sizes: np.ndarray) -> np.ndarray:
+    """Returns the place of each element in its group, int64: sizes [2, 0, 3] give [0, 1, 0, 1, 2]."""
+    offsets = offsets_of(sizes)
+    return np.arange(offsets[-1]) - np.repeat(offsets[:-1], sizes)
+
+
+def elements_of(sizes: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Returns the indices of the elements of chosen groups, group after group.
+
+    Args:
+        sizes: (N,) int, the sizes of all groups.
+        chosen: (K,) int, the chosen groups in any order; a group may occur several times.
+
+    Returns:
+        int64 indices. Sizes [2, 0, 3] and chosen [2, 0] give [2, 3, 4, 0, 1].
+    """
+    sizes_of_chosen = np.asarray(sizes)[chosen]
+    return np.repeat(begins_of(sizes)[chosen], sizes_of_chosen) + index_in_group(sizes_of_chosen)
+
+
+def sums_of_groups(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Returns the sum of the values of each group, (N,); 0 for an empty group.
+
+    Args:
+        values: One integer per element. Sums of floats would lose digits, because they are differences of sums over all
+            elements.
+        sizes: (N,) int.
+    """
+    # The values [1, 2, 3, 4, 5] with the sizes [2, 0, 3] have the sums [0, 1, 3, 6, 10, 15] before each element and at
+    # the end. At the offsets [0, 2, 2, 5] they are [0, 3, 3, 15], and the differences are [3, 0, 12].
+    return np.diff(offsets_of(values)[offsets_of(sizes)])
+
+
+def reduce_groups(function: np.ufunc, values: np.ndarray, sizes: np.ndarray, empty: float = 0) -> np.ndarray:
+    """Returns ``function.reduce`` of the values of each group, (N, …), in the dtype of the values.
+
+    Args:
+        function: ``np.minimum``, ``np.maximum``, ``np.add``, ``np.logical_or`` …
+        values: (elements, …), one value or row per element.
+        sizes: (N,) int.
+        empty: The value of an empty group.
+    """
+    # ``reduceat`` reduces from each index up to the next one, and cannot reduce over nothing.
+    has_elements = np.asarray(sizes) > 0
+    reduced = np.full((len(sizes), *values.shape[1:]), empty, values.dtype)
+    if has_elements.any():
+        reduced[has_elements] = function.reduceat(values, begins_of(sizes)[has_elements], dtype=values.dtype)
+    return reduced
+
+
+def begins_of_runs(*keys: np.ndarray) -> np.ndarray:
+    """Returns the indices, int64 and ascending, of the elements that differ from the one before in any of the keys.
+
+    Args:
+        keys: Arrays of equal length L. The keys [4, 4, 7, 7] and [1, 1, 1, 2] give [0, 2, 3].
+    """
+    differs = np.ones(len(keys[0]), bool)
+    differs[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    return np.flatnonzero(differs)
+
+
+def new_indices(is_kept: np.ndarray) -> np.ndarray:
+    """Returns the new index of each element when only some are kept, int64; without meaning for the others.
+
+    The flags [True, False, True] give [0, 0, 1]: element 2 becomes element 1.
+    """
+    return np.cumsum(is_kept) - 1
+
+
+def label_components(first: np.ndarray, second: np.ndarray, n: int) -> np.ndarray:
+    """Numbers the connected components of a graph: things that are linked directly or through others.
+
+    Args:
+        first: (P,) int, one end of each link.
+        second: (P,) int, the other end.
+        n: The number of things.
+
+    Returns:
+        (n,) int32, the number of the component of each thing. The links 0-2 and 2-3 of five things give
+        [0, 1, 0, 0, 2].
+    """
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(n, n))
+    return connected_components(graph, directed=False)[1]
