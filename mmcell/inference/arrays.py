@@ -58,21 +58,18 @@ def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,
         form = f'{image.dtype} of shape {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
         raise MmcellError(f'the image must be an array (H, W, 3) of uint8 in the order red, green, blue, got {form}; '
                           'mmcell.read_image(path) returns such an array')
-    if tile_px is not None:
-        try:
-            detector = add_tiles(detector, tile_px=tile_px)
-        except ValueError as error:
-            raise MmcellError(f'tile_px: {error}') from error
-    predictor = ImagePredictor(detector)
-    instances = predictor(image if predictor.percentiles is None else stretch_contrast(image, *predictor.percentiles))
-    cells = _best_first(select_cells(Cells.from_instances(instances, *image.shape[:2]), min_score))
+    try:
+        predictor = Predictor(detector, tile_px=tile_px)
+    except MmcellError:
+        raise
+    except ValueError as error:
+        raise MmcellError(f'tile_px: {error}') from error
+    pixels = image if predictor.percentiles is None else stretch_contrast(image, *predictor.percentiles)
+    detected = predictor.predict(pixels, predictor.plan(image.shape[:2]))
+    cells = select_cells(detected.cells, min_score)
+    cells = cells.take(np.argsort(-cells.scores, kind='stable'))
     label_map = np.zeros(image.shape[:2], np.int32)
     paint_cells(label_map, cells, np.arange(1, len(cells) + 1))
-    names = detector.dataset_meta['classes']
-    return Prediction(label_map, [names[label] for label in cells.labels], cells.scores, cells.rles)
-
-
-def _best_first(cells: Cells) -> Cells:
-    order = np.argsort(-cells.scores, kind='stable')
-    return Cells([cells.rles[i] for i in order], cells.labels[order], cells.scores[order], cells.height_px,
-                 cells.width_px)
+    return Prediction(label_map, [predictor.class_names[label] for label in cells.labels],
+                      cells.scores.astype(np.float64), cells.masks.to_rles(),
+                      bool((detected.scores_at_limit >= min_score).any()))

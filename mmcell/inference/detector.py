@@ -1,18 +1,14 @@
-"""Loads detectors from checkpoints, and predicts images with them."""
+"""Loads detectors from checkpoints."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from mmcv.transforms import Compose
-from mmdet.registry import MODELS, TRANSFORMS
+from mmdet.registry import MODELS
 from mmengine.config import Config
-from mmengine.dataset import pseudo_collate
 from mmengine.model import revert_sync_batchnorm
-from mmengine.registry import Registry, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import CheckpointLoader
-from mmengine.structures import InstanceData
 from torch import nn
 
 from mmcell.checkpoints.config import build_without_trust, read_checkpoint_config
@@ -20,11 +16,9 @@ from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_model, ref
 from mmcell.checkpoints.records import content_of
 from mmcell.checkpoints.weights import find_checkpoint
 from mmcell.classes.matching import match_classes
-from mmcell.datasets.colors import input_order
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
 from mmcell.images.pixels import CHANNEL_ORDERS
-from mmcell.models import TiledDetector
 from mmcell.settings.options import apply_options
 
 
@@ -101,7 +95,7 @@ def _describe_training(checkpoint: dict, config: Config) -> dict:
         parts = [part for part in recorded if isinstance(part, dict)]
         orders = {str(part.get('channel_order')) for part in parts}
         recorded = {**parts[0], 'channel_order': orders.pop() if len(orders) == 1 else None} if parts else None
-    dataset = _test_dataset(config)
+    dataset = find_test_dataset(config)
     known = [{str(key).lower(): value for key, value in source.items()}
              for source in (recorded, dataset.get('metainfo'), dataset) if isinstance(source, dict)]
     described = {key: next((source[key] for source in known if source.get(key)), None)
@@ -120,114 +114,7 @@ def _describe_training(checkpoint: dict, config: Config) -> dict:
     return {'classes': tuple(names), 'channel_order': order}
 
 
-def _test_dataset(config: Config) -> dict:
+def find_test_dataset(config: Config) -> dict:
+    """Returns the settings of the test data in a config; an empty dict if the config has none."""
     dataset = config.test_dataloader.get('dataset')
     return dataset if isinstance(dataset, dict) else {}
-
-
-def _build(registry: Registry, settings: dict, key: str) -> object:
-    """Builds a part of a config.
-
-    Raises:
-        DetectorError: The settings do not fit the class; the message names the key of the config.
-        MmcellError: The class itself refuses the settings.
-    """
-    try:
-        return registry.build(settings)
-    except MmcellError:
-        raise
-    # Wrong arguments make a constructor fail in any way.
-    except Exception as error:
-        raise DetectorError(f'{key} of the config cannot be built: {" ".join(str(error).split())}') from error
-
-
-def add_views(detector: nn.Module) -> nn.Module:
-    """Returns the detector with the test-time augmentation of its config's ``tta_model``.
-
-    Without ``tta_model`` in the config, the views are all flips and quarter turns. If the detector predicts tiles, the
-    views are views of tiles. A ``tta_pipeline`` in the config is not used.
-
-    Raises:
-        MmcellError: The masks of this detector cannot be averaged over views.
-    """
-    settings = detector.cfg.get('tta_model') or {}
-    if not isinstance(settings, dict):
-        raise DetectorError(f'tta_model of the config must be a dict, got {settings!r:.60}')
-    settings = {'type': 'MaskTTAModel', **settings}
-    if isinstance(detector, TiledDetector):
-        detector.detector = _build(MODELS, {**settings, 'module': detector.detector}, 'tta_model')
-        return detector
-    return _like(_build(MODELS, {**settings, 'module': detector}, 'tta_model'), detector)
-
-
-def add_tiles(detector: nn.Module, **settings: float) -> TiledDetector:
-    """Makes a detector predict in tiles. The settings replace the settings of a detector that already has tiles.
-
-    Args:
-        detector: The detector, with the attributes that :func:`load_detector` gives it.
-        settings: Arguments of :class:`TiledDetector`.
-
-    Raises:
-        ValueError: An argument of :class:`TiledDetector` is out of its range.
-    """
-    inner = detector.detector if isinstance(detector, TiledDetector) else detector
-    return _like(TiledDetector(inner, **settings), detector)
-
-
-def _like(wrapper: nn.Module, detector: nn.Module) -> nn.Module:
-    wrapper.cfg, wrapper.dataset_meta = detector.cfg, detector.dataset_meta
-    return wrapper.eval()
-
-
-class ImagePredictor:
-    """Predicts arrays with a detector, through the test pipeline of its config.
-
-    Args:
-        detector: A detector from :func:`load_detector`, also with views or tiles.
-
-    Attributes:
-        percentiles: (low, high) of the contrast stretch that the pipeline's ``LoadTiff`` makes when it reads a file;
-            None for no stretch. This class does not stretch the contrast of arrays.
-        is_rgb: Whether the pipeline expects the colours in the order red, green, blue; otherwise blue, green, red.
-        keeps_size: Whether the pipeline leaves the image as it was loaded, so that a tile has the same pixels by itself
-            and in the whole image.
-
-    Raises:
-        DetectorError: There is no pipeline, it does not begin with a transform that loads an image, or a transform
-            cannot be built.
-    """
-
-    def __init__(self, detector: nn.Module) -> None:
-        self.detector = detector
-        pipeline = _test_dataset(detector.cfg).get('pipeline')
-        if not pipeline or not all(isinstance(transform, dict) and 'type' in transform for transform in pipeline):
-            raise DetectorError('test_dataloader.dataset.pipeline of the config must be a list of transforms, got '
-                                f'{pipeline!r:.60}')
-        loader, *others = pipeline
-        kind = loader['type'] if isinstance(loader['type'], str) else loader['type'].__name__
-        if not kind.split('.')[-1].startswith('Load'):
-            raise DetectorError(f'the test pipeline begins with {kind}, but must begin with a transform that loads an '
-                                'image')
-        self.is_rgb = input_order(detector.cfg) == 'rgb'
-        self.percentiles = loader.get('percentiles')
-        # There are no annotations to load for an array.
-        self.pipeline = Compose([_build(TRANSFORMS, transform, 'test_dataloader.dataset.pipeline')
-                                 for transform in others if 'Annotations' not in str(transform['type'])])
-        self.keeps_size = len(self.pipeline.transforms) == 1
-
-    def __call__(self, image: np.ndarray) -> InstanceData:
-        """Predicts the cells of an image.
-
-        Args:
-            image: (H, W, 3) uint8 in the order red, green, blue, as :func:`mmcell.images.pixels.read_image` returns it.
-
-        Returns:
-            MMDetection's ``pred_instances``: bboxes (N, 4) in xyxy, px of the image; scores (N,); labels (N,) from 0;
-            masks of the size of the image, as N RLEs, or as (N, H, W) bool if the mask head is MMDetection's own.
-        """
-        shape = image.shape[:2]
-        sample = self.pipeline({
-            'img': image if self.is_rgb else np.ascontiguousarray(image[:, :, ::-1]), 'img_id': 0, 'img_path': '',
-            'img_shape': shape, 'ori_shape': shape, 'scale_factor': (1., 1.)})
-        with torch.no_grad():
-            return self.detector.test_step(pseudo_collate([sample]))[0].pred_instances

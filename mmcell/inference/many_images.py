@@ -5,15 +5,22 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mmengine.dist import all_gather_object, broadcast_object_list
-from rich.console import Console
-from rich.progress import track
+import torch
 
 from mmcell.errors import MmcellError, escape
 from mmcell.files.whole_files import remove_leftovers
-from mmcell.inference.image_jobs import ImageJob, ImageSummary
+from mmcell.images.image_file import open_image
+from mmcell.inference.image_jobs import ImageJob, Outcome
 from mmcell.inference.image_records import record_path
-from mmcell.inference.writers import output_paths
+from mmcell.inference.processes import LostProcessError, gather
+from mmcell.inference.progress import Report, progress_bars
+
+# If so many images fail for the same reason before any image is done, the model is at fault, and the run stops.
+MAX_EQUAL_FAILURES = 3
+
+
+class ModelFailureError(MmcellError):
+    """The model fails on every image."""
 
 
 def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> None:
@@ -27,8 +34,7 @@ def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> No
         MmcellError: An output would overwrite one of the images, or an output that an earlier run made from another
             image.
     """
-    outputs = {output.resolve() for _, name in images
-               for output in output_paths(job.formats, job.folder, name, len(job.class_names))}
+    outputs = {output.resolve() for _, name in images for output in job.output_paths(name)}
     for path, name in images:
         if path.resolve() in outputs:
             raise MmcellError(f'the image {path} would be overwritten by an output: name another folder with --out')
@@ -40,63 +46,103 @@ def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> No
 
 
 def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bool, rank: int,
-                   n_processes: int) -> list[ImageSummary | str | None]:
-    """Predicts all images: each small image in one process, each large image in all processes together.
+                   n_processes: int) -> list[Outcome]:
+    """Predicts all images, each of them in one process, and those that are streamed in all processes together.
 
     Args:
         images: Each image file with the name of its outputs.
         job: Job that is done for each image.
-        resume: Whether images, and tiles of large images, that an earlier run has done are skipped.
+        resume: Whether images, and tiles of streamed images, that an earlier run has done are skipped.
         rank: Rank of this process; rank 0 shows its progress on standard error.
         n_processes: Number of processes of ``torch.distributed``; 1 without it.
 
     Returns:
-        One entry per image, in the order of ``images``: a summary; an error message (str) if the image failed; None if
-        an earlier run has done it.
+        The outcome of each image, in the order of ``images``.
 
     Raises:
+        LostProcessError: Another process has ended early.
+        ModelFailureError: The first images failed for the same reason, which is no reason of theirs.
         OSError: The disk is full.
     """
     if rank == 0:
-        outputs = {path.name for _, name in images for path in (
-            record_path(job.folder, name), *output_paths(job.formats, job.folder, name, len(job.class_names)))}
+        outputs = {path.name for _, name in images for path in (record_path(job.folder, name), *job.output_paths(name))}
         remove_leftovers(job.folder, outputs.__contains__)
-    large = [image for image in images if job.is_large(image[0])]
-    small = [image for image in images if image not in large]
-    outcomes = {}
-    hidden = rank > 0 or not small
-    for path, name in track(small[rank::n_processes], 'images', console=Console(stderr=True), disable=hidden):
-        done = resume and job.is_done(path, name)
-        outcomes[path] = None if done else run_or_explain(job.run, path, name)
-    outcomes = {path: outcome for part in all_gather_object(outcomes) for path, outcome in part.items()}
-    for path, name in large:
-        done = [resume and len(job.large_formats) > 0 and job.is_done(path, name, job.large_formats)]
-        # The first process decides for all processes, because they must either all begin an image or all skip it.
-        broadcast_object_list(done)
-        outcomes[path] = None if done[0] else run_or_explain(job.run_large, path, name, resume)
+    failures = _Failures()
+    share = images[rank::n_processes]
+    with progress_bars(is_hidden=rank > 0) as add_bar:
+        report, outcomes = add_bar('images'), {}
+        for n_done, (path, name) in enumerate(share):
+            report(n_done, len(share))
+            outcomes[path] = failures.catch(_predict, path, name, job, resume, add_bar, n_processes == 1)
+        report(len(share), len(share))
+        outcomes = {path: outcome for part in gather(outcomes) for path, outcome in part.items()}
+        for path, name in images:
+            if outcomes[path].status == 'postponed':
+                outcomes[path] = failures.catch(_predict, path, name, job, resume, add_bar, False, True)
     return [outcomes[path] for path, _ in images]
 
 
-def run_or_explain(run: Callable[..., ImageSummary], path: Path, *args: object) -> ImageSummary | str:
-    """Returns the result of ``run(path, ...)``, or the message of its error, so that the other images are predicted.
+def _predict(path: Path, name: str, job: ImageJob, resume: bool, add_bar: Callable[[str], Report],
+             is_alone: bool, is_postponed: bool = False) -> Outcome:
+    """Predicts an image, unless it is done, or must be postponed because all processes stream it together.
 
-    The traceback of an error that does not concern the image or a file is printed on standard error.
-
-    Args:
-        run: Method of :class:`ImageJob` that predicts an image.
-        path: The image file; the message begins with it if it is not mentioned anyway.
-        args: Further arguments of ``run``.
-
-    Raises:
-        OSError: The disk is full.
+    Whether an image is done or postponed is decided by one process for all, since they must all stream it or all not.
     """
-    try:
-        return run(path, *args)
-    except (MmcellError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    with open_image(path, job.channel_order, job.percentiles) as image:
+        plan = job.make_plan(image)
+        if not is_postponed and resume and job.is_done(image, name, plan):
+            return Outcome('skipped')
+        if plan.way != 'streamed':
+            return job.run(image, name, plan)
+        if not is_postponed and not is_alone:
+            return Outcome('postponed')
+        return job.run(image, name, plan, resume, add_bar(f'{path.name}, tiles'))
+
+
+class _Failures:
+    """Turns the errors of images into outcomes, so that the other images are predicted."""
+
+    def __init__(self) -> None:
+        self._is_any_done = False
+        self._places: set[tuple] = set()
+        self._reasons: list[str] = []
+
+    def catch(self, predict: Callable[..., Outcome], path: Path, *args: object) -> Outcome:
+        """Returns the result of ``predict(path, ...)``, or an outcome with the message of its error.
+
+        The traceback of an error that does not concern the image or a file is printed on standard error, once for each
+        line of code that raises errors.
+
+        Raises:
+            LostProcessError, ModelFailureError, OSError: As :func:`predict_images` says.
+        """
+        try:
+            outcome = predict(path, *args)
+        except LostProcessError:
             raise
-        # Messages of MmcellError are escaped already.
-        return escape(error) if escape(path) in escape(error) else f'{path}: {error}'
-    except Exception as error:
-        traceback.print_exc()
-        return f'{path}: {type(error).__name__}: {error}'
+        except (MmcellError, OSError) as error:
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            # Messages of MmcellError are escaped already.
+            message = escape(error) if escape(path) in escape(error) else f'{path}: {error}'
+            return Outcome('failed', message=message)
+        except Exception as error:
+            return Outcome('failed', message=f'{path}: {self._explain(error)}')
+        self._is_any_done |= outcome.status == 'done'
+        return outcome
+
+    def _explain(self, error: Exception) -> str:
+        """Returns the reason of an unexpected error in one line."""
+        reason = f'{type(error).__name__}: {error}'
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        place = type(error), frame.filename, frame.lineno
+        if place not in self._places:
+            traceback.print_exc()
+        self._places.add(place)
+        # Smaller images may need less memory.
+        if not isinstance(error, MemoryError | torch.cuda.OutOfMemoryError):
+            self._reasons.append(reason)
+        if not self._is_any_done and self._reasons == [reason] * MAX_EQUAL_FAILURES:
+            raise ModelFailureError(f'{MAX_EQUAL_FAILURES} images failed for the same reason, and none was done, so '
+                                    f'that the model seems to be at fault: {reason}') from error
+        return reason

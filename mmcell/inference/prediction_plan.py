@@ -1,0 +1,83 @@
+"""Decides how an image is predicted: whole, in tiles, or streamed from its file.
+
+============================================ ================ ======================== ===============================
+size of the image                            parts readable?  no side of tiles given   side of tiles given
+============================================ ================ ======================== ===============================
+up to ``WHOLE_PX`` / number of views         yes or no        whole                    in tiles of that side
+above, up to ``STREAMED_PX``                 yes or no        in tiles of the default  in tiles of that side
+above ``STREAMED_PX``                        no               in tiles of the default  in tiles of that side
+above ``STREAMED_PX``                        yes              streamed, default tiles  streamed, in tiles of that side
+============================================ ================ ======================== ===============================
+
+If the test pipeline of the model changes images (resizes them, for example), the size of the file says little about the
+size that is predicted: such images are predicted whole up to ``STREAMED_PX``, and cannot be streamed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+# Larger images are predicted in tiles to save memory: only the first features of a ResNet take 64 bytes per pixel and
+# view.
+WHOLE_PX = 4_000_000
+# Larger images are also read in tiles, and are never in memory as a whole.
+STREAMED_PX = 25_000_000
+# The side of tiles, unless views need smaller ones.
+DEFAULT_TILE_PX = 1024
+# A tile may only begin at multiples of this number of px, which is the largest stride of usual detectors.
+_ALIGN_PX = 32
+
+
+@dataclass(frozen=True)
+class PredictionPlan:
+    """How one image is predicted.
+
+    Attributes:
+        way: 'whole': at once. 'tiled': read as a whole, and predicted in overlapping tiles. 'streamed': read, predicted
+            and written tile by tile, so that the image is never in memory as a whole.
+        tile_px: Side of the tiles in px; None if the image is predicted whole.
+        formats: Output formats that are possible in this way. Only the overlay needs an image in memory.
+        refusal: Why the image cannot be predicted, and what to do; None if it can.
+    """
+
+    way: Literal['whole', 'tiled', 'streamed']
+    tile_px: int | None = None
+    formats: tuple[str, ...] = ()
+    refusal: str | None = None
+
+
+def prediction_plan(size: tuple[int, int], *, n_views: int = 1, tile_px: int | None = None, reads_parts: bool = False,
+                    keeps_size: bool = True, formats: Sequence[str] = ()) -> PredictionPlan:
+    """Returns how an image is predicted, by the table of this module.
+
+    Args:
+        size: Height and width of the image in px.
+        n_views: Number of views that are predicted of the image or of each tile.
+        tile_px: Side of the tiles that the user or the config of the model wants for all images; None for neither.
+        reads_parts: Whether parts of the image can be read from its file without the rest.
+        keeps_size: Whether the test pipeline of the model leaves the image as it was loaded.
+        formats: The output formats that the user wants.
+    """
+    n_px = size[0] * size[1]
+    if reads_parts and n_px > STREAMED_PX:
+        possible = tuple(key for key in formats if key != 'overlay')
+        refusal = None
+        if formats and not possible:
+            refusal = 'is too large for an overlay: name another format with --formats'
+        elif not keeps_size:
+            refusal = ('is too large to be predicted as a whole, and cannot be read in tiles either: the test pipeline '
+                       'of the model changes images (resizes them, for example), and would change each tile in another '
+                       'way. Use a model or --config whose test pipeline only loads and packs images')
+        return PredictionPlan('streamed', tile_px or default_tile_px(n_views), possible, refusal)
+    if tile_px is None and n_px <= (WHOLE_PX // n_views if keeps_size else STREAMED_PX):
+        return PredictionPlan('whole', None, tuple(formats))
+    return PredictionPlan('tiled', tile_px or default_tile_px(n_views), tuple(formats))
+
+
+def default_tile_px(n_views: int = 1) -> int:
+    """Returns the side of tiles in px if nobody has chosen one.
+
+    All views of a tile are in memory at the same time. With 8 views, a tile may have 4,000,000 / 8 = 500,000 px. The
+    side is then 707 px, rounded down to a multiple of 32: 704 px.
+    """
+    return min(DEFAULT_TILE_PX, int((WHOLE_PX / n_views) ** .5) // _ALIGN_PX * _ALIGN_PX)

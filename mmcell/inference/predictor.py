@@ -1,0 +1,196 @@
+"""Predicts images with a detector, in the way that a plan says."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from mmcv.transforms import Compose
+from mmdet.registry import MODELS, TRANSFORMS
+from mmengine.dataset import pseudo_collate
+from mmengine.registry import Registry
+from torch import nn
+
+from mmcell.cells.cells import Cells
+from mmcell.datasets.colors import input_order
+from mmcell.errors import MmcellError
+from mmcell.images.image_file import ImageFile
+from mmcell.inference.detection_limit import find_limit
+from mmcell.inference.detector import DetectorError, find_test_dataset
+from mmcell.inference.huge_images import predict_huge_image
+from mmcell.inference.prediction_plan import PredictionPlan, default_tile_px, prediction_plan
+from mmcell.models import MaskTTAModel, TiledDetector
+
+
+@dataclass(frozen=True)
+class DetectedCells:
+    """The cells that a detector has found in an image, or in a part of it.
+
+    Attributes:
+        cells: The cells, in px of the image.
+        scores_at_limit: (F,) float32. For each image or tile for which the model returned as many detections as its
+            limit allows, the lowest score of these detections.
+    """
+
+    cells: Cells
+    scores_at_limit: np.ndarray
+
+
+class Predictor:
+    """A detector with its test pipeline, its views and its tiles.
+
+    Args:
+        detector: What :func:`mmcell.inference.detector.load_detector` returned. It is not changed.
+        with_views: Whether to predict the views of ``tta_model`` of the config, or all flips and quarter turns if the
+            config has no ``tta_model``, and merge them. Images that are predicted in tiles have views of each tile. A
+            ``tta_pipeline`` in the config is not used.
+        tile_px: Side in px of the tiles in which all images are predicted. None: the tiles of the config; if the config
+            has none, :func:`mmcell.inference.prediction_plan.prediction_plan` decides.
+        tile_options: Other arguments of :class:`mmcell.models.TiledDetector`, for all tiles.
+
+    Attributes:
+        config: The config of the detector.
+        class_names: Names of the classes; a label is an index of this list.
+        channel_order: Order of the colours ('rgb' or 'bgr') in the files of the training data.
+        percentiles: (low, high) of the contrast stretch that the pipeline's ``LoadTiff`` makes when it reads a file;
+            None for no stretch. This class does not stretch the contrast of images.
+        tile_px: Side of the tiles that the argument or the config wants for all images; None for neither.
+        tile_settings: What decides where tiles lie and what happens at their seams, by name.
+        limit: How many detections the model returns at most per image or tile.
+
+    Raises:
+        DetectorError: The config has no usable test pipeline or views.
+        MmcellError: ``tile_options`` are given though the config has tiles, and ``tile_px`` does not replace them; or
+            the masks of the detector cannot be averaged over views.
+        ValueError: A size or factor of the tiles is out of its range.
+    """
+
+    def __init__(self, detector: nn.Module, with_views: bool = False, tile_px: int | None = None,
+                 **tile_options: float) -> None:
+        self.config = detector.cfg
+        self.class_names = list(detector.dataset_meta['classes'])
+        self.channel_order = detector.dataset_meta['channel_order']
+        has_tiles = isinstance(detector, TiledDetector)
+        if has_tiles and tile_px is None:
+            if tile_options:
+                raise MmcellError('the config has tiles: to change them, give --tile, too')
+            tile_options = {**detector.tile_settings, 'batch_size': detector.batch_size}
+            tile_px = tile_options.pop('tile_px')
+        bare = detector.detector if has_tiles else detector
+        self._model = _with_views(bare, self.config) if with_views else bare
+        self.limit = find_limit(self._model, 'model.detector' if has_tiles else 'model')
+        self.tile_px, self._tile_options = tile_px, tile_options
+        self.tile_settings = self._in_tiles(tile_px or default_tile_px(self.n_views)).tile_settings
+        self.percentiles, self._pipeline = _read_pipeline(self.config)
+        self._is_rgb = input_order(self.config) == 'rgb'
+
+    @property
+    def n_views(self) -> int:
+        """Number of views of each image or tile; all their features are in memory together."""
+        return len(self._model.views) if isinstance(self._model, MaskTTAModel) else 1
+
+    def plan(self, size: tuple[int, int], reads_parts: bool = False, formats: Sequence[str] = ()) -> PredictionPlan:
+        """Returns how an image is predicted.
+
+        Args:
+            size: Height and width of the image in px.
+            reads_parts: Whether parts of the image can be read from its file without the rest.
+            formats: The output formats that the user wants.
+        """
+        # A pipeline that keeps the size leaves an image as it was loaded, so that a tile has the same pixels by itself
+        # and in the whole image. It only packs the image.
+        return prediction_plan(size, n_views=self.n_views, tile_px=self.tile_px, reads_parts=reads_parts,
+                               keeps_size=len(self._pipeline.transforms) == 1, formats=formats)
+
+    @torch.no_grad()
+    def predict(self, image: np.ndarray, plan: PredictionPlan) -> DetectedCells:
+        """Predicts the cells of an image in memory, whole or in tiles.
+
+        Args:
+            image: (H, W, 3) uint8 in the order red, green, blue.
+            plan: The plan for this image, whose way is 'whole' or 'tiled'.
+        """
+        height, width = image.shape[:2]
+        data = pseudo_collate([self._pipeline({
+            'img': np.ascontiguousarray(self._to_input(image)), 'img_id': 0, 'img_path': '',
+            'img_shape': (height, width), 'ori_shape': (height, width), 'scale_factor': (1., 1.)})])
+        tiled = None if plan.way == 'whole' else self._in_tiles(plan.tile_px)
+        if tiled is not None and tiled.cuts(data['inputs'][0]):
+            cells, scores_per_tile = tiled.predict_cells(data['inputs'][0], data['data_samples'][0])
+        else:
+            cells = Cells.from_instances(self._model.test_step(data)[0].pred_instances, height, width)
+            scores_per_tile = [cells.scores]
+        return DetectedCells(cells, self.limit.scores_at_limit(scores_per_tile))
+
+    def stream(self, image: ImageFile, plan: PredictionPlan, journal_folder: Path, *, resume: bool = False,
+               settings: dict | None = None,
+               report: Callable[[int, int], None] | None = None) -> Iterator[DetectedCells]:
+        """Reads and predicts an image tile by tile, and yields cells as soon as no later tile can change them.
+
+        Args:
+            image: The open image.
+            plan: The plan for this image, whose way is 'streamed'.
+            journal_folder, resume, settings, report: As in
+                :func:`mmcell.inference.huge_images.predict_huge_image`, which does the work.
+        """
+        tiles = predict_huge_image(
+            self._in_tiles(plan.tile_px), (image.height, image.width),
+            lambda *rect_xyxy: self._to_input(image.read(*rect_xyxy)), journal_folder, resume=resume,
+            settings=settings, report=report)
+        for scores, cells in tiles:
+            scores_at_limit = self.limit.scores_at_limit([scores])
+            if len(cells) or len(scores_at_limit):
+                yield DetectedCells(cells, scores_at_limit)
+
+    def _in_tiles(self, tile_px: int) -> TiledDetector:
+        return TiledDetector(self._model, tile_px=tile_px, **self._tile_options).eval()
+
+    def _to_input(self, image: np.ndarray) -> np.ndarray:
+        """Returns an RGB image in the order of colours in which the detector's own loader returns images."""
+        return image if self._is_rgb else image[:, :, ::-1]
+
+
+def _with_views(detector: nn.Module, config: dict) -> nn.Module:
+    settings = config.get('tta_model') or {}
+    if not isinstance(settings, dict):
+        raise DetectorError(f'tta_model of the config must be a dict, got {settings!r:.60}')
+    return _build(MODELS, {'type': 'MaskTTAModel', **settings, 'module': detector}, 'tta_model').eval()
+
+
+def _read_pipeline(config: dict) -> tuple[Sequence[float] | None, Compose]:
+    """Returns the percentiles of the loader of a config's test pipeline, and the transforms that come after it.
+
+    Raises:
+        DetectorError: There is no pipeline, it does not begin with a transform that loads an image, or a transform
+            cannot be built.
+    """
+    pipeline = find_test_dataset(config).get('pipeline')
+    if not pipeline or not all(isinstance(transform, dict) and 'type' in transform for transform in pipeline):
+        raise DetectorError('test_dataloader.dataset.pipeline of the config must be a list of transforms, got '
+                            f'{pipeline!r:.60}')
+    loader, *others = pipeline
+    kind = loader['type'] if isinstance(loader['type'], str) else loader['type'].__name__
+    if not kind.split('.')[-1].startswith('Load'):
+        raise DetectorError(f'the test pipeline begins with {kind}, but must begin with a transform that loads an '
+                            'image')
+    # There are no annotations to load for an array.
+    return loader.get('percentiles'), Compose([
+        _build(TRANSFORMS, transform, 'test_dataloader.dataset.pipeline')
+        for transform in others if 'Annotations' not in str(transform['type'])])
+
+
+def _build(registry: Registry, settings: dict, key: str) -> object:
+    """Builds a part of a config.
+
+    Raises:
+        DetectorError: The settings do not fit the class; the message names the key of the config.
+        MmcellError: The class itself refuses the settings.
+    """
+    try:
+        return registry.build(settings)
+    except MmcellError:
+        raise
+    # Wrong arguments make a constructor fail in any way.
+    except Exception as error:
+        raise DetectorError(f'{key} of the config cannot be built: {" ".join(str(error).split())}') from error
