@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from mmcell.cells.cells import Cells
+from mmcell.cells.filters import select_cells
 from mmcell.errors import MmcellError
 from mmcell.images.colors import stretch_contrast
-from mmcell.inference.cells import Cells
 from mmcell.inference.detector import ImagePredictor, add_tiles
-from mmcell.inference.filters import select_cells
-from mmcell.inference.painting import paint_cells
+from mmcell.masks.painting import paint_masks
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Prediction:
 
     Attributes:
         label_map: (H, W) int32, 0 is background, cell i has the number i + 1. Where cells overlap, the cell with the
-            higher score is seen, so that a cell that others cover has no pixel here.
+            higher score is seen, of equal scores the smaller one, so that a cell that others cover has no pixel here.
         classes: The class names of the N cells.
         scores: (N,) float64, from 0 to 1.
         rles: N masks as compressed COCO RLEs of the size of the image, with all their pixels.
@@ -65,14 +65,9 @@ def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,
             raise MmcellError(f'tile_px: {error}') from error
     predictor = ImagePredictor(detector)
     instances = predictor(image if predictor.percentiles is None else stretch_contrast(image, *predictor.percentiles))
-    cells = _best_first(select_cells(Cells.from_instances(instances, *image.shape[:2]), min_score))
+    cells = select_cells(Cells.from_instances(instances, *image.shape[:2]), min_score).best_first()
     label_map = np.zeros(image.shape[:2], np.int32)
-    paint_cells(label_map, cells, np.arange(1, len(cells) + 1))
+    paint_masks(label_map, cells.masks.positions, cells.masks.areas_px, cells.scores, np.arange(1, len(cells) + 1))
     names = detector.dataset_meta['classes']
-    return Prediction(label_map, [names[label] for label in cells.labels], cells.scores, cells.rles)
-
-
-def _best_first(cells: Cells) -> Cells:
-    order = np.argsort(-cells.scores, kind='stable')
-    return Cells([cells.rles[i] for i in order], cells.labels[order], cells.scores[order], cells.height_px,
-                 cells.width_px)
+    return Prediction(label_map, [names[label] for label in cells.labels], cells.scores.astype(np.float64),
+                      cells.masks.to_rles())

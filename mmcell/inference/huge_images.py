@@ -10,15 +10,14 @@ import numpy as np
 import torch
 from mmengine.dist import all_gather_object, barrier, get_dist_info
 from mmengine.logging import print_log
-from mmengine.structures import InstanceData
 
+from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
 from mmcell.images.regions import Regions
-from mmcell.inference.tile_journal import TileJournal, remove_journal
+from mmcell.inference.tile_journal import JOURNAL_FORMAT, TileJournal, remove_journal
 from mmcell.models.tiled_detector import TiledDetector
+from mmcell.tiles.batches import batches_of_equal_shape
 from mmcell.tiles.seams import SeamStitcher
-from mmcell.tiles.tile_cells import cells_of_tile, to_instances
-from mmcell.tiles.tile_prediction import batches_of_equal_shape
 from mmcell.tiles.tiling import TileGrid
 
 Report = Callable[[int, int], None]
@@ -31,7 +30,7 @@ class OtherProcessError(MmcellError):
 def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: str | Path, *, resume: bool = False,
                        settings: dict | None = None,
                        report: Report | None = None,
-                       on_tile: Callable[[InstanceData], None] | None = None) -> Iterator[InstanceData]:
+                       on_tile: Callable[[Cells], None] | None = None) -> Iterator[Cells]:
     """Predicts an image tile by tile, and yields each cell as soon as it is final: no later tile can change it.
 
     The cells equal those that ``model.test_step`` returns for the whole image, but come in another order. Only one
@@ -52,11 +51,10 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
             …), in JSON's types.
         report: Called after each batch with two numbers: the tiles that this process has done, and the tiles that it
             has to do in all.
-        on_tile: Called in the first process with the predictions of each tile, before cells at seams are merged.
+        on_tile: Called in the first process with the cells of each tile, before cells at seams are merged.
 
     Yields:
-        N predictions, N at least 1, on the CPU: bboxes (N, 4) xyxy in px of the image, scores (N,), labels (N,), and
-        masks, which are N RLEs of the size of the image.
+        One or more cells.
 
     Raises:
         ImageReadError: The image is damaged.
@@ -65,7 +63,8 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
     """
     rank, n_processes = get_dist_info()
     grid = model.make_grid((regions.height, regions.width))
-    settings = {**model.tile_settings, 'image_size': [regions.height, regions.width], **(settings or {})}
+    settings = {**model.tile_settings, 'image_size': [regions.height, regions.width], 'journal': JOURNAL_FORMAT,
+                **(settings or {})}
     if rank == 0:
         _remove_outdated_journal(journal_folder, settings, resume)
     barrier()
@@ -94,19 +93,18 @@ def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume:
 
 
 def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, regions: Regions,
-                  grid: TileGrid) -> Iterator[int]:
-    """Predicts tiles in their order and writes them to the journal; yields the number of tiles after each batch."""
-    rects = grid.input_rects_xyxy
-    shapes = (rects[:, 2:] - rects[:, :2]).tolist()
-    for batch in batches_of_equal_shape(tiles, shapes, model.batch_size):
-        crops = [torch.from_numpy(np.ascontiguousarray(regions.read(*rects[tile].tolist()).transpose(2, 0, 1)))
-                 for tile in batch]
-        for tile, instances in zip(batch, model.predict_crops(crops, batch, grid, {}), strict=True):
-            journal.write(tile, instances)
-        yield len(batch)
+                  grid: TileGrid) -> Iterator[dict[int, Cells]]:
+    """Predicts tiles in their order and writes their cells to the journal; yields the cells by tile of each batch."""
+    for batch in batches_of_equal_shape(tiles, grid, model.batch_size):
+        crops = [torch.from_numpy(np.ascontiguousarray(regions.read(*rect).transpose(2, 0, 1)))
+                 for rect in grid.input_rects_xyxy[batch].tolist()]
+        cells_by_tile = dict(zip(batch, model.predict_crops(crops, batch, grid, {}), strict=True))
+        for tile, cells in cells_by_tile.items():
+            journal.write(tile, cells)
+        yield cells_by_tile
 
 
-def _predict_share(batches: Iterator[int], n_tiles: int, report: Report | None) -> None:
+def _predict_share(batches: Iterator[dict[int, Cells]], n_tiles: int, report: Report | None) -> None:
     """Predicts the share of this process, and waits for the others; then an error in one process is raised in all.
     Args:
         batches: Iterator of :func:`_predict_into`, which predicts the tiles while it is consumed.
@@ -115,8 +113,8 @@ def _predict_share(batches: Iterator[int], n_tiles: int, report: Report | None) 
     """
     error, n_done = None, 0
     try:
-        for n_new in batches:
-            n_done += n_new
+        for cells_by_tile in batches:
+            n_done += len(cells_by_tile)
             if report is not None:
                 report(n_done, n_tiles)
     except Exception as raised:  # first reported to the other processes, then raised again
@@ -128,25 +126,26 @@ def _predict_share(batches: Iterator[int], n_tiles: int, report: Report | None) 
         raise OtherProcessError(f'another process stopped: {message}')
 
 
-def _stitch(batches: Iterator[int], journal: TileJournal, grid: TileGrid, border_px: float, n_tiles: int,
-            report: Report | None, on_tile: Callable[[InstanceData], None] | None) -> Iterator[InstanceData]:
+def _stitch(batches: Iterator[dict[int, Cells]], journal: TileJournal, grid: TileGrid, border_px: float, n_tiles: int,
+            report: Report | None, on_tile: Callable[[Cells], None] | None) -> Iterator[Cells]:
     """Yields the final cells of all tiles, in the order of the tiles.
 
     Tiles that are not in the journal are predicted when their turn comes, by taking the next batch.
     """
     stitcher = SeamStitcher(grid, border_px)
-    n_done = 0
+    n_done, latest_batch = 0, {}
     for tile in range(len(grid)):
         while tile not in journal:
-            n_done += next(batches)
+            latest_batch = next(batches)
+            n_done += len(latest_batch)
             if report is not None:
                 report(n_done, n_tiles)
-        instances = journal.read(tile)
+        cells = latest_batch[tile] if tile in latest_batch else journal.read(tile)
         if on_tile is not None:
-            on_tile(instances)
-        cells = stitcher.add(tile, cells_of_tile(instances, tile, grid))
-        if len(cells):
-            yield to_instances(cells, grid.width)
+            on_tile(cells)
+        final_cells = stitcher.add(tile, cells)
+        if len(final_cells):
+            yield final_cells
 
 
 @contextmanager

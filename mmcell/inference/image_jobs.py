@@ -9,18 +9,17 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.dist import is_main_process
-from mmengine.structures import InstanceData
 from torch import nn
 
+from mmcell.cells.cells import Cells
+from mmcell.cells.filters import select_cells
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
 from mmcell.images.pixels import read_image, read_orientation
 from mmcell.images.regions import Regions, open_regions
 from mmcell.images.resolution import read_mpp
-from mmcell.inference.cells import Cells
 from mmcell.inference.detection_limit import LimitWatch
 from mmcell.inference.detector import ImagePredictor
-from mmcell.inference.filters import select_cells
 from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
 from mmcell.inference.image_files import is_large_tiff
 from mmcell.inference.image_records import describe_image, read_record, recording
@@ -187,15 +186,15 @@ class ImageJob:
                     for key in self.formats if key not in self.large_formats]
         return ImageSummary(n_cells, (*watch.notes(), *_turned_note(path), *colors, *left_out))
 
-    def _write_stream(self, stream: Iterator[InstanceData], path: Path, name: str, regions: Regions,
+    def _write_stream(self, stream: Iterator[Cells], path: Path, name: str, regions: Regions,
                       record: dict) -> int:
         image = ImageInfo(path, regions.height, regions.width, self.class_names, self._find_mpp(path),
                           channel_order=self.channel_order)
         n_cells = 0
         with (recording(self.folder, name, {**record, 'formats': self.large_formats}),
               writing_cells(self.large_formats, self.folder, name, image) as write):
-            for instances in stream:
-                cells = select_cells(Cells.from_instances(instances, image.height_px, image.width_px), **self.filters)
+            for final_cells in stream:
+                cells = select_cells(final_cells, **self.filters)
                 write(cells)
                 n_cells += len(cells)
         return n_cells

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from math import inf
 
-import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
@@ -12,10 +11,10 @@ from mmengine.optim import OptimWrapper
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
+from mmcell.tiles.batches import batches_of_equal_shape, enlarge
 from mmcell.tiles.seams import SeamStitcher
-from mmcell.tiles.tile_cells import cells_of_tile, concatenate_cells, no_cells, to_instances
-from mmcell.tiles.tile_prediction import batches_of_equal_shape, predict_tiles
 from mmcell.tiles.tiling import TileGrid, make_grid
 
 
@@ -53,10 +52,11 @@ class TiledDetector(BaseModel):
 
     Attributes:
         on_tile: Function that ``test_step`` calls with the detections of each tile, before seams are resolved, and
-            with the detections of each image that is not cut; None calls nothing.
+            with the detections of each image that is not cut; None calls nothing. Both kinds have a length and
+            ``scores``.
     """
 
-    on_tile: Callable[[InstanceData], None] | None = None
+    on_tile: Callable[[Cells | InstanceData], None] | None = None
 
     def __init__(self, detector: dict | nn.Module, tile_px: int = 512, overlap_px: int = 128, batch_size: int = 1,
                  upscale: float = 1., border_px: float = 4., align_px: int = 32) -> None:
@@ -132,7 +132,7 @@ class TiledDetector(BaseModel):
         self._report([sample.pred_instances for sample in samples])
         return samples
 
-    def _report(self, detections_per_tile: list[InstanceData]) -> None:
+    def _report(self, detections_per_tile: list[Cells] | list[InstanceData]) -> None:
         for detections in detections_per_tile if self.on_tile is not None else ():
             self.on_tile(detections)
 
@@ -141,38 +141,41 @@ class TiledDetector(BaseModel):
             return self._predict_whole({'inputs': [image], 'data_samples': [sample]})[0]
         grid = self.make_grid(tuple(image.shape[-2:]), tuple(sample.ori_shape[:2]))
         stitcher = SeamStitcher(grid, self.border_px)
-        final_cells = no_cells(grid.height)
-        x0, y0, x1, y1 = grid.input_rects_xyxy.T
-        shapes = np.stack([y1 - y0, x1 - x0], axis=1).tolist()
-        for batch in batches_of_equal_shape(range(len(grid)), shapes, self.batch_size):
-            crops = [image[..., y0[tile]:y1[tile], x0[tile]:x1[tile]] for tile in batch]
-            detections_per_tile = self.predict_crops(crops, batch, grid, sample.metainfo)
-            self._report(detections_per_tile)
-            for tile, detections in zip(batch, detections_per_tile, strict=True):
-                device = detections.scores.device
-                new_cells = stitcher.add(tile, cells_of_tile(detections, tile, grid))
-                final_cells = concatenate_cells(final_cells, new_cells)
-        final_cells = final_cells.take(np.argsort(-final_cells.scores, kind='stable'))
-        sample.pred_instances = to_instances(final_cells, grid.width).to(device)
+        final_cells = []
+        for batch in batches_of_equal_shape(range(len(grid)), grid, self.batch_size):
+            crops = [image[..., y0:y1, x0:x1] for x0, y0, x1, y1 in grid.input_rects_xyxy[batch]]
+            cells_per_tile = self.predict_crops(crops, batch, grid, sample.metainfo)
+            self._report(cells_per_tile)
+            final_cells += [stitcher.add(tile, cells) for tile, cells in zip(batch, cells_per_tile, strict=True)]
+        cells = Cells.concatenate(final_cells).best_first()
+        sample.pred_instances = cells.to_instances().to(next(self.parameters()).device)
         return sample
 
     @torch.no_grad()
-    def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid,
-                      metainfo: dict) -> list[InstanceData]:
-        """Predicts some tiles of an image with the detector.
+    def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid, metainfo: dict) -> list[Cells]:
+        """Predicts some tiles of an image with the detector, as if each tile were an image.
 
         Args:
-            crops: Pixels of the tiles, (3, h, w) uint8 each, all of the same shape.
+            crops: Pixels of the tiles as a test pipeline gives them, (3, h, w) uint8 each, all of the same shape.
             tiles: Indices of these tiles in the grid.
             grid: All tiles of the image.
-            metainfo: Meta information of the image's data sample.
+            metainfo: Meta information of the image's data sample. Sizes and scale are replaced by those of the tile.
 
         Returns:
-            The detections of each tile, in px of the tile.
+            The cells of each tile, in px of the result image, before seams are resolved.
+
+        Raises:
+            ValueError: The detector predicts no masks.
         """
-        rects = grid.rects_xyxy[tiles]
-        sizes = [(int(y1 - y0), int(x1 - x0)) for x0, y0, x1, y1 in rects]
-        return predict_tiles(self.detector, crops, sizes, grid.scale_xy, self.upscale, metainfo)
+        rects, enlarged = grid.rects_xyxy[tiles], [enlarge(crop, self.upscale) for crop in crops]
+        samples = [DetDataSample(metainfo={
+            **metainfo, 'ori_shape': (y1 - y0, x1 - x0), 'img_shape': tuple(larger.shape[1:]),
+            'scale_factor': tuple(scale * larger.shape[axis] / crop.shape[axis]
+                                  for scale, axis in zip(grid.scale_xy, (2, 1), strict=True))})
+            for crop, larger, (x0, y0, x1, y1) in zip(crops, enlarged, rects.tolist(), strict=True)]
+        predicted = self.detector.test_step({'inputs': enlarged, 'data_samples': samples})
+        return [Cells.from_instances(sample.pred_instances, grid.height, grid.width, rect)
+                for sample, rect in zip(predicted, rects, strict=True)]
 
     def state_dict(self, *args: object, **kwargs: object) -> dict:
         """Returns the detector's own state, so that a checkpoint fits with and without tiles."""
