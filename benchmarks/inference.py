@@ -26,6 +26,7 @@ from torch import nn
 
 from mmcell.errors import MmcellError
 from mmcell.images.pixels import read_image
+from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import areas_px, encode_label_map
 
 EXAMPLE = """example:
@@ -107,7 +108,6 @@ def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
     theirs = torchvision_model()
     if kind == 'torchvision':
         return partial(predict_with_torchvision, theirs, path)
-    from mmcell.inference.cells import Cells
     from mmcell.inference.detector import ImagePredictor, add_tiles, add_views
     detector = mmdetection_model(theirs, stock=kind == 'stock')
     if kind == 'tiles':
@@ -118,7 +118,7 @@ def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
 
     def work() -> list[dict]:
         image = read_image(path)
-        return Cells.from_instances(predict(image), *image.shape[:2]).rles
+        return masks_to_rles(predict(image).masks)
     return work
 
 

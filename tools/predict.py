@@ -20,14 +20,15 @@ from _arguments import (
 )
 
 from mmcell.errors import MmcellError, escape
+from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, STREAMED_PX, WHOLE_PX
 
 if TYPE_CHECKING:
-    from torch import nn
+    from mmengine.config import Config
 
-    from mmcell.inference.image_jobs import ImageJob, ImageSummary
-    from mmcell.models import TiledDetector
+    from mmcell.inference.image_jobs import ImageJob, Outcome
 
-EXAMPLE = """example:
+WHOLE, STREAMED = (f'{n_px / 1e6:g} million pixels' for n_px in (WHOLE_PX, STREAMED_PX))
+EXAMPLE = f"""example:
   python tools/predict.py work_dirs/cell/mask-rcnn_r50 images/ --out cells
   python tools/predict.py model.pth 'slides/**/*.tif' scan.png --out cells --formats geojson csv --mpp 0.25
   python tools/predict.py model.pth stack/ --out cells --percentiles 1 99.8 --classes lymphocyte --drop-border
@@ -44,8 +45,8 @@ formats and the files that they write for scan.tif into the folder --out:
   overlay       scan_overlay.png, the cells drawn over the image
 A cell has the same number in all of them.
 
-Images of more than 4 million pixels are predicted in tiles; with --tta, images of more than 4 million pixels divided by
-the number of views. TIFFs of more than 25 million pixels are also read tile by tile, all processes predict them
+Images of more than {WHOLE} are predicted in tiles; with --tta, images of more than {WHOLE} divided by
+the number of views. TIFFs of more than {STREAMED} are also read tile by tile, all processes predict them
 together, and they get no overlay. If such a run is interrupted, --resume continues with the tiles that are missing.
 
 The hidden file .scan.json in the folder records from which image file and with which settings the files were made. With
@@ -56,7 +57,6 @@ the run stopped early, 2 if the command line is wrong, 130 after Ctrl-C. torchru
 """
 FORMATS = ('labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv', 'overlay')
 SOME_FAILED = 3
-DEFAULT_TILE_PX = 1024
 
 
 def parse_args() -> argparse.Namespace:
@@ -114,8 +114,8 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('tiles and views')
-    add_tile_arguments(group, 'the tiles of the config; if it has none, images of up to 4 million pixels are predicted '
-                              f'whole, larger ones in tiles of {DEFAULT_TILE_PX} px, with --tta in smaller tiles')
+    add_tile_arguments(group, f'the tiles of the config; if it has none, images of up to {WHOLE} are predicted whole, '
+                              f'larger ones in tiles of {DEFAULT_TILE_PX} px, with --tta in smaller tiles')
     group.add_argument('--tta', action='store_true',
                        help='test-time augmentation: also predict flipped and turned views, and merge them, as '
                             'tta_model of the config says (default: no views)')
@@ -151,19 +151,22 @@ def predict(args: argparse.Namespace) -> int:
     from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():
         import mmdet.datasets  # noqa: F401
+    from mmcell.inference.image_jobs import Outcome
     from mmcell.inference.many_images import predict_images, refuse_to_overwrite
     with processes(args.launcher) as (rank, n_processes):
         job = make_job(args)
         refuse_to_overwrite(images, job)
         if rank == 0:
             print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
-            warn_of_swapped_training(job.predict.detector)
+            warn_of_swapped_training(job.predictor.config)
             if 'class-labels' in job.formats:
-                numbered = (f'class{number} is {name}' for number, name in enumerate(job.class_names, start=1))
+                numbered = (f'class{number} is {name}'
+                            for number, name in enumerate(job.predictor.class_names, start=1))
                 print(f'class-labels: {", ".join(numbered)}', file=sys.stderr)
-        outcomes = iter(predict_images(images, job, args.resume, rank, n_processes))
-        outcomes = [f'{path}: {problems[path]}' if problems[path] else next(outcomes) for path in paths]
-        return report(outcomes, paths, args.out) if rank == 0 else 0
+        predicted = iter(predict_images(images, job, args.resume, rank, n_processes))
+        outcomes = {path: Outcome('failed', message=f'{path}: {problems[path]}') if problems[path] else next(predicted)
+                    for path in paths}
+        return report(outcomes, args.out) if rank == 0 else 0
 
 
 def make_job(args: argparse.Namespace) -> 'ImageJob':
@@ -176,36 +179,34 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     from mmengine.device import get_device
 
     from mmcell.checkpoints.weights import find_checkpoint
-    from mmcell.inference.detector import ImagePredictor, add_views, load_detector
+    from mmcell.inference.detector import load_detector
     from mmcell.inference.image_jobs import ImageJob
+    from mmcell.inference.predictor import Predictor
     device = args.device or get_device()
     if device == 'cuda':
         device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
     checkpoint = find_checkpoint(args.checkpoint)
     refuse_missing_device(device)
     detector = load_detector(checkpoint, args.config, device, args.cfg_options or (), args.trust_checkpoint)
-    if args.tta:
-        detector = add_views(detector)
-    tiled = tile(detector, args)
-    predictor = ImagePredictor(detector if args.tile is None else tiled)
-    names = list(detector.dataset_meta['classes'])
+    tiles = tile_settings(args, DEFAULT_TILE_PX)
+    predictor = Predictor(detector, args.tta, **{**tiles, 'tile_px': args.tile})
+    names = predictor.class_names
     unknown = set(args.classes or ()) - set(names)
     if unknown:
         raise MmcellError(f'--classes: {sorted(unknown)} unknown; the checkpoint has the classes {names}')
     labels = None if args.classes is None else [names.index(name) for name in args.classes]
     return ImageJob(
-        predict=predictor, tiled=tiled, class_names=names, formats=list(dict.fromkeys(args.formats)), folder=args.out,
-        channel_order=args.channel_order or detector.dataset_meta['channel_order'],
-        percentiles=args.percentiles or predictor.percentiles, mpp=args.mpp,
+        predictor, tuple(dict.fromkeys(args.formats)), args.out, args.channel_order or predictor.channel_order,
+        args.percentiles or predictor.percentiles, args.mpp,
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
                   'cfg_options': str(args.cfg_options), 'tta': args.tta})
 
 
-def warn_of_swapped_training(detector: 'nn.Module') -> None:
+def warn_of_swapped_training(config: 'Config') -> None:
     """Prints a warning if the config of a model shows it red and blue swapped, as its training did."""
     from mmcell.datasets.colors import describe_swapped_colors
-    description = describe_swapped_colors(detector.cfg)
+    description = describe_swapped_colors(config)
     if description is not None:
         print('warning: this model is shown the same colours as in its training, but they are wrong: '
               f'{description}', file=sys.stderr)
@@ -222,25 +223,6 @@ def refuse_missing_device(device: str) -> None:
         torch.zeros(1, device=device)
     except (AssertionError, RuntimeError) as error:
         raise MmcellError(f'--device {device}: {str(error).splitlines()[0]}') from error
-
-
-def tile(detector: 'nn.Module', args: argparse.Namespace) -> 'TiledDetector':
-    """Returns the detector with tiles: those of the command line, else those of its config, else the default tiles.
-
-    Raises:
-        MmcellError: The values of the tile arguments do not fit together.
-    """
-    from mmcell.inference.detector import add_tiles
-    from mmcell.inference.image_jobs import WHOLE_PX, n_views
-    from mmcell.models import TiledDetector
-    if args.tile is None and isinstance(detector, TiledDetector):
-        # The returned value is None. The call is needed because it refuses the other tile arguments without --tile.
-        tile_settings(args)
-        return detector
-    # All views of a tile are in memory at the same time: with 8 views a tile may have 4,000,000 / 8 = 500,000 px. The
-    # side is then 707 px, rounded down to a multiple of 32: 704 px.
-    side_px = int((WHOLE_PX / n_views(detector)) ** .5) // 32 * 32
-    return add_tiles(detector, **tile_settings(args, min(DEFAULT_TILE_PX, side_px)))
 
 
 def fingerprint(path: str) -> list:
@@ -264,20 +246,17 @@ def processes(launcher: str) -> Iterator[tuple[int, int]]:
     distributed.destroy_process_group()
 
 
-def report(outcomes: list['ImageSummary | str | None'], paths: list[Path], folder: Path) -> int:
+def report(outcomes: dict[Path, 'Outcome'], folder: Path) -> int:
     """Prints what was written, then notes, then the images that failed; returns the exit status.
 
     Args:
-        outcomes: For each image an ``ImageSummary``, an error message, or None if an earlier run had completed it.
-        paths: The image files, in the same order.
+        outcomes: The outcome of each image file.
         folder: The folder that was written to.
     """
-    failed = [outcome for outcome in outcomes if isinstance(outcome, str)]
-    done = {path: outcome for path, outcome in zip(paths, outcomes, strict=True)
-            if outcome is not None and not isinstance(outcome, str)}
-    n_skipped = outcomes.count(None)
+    done, skipped, failed = ({path: outcome for path, outcome in outcomes.items() if outcome.status == status}
+                             for status in ('done', 'skipped', 'failed'))
     print(f'{sum(outcome.n_cells for outcome in done.values())} cells in {len(done)} images written to {escape(folder)}'
-          + (f'; {n_skipped} images were done before' if n_skipped else ''))
+          + (f'; {len(skipped)} images were done before' if skipped else ''))
     # Each note is printed once, with the first image that it concerns.
     for note in dict.fromkeys(note for outcome in done.values() for note in outcome.notes):
         noted = [path for path, outcome in done.items() if note in outcome.notes]
@@ -286,8 +265,8 @@ def report(outcomes: list['ImageSummary | str | None'], paths: list[Path], folde
     if not failed:
         return 0
     print(f'error: {len(failed)} of {len(outcomes)} images could not be done:', file=sys.stderr)
-    for message in failed:
-        print(f'  {escape(message)}', file=sys.stderr)
+    for outcome in failed.values():
+        print(f'  {escape(outcome.message)}', file=sys.stderr)
     return SOME_FAILED if len(failed) < len(outcomes) else 1
 
 

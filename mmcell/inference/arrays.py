@@ -5,12 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
+from mmcell.cells.filters import select_cells
 from mmcell.errors import MmcellError
 from mmcell.images.colors import stretch_contrast
-from mmcell.inference.cells import Cells
-from mmcell.inference.detector import ImagePredictor, add_tiles
-from mmcell.inference.filters import select_cells
-from mmcell.inference.painting import paint_cells
+from mmcell.inference.predictor import Predictor
+from mmcell.masks.painting import paint_masks
 
 
 @dataclass(frozen=True)
@@ -19,16 +18,19 @@ class Prediction:
 
     Attributes:
         label_map: (H, W) int32, 0 is background, cell i has the number i + 1. Where cells overlap, the cell with the
-            higher score is seen, so that a cell that others cover has no pixel here.
+            higher score is seen, of equal scores the smaller one, so that a cell that others cover has no pixel here.
         classes: The class names of the N cells.
         scores: (N,) float64, from 0 to 1.
         rles: N masks as compressed COCO RLEs of the size of the image, with all their pixels.
+        reached_limit: Whether the model returned as many detections as ``max_per_img`` of its config allows for the
+            image or for a tile, and all of them reach the lowest score, so that more cells are probably missing.
     """
 
     label_map: np.ndarray
     classes: list[str]
     scores: np.ndarray
     rles: list[dict]
+    reached_limit: bool = False
 
     def __len__(self) -> int:
         return len(self.rles)
@@ -45,8 +47,9 @@ def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,
             If the model was trained with a contrast stretch (``percentiles`` of ``LoadTiff``), the image is stretched
             here.
         min_score: Cells with a lower score are left out; from 0 to 1.
-        tile_px: Side of the overlapping tiles in which the image is predicted, in px. None predicts it whole, which
-            takes about 1 GiB of memory per 4 million pixels.
+        tile_px: Side of the overlapping tiles in which the image is predicted, in px. An image that is not larger is
+            predicted whole, which takes about 1 GiB of memory per 4 million pixels. None: as ``tools/predict.py`` does,
+            which predicts images of more than 4 million pixels in tiles of 1024 px, unless the config has tiles.
 
     Returns:
         The cells, best score first.
@@ -58,18 +61,11 @@ def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,
         form = f'{image.dtype} of shape {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
         raise MmcellError(f'the image must be an array (H, W, 3) of uint8 in the order red, green, blue, got {form}; '
                           'mmcell.read_image(path) returns such an array')
-    try:
-        predictor = Predictor(detector, tile_px=tile_px)
-    except MmcellError:
-        raise
-    except ValueError as error:
-        raise MmcellError(f'tile_px: {error}') from error
+    predictor = Predictor(detector, tile_px=tile_px)
     pixels = image if predictor.percentiles is None else stretch_contrast(image, *predictor.percentiles)
     detected = predictor.predict(pixels, predictor.plan(image.shape[:2]))
-    cells = select_cells(detected.cells, min_score)
-    cells = cells.take(np.argsort(-cells.scores, kind='stable'))
+    cells = select_cells(detected.cells, min_score).best_first()
     label_map = np.zeros(image.shape[:2], np.int32)
-    paint_cells(label_map, cells, np.arange(1, len(cells) + 1))
+    paint_masks(label_map, cells.masks.positions, cells.masks.areas_px, cells.scores, np.arange(1, len(cells) + 1))
     return Prediction(label_map, [predictor.class_names[label] for label in cells.labels],
-                      cells.scores.astype(np.float64), cells.masks.to_rles(),
-                      bool((detected.scores_at_limit >= min_score).any()))
+                      cells.scores.astype(np.float64), cells.masks.to_rles(), detected.reached_limit(min_score))

@@ -3,35 +3,35 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import torch
-from mmengine.dist import all_gather_object, barrier, get_dist_info
+from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
-from mmengine.structures import InstanceData
 
+from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
-from mmcell.images.regions import Regions
-from mmcell.inference.tile_journal import TileJournal, remove_journal
+from mmcell.inference.processes import gather
+from mmcell.inference.progress import Report
+from mmcell.inference.tile_journal import JOURNAL_FORMAT, TileJournal, remove_journal
 from mmcell.models.tiled_detector import TiledDetector
+from mmcell.tiles.batches import batches_of_equal_shape
 from mmcell.tiles.seams import SeamStitcher
-from mmcell.tiles.tile_cells import cells_of_tile, to_instances
-from mmcell.tiles.tile_prediction import batches_of_equal_shape
 from mmcell.tiles.tiling import TileGrid
 
-Report = Callable[[int, int], None]
+# Reads the rectangle (x0, y0, x1, y1).
+ReadRect = Callable[[int, int, int, int], np.ndarray]
 
 
 class OtherProcessError(MmcellError):
     """Another process could not predict its share of the tiles."""
 
 
-def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: str | Path, *, resume: bool = False,
-                       settings: dict | None = None,
-                       report: Report | None = None,
-                       on_tile: Callable[[InstanceData], None] | None = None) -> Iterator[InstanceData]:
+def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRect, journal_folder: str | Path, *,
+                       resume: bool = False, settings: dict | None = None,
+                       report: Report | None = None) -> Iterator[tuple[Cells, Cells]]:
     """Predicts an image tile by tile, and yields each cell as soon as it is final: no later tile can change it.
 
     The cells equal those that ``model.test_step`` returns for the whole image, but come in another order. Only one
@@ -43,7 +43,9 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
 
     Args:
         model: Model in evaluation mode, whose tile size, batch size and enlargement are used.
-        regions: The image, as :func:`mmcell.images.regions.open_regions` yields it.
+        size: Height and width of the image in px.
+        read: Reads columns x0 to x1 - 1 of rows y0 to y1 - 1, as (y1 - y0, x1 - x0, 3) uint8, with the colours in the
+            order in which the loader of the model returns them.
         journal_folder: Where the predictions of each tile are written. Each image needs its own folder. The caller
             removes it with :func:`mmcell.inference.tile_journal.remove_journal` when all outputs are written.
         resume: Whether tiles in the journal that were predicted with the same settings are taken from there. Otherwise
@@ -52,35 +54,34 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
             …), in JSON's types.
         report: Called after each batch with two numbers: the tiles that this process has done, and the tiles that it
             has to do in all.
-        on_tile: Called in the first process with the predictions of each tile, before cells at seams are merged.
 
     Yields:
-        N predictions, N at least 1, on the CPU: bboxes (N, 4) xyxy in px of the image, scores (N,), labels (N,), and
-        masks, which are N RLEs of the size of the image.
+        For each tile, its cells before seams are resolved, and the cells that are final now.
 
     Raises:
         ImageReadError: The image is damaged.
+        LostProcessError: Another process has ended, for example because it was interrupted.
         OtherProcessError: Another process raised an error, whose message is included. All processes raise an error, so
             that all of them can go on with the next image.
     """
     rank, n_processes = get_dist_info()
-    grid = model.make_grid((regions.height, regions.width))
-    settings = {**model.tile_settings, 'image_size': [regions.height, regions.width], **(settings or {})}
+    grid = model.make_grid(size)
+    settings = {**model.tile_settings, 'image_size': list(size), 'journal': JOURNAL_FORMAT, **(settings or {})}
     if rank == 0:
         _remove_outdated_journal(journal_folder, settings, resume)
-    barrier()
+    gather(None)
     with closing(TileJournal(journal_folder, settings, rank)) as journal:
         missing = [tile for tile in range(len(grid)) if tile not in journal]
         # No process may write to the journal before all processes have read it: all must divide the same missing tiles.
-        barrier()
+        gather(None)
         if n_processes > 1:
             share = np.array_split(missing, n_processes)[rank].tolist()
-            _predict_share(_predict_into(journal, share, model, regions, grid), len(share), report)
+            _predict_share(_predict_into(journal, share, model, read, grid), len(share), report)
             journal.refresh()
             missing = []
         if rank == 0:
-            yield from _stitch(_predict_into(journal, missing, model, regions, grid), journal, grid, model.border_px,
-                               len(missing), report, on_tile)
+            yield from _stitch(_predict_into(journal, missing, model, read, grid), journal, grid, model.border_px,
+                               len(missing), report)
 
 
 def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume: bool) -> None:
@@ -93,21 +94,21 @@ def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume:
                       f'({", ".join(different)}), and are predicted again', logger='current', level=logging.WARNING)
 
 
-def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, regions: Regions,
-                  grid: TileGrid) -> Iterator[int]:
-    """Predicts tiles in their order and writes them to the journal; yields the number of tiles after each batch."""
-    rects = grid.input_rects_xyxy
-    shapes = (rects[:, 2:] - rects[:, :2]).tolist()
-    for batch in batches_of_equal_shape(tiles, shapes, model.batch_size):
-        crops = [torch.from_numpy(np.ascontiguousarray(regions.read(*rects[tile].tolist()).transpose(2, 0, 1)))
-                 for tile in batch]
-        for tile, instances in zip(batch, model.predict_crops(crops, batch, grid, {}), strict=True):
-            journal.write(tile, instances)
-        yield len(batch)
+def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, read: ReadRect,
+                  grid: TileGrid) -> Iterator[dict[int, Cells]]:
+    """Predicts tiles in their order and writes their cells to the journal; yields the cells by tile of each batch."""
+    for batch in batches_of_equal_shape(tiles, grid, model.batch_size):
+        crops = [torch.from_numpy(np.ascontiguousarray(read(*rect).transpose(2, 0, 1)))
+                 for rect in grid.input_rects_xyxy[batch].tolist()]
+        cells_by_tile = dict(zip(batch, model.predict_crops(crops, batch, grid, {}), strict=True))
+        for tile, cells in cells_by_tile.items():
+            journal.write(tile, cells)
+        yield cells_by_tile
 
 
-def _predict_share(batches: Iterator[int], n_tiles: int, report: Report | None) -> None:
+def _predict_share(batches: Iterator[dict[int, Cells]], n_tiles: int, report: Report | None) -> None:
     """Predicts the share of this process, and waits for the others; then an error in one process is raised in all.
+
     Args:
         batches: Iterator of :func:`_predict_into`, which predicts the tiles while it is consumed.
         n_tiles: Number of tiles in the share.
@@ -115,61 +116,32 @@ def _predict_share(batches: Iterator[int], n_tiles: int, report: Report | None) 
     """
     error, n_done = None, 0
     try:
-        for n_new in batches:
-            n_done += n_new
+        for cells_by_tile in batches:
+            n_done += len(cells_by_tile)
             if report is not None:
                 report(n_done, n_tiles)
     except Exception as raised:  # first reported to the other processes, then raised again
         error = raised
-    messages = all_gather_object(None if error is None else f'{type(error).__name__}: {error}')
+    messages = gather(None if error is None else f'{type(error).__name__}: {error}')
     if error is not None:
         raise error
     for message in filter(None, messages):
         raise OtherProcessError(f'another process stopped: {message}')
 
 
-def _stitch(batches: Iterator[int], journal: TileJournal, grid: TileGrid, border_px: float, n_tiles: int,
-            report: Report | None, on_tile: Callable[[InstanceData], None] | None) -> Iterator[InstanceData]:
-    """Yields the final cells of all tiles, in the order of the tiles.
+def _stitch(batches: Iterator[dict[int, Cells]], journal: TileJournal, grid: TileGrid, border_px: float, n_tiles: int,
+            report: Report | None) -> Iterator[tuple[Cells, Cells]]:
+    """Yields the cells of each tile and the cells that are final after it, in the order of the tiles.
 
     Tiles that are not in the journal are predicted when their turn comes, by taking the next batch.
     """
     stitcher = SeamStitcher(grid, border_px)
-    n_done = 0
+    n_done, latest_batch = 0, {}
     for tile in range(len(grid)):
         while tile not in journal:
-            n_done += next(batches)
+            latest_batch = next(batches)
+            n_done += len(latest_batch)
             if report is not None:
                 report(n_done, n_tiles)
-        instances = journal.read(tile)
-        if on_tile is not None:
-            on_tile(instances)
-        cells = stitcher.add(tile, cells_of_tile(instances, tile, grid))
-        if len(cells):
-            yield to_instances(cells, grid.width)
-
-
-@contextmanager
-def progress_of_tiles(description: str) -> Iterator[Report]:
-    """Shows a progress bar with the remaining time on standard error.
-
-    Args:
-        description: Text beside the bar.
-
-    Yields:
-        The function for the argument ``report`` of :func:`predict_huge_image`.
-    """
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-    columns = (TextColumn('{task.description}'), BarColumn(), MofNCompleteColumn(), TextColumn('tiles,'),
-               TimeElapsedColumn(), TextColumn('elapsed,'), TimeRemainingColumn(), TextColumn('left'))
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(description, total=None)
-        yield lambda n_done, n_tiles: progress.update(task, completed=n_done, total=n_tiles)
+        cells = latest_batch[tile] if tile in latest_batch else journal.read(tile)
+        yield cells, stitcher.add(tile, cells)

@@ -10,8 +10,6 @@ from pathlib import Path
 from mmcell.errors import MmcellError, escape
 from mmcell.files.folders import describe_leftovers, leftover_kind, list_folder
 from mmcell.files.names import name_key
-from mmcell.images.limits import ImageReadError
-from mmcell.images.stored import is_tiff, open_stored
 
 IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf2', '.tf8', '.lsm', '.stk', '.svs', '.ndpi', '.qptiff', '.png', '.jpg',
                   '.jpeg', '.bmp', '.webp', '.jp2', '.pgm', '.ppm'}
@@ -154,21 +152,3 @@ def _number_equal_names(names: list[str]) -> list[str]:
         used.add(name_key(candidate))
         unique.append(candidate)
     return unique
-
-
-def is_large_tiff(path: Path, more_than_px: int) -> bool:
-    """Says whether a file is a TIFF (or slide) with more pixels at full resolution than a limit.
-
-    Only the header is read. The answer is False for other formats and for damaged files.
-
-    Args:
-        path: File of any kind.
-        more_than_px: The limit.
-    """
-    try:
-        if not is_tiff(path):
-            return False
-        with open_stored(path) as stored:
-            return stored.height * stored.width > more_than_px
-    except (OSError, ImageReadError):  # the cause is reported when the image is read
-        return False

@@ -1,7 +1,7 @@
 """Predicts one image file, from reading its pixels to writing the files of its cells."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -17,6 +17,7 @@ from mmcell.images.image_file import ImageFile
 from mmcell.inference.image_records import read_record, recording
 from mmcell.inference.prediction_plan import PredictionPlan
 from mmcell.inference.predictor import DetectedCells, Predictor
+from mmcell.inference.progress import Report
 from mmcell.inference.tile_journal import remove_journal
 from mmcell.inference.writers import ImageInfo, output_paths, writing_cells
 
@@ -102,7 +103,7 @@ class ImageJob:
                 and all(path.exists() for path in self.output_paths(name, plan.formats)))
 
     def run(self, image: ImageFile, name: str, plan: PredictionPlan, resume: bool = False,
-            report: Callable[[int, int], None] | None = None) -> Outcome:
+            report: Report | None = None) -> Outcome:
         """Predicts an image and writes its outputs.
 
         If the plan says 'streamed', all processes must call this method together. An interrupted run then leaves the
@@ -151,7 +152,7 @@ class ImageJob:
                 cells = select_cells(part.cells, **self.filters)
                 write(cells)
                 n_cells += len(cells)
-                is_at_limit |= bool((part.scores_at_limit >= self.filters.get('min_score', 0.)).any())
+                is_at_limit |= part.reached_limit(self.filters.get('min_score', 0.))
         return n_cells, [self.predictor.limit.note()] if is_at_limit else []
 
     def _make_record(self, image: ImageFile) -> dict:

@@ -11,16 +11,6 @@ from mmcell.files.whole_files import written_whole
 from mmcell.inference.writers import FORMATS
 
 
-def describe_image(path: Path) -> dict:
-    """Returns path, size and time of an image file, in JSON's types; they show whether it was replaced or changed.
-
-    Raises:
-        OSError: The file does not exist.
-    """
-    status = path.stat()
-    return {'image': str(path.resolve()), 'n_bytes': status.st_size, 'mtime_ns': status.st_mtime_ns}
-
-
 def record_path(folder: Path, name: str) -> Path:
     """Returns the path of the record of the image whose outputs are called ``name``."""
     return folder / f'.{name}.json'

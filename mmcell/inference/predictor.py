@@ -36,6 +36,10 @@ class DetectedCells:
     cells: Cells
     scores_at_limit: np.ndarray
 
+    def reached_limit(self, min_score: float) -> bool:
+        """Says whether cells with at least a score are probably missing, because the model reached its limit."""
+        return bool((self.scores_at_limit >= min_score).any())
+
 
 class Predictor:
     """A detector with its test pipeline, its views and its tiles.
@@ -62,8 +66,8 @@ class Predictor:
     Raises:
         DetectorError: The config has no usable test pipeline or views.
         MmcellError: ``tile_options`` are given though the config has tiles, and ``tile_px`` does not replace them; or
-            the masks of the detector cannot be averaged over views.
-        ValueError: A size or factor of the tiles is out of its range.
+            a size or factor of the tiles is out of its range; or the masks of the detector cannot be averaged over
+            views.
     """
 
     def __init__(self, detector: nn.Module, with_views: bool = False, tile_px: int | None = None,
@@ -81,7 +85,10 @@ class Predictor:
         self._model = _with_views(bare, self.config) if with_views else bare
         self.limit = find_limit(self._model, 'model.detector' if has_tiles else 'model')
         self.tile_px, self._tile_options = tile_px, tile_options
-        self.tile_settings = self._in_tiles(tile_px or default_tile_px(self.n_views)).tile_settings
+        try:
+            self.tile_settings = self._in_tiles(tile_px or default_tile_px(self.n_views)).tile_settings
+        except ValueError as error:
+            raise MmcellError(f'tile_px, --tile, --overlap, --tile-batch or --upscale: {error}') from error
         self.percentiles, self._pipeline = _read_pipeline(self.config)
         self._is_rgb = input_order(self.config) == 'rgb'
 
@@ -138,8 +145,8 @@ class Predictor:
             self._in_tiles(plan.tile_px), (image.height, image.width),
             lambda *rect_xyxy: self._to_input(image.read(*rect_xyxy)), journal_folder, resume=resume,
             settings=settings, report=report)
-        for scores, cells in tiles:
-            scores_at_limit = self.limit.scores_at_limit([scores])
+        for tile_cells, cells in tiles:
+            scores_at_limit = self.limit.scores_at_limit([tile_cells.scores])
             if len(cells) or len(scores_at_limit):
                 yield DetectedCells(cells, scores_at_limit)
 

@@ -1,19 +1,21 @@
-"""A journal on disk of the predictions of each tile, from which an interrupted prediction is resumed."""
+"""A journal on disk of the cells of each tile, from which an interrupted prediction is resumed."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-import torch
-from mmengine.structures import InstanceData
+import numpy as np
 
-from mmcell.masks.encoding import masks_to_rles
-from mmcell.masks.rle import with_text_counts
+from mmcell.cells.cells import Cells
+from mmcell.masks.runs import MaskRuns
+
+# What is written into a line; it belongs to the settings, so that a journal of an earlier release is not misread.
+JOURNAL_FORMAT = 'cells in px of the image'
 
 
 class TileJournal:
-    """The predictions of the tiles that are done, one line of JSON per tile.
+    """The cells of the tiles that are done, one line of JSON per tile.
 
     Each process writes its own file, and reads the files of all processes. The first line of a file holds the settings.
     A line that is incomplete because its process was killed is ignored, so that its tile is predicted again.
@@ -46,17 +48,16 @@ class TileJournal:
                 if offset > 0 and 'tile' in record:
                     self._locations[record['tile']] = path, offset
 
-    def write(self, tile: int, instances: InstanceData) -> None:
-        """Adds the predictions of a tile.
+    def write(self, tile: int, cells: Cells) -> None:
+        """Adds the cells of a tile.
 
         Args:
             tile: Index of the tile in the grid.
-            instances: Predictions with the fields bboxes, scores, labels and masks, in px of the tile.
+            cells: The cells that were predicted in this tile, in px of the image.
         """
-        rles = masks_to_rles(instances.masks)
-        record = {'tile': tile, **{key: instances[key].tolist() for key in ('bboxes', 'scores', 'labels')},
-                  'size': list(rles[0]['size']) if rles else [],
-                  'counts': [with_text_counts(rle)['counts'] for rle in rles]}
+        record = {'tile': tile, 'bboxes': cells.bboxes_xyxy.tolist(), 'scores': cells.scores.tolist(),
+                  'labels': cells.labels.tolist(), 'size': [cells.masks.height, cells.masks.width],
+                  'counts': [rle['counts'] for rle in cells.masks.to_rles()]}
         file = self._file_to_append()
         offset = file.tell()
         file.write(json.dumps(record).encode() + b'\n')
@@ -76,18 +77,17 @@ class TileJournal:
                 file.write(json.dumps({'settings': self.settings}).encode() + b'\n')
         return self._open['append']
 
-    def read(self, tile: int) -> InstanceData:
-        """Returns the predictions of a tile that is in the journal, in px of the tile; masks are RLEs."""
+    def read(self, tile: int) -> Cells:
+        """Returns the cells of a tile that is in the journal, as they were written."""
         path, offset = self._locations[tile]
         if path not in self._open:
             self._open[path] = open(path, 'rb')  # noqa: SIM115
         self._open[path].seek(offset)
         record = json.loads(self._open[path].readline())
-        return InstanceData(
-            bboxes=torch.tensor(record['bboxes'], dtype=torch.float32).reshape(-1, 4),
-            scores=torch.tensor(record['scores'], dtype=torch.float32),
-            labels=torch.tensor(record['labels'], dtype=torch.int64),
-            masks=[{'size': record['size'], 'counts': counts} for counts in record['counts']])
+        rles = [{'size': record['size'], 'counts': counts} for counts in record['counts']]
+        return Cells(MaskRuns.from_rles(rles, *record['size']),
+                     np.array(record['bboxes'], np.float32).reshape(-1, 4),
+                     np.array(record['scores'], np.float32), np.array(record['labels'], np.int64))
 
     def close(self) -> None:
         """Closes all files of the journal that are open."""

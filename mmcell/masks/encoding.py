@@ -4,43 +4,35 @@ from collections.abc import Sequence
 
 import numpy as np
 import pycocotools.mask
-from mmdet.structures.mask import BitmapMasks
-from torch import Tensor
-
-from mmcell.masks.label_map_masks import LabelMapMasks
-from mmcell.masks.rle import encode_label_map, encode_runs
 
 
-def masks_to_rles(masks: LabelMapMasks | BitmapMasks | Tensor | np.ndarray | Sequence[dict]) -> list[dict]:
-    """Returns the compressed RLEs of N instances in their order; an instance without pixels gets an empty RLE.
+def masks_to_rles(masks: object) -> list[dict]:
+    """Returns N instance masks of any form as compressed RLEs with counts as str; a mask without pixels included.
 
     Args:
-        masks: Label maps, or bitmaps (N, H, W) of any class and dtype (pixels that are not 0 are inside), or N RLEs,
-            which are returned as they are.
+        masks: Masks that have a method ``to_rles`` (``LabelMapMasks``, ``MaskRuns``); bitmaps (N, H, W) as
+            ``BitmapMasks``, a tensor or an array of any dtype, whose pixels that are not 0 are inside; or a list of N
+            RLEs.
 
     Raises:
         TypeError: The masks are of another kind, for example polygons.
     """
-    if isinstance(masks, LabelMapMasks):
-        return _label_maps_to_rles(masks)
-    if isinstance(masks, list | tuple):
-        return list(masks)
-    if isinstance(masks, Tensor):
-        masks = masks.detach().cpu().numpy()
-    elif isinstance(masks, BitmapMasks):
-        masks = masks.masks
-    if not isinstance(masks, np.ndarray):
+    if hasattr(masks, 'to_rles'):
+        return masks.to_rles()
+    if isinstance(masks, Sequence):
+        return [_with_text_counts(rle) for rle in masks]
+    # Tensors and MMDetection's classes are known by what they have, so that importing this module is fast.
+    bitmaps = getattr(masks, 'masks', masks)
+    if hasattr(bitmaps, 'detach'):
+        bitmaps = bitmaps.detach().cpu().numpy()
+    if not isinstance(bitmaps, np.ndarray):
         raise TypeError('masks must be LabelMapMasks, BitmapMasks, bitmaps (N, H, W) or RLEs, got '
                         f"{type(masks).__name__}; dict(type='LoadCellAnnotations') loads polygons as label maps")
-    return [pycocotools.mask.encode(np.asfortranarray(bitmap != 0, np.uint8)) for bitmap in masks]
+    rles = (pycocotools.mask.encode(np.asfortranarray(bitmap != 0, np.uint8)) for bitmap in bitmaps)
+    return [_with_text_counts(rle) for rle in rles]
 
 
-def _label_maps_to_rles(masks: LabelMapMasks) -> list[dict]:
-    """Encodes label maps in one pass over each layer instead of one pass over a bitmap per instance."""
-    rles = {}
-    for index, layer in enumerate(masks.layers):
-        encoded = encode_label_map(layer)
-        rles.update(zip(((index, i) for i in encoded.ids.tolist()), encoded.rles, strict=True))
-    no_runs = np.zeros(0, np.int64)
-    empty_rle = encode_runs(no_runs, no_runs, no_runs, 1, masks.height, masks.width)[0]
-    return [rles.get(key, empty_rle) for key in zip(masks.layer_indices.tolist(), masks.ids.tolist(), strict=True)]
+def _with_text_counts(rle: dict) -> dict:
+    """Returns an RLE with counts as str, which JSON can store; pycocotools gives bytes."""
+    counts = rle['counts']
+    return {'size': list(rle['size']), 'counts': counts.decode() if isinstance(counts, bytes) else counts}

@@ -20,7 +20,7 @@ from mmcell.masks.layers import (
     place_in_layers,
     put_into_frame,
 )
-from mmcell.masks.rle import foreground_pixels_of_all
+from mmcell.masks.rle import encode_label_map, encode_runs, foreground_pixels_of_all
 from mmcell.masks.roi_averages import roi_averages
 from mmcell.masks.warps import resize_labels, warp_labels
 
@@ -216,6 +216,16 @@ class LabelMapMasks(BaseInstanceMasks):
     def to_tensor(self, dtype: torch.dtype, device: torch.device | str) -> torch.Tensor:
         """Returns all bitmaps (N, H, W) as a tensor of the given dtype on the given device."""
         return torch.tensor(self.to_ndarray(), dtype=dtype, device=device)
+
+    def to_rles(self) -> list[dict]:
+        """Returns N compressed RLEs with counts as str. Each layer is encoded in one pass over its pixels."""
+        rles = {}
+        for index, layer in enumerate(self.layers):
+            encoded = encode_label_map(layer)
+            rles.update(zip(((index, i) for i in encoded.ids.tolist()), encoded.rles, strict=True))
+        no_runs = np.zeros(0, np.int64)
+        empty_rle = encode_runs(no_runs, no_runs, no_runs, 1, self.height, self.width)[0]
+        return [rles.get(key, empty_rle) for key in zip(self.layer_indices.tolist(), self.ids.tolist(), strict=True)]
 
     def get_bboxes(self, dst_type: str | type = 'hbb') -> HorizontalBoxes:
         """Returns the tight boxes (N, 4) float32 xyxy in px.

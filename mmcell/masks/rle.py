@@ -231,12 +231,6 @@ def _to_five_bit_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return table[np.arange(table.shape[1]) < n_groups[:, None]].astype(np.uint8), n_groups
 
 
-def with_text_counts(rle: dict) -> dict:
-    """Returns a compressed RLE with counts as str, which JSON can store; pycocotools gives bytes."""
-    counts = rle['counts']
-    return {'size': list(rle['size']), 'counts': counts.decode() if isinstance(counts, bytes) else counts}
-
-
 def parse_rle(rle: dict) -> np.ndarray:
     """Checks one RLE and returns its run lengths.
 

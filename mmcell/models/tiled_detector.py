@@ -1,6 +1,5 @@
 """Prediction in overlapping tiles."""
 
-from collections.abc import Callable
 from math import inf
 
 import numpy as np
@@ -9,13 +8,12 @@ from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
-from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
+from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
+from mmcell.tiles.batches import batches_of_equal_shape, enlarge
 from mmcell.tiles.seams import SeamStitcher
-from mmcell.tiles.tile_cells import cells_of_tile, concatenate_cells, no_cells, to_instances
-from mmcell.tiles.tile_prediction import batches_of_equal_shape, predict_tiles
 from mmcell.tiles.tiling import TileGrid, make_grid
 
 
@@ -50,13 +48,7 @@ class TiledDetector(BaseModel):
 
     Raises:
         ValueError: A size, ``batch_size`` or ``upscale`` is out of its range.
-
-    Attributes:
-        on_tile: Function that ``test_step`` calls with the detections of each tile, before seams are resolved, and
-            with the detections of each image that is not cut; None calls nothing.
     """
-
-    on_tile: Callable[[InstanceData], None] | None = None
 
     def __init__(self, detector: dict | nn.Module, tile_px: int = 512, overlap_px: int = 128, batch_size: int = 1,
                  upscale: float = 1., border_px: float = 4., align_px: int = 32) -> None:
@@ -103,8 +95,8 @@ class TiledDetector(BaseModel):
         if not isinstance(data['inputs'][0], Tensor):
             raise MmcellError('TiledDetector cannot cut the views of a tta_pipeline: remove the tta_pipeline, and wrap '
                               'a MaskTTAModel, which makes the views of each tile, as the detector')
-        if self.upscale == 1 and all(max(image.shape[-2:]) <= self.tile_px for image in data['inputs']):
-            return self._predict_whole(data)
+        if not any(map(self.cuts, data['inputs'])):
+            return self.detector.test_step(data)
         return [self._predict_image(image, sample)
                 for image, sample in zip(data['inputs'], data['data_samples'], strict=True)]
 
@@ -127,52 +119,63 @@ class TiledDetector(BaseModel):
                                       'preprocessing: call test_step')
         return self.detector(inputs, data_samples, mode=mode)
 
-    def _predict_whole(self, data: dict) -> list[DetDataSample]:
-        samples = self.detector.test_step(data)
-        self._report([sample.pred_instances for sample in samples])
-        return samples
+    def cuts(self, image: Tensor) -> bool:
+        """Says whether an image (3, H, W) is cut or enlarged; if not, the detector predicts it as if without tiles."""
+        return self.upscale != 1 or max(image.shape[-2:]) > self.tile_px
 
-    def _report(self, detections_per_tile: list[InstanceData]) -> None:
-        for detections in detections_per_tile if self.on_tile is not None else ():
-            self.on_tile(detections)
+    def predict_cells(self, image: Tensor, sample: DetDataSample) -> tuple[Cells, list[np.ndarray]]:
+        """Predicts an image in tiles.
 
-    def _predict_image(self, image: Tensor, sample: DetDataSample) -> DetDataSample:
-        if self.upscale == 1 and max(image.shape[-2:]) <= self.tile_px:
-            return self._predict_whole({'inputs': [image], 'data_samples': [sample]})[0]
+        Args:
+            image: (3, H, W) uint8, after the test pipeline.
+            sample: Its data sample.
+
+        Returns:
+            The cells, best score first, in px of the image before resizing; and the scores (n,) of the detections in
+            each tile, before seams are resolved.
+        """
         grid = self.make_grid(tuple(image.shape[-2:]), tuple(sample.ori_shape[:2]))
         stitcher = SeamStitcher(grid, self.border_px)
-        final_cells = no_cells(grid.height)
-        x0, y0, x1, y1 = grid.input_rects_xyxy.T
-        shapes = np.stack([y1 - y0, x1 - x0], axis=1).tolist()
-        for batch in batches_of_equal_shape(range(len(grid)), shapes, self.batch_size):
-            crops = [image[..., y0[tile]:y1[tile], x0[tile]:x1[tile]] for tile in batch]
-            detections_per_tile = self.predict_crops(crops, batch, grid, sample.metainfo)
-            self._report(detections_per_tile)
-            for tile, detections in zip(batch, detections_per_tile, strict=True):
-                device = detections.scores.device
-                new_cells = stitcher.add(tile, cells_of_tile(detections, tile, grid))
-                final_cells = concatenate_cells(final_cells, new_cells)
-        final_cells = final_cells.take(np.argsort(-final_cells.scores, kind='stable'))
-        sample.pred_instances = to_instances(final_cells, grid.width).to(device)
+        final_cells, scores_per_tile = [], []
+        for batch in batches_of_equal_shape(range(len(grid)), grid, self.batch_size):
+            crops = [image[..., y0:y1, x0:x1] for x0, y0, x1, y1 in grid.input_rects_xyxy[batch]]
+            for tile, cells in zip(batch, self.predict_crops(crops, batch, grid, sample.metainfo), strict=True):
+                final_cells.append(stitcher.add(tile, cells))
+                scores_per_tile.append(cells.scores)
+        return Cells.concatenate(final_cells).best_first(), scores_per_tile
+
+    def _predict_image(self, image: Tensor, sample: DetDataSample) -> DetDataSample:
+        if not self.cuts(image):
+            return self.detector.test_step({'inputs': [image], 'data_samples': [sample]})[0]
+        cells, _ = self.predict_cells(image, sample)
+        sample.pred_instances = cells.to_instances().to(next(self.parameters()).device)
         return sample
 
     @torch.no_grad()
-    def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid,
-                      metainfo: dict) -> list[InstanceData]:
-        """Predicts some tiles of an image with the detector.
+    def predict_crops(self, crops: list[Tensor], tiles: list[int], grid: TileGrid, metainfo: dict) -> list[Cells]:
+        """Predicts some tiles of an image with the detector, as if each tile were an image.
 
         Args:
-            crops: Pixels of the tiles, (3, h, w) uint8 each, all of the same shape.
+            crops: Pixels of the tiles as a test pipeline gives them, (3, h, w) uint8 each, all of the same shape.
             tiles: Indices of these tiles in the grid.
             grid: All tiles of the image.
-            metainfo: Meta information of the image's data sample.
+            metainfo: Meta information of the image's data sample. Sizes and scale are replaced by those of the tile.
 
         Returns:
-            The detections of each tile, in px of the tile.
+            The cells of each tile, in px of the result image, before seams are resolved.
+
+        Raises:
+            ValueError: The detector predicts no masks.
         """
-        rects = grid.rects_xyxy[tiles]
-        sizes = [(int(y1 - y0), int(x1 - x0)) for x0, y0, x1, y1 in rects]
-        return predict_tiles(self.detector, crops, sizes, grid.scale_xy, self.upscale, metainfo)
+        rects, enlarged = grid.rects_xyxy[tiles], [enlarge(crop, self.upscale) for crop in crops]
+        samples = [DetDataSample(metainfo={
+            **metainfo, 'ori_shape': (y1 - y0, x1 - x0), 'img_shape': tuple(larger.shape[1:]),
+            'scale_factor': tuple(scale * larger.shape[axis] / crop.shape[axis]
+                                  for scale, axis in zip(grid.scale_xy, (2, 1), strict=True))})
+            for crop, larger, (x0, y0, x1, y1) in zip(crops, enlarged, rects.tolist(), strict=True)]
+        predicted = self.detector.test_step({'inputs': enlarged, 'data_samples': samples})
+        return [Cells.from_instances(sample.pred_instances, grid.height, grid.width, rect)
+                for sample, rect in zip(predicted, rects, strict=True)]
 
     def state_dict(self, *args: object, **kwargs: object) -> dict:
         """Returns the detector's own state, so that a checkpoint fits with and without tiles."""

@@ -9,12 +9,12 @@ from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
-import pycocotools.mask
 
 from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
 from mmcell.framework.bounded_pickles import BoundedUnpickler, refuse_unbounded
-from mmcell.masks.rle import area_px, with_text_counts
+from mmcell.masks.encoding import masks_to_rles
+from mmcell.masks.rle import area_px
 from mmcell.predictions.checks import shortened
 from mmcell.predictions.samples import problem_of_sample
 
@@ -48,18 +48,7 @@ def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
          'segmentation': rle}
         for bbox, score, label, rle in zip(
             bboxes_xywh.tolist(), np.array(instances['scores'], dtype=float).tolist(),
-            labels, to_rles(instances['masks']), strict=True)]
-
-
-def to_rles(masks: object) -> list[dict]:
-    """Returns masks as compressed RLEs with counts as str.
-
-    Args:
-        masks: (N, H, W) bool, a tensor on the CPU or an array, or a list of N compressed RLEs.
-    """
-    if not isinstance(masks, list | tuple):
-        masks = [pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in np.asarray(masks)]
-    return [with_text_counts(rle) for rle in masks]
+            labels, masks_to_rles(instances['masks']), strict=True)]
 
 
 def drop_empty_and_repeated(detections: list[dict]) -> tuple[list[dict], int, int]:
@@ -160,7 +149,7 @@ def save_results(results: list[dict], path: str | Path) -> None:
     entries = [{**_to_tensors(result),
                 'pred_instances': {**_to_tensors(result['pred_instances']),
                                    'masks': [{'size': rle['size'], 'counts': rle['counts'].encode()}
-                                             for rle in to_rles(result['pred_instances']['masks'])]}}
+                                             for rle in masks_to_rles(result['pred_instances']['masks'])]}}
                for result in results]
     try:
         with written_whole([path]) as (temporary,):

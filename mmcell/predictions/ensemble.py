@@ -10,8 +10,8 @@ import numpy as np
 from mmcell.boxes.fusion import fuse_boxes
 from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
+from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import encode_runs, foreground_pixels_of_all, parse_rles
-from mmcell.predictions.dump_file import to_rles
 from mmcell.predictions.limits import LIMITS, exceeds
 
 # How many pixels of masks are worked on at once. Each of them needs some hundred bytes of memory.
@@ -124,7 +124,7 @@ def _sizes_of(result: dict) -> list[tuple]:
 
     There is no entry if the result has neither a mask nor ``ori_shape``, and there are several if these differ.
     """
-    sizes = {tuple(rle['size']) for rle in to_rles(result['pred_instances']['masks'])}
+    sizes = {tuple(rle['size']) for rle in masks_to_rles(result['pred_instances']['masks'])}
     return sorted(sizes | ({tuple(result['ori_shape'][:2])} if 'ori_shape' in result else set()))
 
 
@@ -136,7 +136,7 @@ def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, 
     # Two models with two detections and one detection give sources = [0, 0, 1].
     sources = np.repeat(np.arange(len(results)), [len(model_instances['scores']) for model_instances in instances])
     fused = fuse_boxes(bboxes, scores, labels, sources, weights, iou_threshold, skip_threshold)
-    rles = [rle for model_instances in instances for rle in to_rles(model_instances['masks'])]
+    rles = [rle for model_instances in instances for rle in masks_to_rles(model_instances['masks'])]
     return {**results[0], 'pred_instances': {
         'bboxes': fused.bboxes_xyxy.astype(np.float32), 'scores': fused.scores.astype(np.float32),
         'labels': fused.labels, 'masks': fuse_masks(rles, fused.fused_index, scores * weights[sources])}}

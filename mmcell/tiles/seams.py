@@ -19,11 +19,11 @@ cell that it is linked to by shared pixels.
 from typing import NamedTuple
 
 import numpy as np
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
+from mmcell.cells.cells import Cells
 from mmcell.masks.runs import intersections_px
-from mmcell.tiles.tile_cells import TileCells, concatenate_cells, no_cells
+from mmcell.ragged import begins_of_runs, label_components, new_indices, reduce_groups
+from mmcell.tiles.tile_cells import TileCells, place_in_grid
 from mmcell.tiles.tiling import TileGrid, overlaps
 
 # The share of the smaller mask's pixels from which on two cells are duplicates or parts of one cell.
@@ -52,10 +52,10 @@ class Pairs(NamedTuple):
         Args:
             chosen: (N,) bool, which cells are chosen. The two cells of a pair must both be chosen, or both not.
         """
-        # With chosen = [1, 0, 1, 1] the cells 0, 2, 3 become 0, 1, 2: sums less one are [0, 0, 1, 2]. Of the pairs
-        # [0, 3] and [1, 1] the first is kept, as [0, 2].
+        # With chosen = [1, 0, 1, 1] the cells 0, 2, 3 become 0, 1, 2. Of the pairs [0, 3] and [1, 1] the first is kept,
+        # as [0, 2].
         is_kept = chosen[self.cells[:, 0]]
-        return Pairs((np.cumsum(chosen) - 1)[self.cells[is_kept]], *(values[is_kept] for values in self[1:]))
+        return Pairs(new_indices(chosen)[self.cells[is_kept]], *(values[is_kept] for values in self[1:]))
 
 
 class SeamStitcher:
@@ -74,30 +74,30 @@ class SeamStitcher:
     def __init__(self, grid: TileGrid, border_px: float) -> None:
         self.grid = grid
         self.border_px = border_px
-        self.pending = no_cells(grid.height)
+        self.pending = place_in_grid(Cells.empty(grid.height, grid.width), 0, grid)
         self._pairs = Pairs(np.zeros((0, 2), np.int64), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0))
 
-    def add(self, tile: int, cells: TileCells) -> TileCells:
+    def add(self, tile: int, cells: Cells) -> Cells:
         """Adds the cells of a tile and returns the cells that no later tile can change, each of them once.
 
         Args:
             tile: Index of the tile in the grid.
-            cells: The cells of this tile, in px of the image.
+            cells: The cells that were predicted in this tile, in px of the image. Those without a pixel are left out.
         """
-        cells = self._drop_cells_seen_whole_elsewhere(tile, cells)
-        pairs = find_pairs(self.pending, cells, tile, self.grid, self.border_px)
+        tile_cells = self._drop_cells_seen_whole_elsewhere(tile, place_in_grid(cells, tile, self.grid))
+        pairs = find_pairs(self.pending, tile_cells, tile, self.grid, self.border_px)
         pairs.cells[:, 1] += len(self.pending)
-        self.pending = concatenate_cells(self.pending, cells)
+        self.pending = TileCells.concatenate([self.pending, tile_cells])
         pairs = Pairs(*map(np.concatenate, zip(self._pairs, pairs, strict=True)))
         # Cells that are linked by pairs wait together. The pairs (0, 2) and (2, 3) of five cells make the components
         # [0, 1, 0, 0, 2]. After tile 1, the last tiles [3, 1, 1, 1, 2] of the cells are later for the cells 0 and 4.
         # Their components wait: cells [0, 2, 3] and [4]. Only cell 1 is final.
-        component = _label_components(pairs.cells, len(self.pending))
+        component = label_components(*pairs.cells.T, len(self.pending))
         waits = np.bincount(component, weights=self.pending.last_tiles > tile)[component] > 0
         final = unite_and_deduplicate(self.pending.take(~waits), pairs.select(~waits), self.grid)
         self._pairs = pairs.select(waits)
         self.pending = self.pending.take(waits)
-        return final
+        return final.cells
 
     def _drop_cells_seen_whole_elsewhere(self, tile: int, cells: TileCells) -> TileCells:
         """Drops the cut cells of a tile whose place lies far from the seams of another tile: rule 1 of the module."""
@@ -123,19 +123,19 @@ def find_pairs(pending: TileCells, cells: TileCells, tile: int, grid: TileGrid, 
     rect = grid.rects_xyxy[tile]
     near = np.flatnonzero(overlaps(pending.extents_xyxy, rect))
     neighbours, tile_of_near = np.unique(pending.tiles[near], return_inverse=True)
-    masks = pending.masks.take(near)
-    i, j, shared = intersections_px(masks, cells.masks, rect)
+    masks, new_masks = pending.cells.masks.take(near), cells.cells.masks
+    i, j, shared = intersections_px(masks, new_masks, rect)
     # The areas inside what both tiles see. A cell never leaves its own tile, so that it is enough to cut it off at the
     # other tile: at the new tile for an earlier cell, at the tile of the earlier cell for a new cell.
     pending_area = masks.areas_inside_px(np.broadcast_to(rect, (len(near), 4)))[i]
     areas_per_neighbour = np.zeros((len(neighbours), len(cells)), np.int64)
     for row, neighbour in enumerate(neighbours):
         neighbour_rects = np.broadcast_to(grid.rects_xyxy[neighbour], (len(cells), 4))
-        areas_per_neighbour[row] = cells.masks.areas_inside_px(neighbour_rects)
+        areas_per_neighbour[row] = new_masks.areas_inside_px(neighbour_rects)
     new_area = areas_per_neighbour[tile_of_near[i], j]
     both_cut = _are_cut(pending, grid, border_px)[near[i]] & _are_cut(cells, grid, border_px)[j]
     pairs = Pairs(np.stack([near[i], j], axis=1),
-                  shared >= MIN_SHARED * np.minimum(masks.areas_px[i], cells.masks.areas_px[j]),
+                  shared >= MIN_SHARED * np.minimum(masks.areas_px[i], new_masks.areas_px[j]),
                   both_cut & (shared >= MIN_SHARED * np.minimum(pending_area, new_area)),
                   shared / (pending_area + new_area - shared))
     return Pairs(*(values[pairs.are_duplicates | pairs.are_parts] for values in pairs))
@@ -161,8 +161,9 @@ def unite_and_deduplicate(cells: TileCells, pairs: Pairs, grid: TileGrid) -> Til
         return cells
     may_be_parts = pairs.are_parts
     parts = pairs.cells[may_be_parts]
-    parts = parts[_are_best_for_both(parts, cells.tiles, np.equal(*cells.labels[parts].T), pairs.iou[may_be_parts])]
-    groups = _label_components(parts, len(cells))
+    same_label = np.equal(*cells.cells.labels[parts].T)
+    parts = parts[_are_best_for_both(parts, cells.tiles, same_label, pairs.iou[may_be_parts])]
+    groups = label_components(*parts.T, len(cells))
     united = _unite(cells, groups)
     is_united = np.bincount(groups) > 1
     group_pairs = groups[pairs.cells]
@@ -197,29 +198,29 @@ def _are_best_for_both(pairs: np.ndarray, tiles: np.ndarray, same_label: np.ndar
     best_for_both = np.ones(len(pairs), bool)
     for cell, partner in (pairs.T, pairs.T[::-1]):
         order = np.lexsort((partner, -iou, ~same_label, tiles[partner], cell))
-        keys = np.stack([cell, tiles[partner]], axis=1)[order]
-        is_first = np.append(True, (keys[1:] != keys[:-1]).any(axis=1))[:len(keys)]
-        best_for_both[order[~is_first]] = False
+        is_first = np.zeros(len(pairs), bool)
+        is_first[order[begins_of_runs(cell[order], tiles[partner][order])]] = True
+        best_for_both &= is_first
     return best_for_both
 
 
 def _unite(cells: TileCells, groups: np.ndarray) -> TileCells:
     """Unites the cells of each group (N,): all their pixels, the box around all, and the rest of the largest part."""
     # Areas [10, 30, 20, 5] in the groups [0, 1, 0, 1]: sorted by group, then from large to small, the cells are
-    # [2, 0, 1, 3]. Groups begin at [0, 2], where the largest parts are, the cells [2, 1]. ``reduceat`` takes the
-    # minimum or maximum from each begin to the next: of the left borders x = [4, 2, 9, 7], in order [9, 4, 2, 7],
-    # the least ones are [4, 2].
-    order = np.lexsort((-cells.masks.areas_px, groups))
-    begins = np.flatnonzero(np.append(True, np.diff(groups[order]) > 0))
-    largest = order[begins]
+    # [2, 0, 1, 3]. Groups begin at [0, 2], where the largest parts are, the cells [2, 1]. Of the left borders
+    # x = [4, 2, 9, 7], in order [9, 4, 2, 7], the least ones of the groups are [4, 2].
+    masks, sizes = cells.cells.masks, np.bincount(groups)
+    order = np.lexsort((-masks.areas_px, groups))
+    largest = order[begins_of_runs(groups[order])]
 
     def boxes_around_groups(boxes: np.ndarray) -> np.ndarray:
-        return np.concatenate([np.minimum.reduceat(boxes[order, :2], begins),
-                               np.maximum.reduceat(boxes[order, 2:], begins)], axis=1)
+        return np.concatenate([reduce_groups(np.minimum, boxes[order, :2], sizes),
+                               reduce_groups(np.maximum, boxes[order, 2:], sizes)], axis=1)
 
-    return TileCells(boxes_around_groups(cells.bboxes_xyxy), cells.scores[largest], cells.labels[largest],
-                     boxes_around_groups(cells.extents_xyxy), cells.tiles[largest],
-                     np.maximum.reduceat(cells.last_tiles[order], begins), cells.masks.unite(groups))
+    united = Cells(masks.unite(groups), boxes_around_groups(cells.cells.bboxes_xyxy), cells.cells.scores[largest],
+                   cells.cells.labels[largest])
+    return TileCells(united, boxes_around_groups(cells.extents_xyxy), cells.tiles[largest],
+                     reduce_groups(np.maximum, cells.last_tiles[order], sizes))
 
 
 def _share_a_tile(group_pairs: np.ndarray, tiles: np.ndarray, groups: np.ndarray) -> np.ndarray:
@@ -283,9 +284,3 @@ def _find_unbeaten(beats: np.ndarray, distances_px: np.ndarray) -> np.ndarray:
         is_undecided[losers[is_safe[winners]]] = False
         is_undecided[winners[is_safe[losers]]] = False
     return np.flatnonzero(stays)
-
-
-def _label_components(pairs: np.ndarray, n: int) -> np.ndarray:
-    """Returns the number (n,) of the connected component of each of n cells, which pairs (P, 2) link."""
-    graph = coo_array((np.ones(len(pairs), bool), (pairs[:, 0], pairs[:, 1])), shape=(n, n))
-    return connected_components(graph, directed=False)[1]

@@ -10,9 +10,9 @@ FLOORS = [
     ['mmcell/hooks', 'mmcell/inference'],
     ['data_prep', 'mmcell/checkpoints', 'mmcell/datasets', 'mmcell/evaluation'],
     ['mmcell/models', 'mmcell/predictions', 'mmcell/visualization'],
-    ['mmcell/annotations'],
-    ['mmcell/boxes', 'mmcell/classes', 'mmcell/files', 'mmcell/framework', 'mmcell/images', 'mmcell/settings',
-     'mmcell/tiles'],
+    ['mmcell/annotations', 'mmcell/tiles'],
+    ['mmcell/boxes', 'mmcell/cells', 'mmcell/classes', 'mmcell/files', 'mmcell/framework', 'mmcell/images',
+     'mmcell/settings'],
     ['mmcell/masks'],
     ['mmcell/errors.py', 'mmcell/ragged.py'],
 ]

@@ -16,6 +16,7 @@ import tifffile
 from support.cells import cells_from_label_map, rasterise
 from support.synthetic_data import discs
 
+from mmcell.cells.cells import Cells
 from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
 from mmcell.inference.writers import FORMATS, ImageInfo, label_tiff, output_paths, writing_cells
@@ -45,7 +46,7 @@ def write(folder, cells, *formats, mpp=None, pixels=None, n_parts=1, name='cell'
     image = ImageInfo(folder / 'images' / 'cell.tif', *SHAPE, NAMES, mpp, pixels)
     with writing_cells(formats, folder, name, image) as add:
         for part in np.array_split(np.arange(len(cells)), n_parts):
-            add(cells.select(np.isin(np.arange(len(cells)), part)))
+            add(cells.take(part))
     return output_paths(formats, folder, name, len(NAMES))
 
 
@@ -103,13 +104,16 @@ def test_the_limit_of_pixels_is_shared_by_the_maps_of_all_classes(tmp_path, labe
         assert np.array_equal(tifffile.imread(path), np.where(np.isin(label_map, values), label_map, 0))
 
 
-def test_where_cells_of_one_call_overlap_the_higher_score_wins(tmp_path):
-    below, above = (cells_from_label_map(discs(SHAPE, [(1, 20, x, 10)])) for x in (20, 30))
-    both = type(below)(below.rles + above.rles, np.zeros(2, int), np.array([.6, .9]), *SHAPE)
+@pytest.mark.parametrize('scores, radii', [((.6, .9), (10, 10)), ((.9, .9), (10, 8))],
+                         ids=['the higher score', 'of equal scores the smaller cell'])
+def test_where_cells_of_one_call_overlap_one_is_seen(tmp_path, scores, radii):
+    below, above = (cells_from_label_map(discs(SHAPE, [(1, 20, x, radius)]), scores=[score])
+                    for x, radius, score in zip((20, 30), radii, scores, strict=True))
+    both = Cells.concatenate([below, above])
     first, second = (tifffile.imread(write(tmp_path, both, 'labels', n_parts=n, name=str(n))[0]) for n in (1, 2))
-    assert (first == 2).sum() == both.areas_px[1] > (second == 2).sum()
+    assert (first == 2).sum() == both.masks.areas_px[1] > (second == 2).sum()
     # Painted by two calls, the first cell keeps all its pixels.
-    assert (second == 1).sum() == both.areas_px[0]
+    assert (second == 1).sum() == both.masks.areas_px[0]
 
 
 def test_class_label_tiffs(tmp_path, label_map, cells):
@@ -213,7 +217,7 @@ def test_an_overlay_of_an_image_that_is_not_in_memory_is_refused(tmp_path, cells
 
 
 def test_no_cells_make_valid_files(tmp_path, cells):
-    no_cells = cells.select(np.zeros(len(cells), bool))
+    no_cells = cells.take(np.zeros(len(cells), bool))
     paths = write(tmp_path, no_cells, *FORMATS, pixels=np.zeros((*SHAPE, 3), np.uint8), mpp=1.)
     assert all(path.exists() for path in paths) and len({path.name for path in paths}) == len(paths) == 9
     assert geojson.loads((tmp_path / 'cell.geojson').read_text()).is_valid

@@ -1,19 +1,21 @@
 """An image on disk gives the same cells as in memory, also if its prediction is interrupted or shared by processes."""
 
+import json
 import multiprocessing
 
 import numpy as np
 import pytest
 import tifffile
 import torch
-from mmengine.structures import InstanceData
 from support.synthetic_data import discs
 from support.toy_detector import TILES, ToyDetector, as_data, as_set
 
+from mmcell.cells.cells import Cells
 from mmcell.images.pixels import ImageReadError
 from mmcell.images.regions import open_regions
 from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
 from mmcell.inference.tile_journal import TileJournal, remove_journal
+from mmcell.masks.runs import MaskRuns
 from mmcell.models import TiledDetector
 
 
@@ -43,7 +45,7 @@ def predict(image, folder, detector=None, **settings):
     model = TiledDetector(detector, **TILES, batch_size=3)
     with open_regions(image) as regions:
         parts = list(predict_huge_image(model, regions, folder, **settings))
-    cells = InstanceData.cat(parts) if parts else None
+    cells = Cells.concatenate(parts).to_instances() if parts else None
     return cells, sum(map(len, detector.seen))
 
 
@@ -164,19 +166,35 @@ def test_the_error_for_a_damaged_image_names_its_file(tmp_path, image):
         predict(image, tmp_path / 'journal')
 
 
-def test_predictions_are_read_from_the_journal_as_they_were_written(tmp_path):
+def test_cells_are_read_from_the_journal_as_they_were_written(tmp_path):
     journal = TileJournal(tmp_path, {})
-    two_cells = InstanceData(bboxes=torch.rand(2, 4) * 100, scores=torch.rand(2), labels=torch.tensor([3, 1]),
-                             masks=torch.rand(2, 9, 7) > .5)
-    no_cells = InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long(), masks=[])
+    masks = [{'size': [90, 70], 'counts': [40, 3, 87, 60, 6110]}, {'size': [90, 70], 'counts': [6300]}]
+    two_cells = Cells(MaskRuns.from_rles(masks, 90, 70), np.float32([[.1, -0., 7.3, 9], [3, 4, 5.7, 6]]),
+                      np.float32([.1, .9]), np.array([3, 1]))
     journal.write(4, two_cells)
-    journal.write(0, no_cells)
+    journal.write(0, Cells.empty(90, 70))
     journal.close()
     reopened = TileJournal(tmp_path, {})
     assert 4 in reopened and 0 in reopened and 1 not in reopened
-    for key in ('bboxes', 'scores', 'labels'):
-        assert reopened.read(4)[key].equal(two_cells[key]) and reopened.read(0)[key].equal(no_cells[key])
-    assert reopened.read(4).masks[1]['size'] == [9, 7] and reopened.read(0).masks == []
+    for tile, expected in ((4, two_cells), (0, Cells.empty(90, 70))):
+        cells = reopened.read(tile)
+        for ours, theirs in ((cells.masks, expected.masks), (cells, expected)):
+            arrays = [(value, vars(theirs)[name]) for name, value in vars(ours).items() if isinstance(value, np.ndarray)]
+            assert len(arrays) == 3
+            assert all(a.tobytes() == b.tobytes() and (a.dtype, a.shape) == (b.dtype, b.shape) for a, b in arrays)
+        assert (cells.masks.height, cells.masks.width) == (90, 70)
+    reopened.close()
+
+
+def test_the_journal_of_an_earlier_release_is_not_misread(tmp_path, image, expected):
+    predict(image, tmp_path / 'journal')
+    path = tmp_path / 'journal' / 'tiles-0.jsonl'
+    lines = path.read_text().splitlines()
+    settings = json.loads(lines[0])['settings']
+    del settings['journal']
+    path.write_text('\n'.join([json.dumps({'settings': settings}), *lines[1:]]) + '\n')
+    cells, n_predicted = predict(image, tmp_path / 'journal', resume=True)
+    assert as_set(cells) == expected and n_predicted == len(lines) - 1
 
 
 def test_progress_is_shown_with_the_remaining_time(capsys):

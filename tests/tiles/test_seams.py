@@ -7,10 +7,10 @@ from mmengine.structures import InstanceData
 from support.synthetic_data import discs
 from support.toy_detector import TILES, ToyDetector, as_data, as_set
 
+from mmcell.cells.cells import Cells
 from mmcell.masks.rle import decode_to_label_map, encode_label_map
 from mmcell.models import TiledDetector
 from mmcell.tiles.seams import SeamStitcher, _find_unbeaten
-from mmcell.tiles.tile_cells import cells_of_tile
 from mmcell.tiles.tiling import make_grid
 
 
@@ -117,10 +117,10 @@ def stitch(per_tile, shape=(32, 52)):
         instances = InstanceData(bboxes=boxes - torch.tensor([x_tile, 0, x_tile, 0]), masks=masks,
                                  labels=torch.tensor([r[0] for r in rectangles]),
                                  scores=torch.tensor([r[1] for r in rectangles]))
-        final_cells.append(stitcher.add(tile, cells_of_tile(instances, tile, grid)))
+        final_cells.append(stitcher.add(tile, Cells.from_instances(instances, *shape, grid.rects_xyxy[tile])))
     assert not len(stitcher.pending)
     return sorted((int(label), *extent.tolist()) for cells in final_cells
-                  for label, extent in zip(cells.labels, cells.extents_xyxy.astype(int), strict=True))
+                  for label, extent in zip(cells.labels, cells.masks.extents_xyxy, strict=True))
 
 
 def test_the_tile_whose_seams_are_farther_away_keeps_all_its_cells():
@@ -173,7 +173,8 @@ def test_cells_are_final_as_soon_as_no_later_tile_reaches_them():
     n_final = []
     for tile, (x0, y0, x1, y1) in enumerate(grid.rects_xyxy):
         sample, = ToyDetector().test_step(as_data(field[y0:y1, x0:x1]))
-        n_final.append(len(stitcher.add(tile, cells_of_tile(sample.pred_instances, tile, grid))))
+        cells = Cells.from_instances(sample.pred_instances, 84, 84, grid.rects_xyxy[tile])
+        n_final.append(len(stitcher.add(tile, cells)))
     # Four tiles per row. Cell 1 is final after the first tile, cell 2 after the second, cell 3 after the fifth, and
     # cell 4 after the sixth.
     assert n_final == [1, 1, 0, 0, 1, 1] + [0] * 10

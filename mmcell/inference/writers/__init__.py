@@ -5,8 +5,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmcell.cells.cells import Cells
 from mmcell.files.whole_files import written_whole
-from mmcell.inference.cells import Cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.inference.writers.coco import writing_coco
 from mmcell.inference.writers.geojson import writing_geojson

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcell.inference.cells import Cells
+from mmcell.cells.cells import Cells
 
 # A function that writes some cells of an image. Its second argument is the number of the first cell; the numbers of the
 # other cells follow.

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmcell.annotations.coco_json import categories
-from mmcell.inference.cells import Cells
+from mmcell.cells.cells import Cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.inference.writers.json_lists import writing_json_list
 
@@ -36,9 +36,9 @@ def writing_coco(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
 
 
 def _annotations(cells: Cells, first_number: int) -> Iterator[dict]:
-    bboxes_xywh = cells.bboxes_xyxy.copy()
+    bboxes_xywh = cells.masks.extents_xyxy.copy()
     bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
-    rows = zip(cells.rles, cells.labels.tolist(), cells.scores.tolist(), cells.areas_px.tolist(),
+    rows = zip(cells.masks.to_rles(), cells.labels.tolist(), cells.scores.tolist(), cells.masks.areas_px.tolist(),
                bboxes_xywh.tolist(), strict=True)
     for number, (rle, label, score, area, bbox) in enumerate(rows, start=first_number):
         yield {'id': number, 'image_id': 1, 'category_id': label + 1, 'bbox': bbox, 'area': area,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import shapely
 
-from mmcell.inference.cells import Cells
-from mmcell.inference.measurements import measure_cells
-from mmcell.inference.outlines import outline_cells
+from mmcell.cells.cells import Cells
+from mmcell.cells.measurements import measure_cells
+from mmcell.cells.outlines import outline_cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.inference.writers.json_lists import writing_json_list
 from mmcell.visualization.colors import class_colors

@@ -9,10 +9,10 @@ import numpy as np
 import roifile
 import shapely
 
+from mmcell.cells.cells import Cells
+from mmcell.cells.outlines import outline_cells
 from mmcell.errors import escape
 from mmcell.files.names import shorten_name
-from mmcell.inference.cells import Cells
-from mmcell.inference.outlines import outline_cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.visualization.colors import class_colors
 

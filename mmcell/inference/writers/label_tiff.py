@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import tifffile
 
-from mmcell.inference.cells import Cells
-from mmcell.inference.painting import paint_cells
+from mmcell.cells.cells import Cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
+from mmcell.masks.painting import paint_masks
 
 # Label maps with more pixels (the maps of all classes counted together) are kept on the disk, not in memory. As uint32,
 # this many pixels take 400 MB.
@@ -21,8 +21,9 @@ _MAX_UINT16 = 65_535
 class LabelMapFile:
     """A label map into which cells are painted by several calls, and which becomes a TIFF file.
 
-    Where cells of the same call overlap, the pixels go to the cell with the higher score; where cells of different
-    calls overlap, they go to the cell that was painted first. The file is compressed with zlib, and has the type uint16
+    Where cells of the same call overlap, the pixels go to the cell that :func:`mmcell.masks.painting.painting_order`
+    names: the one with the higher score, of equal scores the smaller one. Where cells of different calls overlap, they
+    go to the cell that was painted first. The file is compressed with zlib, and has the type uint16
     if no number is above 65535, otherwise uint32. If there are more than ``MAX_PIXELS_IN_MEMORY`` pixels, the map lies
     on the disk from the beginning, as an uncompressed BigTIFF of type uint32.
 
@@ -50,7 +51,7 @@ class LabelMapFile:
         # The file is mapped again for each call: all parts of a mapping that were ever written count as memory of the
         # process until the mapping is closed.
         label_map = tifffile.memmap(self.path, mode='r+') if self.map is None else self.map
-        paint_cells(label_map, cells, numbers)
+        paint_masks(label_map, cells.masks.positions, cells.masks.areas_px, cells.scores, numbers)
 
     def finish(self) -> None:
         """Writes the file, unless the map is on the disk already."""
@@ -74,7 +75,7 @@ def writing_label_tiff(paths: list[Path], image: ImageInfo) -> Iterator[WriteCel
         def write(cells: Cells, first_number: int) -> None:
             numbers = first_number + np.arange(len(cells))
             label_map.paint(cells, numbers)
-            for number, label, score in zip(numbers, cells.labels, cells.scores, strict=True):
+            for number, label, score in zip(numbers, cells.labels, cells.scores.tolist(), strict=True):
                 table.writerow([number, image.class_names[label], f'{score:.6g}'])
 
         yield write
@@ -93,7 +94,7 @@ def writing_class_label_tiffs(paths: list[Path], image: ImageInfo) -> Iterator[W
     def write(cells: Cells, first_number: int) -> None:
         numbers = first_number + np.arange(len(cells))
         for label, label_map in enumerate(label_maps):
-            label_map.paint(cells.select(cells.labels == label), numbers[cells.labels == label])
+            label_map.paint(cells.take(cells.labels == label), numbers[cells.labels == label])
 
     yield write
     for label_map in label_maps:

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmcell.inference.cells import Cells
-from mmcell.inference.measurements import measure_cells
+from mmcell.cells.cells import Cells
+from mmcell.cells.measurements import measure_cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 
 
@@ -23,7 +23,7 @@ def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[Wri
         table.writerow(['image', 'cell', 'class', 'score', *columns])
 
         def write(cells: Cells, first_number: int) -> None:
-            rows = zip(cells.labels, cells.scores, *measure_cells(cells, image.mpp).values(), strict=True)
+            rows = zip(cells.labels, cells.scores.tolist(), *measure_cells(cells, image.mpp).values(), strict=True)
             for number, (label, score, *measured) in enumerate(rows, start=first_number):
                 table.writerow([image.path.name, number, image.class_names[label], f'{score:.6g}',
                                 *(f'{value:.8g}' for value in measured)])

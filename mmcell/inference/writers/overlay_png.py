@@ -6,8 +6,8 @@ from pathlib import Path
 
 import cv2
 
+from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
-from mmcell.inference.cells import Cells
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
 
@@ -28,7 +28,7 @@ def writing_overlay_png(paths: list[Path], image: ImageInfo) -> Iterator[WriteCe
     labels: list[int] = []
 
     def write(cells: Cells, first_number: int) -> None:
-        rles.extend(cells.rles)
+        rles.extend(cells.masks.to_rles())
         labels.extend(cells.labels.tolist())
 
     yield write

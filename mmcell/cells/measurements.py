@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from mmcell.inference.cells import Cells
+from mmcell.cells.cells import Cells
+from mmcell.ragged import reduce_groups
 
 
 def measure_cells(cells: Cells, mpp: float | None = None) -> dict[str, np.ndarray]:
@@ -15,14 +16,14 @@ def measure_cells(cells: Cells, mpp: float | None = None) -> dict[str, np.ndarra
     axes and the eccentricity are 0.
 
     Args:
-        cells: Cells of one image.
+        cells: N cells of one image, each with at least one pixel.
         mpp: Micrometres per pixel, with which the values in micrometres are added; None if not known.
 
     Returns:
         An array of N values for each of the keys area_px, centroid_x_px, centroid_y_px, major_axis_px, minor_axis_px
         and eccentricity; with ``mpp`` also area_um2, centroid_x_um, centroid_y_um, major_axis_um and minor_axis_um.
     """
-    area = cells.areas_px
+    area = cells.masks.areas_px
     x_mean, y_mean, large, small = _moments(cells)
     lengths_px = {'centroid_x': x_mean + .5, 'centroid_y': y_mean + .5,
                   'major_axis': 4 * np.sqrt(large), 'minor_axis': 4 * np.sqrt(small)}
@@ -42,15 +43,13 @@ def _moments(cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
         Four (N,) float64 arrays: mean column, mean row, larger and smaller eigenvalue of the covariance of columns and
         rows.
     """
-    if len(cells) == 0:
-        return (np.zeros(0),) * 4
-    x, y, area = cells.pixels
-    first = cells.first_pixels
-    x_mean, y_mean = (np.add.reduceat(values, first) / area for values in (x, y))
-    # Cell by cell: with areas [4, 1], first is [0, 4], columns [2, 2, 2, 3 | 3] have the sums [9, 3] and the means
-    # [2.25, 3]; np.repeat gives each pixel the mean of its cell, [2.25, 2.25, 2.25, 2.25, 3].
+    # Cell by cell: with areas [4, 1], the columns [2, 2, 2, 3 | 3] have the sums [9, 3] and the means [2.25, 3];
+    # np.repeat gives each pixel the mean of its cell, [2.25, 2.25, 2.25, 2.25, 3].
+    area = cells.masks.areas_px
+    x, y = np.divmod(cells.masks.positions, cells.masks.height)
+    x_mean, y_mean = (reduce_groups(np.add, values, area) / area for values in (x, y))
     dx, dy = (values - np.repeat(mean, area) for values, mean in ((x, x_mean), (y, y_mean)))
-    xx, yy, xy = (np.add.reduceat(product, first) / area for product in (dx * dx, dy * dy, dx * dy))
+    xx, yy, xy = (reduce_groups(np.add, product, area) / area for product in (dx * dx, dy * dy, dx * dy))
     # The eigenvalues of [[xx, xy], [xy, yy]] are half its trace, plus and minus the radius of Mohr's circle.
     half_trace, radius = (xx + yy) / 2, np.hypot((xx - yy) / 2, xy)
     return x_mean, y_mean, half_trace + radius, np.maximum(half_trace - radius, 0)

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmcell.inference.cells import Cells
+from mmcell.cells.cells import Cells
 
 
 def select_cells(cells: Cells, min_score: float = 0., labels: Sequence[int] | None = None, min_area_px: int = 1,
                  drop_border: bool = False) -> Cells:
-    """Returns the cells that pass all filters.
+    """Returns the cells that have a pixel and pass all filters.
 
     Args:
         cells: Cells of one image.
@@ -18,17 +18,18 @@ def select_cells(cells: Cells, min_score: float = 0., labels: Sequence[int] | No
         min_area_px: Smallest area, in pixels, of a cell that is kept.
         drop_border: Whether cells that have a pixel in the first or last row or column of the image are left out.
     """
-    keep = cells.scores >= min_score
+    # NumPy would round the limit to the precision of the scores.
+    keep = cells.scores.astype(np.float64) >= min_score
     if labels is not None:
         keep &= np.isin(cells.labels, labels)
-    cells = cells.select(keep)
-    keep = cells.areas_px >= min_area_px
+    cells = cells.take(keep)
+    keep = cells.masks.areas_px >= max(min_area_px, 1)
     if drop_border:
         keep &= ~touches_border(cells)
-    return cells.select(keep)
+    return cells.take(keep)
 
 
 def touches_border(cells: Cells) -> np.ndarray:
     """Returns (N,) bool: whether each cell has a pixel in the first or last row or column of the image."""
-    left, top, right, bottom = cells.bboxes_xyxy.T
-    return (left == 0) | (top == 0) | (right == cells.width_px) | (bottom == cells.height_px)
+    left, top, right, bottom = cells.masks.extents_xyxy.T
+    return (left == 0) | (top == 0) | (right == cells.masks.width) | (bottom == cells.masks.height)

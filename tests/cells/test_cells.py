@@ -10,10 +10,10 @@ from mmengine.structures import InstanceData
 from support.cells import cells_from_label_map, rasterise
 from support.synthetic_data import discs
 
-from mmcell.inference.cells import Cells
-from mmcell.inference.filters import select_cells, touches_border
-from mmcell.inference.measurements import measure_cells
-from mmcell.inference.outlines import outline_cells
+from mmcell.cells.cells import Cells
+from mmcell.cells.filters import select_cells, touches_border
+from mmcell.cells.measurements import measure_cells
+from mmcell.cells.outlines import outline_cells
 from mmcell.masks.rle import encode_label_map
 
 
@@ -23,27 +23,72 @@ def test_cells_are_made_from_instances(masks):
     bitmaps = np.stack([label_map == 1, np.zeros_like(label_map, bool), label_map == 2])
     rles = encode_label_map(label_map).rles
     empty = {'size': [20, 30], 'counts': 'hb0'}
+    boxes = [[1.5, 2.25, 9., 9.], [0., 1., 2., 3.], [15., 7., 26., 18.]]
     instances = InstanceData(
-        bboxes=torch.zeros(3, 4), scores=torch.tensor([.9, .8, .7]), labels=torch.tensor([2, 1, 0]),
+        bboxes=torch.tensor(boxes), scores=torch.tensor([.9, .8, .7]), labels=torch.tensor([2, 1, 0]),
         masks=[rles[0], empty, rles[1]] if masks == 'rle' else torch.from_numpy(bitmaps))
     cells = Cells.from_instances(instances, 20, 30)
-    # The instance whose mask has no pixel is left out.
-    assert cells.rles == rles
-    assert cells.labels.tolist() == [2, 0] and cells.scores == pytest.approx([.9, .7])
-    assert cells.areas_px.tolist() == [(label_map == 1).sum(), (label_map == 2).sum()]
-    assert cells.bboxes_xyxy.tolist() == [[2, 2, 9, 9], [15, 7, 26, 18]]
+    areas_px = [(label_map == 1).sum(), 0, (label_map == 2).sum()]
+    assert cells.masks.areas_px.tolist() == areas_px and cells.masks.to_rles() == [rles[0], empty, rles[1]]
+    assert cells.masks.extents_xyxy.tolist() == [[2, 2, 9, 9], [0] * 4, [15, 7, 26, 18]]
+    assert cells.bboxes_xyxy.tolist() == boxes
+    assert cells.labels.tolist() == [2, 1, 0] and cells.scores.tolist() == instances.scores.tolist()
+    # The cell whose mask has no pixel passes no filter.
+    assert select_cells(cells, min_area_px=0).labels.tolist() == [2, 0]
+    # Converted back, they are what they were made from.
+    restored = cells.to_instances()
+    assert all(restored[key].equal(instances[key]) for key in ('bboxes', 'scores', 'labels'))
+    assert restored.masks == [rles[0], empty, rles[1]]
 
 
-def test_masks_that_differ_from_the_image_in_size_are_refused():
-    instances = InstanceData(bboxes=torch.zeros(1, 4), scores=torch.ones(1), labels=torch.zeros(1, dtype=int),
-                             masks=[{'size': [20, 30], 'counts': '0hb0'}])
-    with pytest.raises(ValueError, match=r'size \[20, 30\], the image \[30, 20\]'):
+def test_cells_of_a_part_of_an_image_are_moved_to_their_place():
+    label_map = discs((20, 30), [(1, 5, 5, 3), (2, 12, 20, 5)])
+    part, whole = (cells_from_label_map(pixels) for pixels in (label_map, np.pad(label_map, [(7, 7), (9, 0)])))
+    assert_equal(Cells.from_instances(part.to_instances(), 34, 39, np.array([9, 7, 39, 27])), whole)
+
+
+def test_cells_are_taken_and_concatenated():
+    cells = cells_from_label_map(discs((40, 40), [(1, 10, 10, 5), (2, 25, 25, 2), (3, 39, 10, 6)]), labels=[0, 1, 2])
+    assert cells.take(np.array([2, 0])).labels.tolist() == [2, 0]
+    assert cells.take(np.array([True, False, True])).labels.tolist() == [0, 2]
+    parts = [cells.take(np.array([0])), Cells.empty(40, 40), cells.take(np.array([1, 2]))]
+    assert_equal(Cells.concatenate(parts), cells)
+    shuffled = cells.take(np.array([1, 2, 0]))
+    assert_equal(shuffled.best_first(), cells)
+    tied = Cells(shuffled.masks, shuffled.bboxes_xyxy, np.float32([.5, .7, .5]), shuffled.labels)
+    assert tied.best_first().labels.tolist() == [2, 1, 0]
+
+
+def test_zero_instances_are_zero_cells():
+    for masks in ([], torch.zeros(0, 20, 30, dtype=bool)):
+        cells = Cells.from_instances(InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0),
+                                                  labels=torch.zeros(0, dtype=int), masks=masks), 20, 30)
+        assert_equal(cells, Cells.empty(20, 30))
+
+
+def test_detections_without_masks_are_refused():
+    instances = InstanceData(bboxes=torch.zeros(1, 4), scores=torch.ones(1), labels=torch.zeros(1, dtype=int))
+    with pytest.raises(ValueError, match='the predictions have none'):
         Cells.from_instances(instances, 30, 20)
+
+
+def assert_equal(cells, expected):
+    """Checks that two sets of cells have the same masks, boxes, scores and labels, in the same types."""
+    assert cells.masks.to_rles() == expected.masks.to_rles()
+    for name in ('bboxes_xyxy', 'scores', 'labels'):
+        ours, theirs = getattr(cells, name), getattr(expected, name)
+        assert np.array_equal(ours, theirs) and ours.dtype == theirs.dtype
+
+
+def test_a_score_is_compared_with_the_limit_in_full_precision():
+    cells = cells_from_label_map(discs((20, 30), [(1, 5, 5, 3)]), scores=[.7])
+    # The float32 next to .7 is less than .7.
+    assert len(select_cells(cells, min_score=.7)) == 0 and len(select_cells(cells, min_score=.6999999)) == 1
 
 
 @pytest.mark.parametrize('filters, kept', [
     ({}, [1, 2, 3, 4]),
-    (dict(min_score=.7), [1, 2, 3]),
+    (dict(min_score=.65), [1, 2, 3]),
     (dict(labels=[0, 2]), [1, 4]),
     (dict(labels=[]), []),
     (dict(min_area_px=30), [1, 3]),
@@ -54,8 +99,8 @@ def test_filters(filters, kept):
     label_map = discs((40, 40), [(1, 10, 10, 5), (2, 25, 25, 2), (3, 39, 10, 6), (4, 20, 39, 2)])
     cells = cells_from_label_map(label_map, labels=[0, 1, 1, 2], scores=[.9, .8, .7, .6])
     selected = select_cells(cells, **filters)
-    assert selected.scores.tolist() == [1 - label / 10 for label in kept]
-    assert len(selected.rles) == len(kept)
+    assert selected.scores.tolist() == pytest.approx([1 - label / 10 for label in kept])
+    assert len(selected.masks) == len(kept)
 
 
 @pytest.mark.parametrize('y, x, touches', [(0, 5, True), (9, 5, True), (5, 0, True), (5, 9, True), (1, 8, False)])
