@@ -25,7 +25,7 @@ from _scenes import grid_of_discs, write_fullest_of_consep, write_scene
 from torch import nn
 
 from mmcell.errors import MmcellError
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 from mmcell.masks.rle import areas_px, encode_label_map
 
 EXAMPLE = """example:

@@ -23,7 +23,7 @@ from mmcell.classes.matching import match_classes
 from mmcell.datasets.colors import input_order
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
-from mmcell.images.pixels import CHANNEL_ORDERS
+from mmcell.images.image_file import CHANNEL_ORDERS
 from mmcell.models import TiledDetector
 from mmcell.settings.options import apply_options
 
@@ -219,7 +219,7 @@ class ImagePredictor:
         """Predicts the cells of an image.
 
         Args:
-            image: (H, W, 3) uint8 in the order red, green, blue, as :func:`mmcell.images.pixels.read_image` returns it.
+            image: (H, W, 3) uint8 in the order red, green, blue, as :func:`mmcell.read_image` returns it.
 
         Returns:
             MMDetection's ``pred_instances``: bboxes (N, 4) in xyxy, px of the image; scores (N,); labels (N,) from 0;

@@ -13,7 +13,7 @@ from mmengine.logging import print_log
 from mmengine.structures import InstanceData
 
 from mmcell.errors import MmcellError
-from mmcell.images.regions import Regions
+from mmcell.images.image_file import ImageFile
 from mmcell.inference.tile_journal import TileJournal, remove_journal
 from mmcell.models.tiled_detector import TiledDetector
 from mmcell.tiles.seams import SeamStitcher
@@ -28,7 +28,7 @@ class OtherProcessError(MmcellError):
     """Another process could not predict its share of the tiles."""
 
 
-def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: str | Path, *, resume: bool = False,
+def predict_huge_image(model: TiledDetector, regions: ImageFile, journal_folder: str | Path, *, resume: bool = False,
                        settings: dict | None = None,
                        report: Report | None = None,
                        on_tile: Callable[[InstanceData], None] | None = None) -> Iterator[InstanceData]:
@@ -43,7 +43,7 @@ def predict_huge_image(model: TiledDetector, regions: Regions, journal_folder: s
 
     Args:
         model: Model in evaluation mode, whose tile size, batch size and enlargement are used.
-        regions: The image, as :func:`mmcell.images.regions.open_regions` yields it.
+        regions: The image, as :func:`mmcell.images.image_file.open_image` yields it.
         journal_folder: Where the predictions of each tile are written. Each image needs its own folder. The caller
             removes it with :func:`mmcell.inference.tile_journal.remove_journal` when all outputs are written.
         resume: Whether tiles in the journal that were predicted with the same settings are taken from there. Otherwise
@@ -93,7 +93,7 @@ def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume:
                       f'({", ".join(different)}), and are predicted again', logger='current', level=logging.WARNING)
 
 
-def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, regions: Regions,
+def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, regions: ImageFile,
                   grid: TileGrid) -> Iterator[int]:
     """Predicts tiles in their order and writes them to the journal; yields the number of tiles after each batch."""
     rects = grid.input_rects_xyxy

@@ -10,8 +10,8 @@ from pathlib import Path
 from mmcell.errors import MmcellError, escape
 from mmcell.files.folders import describe_leftovers, leftover_kind, list_folder
 from mmcell.files.names import name_key
+from mmcell.images.image_file import open_image
 from mmcell.images.limits import ImageReadError
-from mmcell.images.stored import is_tiff, open_stored
 
 IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf2', '.tf8', '.lsm', '.stk', '.svs', '.ndpi', '.qptiff', '.png', '.jpg',
                   '.jpeg', '.bmp', '.webp', '.jp2', '.pgm', '.ppm'}
@@ -166,9 +166,7 @@ def is_large_tiff(path: Path, more_than_px: int) -> bool:
         more_than_px: The limit.
     """
     try:
-        if not is_tiff(path):
-            return False
-        with open_stored(path) as stored:
-            return stored.height * stored.width > more_than_px
+        with open_image(path) as image:
+            return image.reads_parts and image.height * image.width > more_than_px
     except (OSError, ImageReadError):  # the cause is reported when the image is read
         return False

@@ -14,9 +14,7 @@ from torch import nn
 
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
-from mmcell.images.pixels import read_image, read_orientation
-from mmcell.images.regions import Regions, open_regions
-from mmcell.images.resolution import read_mpp
+from mmcell.images.image_file import ImageFile, open_image
 from mmcell.inference.cells import Cells
 from mmcell.inference.detection_limit import LimitWatch
 from mmcell.inference.detector import ImagePredictor
@@ -123,11 +121,11 @@ class ImageJob:
             ImageReadError: The image cannot be read. Errors of prediction and writing are passed on.
         """
         record = self._make_record(path)
-        pixels = read_image(path, self.channel_order, self.percentiles)
+        with open_image(path, self.channel_order, self.percentiles) as opened:
+            pixels, mpp, turned_note = opened.read(), self._find_mpp(opened), _turned_note(opened)
         height_px, width_px = pixels.shape[:2]
         predict = self.predict if height_px * width_px <= self.whole_px else ImagePredictor(self.tiled)
-        image = ImageInfo(path, height_px, width_px, self.class_names, self._find_mpp(path), pixels,
-                          self.channel_order)
+        image = ImageInfo(path, height_px, width_px, self.class_names, mpp, pixels, self.channel_order)
         watch = LimitWatch(self.tiled, self.filters.get('min_score', 0.))
         with watch.watching(self.tiled):
             instances = predict(pixels)
@@ -141,7 +139,7 @@ class ImageJob:
         is_dark = 0 < pixels.max() < DARK_VALUE
         dark_note = ['very dark, which is typical of 12-bit data in a 16-bit file: stretch the contrast with '
                      '--percentiles 1 99.8']
-        return ImageSummary(len(cells), (*watch.notes(), *_turned_note(path), *colors, *(dark_note if is_dark else [])))
+        return ImageSummary(len(cells), (*watch.notes(), *turned_note, *colors, *(dark_note if is_dark else [])))
 
     def run_large(self, path: Path, name: str, resume: bool = False) -> ImageSummary:
         """Predicts a large TIFF, which is read tile by tile, and writes its outputs.
@@ -172,7 +170,7 @@ class ImageJob:
         watch = LimitWatch(self.tiled, self.filters.get('min_score', 0.))
         record = self._make_record(path)
         settings = {**self.settings, **describe_image(path), 'channel_order': order, 'percentiles': self.percentiles}
-        with (open_regions(path, order, self.percentiles) as regions,
+        with (open_image(path, order, self.percentiles) as regions,
               progress_of_tiles(path.name) if is_main_process() else nullcontext() as report):
             colors = self._note_on_colors(read_samples(regions)[:, :, ::1 if self.predict.is_rgb else -1])
             stream = predict_huge_image(self.tiled, regions, journal, resume=resume, settings=settings, report=report,
@@ -185,11 +183,11 @@ class ImageJob:
             remove_journal(journal)
         left_out = [f'too large for an {key}, which was left out; the other formats are complete'
                     for key in self.formats if key not in self.large_formats]
-        return ImageSummary(n_cells, (*watch.notes(), *_turned_note(path), *colors, *left_out))
+        return ImageSummary(n_cells, (*watch.notes(), *_turned_note(regions), *colors, *left_out))
 
-    def _write_stream(self, stream: Iterator[InstanceData], path: Path, name: str, regions: Regions,
+    def _write_stream(self, stream: Iterator[InstanceData], path: Path, name: str, regions: ImageFile,
                       record: dict) -> int:
-        image = ImageInfo(path, regions.height, regions.width, self.class_names, self._find_mpp(path),
+        image = ImageInfo(path, regions.height, regions.width, self.class_names, self._find_mpp(regions),
                           channel_order=self.channel_order)
         n_cells = 0
         with (recording(self.folder, name, {**record, 'formats': self.large_formats}),
@@ -225,14 +223,14 @@ class ImageJob:
         """The formats of the job that are possible for images that are not in memory as a whole."""
         return [key for key in self.formats if key != 'overlay']
 
-    def _find_mpp(self, path: Path) -> float | None:
-        return self.mpp if self.mpp is not None else read_mpp(path)
+    def _find_mpp(self, image: ImageFile) -> float | None:
+        return self.mpp if self.mpp is not None else image.mpp
 
 
-def _turned_note(path: Path) -> list[str]:
+def _turned_note(image: ImageFile) -> list[str]:
     """Returns a remark if an image was turned, because some programs show it as it is stored."""
     return (['turned as the tag Orientation in the file says; cells are in the frame of the turned image']
-            if read_orientation(path) != 1 else [])
+            if image.orientation != 1 else [])
 
 
 def n_views(detector: nn.Module) -> int:

@@ -10,8 +10,8 @@ from mmengine.structures import InstanceData
 from support.synthetic_data import discs
 from support.toy_detector import TILES, ToyDetector, as_data, as_set
 
-from mmcell.images.pixels import ImageReadError
-from mmcell.images.regions import open_regions
+from mmcell.images.image_file import open_image
+from mmcell.images.limits import ImageReadError
 from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
 from mmcell.inference.tile_journal import TileJournal, remove_journal
 from mmcell.models import TiledDetector
@@ -41,7 +41,7 @@ def predict(image, folder, detector=None, **settings):
     """Returns all cells, and the number of tiles that were predicted."""
     detector = detector or ToyDetector()
     model = TiledDetector(detector, **TILES, batch_size=3)
-    with open_regions(image) as regions:
+    with open_image(image) as regions:
         parts = list(predict_huge_image(model, regions, folder, **settings))
     cells = InstanceData.cat(parts) if parts else None
     return cells, sum(map(len, detector.seen))
@@ -71,7 +71,7 @@ def test_the_cells_equal_those_of_the_image_in_memory(tmp_path, image, expected)
 
 def test_cells_come_while_tiles_are_still_to_be_predicted(tmp_path, image):
     detector = ToyDetector()
-    with open_regions(image) as regions:
+    with open_image(image) as regions:
         cells = predict_huge_image(TiledDetector(detector, **TILES), regions, tmp_path / 'journal')
         next(cells)
         assert len(detector.seen) == 1
