@@ -25,8 +25,7 @@ from _scenes import grid_of_discs, write_fullest_of_consep, write_scene
 from torch import nn
 
 from mmcell.errors import MmcellError
-from mmcell.images.pixels import read_image
-from mmcell.masks.encoding import masks_to_rles
+from mmcell.images.image_file import read_image
 from mmcell.masks.rle import areas_px, encode_label_map
 
 EXAMPLE = """example:
@@ -108,17 +107,13 @@ def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
     theirs = torchvision_model()
     if kind == 'torchvision':
         return partial(predict_with_torchvision, theirs, path)
-    from mmcell.inference.detector import ImagePredictor, add_tiles, add_views
-    detector = mmdetection_model(theirs, stock=kind == 'stock')
-    if kind == 'tiles':
-        detector = add_tiles(detector, tile_px=512, overlap_px=128)
-    elif kind == 'views':
-        detector = add_views(detector)
-    predict = ImagePredictor(detector)
+    from mmcell.inference.prediction_plan import PredictionPlan
+    from mmcell.inference.predictor import Predictor
+    predictor = Predictor(mmdetection_model(theirs, stock=kind == 'stock'), with_views=kind == 'views')
+    plan = PredictionPlan('tiled', tile_px=512) if kind == 'tiles' else PredictionPlan('whole')
 
     def work() -> list[dict]:
-        image = read_image(path)
-        return masks_to_rles(predict(image).masks)
+        return predictor.predict(read_image(path), plan).cells.masks.to_rles()
     return work
 
 

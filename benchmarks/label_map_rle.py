@@ -12,7 +12,7 @@ import numpy as np
 import pycocotools.mask
 from _scenes import grid_of_discs
 
-from mmcell.images.pixels import read_label_map
+from mmcell.images.image_file import read_label_map
 from mmcell.masks.rle import encode_label_map
 
 EXAMPLE = """example:

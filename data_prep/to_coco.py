@@ -19,8 +19,8 @@ from mmcell.errors import MmcellError, escape, list_some, quote
 from mmcell.files.folders import describe_leftovers, list_folder
 from mmcell.files.names import print_any_text
 from mmcell.files.parallel import map_with_progress
-from mmcell.images.channel_order import count_swapped, other_order
-from mmcell.images.pixels import CHANNEL_ORDERS
+from mmcell.images.channel_order import other_order, spread_evenly
+from mmcell.images.image_file import CHANNEL_ORDERS
 
 TEST_JSON = 'test.json'
 EXIT_SKIPPED = 3
@@ -101,7 +101,7 @@ def main() -> int:
         train_images, test_images, skipped = read_images(args)
         names = choose_class_names(train_images, args.class_names)
         val_ids = choose_validation_ids(train_images, args.val_ratio, args.seed, args.group_by)
-        swapped = describe_swapped_colors(train_images, test_images, args.data_root, args.channel_order or 'rgb')
+        swapped = describe_swapped_colors(train_images, test_images, args.channel_order or 'rgb')
         # If the files look swapped and nobody has said that they are, the annotation files leave the question open,
         # so that readers of these files look at the images and warn as well.
         order = args.channel_order or (None if swapped else 'rgb')
@@ -139,8 +139,8 @@ def read_images(args: argparse.Namespace) -> tuple[list[TrainImage], list[TestIm
     """
     folders = raw_layout.find_train_folders(args.data_root)
     train_images, bad_train = map_with_progress(
-        partial(raw_layout.read_train_image, data_root=args.data_root), folders, args.jobs, 'train images',
-        args.skip_bad)
+        partial(raw_layout.read_train_image, data_root=args.data_root, color_samples=spread_evenly(folders)), folders,
+        args.jobs, 'train images', args.skip_bad)
     print_skipped(bad_train, 'training', len(train_images))
     test_images, bad_test = find_test_images(args.data_root, args.test_ids, args.jobs, args.skip_bad)
     print_skipped(bad_test, 'test', len(test_images))
@@ -225,8 +225,9 @@ def find_test_images(data_root: Path, test_ids: Path | None, jobs: int,
     if not ids_file.exists():
         raise LayoutError(f'there is a folder of test images, {folder}, but their id list {ids_file} does not exist: '
                           'give its path with --test-ids')
-    check = partial(raw_layout.check_test_image, test_folder=folder)
-    images, bad = map_with_progress(check, raw_layout.read_test_ids(ids_file), jobs, 'test images', skip_bad)
+    entries = raw_layout.read_test_ids(ids_file)
+    check = partial(raw_layout.check_test_image, test_folder=folder, color_samples=spread_evenly(entries))
+    images, bad = map_with_progress(check, entries, jobs, 'test images', skip_bad)
     file_name, count = Counter(image.file_name for image in images).most_common(1)[0] if images else ('', 0)
     if count > 1:
         raise LayoutError(f'{ids_file}: {count} entries stand for the same file {file_name}')
@@ -291,19 +292,21 @@ def build_documents(train_images: list[TrainImage], test_images: list[TestImage]
     return documents
 
 
-def describe_swapped_colors(train_images: list[TrainImage], test_images: list[TestImage], data_root: Path,
+def describe_swapped_colors(train_images: list[TrainImage], test_images: list[TestImage],
                             channel_order: str) -> str | None:
     """Returns a warning if red and blue look swapped in most images of a part of the data, or None.
 
     Args:
         train_images: The training images.
         test_images: The test images.
-        data_root: The folder that contains both.
         channel_order: The channel order in which the files are read.
     """
-    parts = {'training': [data_root / image.file_name for image in train_images],
-             'test': [data_root / raw_layout.TEST_FOLDER / image.file_name for image in test_images]}
-    counts = {part: count_swapped(paths, channel_order) for part, paths in parts.items()}
+    counts = {}
+    for part, images in (('training', train_images), ('test', test_images)):
+        verdicts = [image.looks_swapped for image in images]
+        # What looks swapped in one order looks right in the other.
+        counts[part] = [verdicts.count(is_swapped) for is_swapped in (
+            (True, False) if channel_order == 'rgb' else (False, True))]
     swapped = [f'{n_swapped} of {n_swapped + n_right} {part} images' for part, (n_swapped, n_right) in counts.items()
                if n_swapped > n_right]
     if not swapped:

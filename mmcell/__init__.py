@@ -12,7 +12,7 @@ from mmcell.errors import MmcellError
 from mmcell.framework import prepare
 
 if TYPE_CHECKING:
-    from mmcell.images.pixels import read_image
+    from mmcell.images.image_file import read_image
     from mmcell.inference.arrays import Prediction, predict_array
     from mmcell.inference.detector import load_detector
 
@@ -20,7 +20,7 @@ __version__ = '0.1.0'
 __all__ = ['MmcellError', 'Prediction', '__version__', 'load_detector', 'predict_array', 'read_image']
 
 _MODULES = {'Prediction': 'mmcell.inference.arrays', 'load_detector': 'mmcell.inference.detector',
-            'predict_array': 'mmcell.inference.arrays', 'read_image': 'mmcell.images.pixels'}
+            'predict_array': 'mmcell.inference.arrays', 'read_image': 'mmcell.images.image_file'}
 
 prepare()
 

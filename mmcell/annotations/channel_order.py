@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from mmcell.annotations.coco_json import AnnotationError
-from mmcell.images.pixels import CHANNEL_ORDERS
+from mmcell.images.image_file import CHANNEL_ORDERS
 
 
 def stated_channel_order(document: dict, path: str | Path) -> str | None:

@@ -11,8 +11,8 @@ from mmcell.annotations.raw_layout import TestImage, TrainImage
 from mmcell.errors import MmcellError, quote
 from mmcell.files.text_files import read_json
 from mmcell.files.whole_files import remove_leftovers, written_whole
-from mmcell.images.pixels import ImageReadError
-from mmcell.images.sizes import read_stated_size
+from mmcell.images.image_file import open_image
+from mmcell.images.limits import ImageReadError
 
 UNREADABLE = 'the image file cannot be read'
 
@@ -204,7 +204,8 @@ def is_file(path: Path) -> bool:
 def find_size_problem(image: dict, path: Path) -> tuple[str, str] | None:
     """Returns what is wrong with the size of an image, kind and found value; None if it is that of its file."""
     try:
-        height, width = read_stated_size(path)
+        with open_image(path) as opened:
+            height, width = opened.height, opened.width
     except (ImageReadError, FileNotFoundError) as error:
         return UNREADABLE, str(error)
     if (height, width) == (image['height'], image['width']):

@@ -17,8 +17,8 @@ from mmcell.annotations.coco_checks import (
 from mmcell.annotations.coco_json import AnnotationError, find_size_problem, is_file
 from mmcell.annotations.polygon_repair import cut_polygons, drop_small, flatten, to_numbers
 from mmcell.files.text_files import is_integer
-from mmcell.images.pixels import ImageReadError
-from mmcell.images.sizes import read_stated_size
+from mmcell.images.image_file import open_image
+from mmcell.images.limits import ImageReadError
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,8 @@ def _repair_images(document: dict, folder: Path | None, repairs: Counter[str]) -
 def _take_size_from_file(image: dict, path: Path, masks: list, repairs: Counter[str]) -> None:
     """Takes height and width from the image file, if they are missing, or if all masks have the size of the file."""
     try:
-        size = list(read_stated_size(path))
+        with open_image(path) as opened:
+            size = [opened.height, opened.width]
     except (ImageReadError, OSError):
         return
     is_missing = not (is_integer(image.get('height')) and is_integer(image.get('width')))

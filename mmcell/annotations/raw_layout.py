@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Container
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -13,7 +14,8 @@ from mmcell.errors import MmcellError, list_some, quote
 from mmcell.files.folders import file_problem, list_folder, refuse_unusable
 from mmcell.files.names import name_key
 from mmcell.files.text_files import is_encodable, is_integer, read_json
-from mmcell.images.pixels import read_image_size, read_label_map, read_orientation
+from mmcell.images.channel_order import file_looks_swapped
+from mmcell.images.image_file import ImageFile, open_image
 from mmcell.masks.rle import EncodedInstances, encode_label_map
 
 TRAIN_FOLDER = 'train'
@@ -48,6 +50,8 @@ class TrainImage:
         leftovers: Paths of hidden files and leftovers of other programs in the folder, relative to the data root.
         doubts: For each mask that has a cell, its path relative to the data root, its class number, and what is
             doubtful about it: see :func:`mmcell.annotations.mask_doubts.find_doubts`.
+        looks_swapped: Whether red and blue look swapped when the file is read as RGB; None if its colours do not tell,
+            or were not looked at.
     """
 
     file_name: str
@@ -58,6 +62,7 @@ class TrainImage:
     stray_files: tuple[str, ...] = ()
     leftovers: tuple[str, ...] = ()
     doubts: tuple[tuple[str, int, tuple[str, ...]], ...] = ()
+    looks_swapped: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -69,12 +74,14 @@ class TestImage:
         image_id: The id of the image in submissions.
         height: The height of the image in px.
         width: The width of the image in px.
+        looks_swapped: As in :class:`TrainImage`.
     """
 
     file_name: str
     image_id: int
     height: int
     width: int
+    looks_swapped: bool | None = None
 
 
 def find_train_folders(data_root: Path) -> list[Path]:
@@ -138,8 +145,13 @@ def class_files(folder: Path) -> dict[int, Path]:
     return dict(sorted(files.items()))
 
 
-def read_train_image(folder: Path, data_root: Path) -> TrainImage:
+def read_train_image(folder: Path, data_root: Path, color_samples: Container[Path] = ()) -> TrainImage:
     """Reads one image folder and encodes its cells.
+
+    Args:
+        folder: The image folder.
+        data_root: The folder that names of files are relative to.
+        color_samples: The image folders whose images are asked whether red and blue look swapped.
 
     Raises:
         FileError: The folder, the image or a mask cannot be read, is a broken link, or is a pointer of Git LFS.
@@ -150,12 +162,13 @@ def read_train_image(folder: Path, data_root: Path) -> TrainImage:
     refuse_other_encodings(folder)
     paths, leftovers = list_folder(folder)
     image_path = _find_image(folder, paths)
-    height, width = read_image_size(image_path)
-    orientation = read_orientation(image_path)
+    with open_image(image_path) as image:
+        image.check_pixels()
+        is_swapped = file_looks_swapped(image) if folder in color_samples else None
     instances_by_class, empty_masks, doubts = {}, [], []
     masks = class_files(folder)
     for number, path in masks.items():
-        label_map = _read_mask(path, height, width, orientation)
+        label_map = _read_mask(path, image)
         instances = encode_label_map(label_map)
         name = path.relative_to(data_root).as_posix()
         if len(instances.ids):
@@ -168,9 +181,9 @@ def read_train_image(folder: Path, data_root: Path) -> TrainImage:
         if _MISNAMED.fullmatch(path.name):
             raise LayoutError(f'{path}: is neither {IMAGE_FILE} nor class<number>.tif; rename or convert the file, or '
                               'move it away')
-    return TrainImage(image_path.relative_to(data_root).as_posix(), height, width, instances_by_class,
+    return TrainImage(image_path.relative_to(data_root).as_posix(), image.height, image.width, instances_by_class,
                       tuple(empty_masks), _relative_names(stray_files, data_root),
-                      _relative_names(leftovers, data_root), tuple(doubts))
+                      _relative_names(leftovers, data_root), tuple(doubts), is_swapped)
 
 
 def _find_image(folder: Path, paths: list[Path]) -> Path:
@@ -185,18 +198,20 @@ def _find_image(folder: Path, paths: list[Path]) -> Path:
     return images[0]
 
 
-def _read_mask(path: Path, height: int, width: int, orientation: int) -> np.ndarray:
-    """Reads a mask as (H, W) int32, and compares it with its image: height and width in px, tag Orientation."""
+def _read_mask(path: Path, image: ImageFile) -> np.ndarray:
+    """Reads a mask as (H, W) int32, and compares its orientation and size with those of its image."""
     refuse_unusable(path)
-    label_map = read_label_map(path)
-    if read_orientation(path) != orientation:
-        raise LayoutError(f'{path}: has the tag Orientation {read_orientation(path)}, but {IMAGE_FILE} has '
-                          f'{orientation}, so that mask and image may be turned differently; if they lie on each '
+    with open_image(path) as mask:
+        label_map = mask.read_label_map()
+    if mask.orientation != image.orientation:
+        raise LayoutError(f'{path}: has the tag Orientation {mask.orientation}, but {IMAGE_FILE} has '
+                          f'{image.orientation}, so that mask and image may be turned differently; if they lie on each '
                           'other as stored, remove the tag from both, otherwise save both upright')
-    if label_map.shape != (height, width):
-        turned = ': it was saved with rows and columns exchanged' if label_map.shape == (width, height) else ''
-        raise LayoutError(f'{path}: the mask is {label_map.shape[1]} x {label_map.shape[0]} px, but its image is '
-                          f'{width} x {height} px (width x height){turned}')
+    if (mask.height, mask.width) != (image.height, image.width):
+        turned = (': it was saved with rows and columns exchanged'
+                  if (mask.width, mask.height) == (image.height, image.width) else '')
+        raise LayoutError(f'{path}: the mask is {mask.width} x {mask.height} px, but its image is '
+                          f'{image.width} x {image.height} px (width x height){turned}')
     return label_map
 
 
@@ -256,8 +271,13 @@ def _read_entry(entry: object, where: str) -> TestImage:
     return TestImage(name, entry['id'], entry['height'], entry['width'])
 
 
-def check_test_image(image: TestImage, test_folder: Path) -> TestImage:
+def check_test_image(image: TestImage, test_folder: Path, color_samples: Container[TestImage] = ()) -> TestImage:
     """Reads a test image, and compares its size with its entry in the id list.
+
+    Args:
+        image: The entry in the id list.
+        test_folder: The folder of the test images.
+        color_samples: The entries whose images are asked whether red and blue look swapped.
 
     Returns:
         The entry with the name that the file really has: letters may be upper-case or lower-case, and have their
@@ -271,12 +291,14 @@ def check_test_image(image: TestImage, test_folder: Path) -> TestImage:
     path = test_folder / _find_name(image.file_name, test_folder)
     refuse_other_encodings(path)
     refuse_unusable(path)
-    height, width = read_image_size(path)
-    if (height, width) != (image.height, image.width):
-        turned = ': height and width are exchanged' if (height, width) == (image.width, image.height) else ''
-        raise LayoutError(f'{path}: is {width} x {height} px, but {image.width} x {image.height} px in the id list '
-                          f'(width x height){turned}')
-    return replace(image, file_name=path.name)
+    with open_image(path) as file:
+        file.check_pixels()
+        is_swapped = file_looks_swapped(file) if image in color_samples else None
+    if (file.height, file.width) != (image.height, image.width):
+        turned = ': height and width are exchanged' if (file.height, file.width) == (image.width, image.height) else ''
+        raise LayoutError(f'{path}: is {file.width} x {file.height} px, but {image.width} x {image.height} px in the '
+                          f'id list (width x height){turned}')
+    return replace(image, file_name=path.name, looks_swapped=is_swapped)
 
 
 def _find_name(name: str, folder: Path) -> str:

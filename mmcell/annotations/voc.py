@@ -10,7 +10,8 @@ from mmcell.annotations.raw_layout import LayoutError, TrainImage
 from mmcell.errors import escape, quote
 from mmcell.files.folders import refuse_unusable
 from mmcell.files.text_files import read_json, read_text
-from mmcell.images.pixels import ImageReadError, read_image_size
+from mmcell.images.image_file import open_image
+from mmcell.images.limits import ImageReadError
 from mmcell.masks.rle import EncodedInstances, encode_label_map
 
 # The classes in the order of their numbers, from 1. Source: VOCinit.m in the challenge's development kit. Tiny PASCAL
@@ -102,7 +103,9 @@ def read_voc_image(name: str, voc_root: Path) -> TrainImage:
     object_path, class_path = (voc_root / folder / f'{name}.png' for folder in (OBJECT_FOLDER, CLASS_FOLDER))
     for path in (image_path, object_path, class_path):
         refuse_unusable(path)
-    height, width = read_image_size(image_path)
+    with open_image(image_path) as image:
+        image.check_pixels()
+        height, width = image.height, image.width
     objects, classes = read_palette_indices(object_path), read_palette_indices(class_path)
     for path, indices in ((object_path, objects), (class_path, classes)):
         if indices.shape != (height, width):

@@ -15,7 +15,7 @@ from mmcell.datasets.colors import refuse_unaware_loader
 from mmcell.datasets.loading import LoadTiff
 from mmcell.framework.randomness import SeededIndex, own_randomness
 from mmcell.images.channel_order import count_swapped
-from mmcell.images.pixels import CHANNEL_ORDERS
+from mmcell.images.image_file import CHANNEL_ORDERS
 from mmcell.visualization.colors import class_colors
 
 

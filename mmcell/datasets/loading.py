@@ -5,7 +5,7 @@ from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
 
 from mmcell.annotations.coco_json import AnnotationError
-from mmcell.images.pixels import CHANNEL_ORDERS, read_image
+from mmcell.images.image_file import CHANNEL_ORDERS, read_image
 from mmcell.masks.coco_masks import to_compressed_rles
 from mmcell.masks.label_map_masks import LabelMapMasks
 

@@ -11,13 +11,13 @@ from mmcell.errors import MmcellError
 from mmcell.evaluation.error_types import judge_predictions
 from mmcell.evaluation.image_pairs import ImagePair
 from mmcell.evaluation.per_image import cell_verdicts
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
 
 
 @dataclass(frozen=True)
 class ImageSource:
-    """The file of an image, and how it is read; the arguments of :func:`mmcell.images.pixels.read_image`."""
+    """The file of an image, and how it is read; the arguments of :func:`mmcell.images.image_file.read_image`."""
 
     path: Path
     channel_order: str = 'rgb'

@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from mmcell.datasets.true_instances import load_true_instances
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 from mmcell.visualization.overlay import picture_name
 
 

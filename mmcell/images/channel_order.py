@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
 
 from mmcell.errors import MmcellError
-from mmcell.images.pixels import read_image
-from mmcell.images.regions import Regions
+from mmcell.images.image_file import ImageFile, open_image
+from mmcell.images.limits import ImageReadError
 
 # The following numbers were chosen on the images of MoNuSAC, CoNSeP and the Data Science Bowl 2018 that are described
 # in docs/studies/red_and_blue.md.
@@ -24,6 +25,7 @@ MIN_BRIGHTNESS = 100
 MIN_HUE = .1
 # So many images of a set are looked at, which are spread evenly over the set.
 MAX_IMAGES = 20
+_Item = TypeVar('_Item')
 
 
 def other_order(channel_order: str) -> str:
@@ -77,37 +79,46 @@ def nuclear_hue(image: np.ndarray) -> float:
     return float(contrast[0] / contrast[1]) if contrast[1] > 1e-6 else 0.
 
 
-def read_samples(regions: Regions, side_px: int = 512, n_per_side: int = 3) -> np.ndarray:
+def read_samples(image: ImageFile, side_px: int = 512, n_per_side: int = 3) -> np.ndarray:
     """Reads squares that are spread evenly over an image of any size, and returns them below one another.
 
     Args:
-        regions: The image.
+        image: The open image.
         side_px: The side of a square in px, if the image is not smaller.
         n_per_side: The number of squares along each side of the image.
 
     Returns:
-        (n_per_side² * height, width, 3) uint8, in the channel order of ``regions``.
+        (n_per_side² * height, width, 3) uint8, in the channel order of ``image``.
     """
-    height, width = min(side_px, regions.height), min(side_px, regions.width)
+    height, width = min(side_px, image.height), min(side_px, image.width)
     tops, lefts = (np.linspace(0, side - square, n_per_side).astype(int).tolist()
-                   for side, square in ((regions.height, height), (regions.width, width)))
-    return np.concatenate([regions.read(left, top, left + width, top + height) for top in tops for left in lefts])
+                   for side, square in ((image.height, height), (image.width, width)))
+    return np.concatenate([image.read(left, top, left + width, top + height) for top in tops for left in lefts])
 
 
-def count_swapped(paths: Sequence[Path], channel_order: str = 'rgb') -> tuple[int, int]:
+def spread_evenly(items: Sequence[_Item]) -> Sequence[_Item]:
+    """Returns at most ``MAX_IMAGES`` of some items, which are spread evenly over them."""
+    return items[::max(1, -(-len(items) // MAX_IMAGES))]
+
+
+def file_looks_swapped(image: ImageFile) -> bool | None:
+    """Returns :func:`looks_swapped` of an open image file; None also if it cannot be read as a whole."""
+    try:
+        return looks_swapped(image.read())
+    except ImageReadError:
+        return None
+
+
+def count_swapped(paths: Sequence[Path]) -> tuple[int, int]:
     """Returns in how many image files red and blue look swapped, and in how many they look right.
 
     At most ``MAX_IMAGES`` files are read. Files that cannot be read, or whose colours do not tell, do not count.
-
-    Args:
-        paths: The image files.
-        channel_order: The channel order in which the files are read.
     """
-    step = max(1, -(-len(paths) // MAX_IMAGES))
     verdicts = []
-    for path in paths[::step]:
+    for path in spread_evenly(paths):
         try:
-            verdicts.append(looks_swapped(read_image(path, channel_order)))
+            with open_image(path) as image:
+                verdicts.append(file_looks_swapped(image))
         except (MmcellError, OSError):
             continue
     return verdicts.count(True), verdicts.count(False)

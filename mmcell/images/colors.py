@@ -1,7 +1,6 @@
 """Turns stored samples into grey values or RGB, and these into uint8."""
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import numpy as np
 import tifffile
@@ -14,13 +13,12 @@ _CCITT, _JPEG = (2, 3, 4), 7
 _ASSOCIATED_ALPHA, _ALPHA = 1, 2
 
 
-def interpret_tiff(samples: np.ndarray, page: tifffile.TiffPage, path: Path) -> np.ndarray:
+def interpret_tiff(samples: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
     """Turns stored samples of a TIFF page into grey values or RGB.
 
     Args:
         samples: (H, W, C) array of any dtype, a whole page or a rectangle of it.
         page: The page, whose tags say what the samples mean.
-        path: The file, for the error message.
 
     Returns:
         Grey (H, W, 1) or RGB (H, W, 3), in the dtype of the samples; palette colours as uint8.
@@ -30,7 +28,7 @@ def interpret_tiff(samples: np.ndarray, page: tifffile.TiffPage, path: Path) -> 
     """
     kind, n_samples = _find_photometric(page, samples.shape[2]), samples.shape[2]
     if kind == _PHOTOMETRIC.PALETTE and page.colormap is not None and n_samples == 1:
-        return _look_up(samples[:, :, 0], page.colormap, path)
+        return _look_up(samples[:, :, 0], page.colormap)
     # tifffile converts the interleaved YCbCr of JPEG to RGB when it decodes.
     is_jpeg_ycbcr = (kind == _PHOTOMETRIC.YCBCR and n_samples == 3 and page.compression == _JPEG
                      and page.planarconfig == 1)
@@ -49,8 +47,8 @@ def interpret_tiff(samples: np.ndarray, page: tifffile.TiffPage, path: Path) -> 
     if kind == _PHOTOMETRIC.MINISBLACK and n_samples in (1, 3):
         return samples
     name = 'of unknown kind' if kind is None else f'of kind {getattr(kind, "name", kind)}'
-    raise ImageReadError(f'{path}: has {n_samples} channels {name}; expected is an image in grey, palette colours, RGB '
-                         'or RGBA: convert it')
+    raise ImageReadError(f'has {n_samples} channels {name}; expected is an image in grey, palette colours, RGB or '
+                         'RGBA: convert it')
 
 
 def _find_photometric(page: tifffile.TiffPage, n_samples: int) -> int | None:
@@ -65,13 +63,12 @@ def _find_photometric(page: tifffile.TiffPage, n_samples: int) -> int | None:
     return _PHOTOMETRIC.RGB if n_samples in (3, 4) and page.compression != _JPEG else None
 
 
-def _look_up(indices: np.ndarray, colormap: np.ndarray, path: Path) -> np.ndarray:
+def _look_up(indices: np.ndarray, colormap: np.ndarray) -> np.ndarray:
     if indices.dtype.kind not in 'bu' or colormap.ndim != 2 or colormap.shape[0] != 3:
-        raise ImageReadError(f'{path}: is damaged: its palette does not fit its pixels')
+        raise ImageReadError('is damaged: its palette does not fit its pixels')
     indices = indices.astype(np.intp)
     if indices.size and indices.max() >= colormap.shape[1]:
-        raise ImageReadError(f'{path}: has the palette index {indices.max()}, but a palette of {colormap.shape[1]} '
-                             'colours')
+        raise ImageReadError(f'has the palette index {indices.max()}, but a palette of {colormap.shape[1]} colours')
     # Palette entries are 16-bit numbers, but a few programs write 8-bit numbers into them.
     return (colormap.T >> 8 if colormap.max() > 255 else colormap.T).astype(np.uint8)[indices]
 
@@ -103,12 +100,11 @@ def significant_bits(page: tifffile.TiffPage, dtype: np.dtype) -> int:
     return bits if isinstance(bits, int) and dtype.kind == 'u' and bits <= 8 * dtype.itemsize else 8 * dtype.itemsize
 
 
-def to_uint8(pixels: np.ndarray, path: Path, bits: int | None = None) -> np.ndarray:
-    """Converts pixels to uint8 by the rules of :func:`mmcell.images.pixels.read_image`.
+def to_uint8(pixels: np.ndarray, bits: int | None = None) -> np.ndarray:
+    """Converts pixels to uint8 by the rules of :func:`mmcell.images.image_file.read_image`.
 
     Args:
         pixels: (H, W, C) array.
-        path: The file, for the error message.
         bits: Number of bits of uint8 and uint16 values, if they have fewer than their type.
 
     Raises:
@@ -117,9 +113,9 @@ def to_uint8(pixels: np.ndarray, path: Path, bits: int | None = None) -> np.ndar
     if pixels.dtype == bool:
         return pixels.astype(np.uint8) * 255
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise ImageReadError(f'{path}: has pixels of type {pixels.dtype}, whose darkest and brightest value are not '
-                             'known; uint8, uint16 or bool is expected. Stretch the contrast with --percentiles 1 '
-                             '99.8, or in a config with percentiles=(1, 99.8)')
+        raise ImageReadError(f'has pixels of type {pixels.dtype}, whose darkest and brightest value are not known; '
+                             'uint8, uint16 or bool is expected. Stretch the contrast with --percentiles 1 99.8, or in '
+                             'a config with percentiles=(1, 99.8)')
     if bits is not None and bits < 8 * pixels.dtype.itemsize:
         largest = (1 << bits) - 1
         return ((pixels.astype(np.uint32) * 510 + largest) // (2 * largest)).astype(np.uint8)

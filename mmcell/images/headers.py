@@ -15,7 +15,7 @@ from mmap import mmap
 import imagecodecs
 import numpy as np
 
-from mmcell.images.limits import LIMITS
+from mmcell.images.limits import LIMITS, ImageReadError
 
 # Greatest number of chunks of a PNG, and of chunks that unfold when they are read (texts and colour profiles).
 _MAX_CHUNKS, _MAX_PACKED_CHUNKS = 1_000_000, 100
@@ -60,14 +60,14 @@ def read_header(data: bytes | mmap) -> Header | None:
         What the header claims; None if the picture has none of these formats.
 
     Raises:
-        ValueError: The picture is damaged or cut short. The message is the predicate of a sentence.
+        ImageReadError: The picture is damaged or cut short.
     """
     for signature, read in _READERS.items():
         if data[:len(signature)] == signature and (signature != b'RIFF' or data[8:12] == b'WEBP'):
             try:
                 return read(data)
             except (struct.error, IndexError) as error:
-                raise ValueError(_CUT) from error
+                raise ImageReadError(_CUT) from error
     return None
 
 
@@ -90,11 +90,11 @@ def _read_jpeg(data: bytes | mmap) -> Header:
             orientation = read_exif_orientation(data[position + 8:position + length])
         n_scans += marker == 0xda
         if n_scans > LIMITS.scans:
-            raise ValueError(f'has more than {LIMITS.scans} scans: save it as a baseline JPEG, or raise '
+            raise ImageReadError(f'has more than {LIMITS.scans} scans: save it as a baseline JPEG, or raise '
                              'mmcell.images.limits.LIMITS.scans')
         position += length
     if not found or not frame or not n_scans:
-        raise ValueError(_CUT)
+        raise ImageReadError(_CUT)
     marker, bits, height, width, n_channels = frame
     return Header('JPEG', height, width, n_channels, 1 + (bits > 8), 1, marker in (0xc3, 0xc7, 0xcb, 0xcf), orientation)
 
@@ -113,7 +113,7 @@ def check_jpeg(header: Header, data: bytes, pixels: np.ndarray, tables: bytes | 
         tables: JPEG with the tables that it needs, from the TIFF in which it lies.
 
     Raises:
-        ValueError: The JPEG is damaged. The message is the predicate of a sentence.
+        ImageReadError: The JPEG is damaged.
     """
     if header.n_channels not in (1, 3) or header.sample_bytes > 1:
         return
@@ -122,7 +122,7 @@ def check_jpeg(header: Header, data: bytes, pixels: np.ndarray, tables: bytes | 
     try:
         imagecodecs.jpegxl_encode_jpeg(data if tables is None else data[:2] + tables[2:-2] + data[2:])
     except imagecodecs.JpegxlError as error:
-        raise ValueError('is damaged or cut short: a part of it is missing or filled with zeros') from error
+        raise ImageReadError('is damaged or cut short: a part of it is missing or filled with zeros') from error
 
 
 def _ends_in_grey(pixels: np.ndarray) -> bool:
@@ -138,13 +138,13 @@ def _read_png(data: bytes | mmap) -> Header:
         length, kind = struct.unpack_from('>I4s', data, position)
         position += 12 + length
         if position > len(data):
-            raise ValueError(_CUT)
+            raise ImageReadError(_CUT)
         if kind == b'IEND':
             break
         content = position - 4 - length
         is_critical, (check_sum,) = not kind[0] & 32, struct.unpack_from('>I', data, position - 4)
         if is_critical and zlib.crc32(data[content - 4:position - 4]) != check_sum:
-            raise ValueError(f'is damaged: the check sum of its part {kind.decode("latin-1")!r} is wrong')
+            raise ImageReadError(f'is damaged: the check sum of its part {kind.decode("latin-1")!r} is wrong')
         if kind == b'IHDR':
             shape = struct.unpack_from('>IIBB', data, content)
         elif kind == b'acTL':
@@ -153,12 +153,12 @@ def _read_png(data: bytes | mmap) -> Header:
             orientation = read_exif_orientation(data[content:position - 4])
         n_packed += kind in (b'zTXt', b'iTXt', b'iCCP')
         if n_packed > _MAX_PACKED_CHUNKS:
-            raise ValueError(f'has more than {_MAX_PACKED_CHUNKS} packed texts or colour profiles: save it '
+            raise ImageReadError(f'has more than {_MAX_PACKED_CHUNKS} packed texts or colour profiles: save it '
                              'without them')
     else:
-        raise ValueError(f'has more than {_MAX_CHUNKS:,} parts: save it again')
+        raise ImageReadError(f'has more than {_MAX_CHUNKS:,} parts: save it again')
     if shape is None:
-        raise ValueError('is damaged: it states no size')
+        raise ImageReadError('is damaged: it states no size')
     width, height, bits, color_type = shape
     return Header('PNG', height, width, {0: 1, 2: 3, 3: 3, 4: 4, 6: 4}.get(color_type, 4), 1 + (bits > 8), n_images,
                   orientation=orientation)
@@ -167,7 +167,7 @@ def _read_png(data: bytes | mmap) -> Header:
 def _read_webp(data: bytes | mmap) -> Header:
     end = 8 + struct.unpack_from('<I', data, 4)[0]
     if end > len(data):
-        raise ValueError(_CUT)
+        raise ImageReadError(_CUT)
     position, sizes, n_frames, orientation, is_lossless = 12, [], 0, 1, True
     while position + 8 <= end:
         kind, length = struct.unpack_from('<4sI', data, position)
@@ -186,7 +186,7 @@ def _read_webp(data: bytes | mmap) -> Header:
         n_frames += kind == b'ANMF'
         position = content + length + length % 2
     if not sizes:
-        raise ValueError('is damaged: it states no size')
+        raise ImageReadError('is damaged: it states no size')
     return Header('WebP', max(size[1] for size in sizes), max(size[0] for size in sizes), 4, 1, max(n_frames, 1),
                   is_lossless, orientation)
 
@@ -201,7 +201,7 @@ def _read_jp2(data: bytes | mmap) -> Header:
             length, begin = struct.unpack_from('>Q', data, position + 8)[0], 16
         end = position + length if length else len(data)
         if end > len(data) or (length and length < begin):
-            raise ValueError(_CUT)
+            raise ImageReadError(_CUT)
         if kind == b'jp2c':
             return _read_j2k(data[position + begin:end])
         position = end
@@ -211,7 +211,7 @@ def _read_j2k(data: bytes) -> Header:
     right, bottom, left, top, _, _, _, _, n_channels, bits = struct.unpack_from('>8IHB', data, 8)
     # Decoders return what they have of a code stream without its end.
     if data[-64:].rstrip(b'\0')[-2:] != b'\xff\xd9':
-        raise ValueError(_CUT)
+        raise ImageReadError(_CUT)
     # Whether it is lossless cannot be seen: a reversible transform may have been cut to a size.
     return Header('JPEG 2000', bottom - top, right - left, n_channels, 1 + ((bits & 127) > 7), is_lossless=False)
 
@@ -224,7 +224,7 @@ def _read_bmp(data: bytes | mmap) -> Header:
     else:
         width, height, _, bits, packing = struct.unpack_from('<iiHHI', data, 18)
     if packing in (0, 3) and begin + (abs(width) * bits + 31) // 32 * 4 * abs(height) > len(data):
-        raise ValueError(_CUT)
+        raise ImageReadError(_CUT)
     return Header('BMP', abs(height), abs(width), 4)
 
 
@@ -234,16 +234,16 @@ def _read_pnm(data: bytes | mmap) -> Header:
     for _ in range(n_numbers):
         found = _PNM_NUMBER.match(data, position)
         if not found:
-            raise ValueError('is damaged: its header has no size')
+            raise ImageReadError('is damaged: its header has no size')
         numbers.append(int(found[1]))
         position = found.end()
     width, height, brightest = (*numbers, 1)[:3]
     if n_numbers == 3 and brightest not in (255, 65535):
-        raise ValueError(f'has values up to {brightest}; 255 or 65535 is expected: convert it to PNG or TIFF')
+        raise ImageReadError(f'has values up to {brightest}; 255 or 65535 is expected: convert it to PNG or TIFF')
     n_channels = 3 if data[1] in b'36' else 1
     row_bytes = (width + 7) // 8 if data[1:2] == b'4' else width * n_channels * (1 + (brightest > 255))
     if position + 1 + row_bytes * height > len(data):
-        raise ValueError(_CUT)
+        raise ImageReadError(_CUT)
     return Header('PNM', height, width, n_channels, 1 + (brightest > 255))
 
 
@@ -266,7 +266,7 @@ def _gif_images(data: bytes | mmap, position: int) -> Iterator[int]:
         elif data[position] == 0x21:
             position += 2
         else:
-            raise ValueError('is damaged: one of its parts has an unknown kind')
+            raise ImageReadError('is damaged: one of its parts has an unknown kind')
         while data[position]:
             position += data[position] + 1
         position += 1
@@ -295,7 +295,7 @@ def _read_jxl_box(data: bytes | mmap) -> Header:
             begin = position + 8 + 4 * (kind == b'jxlp')
             return _read_jxl(data[begin:begin + 32])
         if length < 8:
-            raise ValueError(_CUT)
+            raise ImageReadError(_CUT)
         position += length
 
 

@@ -1,92 +1,40 @@
-"""One image file: opened once, checked once, and read as a whole or in parts as RGB uint8, by one set of rules."""
+"""Image files: each is opened once, checked once, and read as a whole or in parts by one set of rules."""
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from mmcell.images.pixels import read_label_map
-from mmcell.images.regions import ImageRegions, open_regions
-from mmcell.images.resolution import read_mpp
-from mmcell.images.stored import TiffImage
+from mmcell.images.colors import find_percentiles, stretch_between, stretch_contrast, to_uint8
+from mmcell.images.encoded_image import EncodedImage
+from mmcell.images.limits import ImageReadError, check_samples, errors_about
+from mmcell.images.orientation import stored_box, turn
+from mmcell.images.tiff_file import TiffImage
+from mmcell.masks.instance_ids import to_label_map
 
-
-class ImageFile:
-    """An open image file, as :func:`open_image` yields it.
-
-    Rows and columns are those of the upright image, as the tag Orientation wants it. Of a pyramid or slide, they are
-    those of the full resolution.
-
-    Attributes:
-        path: The file.
-        height: Height in px.
-        width: Width in px.
-        orientation: Value of the tag Orientation of TIFF or EXIF: 1 (stored upright) to 8.
-        reads_parts: Whether a part of the image can be read without the rest. It is true of TIFF; files of other
-            formats are decoded as a whole when their first pixels are read.
-        mpp: Micrometres per pixel; None if the file does not state them, or states a scale that no microscope has.
-        fingerprint: Shows whether the file was replaced or changed; see :func:`file_fingerprint`.
-    """
-
-    def __init__(self, regions: ImageRegions) -> None:
-        self._regions = regions
-        self.path, self.height, self.width = regions.stored.path, regions.height, regions.width
-        self.orientation = regions.stored.orientation
-        self.reads_parts = isinstance(regions.stored, TiffImage)
-        self.fingerprint = file_fingerprint(self.path, self.path.stat())
-
-    @property
-    def mpp(self) -> float | None:
-        """Micrometres per pixel."""
-        return read_mpp(self.path)
-
-    def read(self, x0: int = 0, y0: int = 0, x1: int | None = None, y1: int | None = None) -> np.ndarray:
-        """Reads the whole image, or columns x0 to x1 - 1 of rows y0 to y1 - 1, as (y1 - y0, x1 - x0, 3) uint8, RGB.
-
-        Args:
-            x0: First column, in px.
-            y0: First row, in px.
-            x1: Column after the last, in px; None for the width of the image.
-            y1: Row after the last, in px; None for the height of the image.
-
-        Raises:
-            ImageReadError: The file is damaged, has pixels that the rules of :func:`open_image` refuse, or is too large
-                to be read as a whole.
-        """
-        if x1 is None and y1 is None:
-            self._regions.stored.check_size()
-        return self._regions.read(x0, y0, self.width if x1 is None else x1, self.height if y1 is None else y1)
-
-    def read_label_map(self) -> np.ndarray:
-        """Reads the file as an instance-id map, (H, W) int32, with 0 for background.
-
-        Raises:
-            ImageReadError: The file is damaged, too large, or not an instance-id map; see :func:`read_label_map`.
-        """
-        return read_label_map(self.path)
-
-    def check_pixels(self) -> None:
-        """Decodes the whole image, part after part, so that damage in it is noticed.
-
-        Raises:
-            ImageReadError: The file is damaged, or is neither grey, palette, RGB nor RGBA.
-        """
-        for _ in self._regions.stored.read_bands():
-            pass
+CHANNEL_ORDERS = ('rgb', 'bgr')
+# TIFF in little and big endian, then BigTIFF in little and big endian.
+_TIFF_BEGINNINGS = (b'II*\0', b'MM\0*', b'II+\0', b'MM\0+')
+# Images are gone through in bands of this many rows, so that memory does not grow with the image.
+_ROWS_PER_BAND = 512
 
 
 @contextmanager
 def open_image(path: str | Path, channel_order: str = 'rgb',
-               percentiles: tuple[float, float] | None = None) -> Iterator[ImageFile]:
+               percentiles: tuple[float, float] | None = None) -> Iterator['ImageFile']:
     """Opens an image file, and checks its header; the file is open until the block ends.
+
+    Whether it is a TIFF is seen from its first bytes. Its name is not looked at, because microscopes and scanners write
+    TIFFs with suffixes of their own.
 
     Args:
         path: File of one of the formats and codecs that docs/reference/file_formats.md lists, with any name.
         channel_order: 'rgb', or 'bgr' for files that are tagged RGB but hold blue first.
-        percentiles: (low, high) in percent, for example (1, 99.8): each channel is stretched so that these
-            percentiles of the whole image become 0 and 255, also when only a part is read. None: no stretch.
+        percentiles: (low, high) in percent, for example (1, 99.8): each channel is stretched so that these percentiles
+            of the whole image become 0 and 255, also if only a part is read. The whole image is gone through once for
+            it. None: no stretch.
 
     Yields:
         The image.
@@ -94,11 +42,25 @@ def open_image(path: str | Path, channel_order: str = 'rgb',
     Raises:
         FileNotFoundError: There is no file ``path``.
         ImageReadError: The file is not an image, is damaged, holds several images, or exceeds
-            :class:`mmcell.images.limits.Limits`. Raised also by the methods of the image, if damage shows only there.
+            :class:`mmcell.images.limits.Limits`. Methods of the image raise it, too, if only they notice the damage.
         ValueError: ``channel_order`` is neither 'rgb' nor 'bgr'.
     """
-    with open_regions(path, channel_order, percentiles) as regions:
-        yield ImageFile(regions)
+    if channel_order not in CHANNEL_ORDERS:
+        raise ValueError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f'no image file {path}')
+    if not path.is_file():
+        raise ImageReadError(f'{path}: is not a file')
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(open(path, 'rb'))
+            is_tiff = file.read(4) in _TIFF_BEGINNINGS
+        except OSError as error:
+            raise ImageReadError(f'{path}: cannot be read: {error.strerror}') from error
+        with errors_about(f'{path}: '):
+            stored = TiffImage(file) if is_tiff else EncodedImage(file)
+        yield ImageFile(path, stored, file_fingerprint(path, os.fstat(file.fileno())), channel_order, percentiles)
 
 
 def file_fingerprint(path: Path, status: os.stat_result) -> dict:
@@ -113,3 +75,175 @@ def file_fingerprint(path: Path, status: os.stat_result) -> dict:
         change in nanoseconds.
     """
     return {'image': str(path.resolve()), 'n_bytes': status.st_size, 'mtime_ns': status.st_mtime_ns}
+
+
+class ImageFile:
+    """An open image file, as :func:`open_image` yields it.
+
+    Rows and columns are those of the upright image, as the tag Orientation wants it. Of a pyramid or slide, they are
+    those of the full resolution.
+
+    Args:
+        path: The file.
+        stored: The image as it is stored in the file.
+        fingerprint: What :func:`file_fingerprint` returns.
+        channel_order: As in :func:`open_image`.
+        percentiles: As in :func:`open_image`.
+
+    Attributes:
+        path: The file.
+        fingerprint: What shows whether the file was replaced or changed; see :func:`file_fingerprint`.
+        height: Height in px.
+        width: Width in px.
+        orientation: Value of the tag Orientation of TIFF or EXIF: 1 (stored upright) to 8.
+        reads_parts: Whether a part of the image can be read without the rest. It can from a TIFF; files of other
+            formats are decoded as a whole when their first pixels are read.
+    """
+
+    def __init__(self, path: Path, stored: TiffImage | EncodedImage, fingerprint: dict, channel_order: str,
+                 percentiles: tuple[float, float] | None) -> None:
+        self.path, self.fingerprint = path, fingerprint
+        self.orientation, self.reads_parts = stored.orientation, stored.reads_parts
+        self.height, self.width = (stored.width, stored.height) if self.orientation > 4 else (
+            stored.height, stored.width)
+        self._stored, self._is_bgr, self._percentiles = stored, channel_order == 'bgr', percentiles
+        self._floor_and_ceiling: np.ndarray | None = None
+        self._stretched: np.ndarray | None = None
+
+    @property
+    def mpp(self) -> float | None:
+        """Micrometres per pixel, as a TIFF states them; None if it does not, or if they are not plausible."""
+        return self._stored.mpp
+
+    def read(self, x0: int = 0, y0: int = 0, x1: int | None = None, y1: int | None = None) -> np.ndarray:
+        """Reads the whole image, or columns x0 to x1 - 1 of rows y0 to y1 - 1, by the rules of :func:`read_image`.
+
+        Args:
+            x0: First column, in px.
+            y0: First row, in px.
+            x1: Column after the last, in px; None for the width of the image.
+            y1: Row after the last, in px; None for the height of the image.
+
+        Returns:
+            (y1 - y0, x1 - x0, 3) uint8, RGB.
+
+        Raises:
+            ImageReadError: The file is damaged, its pixels are of a kind that is not read, or it is too large to be
+                read as a whole.
+        """
+        with errors_about(f'{self.path}: '):
+            image = self._read_uint8(x0, y0, self.width if x1 is None else x1, self.height if y1 is None else y1)
+        if image.shape[2] == 1:
+            image = np.repeat(image, 3, axis=2)
+        return np.ascontiguousarray(image[:, :, ::-1] if self._is_bgr else image)
+
+    def read_label_map(self) -> np.ndarray:
+        """Reads an instance-id map as (H, W) int32, with 0 for background.
+
+        The file may be any numeric TIFF (or PNG) with one channel: the masks that the challenge publishes are float64.
+        The samples are taken as they are stored, whatever the file says about colours, because some programs tag bool
+        masks as white-is-zero. The map is turned as the tag Orientation says.
+
+        Raises:
+            ImageReadError: The file is damaged or too large, has several channels, is compressed with loss, or has ids
+                that are negative, not whole, not finite or above 2^31 - 1.
+        """
+        with errors_about(f'{self.path}: '):
+            samples = self._read_samples(0, 0, self.width, self.height)
+            if self._stored.is_lossy:
+                raise ImageReadError('is compressed with a codec that may change values, which makes ids that nobody '
+                                     'drew: save the map without compression, or with LZW, deflate or PNG')
+            try:
+                return to_label_map(samples)
+            except ValueError as error:
+                raise ImageReadError(str(error)) from error
+
+    def check_pixels(self) -> None:
+        """Decodes the whole image, of any pixel type, part after part, so that damage in it is noticed.
+
+        Raises:
+            ImageReadError: The file is damaged, or is neither grey, palette, RGB nor RGBA.
+        """
+        with errors_about(f'{self.path}: '):
+            for _ in self._read_bands():
+                pass
+
+    def _read_samples(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        """Reads the stored samples (y1 - y0, x1 - x0, C) of a rectangle of the upright image."""
+        if (x0, y0, x1, y1) == (0, 0, self.width, self.height):
+            check_samples(self.height, self.width, self._stored.n_channels)
+        box = stored_box((x0, y0, x1, y1), self.height, self.width, self.orientation)
+        return turn(self._stored.read(*box), self.orientation)
+
+    def _read_colors(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        """Reads a rectangle as grey (h, w, 1) or RGB (h, w, 3), in the dtype of the file."""
+        return self._stored.interpret(self._read_samples(x0, y0, x1, y1))
+
+    def _read_bands(self) -> Iterator[np.ndarray]:
+        """Yields the colours of the whole image in parts of 512 rows."""
+        for y0 in range(0, self.height, _ROWS_PER_BAND):
+            yield self._read_colors(0, y0, self.width, min(y0 + _ROWS_PER_BAND, self.height))
+
+    def _read_uint8(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        """Reads a rectangle as grey (h, w, 1) or RGB (h, w, 3) uint8, with the contrast stretched."""
+        if self._stretched is not None:
+            return self._stretched[y0:y1, x0:x1]
+        colors = self._read_colors(x0, y0, x1, y1)
+        if colors.dtype.kind == 'c':
+            raise ImageReadError('has complex values; real numbers are expected: save real part, magnitude or phase')
+        if self._percentiles is None:
+            return to_uint8(colors, self._stored.bits)
+        is_whole = colors.shape[:2] == (self.height, self.width)
+        if colors.dtype not in (bool, np.uint8, np.uint16):
+            whole = colors if is_whole else self._read_colors(0, 0, self.width, self.height)
+            self._stretched = stretch_contrast(whole, *self._percentiles)
+            return self._stretched[y0:y1, x0:x1]
+        if self._floor_and_ceiling is None:
+            self._floor_and_ceiling = find_percentiles([colors] if is_whole else self._read_bands(), self._percentiles)
+        return stretch_between(colors.astype(np.float32), *self._floor_and_ceiling)
+
+
+def read_image(path: str | Path, channel_order: str = 'rgb',
+               percentiles: tuple[float, float] | None = None) -> np.ndarray:
+    """Reads an image as (H, W, 3) uint8 with the channels in the order red, green, blue.
+
+    Rules:
+
+    - Grey and palette images become three channels; an alpha channel is left out (not blended; colours that were
+      multiplied by it are divided by it); white-is-zero images are inverted; channels may be stored interleaved or as
+      planes. Other colour spaces, for example CMYK and CIELAB, are refused. A TIFF that does not say what its samples
+      are is taken as grey or RGB, according to their number.
+    - uint8 is kept. uint16 is divided by 257, so that 65535 becomes 255; values of fewer bits, for example packed
+      12-bit values, are scaled by their own maximum. bool becomes 0 and 255. Values of other types have no known range,
+      so that these types need ``percentiles``.
+    - The image is turned as the tag Orientation of TIFF or EXIF says.
+    - A file with several images (a time series, a stack, two or more than three channels of fluorescence, an animation)
+      is refused. From a pyramid or slide, the image at full resolution is read. Only the file itself is read, whatever
+      other files its metadata name.
+
+    Args:
+        path: File of one of the formats and codecs that docs/reference/file_formats.md lists, with any name.
+        channel_order: 'rgb', or 'bgr' for files that are tagged RGB but hold blue first.
+        percentiles: (low, high) in percent, for example (1, 99.8): each channel is stretched so that these
+            percentiles become 0 and 255. Meant for fluorescence images and 12-bit data. A channel in which both
+            percentiles have the same value becomes 0. None: no stretch.
+
+    Raises:
+        FileNotFoundError: There is no file ``path``.
+        ImageReadError: The file cannot be read, the rules above refuse its content, or it exceeds
+            :class:`mmcell.images.limits.Limits`.
+        ValueError: ``channel_order`` is neither 'rgb' nor 'bgr'.
+    """
+    with open_image(path, channel_order, percentiles) as image:
+        return image.read()
+
+
+def read_label_map(path: str | Path) -> np.ndarray:
+    """Reads an instance-id map as (H, W) int32; see :meth:`ImageFile.read_label_map`.
+
+    Raises:
+        FileNotFoundError: There is no file ``path``.
+        ImageReadError: The file cannot be read, or is not an instance-id map.
+    """
+    with open_image(path) as mask:
+        return mask.read_label_map()

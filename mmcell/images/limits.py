@@ -1,14 +1,19 @@
 """Limits for image files that other people made, so that opening one takes bounded time and memory."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NoReturn
 
 from mmcell.errors import MmcellError
 
 
 class ImageReadError(MmcellError):
-    """A file is not an image of the expected kind; the message names the file, what was found, and what to do."""
+    """A file is not an image of the expected kind; the message names the file, what was found, and what to do.
+
+    The modules that :mod:`mmcell.images.image_file` uses raise it with the predicate of a sentence ("is cut short"), to
+    which :class:`mmcell.images.image_file.ImageFile` adds the file.
+    """
 
 
 @dataclass
@@ -39,13 +44,22 @@ class Limits:
 
 
 LIMITS = Limits()
+ONE_IMAGE = 'exactly one image is expected: save each image in its own file'
 
 
-def refuse(path: str | Path, limit: str, found: str, way_out: str) -> NoReturn:
+@contextmanager
+def errors_about(subject: str) -> Iterator[None]:
+    """Puts words before the message of an ImageReadError that is raised in the block: 'strip 3' and a space."""
+    try:
+        yield
+    except ImageReadError as error:
+        raise ImageReadError(f'{subject}{error}') from error
+
+
+def refuse(limit: str, found: str, way_out: str) -> NoReturn:
     """Raises the error for a file that exceeds a limit.
 
     Args:
-        path: The file.
         limit: Name of an attribute of :class:`Limits`.
         found: What the file has, as the predicate of a sentence.
         way_out: What the user can do without changing the limit.
@@ -53,36 +67,32 @@ def refuse(path: str | Path, limit: str, found: str, way_out: str) -> NoReturn:
     Raises:
         ImageReadError: Always.
     """
-    raise ImageReadError(f'{path}: {found}; the limit is {getattr(LIMITS, limit):,}: {way_out}; to raise the limit in '
-                         f'Python, set mmcell.images.limits.LIMITS.{limit}')
+    raise ImageReadError(f'{found}; the limit is {getattr(LIMITS, limit):,}: {way_out}; to raise the limit in Python, '
+                         f'set mmcell.images.limits.LIMITS.{limit}')
 
 
-def check_expansion(path: str | Path, decoded_bytes: int, file_bytes: int) -> None:
+def check_expansion(decoded_bytes: int, file_bytes: int) -> None:
     """Checks that a file does not claim far more pixels than its size allows.
 
     Raises:
         ImageReadError: The decoded image would be too large.
     """
     if decoded_bytes > max(LIMITS.free_bytes, LIMITS.expansion * file_bytes):
-        refuse(path, 'expansion', f'would unfold from {file_bytes:,} to {decoded_bytes:,} bytes, which is '
+        refuse('expansion', f'would unfold from {file_bytes:,} to {decoded_bytes:,} bytes, which is '
                f'{decoded_bytes / file_bytes:,.0f} bytes per byte', 'its header is probably damaged; if not, save it '
                'with a weaker compression')
 
 
-def check_samples(path: str | Path, shape: tuple[int, ...], n_samples: int) -> None:
-    """Checks that an image may be read as a whole.
-
-    Args:
-        path: The file.
-        shape: (height, width) in px.
-        n_samples: Number of samples of the image: pixels times channels.
+def check_samples(height: int, width: int, n_channels: int) -> None:
+    """Checks that an image of this height and width in px may be read as a whole.
 
     Raises:
         ImageReadError: The image is too large.
     """
+    n_samples = height * width * n_channels
     if n_samples > LIMITS.samples_in_memory:
-        refuse(path, 'samples_in_memory', f'has {n_samples:,} samples ({shape[1]} x {shape[0]} px) according to its '
-               'header, which are too many to be read at once', 'cut it into smaller images')
+        refuse('samples_in_memory', f'has {n_samples:,} samples ({width} x {height} px) according to its header, which '
+               'are too many to be read at once', 'cut it into smaller images')
 
 
 def in_one_line(error: BaseException) -> str:

@@ -3,58 +3,20 @@
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 import tifffile
 
-from mmcell.images.limits import LIMITS, ImageReadError, in_one_line
-from mmcell.images.tiff_structure import ListedImage, list_images
+from mmcell.images.limits import LIMITS, ONE_IMAGE, ImageReadError
+from mmcell.images.tiff_structure import ListedImage
 
 _REDUCED, _MASK = 1, 4
-_ONE_IMAGE = 'exactly one image is expected: save each image in its own file'
 # Slides also hold a label, an overview and levels of several ratios, which are all smaller than the slide.
 _SLIDE_FLAGS = ('is_svs', 'is_ndpi', 'is_qpi', 'is_bif', 'is_philips', 'is_avs')
 
 
-@contextmanager
-def open_tiff(path: Path) -> Iterator[tuple[tifffile.TiffFile, list[ListedImage]]]:
-    """Opens a TIFF after its headers were checked.
-
-    ``TiffFile.series`` must not be used: it opens other files that the metadata name.
-
-    Yields:
-        The open file, and the images that it lists.
-
-    Raises:
-        ImageReadError: The file cannot be read, or exceeds ``LIMITS``.
-    """
-    with as_image_read_error(path):
-        images = list_images(path)
-        # tifffile would make up the positions of the pages of a ScanImage file from the first two of them.
-        tiff = tifffile.TiffFile(path, is_scanimage=False)
-    # Errors of the caller's block are not about this file.
-    with tiff:
-        yield tiff, images
-
-
-@contextmanager
-def as_image_read_error(path: Path) -> Iterator[None]:
-    """Turns the errors that tifffile and its codecs raise for a damaged file into an ImageReadError."""
-    try:
-        yield
-    except ImageReadError:
-        raise
-    except Exception as error:  # tifffile and its codecs raise many kinds of error
-        way_out = ('. Install all codecs: pip install imagecodecs' if 'imagecodecs' in str(error) else
-                   ': it may be damaged, or not yet written completely')
-        raise ImageReadError(f'{path}: cannot be read as TIFF: {type(error).__name__}: {in_one_line(error)}{way_out}'
-                             ) from error
-
-
-def find_pages(tiff: tifffile.TiffFile, images: Sequence[ListedImage], path: Path) -> list[tifffile.TiffPage]:
+def find_pages(tiff: tifffile.TiffFile, images: Sequence[ListedImage]) -> list[tifffile.TiffPage]:
     """Returns the page that holds the image, or three pages that hold its red, green and blue.
 
     Raises:
@@ -71,19 +33,19 @@ def find_pages(tiff: tifffile.TiffFile, images: Sequence[ListedImage], path: Pat
     larger = [image for image in images if image.is_below and not image.kind & (_REDUCED | _MASK)
               and image.height * image.width >= largest.height * largest.width]
     if not others and not larger:
-        page = _page_of(tiff, largest, path)
-        _refuse_hidden_stack(page, path)
+        page = _page_of(tiff, largest)
+        _refuse_hidden_stack(page)
         return [page]
-    if not larger and len(candidates) == 3 and len(equal) == 2 and _are_rgb_planes(first_page, path):
-        pages = [_page_of(tiff, image, path) for image in candidates]
+    if not larger and len(candidates) == 3 and len(equal) == 2 and _are_rgb_planes(first_page):
+        pages = [_page_of(tiff, image) for image in candidates]
         if len({(page.dtype, page.shaped, page.photometric) for page in pages}) == 1 and pages[0].shaped[-1] == 1:
             return pages
     n_images = 1 + len(others) + len(larger)
     if equal:
-        raise ImageReadError(f'{path}: holds {n_images} images of {largest.width} x {largest.height} px: a stack, a '
-                             f'time series or {n_images} channels; {_ONE_IMAGE}, or the three channels of an RGB image '
+        raise ImageReadError(f'holds {n_images} images of {largest.width} x {largest.height} px: a stack, a '
+                             f'time series or {n_images} channels; {ONE_IMAGE}, or the three channels of an RGB image '
                              'in one page')
-    raise ImageReadError(f'{path}: holds {n_images} images; {_ONE_IMAGE}')
+    raise ImageReadError(f'holds {n_images} images; {ONE_IMAGE}')
 
 
 def _without_levels(largest: ListedImage, rest: Sequence[ListedImage], must_be_flagged: bool) -> list[ListedImage]:
@@ -105,16 +67,16 @@ def _without_levels(largest: ListedImage, rest: Sequence[ListedImage], must_be_f
     return others
 
 
-def _page_of(tiff: tifffile.TiffFile, image: ListedImage, path: Path) -> tifffile.TiffPage:
+def _page_of(tiff: tifffile.TiffFile, image: ListedImage) -> tifffile.TiffPage:
     page = tiff.pages[image.index].aspage()
     if (page.imagelength, page.imagewidth) != (image.height, image.width):
-        raise ImageReadError(f'{path}: is damaged: its headers contradict each other')
+        raise ImageReadError('is damaged: its headers contradict each other')
     if page.shaped[1] != 1:
-        raise ImageReadError(f'{path}: holds a volume of {page.shaped[1]} slices; {_ONE_IMAGE}')
+        raise ImageReadError(f'holds a volume of {page.shaped[1]} slices; {ONE_IMAGE}')
     return page
 
 
-def _refuse_hidden_stack(page: tifffile.TiffPage, path: Path) -> None:
+def _refuse_hidden_stack(page: tifffile.TiffPage) -> None:
     """Raises an ImageReadError if a page stands for a whole stack whose planes lie in the file one after the other.
 
     A description of a stack is not believed if the file is too small for it: programs copy descriptions.
@@ -132,16 +94,16 @@ def _refuse_hidden_stack(page: tifffile.TiffPage, path: Path) -> None:
         n_planes = math.prod(shape) // max(math.prod(page.shaped), 1)
     file_end = page.parent.filehandle.size
     if n_planes > 1 and page.is_final and page.dataoffsets[0] + n_planes * page.nbytes <= file_end:
-        raise ImageReadError(f'{path}: holds a stack of {n_planes} planes; {_ONE_IMAGE}')
+        raise ImageReadError(f'holds a stack of {n_planes} planes; {ONE_IMAGE}')
 
 
-def _are_rgb_planes(page: tifffile.TiffPage, path: Path) -> bool:
+def _are_rgb_planes(page: tifffile.TiffPage) -> bool:
     """Says whether the description of a file calls its three pages channels."""
     if page.is_imagej:
         numbers = dict(re.findall(r'^(channels|slices|frames)=(\d{1,9})\s*$', page.description, re.MULTILINE))
         return numbers.get('channels') == '3' and {numbers.get(key, '1') for key in ('slices', 'frames')} == {'1'}
     if page.is_ome:
-        return _ome_planes_are_channels(page.description, path.name)
+        return _ome_planes_are_channels(page.description, page.parent.filehandle.name)
     if page.is_shaped:
         shape, axes = _read_shaped(page)
         return [axis for axis, length in zip(axes, shape, strict=False) if length > 1 and axis not in 'YX'] == ['C']

@@ -1,13 +1,12 @@
 """Rectangles of a TIFF page, decoded from the tiles or strips that they touch."""
 
 from collections import OrderedDict
-from pathlib import Path
 
 import numpy as np
 import tifffile
 
 from mmcell.images.headers import Header, check_jpeg, read_header
-from mmcell.images.limits import LIMITS, ImageReadError, check_expansion, refuse
+from mmcell.images.limits import LIMITS, ImageReadError, check_expansion, errors_about, refuse
 
 _CACHED_BYTES = 128 * 2**20
 # Compression schemes that are read. The sizes that pictures of the second list claim are compared with the size of
@@ -30,7 +29,6 @@ class PageReader:
     Args:
         page: Page of an open file with one plane of height and width; its samples are interleaved or stored as one
             plane per channel.
-        path: The file, for error messages.
 
     Attributes:
         is_lossy: Whether a segment was decoded whose pixels may differ from those that were saved.
@@ -40,8 +38,9 @@ class PageReader:
             partly outside the file, or exceeds ``LIMITS``.
     """
 
-    def __init__(self, page: tifffile.TiffPage, path: Path) -> None:
-        self.page, self.path = page, path
+    def __init__(self, page: tifffile.TiffPage) -> None:
+        self.page = page
+        self.segment_name = 'tile' if page.is_tiled else 'strip'
         self._check_kind()
         self.n_planes, _, self.height, self.width, n_interleaved = page.shaped
         self.n_samples = self.n_planes * n_interleaved
@@ -51,7 +50,7 @@ class PageReader:
         self.is_lossy = False
         self._cache: OrderedDict[int, np.ndarray | None] = OrderedDict()
         self._cached_bytes = 0
-        check_expansion(path, self.height * self.width * self.n_samples * page.dtype.itemsize,
+        check_expansion(self.height * self.width * self.n_samples * page.dtype.itemsize,
                         page.parent.filehandle.size)
         self._check_segments(n_interleaved)
 
@@ -59,51 +58,50 @@ class PageReader:
         page = self.page
         if page.compression not in _STREAMS | _PICTURES:
             name = getattr(page.compression, 'name', page.compression)
-            raise ImageReadError(f'{self.path}: is compressed with {name}, which is not read: save it without '
+            raise ImageReadError(f'is compressed with {name}, which is not read: save it without '
                                  'compression, or with LZW or deflate')
         if page.dtype is None:
-            raise ImageReadError(f'{self.path}: has samples of {page.bitspersample} bits and format '
+            raise ImageReadError(f'has samples of {page.bitspersample} bits and format '
                                  f'{getattr(page.sampleformat, "name", page.sampleformat)}, which are not read: '
                                  'save it as uint8 or uint16')
         if page.is_mdgel:
-            raise ImageReadError(f'{self.path}: is a gel image, whose values have a scale of their own: save it as an '
+            raise ImageReadError('is a gel image, whose values have a scale of their own: save it as an '
                                  'ordinary TIFF')
         if page.is_subsampled and (page.compression != _JPEG or page.planarconfig != 1):
-            raise ImageReadError(f'{self.path}: has colours of kind YCBCR that are stored at a lower resolution, which '
+            raise ImageReadError('has colours of kind YCBCR that are stored at a lower resolution, which '
                                  'are only read from JPEG with interleaved channels: convert it')
         if page.predictor not in (1, 2, 3) or (page.predictor != 1 and page.bitspersample not in (8, 16, 32, 64)):
-            raise ImageReadError(f'{self.path}: has the predictor {page.predictor} with {page.bitspersample} bits, '
+            raise ImageReadError(f'has the predictor {page.predictor} with {page.bitspersample} bits, '
                                  'which is not read: save it without a predictor')
 
     def _check_segments(self, n_interleaved: int) -> None:
         """Checks number, size and place of the segments; all of them, because only the first read may be small."""
-        page, path = self.page, self.path
-        name = 'tile' if page.is_tiled else 'strip'
+        page, name = self.page, self.segment_name
         n_file_bytes = page.parent.filehandle.size
         if min(self.segment_height, self.segment_width) < 1:
-            raise ImageReadError(f'{path}: is damaged: its {name}s are {self.segment_width} x {self.segment_height} px')
+            raise ImageReadError(f'is damaged: its {name}s are {self.segment_width} x {self.segment_height} px')
         if not page.dataoffsets:
-            raise ImageReadError(f'{path}: is damaged: it does not state where its pixels are')
+            raise ImageReadError('is damaged: it does not state where its pixels are')
         if self.is_plain:
             if page.dataoffsets[0] < 8 or page.dataoffsets[0] + page.nbytes > n_file_bytes:
-                raise ImageReadError(f'{path}: is cut short or damaged: its pixels lie partly outside the file')
+                raise ImageReadError('is cut short or damaged: its pixels lie partly outside the file')
             return
         n_bytes = self.segment_height * self.segment_width * n_interleaved * page.dtype.itemsize
         if n_bytes > LIMITS.segment_bytes:
-            refuse(path, 'segment_bytes', f'has {name}s of {self.segment_width}x{self.segment_height} px, which have '
+            refuse('segment_bytes', f'has {name}s of {self.segment_width}x{self.segment_height} px, which have '
                    f'{n_bytes:,} bytes when decoded', 'save it in smaller tiles')
         if len({len(page.dataoffsets), len(page.databytecounts), self.n_planes * self._grid[0] * self._grid[1]}) > 1:
-            raise ImageReadError(f'{path}: is damaged: it states {len(page.dataoffsets)} positions and '
+            raise ImageReadError(f'is damaged: it states {len(page.dataoffsets)} positions and '
                                  f'{len(page.databytecounts)} sizes of {name}s, but has '
                                  f'{self.n_planes * self._grid[0] * self._grid[1]} {name}s')
         begins, sizes = (np.array(numbers, np.uint64) for numbers in (page.dataoffsets, page.databytecounts))
         # A tile without bytes is background. Slide scanners leave out tiles; strips are left out with position 0.
         is_missing = (sizes == 0) & (page.is_tiled | (begins == 0))
         if is_missing.all():
-            raise ImageReadError(f'{path}: has no pixels: all its {name}s are missing')
+            raise ImageReadError(f'has no pixels: all its {name}s are missing')
         is_bad = ~is_missing & ((begins < 8) | (sizes == 0) | (sizes > n_file_bytes) | (begins > n_file_bytes - sizes))
         if is_bad.any():
-            raise ImageReadError(f'{path}: is cut short or damaged: {name} {is_bad.argmax() + 1} of {len(begins)} lies '
+            raise ImageReadError(f'is cut short or damaged: {name} {is_bad.argmax() + 1} of {len(begins)} lies '
                                  'outside the file')
 
     @property
@@ -127,8 +125,8 @@ class PageReader:
             dtype = self.page.dtype.newbyteorder(self.page.parent.byteorder)
             # The file is mapped again for each rectangle: all parts of a mapping that were ever read count as memory of
             # the process until the mapping is closed.
-            mapped = np.memmap(self.page.parent.filehandle.path, dtype, 'r', self.page.dataoffsets[0],
-                               (self.height, self.width, self.n_samples))
+            mapped = self.page.parent.filehandle.memmap_array(dtype, (self.height, self.width, self.n_samples),
+                                                              self.page.dataoffsets[0])
             return np.array(mapped[y0:y1, x0:x1], self.page.dtype)
         samples = np.full((self.n_planes, y1 - y0, x1 - x0, self.n_samples // self.n_planes),
                           self.page.nodata, self.page.dtype)
@@ -170,19 +168,20 @@ class PageReader:
             return self._cache[index]
         page, file = self.page, self.page.parent.filehandle
         encoded, _ = next(file.read_segments([page.dataoffsets[index]], [page.databytecounts[index]], [index]))
+        name = f'{self.segment_name} {index + 1}'
         header = None
         if encoded is not None and page.compression in _PICTURES and page.jpegheader is None:
-            header = self._check_picture(encoded, index, height, width)
-        jpeg = ({'jpegtables': page.jpegtables, 'jpegheader': page.jpegheader} if page.compression == _JPEG else {})
+            with errors_about(f'{name} '):
+                header = read_header(encoded)
+            self._check_picture(header, name, height, width)
+        jpeg = {'jpegtables': page.jpegtables, 'jpegheader': page.jpegheader} if page.compression == _JPEG else {}
         decoded = page.decode(encoded, index, **jpeg)[0]
         segment = None if decoded is None else decoded[0]
         if segment is not None and (segment.shape[0] < height or segment.shape[1] < width):
-            raise ImageReadError(f'{self.path}: is damaged: segment {index + 1} is incomplete')
+            raise ImageReadError(f'is damaged: segment {index + 1} is incomplete')
         if segment is not None and header is not None and header.kind == 'JPEG':
-            try:
+            with errors_about(f'{name} '):
                 check_jpeg(header, encoded, segment[:header.height, :header.width], page.jpegtables)
-            except ValueError as error:
-                raise ImageReadError(f'{self.path}: {self._name_of(index)} {error}') from error
         self._cache[index] = segment
         self._cached_bytes += 0 if segment is None else segment.nbytes
         while self._cached_bytes > _CACHED_BYTES and len(self._cache) > 1:
@@ -190,26 +189,13 @@ class PageReader:
             self._cached_bytes -= 0 if oldest is None else oldest.nbytes
         return segment
 
-    def _name_of(self, index: int) -> str:
-        return f'{"tile" if self.page.is_tiled else "strip"} {index + 1}'
-
-    def _check_picture(self, encoded: bytes, index: int, height: int, width: int) -> Header:
-        """Compares what a picture in a segment claims with what the page says, before the picture is decoded.
-
-        Returns:
-            What the picture claims.
-        """
-        name = self._name_of(index)
+    def _check_picture(self, header: Header | None, name: str, height: int, width: int) -> None:
+        """Compares what the picture in a segment claims with what the page says, before the picture is decoded."""
         expected = _PICTURES[self.page.compression]
-        try:
-            header = read_header(encoded)
-        except ValueError as error:
-            raise ImageReadError(f'{self.path}: {name} {error}') from error
         if header is None or header.kind != expected:
-            raise ImageReadError(f'{self.path}: is damaged: {name} is not {expected}')
+            raise ImageReadError(f'is damaged: {name} is not {expected}')
         if not (height <= header.height <= self.segment_height and width <= header.width <= self.segment_width
                 and header.n_channels <= max(4, self.n_samples)):
-            raise ImageReadError(f'{self.path}: is damaged: {name} is a picture of {header.width} x {header.height} px '
+            raise ImageReadError(f'is damaged: {name} is a picture of {header.width} x {header.height} px '
                                  f'with {header.n_channels} channels instead of {width} x {height} px')
         self.is_lossy |= not header.is_lossless
-        return header

@@ -7,7 +7,6 @@ that it cannot read, so that an image with a damaged tag would be taken for anot
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -77,26 +76,26 @@ class _Layout:
         return np.dtype(f'{self.order}u{8 if self.is_big or self.is_ndpi else 4}')
 
 
-def list_images(path: Path) -> list[ListedImage]:
+def list_images(file: BinaryIO) -> list[ListedImage]:
     """Lists the images of a TIFF: those of the main list, then those below them.
 
     Args:
-        path: A file whose first bytes are those of a TIFF.
+        file: An open file whose first bytes are those of a TIFF. NDPI is known by its name.
 
     Raises:
         ImageReadError: The headers are damaged or contradict each other, run in a circle, or exceed ``LIMITS``.
     """
-    with open(path, 'rb') as file:
-        return _Parser(file, path).list_images()
+    return _Parser(file).list_images()
 
 
 class _Parser:
-    def __init__(self, file: BinaryIO, path: Path) -> None:
-        self.file, self.path = file, path
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
         self.n_file_bytes = os.fstat(file.fileno()).st_size
-        begin = file.read(16)
+        file.seek(0)
+        begin = file.read(4)
         order, is_big = '<' if begin[:2] == b'II' else '>', 43 in begin[2:4]
-        self.layout = _Layout(order, is_big, not is_big and order == '<' and path.suffix.lower() == '.ndpi')
+        self.layout = _Layout(order, is_big, not is_big and order == '<' and file.name.lower().endswith('.ndpi'))
         self.first_offset_at = 8 if is_big else 4
         self.seen: set[int] = set()
         self.n_header_bytes = 0
@@ -110,7 +109,7 @@ class _Parser:
             below += [(len(images), int(sub_offset)) for sub_offset in numbers.get(330, ()) if sub_offset]
             images.append(self._describe(numbers, len(images), False))
         if not images:
-            raise ImageReadError(f'{self.path}: is a TIFF without an image: save it again')
+            raise ImageReadError('is a TIFF without an image: save it again')
         for index, offset in below:
             numbers, _ = self._read_image(offset, f'an image below image {index + 1}')
             images.append(self._describe(numbers, index, True))
@@ -119,15 +118,15 @@ class _Parser:
     def _read_image(self, offset: int, name: str) -> tuple[dict[int, np.ndarray], int]:
         """Returns the structural tags of the image whose header begins at a position, and where the next one begins."""
         if offset in self.seen:
-            raise ImageReadError(f'{self.path}: is damaged: its list of images runs in a circle: save it again')
+            raise ImageReadError('is damaged: its list of images runs in a circle: save it again')
         self.seen.add(offset)
         if len(self.seen) > LIMITS.pages:
-            refuse(self.path, 'pages', 'lists too many images', 'save each image in its own file')
+            refuse('pages', 'lists too many images', 'save each image in its own file')
         missing = f'is cut short or damaged: the header of {name} lies outside the file'
         count_type = np.dtype(f'{self.layout.order}u{8 if self.layout.is_big else 2}')
         n_tags = int(self._read_numbers(offset, count_type, 1, missing)[0])
         if n_tags > _MAX_TAGS:
-            raise ImageReadError(f'{self.path}: is damaged: the header of {name} has {n_tags:,} tags')
+            raise ImageReadError(f'is damaged: the header of {name} has {n_tags:,} tags')
         begin = offset + count_type.itemsize
         tag_bytes = self.layout.tag.itemsize
         content = self._read_numbers(begin, np.dtype('u1'), n_tags * tag_bytes, missing).tobytes()
@@ -138,16 +137,16 @@ class _Parser:
         sizes = _TYPE_BYTES[tags['type']] * tags['count'].astype(np.float64)
         self.n_header_bytes += len(content) + sizes[sizes <= self.n_file_bytes].sum()
         if self.n_header_bytes > LIMITS.header_bytes:
-            refuse(self.path, 'header_bytes', 'has too many bytes of headers',
+            refuse('header_bytes', 'has too many bytes of headers',
                    'save it in larger tiles, or without its metadata')
         numbers: dict[int, np.ndarray] = {}
         selected = np.flatnonzero(_IS_STRUCTURAL[tags['code']])
         for i, (code, kind, count, value) in zip(selected.tolist(), tags[selected].tolist(), strict=True):
             tag_name = f'the tag {_STRUCTURAL[code]} of {name}'
             if code in numbers:
-                raise ImageReadError(f'{self.path}: is damaged: {tag_name} occurs twice')
+                raise ImageReadError(f'is damaged: {tag_name} occurs twice')
             if kind not in _UNSIGNED or not count or (count > 1 and code not in _LISTS):
-                raise ImageReadError(f'{self.path}: is damaged: {tag_name} is not a number')
+                raise ImageReadError(f'is damaged: {tag_name} is not a number')
             dtype, inline = np.dtype(self.layout.order + _UNSIGNED[kind]), self.layout.tag['value'].itemsize
             if dtype.itemsize * count <= inline:
                 numbers[code] = np.frombuffer(content, dtype, count, (i + 1) * tag_bytes - inline)
@@ -161,7 +160,7 @@ class _Parser:
                       ) -> np.ndarray:
         """Reads numbers from the file; if they are not needed, only checks that the file has them."""
         if begin + dtype.itemsize * count > self.n_file_bytes:
-            raise ImageReadError(f'{self.path}: {missing}')
+            raise ImageReadError(missing)
         if not is_needed:
             return np.zeros(0, dtype)
         self.file.seek(begin)
@@ -173,7 +172,7 @@ class _Parser:
 
         height, width = first(257, 0), first(256, 0)
         if not height or not width:
-            raise ImageReadError(f'{self.path}: is damaged: image {index + 1} is {width} x {height} px: save it again')
+            raise ImageReadError(f'is damaged: image {index + 1} is {width} x {height} px: save it again')
         # The old tag SubfileType has 2 for reduced copies.
         kind = first(254, 0) or int(first(255, 0) == 2)
         return ListedImage(index, height, width, first(277, 1), first(258, 1), kind, is_below)

@@ -18,7 +18,7 @@ from mmcell.checkpoints.weights import find_checkpoint
 from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
-from mmcell.images.pixels import CHANNEL_ORDERS
+from mmcell.images.image_file import CHANNEL_ORDERS
 from mmcell.settings.options import apply_options
 
 

@@ -59,19 +59,20 @@ def prediction_plan(size: tuple[int, int], *, n_views: int = 1, tile_px: int | N
         formats: The output formats that the user wants.
     """
     n_px = size[0] * size[1]
-    if reads_parts and n_px > STREAMED_PX:
-        possible = tuple(key for key in formats if key != 'overlay')
-        refusal = None
-        if formats and not possible:
-            refusal = 'is too large for an overlay: name another format with --formats'
-        elif not keeps_size:
-            refusal = ('is too large to be predicted as a whole, and cannot be read in tiles either: the test pipeline '
-                       'of the model changes images (resizes them, for example), and would change each tile in another '
-                       'way. Use a model or --config whose test pipeline only loads and packs images')
-        return PredictionPlan('streamed', tile_px or default_tile_px(n_views), possible, refusal)
-    if tile_px is None and n_px <= (WHOLE_PX // n_views if keeps_size else STREAMED_PX):
+    is_streamed = reads_parts and n_px > STREAMED_PX
+    if tile_px is None and not is_streamed and n_px <= (WHOLE_PX // n_views if keeps_size else STREAMED_PX):
         return PredictionPlan('whole', None, tuple(formats))
-    return PredictionPlan('tiled', tile_px or default_tile_px(n_views), tuple(formats))
+    tile_px = default_tile_px(n_views) if tile_px is None else tile_px
+    if not is_streamed:
+        return PredictionPlan('tiled', tile_px, tuple(formats))
+    possible, refusal = tuple(key for key in formats if key != 'overlay'), None
+    if formats and not possible:
+        refusal = 'is too large for an overlay: name another format with --formats'
+    elif not keeps_size:
+        refusal = ('is too large to be predicted as a whole, and cannot be read in tiles either: the test pipeline of '
+                   'the model changes images (resizes them, for example), and would change each tile in another way. '
+                   'Use a model or --config whose test pipeline only loads and packs images')
+    return PredictionPlan('streamed', tile_px, possible, refusal)
 
 
 def default_tile_px(n_views: int = 1) -> int:

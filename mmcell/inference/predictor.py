@@ -86,7 +86,8 @@ class Predictor:
         self.limit = find_limit(self._model, 'model.detector' if has_tiles else 'model')
         self.tile_px, self._tile_options = tile_px, tile_options
         try:
-            self.tile_settings = self._in_tiles(tile_px or default_tile_px(self.n_views)).tile_settings
+            self.tile_settings = self._in_tiles(
+                default_tile_px(self.n_views) if tile_px is None else tile_px).tile_settings
         except ValueError as error:
             raise MmcellError(f'tile_px, --tile, --overlap, --tile-batch or --upscale: {error}') from error
         self.percentiles, self._pipeline = _read_pipeline(self.config)

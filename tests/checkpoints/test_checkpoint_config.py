@@ -12,7 +12,8 @@ from support.paths import REPO
 from torch import nn
 
 from mmcell.checkpoints.config import CheckpointConfigError, build_without_trust, read_checkpoint_config
-from mmcell.inference.detector import DetectorError, ImagePredictor, add_views, load_detector
+from mmcell.inference.detector import DetectorError, load_detector
+from mmcell.inference.predictor import Predictor
 
 PIPELINE = [dict(type='LoadTiff'), dict(type='PackCellInputs', meta_keys=('img_id', 'ori_shape', 'img_shape'))]
 DEMO = Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r18_demo.py').to_dict()
@@ -281,7 +282,7 @@ def test_trust_allows_any_class_and_imports_modules(trap):
 def test_odd_parts_of_a_config_end_in_one_line(tmp_path, settings, message):
     path = save(tmp_path / 'odd.pth', **settings)
     with pytest.raises(DetectorError, match=message) as error:
-        ImagePredictor(add_views(load_detector(path)))
+        Predictor(load_detector(path), with_views=True)
     assert '\n' not in str(error.value)
 
 

@@ -5,7 +5,7 @@ import browse as command
 import numpy as np
 import pytest
 
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 from mmcell.visualization.colors import class_colors
 
 CONFIG = """

@@ -4,7 +4,7 @@ import sys
 import curves as command
 import pytest
 
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 
 STEP = dict(lr=1., loss=3., loss_mask=1., iter=10, step=10)
 

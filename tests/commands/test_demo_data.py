@@ -3,7 +3,7 @@ from make_demo_data import KINDS, make_scene, write_train_folder
 from scipy import ndimage
 
 from mmcell.annotations import raw_layout
-from mmcell.images.pixels import read_image, read_label_map
+from mmcell.images.image_file import read_image, read_label_map
 
 
 def scene(seed=0, side=160, density=16.):

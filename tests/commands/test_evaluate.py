@@ -19,7 +19,7 @@ from support.synthetic_data import discs
 from mmcell.annotations.coco_json import categories
 from mmcell.evaluation.evaluation import evaluate as measure
 from mmcell.evaluation.tables import HEADLINE
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 from mmcell.masks.rle import encode_label_map
 from mmcell.visualization.cell_panels import VERDICTS
 

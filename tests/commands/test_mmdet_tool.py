@@ -10,7 +10,7 @@ from mmengine.fileio import dump
 from support.commands import CONFIG
 from support.paths import REPO
 
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 
 pytestmark = pytest.mark.skipif(not command.find_tools(), reason='this MMDetection was installed without its tools')
 

@@ -10,7 +10,7 @@ from mmengine.fileio import dump
 from support.coco_files import HEIGHT, WIDTH, coco_document, write_coco
 
 from mmcell.annotations.coco_json import read_annotations
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 from mmcell.masks.rle import encode_label_map
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from mmengine.fileio import dump
 
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 from mmcell.visualization.cell_panels import VERDICTS
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.panels import GAP_PX

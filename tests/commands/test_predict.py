@@ -4,7 +4,6 @@ import csv
 import json
 import subprocess
 import sys
-from argparse import Namespace
 
 import cv2
 import numpy as np
@@ -22,9 +21,8 @@ from support.stains import stained_image
 from mmcell.checkpoints.fit import FitError
 from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
-from mmcell.inference import image_jobs
-from mmcell.inference.detection_limit import LimitWatch
-from mmcell.inference.detector import add_tiles, add_views, load_detector
+from mmcell.inference import image_jobs, prediction_plan
+from mmcell.inference.detector import load_detector
 from mmcell.inference.image_records import read_record
 from mmcell.inference.writers import FORMATS, label_tiff
 from mmcell.models import MaskTTAModel
@@ -123,7 +121,7 @@ def test_coco_files_state_the_channel_order(tmp_path, command, order):
 
 
 def test_swapped_colours_of_a_large_image_are_noticed(tmp_path, command, rng, monkeypatch):
-    monkeypatch.setattr(image_jobs, 'LARGE_PX', 1)
+    monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1)
     tifffile.imwrite(tmp_path / 'a.tif', np.tile(stained_image(rng)[:, :, ::-1], (2, 2, 1)), photometric='rgb',
                      tile=(16, 16))
     _, output = command(tmp_path / 'a.tif', '--formats', 'csv')
@@ -331,7 +329,7 @@ def test_tiles_of_a_changed_image_are_predicted_again(tmp_path, command, large, 
 @pytest.fixture
 def large(tmp_path, monkeypatch):
     """Writes an image that counts as large, with cells that lie across the seams of its tiles of 64 px."""
-    monkeypatch.setattr(image_jobs, 'LARGE_PX', 64 * 140 - 1)
+    monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 64 * 140 - 1)
     monkeypatch.setattr(label_tiff, 'MAX_PIXELS_IN_MEMORY', 64 * 140 - 1)
     return write_image(tmp_path / 'large' / 'x.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140), tile=(16, 16))
 
@@ -348,7 +346,7 @@ def test_a_large_image_read_tile_by_tile_has_the_same_cells(tmp_path, command, l
     assert not list(streamed.glob('*overlay*')) and [path.name for path in streamed.glob('.*')] == ['.x.json']
     tiled = tifffile.imread(streamed / 'x_labels.tif') > 0
     streamed.rename(tmp_path / 'streamed')
-    monkeypatch.setattr(image_jobs, 'LARGE_PX', 30 * 40)
+    monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 30 * 40)
     assert command(large, '--formats', *formats)[0] == 0
     assert np.array_equal(tiled, tifffile.imread(streamed / 'x_labels.tif') > 0)
     for kind in ('cells.csv', 'labels.csv'):
@@ -502,7 +500,7 @@ def test_foreign_or_damaged_records_are_ignored(tmp_path, command, content):
 def test_a_model_that_reached_its_limit_of_detections_is_reported(tmp_path, monkeypatch, capsys, min_score, is_full,
                                                                   where):
     if where == 'file':
-        monkeypatch.setattr(image_jobs, 'LARGE_PX', 1000)
+        monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1000)
     images = [write_image(tmp_path / 'images' / name, *THREE_CELLS, shape=(64, 140)) for name in ('a.tif', 'b.tif')]
     monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
         save_demo_checkpoint(tmp_path / 'demo.pth'), *images, '--out', tmp_path / 'out', '--formats', 'csv',
@@ -575,7 +573,7 @@ def test_two_processes_predict_a_large_image_together(tmp_path):
     # This script is the command, but these images count as large.
     script = tmp_path / 'predict_large.py'
     script.write_text(f'import sys\nsys.path.insert(0, {str(REPO / "tools")!r})\n'
-                      'from mmcell.inference import image_jobs\nimage_jobs.LARGE_PX = 1000\n'
+                      'from mmcell.inference import prediction_plan\nprediction_plan.STREAMED_PX = 1000\n'
                       'import predict\nsys.exit(predict.main())\n')
     for name, launcher, flags in (('one', [], []), ('two', TORCHRUN, ['--launcher', 'pytorch'])):
         with pytest.raises(AssertionError, match=f'error: 1 of 3 images could not be done(.|\n)*{images[1].name}'):
@@ -606,8 +604,8 @@ def test_images_above_a_number_of_pixels_are_predicted_in_tiles(tmp_path, comman
         return forward(self, inputs, *args, **kwargs)
 
     monkeypatch.setattr(BrightCellDetector, 'forward', record_shape)
-    monkeypatch.setattr(image_jobs, 'WHOLE_PX', whole_px)
-    monkeypatch.setattr(predict, 'DEFAULT_TILE_PX', 64)
+    monkeypatch.setattr(prediction_plan, 'WHOLE_PX', whole_px)
+    monkeypatch.setattr(prediction_plan, 'DEFAULT_TILE_PX', 64)
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
     assert '7 cells in 1 images' in command(image, '--overlap', 20)[1].out
     assert len(shapes) == n_times
@@ -633,8 +631,8 @@ def n_views(monkeypatch):
 @pytest.mark.parametrize('whole_px, n_times', [(4 * 64 * 140, 1), (4 * 64 * 140 - 1, N_TILES)])
 def test_views_reduce_the_number_of_pixels_above_which_images_are_tiled(tmp_path, monkeypatch, n_views, whole_px,
                                                                         n_times):
-    monkeypatch.setattr(image_jobs, 'WHOLE_PX', whole_px)
-    monkeypatch.setattr(predict, 'DEFAULT_TILE_PX', 64)
+    monkeypatch.setattr(prediction_plan, 'WHOLE_PX', whole_px)
+    monkeypatch.setattr(prediction_plan, 'DEFAULT_TILE_PX', 64)
     image = write_image(tmp_path / 'a.png', *THREE_CELLS, shape=(64, 140))
     monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
         save_demo_checkpoint(tmp_path / 'demo.pth'), image, '--out', tmp_path / 'out', '--formats', 'csv', '--tta',
@@ -652,27 +650,6 @@ def test_each_tile_is_predicted_in_all_views(tmp_path, monkeypatch, n_views):
     assert predict.main() == 0
     assert n_views == [4] * N_TILES
     assert len(rows_of(tmp_path / 'out' / 'a_cells.csv')) > 0
-
-
-def test_tiles_are_smaller_if_there_are_more_views(tmp_path):
-    detector = load_detector(save_demo_checkpoint(tmp_path / 'demo.pth'))
-    args = Namespace(tile=None, overlap=None, tile_batch=None, upscale=None)
-    assert predict.tile(detector, args).tile_px == 1024
-    assert predict.tile(add_views(detector), args).tile_px == 704  # 8 x 704 x 704 are just less than 4 million
-
-
-def test_the_setting_of_the_limit_is_named(tmp_path):
-    detector = load_detector(save_demo_checkpoint(tmp_path / 'demo.pth'))
-    watches = [LimitWatch(model, 0)
-               for model in (detector, add_tiles(detector, tile_px=64, overlap_px=20), add_views(detector))]
-    limits = {(watch.limit, watch.setting) for watch in watches}
-    assert limits == {(20, 'model.test_cfg.rcnn.max_per_img')}
-    detector.cfg.tta_model.tta_cfg = dict(max_per_img=7)
-    watch = LimitWatch(add_views(detector), 0)
-    assert (watch.limit, watch.setting) == (7, 'tta_model.tta_cfg.max_per_img')
-    tiled = add_tiles(detector, tile_px=64, overlap_px=20)
-    tiled.cfg = Config(dict(model=dict(detector=detector.cfg.model)))
-    assert LimitWatch(tiled, 0).setting == 'model.detector.test_cfg.rcnn.max_per_img'
 
 
 def save_demo_checkpoint(path):

@@ -19,7 +19,7 @@ from mmcell.annotations.voc import CLASS_NAMES, read_image_names, read_palette_i
 from mmcell.classes.matching import ClassesError
 from mmcell.errors import MmcellError
 from mmcell.files.folders import FileError
-from mmcell.images.pixels import ImageReadError
+from mmcell.images.limits import ImageReadError
 from mmcell.masks.label_map_masks import LabelMapMasks
 from mmcell.masks.rle import decode_to_label_map
 

@@ -15,7 +15,7 @@ from support.commands import convert
 from support.paths import REPO
 
 from mmcell.annotations.raw_layout import read_train_image
-from mmcell.images.pixels import ImageReadError
+from mmcell.images.limits import ImageReadError
 
 
 def remove_image(root):

@@ -15,7 +15,7 @@ import pytest
 from support.commands import CONFIG, TINY, TORCHRUN, read_log, run, run_quickly
 from support.paths import REPO
 
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 from mmcell.masks.rle import area_px
 from mmcell.predictions.dump_file import load_results
 

@@ -6,8 +6,7 @@ import tifffile
 from support.stains import DAB, EOSIN, HAEMATOXYLIN, stained_image
 
 from mmcell.images.channel_order import MAX_IMAGES, count_swapped, looks_swapped, nuclear_hue, read_samples
-from mmcell.images.pixels import read_image
-from mmcell.images.regions import open_regions
+from mmcell.images.image_file import open_image, read_image
 
 
 def test_nuclei_tell_the_order_and_swapping_reverses_the_sign(rng):
@@ -50,7 +49,6 @@ def test_files_are_counted_and_bad_ones_skipped(tmp_path, rng):
         paths.append(tmp_path / f'{index}.tif')
         tifffile.imwrite(paths[-1], stained_image(rng, (40, 40))[:, :, ::-1], photometric='rgb')
     assert count_swapped(paths) == (13, 0)  # every second file
-    assert count_swapped(paths[:3], 'bgr') == (0, 3)
     paths[0].write_bytes(b'II*')
     assert count_swapped([paths[0], Path('none.tif'), paths[1]]) == (1, 0)
     assert count_swapped([]) == (0, 0)
@@ -61,8 +59,8 @@ def test_samples_of_large_images_are_spread_over_them(tmp_path, shape, expected)
     ramp = np.zeros((*shape, 3), np.uint8)
     ramp[..., 0] = np.linspace(0, 255, shape[1])
     tifffile.imwrite(tmp_path / 'a.tif', ramp, photometric='rgb', tile=(128, 128))
-    with open_regions(tmp_path / 'a.tif') as regions:
-        samples = read_samples(regions)
+    with open_image(tmp_path / 'a.tif') as opened:
+        samples = read_samples(opened)
     assert samples.shape[:2] == expected and samples[..., 0].min() == 0 and samples[..., 0].max() == 255
 
 

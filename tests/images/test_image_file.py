@@ -4,11 +4,13 @@ import cv2
 import numpy as np
 import pytest
 import tifffile
+from support.opened_files import recording_opens
 
 from mmcell.images.image_file import file_fingerprint, open_image
 from mmcell.images.limits import LIMITS, ImageReadError
 
-SCALE = dict(resolution=(40_000, 40_000), resolutionunit='CENTIMETER')
+PER_CM = dict(resolution=(20_000, 20_000), resolutionunit='CENTIMETER')
+PER_INCH = dict(resolution=(50_800, 50_800), resolutionunit='INCH')
 
 
 @pytest.fixture
@@ -18,14 +20,14 @@ def pixels(rng):
 
 @pytest.fixture
 def path(tmp_path, pixels):
-    tifffile.imwrite(tmp_path / 'a.tif', pixels, photometric='rgb', tile=(16, 32), compression='zlib', **SCALE)
+    tifffile.imwrite(tmp_path / 'a.tif', pixels, photometric='rgb', tile=(16, 32), compression='zlib', **PER_CM)
     return tmp_path / 'a.tif'
 
 
 def test_an_open_tiff_describes_itself(path):
     with open_image(str(path)) as image:
         assert (image.path, image.height, image.width, image.orientation) == (path, 61, 75, 1)
-        assert image.reads_parts and image.mpp == pytest.approx(.25)
+        assert image.reads_parts and image.mpp == pytest.approx(.5)
         assert image.fingerprint == file_fingerprint(path, path.stat())
 
 
@@ -84,3 +86,40 @@ def test_an_id_map_is_read_from_the_file_that_is_open(tmp_path, rng):
         label_map = mask.read_label_map()
         assert mask.orientation == 3 and label_map.dtype == np.int32
     np.testing.assert_array_equal(label_map, ids[::-1, ::-1])
+
+
+@pytest.mark.parametrize('options, mpp', [
+    ({}, None),
+    (PER_CM, .5),
+    (PER_INCH, .5),
+    (dict(resolution=(300, 300), resolutionunit='INCH'), None),  # written by an image editor
+    (dict(resolution=(20_000, 10_000), resolutionunit='CENTIMETER'), None),  # not square
+    (dict(resolution=(20_000, 20_000), resolutionunit='NONE'), None),
+    (dict(imagej=True, resolution=(4, 4), metadata={'unit': 'um'}), .25),
+    (dict(imagej=True, resolution=(4, 4), metadata={'unit': 'micron'}), .25),
+    (dict(imagej=True, resolution=(4, 4), metadata={'unit': '\\u00B5m'}), .25),
+    (dict(imagej=True, resolution=(4, 4), metadata={'unit': 'pixel'}), None),
+    (dict(ome=True, metadata={'axes': 'YX', 'PhysicalSizeX': .3, 'PhysicalSizeY': .3}, **PER_CM), .3),
+    (dict(ome=True, metadata={'axes': 'YX', 'PhysicalSizeX': 300, 'PhysicalSizeXUnit': 'nm', 'PhysicalSizeY': .3}), .3),
+    (dict(ome=True, metadata={'axes': 'YX'}, **PER_CM), .5),
+    (dict(description='Aperio Image Library v11\n46x32 |AppMag = 40|MPP = 0.2525|Left = 3', metadata=None), .2525),
+    (dict(description='MPP = ...', metadata=None), None),
+])
+def test_micrometres_per_pixel_are_read_from_a_tiff(tmp_path, options, mpp):
+    path = tmp_path / 'image.tif'
+    tifffile.imwrite(path, np.zeros((20, 30), np.uint8), **options)
+    with open_image(path) as image:
+        assert image.mpp == (mpp if mpp is None else pytest.approx(mpp))
+
+
+def test_opening_an_image_opens_its_file_once_and_closes_it(path):
+    with recording_opens() as n_opens:
+        with open_image(path) as image:
+            image.check_pixels()
+            image.read(0, 0, 9, 9)
+            assert image.mpp and image.fingerprint
+            image.read()
+        with open_image(path) as closed:
+            assert n_opens[path] == 2
+    with pytest.raises(ImageReadError, match='closed file'):
+        closed.read()

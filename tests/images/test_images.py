@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 import tifffile
 
-from mmcell.images.pixels import ImageReadError, read_image, read_image_size, read_label_map
+from mmcell.images.image_file import open_image, read_image, read_label_map
+from mmcell.images.limits import ImageReadError
 
 COLORS = np.array([[[200, 100, 50], [10, 20, 30]]], np.uint8)
 
@@ -57,7 +58,9 @@ def test_a_pyramid_is_read_at_full_resolution(tmp_path):
 
 def test_the_size_of_an_image_of_any_pixel_type_is_read(tmp_path):
     tifffile.imwrite(tmp_path / 'i.tif', np.zeros((4, 5), np.float32))
-    assert read_image_size(tmp_path / 'i.tif') == (4, 5)
+    with open_image(tmp_path / 'i.tif') as image:
+        image.check_pixels()
+        assert (image.height, image.width) == (4, 5)
 
 
 def test_palette_indices_become_colours(tmp_path):

@@ -11,10 +11,8 @@ import pytest
 import tifffile
 from support.image_files import change_tag, read_everywhere
 
+from mmcell.images.image_file import open_image, read_image, read_label_map
 from mmcell.images.limits import LIMITS, ImageReadError
-from mmcell.images.pixels import read_image, read_label_map
-from mmcell.images.regions import open_regions
-from mmcell.images.resolution import read_mpp
 
 
 @pytest.fixture
@@ -94,7 +92,6 @@ def test_hostile_headers_are_refused_at_once(tmp_path, bounded, monkeypatch, kin
         read_everywhere(tmp_path / 'a.tif')
     with pytest.raises(ImageReadError, match=message):
         read_label_map(tmp_path / 'a.tif')
-    assert read_mpp(tmp_path / 'a.tif') is None
 
 
 @pytest.mark.parametrize('limit, value, options, message', [
@@ -128,9 +125,9 @@ def test_an_image_of_20000_px_is_read_in_parts(tmp_path, bounded):
     tile = np.full((2048, 2048), 7, np.uint8)
     tifffile.imwrite(tmp_path / 'a.tif', (tile for _ in range(100)), shape=(20_000, 20_000), dtype=np.uint8,
                      tile=(2048, 2048), compression='zlib', photometric='minisblack', maxworkers=1)
-    with open_regions(tmp_path / 'a.tif') as regions:
-        assert (regions.height, regions.width) == (20_000, 20_000)
-        assert (regions.read(19_000, 19_000, 19_100, 19_050) == 7).all()
+    with open_image(tmp_path / 'a.tif') as opened:
+        assert (opened.height, opened.width) == (20_000, 20_000)
+        assert (opened.read(19_000, 19_000, 19_100, 19_050) == 7).all()
 
 
 @pytest.mark.parametrize('options', [
@@ -283,5 +280,6 @@ def test_xml_with_entities_is_not_expanded(tmp_path, bounded):
     tifffile.imwrite(tmp_path / 'a.tif', np.zeros((4, 5), np.uint8), metadata=None,
                      description=f'<?xml version="1.0"?><!DOCTYPE OME [{bomb}]><OME xmlns="http://www.openmicroscopy.'
                                  'org/Schemas/OME/2016-06"><Image>&a8;</Image></OME>')
-    assert read_mpp(tmp_path / 'a.tif') is None
+    with open_image(tmp_path / 'a.tif') as opened:
+        assert opened.mpp is None
     assert not read_everywhere(tmp_path / 'a.tif').any()

@@ -7,7 +7,7 @@ from PIL import Image, ImageOps
 from support.image_files import read_everywhere
 
 from mmcell.annotations.raw_layout import LayoutError, read_train_image
-from mmcell.images.pixels import read_label_map, read_orientation
+from mmcell.images.image_file import open_image, read_label_map
 
 
 @pytest.fixture
@@ -25,7 +25,8 @@ def test_images_are_turned_as_pillow_turns_them(tmp_path, image, suffix, orienta
     with Image.open(path) as picture:
         expected = np.array(ImageOps.exif_transpose(picture))
     assert np.abs(read_everywhere(path).astype(int) - expected).max() <= 2
-    assert read_orientation(path) == orientation
+    with open_image(path) as opened:
+        assert opened.orientation == orientation
 
 
 @pytest.mark.parametrize('orientation', range(1, 9))

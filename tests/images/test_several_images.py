@@ -8,8 +8,8 @@ import tifffile
 from PIL import Image
 from support.image_files import read_everywhere
 
+from mmcell.images.image_file import read_image
 from mmcell.images.limits import ImageReadError
-from mmcell.images.pixels import read_image
 
 OME = ('<?xml version="1.0" encoding="UTF-8"?><OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
        'UUID="{uuid}">'

@@ -6,8 +6,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from mmcell.images.pixels import ImageReadError, read_image
-from mmcell.images.sizes import read_stated_size
+from mmcell.images.image_file import open_image, read_image
+from mmcell.images.limits import ImageReadError
 
 COLORS = np.arange(30 * 50 * 3, dtype=np.uint8).reshape(30, 50, 3)
 
@@ -37,13 +37,14 @@ def write_turned_jpeg(path):
 def test_the_stated_size_is_that_of_the_image_that_is_read(tmp_path, name, write):
     path = tmp_path / name
     write(path)
-    assert read_stated_size(path) == read_image(path).shape[:2]
+    with open_image(path) as image:
+        assert (image.height, image.width) == read_image(path).shape[:2]
 
 
 @pytest.mark.parametrize('content', [b'', b'no image', b'II*\0', b'II*\0\xff\xff\xff\xff', b'\x89PNG\r\n\x1a\n'])
 def test_files_without_a_size_are_refused(tmp_path, content):
     (tmp_path / 'a.tif').write_bytes(content)
     with pytest.raises(ImageReadError, match=r'a\.tif: '):
-        read_stated_size(tmp_path / 'a.tif')
+        read_image(tmp_path / 'a.tif')
     with pytest.raises(FileNotFoundError, match=r'b\.tif'):
-        read_stated_size(tmp_path / 'b.tif')
+        read_image(tmp_path / 'b.tif')

@@ -6,8 +6,8 @@ import tifffile
 from PIL import Image
 from support.image_files import change_tag, read_everywhere
 
+from mmcell.images.image_file import read_image, read_label_map
 from mmcell.images.limits import ImageReadError
-from mmcell.images.pixels import read_image, read_label_map
 
 PHOTOMETRIC, COMPRESSION, UNKNOWN_TAG = 262, 259, 65000
 

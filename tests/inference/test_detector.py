@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 from support.bright_detector import CLASSES, save_checkpoint
@@ -7,7 +6,7 @@ from mmcell.checkpoints.config import CheckpointConfigError, read_checkpoint_con
 from mmcell.checkpoints.fit import FitError
 from mmcell.classes.matching import ClassesError
 from mmcell.framework.safe_loading import UntrustedCheckpointError, load_tensors_only
-from mmcell.inference.detector import DetectorError, ImagePredictor, load_detector
+from mmcell.inference.detector import DetectorError, load_detector
 
 
 @pytest.fixture
@@ -15,24 +14,10 @@ def checkpoint(tmp_path):
     return save_checkpoint(tmp_path / 'toy.pth')
 
 
-def image_with(*squares):
-    """Returns a black image (30, 40, 3) uint8 with one square in one channel for each (channel, y, x, side, value)."""
-    image = np.zeros((30, 40, 3), np.uint8)
-    for channel, y, x, side, value in squares:
-        image[y:y + side, x:x + side, channel] = value
-    return image
-
-
 def test_the_config_inside_the_checkpoint_is_used(checkpoint):
     detector = load_detector(checkpoint)
     assert type(detector).__name__ == 'BrightCellDetector' and not detector.training
     assert detector.dataset_meta == {'classes': CLASSES, 'channel_order': 'rgb'}
-    predictor = ImagePredictor(detector)
-    assert predictor.percentiles is None
-    instances = predictor(image_with((0, 5, 5, 4, 204), (2, 20, 30, 6, 255)))
-    assert instances.labels.tolist() == [0, 2] and instances.scores.tolist() == pytest.approx([.8, 1])
-    assert instances.bboxes.tolist() == [[5, 5, 9, 9], [30, 20, 36, 26]]
-    assert instances.masks[0]['size'] == [30, 40]
 
 
 def test_weights_are_loaded(tmp_path):
@@ -41,8 +26,7 @@ def test_weights_are_loaded(tmp_path):
     # Distributed training puts 'module.' before the names of weights.
     loaded['state_dict'] = {'module.threshold': torch.tensor(220.)}
     torch.save(loaded, path)
-    instances = ImagePredictor(load_detector(path))(image_with((0, 5, 5, 4, 204), (2, 20, 30, 6, 255)))
-    assert instances.labels.tolist() == [2]
+    assert load_detector(path).threshold.item() == 220
 
 
 def test_a_config_file_is_used_if_the_checkpoint_has_no_config(tmp_path, checkpoint):
@@ -85,25 +69,3 @@ def test_code_in_a_checkpoint_is_not_run(tmp_path, checkpoint):
     torch.save({**torch.load(checkpoint), 'extra': tmp_path}, tmp_path / 'code.pth')
     with pytest.raises(UntrustedCheckpointError, match='--trust-checkpoint'):
         load_detector(tmp_path / 'code.pth')
-
-
-@pytest.mark.parametrize('loader, expected', [
-    (dict(type='LoadTiff', percentiles=(1, 99.8)), 0), (dict(type='LoadImageFromFile'), 2)])
-def test_models_get_colours_in_the_channel_order_of_their_own_loader(tmp_path, loader, expected):
-    pipeline = [loader, dict(type='LoadAnnotations', with_bbox=True),
-                dict(type='PackDetInputs', meta_keys=('img_id', 'ori_shape', 'img_shape', 'scale_factor'))]
-    detector = load_detector(save_checkpoint(
-        tmp_path / 'toy.pth', test_dataloader=dict(dataset=dict(type='CocoDataset', pipeline=pipeline))))
-    predictor = ImagePredictor(detector)
-    assert predictor.percentiles == loader.get('percentiles')
-    assert predictor(image_with((0, 5, 5, 4, 255))).labels.tolist() == [expected]
-
-
-def test_a_pipeline_without_a_loader_is_refused(tmp_path):
-    settings = dict(dataset=dict(pipeline=[dict(type='Resize', scale=(5, 5))]))
-    with pytest.raises(DetectorError, match='begins with Resize'):
-        ImagePredictor(load_detector(save_checkpoint(tmp_path / 'toy.pth', test_dataloader=settings)))
-
-
-def test_an_image_of_one_pixel_is_predicted(checkpoint):
-    assert len(ImagePredictor(load_detector(checkpoint))(np.full((1, 1, 3), 255, np.uint8))) == 1

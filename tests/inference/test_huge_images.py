@@ -11,9 +11,9 @@ from support.synthetic_data import discs
 from support.toy_detector import TILES, ToyDetector, as_data, as_set
 
 from mmcell.cells.cells import Cells
-from mmcell.images.pixels import ImageReadError
-from mmcell.images.regions import open_regions
-from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
+from mmcell.images.image_file import open_image
+from mmcell.images.limits import ImageReadError
+from mmcell.inference.huge_images import predict_huge_image
 from mmcell.inference.tile_journal import TileJournal, remove_journal
 from mmcell.masks.runs import MaskRuns
 from mmcell.models import TiledDetector
@@ -43,8 +43,9 @@ def predict(image, folder, detector=None, **settings):
     """Returns all cells, and the number of tiles that were predicted."""
     detector = detector or ToyDetector()
     model = TiledDetector(detector, **TILES, batch_size=3)
-    with open_regions(image) as regions:
-        parts = list(predict_huge_image(model, regions, folder, **settings))
+    with open_image(image) as file:
+        parts = [final for _, final in predict_huge_image(model, (file.height, file.width), file.read, folder,
+                                                          **settings)]
     cells = Cells.concatenate(parts).to_instances() if parts else None
     return cells, sum(map(len, detector.seen))
 
@@ -73,9 +74,9 @@ def test_the_cells_equal_those_of_the_image_in_memory(tmp_path, image, expected)
 
 def test_cells_come_while_tiles_are_still_to_be_predicted(tmp_path, image):
     detector = ToyDetector()
-    with open_regions(image) as regions:
-        cells = predict_huge_image(TiledDetector(detector, **TILES), regions, tmp_path / 'journal')
-        next(cells)
+    with open_image(image) as file:
+        next(predict_huge_image(TiledDetector(detector, **TILES), (file.height, file.width), file.read,
+                                tmp_path / 'journal'))
         assert len(detector.seen) == 1
 
 
@@ -103,15 +104,15 @@ def test_a_journal_with_other_settings_is_replaced(tmp_path, image):
         assert predict(image, tmp_path / 'journal', settings=settings, resume=True)[1] == n_predicted
 
 
-def test_the_callback_gets_the_predictions_of_every_tile(tmp_path, image):
+def test_the_cells_of_every_tile_are_yielded_as_they_were_predicted(tmp_path, image):
     predict(image, tmp_path / 'journal')
-    tile_predictions = []
-    # Tiles that are already in the journal are passed to the callback, too.
-    predict(image, tmp_path / 'journal', resume=True, on_tile=tile_predictions.append)
     journal = TileJournal(tmp_path / 'journal', {})
-    n_tiles = len(TiledDetector(ToyDetector(), **TILES).make_grid((130, 141)))
-    assert list(map(len, tile_predictions)) == [len(journal.read(tile)) for tile in range(n_tiles)]
-    assert any(map(len, tile_predictions))
+    model = TiledDetector(ToyDetector(), **TILES)
+    with open_image(image) as file:
+        # Tiles that are already in the journal are yielded, too.
+        tiles = list(predict_huge_image(model, (file.height, file.width), file.read, tmp_path / 'journal', resume=True))
+    assert [len(cells) for cells, _ in tiles] == [len(journal.read(tile)) for tile in range(len(tiles))]
+    assert len(tiles) == len(model.make_grid((130, 141))) and any(len(cells) for cells, _ in tiles)
 
 
 def predict_as_process(rank, folder, image, detector, results):
@@ -179,7 +180,8 @@ def test_cells_are_read_from_the_journal_as_they_were_written(tmp_path):
     for tile, expected in ((4, two_cells), (0, Cells.empty(90, 70))):
         cells = reopened.read(tile)
         for ours, theirs in ((cells.masks, expected.masks), (cells, expected)):
-            arrays = [(value, vars(theirs)[name]) for name, value in vars(ours).items() if isinstance(value, np.ndarray)]
+            arrays = [(value, vars(theirs)[name]) for name, value in vars(ours).items()
+                      if isinstance(value, np.ndarray)]
             assert len(arrays) == 3
             assert all(a.tobytes() == b.tobytes() and (a.dtype, a.shape) == (b.dtype, b.shape) for a, b in arrays)
         assert (cells.masks.height, cells.masks.width) == (90, 70)
@@ -195,10 +197,3 @@ def test_the_journal_of_an_earlier_release_is_not_misread(tmp_path, image, expec
     path.write_text('\n'.join([json.dumps({'settings': settings}), *lines[1:]]) + '\n')
     cells, n_predicted = predict(image, tmp_path / 'journal', resume=True)
     assert as_set(cells) == expected and n_predicted == len(lines) - 1
-
-
-def test_progress_is_shown_with_the_remaining_time(capsys):
-    with progress_of_tiles('a.tif') as report:
-        report(1, 4)
-    output = capsys.readouterr().err
-    assert 'a.tif' in output and '1/4 tiles' in output and 'left' in output

@@ -1,12 +1,8 @@
 import os
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
-import tifffile
 
-from mmcell.images.resolution import read_mpp
 from mmcell.inference.image_files import ImageSelectionError, find_images, name_outputs
 
 
@@ -141,37 +137,3 @@ def test_a_linked_image_of_the_raw_layout_is_called_like_its_own_folder(tmp_path
 def test_names_of_outputs(paths, names):
     assert name_outputs([Path(path) for path in paths]) == names
     assert len({name.casefold() for name in names}) == len(names)
-
-
-PER_CM = dict(resolution=(20_000, 20_000), resolutionunit='CENTIMETER')
-PER_INCH = dict(resolution=(50_800, 50_800), resolutionunit='INCH')
-
-
-@pytest.mark.parametrize('options, mpp', [
-    ({}, None),
-    (PER_CM, .5),
-    (PER_INCH, .5),
-    (dict(resolution=(300, 300), resolutionunit='INCH'), None),  # written by an image editor
-    (dict(resolution=(20_000, 10_000), resolutionunit='CENTIMETER'), None),  # not square
-    (dict(resolution=(20_000, 20_000), resolutionunit='NONE'), None),
-    (dict(imagej=True, resolution=(4, 4), metadata={'unit': 'um'}), .25),
-    (dict(imagej=True, resolution=(4, 4), metadata={'unit': 'micron'}), .25),
-    (dict(imagej=True, resolution=(4, 4), metadata={'unit': '\\u00B5m'}), .25),
-    (dict(imagej=True, resolution=(4, 4), metadata={'unit': 'pixel'}), None),
-    (dict(ome=True, metadata={'axes': 'YX', 'PhysicalSizeX': .3, 'PhysicalSizeY': .3}, **PER_CM), .3),
-    (dict(ome=True, metadata={'axes': 'YX', 'PhysicalSizeX': 300, 'PhysicalSizeXUnit': 'nm', 'PhysicalSizeY': .3}), .3),
-    (dict(ome=True, metadata={'axes': 'YX'}, **PER_CM), .5),
-    (dict(description='Aperio Image Library v11\n46x32 |AppMag = 40|MPP = 0.2525|Left = 3', metadata=None), .2525),
-    (dict(description='MPP = ...', metadata=None), None),
-])
-def test_micrometres_per_pixel_are_read_from_a_tiff(tmp_path, options, mpp):
-    path = tmp_path / 'image.tif'
-    tifffile.imwrite(path, np.zeros((20, 30), np.uint8), **options)
-    assert read_mpp(path) == (mpp if mpp is None else pytest.approx(mpp))
-
-
-def test_other_formats_and_empty_files_have_no_micrometres_per_pixel(tmp_path):
-    cv2.imwrite(str(tmp_path / 'a.png'), np.zeros((5, 5), np.uint8))
-    (tmp_path / 'empty.tif').touch()
-    assert read_mpp(tmp_path / 'a.png') is None
-    assert read_mpp(tmp_path / 'empty.tif') is None

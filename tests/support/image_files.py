@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 import tifffile
 
+from mmcell.images.image_file import open_image, read_image
 from mmcell.images.limits import ImageReadError
-from mmcell.images.pixels import read_image, read_image_size
-from mmcell.images.regions import open_regions
 
 
 def read_everywhere(path: Path, **settings) -> np.ndarray:
@@ -17,16 +16,17 @@ def read_everywhere(path: Path, **settings) -> np.ndarray:
     try:
         whole = read_image(path, **settings)
     except ImageReadError as error:
-        with pytest.raises(ImageReadError) as same, open_regions(path, **settings) as regions:
-            regions.read(0, 0, regions.width, regions.height)
+        with pytest.raises(ImageReadError) as same, open_image(path, **settings) as opened:
+            opened.read(0, 0, opened.width, opened.height)
         assert str(same.value) == str(error)
         assert str(path) in str(error) and '\n' not in str(error) and len(str(error)) < 700
         raise
-    with open_regions(path, **settings) as regions:
-        height, width = regions.height, regions.width
-        assert (height, width) == whole.shape[:2] == read_image_size(path)
+    with open_image(path, **settings) as opened:
+        height, width = opened.height, opened.width
+        assert (height, width) == whole.shape[:2]
+        opened.check_pixels()
         for x0, y0, x1, y1 in ((0, 0, width, height), (width // 3, height // 4, width, height - 1), (1, 0, 2, height)):
-            np.testing.assert_array_equal(regions.read(x0, y0, x1, y1), whole[y0:y1, x0:x1])
+            np.testing.assert_array_equal(opened.read(x0, y0, x1, y1), whole[y0:y1, x0:x1])
     return whole
 
 

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from support.synthetic_data import discs
 
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 from mmcell.masks.rle import encode_label_map
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import draw_instances, write_png

@@ -13,7 +13,7 @@ from support.synthetic_data import discs
 
 import mmcell  # noqa: F401
 from mmcell.errors import MmcellError
-from mmcell.images.pixels import read_image
+from mmcell.images.image_file import read_image
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.label_map_masks import LabelMapMasks
 from mmcell.masks.rle import encode_label_map

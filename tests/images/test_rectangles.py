@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import tifffile
 
-from mmcell.images.limits import LIMITS
-from mmcell.images.pixels import ImageReadError, read_image
-from mmcell.images.regions import open_regions
+from mmcell.images.image_file import open_image, read_image
+from mmcell.images.limits import LIMITS, ImageReadError
+from mmcell.images.tiff_pages import PageReader
 
 RECTANGLES = [(0, 0, 1, 1), (0, 0, 75, 61), (14, 17, 40, 33), (70, 60, 75, 61), (16, 16, 32, 32)]
 LAYOUTS = {
@@ -28,10 +28,10 @@ def image(rng):
 
 def assert_same(path, whole=None, **settings):
     whole = read_image(path, **settings) if whole is None else whole
-    with open_regions(path, **settings) as regions:
-        assert (regions.height, regions.width) == whole.shape[:2]
+    with open_image(path, **settings) as opened:
+        assert (opened.height, opened.width) == whole.shape[:2]
         for x0, y0, x1, y1 in RECTANGLES:
-            assert np.array_equal(regions.read(x0, y0, x1, y1), whole[y0:y1, x0:x1])
+            assert np.array_equal(opened.read(x0, y0, x1, y1), whole[y0:y1, x0:x1])
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
@@ -105,26 +105,26 @@ def test_a_missing_tile_is_background(tmp_path, image):
     tiles = iter([image[:16, :16], None, None, image[16:32, 16:32]])
     tifffile.imwrite(tmp_path / 'a.tif', tiles, shape=(32, 32, 3), dtype=np.uint8, photometric='rgb', tile=(16, 16),
                      compression='zlib')
-    with open_regions(tmp_path / 'a.tif') as regions:
-        pixels = regions.read(0, 0, 32, 32)
+    with open_image(tmp_path / 'a.tif') as opened:
+        pixels = opened.read(0, 0, 32, 32)
     assert np.array_equal(pixels[:16, :16], image[:16, :16]) and not pixels[:16, 16:].any()
 
 
 def test_the_error_for_a_file_that_cannot_be_read_names_the_file(tmp_path, image):
-    with pytest.raises(FileNotFoundError, match='b.tif'), open_regions(tmp_path / 'b.tif'):
+    with pytest.raises(FileNotFoundError, match='b.tif'), open_image(tmp_path / 'b.tif'):
         pass
     (tmp_path / 'a.tif').write_bytes(b'II*\0')
-    with pytest.raises(ImageReadError, match='a.tif'), open_regions(tmp_path / 'a.tif'):
+    with pytest.raises(ImageReadError, match='a.tif'), open_image(tmp_path / 'a.tif'):
         pass
     tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', tile=(16, 16), compression='lzw')
     whole = (tmp_path / 'a.tif').read_bytes()
     (tmp_path / 'a.tif').write_bytes(whole[:-3000])
-    with pytest.raises(ImageReadError, match=r'a\.tif: is cut short'), open_regions(tmp_path / 'a.tif'):
+    with pytest.raises(ImageReadError, match=r'a\.tif: is cut short'), open_image(tmp_path / 'a.tif'):
         pass
     with tifffile.TiffWriter(tmp_path / 'two.tif') as tiff:
         tiff.write(image, photometric='rgb')
         tiff.write(image[:5], photometric='rgb')
-    with pytest.raises(ImageReadError, match='holds 2 images'), open_regions(tmp_path / 'two.tif'):
+    with pytest.raises(ImageReadError, match='holds 2 images'), open_image(tmp_path / 'two.tif'):
         pass
 
 
@@ -132,13 +132,14 @@ def test_strips_too_large_to_decode_are_refused(tmp_path, image, monkeypatch):
     monkeypatch.setattr(LIMITS, 'segment_bytes', 1000)
     tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', compression='lzw', rowsperstrip=61)
     with pytest.raises(ImageReadError, match='strips of 75x61 px.*save it in smaller tiles.*LIMITS.segment_bytes'), \
-            open_regions(tmp_path / 'a.tif'):
+            open_image(tmp_path / 'a.tif'):
         pass
 
 
 def test_the_number_of_decoded_tiles_that_are_kept_is_limited(tmp_path, image, monkeypatch):
     monkeypatch.setattr('mmcell.images.tiff_pages._CACHED_BYTES', 3 * 16 * 16 * 3)
     tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', tile=(16, 16), compression='zlib')
-    with open_regions(tmp_path / 'a.tif') as regions:
-        assert np.array_equal(regions.read(0, 0, 75, 61), image)
-        assert len(regions.stored.readers[0]._cache) == 3
+    with tifffile.TiffFile(tmp_path / 'a.tif') as tiff:
+        reader = PageReader(tiff.pages[0])
+        assert np.array_equal(reader.read(0, 0, 75, 61), image)
+        assert len(reader._cache) == 3

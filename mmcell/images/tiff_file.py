@@ -1,0 +1,158 @@
+"""The image in an open TIFF, which is read tile by tile or strip by strip, and its micrometres per pixel."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import BinaryIO
+
+import numpy as np
+import tifffile
+
+from mmcell.images.colors import interpret_tiff, significant_bits
+from mmcell.images.limits import ImageReadError, in_one_line
+from mmcell.images.tiff_images import find_pages, read_ome
+from mmcell.images.tiff_pages import PageReader
+from mmcell.images.tiff_structure import list_images
+
+# Values outside this range do not come from a microscope: the 72, 96 or 300 pixels per inch that image editors write
+# are 353 to 85 um per pixel.
+MIN_MPP, MAX_MPP = .01, 20.
+# Pixels count as square if their sides differ by at most this fraction.
+_MAX_SIDE_DIFFERENCE = .01
+_UM_PER_UNIT = {'nm': 1e-3, 'um': 1., 'µm': 1., 'μm': 1., 'micron': 1., 'microns': 1., 'micrometer': 1., 'mm': 1e3,
+                'cm': 1e4, 'inch': 25_400.}
+
+
+class TiffImage:
+    """The image in an open TIFF; an image that :class:`mmcell.images.image_file.ImageFile` reads.
+
+    ``tifffile.TiffFile.series`` is not used: it opens other files that the metadata name.
+
+    Args:
+        file: The open file.
+
+    Attributes:
+        height: Height in px, as stored.
+        width: Width in px, as stored.
+        n_channels: Number of stored channels.
+        orientation: Value of the tag Orientation, 1 to 8.
+        bits: Bits of a sample. They may be fewer than those of its type.
+
+    Raises:
+        ImageReadError: The file cannot be read, holds several images, or exceeds ``LIMITS``.
+    """
+
+    reads_parts = True
+
+    def __init__(self, file: BinaryIO) -> None:
+        with _as_image_read_error():
+            images = list_images(file)
+            # tifffile would make up the positions of the pages of a ScanImage file from the first two of them.
+            self._tiff = tifffile.TiffFile(file, offset=0, is_scanimage=False)
+            pages = find_pages(self._tiff, images)
+            # One page with the image, or the pages with its red, green and blue.
+            self._readers = [PageReader(page) for page in pages]
+            self._page = pages[0]
+            self.height, self.width = self._readers[0].height, self._readers[0].width
+            self.n_channels = sum(reader.n_samples for reader in self._readers)
+            orientation = self._page.tags.valueof(274, 1)
+            self.orientation = orientation if orientation in range(1, 9) else 1
+            self.bits = significant_bits(self._page, self._page.dtype)
+
+    @property
+    def is_lossy(self) -> bool:
+        """Whether samples that were read may differ from those that were saved."""
+        return any(reader.is_lossy for reader in self._readers)
+
+    def read(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        """Reads the stored samples (y1 - y0, x1 - x0, C) of a rectangle.
+
+        Raises:
+            ImageReadError: The file is damaged.
+        """
+        with _as_image_read_error():
+            planes = [reader.read(x0, y0, x1, y1) for reader in self._readers]
+            return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
+
+    def interpret(self, samples: np.ndarray) -> np.ndarray:
+        """Returns stored samples as grey (H, W, 1) or RGB (H, W, 3), in the same dtype.
+
+        Raises:
+            ImageReadError: The file is neither grey, palette, RGB nor RGBA.
+        """
+        with _as_image_read_error():
+            return interpret_tiff(samples, self._page)
+
+    @cached_property
+    def mpp(self) -> float | None:
+        """Micrometres per pixel.
+
+        The first of these places that holds a scale decides: OME-XML (PhysicalSizeX and PhysicalSizeY); Aperio's image
+        description (``MPP = ``); ImageJ's image description (unit, together with the resolution tags); the resolution
+        tags in pixels per centimetre or inch.
+
+        It is None if the file states no scale, and if its scale is not plausible: outside 0.01 to 20 um per pixel, or
+        with sides that differ by more than 1 %.
+        """
+        try:
+            with _as_image_read_error():
+                for read_sides in (_sides_from_ome, _sides_from_aperio, _sides_from_tags):
+                    sides_um = read_sides(self._tiff)
+                    if sides_um is not None:
+                        return _plausible_mpp(*sides_um)
+        except ImageReadError:  # a damaged header, or text where a number should be
+            if self._tiff.filehandle.closed:
+                raise
+        return None
+
+
+@contextmanager
+def _as_image_read_error() -> Iterator[None]:
+    """Turns the errors that tifffile and its codecs raise for a damaged file into an ImageReadError."""
+    try:
+        yield
+    except ImageReadError:
+        raise
+    except Exception as error:  # tifffile and its codecs raise many kinds of error
+        way_out = ('. Install all codecs: pip install imagecodecs' if 'imagecodecs' in str(error) else
+                   ': it may be damaged, or not yet written completely')
+        raise ImageReadError(
+            f'cannot be read as TIFF: {type(error).__name__}: {in_one_line(error)}{way_out}') from error
+
+
+def _plausible_mpp(x_um: float, y_um: float) -> float | None:
+    """Returns the mean side of a pixel, or None if no microscope makes such pixels."""
+    is_square = abs(x_um - y_um) <= _MAX_SIDE_DIFFERENCE * x_um
+    return (x_um + y_um) / 2 if is_square and MIN_MPP <= x_um <= MAX_MPP else None
+
+
+def _sides_from_ome(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
+    if not tiff.is_ome:
+        return None
+    root = read_ome(tiff.pages[0].description)
+    pixels = None if root is None else root.find('.//{*}Pixels')
+    if pixels is None or 'PhysicalSizeX' not in pixels.attrib:
+        return None
+    sides_um = []
+    for axis in 'XY':
+        size = pixels.get(f'PhysicalSize{axis}', pixels.get('PhysicalSizeX'))
+        sides_um.append(float(size) * _UM_PER_UNIT.get(pixels.get(f'PhysicalSize{axis}Unit', 'µm'), 0.))
+    return tuple(sides_um)
+
+
+def _sides_from_aperio(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
+    match = re.search(r'\bMPP\s*=\s*([\d.]+)', tiff.pages[0].description)
+    return (float(match[1]),) * 2 if match else None
+
+
+def _sides_from_tags(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
+    page = tiff.pages[0]
+    unit = {tifffile.RESUNIT.CENTIMETER: 'cm', tifffile.RESUNIT.INCH: 'inch'}.get(page.resolutionunit)
+    if tiff.is_imagej:
+        # ImageJ writes the micro sign as the six characters of a Java escape, \u00B5.
+        unit = str((tiff.imagej_metadata or {}).get('unit', '')).lower().replace('\\u00b5', 'µ')
+    per_unit = page.resolution
+    if unit not in _UM_PER_UNIT or min(per_unit) <= 0:
+        return None
+    return tuple(_UM_PER_UNIT[unit] / pixels for pixels in per_unit)

@@ -1,0 +1,16 @@
+from mmcell.inference.progress import progress_bars
+
+
+def test_a_bar_shows_the_numbers_and_the_remaining_time(capsys):
+    with progress_bars() as add_bar:
+        add_bar('images')(1, 4)
+        add_bar('a.tif, tiles')(7, 9)
+    output = capsys.readouterr().err
+    assert 'images' in output and '1/4' in output and 'a.tif, tiles' in output and '7/9' in output
+    assert output.count('left') == 2
+
+
+def test_bars_can_be_hidden(capsys):
+    with progress_bars(is_hidden=True) as add_bar:
+        add_bar('images')(1, 4)
+    assert capsys.readouterr() == ('', '')
