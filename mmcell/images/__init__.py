@@ -1,1 +1,1 @@
-"""Image files: pixels, rectangles of pixels, and micrometres per pixel."""
+"""Image files, each opened once: size, micrometres per pixel, and pixels in whole or in parts."""

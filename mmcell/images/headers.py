@@ -91,7 +91,7 @@ def _read_jpeg(data: bytes | mmap) -> Header:
         n_scans += marker == 0xda
         if n_scans > LIMITS.scans:
             raise ImageReadError(f'has more than {LIMITS.scans} scans: save it as a baseline JPEG, or raise '
-                             'mmcell.images.limits.LIMITS.scans')
+                                 'mmcell.images.limits.LIMITS.scans')
         position += length
     if not found or not frame or not n_scans:
         raise ImageReadError(_CUT)
@@ -154,7 +154,7 @@ def _read_png(data: bytes | mmap) -> Header:
         n_packed += kind in (b'zTXt', b'iTXt', b'iCCP')
         if n_packed > _MAX_PACKED_CHUNKS:
             raise ImageReadError(f'has more than {_MAX_PACKED_CHUNKS} packed texts or colour profiles: save it '
-                             'without them')
+                                 'without them')
     else:
         raise ImageReadError(f'has more than {_MAX_CHUNKS:,} parts: save it again')
     if shape is None:

@@ -48,10 +48,10 @@ def open_image(path: str | Path, channel_order: str = 'rgb',
     if channel_order not in CHANNEL_ORDERS:
         raise ValueError(f'channel_order must be one of {CHANNEL_ORDERS}, got {channel_order!r}')
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f'no image file {path}')
     if not path.is_file():
-        raise ImageReadError(f'{path}: is not a file')
+        if path.exists():
+            raise ImageReadError(f'{path}: is not a file')
+        raise FileNotFoundError(f'no image file {path}')
     with ExitStack() as stack:
         try:
             file = stack.enter_context(open(path, 'rb'))
@@ -60,7 +60,7 @@ def open_image(path: str | Path, channel_order: str = 'rgb',
             raise ImageReadError(f'{path}: cannot be read: {error.strerror}') from error
         with errors_about(f'{path}: '):
             stored = TiffImage(file) if is_tiff else EncodedImage(file)
-        yield ImageFile(path, stored, file_fingerprint(path, os.fstat(file.fileno())), channel_order, percentiles)
+        yield ImageFile(path, os.fstat(file.fileno()), stored, channel_order == 'bgr', percentiles)
 
 
 def file_fingerprint(path: Path, status: os.stat_result) -> dict:
@@ -85,14 +85,13 @@ class ImageFile:
 
     Args:
         path: The file.
+        status: Status of the open file.
         stored: The image as it is stored in the file.
-        fingerprint: What :func:`file_fingerprint` returns.
-        channel_order: As in :func:`open_image`.
+        is_bgr: Whether the file holds blue first.
         percentiles: As in :func:`open_image`.
 
     Attributes:
         path: The file.
-        fingerprint: What shows whether the file was replaced or changed; see :func:`file_fingerprint`.
         height: Height in px.
         width: Width in px.
         orientation: Value of the tag Orientation of TIFF or EXIF: 1 (stored upright) to 8.
@@ -100,15 +99,20 @@ class ImageFile:
             formats are decoded as a whole when their first pixels are read.
     """
 
-    def __init__(self, path: Path, stored: TiffImage | EncodedImage, fingerprint: dict, channel_order: str,
+    def __init__(self, path: Path, status: os.stat_result, stored: TiffImage | EncodedImage, is_bgr: bool,
                  percentiles: tuple[float, float] | None) -> None:
-        self.path, self.fingerprint = path, fingerprint
+        self.path, self._status = path, status
         self.orientation, self.reads_parts = stored.orientation, stored.reads_parts
         self.height, self.width = (stored.width, stored.height) if self.orientation > 4 else (
             stored.height, stored.width)
-        self._stored, self._is_bgr, self._percentiles = stored, channel_order == 'bgr', percentiles
+        self._stored, self._is_bgr, self._percentiles = stored, is_bgr, percentiles
         self._floor_and_ceiling: np.ndarray | None = None
         self._stretched: np.ndarray | None = None
+
+    @property
+    def fingerprint(self) -> dict:
+        """What shows whether the file was replaced or changed after it was opened; see :func:`file_fingerprint`."""
+        return file_fingerprint(self.path, self._status)
 
     @property
     def mpp(self) -> float | None:

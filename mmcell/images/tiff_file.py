@@ -102,8 +102,7 @@ class TiffImage:
                     if sides_um is not None:
                         return _plausible_mpp(*sides_um)
         except ImageReadError:  # a damaged header, or text where a number should be
-            if self._tiff.filehandle.closed:
-                raise
+            pass
         return None
 
 

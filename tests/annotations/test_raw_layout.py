@@ -8,6 +8,7 @@ import unicodedata
 import numpy as np
 import pytest
 import tifffile
+from support.opened_files import recording_opens
 
 from mmcell.annotations.raw_layout import (
     LayoutError,
@@ -26,6 +27,18 @@ LFS_POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize
 @pytest.fixture
 def root(raw_root):
     return raw_root[0]
+
+
+def test_each_file_is_opened_once(root, rng):
+    folder = root / 'train' / 'b'
+    # Smaller files are also looked at as possible pointers of Git LFS.
+    tifffile.imwrite(folder / 'image.tif', rng.integers(0, 256, (36, 44, 3), np.uint8), photometric='rgb')
+    entry, = read_test_ids(root / 'test_image_name_to_ids.json')
+    with recording_opens() as n_opens:
+        read_train_image(folder, root, color_samples=[folder])
+        check_test_image(entry, root / 'test_release', color_samples=[entry])
+    files = [folder / 'image.tif', folder / 'class1.tif', root / 'test_release' / entry.file_name]
+    assert n_opens == {file.resolve(): 1 for file in files}
 
 
 def rename(root, *names):

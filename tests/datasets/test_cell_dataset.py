@@ -8,6 +8,7 @@ from mmdet.datasets import ConcatDataset
 from mmdet.registry import DATASETS
 from mmdet.structures.mask import BitmapMasks
 from mmengine.dataset import RepeatDataset
+from support.opened_files import recording_opens
 from support.stains import stained_image
 
 from mmcell.annotations.coco_json import AnnotationError
@@ -41,6 +42,13 @@ def test_classes_and_the_image_folder_come_from_the_file(annotation_file):
     assert sample['inputs'][:, 0, 0].tolist() == [50, 100, 200]
     assert isinstance(sample['data_samples'].gt_instances.masks, BitmapMasks)
     assert sample['data_samples'].gt_instances.labels.tolist() == [0, 0, 1]
+
+
+def test_a_sample_opens_its_image_once(annotation_file, raw_root):
+    dataset = build(annotation_file, pipeline=PIPELINE)
+    with recording_opens() as n_opens:
+        dataset[0]
+    assert n_opens == {(raw_root[0] / 'train' / 'a' / 'image.tif').resolve(): 1}
 
 
 def test_masks_equal_the_raw_label_maps(annotation_file, raw_root):

@@ -57,6 +57,15 @@ def test_a_fingerprint_is_that_of_the_file_that_a_link_leads_to(tmp_path, path):
                                      'mtime_ns': status.st_mtime_ns}
 
 
+def test_a_file_that_is_replaced_while_it_is_open_stays_the_file_that_was_opened(tmp_path, path, pixels):
+    tifffile.imwrite(tmp_path / 'new.tif', pixels[::-1], photometric='rgb')
+    status = path.stat()
+    with open_image(path) as image:
+        (tmp_path / 'new.tif').replace(path)
+        assert image.fingerprint == file_fingerprint(path, status) != file_fingerprint(path, path.stat())
+        np.testing.assert_array_equal(image.read(), pixels)
+
+
 def test_pixels_that_are_damaged_are_noticed_without_being_kept(path):
     with open_image(path) as image:
         image.check_pixels()
@@ -123,3 +132,4 @@ def test_opening_an_image_opens_its_file_once_and_closes_it(path):
             assert n_opens[path] == 2
     with pytest.raises(ImageReadError, match='closed file'):
         closed.read()
+    assert closed.mpp == pytest.approx(.5)
