@@ -123,22 +123,26 @@ class ImageJob:
         journal = self.folder / f'.{name}.tiles'
         if plan.way == 'streamed':
             pixels, sample = None, read_samples(image)
-            # All processes take the first cells here, so that they have predicted their tiles before the first process
-            # opens the output files. If it cannot open them, no other process waits for it.
-            stream = self.predictor.stream(image, plan, journal, resume=resume, report=report, settings={
-                **self.settings, **image.fingerprint, 'channel_order': self.channel_order,
-                'percentiles': self.percentiles})
-            parts = chain([part for part in [next(stream, None)] if part is not None], stream)
+            parts = self._stream(image, plan, journal, resume, report)
+            if not is_main_process():
+                return Outcome('done')
         else:
             pixels = sample = image.read()
             parts = iter([self.predictor.predict(pixels, plan)])
-        if plan.way == 'streamed' and not is_main_process():
-            return Outcome('done')
         n_cells, notes = self._write(parts, image, pixels, name, plan)
-        if plan.way == 'streamed':
-            remove_journal(journal)
-        return Outcome('done', n_cells, (*notes, *self._notes_on_image(image, sample, pixels is not None),
-                                         *_notes_on_formats(self.formats, plan)))
+        remove_journal(journal)
+        left_out = [f'too large for an {key}, which was left out; the other formats are complete'
+                    for key in self.formats if key not in plan.formats]
+        return Outcome('done', n_cells, (*notes, *self._notes_on_image(image, sample, pixels is not None), *left_out))
+
+    def _stream(self, image: ImageFile, plan: PredictionPlan, journal: Path, resume: bool,
+                report: Report | None) -> Iterator[DetectedCells]:
+        settings = {**self.settings, **image.fingerprint, 'channel_order': self.channel_order,
+                    'percentiles': self.percentiles}
+        stream = self.predictor.stream(image, plan, journal, resume=resume, settings=settings, report=report)
+        # All processes take the first cells here, so that they have predicted their tiles before the first process
+        # opens the output files. If it cannot open them, no other process waits for it.
+        return chain([part for part in [next(stream, None)] if part is not None], stream)
 
     def _write(self, parts: Iterator[DetectedCells], image: ImageFile, pixels: np.ndarray | None, name: str,
                plan: PredictionPlan) -> tuple[int, list[str]]:
@@ -178,8 +182,3 @@ class ImageJob:
         if is_whole and 0 < sample.max() < DARK_VALUE:
             yield ('very dark, which is typical of 12-bit data in a 16-bit file: stretch the contrast with '
                    '--percentiles 1 99.8')
-
-
-def _notes_on_formats(formats: tuple[str, ...], plan: PredictionPlan) -> list[str]:
-    return [f'too large for an {key}, which was left out; the other formats are complete'
-            for key in formats if key not in plan.formats]

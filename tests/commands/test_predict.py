@@ -249,6 +249,54 @@ def test_an_error_of_the_model_does_not_stop_the_others(tmp_path, command, monke
     assert 'a.tif: RuntimeError: out of memory' in output.err and 'Traceback' in output.err
 
 
+@pytest.mark.parametrize('n_images, stops', [(2, False), (5, True)])
+def test_a_model_that_fails_on_every_image_prints_one_traceback(tmp_path, command, monkeypatch, n_images, stops):
+    def fail(self, inputs, *unused, **keywords):
+        raise TypeError('expected 4 channels')
+
+    monkeypatch.setattr(BrightCellDetector, 'forward', fail)
+    for number in range(n_images):
+        write_image(tmp_path / 'images' / f'{number}.tif', *THREE_CELLS)
+    status, output = command(tmp_path / 'images', '--formats', 'csv')
+    assert output.err.count('Traceback') == 1
+    if stops:
+        assert '3 images failed for the same reason, and none was done' in str(status)
+        assert str(status).endswith('TypeError: expected 4 channels')
+    else:
+        assert status == 1 and output.err.count('.tif: TypeError: expected 4 channels') == 2
+
+
+def test_failures_for_different_reasons_or_after_a_success_do_not_stop_the_run(tmp_path, command, monkeypatch):
+    forward = BrightCellDetector.forward
+
+    def fail_on_wide(self, inputs, *args, **kwargs):
+        if inputs.shape[3] > 40:
+            raise RuntimeError('too wide' if inputs.max() else f'too wide and empty: {inputs.shape[3]}')
+        return forward(self, inputs, *args, **kwargs)
+
+    monkeypatch.setattr(BrightCellDetector, 'forward', fail_on_wide)
+    for name, width, squares in (('a', 41, []), ('b', 42, []), ('c', 43, []), ('d', 40, THREE_CELLS), ('e', 41, []),
+                                 ('f', 44, THREE_CELLS), ('g', 44, THREE_CELLS), ('h', 44, THREE_CELLS)):
+        write_image(tmp_path / 'images' / f'{name}.tif', *squares, shape=(30, width))
+    status, output = command(tmp_path / 'images', '--formats', 'csv')
+    assert status == 3 and 'error: 7 of 8 images' in output.err and output.err.count('Traceback') == 1
+
+
+@pytest.mark.parametrize('flags', [[], ['--resume']])
+def test_an_image_that_disappears_during_the_run_does_not_end_it(tmp_path, command, monkeypatch, flags):
+    forward = BrightCellDetector.forward
+    images = [write_image(tmp_path / 'images' / f'{name}.tif', *THREE_CELLS) for name in 'abc']
+
+    def remove_second_image(self, *args, **kwargs):
+        images[1].unlink(missing_ok=True)
+        return forward(self, *args, **kwargs)
+
+    monkeypatch.setattr(BrightCellDetector, 'forward', remove_second_image)
+    status, output = command(tmp_path / 'images', '--formats', 'csv', *flags)
+    assert status == 3 and '6 cells in 2 images' in output.out
+    assert 'error: 1 of 3 images' in output.err and str(images[1]) in output.err and 'Traceback' not in output.err
+
+
 def test_the_exit_status_is_1_if_all_images_are_bad(tmp_path, command):
     (tmp_path / 'a.tif').touch()
     assert command(tmp_path / 'a.tif')[0] == 1

@@ -121,7 +121,7 @@ def predict_as_process(rank, folder, image, detector, results):
     try:
         cells, n_tiles = predict(image, folder / 'journal', detector if rank == 1 else None)
         results.put((rank, None if cells is None else as_set(cells), n_tiles))
-    except Exception as error:
+    except (Exception, KeyboardInterrupt) as error:
         results.put((rank, f'{type(error).__name__}: {error}', 0))
     torch.distributed.destroy_process_group()
 
@@ -158,6 +158,12 @@ def test_an_error_of_one_process_is_reported_to_the_other(tmp_path, image):
     (_, first, _), (_, second, _) = predict_on_two_processes(tmp_path, image, Failing())
     assert second == 'RuntimeError: no memory'
     assert first == 'OtherProcessError: another process stopped: RuntimeError: no memory'
+
+
+def test_a_process_does_not_wait_for_one_that_was_interrupted(tmp_path, image):
+    (_, first, _), (_, second, _) = predict_on_two_processes(tmp_path, image, Interrupted(3))
+    assert second == 'KeyboardInterrupt: '
+    assert first.startswith('LostProcessError: another process has ended early')
 
 
 def test_the_error_for_a_damaged_image_names_its_file(tmp_path, image):
