@@ -18,6 +18,8 @@
         ├── ImageReadError              images/limits.py
         ├── ImageSelectionError         inference/image_files.py
         ├── LayoutError                 annotations/raw_layout.py
+        ├── LostProcessError            inference/processes.py
+        ├── ModelFailureError           inference/many_images.py
         ├── NoBatchError                framework/console.py
         ├── NonFiniteLossError          hooks/steps.py
         ├── OtherProcessError           inference/huge_images.py
