@@ -17,7 +17,6 @@ from mmcell.inference.processes import gather
 from mmcell.inference.progress import Report
 from mmcell.inference.tile_journal import JOURNAL_FORMAT, TileJournal, remove_journal
 from mmcell.models.tiled_detector import TiledDetector
-from mmcell.tiles.batches import batches_of_equal_shape
 from mmcell.tiles.seams import SeamStitcher
 from mmcell.tiles.tiling import TileGrid
 
@@ -97,7 +96,7 @@ def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume:
 def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, read: ReadRect,
                   grid: TileGrid) -> Iterator[dict[int, Cells]]:
     """Predicts tiles in their order and writes their cells to the journal; yields the cells by tile of each batch."""
-    for batch in batches_of_equal_shape(tiles, grid, model.batch_size):
+    for batch in grid.batches_of_equal_shape(tiles, model.batch_size):
         crops = [torch.from_numpy(np.ascontiguousarray(read(*rect).transpose(2, 0, 1)))
                  for rect in grid.input_rects_xyxy[batch].tolist()]
         cells_by_tile = dict(zip(batch, model.predict_crops(crops, batch, grid, {}), strict=True))

@@ -1,4 +1,4 @@
-"""Pastes predicted masks into an image and encodes them as RLE, at a cost that depends on the boxes, not the image."""
+"""Pastes predicted masks into an image, at a cost that depends on the boxes, not the image."""
 
 import numpy as np
 import torch
@@ -6,12 +6,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mmcell.masks.batches import batches_of_similar_size
-from mmcell.masks.rle import encode_runs
+from mmcell.masks.runs import MaskRuns
 
 
-def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width: int, threshold: float,
-                  *, beyond_box: bool | None = None) -> list[dict]:
-    """Resamples the masks of N boxes to the pixels of the image, and encodes the pixels that reach a threshold.
+def paste_masks(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width: int, threshold: float,
+                *, beyond_box: bool | None = None) -> MaskRuns:
+    """Resamples the masks of N boxes to the pixels of the image, and finds the pixels that reach a threshold.
 
     The result is the same as from MMDetection's ``FCNMaskHead``, which samples bilinearly at pixel centres, with zeros
     around the mask. On the CPU the stock head samples up to one pixel around each box; on other devices it samples the
@@ -28,7 +28,7 @@ def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width
             stock head does on the device of the boxes.
 
     Returns:
-        N COCO RLEs with counts as str. An RLE is empty if no pixel reaches the threshold.
+        The N masks in the image. A mask is empty if no pixel reaches the threshold.
     """
     # Beyond the box, interpolation with the zeros around the mask gives values above 0, up to half a pixel of the mask
     # away. A mask 28 pixels wide in a box 60 px wide has pixels of 60 / 28 px. Half of that, 1.07 px, is rounded up to
@@ -43,7 +43,7 @@ def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width
     # A box with a coordinate that is not a number (NaN) gets no pixel.
     n_px = (last_px - first_px).clamp(min=0).nan_to_num(0).long()
     first_px = first_px.nan_to_num(0).long()
-    instances, starts, ends = [], [], []
+    runs = [np.zeros((3, 0), np.int64)]
     for batch, crop_size in batches_of_similar_size(n_px):
         inside = _sample(probabilities[batch], bboxes_xyxy[batch], first_px[batch], crop_size) >= threshold
         # Crops of a batch are padded to one size. The padding does not belong to the mask.
@@ -51,12 +51,11 @@ def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width
         inside &= (x < n_px[batch, :1])[:, None, :] & (y < n_px[batch, 1:])[:, :, None]
         crop_of_run, run_starts, run_ends = _find_column_runs(
             inside.cpu().numpy(), first_px[batch].cpu().numpy(), height)
-        instances.append(batch.cpu().numpy()[crop_of_run])
-        starts.append(run_starts)
-        ends.append(run_ends)
-    no_runs = np.zeros(0, np.int64)
-    return encode_runs(*(np.concatenate([no_runs, *parts]) for parts in (instances, starts, ends)),
-                       len(probabilities), height, width)
+        runs.append(np.stack([batch.cpu().numpy()[crop_of_run], run_starts, run_ends]))
+    instances, starts, ends = np.concatenate(runs, axis=1)
+    order = np.lexsort((starts, instances))
+    n_runs = np.bincount(instances, minlength=len(probabilities))
+    return MaskRuns(starts[order], ends[order], n_runs, height, width)
 
 
 def _sample(masks: Tensor, bboxes_xyxy: Tensor, first_px: Tensor, crop_size: tuple[int, int]) -> Tensor:

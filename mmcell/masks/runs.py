@@ -127,18 +127,13 @@ class MaskRuns:
         runs = elements_of(self.n_runs, index)
         return replace(self, starts=self.starts[runs], ends=self.ends[runs], n_runs=self.n_runs[index])
 
-    def areas_inside_px(self, rects_xyxy: np.ndarray) -> np.ndarray:
-        """Counts the pixels (N,) int64 of each mask inside its rectangle.
+    def areas_inside_px(self, rect_xyxy: np.ndarray) -> np.ndarray:
+        """Counts the pixels (N,) int64 of each mask inside a rectangle (4,) int64 in px."""
+        return sums_of_groups(self._lengths_inside_px(rect_xyxy), self.n_runs)
 
-        Args:
-            rects_xyxy: (N, 4) int64 in px, one rectangle per mask.
-        """
-        rects = rects_xyxy[groups_of(self.n_runs)]
-        return sums_of_groups(self._lengths_inside_px(*rects.T), self.n_runs)
-
-    def _lengths_inside_px(self, left: np.ndarray, top: np.ndarray, right: np.ndarray,
-                           bottom: np.ndarray) -> np.ndarray:
-        """Counts the pixels (R,) int64 of each run inside a rectangle per run, or inside one for all."""
+    def _lengths_inside_px(self, rect_xyxy: np.ndarray) -> np.ndarray:
+        """Counts the pixels (R,) int64 of each run inside a rectangle (4,) int64 in px."""
+        left, top, right, bottom = rect_xyxy
         x, y_start, y_end = self.columns
         lengths = (np.minimum(y_end, bottom) - np.maximum(y_start, top)).clip(min=0)
         return np.where((x >= left) & (x < right), lengths, 0)
@@ -158,7 +153,7 @@ class MaskRuns:
         # [1, 2, 0, 5] (the 5 does not matter, as this run has no pixel). Each repeated and counted on: [1, 2, 3, 0].
         # The masks have [3, 0, 1] of these, which are the rows [0, 1, 1, 1], [0, 0, 0, 0] and [1, 0, 0, 0].
         x0, y0, x1, y1 = (int(value) for value in rect_xyxy)
-        lengths = self._lengths_inside_px(x0, y0, x1, y1)
+        lengths = self._lengths_inside_px(rect_xyxy)
         x, y_start, _ = self.columns
         first = (x - x0) * (y1 - y0) + np.maximum(y_start, y0) - y0
         pixels = np.repeat(first, lengths) + index_in_group(lengths)

@@ -8,26 +8,28 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-from mmcell.masks.pasting import paste_to_rles
-from mmcell.masks.rle import areas_px
+from mmcell.masks.pasting import paste_masks
+from mmcell.masks.runs import MaskRuns
 
 # Number of RoIs whose masks are predicted at once. For 1,000 RoIs with 256 channels, the upsampled features (28x28,
 # float32) would take 800 MB; for 64 RoIs they take 51 MB.
 _BATCH_ROIS = 64
 
 
-def without_empty_masks(detections: InstanceData) -> InstanceData:
-    """Returns the detections whose mask has a pixel.
+def add_masks(detections: InstanceData, masks: MaskRuns) -> InstanceData:
+    """Returns the detections whose mask has a pixel, with their masks as RLEs.
 
     The others have a box, but no position in it is inside the cell with a probability above the threshold. A submission
     cannot hold them, and evaluation would count each as a spurious cell.
 
     Args:
-        detections: Detections with masks as a list of RLEs.
+        detections: N detections without masks, N at least 1.
+        masks: The N masks.
     """
-    if len(detections) == 0:
-        return detections
-    return detections[torch.from_numpy(areas_px(detections.masks) > 0).to(detections.scores.device)]
+    kept = np.flatnonzero(masks.areas_px)
+    detections = detections[torch.from_numpy(kept).to(detections.scores.device)]
+    detections.masks = masks.take(kept).to_rles()
+    return detections
 
 
 @MODELS.register_module()
@@ -70,14 +72,17 @@ class CellMaskHead(FCNMaskHead):
             mask_preds, results_list, batch_img_metas, rcnn_test_cfg, rescale=rescale, activate_map=activate_map)
         if rcnn_test_cfg.mask_thr_binary <= 0:
             return results_list
-        for results in results_list:
-            if len(results) == 0:
+        for index, results in enumerate(results_list):
+            masks = results.pop('masks')
+            if len(results):
+                results_list[index] = add_masks(results, masks)
+            else:  # the stock head has made bitmaps
                 results.masks = []
-        return [without_empty_masks(results) for results in results_list]
+        return results_list
 
     def _predict_by_feat_single(self, mask_preds: Tensor, bboxes: Tensor, labels: Tensor, img_meta: dict,
                                 rcnn_test_cfg: ConfigDict, rescale: bool = False,
-                                activate_map: bool = False) -> list[dict] | Tensor:
+                                activate_map: bool = False) -> MaskRuns | Tensor:
         threshold = rcnn_test_cfg.mask_thr_binary
         if threshold <= 0:
             return super()._predict_by_feat_single(
@@ -96,4 +101,4 @@ class CellMaskHead(FCNMaskHead):
             height, width = (int(np.round(side * factor)) for side, factor in ((height, height_factor),
                                                                                (width, width_factor)))
         classes = 0 if self.class_agnostic else labels
-        return paste_to_rles(probabilities[range(len(bboxes)), classes], bboxes, height, width, threshold)
+        return paste_masks(probabilities[range(len(bboxes)), classes], bboxes, height, width, threshold)

@@ -24,8 +24,8 @@ from mmcell.boxes.views import (
     matrix_of_meta,
 )
 from mmcell.errors import MmcellError
-from mmcell.masks.pasting import paste_to_rles
-from mmcell.models.mask_head import without_empty_masks
+from mmcell.masks.pasting import paste_masks
+from mmcell.models.mask_head import add_masks
 
 
 @MODELS.register_module()
@@ -231,10 +231,11 @@ class MaskTTAModel(BaseTTAModel):
             for i, masks_of_image in enumerate(masks.split(n_boxes)):
                 mask_sums[i] = mask_sums[i] + masks_from_view(masks_of_image, matrices[i])
         for result, detections, mask_sum in zip(results, detections_per_image, mask_sums, strict=True):
-            height, width = result.ori_shape[:2]
-            detections.masks = [] if len(detections) == 0 else paste_to_rles(
-                mask_sum / len(predicted_views), detections.bboxes, height, width, self.mask_threshold)
-            result.pred_instances = without_empty_masks(detections)
+            if len(detections) == 0:
+                detections.masks = []
+            else:
+                result.pred_instances = add_masks(detections, paste_masks(
+                    mask_sum / len(predicted_views), detections.bboxes, *result.ori_shape[:2], self.mask_threshold))
 
     def _predict_mask_probabilities(self, features: tuple[Tensor, ...], rois: Tensor, labels: Tensor) -> Tensor:
         """Returns mask probabilities (N, h, w) in RoIs (N, 5) of one view, for the class of each RoI.

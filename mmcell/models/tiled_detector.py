@@ -4,6 +4,7 @@ from math import inf
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from mmdet.registry import MODELS
 from mmdet.structures import DetDataSample
 from mmengine.model import BaseModel
@@ -12,7 +13,6 @@ from torch import Tensor, nn
 
 from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
-from mmcell.tiles.batches import batches_of_equal_shape, enlarge
 from mmcell.tiles.seams import SeamStitcher
 from mmcell.tiles.tiling import TileGrid, make_grid
 
@@ -137,7 +137,7 @@ class TiledDetector(BaseModel):
         grid = self.make_grid(tuple(image.shape[-2:]), tuple(sample.ori_shape[:2]))
         stitcher = SeamStitcher(grid, self.border_px)
         final_cells, scores_per_tile = [], []
-        for batch in batches_of_equal_shape(range(len(grid)), grid, self.batch_size):
+        for batch in grid.batches_of_equal_shape(range(len(grid)), self.batch_size):
             crops = [image[..., y0:y1, x0:x1] for x0, y0, x1, y1 in grid.input_rects_xyxy[batch]]
             for tile, cells in zip(batch, self.predict_crops(crops, batch, grid, sample.metainfo), strict=True):
                 final_cells.append(stitcher.add(tile, cells))
@@ -167,12 +167,13 @@ class TiledDetector(BaseModel):
         Raises:
             ValueError: The detector predicts no masks.
         """
-        rects, enlarged = grid.rects_xyxy[tiles], [enlarge(crop, self.upscale) for crop in crops]
-        samples = [DetDataSample(metainfo={
-            **metainfo, 'ori_shape': (y1 - y0, x1 - x0), 'img_shape': tuple(larger.shape[1:]),
-            'scale_factor': tuple(scale * larger.shape[axis] / crop.shape[axis]
-                                  for scale, axis in zip(grid.scale_xy, (2, 1), strict=True))})
-            for crop, larger, (x0, y0, x1, y1) in zip(crops, enlarged, rects.tolist(), strict=True)]
+        rects, enlarged = grid.rects_xyxy[tiles], [_enlarge(crop, self.upscale) for crop in crops]
+        samples = []
+        for crop, larger, (x0, y0, x1, y1) in zip(crops, enlarged, rects.tolist(), strict=True):
+            scale_factor = tuple(scale * larger.shape[axis] / crop.shape[axis]
+                                 for scale, axis in zip(grid.scale_xy, (2, 1), strict=True))
+            samples.append(DetDataSample(metainfo={**metainfo, 'ori_shape': (y1 - y0, x1 - x0),
+                                                   'img_shape': tuple(larger.shape[1:]), 'scale_factor': scale_factor}))
         predicted = self.detector.test_step({'inputs': enlarged, 'data_samples': samples})
         return [Cells.from_instances(sample.pred_instances, grid.height, grid.width, rect)
                 for sample, rect in zip(predicted, rects, strict=True)]
@@ -185,3 +186,12 @@ class TiledDetector(BaseModel):
         # Checkpoints hold 'backbone.conv1.weight', but this module's parameter is 'detector.backbone.conv1.weight'.
         for key in [key for key in state_dict if key.startswith(prefix)]:
             state_dict[f'{prefix}detector.{key[len(prefix):]}'] = state_dict.pop(key)
+
+
+def _enlarge(image: Tensor, factor: float) -> Tensor:
+    """Resizes an image (3, h, w) uint8 bilinearly, to the nearest whole size; factor 1 returns the image itself."""
+    if factor == 1:
+        return image
+    size = [max(round(side * factor), 1) for side in image.shape[1:]]
+    resized = F.interpolate(image[None].float(), size, mode='bilinear', align_corners=False, antialias=factor < 1)
+    return resized[0].round().clamp(0, 255).to(torch.uint8)

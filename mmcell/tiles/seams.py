@@ -74,7 +74,7 @@ class SeamStitcher:
     def __init__(self, grid: TileGrid, border_px: float) -> None:
         self.grid = grid
         self.border_px = border_px
-        self.pending = place_in_grid(Cells.empty(grid.height, grid.width), 0, grid)
+        self.pending = place_in_grid(Cells.empty(grid.height, grid.width), 0, grid, border_px)
         self._pairs = Pairs(np.zeros((0, 2), np.int64), np.zeros(0, bool), np.zeros(0, bool), np.zeros(0))
 
     def add(self, tile: int, cells: Cells) -> Cells:
@@ -84,10 +84,11 @@ class SeamStitcher:
             tile: Index of the tile in the grid.
             cells: The cells that were predicted in this tile, in px of the image. Those without a pixel are left out.
         """
-        tile_cells = self._drop_cells_seen_whole_elsewhere(tile, place_in_grid(cells, tile, self.grid))
-        pairs = find_pairs(self.pending, tile_cells, tile, self.grid, self.border_px)
+        new = place_in_grid(cells, tile, self.grid, self.border_px)
+        new = self._drop_cells_seen_whole_elsewhere(tile, new)
+        pairs = find_pairs(self.pending, new, tile, self.grid)
         pairs.cells[:, 1] += len(self.pending)
-        self.pending = TileCells.concatenate([self.pending, tile_cells])
+        self.pending = TileCells.concatenate([self.pending, new])
         pairs = Pairs(*map(np.concatenate, zip(self._pairs, pairs, strict=True)))
         # Cells that are linked by pairs wait together. The pairs (0, 2) and (2, 3) of five cells make the components
         # [0, 1, 0, 0, 2]. After tile 1, the last tiles [3, 1, 1, 1, 2] of the cells are later for the cells 0 and 4.
@@ -97,43 +98,39 @@ class SeamStitcher:
         final = unite_and_deduplicate(self.pending.take(~waits), pairs.select(~waits), self.grid)
         self._pairs = pairs.select(waits)
         self.pending = self.pending.take(waits)
-        return final.cells
+        return final
 
-    def _drop_cells_seen_whole_elsewhere(self, tile: int, cells: TileCells) -> TileCells:
+    def _drop_cells_seen_whole_elsewhere(self, tile: int, new: TileCells) -> TileCells:
         """Drops the cut cells of a tile whose place lies far from the seams of another tile: rule 1 of the module."""
-        is_cut = self.grid.seam_distances_px(tile, cells.extents_xyxy) < self.border_px
-        neighbours = self.grid.neighbours(tile)
-        elsewhere = self.grid.seam_distances_px(neighbours, cells.extents_xyxy[:, None])
-        return cells.take(~(is_cut & (elsewhere >= self.border_px).any(axis=1)))
+        elsewhere = self.grid.seam_distances_px(self.grid.neighbours(tile), new.extents_xyxy[:, None])
+        return new.take(~(new.are_cut & (elsewhere >= self.border_px).any(axis=1)))
 
 
-def find_pairs(pending: TileCells, cells: TileCells, tile: int, grid: TileGrid, border_px: float) -> Pairs:
+def find_pairs(pending: TileCells, new: TileCells, tile: int, grid: TileGrid) -> Pairs:
     """Finds the pairs of a cell of earlier tiles and a cell of a new tile that may be one cell.
 
     Args:
         pending: Cells of earlier tiles that may still change.
-        cells: Cells of the new tile.
+        new: Cells of the new tile.
         tile: Index of the new tile in the grid.
         grid: The tiles of the image.
-        border_px: Cells that come closer than this to a seam, in px, count as cut.
 
     Returns:
-        The pairs. The first index of a pair refers to ``pending``, the second index to ``cells``.
+        The pairs. The first index of a pair refers to ``pending``, the second index to ``new``.
     """
     rect = grid.rects_xyxy[tile]
     near = np.flatnonzero(overlaps(pending.extents_xyxy, rect))
     neighbours, tile_of_near = np.unique(pending.tiles[near], return_inverse=True)
-    masks, new_masks = pending.cells.masks.take(near), cells.cells.masks
+    masks, new_masks = pending.cells.masks.take(near), new.cells.masks
     i, j, shared = intersections_px(masks, new_masks, rect)
     # The areas inside what both tiles see. A cell never leaves its own tile, so that it is enough to cut it off at the
     # other tile: at the new tile for an earlier cell, at the tile of the earlier cell for a new cell.
-    pending_area = masks.areas_inside_px(np.broadcast_to(rect, (len(near), 4)))[i]
-    areas_per_neighbour = np.zeros((len(neighbours), len(cells)), np.int64)
+    pending_area = masks.areas_inside_px(rect)[i]
+    areas_per_neighbour = np.zeros((len(neighbours), len(new)), np.int64)
     for row, neighbour in enumerate(neighbours):
-        neighbour_rects = np.broadcast_to(grid.rects_xyxy[neighbour], (len(cells), 4))
-        areas_per_neighbour[row] = new_masks.areas_inside_px(neighbour_rects)
+        areas_per_neighbour[row] = new_masks.areas_inside_px(grid.rects_xyxy[neighbour])
     new_area = areas_per_neighbour[tile_of_near[i], j]
-    both_cut = _are_cut(pending, grid, border_px)[near[i]] & _are_cut(cells, grid, border_px)[j]
+    both_cut = pending.are_cut[near[i]] & new.are_cut[j]
     pairs = Pairs(np.stack([near[i], j], axis=1),
                   shared >= MIN_SHARED * np.minimum(masks.areas_px[i], new_masks.areas_px[j]),
                   both_cut & (shared >= MIN_SHARED * np.minimum(pending_area, new_area)),
@@ -141,16 +138,11 @@ def find_pairs(pending: TileCells, cells: TileCells, tile: int, grid: TileGrid, 
     return Pairs(*(values[pairs.are_duplicates | pairs.are_parts] for values in pairs))
 
 
-def _are_cut(cells: TileCells, grid: TileGrid, border_px: float) -> np.ndarray:
-    """Tells which cells (N,) come closer to a seam of their tile than ``border_px``."""
-    return grid.seam_distances_px(cells.tiles, cells.extents_xyxy) < border_px
-
-
-def unite_and_deduplicate(cells: TileCells, pairs: Pairs, grid: TileGrid) -> TileCells:
+def unite_and_deduplicate(placed: TileCells, pairs: Pairs, grid: TileGrid) -> Cells:
     """Unites the parts of cells and removes duplicates: rules 2 and 3 of the module.
 
     Args:
-        cells: N cells that rule 1 has left.
+        placed: N cells that rule 1 has left.
         pairs: The pairs of these cells that may be one cell.
         grid: The tiles of the image.
 
@@ -158,13 +150,13 @@ def unite_and_deduplicate(cells: TileCells, pairs: Pairs, grid: TileGrid) -> Til
         The cells that remain.
     """
     if not len(pairs.cells):
-        return cells
+        return placed.cells
     may_be_parts = pairs.are_parts
     parts = pairs.cells[may_be_parts]
-    same_label = np.equal(*cells.cells.labels[parts].T)
-    parts = parts[_are_best_for_both(parts, cells.tiles, same_label, pairs.iou[may_be_parts])]
-    groups = label_components(*parts.T, len(cells))
-    united = _unite(cells, groups)
+    same_label = np.equal(*placed.cells.labels[parts].T)
+    parts = parts[_are_best_for_both(parts, placed.tiles, same_label, pairs.iou[may_be_parts])]
+    groups = label_components(*parts.T, len(placed))
+    united = _unite(placed, groups)
     is_united = np.bincount(groups) > 1
     group_pairs = groups[pairs.cells]
     # A single part may belong to a cell that was united without it, because its best partner had a better partner. It
@@ -173,10 +165,10 @@ def unite_and_deduplicate(cells: TileCells, pairs: Pairs, grid: TileGrid) -> Til
     left_over = group_pairs[is_left_over]
     left_over = np.where(is_united[left_over[:, :1]], left_over, left_over[:, ::-1])
     duplicates = np.unique(np.sort(group_pairs[pairs.are_duplicates & ~is_left_over], axis=1), axis=0)
-    duplicates = duplicates[~_share_a_tile(duplicates, cells.tiles, groups)]
+    duplicates = duplicates[~_share_a_tile(duplicates, placed.tiles, groups)]
     beats = np.concatenate([left_over, _sort_winners_first(duplicates, united, is_united, grid)])
     distances_px = _seam_distances_px(united, np.arange(len(united)), united.extents_xyxy, is_united, grid)
-    return united.take(_find_unbeaten(beats, distances_px))
+    return united.cells.take(_find_unbeaten(beats, distances_px))
 
 
 def _are_best_for_both(pairs: np.ndarray, tiles: np.ndarray, same_label: np.ndarray, iou: np.ndarray) -> np.ndarray:
@@ -204,23 +196,24 @@ def _are_best_for_both(pairs: np.ndarray, tiles: np.ndarray, same_label: np.ndar
     return best_for_both
 
 
-def _unite(cells: TileCells, groups: np.ndarray) -> TileCells:
+def _unite(placed: TileCells, groups: np.ndarray) -> TileCells:
     """Unites the cells of each group (N,): all their pixels, the box around all, and the rest of the largest part."""
     # Areas [10, 30, 20, 5] in the groups [0, 1, 0, 1]: sorted by group, then from large to small, the cells are
     # [2, 0, 1, 3]. Groups begin at [0, 2], where the largest parts are, the cells [2, 1]. Of the left borders
     # x = [4, 2, 9, 7], in order [9, 4, 2, 7], the least ones of the groups are [4, 2].
-    masks, sizes = cells.cells.masks, np.bincount(groups)
-    order = np.lexsort((-masks.areas_px, groups))
+    cells, sizes = placed.cells, np.bincount(groups)
+    order = np.lexsort((-cells.masks.areas_px, groups))
     largest = order[begins_of_runs(groups[order])]
 
     def boxes_around_groups(boxes: np.ndarray) -> np.ndarray:
         return np.concatenate([reduce_groups(np.minimum, boxes[order, :2], sizes),
                                reduce_groups(np.maximum, boxes[order, 2:], sizes)], axis=1)
 
-    united = Cells(masks.unite(groups), boxes_around_groups(cells.cells.bboxes_xyxy), cells.cells.scores[largest],
-                   cells.cells.labels[largest])
-    return TileCells(united, boxes_around_groups(cells.extents_xyxy), cells.tiles[largest],
-                     reduce_groups(np.maximum, cells.last_tiles[order], sizes))
+    united = Cells(cells.masks.unite(groups), boxes_around_groups(cells.bboxes_xyxy), cells.scores[largest],
+                   cells.labels[largest])
+    return TileCells(united, boxes_around_groups(placed.extents_xyxy), placed.tiles[largest],
+                     reduce_groups(np.maximum, placed.last_tiles[order], sizes),
+                     reduce_groups(np.logical_or, placed.are_cut[order], sizes))
 
 
 def _share_a_tile(group_pairs: np.ndarray, tiles: np.ndarray, groups: np.ndarray) -> np.ndarray:

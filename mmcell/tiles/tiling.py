@@ -1,6 +1,8 @@
 """Computes where the tiles of an image lie, and how far cells are from the seams."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby, islice
 
 import numpy as np
 
@@ -41,6 +43,21 @@ class TileGrid:
         overlapping = overlaps(self.rects_xyxy, self.rects_xyxy[tile])
         overlapping[tile] = False
         return np.flatnonzero(overlapping)
+
+    def batches_of_equal_shape(self, tiles: Sequence[int], batch_size: int) -> Iterator[list[int]]:
+        """Splits tiles into batches of equal shape, because padding to a larger shape would change predictions.
+
+        Args:
+            tiles: Indices of tiles. Their order is kept.
+            batch_size: The greatest number of tiles in a batch.
+
+        Yields:
+            The indices of the tiles in a batch.
+        """
+        shapes = (self.input_rects_xyxy[:, 2:] - self.input_rects_xyxy[:, :2]).tolist()
+        for _, tiles_of_shape in groupby(tiles, key=shapes.__getitem__):
+            while batch := list(islice(tiles_of_shape, batch_size)):
+                yield batch
 
     def seam_distances_px(self, tiles: np.ndarray, extents_xyxy: np.ndarray) -> np.ndarray:
         """Computes the distances of boxes to the nearest seam of tiles.

@@ -186,10 +186,12 @@ def test_cells_are_read_from_the_journal_as_they_were_written(tmp_path):
     for tile, expected in ((4, two_cells), (0, Cells.empty(90, 70))):
         cells = reopened.read(tile)
         for ours, theirs in ((cells.masks, expected.masks), (cells, expected)):
-            arrays = [(value, vars(theirs)[name]) for name, value in vars(ours).items()
-                      if isinstance(value, np.ndarray)]
-            assert len(arrays) == 3
-            assert all(a.tobytes() == b.tobytes() and (a.dtype, a.shape) == (b.dtype, b.shape) for a, b in arrays)
+            names = [name for name, value in vars(ours).items() if isinstance(value, np.ndarray)]
+            assert len(names) == 3
+            for name in names:
+                array, written = getattr(ours, name), getattr(theirs, name)
+                assert array.tobytes() == written.tobytes() and array.dtype == written.dtype
+                assert array.shape == written.shape
         assert (cells.masks.height, cells.masks.width) == (90, 70)
     reopened.close()
 

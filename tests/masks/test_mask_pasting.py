@@ -9,7 +9,7 @@ from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from mmengine.config import ConfigDict
 
 from mmcell.masks.batches import batches_of_similar_size
-from mmcell.masks.pasting import paste_to_rles
+from mmcell.masks.pasting import paste_masks
 from mmcell.masks.rle import area_px, encode_runs
 
 
@@ -37,7 +37,7 @@ def test_pixels_equal_those_of_the_stock_head(seed, n, height, width, threshold,
         bboxes[0] = torch.tensor([0., 0., width, height])
         bboxes = bboxes.round()
     probabilities = torch.rand(n, 7, 7, generator=generator).round(decimals=1)
-    rles = paste_to_rles(probabilities, bboxes, height, width, threshold)
+    rles = paste_masks(probabilities, bboxes, height, width, threshold).to_rles()
     stock = stock_paste(probabilities, bboxes, height, width, threshold)
     assert np.array_equal(decoded(rles, height, width), stock)
     encoded = [pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in stock]
@@ -53,7 +53,7 @@ def test_pixels_equal_those_of_the_stock_head_that_samples_the_whole_image(seed,
     probabilities = torch.rand(n, 7, 7, generator=generator).round(decimals=1)
     # On a GPU, the stock head calls this function with skip_empty=False.
     stock, _ = _do_paste_mask(probabilities[:, None], bboxes, height, width, skip_empty=False)
-    rles = paste_to_rles(probabilities, bboxes, height, width, threshold, beyond_box=True)
+    rles = paste_masks(probabilities, bboxes, height, width, threshold, beyond_box=True).to_rles()
     assert np.array_equal(decoded(rles, height, width), (stock >= threshold).numpy())
 
 
@@ -68,13 +68,13 @@ def test_pixels_equal_those_of_the_stock_head_on_a_gpu():
         probabilities[:, None], bboxes.clone(), torch.zeros(300, dtype=torch.long).cuda(),
         dict(ori_shape=(90, 100), scale_factor=(1., 1.)), ConfigDict(mask_thr_binary=.5), rescale=True,
         activate_map=True).cpu().numpy()
-    assert np.array_equal(decoded(paste_to_rles(probabilities, bboxes, 90, 100, .5), 90, 100), stock)
+    assert np.array_equal(decoded(paste_masks(probabilities, bboxes, 90, 100, .5).to_rles(), 90, 100), stock)
 
 
 def test_boxes_with_nan_have_no_pixel():
     bboxes = torch.tensor([[5., 5., float('nan'), 20.], [float('nan')] * 4, [2., 2., 9., 9.]])
     for beyond_box in (False, True):
-        rles = paste_to_rles(torch.ones(3, 7, 7), bboxes, 30, 40, .5, beyond_box=beyond_box)
+        rles = paste_masks(torch.ones(3, 7, 7), bboxes, 30, 40, .5, beyond_box=beyond_box).to_rles()
         assert [area_px(rle) for rle in rles] == [0, 0, 49]
 
 
@@ -89,13 +89,13 @@ def test_boxes_outside_the_image_and_boxes_without_extent():
     bboxes = torch.tensor([[10., 10., 10., 10.], [5., 5., 9., 5.], [-1e4, -1e4, 1e4, 1e4],
                            [-50., -50., -10., -10.], [200., 5., 240., 30.]])
     probabilities = torch.ones(5, 28, 28)
-    rles = paste_to_rles(probabilities, bboxes, 40, 60, .5)
+    rles = paste_masks(probabilities, bboxes, 40, 60, .5).to_rles()
     assert np.array_equal(decoded(rles[:3], 40, 60), stock_paste(probabilities[:3], bboxes[:3], 40, 60, .5))
     assert [area_px(rle) for rle in rles[2:]] == [40 * 60, 0, 0]
 
 
 def test_no_masks():
-    assert paste_to_rles(torch.zeros(0, 28, 28), torch.zeros(0, 4), 40, 60, .5) == []
+    assert len(paste_masks(torch.zeros(0, 28, 28), torch.zeros(0, 4), 40, 60, .5)) == 0
 
 
 def test_pasting_in_many_batches_changes_nothing(monkeypatch):
@@ -104,7 +104,7 @@ def test_pasting_in_many_batches_changes_nothing(monkeypatch):
     corner = torch.rand(300, 2, generator=generator) * 80
     bboxes = torch.cat([corner, corner + 1 + torch.rand(300, 2, generator=generator) * 30], dim=1)
     probabilities = torch.rand(300, 14, 14, generator=generator)
-    assert np.array_equal(decoded(paste_to_rles(probabilities, bboxes, 90, 100, .5), 90, 100),
+    assert np.array_equal(decoded(paste_masks(probabilities, bboxes, 90, 100, .5).to_rles(), 90, 100),
                           stock_paste(probabilities, bboxes, 90, 100, .5))
 
 
@@ -112,7 +112,8 @@ def test_pasting_in_many_batches_changes_nothing(monkeypatch):
 def test_probabilities_in_half_precision_are_sampled_in_float32(dtype):
     probabilities = torch.rand(3, 7, 7).to(dtype)
     bboxes = torch.tensor([[2., 3., 30., 25.]]).repeat(3, 1)
-    assert paste_to_rles(probabilities, bboxes, 40, 40, .5) == paste_to_rles(probabilities.float(), bboxes, 40, 40, .5)
+    pasted, expected = (paste_masks(values, bboxes, 40, 40, .5) for values in (probabilities, probabilities.float()))
+    assert pasted.to_rles() == expected.to_rles()
 
 
 def test_encode_runs_sorts_runs_and_joins_them_across_columns():
