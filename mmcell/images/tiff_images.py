@@ -42,9 +42,9 @@ def find_pages(tiff: tifffile.TiffFile, images: Sequence[ListedImage]) -> list[t
             return pages
     n_images = 1 + len(others) + len(larger)
     if equal:
-        raise ImageReadError(f'holds {n_images} images of {largest.width} x {largest.height} px: a stack, a '
-                             f'time series or {n_images} channels; {ONE_IMAGE}, or the three channels of an RGB image '
-                             'in one page')
+        raise ImageReadError(f'holds {n_images} images of {largest.width} x {largest.height} px: a stack, a time '
+                             f'series or {n_images} channels; {ONE_IMAGE}, or the three channels of an RGB image in '
+                             'one page')
     raise ImageReadError(f'holds {n_images} images; {ONE_IMAGE}')
 
 
@@ -85,10 +85,8 @@ def _refuse_hidden_stack(page: tifffile.TiffPage) -> None:
     if page.is_stk:
         n_planes = page.tags[33629].count
     elif page.is_imagej:
-        numbers = dict(re.findall(r'^(images|channels|slices|frames)=(\d{1,9})\s*$', page.description, re.MULTILINE))
-        n_planes = max(int(numbers.get('images', 1)), math.prod(
-            int(numbers.get(key, 1)) for key in ('channels', 'slices', 'frames')))
-        n_planes = -(-n_planes // math.prod(page.shaped[::4]))
+        n_images, *axes = _imagej_counts(page)
+        n_planes = -(-max(n_images, math.prod(axes)) // math.prod(page.shaped[::4]))
     elif page.is_shaped:
         shape = _read_shaped(page)[0]
         n_planes = math.prod(shape) // max(math.prod(page.shaped), 1)
@@ -100,14 +98,19 @@ def _refuse_hidden_stack(page: tifffile.TiffPage) -> None:
 def _are_rgb_planes(page: tifffile.TiffPage) -> bool:
     """Says whether the description of a file calls its three pages channels."""
     if page.is_imagej:
-        numbers = dict(re.findall(r'^(channels|slices|frames)=(\d{1,9})\s*$', page.description, re.MULTILINE))
-        return numbers.get('channels') == '3' and {numbers.get(key, '1') for key in ('slices', 'frames')} == {'1'}
+        return _imagej_counts(page)[1:] == [3, 1, 1]
     if page.is_ome:
         return _ome_planes_are_channels(page.description, page.parent.filehandle.name)
     if page.is_shaped:
         shape, axes = _read_shaped(page)
         return [axis for axis, length in zip(axes, shape, strict=False) if length > 1 and axis not in 'YX'] == ['C']
     return False
+
+
+def _imagej_counts(page: tifffile.TiffPage) -> list[int]:
+    """Returns the numbers of images, channels, slices and frames that ImageJ's description states; 1 for the others."""
+    stated = dict(re.findall(r'^(images|channels|slices|frames)=(\d{1,9})\s*$', page.description, re.MULTILINE))
+    return [int(stated.get(key, 1)) for key in ('images', 'channels', 'slices', 'frames')]
 
 
 def _read_shaped(page: tifffile.TiffPage) -> tuple[list[int], str]:

@@ -50,29 +50,27 @@ class PageReader:
         self.is_lossy = False
         self._cache: OrderedDict[int, np.ndarray | None] = OrderedDict()
         self._cached_bytes = 0
-        check_expansion(self.height * self.width * self.n_samples * page.dtype.itemsize,
-                        page.parent.filehandle.size)
+        check_expansion(self.height * self.width * self.n_samples * page.dtype.itemsize, page.parent.filehandle.size)
         self._check_segments(n_interleaved)
 
     def _check_kind(self) -> None:
         page = self.page
         if page.compression not in _STREAMS | _PICTURES:
             name = getattr(page.compression, 'name', page.compression)
-            raise ImageReadError(f'is compressed with {name}, which is not read: save it without '
-                                 'compression, or with LZW or deflate')
+            raise ImageReadError(f'is compressed with {name}, which is not read: save it without compression, or with '
+                                 'LZW or deflate')
         if page.dtype is None:
             raise ImageReadError(f'has samples of {page.bitspersample} bits and format '
                                  f'{getattr(page.sampleformat, "name", page.sampleformat)}, which are not read: '
                                  'save it as uint8 or uint16')
         if page.is_mdgel:
-            raise ImageReadError('is a gel image, whose values have a scale of their own: save it as an '
-                                 'ordinary TIFF')
+            raise ImageReadError('is a gel image, whose values have a scale of their own: save it as an ordinary TIFF')
         if page.is_subsampled and (page.compression != _JPEG or page.planarconfig != 1):
-            raise ImageReadError('has colours of kind YCBCR that are stored at a lower resolution, which '
-                                 'are only read from JPEG with interleaved channels: convert it')
+            raise ImageReadError('has colours of kind YCBCR that are stored at a lower resolution, which are only read '
+                                 'from JPEG with interleaved channels: convert it')
         if page.predictor not in (1, 2, 3) or (page.predictor != 1 and page.bitspersample not in (8, 16, 32, 64)):
-            raise ImageReadError(f'has the predictor {page.predictor} with {page.bitspersample} bits, '
-                                 'which is not read: save it without a predictor')
+            raise ImageReadError(f'has the predictor {page.predictor} with {page.bitspersample} bits, which is not '
+                                 'read: save it without a predictor')
 
     def _check_segments(self, n_interleaved: int) -> None:
         """Checks number, size and place of the segments; all of them, because only the first read may be small."""
@@ -90,10 +88,10 @@ class PageReader:
         if n_bytes > LIMITS.segment_bytes:
             refuse('segment_bytes', f'has {name}s of {self.segment_width}x{self.segment_height} px, which have '
                    f'{n_bytes:,} bytes when decoded', 'save it in smaller tiles')
-        if len({len(page.dataoffsets), len(page.databytecounts), self.n_planes * self._grid[0] * self._grid[1]}) > 1:
+        n_segments = self.n_planes * self._grid[0] * self._grid[1]
+        if not len(page.dataoffsets) == len(page.databytecounts) == n_segments:
             raise ImageReadError(f'is damaged: it states {len(page.dataoffsets)} positions and '
-                                 f'{len(page.databytecounts)} sizes of {name}s, but has '
-                                 f'{self.n_planes * self._grid[0] * self._grid[1]} {name}s')
+                                 f'{len(page.databytecounts)} sizes of {name}s, but has {n_segments} {name}s')
         begins, sizes = (np.array(numbers, np.uint64) for numbers in (page.dataoffsets, page.databytecounts))
         # A tile without bytes is background. Slide scanners leave out tiles; strips are left out with position 0.
         is_missing = (sizes == 0) & (page.is_tiled | (begins == 0))
@@ -101,8 +99,8 @@ class PageReader:
             raise ImageReadError(f'has no pixels: all its {name}s are missing')
         is_bad = ~is_missing & ((begins < 8) | (sizes == 0) | (sizes > n_file_bytes) | (begins > n_file_bytes - sizes))
         if is_bad.any():
-            raise ImageReadError(f'is cut short or damaged: {name} {is_bad.argmax() + 1} of {len(begins)} lies '
-                                 'outside the file')
+            raise ImageReadError(f'is cut short or damaged: {name} {is_bad.argmax() + 1} of {len(begins)} lies outside '
+                                 'the file')
 
     @property
     def _grid(self) -> tuple[int, int]:

@@ -137,8 +137,7 @@ class _Parser:
         sizes = _TYPE_BYTES[tags['type']] * tags['count'].astype(np.float64)
         self.n_header_bytes += len(content) + sizes[sizes <= self.n_file_bytes].sum()
         if self.n_header_bytes > LIMITS.header_bytes:
-            refuse('header_bytes', 'has too many bytes of headers',
-                   'save it in larger tiles, or without its metadata')
+            refuse('header_bytes', 'has too many bytes of headers', 'save it in larger tiles, or without its metadata')
         numbers: dict[int, np.ndarray] = {}
         selected = np.flatnonzero(_IS_STRUCTURAL[tags['code']])
         for i, (code, kind, count, value) in zip(selected.tolist(), tags[selected].tolist(), strict=True):
