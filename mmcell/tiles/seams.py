@@ -85,7 +85,6 @@ class SeamStitcher:
             cells: The cells that were predicted in this tile, in px of the image. Those without a pixel are left out.
         """
         new = place_in_grid(cells, tile, self.grid, self.border_px)
-        new = self._drop_cells_seen_whole_elsewhere(tile, new)
         pairs = find_pairs(self.pending, new, tile, self.grid)
         pairs.cells[:, 1] += len(self.pending)
         self.pending = TileCells.concatenate([self.pending, new])
@@ -99,11 +98,6 @@ class SeamStitcher:
         self._pairs = pairs.select(waits)
         self.pending = self.pending.take(waits)
         return final
-
-    def _drop_cells_seen_whole_elsewhere(self, tile: int, new: TileCells) -> TileCells:
-        """Drops the cut cells of a tile whose place lies far from the seams of another tile: rule 1 of the module."""
-        elsewhere = self.grid.seam_distances_px(self.grid.neighbours(tile), new.extents_xyxy[:, None])
-        return new.take(~(new.are_cut & (elsewhere >= self.border_px).any(axis=1)))
 
 
 def find_pairs(pending: TileCells, new: TileCells, tile: int, grid: TileGrid) -> Pairs:

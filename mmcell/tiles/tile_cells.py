@@ -45,10 +45,14 @@ def place_in_grid(cells: Cells, tile: int, grid: TileGrid, border_px: float) -> 
     """Finds the extents of the cells of a tile, and the tiles and seams that they reach.
 
     Args:
-        cells: The cells that were predicted in the tile, in px of the image. Those without a pixel are left out.
+        cells: The cells that were predicted in the tile, in px of the image.
         tile: Index of the tile in the grid.
         grid: The tiles of the image.
         border_px: Cells that come closer than this to a seam, in px, count as cut.
+
+    Returns:
+        The cells that have a pixel, without the cut cells whose place lies far from the seams of another tile (rule 1
+        of :mod:`mmcell.tiles.seams`).
     """
     cells = cells.take(cells.masks.areas_px > 0)
     rect, bboxes, pixel_boxes = grid.rects_xyxy[tile], cells.bboxes_xyxy, cells.masks.extents_xyxy
@@ -57,7 +61,10 @@ def place_in_grid(cells: Cells, tile: int, grid: TileGrid, border_px: float) -> 
     np.clip(extents, np.tile(rect[:2], 2), np.tile(rect[2:], 2), out=extents)
     # With the tiles [0, 32) and [20, 52), cells of tile 0 from x = 5 to 10 and from x = 25 to 30: the tiles near it are
     # [1, 0]. The first cell overlaps only tile 0: max(0, 0) = 0. The second overlaps both: max(1, 0) = 1.
-    near = np.append(grid.neighbours(tile), tile)
+    neighbours = grid.neighbours(tile)
+    near = np.append(neighbours, tile)
     last = np.where(overlaps(extents[:, None], grid.rects_xyxy[near]), near, tile).max(axis=1)
     are_cut = grid.seam_distances_px(tile, extents) < border_px
-    return TileCells(cells, extents, np.full(len(cells), tile), last, are_cut)
+    are_whole_elsewhere = (grid.seam_distances_px(neighbours, extents[:, None]) >= border_px).any(axis=1)
+    placed = TileCells(cells, extents, np.full(len(cells), tile), last, are_cut)
+    return placed.take(~(are_cut & are_whole_elsewhere))
