@@ -21,7 +21,8 @@ from pycocotools.cocoeval import COCOeval
 from mmcell.annotations.coco_json import categories, train_records
 from mmcell.annotations.raw_layout import TrainImage, find_train_folders, read_train_image
 from mmcell.evaluation.average_precision import average_precisions
-from mmcell.masks.rle import compress_counts, encode_label_map, foreground_pixels_of_all
+from mmcell.masks.rle import encode_label_map, foreground_pixels_of_all
+from mmcell.masks.rle_counts import compress_counts
 
 EXAMPLE = """example:
   python benchmarks/evaluation.py --consep CONSEP

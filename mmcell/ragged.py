@@ -82,8 +82,10 @@ def begins_of_runs(*keys: np.ndarray) -> np.ndarray:
     Args:
         keys: Arrays of equal length L. The keys [4, 4, 7, 7] and [1, 1, 1, 2] give [0, 2, 3].
     """
-    differs = np.ones(len(keys[0]), bool)
-    differs[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    differs = np.zeros(len(keys[0]), bool)
+    differs[:1] = True
+    for key in keys:
+        differs[1:] |= key[1:] != key[:-1]
     return np.flatnonzero(differs)
 
 

@@ -7,7 +7,8 @@ import numpy as np
 from mmengine.structures import InstanceData
 
 from mmcell.masks.encoding import masks_to_rles
-from mmcell.masks.rle import areas_px, foreground_pixels_of_all, with_text_counts
+from mmcell.masks.rle import areas_px, foreground_pixels_of_all
+from mmcell.masks.rle_counts import with_text_counts
 
 
 @dataclass(frozen=True)

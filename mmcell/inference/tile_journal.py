@@ -9,7 +9,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from mmcell.masks.encoding import masks_to_rles
-from mmcell.masks.rle import with_text_counts
+from mmcell.masks.rle_counts import with_text_counts
 
 
 class TileJournal:

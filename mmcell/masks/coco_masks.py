@@ -11,7 +11,7 @@ import numpy as np
 import pycocotools.mask
 
 from mmcell.errors import quote
-from mmcell.masks.rle import compress_counts, parse_rle, parse_rles
+from mmcell.masks.rle_counts import compress_counts, parse_rle, parse_rles
 
 # pycocotools counts in fifths of a pixel with 32-bit integers, and needs memory for each of them along the outline.
 MAX_COORDINATE_PX = 1_000_000

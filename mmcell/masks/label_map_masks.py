@@ -104,7 +104,7 @@ class LabelMapMasks(BaseInstanceMasks):
             width: Width of the frame in px.
 
         Raises:
-            ValueError: An RLE is not valid (see :func:`mmcell.masks.rle.parse_rle`), or has another size.
+            ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rle`), or has another size.
         """
         positions, areas = foreground_pixels_of_all(rles)
         for rle in rles:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from mmcell.masks.rle import encode_runs, parse_rles
+from mmcell.masks.rle import decode_to_runs, encode_runs
 
 # The number of pixels of masks that are written out one by one at the same time. It bounds the memory.
 _MAX_PIXELS = 1 << 20
@@ -154,23 +154,15 @@ def runs_of_rles(rles: Sequence[dict], origin_xy: tuple[int, int], height: int) 
         The N masks in the whole image.
 
     Raises:
-        ValueError: An RLE is not valid (see :func:`mmcell.masks.rle.parse_rle`).
+        ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rle`).
     """
     if not rles:
         return MaskRuns(*(np.zeros(n, np.int64) for n in (0, 0, 1)), height)
-    # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1]. Sums over all counts
-    # are [1, 4, 6, 12, 12, 13, 17, 18]; counted from the beginning of each mask they are the bounds
-    # [1, 4, 6], [6], [0, 1, 5, 6]. Every second count is inside the mask: the runs [1, 4), [0, 1), [5, 6) of the
-    # masks [0, 2, 2].
+    # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1] have the runs [1, 4),
+    # [0, 1) and [5, 6), which belong to the masks [0, 2, 2].
     part_height = int(rles[0]['size'][0])
-    counts, n_counts = parse_rles(rles)
-    first = np.cumsum(n_counts) - n_counts
-    bounds = np.cumsum(counts)
-    bounds -= np.repeat(bounds[first] - counts[first], n_counts)
-    is_inside = (np.arange(len(counts)) - np.repeat(first, n_counts)) % 2 == 1
-    is_inside &= counts > 0
-    starts, ends = bounds[is_inside] - counts[is_inside], bounds[is_inside]
-    mask_of_run = np.repeat(np.arange(len(rles)), n_counts)[is_inside]
+    starts, ends, n_runs = decode_to_runs(rles)
+    mask_of_run = np.repeat(np.arange(len(rles)), n_runs)
     # A run that goes on into the next column is cut there. [1, 4) covers the columns 0 and 1: n_columns = [2, 1, 1],
     # run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2]. With the corner of the part at
     # (x, y) = (4, 2) in an image of height 10, the columns begin at [42, 52, 42, 62]: starts are [43, 52, 42, 63].

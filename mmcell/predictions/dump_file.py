@@ -14,7 +14,8 @@ import pycocotools.mask
 from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
 from mmcell.framework.bounded_pickles import BoundedUnpickler, refuse_unbounded
-from mmcell.masks.rle import area_px, with_text_counts
+from mmcell.masks.rle import area_px
+from mmcell.masks.rle_counts import with_text_counts
 from mmcell.predictions.checks import shortened
 from mmcell.predictions.samples import problem_of_sample
 

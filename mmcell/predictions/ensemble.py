@@ -10,9 +10,10 @@ import numpy as np
 from mmcell.boxes.fusion import fuse_boxes
 from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
-from mmcell.masks.rle import encode_runs, foreground_pixels_of_all, parse_rles
+from mmcell.masks.rle import areas_px, encode_runs, foreground_pixels_of_all
 from mmcell.predictions.dump_file import to_rles
 from mmcell.predictions.limits import LIMITS, exceeds
+from mmcell.ragged import begins_of, begins_of_runs, reduce_groups
 
 # How many pixels of masks are worked on at once. Each of them needs some hundred bytes of memory.
 _BATCH_PX = 1 << 21
@@ -183,21 +184,16 @@ def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np
     Raises:
         EnsembleError: A mean is too large for any batch.
     """
-    # Two RLEs with the runs [1, 2, 2, 1] and [0, 1, 4, 1] have position_in_rle = [0, 1, 2, 3, 0, 1, 2, 3]. The runs at
-    # odd positions are inside the mask: the masks have n_px = [2 + 1, 1 + 1] = [3, 2] pixels.
     # Let five masks of [4, 4, 5, 3, 6] pixels belong to the means [0, 0, 1, 2, 2], and _BATCH_PX be 10. The means begin
     # at the masks first_of_mean = [0, 2, 3], before which there are [0, 8, 13] pixels. In units of 10 px this is
     # [0, 0, 1]. It rises at the third mean, so that the batches are the masks [0, 1, 2] and [3, 4].
-    runs, n_runs = parse_rles([rles[i] for i in order])
-    position_in_rle = np.arange(len(runs)) - np.repeat(np.cumsum(n_runs) - n_runs, n_runs)
-    n_px = np.add.reduceat(np.where(position_in_rle % 2 == 1, runs, 0), np.cumsum(n_runs) - n_runs)
-    means = fused_index[order]
-    first_of_mean = np.flatnonzero(np.diff(means, prepend=-1))
-    largest_px = np.add.reduceat(n_px, first_of_mean).max()
+    n_px = areas_px([rles[i] for i in order])
+    first_of_mean = begins_of_runs(fused_index[order])
+    largest_px = reduce_groups(np.add, n_px, np.diff(first_of_mean, append=len(order))).max()
     if largest_px > LIMITS.fused_px:
         raise EnsembleError(exceeds('fused_px', f'the masks of one cell have {largest_px:,} px together'))
-    batch_of_mean = (np.cumsum(n_px) - n_px)[first_of_mean] // _BATCH_PX
-    return np.split(order, first_of_mean[np.flatnonzero(np.diff(batch_of_mean)) + 1])
+    batch_of_mean = begins_of(n_px)[first_of_mean] // _BATCH_PX
+    return np.split(order, first_of_mean[begins_of_runs(batch_of_mean)[1:]])
 
 
 def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray, least_weights: np.ndarray,
@@ -219,15 +215,13 @@ def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.nda
     # and weigh [.5, .4, 1]; least_weights is [.45, .5]. The key of a pixel is mean * 6 + position. The keys
     # [1, 2, 3, 5, 6, 11] are covered with the weights [.5, .9, .4, .5, 1, 1]; all but 3 reach the least weight. In
     # [1, 2, 5, 6, 11] a run begins at 1, at 5 and 11, before which keys are missing, and at 6, because it is the first
-    # pixel of mean 1. The runs are [1, 3) and [5, 6) of mean 0, and [0, 1) and [5, 6) of mean 1.
-    positions, areas_px = foreground_pixels_of_all(rles)
-    keys, pixel_of = np.unique(np.repeat(fused_index, areas_px) * n_px + positions, return_inverse=True)
-    covered = np.bincount(pixel_of, np.repeat(mask_weights, areas_px), len(keys))
+    # pixel of mean 1: key - index, [1, 1, 3, 3, 7], or the mean changes there. The runs are [1, 3) and [5, 6) of mean
+    # 0, and [0, 1) and [5, 6) of mean 1.
+    positions, n_covered = foreground_pixels_of_all(rles)
+    keys, pixel_of = np.unique(np.repeat(fused_index, n_covered) * n_px + positions, return_inverse=True)
+    covered = np.bincount(pixel_of, np.repeat(mask_weights, n_covered), len(keys))
     # Sums of the same weights in another order may differ in their last digits: .1 + .2 is not .3.
-    keys = keys[covered >= least_weights[keys // n_px] * (1 - 1e-9)] if len(keys) else keys
-    means = keys // n_px if len(keys) else keys
-    is_first = np.ones(len(keys), bool)
-    is_first[1:] = (np.diff(keys) != 1) | (np.diff(means) != 0)
-    is_last = np.append(is_first[1:], True)[:len(keys)]
-    positions = keys - means * n_px
-    return means[is_first], positions[is_first], positions[is_last] + 1
+    keys = keys[covered >= least_weights[keys // n_px] * (1 - 1e-9)]
+    means, positions = np.divmod(keys, n_px)
+    first = begins_of_runs(keys - np.arange(len(keys)), means)
+    return means[first], positions[first], positions[first] + np.diff(first, append=len(keys))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmcell.errors import quote
-from mmcell.masks.rle import parse_rle, parse_rles
+from mmcell.masks.rle_counts import parse_rle, parse_rles
 from mmcell.predictions.checks import is_finite_number, is_integer
 from mmcell.predictions.limits import LIMITS, exceeds
 
