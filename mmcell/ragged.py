@@ -13,7 +13,9 @@ from scipy.sparse.csgraph import connected_components
 
 def offsets_of(sizes: np.ndarray) -> np.ndarray:
     """Returns where groups begin, and where the last one ends, (N + 1,) int64: sizes [2, 0, 3] give [0, 2, 2, 5]."""
-    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets
 
 
 def begins_of(sizes: np.ndarray) -> np.ndarray:

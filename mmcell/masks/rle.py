@@ -172,8 +172,9 @@ def decode_to_runs(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.nda
     # [0, 1, 5, 6]. Every second one is inside the instance: ends [3, 6, 1, 6], lengths [2, 1, 1, 1], hence
     # starts [1, 5, 0, 5] and n_runs = [2, 2].
     counts, ends, n_counts = parse_rles(rles)
-    is_inside = (index_in_group(n_counts) % 2 == 1) & (counts > 0)
-    return ends[is_inside] - counts[is_inside], ends[is_inside], sums_of_groups(is_inside, n_counts)
+    is_inside = (index_in_group(n_counts) & 1 == 1) & (counts > 0)
+    runs = np.flatnonzero(is_inside)
+    return ends[runs] - counts[runs], ends[runs], sums_of_groups(is_inside, n_counts)
 
 
 def decode_to_label_map(rles: Sequence[dict], ids: np.ndarray | None = None,

@@ -16,7 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from mmcell.ragged import begins_of, index_in_group, offsets_of, reduce_groups, sums_of_groups
+from mmcell.ragged import begins_of, index_in_group, offsets_of, sums_of_groups
 
 _CHAR_OFFSET = 48
 # The bit of a group that says that more groups of the same value follow.
@@ -25,9 +25,11 @@ _MORE = 0x20
 _SIGN = 0x10
 # Twelve groups of five bits hold the numbers from -2^59 to 2^59 - 1. The shifts for a thirteenth would exceed an int64.
 _MAX_GROUPS = 12
+_LIMITS = 1 << 5 * np.arange(1, _MAX_GROUPS + 1) - 1  # [16, 512, …]
 # The product of two sides of this length still fits into an int64.
 _MAX_SIDE = 2**31 - 1
 _MAX_PIXELS = _MAX_SIDE**2
+_INTEGERS = (int, np.integer)
 
 
 def compress_counts(counts: np.ndarray, n_counts: np.ndarray) -> list[str]:
@@ -55,20 +57,13 @@ def compress_counts(counts: np.ndarray, n_counts: np.ndarray) -> list[str]:
 
 def _to_five_bit_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns all groups (uint8, with the continuation bit) in order, and the number of groups (N,) of each value."""
-    # The values [5, 37, -3] give the table [[5, 0], [37, 1], [29, 31]] and n_groups = [1, 2, 1]. Of each row only
-    # the first n_groups entries are taken: [5, 37, 1, 29]. A value is complete when the rest repeats its sign bit: 0
-    # behind a group without the bit _SIGN, -1 behind a group with it.
-    columns, n_groups = [], np.zeros(len(values), np.int64)
-    rest, is_unfinished = values, np.ones(len(values), bool)
-    while is_unfinished.any():
-        group = rest & 0x1f
-        rest = rest >> 5
-        has_more = is_unfinished & np.where(group & _SIGN, rest != -1, rest != 0)
-        columns.append(group | np.where(has_more, _MORE, 0))
-        n_groups += is_unfinished
-        is_unfinished = has_more
-    table = np.stack(columns, axis=1) if columns else np.zeros((0, 1), np.int64)
-    return table[np.arange(table.shape[1]) < n_groups[:, None]].astype(np.uint8), n_groups
+    # With the sign bit, n groups hold the numbers from -_LIMITS[n - 1] to _LIMITS[n - 1] - 1: the values [5, 37, -3]
+    # need n_groups = [1, 2, 1]. Shifted by five bits per place, [5, 37, 37 >> 5, -3], they end in the five bits
+    # [5, 5, 1, 29]. All but the last groups of values get the bit _MORE: [5, 37, 1, 29].
+    n_groups = np.searchsorted(_LIMITS, np.where(values < 0, ~values, values), side='right') + 1
+    groups = np.repeat(values, n_groups) >> 5 * index_in_group(n_groups) & 0x1f | _MORE
+    groups[offsets_of(n_groups)[1:] - 1] ^= _MORE
+    return groups.astype(np.uint8), n_groups
 
 
 def with_text_counts(rle: dict) -> dict:
@@ -130,7 +125,7 @@ def _checked_n_pixels(rle: dict) -> int:
         raise ValueError(f"RLE must be a dict with 'size' and 'counts', got {str(rle)[:60]}")
     size = rle['size']
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(
-            isinstance(side, int | np.integer) and 0 <= side <= _MAX_SIDE for side in size):
+            isinstance(side, _INTEGERS) and 0 <= side <= _MAX_SIDE for side in size):
         raise ValueError(f'RLE size must be [height, width], two integers from 0 to {_MAX_SIDE}, got {size}')
     return int(size[0]) * int(size[1])
 
@@ -181,8 +176,8 @@ def _decompress(texts: list[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
     n_groups = np.diff(last, prepend=-1)
     if n_groups.max() > _MAX_GROUPS:
         raise ValueError('RLE counts hold a number too large for a run length')
-    values = reduce_groups(np.add, (groups & 0x1f) << (5 * index_in_group(n_groups)), n_groups)
-    values -= np.where(groups[last] & _SIGN, 1 << (5 * n_groups), 0)
+    values = sums_of_groups((groups & 0x1f) << 5 * index_in_group(n_groups), n_groups)
+    values -= np.where(groups[last] & _SIGN, 1 << 5 * n_groups, 0)
     n_values = sums_of_groups(is_last, n_chars)
     return _sum_differences(values, n_values), n_values
 
@@ -208,6 +203,6 @@ def _sum_differences(values: np.ndarray, n_values: np.ndarray) -> np.ndarray:
     flat[:] = values
     flat[first[n_values > 0]] = 0
     sums = np.cumsum(table, axis=0).ravel()
-    lengths = sums[2:2 + len(values)] - sums[np.repeat(first, n_values) + index_in_group(n_values) % 2]
+    lengths = sums[2:2 + len(values)] - sums[np.repeat(first, n_values) + (index_in_group(n_values) & 1)]
     lengths[first[n_values > 0]] = values[first[n_values > 0]]
     return lengths
