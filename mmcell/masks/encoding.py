@@ -42,5 +42,5 @@ def _label_maps_to_rles(masks: LabelMapMasks) -> list[dict]:
         encoded = encode_label_map(layer)
         rles.update(zip(((index, i) for i in encoded.ids.tolist()), encoded.rles, strict=True))
     no_runs = np.zeros(0, np.int64)
-    empty_rle = encode_runs(no_runs, no_runs, no_runs, 1, masks.height, masks.width)[0]
+    empty_rle = encode_runs(no_runs, no_runs, np.array([0]), masks.height, masks.width)[0]
     return [rles.get(key, empty_rle) for key in zip(masks.layer_indices.tolist(), masks.ids.tolist(), strict=True)]

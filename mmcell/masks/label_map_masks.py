@@ -23,6 +23,7 @@ from mmcell.masks.layers import (
 from mmcell.masks.rle import foreground_pixels_of_all
 from mmcell.masks.roi_averages import roi_averages
 from mmcell.masks.warps import resize_labels, warp_labels
+from mmcell.ragged import groups_of
 
 
 class LabelMapMasks(BaseInstanceMasks):
@@ -78,7 +79,7 @@ class LabelMapMasks(BaseInstanceMasks):
             raise ValueError('one or more label maps of one size are needed, got the shapes '
                              f'{[label_map.shape for label_map in label_maps]}')
         ids = [np.unique(label_map[label_map != 0]) for label_map in label_maps]
-        layer_indices = np.repeat(np.arange(len(ids)), [len(ids_of_map) for ids_of_map in ids])
+        layer_indices = groups_of([len(ids_of_map) for ids_of_map in ids])
         return cls(np.stack(label_maps), layer_indices, np.concatenate(ids))
 
     @classmethod

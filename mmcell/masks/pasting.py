@@ -43,7 +43,7 @@ def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width
     # A box with a coordinate that is not a number (NaN) gets no pixel.
     n_px = (last_px - first_px).clamp(min=0).nan_to_num(0).long()
     first_px = first_px.nan_to_num(0).long()
-    instances, starts, ends = [], [], []
+    runs = [np.zeros((3, 0), np.int64)]
     for batch, crop_size in batches_of_similar_size(n_px):
         inside = _sample(probabilities[batch], bboxes_xyxy[batch], first_px[batch], crop_size) >= threshold
         # Crops of a batch are padded to one size. The padding does not belong to the mask.
@@ -51,12 +51,11 @@ def paste_to_rles(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width
         inside &= (x < n_px[batch, :1])[:, None, :] & (y < n_px[batch, 1:])[:, :, None]
         crop_of_run, run_starts, run_ends = _find_column_runs(
             inside.cpu().numpy(), first_px[batch].cpu().numpy(), height)
-        instances.append(batch.cpu().numpy()[crop_of_run])
-        starts.append(run_starts)
-        ends.append(run_ends)
-    no_runs = np.zeros(0, np.int64)
-    return encode_runs(*(np.concatenate([no_runs, *parts]) for parts in (instances, starts, ends)),
-                       len(probabilities), height, width)
+        runs.append(np.stack([batch.cpu().numpy()[crop_of_run], run_starts, run_ends]))
+    instances, starts, ends = np.concatenate(runs, axis=1)
+    order = np.lexsort((starts, instances))
+    n_runs = np.bincount(instances, minlength=len(probabilities))
+    return encode_runs(starts[order], ends[order], n_runs, height, width)
 
 
 def _sample(masks: Tensor, bboxes_xyxy: Tensor, first_px: Tensor, crop_size: tuple[int, int]) -> Tensor:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmcell.masks.rle_counts import compress_counts, parse_rles
-from mmcell.ragged import begins_of_runs, index_in_group, offsets_of, reduce_groups, sums_of_groups
+from mmcell.ragged import begins_of, begins_of_runs, index_in_group, offsets_of, reduce_groups, sums_of_groups
 
 
 @dataclass(frozen=True)
@@ -62,36 +62,48 @@ def encode_label_map(label_map: np.ndarray) -> EncodedInstances:
     first_run = begins_of_runs(labels)
     n_runs = np.diff(first_run, append=len(labels))
     return EncodedInstances(
-        labels[first_run], _encode_sorted_runs(starts, ends, n_runs, height, width),
+        labels[first_run], encode_runs(starts, ends, n_runs, height, width),
         sums_of_groups(ends - starts, n_runs), _xyxy_to_xywh(extents_of_runs(starts, ends, n_runs, height)))
 
 
-def encode_runs(instances: np.ndarray, starts: np.ndarray, ends: np.ndarray, n_instances: int, height: int,
-                width: int) -> list[dict]:
+def encode_runs(starts: np.ndarray, ends: np.ndarray, n_runs: np.ndarray, height: int, width: int) -> list[dict]:
     """Encodes instances that are given by their runs of pixels.
 
     Args:
-        instances: (R,) int64, the index of the instance, 0 to N - 1, that each run belongs to. Runs come in any order,
-            and an instance may have no run.
-        starts: (R,) int64, the first position of each run. The runs of one instance do not overlap.
+        starts: (R,) int64, the first position of each run, instance after instance in ascending order. The runs of one
+            instance do not overlap.
         ends: (R,) int64, one past the last position of each run.
-        n_instances: The number N of instances.
+        n_runs: (N,) int64, the number of runs per instance; 0 for an instance without a pixel.
         height: Height of the image in px.
         width: Width of the image in px.
 
     Returns:
-        N compressed RLEs with counts as str. An instance without a run has an RLE without pixels.
+        N compressed RLEs with counts as str.
     """
-    order = np.lexsort((starts, instances))
-    instances, starts, ends = instances[order], starts[order], ends[order]
-    # A run that ends at the bottom of a column is joined with a run that begins at the top of the next one. In an image
-    # of height 4, the runs [4, 8), [8, 12) and [20, 21) of an instance have goes_on = [False, True, False]. Starts
-    # without the continued ones are [4, 20], ends of the last in each chain [12, 21].
+    # Runs of an instance that touch are joined, for example one that ends at the bottom of a column and one that begins
+    # at the top of the next column. In an image of height 4, the runs [4, 8), [8, 12) and [20, 21) of an instance have
+    # goes_on = [False, True, False, False]: the run before goes on. Starts without the continued ones are [4, 20], ends
+    # of the last in each chain [12, 21].
     goes_on = np.zeros(len(starts) + 1, bool)
-    goes_on[1:-1] = (instances[1:] == instances[:-1]) & (starts[1:] == ends[:-1])
-    is_first, is_last = ~goes_on[:-1], ~goes_on[1:]
-    n_runs = np.bincount(instances[is_first], minlength=n_instances)
-    return _encode_sorted_runs(starts[is_first], ends[is_last], n_runs, height, width)
+    goes_on[1:-1] = starts[1:] == ends[:-1]
+    goes_on[begins_of(n_runs)] = False
+    is_first = ~goes_on[:-1]
+    starts, ends, n_runs = starts[is_first], ends[~goes_on[1:]], sums_of_groups(is_first, n_runs)
+    # In an image of 8 pixels let instance 0 have the runs [0, 2) and [4, 5), instance 1 none, and instance 2 the run
+    # [2, 4): starts = [0, 4, 2], ends = [2, 5, 4], n_runs = [2, 0, 1]. The gaps to the run before are [0, 2, -3]; an
+    # instance's first gap counts from position 0 instead: [0, 2, 2]. Alternating with the lengths [2, 1, 2] this is
+    # [0, 2, 2, 1, 2, 2]. Behind the last runs are 8 - 5 = 3, 8 and 8 - 4 = 4 pixels, which are inserted behind each
+    # instance: [0, 2, 2, 1, 3], [8] and [2, 2, 4].
+    offsets = offsets_of(n_runs)
+    has_runs = n_runs > 0
+    first, last = offsets[:-1][has_runs], offsets[1:][has_runs] - 1
+    gaps = np.diff(ends, prepend=0) - (ends - starts)
+    gaps[first] = starts[first]
+    tails = np.full(len(n_runs), height * width)
+    tails[has_runs] -= ends[last]
+    has_tail = (tails > 0) | ~has_runs
+    counts = np.insert(np.stack([gaps, ends - starts], axis=1).ravel(), 2 * offsets[1:][has_tail], tails[has_tail])
+    return [{'size': [height, width], 'counts': text} for text in compress_counts(counts, 2 * n_runs + has_tail)]
 
 
 def _runs_of_label_map(label_map: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,27 +116,6 @@ def _runs_of_label_map(label_map: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
     labels = pixels[starts].astype(np.int64)
     is_inside = labels != 0
     return labels[is_inside], starts[is_inside], ends[is_inside]
-
-
-def _encode_sorted_runs(starts: np.ndarray, ends: np.ndarray, n_runs: np.ndarray, height: int,
-                        width: int) -> list[dict]:
-    """Encodes N instances, which may have no run, from runs that do not touch, sorted by instance, then by position."""
-    # In an image of 8 pixels let instance 0 have the runs [0, 2) and [4, 5), instance 1 none, and instance 2 the run
-    # [2, 4): starts = [0, 4, 2], ends = [2, 5, 4], n_runs = [2, 0, 1]. The gaps to the run before are [0, 2, -3]; an
-    # instance's first gap counts from position 0 instead: [0, 2, 2]. Alternating with the lengths [2, 1, 2] this is
-    # [0, 2, 2, 1, 2, 2]. Behind the last runs are 8 - 5 = 3, 8 and 8 - 4 = 4 pixels, which are inserted behind each
-    # instance: [0, 2, 2, 1, 3], [8] and [2, 2, 4].
-    offsets = offsets_of(n_runs)
-    has_runs = n_runs > 0
-    gaps = np.diff(ends, prepend=0) - (ends - starts)
-    first = offsets[:-1][has_runs]
-    gaps[first] = starts[first]
-    counts = np.stack([gaps, ends - starts], axis=1).ravel()
-    tails = np.full(len(n_runs), height * width)
-    tails[has_runs] -= ends[offsets[1:][has_runs] - 1]
-    has_tail = (tails > 0) | ~has_runs
-    counts = np.insert(counts, 2 * offsets[1:][has_tail], tails[has_tail])
-    return [{'size': [height, width], 'counts': text} for text in compress_counts(counts, 2 * n_runs + has_tail)]
 
 
 def extents_of_runs(starts: np.ndarray, ends: np.ndarray, n_runs: np.ndarray,
@@ -177,37 +168,6 @@ def decode_to_runs(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.nda
     return ends[runs] - counts[runs], ends[runs], sums_of_groups(is_inside, n_counts)
 
 
-def decode_to_label_map(rles: Sequence[dict], ids: np.ndarray | None = None,
-                        size: tuple[int, int] | None = None) -> np.ndarray:
-    """Paints instances into one label map. Where instances overlap, the later one covers the earlier one.
-
-    Args:
-        rles: N RLEs of one size.
-        ids: (N,) positive ids of the instances. The default is 1 to N.
-        size: (height, width) in px. It is needed only if there is no RLE, and must agree with the RLEs otherwise.
-
-    Returns:
-        (H, W) int32, 0 = background. The time is proportional to H * W plus the areas of all instances.
-
-    Raises:
-        ValueError: The sizes differ, no size is known, or an RLE is not valid.
-    """
-    sizes = {tuple(rle['size']) for rle in rles} | ({tuple(size)} if size is not None else set())
-    if len(sizes) != 1:
-        raise ValueError(f'all RLEs of a label map must have one size, got {sorted(sizes)}')
-    height, width = sizes.pop()
-    pixels = np.zeros(height * width, np.int32)
-    positions, areas = foreground_pixels_of_all(rles)
-    # If a position occurs several times, numpy keeps the value that is assigned last: the later instance.
-    pixels[positions] = np.repeat(np.arange(1, len(rles) + 1) if ids is None else ids, areas)
-    return pixels.reshape((height, width), order='F')
-
-
-def foreground_pixels(rle: dict) -> np.ndarray:
-    """Returns the positions (area,) int64 of an instance's pixels; pixel (y, x) is at x * height + y."""
-    return foreground_pixels_of_all([rle])[0]
-
-
 def foreground_pixels_of_all(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the pixels of N instances.
 
@@ -215,8 +175,8 @@ def foreground_pixels_of_all(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarr
         rles: N RLEs, which may differ in size.
 
     Returns:
-        (sum of areas,) int64, the positions that :func:`foreground_pixels` gives, of one instance after another, and
-        (N,) int64, the areas in px.
+        (sum of areas,) int64, the positions of the pixels, one instance after another and in ascending order; and (N,)
+        int64, the areas in px.
 
     Raises:
         ValueError: An RLE is not valid.
@@ -226,11 +186,6 @@ def foreground_pixels_of_all(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarr
     starts, ends, n_runs = decode_to_runs(rles)
     lengths = ends - starts
     return np.repeat(starts, lengths) + index_in_group(lengths), sums_of_groups(lengths, n_runs)
-
-
-def area_px(rle: dict) -> int:
-    """Returns the number of pixels of an instance."""
-    return int(areas_px([rle])[0])
 
 
 def areas_px(rles: Sequence[dict]) -> np.ndarray:

@@ -139,7 +139,7 @@ class MaskRuns:
 
     def to_rles(self, width: int) -> list[dict]:
         """Returns N compressed COCO RLEs (counts as str) of the whole image, which is ``width`` px wide."""
-        return encode_runs(self.mask_of_run, self.starts, self.ends, len(self), self.height, width)
+        return encode_runs(self.starts, self.ends, np.diff(self.offsets), self.height, width)
 
 
 def runs_of_rles(rles: Sequence[dict], origin_xy: tuple[int, int], height: int) -> MaskRuns:

@@ -13,7 +13,7 @@ from mmcell.errors import MmcellError
 from mmcell.masks.rle import areas_px, encode_runs, foreground_pixels_of_all
 from mmcell.predictions.dump_file import to_rles
 from mmcell.predictions.limits import LIMITS, exceeds
-from mmcell.ragged import begins_of, begins_of_runs, reduce_groups
+from mmcell.ragged import begins_of, begins_of_runs, groups_of, reduce_groups
 
 # How many pixels of masks are worked on at once. Each of them needs some hundred bytes of memory.
 _BATCH_PX = 1 << 21
@@ -135,7 +135,7 @@ def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, 
     bboxes, scores, labels = (np.concatenate([np.asarray(model_instances[key]) for model_instances in instances])
                               for key in ('bboxes', 'scores', 'labels'))
     # Two models with two detections and one detection give sources = [0, 0, 1].
-    sources = np.repeat(np.arange(len(results)), [len(model_instances['scores']) for model_instances in instances])
+    sources = groups_of([len(model_instances['scores']) for model_instances in instances])
     fused = fuse_boxes(bboxes, scores, labels, sources, weights, iou_threshold, skip_threshold)
     rles = [rle for model_instances in instances for rle in to_rles(model_instances['masks'])]
     return {**results[0], 'pred_instances': {
@@ -170,7 +170,8 @@ def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarr
     runs = [_runs_inside([rles[i] for i in batch], fused_index[batch], mask_weights[batch], totals * threshold,
                          height * width)
             for batch in _batches_of_whole_means(order, rles, fused_index)]
-    return encode_runs(*(np.concatenate(parts) for parts in zip(*runs, strict=True)), n_fused, height, width)
+    means, starts, ends = np.concatenate(runs, axis=1)
+    return encode_runs(starts, ends, np.bincount(means, minlength=n_fused), height, width)
 
 
 def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np.ndarray) -> list[np.ndarray]:
@@ -197,7 +198,7 @@ def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np
 
 
 def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray, least_weights: np.ndarray,
-                 n_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                 n_px: int) -> np.ndarray:
     """Finds the runs of pixels that the masks of a mean cover with enough weight.
 
     Args:
@@ -208,8 +209,8 @@ def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.nda
         n_px: The number of pixels of the image.
 
     Returns:
-        For each run its mean, its first position, and the position after its last one, three int64 arrays of equal
-        length. Positions are counted down the columns of the image.
+        (3, R) int64: the mean of each run, its first position, and the position after its last one. Positions are
+        counted down the columns of the image.
     """
     # In an image of 6 pixels three masks cover the pixels [1, 2, 5], [2, 3] and [0, 5], belong to the means [0, 0, 1],
     # and weigh [.5, .4, 1]; least_weights is [.45, .5]. The key of a pixel is mean * 6 + position. The keys
@@ -224,4 +225,4 @@ def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.nda
     keys = keys[covered >= least_weights[keys // n_px] * (1 - 1e-9)]
     means, positions = np.divmod(keys, n_px)
     first = begins_of_runs(keys - np.arange(len(keys)), means)
-    return means[first], positions[first], positions[first] + np.diff(first, append=len(keys))
+    return np.stack([means[first], positions[first], positions[first] + np.diff(first, append=len(keys))])
