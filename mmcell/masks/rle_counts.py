@@ -119,6 +119,19 @@ def parse_rles(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray
     return counts, ends, n_counts
 
 
+def find_invalid_rles(rles: Sequence[dict]) -> dict[int, str]:
+    """Returns what is wrong with the RLEs that are not valid (see :func:`parse_rle`), by their index."""
+    try:
+        # All at once is many times faster. Only if that fails, each RLE is read by itself.
+        parse_rles(rles)
+    except ValueError as error:
+        if len(rles) == 1:
+            return {0: str(error)}
+        problems = {index: find_invalid_rles([rle]) for index, rle in enumerate(rles)}
+        return {index: problem[0] for index, problem in problems.items() if problem}
+    return {}
+
+
 def _checked_n_pixels(rle: dict) -> int:
     """Checks the keys and the size of an RLE, and returns the number of pixels of its image."""
     if not isinstance(rle, dict) or not {'size', 'counts'} <= rle.keys():

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmcell.boxes.fusion import fuse_boxes
 from mmcell.classes.matching import match_classes
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, list_some
 from mmcell.masks.rle import areas_px, encode_runs, foreground_pixels_of_all
 from mmcell.predictions.dump_file import to_rles
 from mmcell.predictions.limits import LIMITS, exceeds
@@ -17,7 +17,6 @@ from mmcell.ragged import begins_of, begins_of_runs, groups_of, reduce_groups
 
 # How many pixels of masks are worked on at once. Each of them needs some hundred bytes of memory.
 _BATCH_PX = 1 << 21
-_MAX_LISTED = 5
 
 
 class EnsembleError(MmcellError):
@@ -88,9 +87,8 @@ def _check_same_images(first: dict, other: dict, first_name: str, other_name: st
     for here, there, has, lacks in ((first, other, first_name, other_name), (other, first, other_name, first_name)):
         missing = [image_id for image_id in here if image_id not in there]
         if missing:
-            more = ' …' if len(missing) > _MAX_LISTED else ''
             raise EnsembleError(f'{has} has {len(missing)} images that {lacks} does not have: image ids '
-                                f'{", ".join(map(str, missing[:_MAX_LISTED]))}{more}')
+                                f'{list_some(missing)}')
     for image_id, result in first.items():
         sizes = [_sizes_of(result), _sizes_of(other[image_id])]
         if all(sizes) and sizes[0] != sizes[1]:
