@@ -21,7 +21,8 @@ from pycocotools.cocoeval import COCOeval
 from mmcell.annotations.coco_json import categories, train_records
 from mmcell.annotations.raw_layout import TrainImage, find_train_folders, read_train_image
 from mmcell.evaluation.average_precision import average_precisions
-from mmcell.masks.rle import compress_counts, encode_label_map, foreground_pixels_of_all
+from mmcell.masks.rle import encode_label_map, encode_runs, foreground_pixels_of_all
+from mmcell.ragged import groups_of
 
 EXAMPLE = """example:
   python benchmarks/evaluation.py --consep CONSEP
@@ -180,37 +181,13 @@ def move_rles(rles: list[dict], shifts_px: np.ndarray) -> list[dict]:
     """Moves N masks of one size by shifts (N, 2) int, x and y in px; pixels that leave the image are cut off."""
     height, width = rles[0]['size']
     positions, areas = foreground_pixels_of_all(rles)
-    owner = np.repeat(np.arange(len(rles)), areas)
+    owner = groups_of(areas)
     x, y = np.divmod(positions, height)
     x, y = x + shifts_px[owner, 0], y + shifts_px[owner, 1]
     is_inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    # All masks are put side by side into one long image, in which each mask is a stretch of height * width positions.
-    # Example with two masks of 3 x 4 px: the first has pixels 4 and 5 and moves by (1, 1), the second has pixels 6 and
-    # 9 and moves by (-1, 0). Then x = [2 2 1 2] and y = [2 3 0 0]; the second pixel has left its mask (y = 3). The
-    # others get the positions [8 15 18], since the second mask begins at 12. They are split at index 1 into [8] and
-    # [15 18], and the run lengths are [8 1 3] and [3 1 2 1 5].
-    positions = (owner * width + x)[is_inside] * height + y[is_inside]
-    pieces = np.split(positions, np.searchsorted(positions, np.arange(1, len(rles)) * height * width))
-    counts = [run_lengths(piece - index * height * width, height * width) for index, piece in enumerate(pieces)]
-    texts = compress_counts(np.concatenate(counts), np.array([len(count) for count in counts]))
-    return [{'size': [height, width], 'counts': text} for text in texts]
-
-
-def run_lengths(positions: np.ndarray, n_pixels: int) -> np.ndarray:
-    """Returns the lengths of the stretches of background and foreground pixels in turn, background first.
-
-    Args:
-        positions: (A,) sorted positions of the foreground pixels, from 0 to ``n_pixels`` - 1.
-        n_pixels: Number of all pixels.
-    """
-    # Example: positions [2 3 4 7] of 10 pixels. The runs begin at 2 and 7 and end before 5 and 8, hence the edges
-    # [2 5 7 8]. Their differences, from 0 to 10, are the lengths [2 3 2 1 2]. A last length of 0 is left out: for
-    # positions [0 1 9], the lengths are [0 2 7 1].
-    is_first = np.diff(positions, prepend=-2) > 1
-    is_last = np.diff(positions, append=n_pixels + 1) > 1
-    edges = np.stack([positions[is_first], positions[is_last] + 1], axis=1).reshape(-1)
-    lengths = np.diff(edges, prepend=0, append=n_pixels)
-    return lengths[:-1] if lengths[-1] == 0 else lengths
+    positions = (x * height + y)[is_inside]
+    n_px = np.bincount(owner[is_inside], minlength=len(rles))
+    return encode_runs(positions, positions + 1, n_px, height, width)  # touching runs are joined
 
 
 if __name__ == '__main__':

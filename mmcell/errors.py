@@ -38,6 +38,7 @@
     └── MissingOpError                  framework/torchvision_ext.py
 """
 
+from collections.abc import Sequence
 from reprlib import Repr
 
 # Texts from files are shown in messages with at most this many characters, or entries of a list.
@@ -62,10 +63,16 @@ def quote(value: object) -> str:
     return _SHORT.repr(value)
 
 
-def list_some(names: list[str]) -> str:
-    """Joins names for a message; of a long list, it joins the first six and says how many more there are."""
-    n_more = len(names) - MAX_ENTRIES
-    return ', '.join(map(escape, names[:MAX_ENTRIES])) + (f' and {n_more} more' if n_more > 0 else '')
+def list_some(texts: Sequence[object], separator: str = ', ', most: int = MAX_ENTRIES) -> str:
+    """Joins texts for a message, each in one line; of a long list the first ones, and how many more there are.
+
+    Args:
+        texts: Names, sentences, or any objects with a text.
+        separator: What stands between two texts.
+        most: How many texts are joined at most.
+    """
+    more = [f'… and {len(texts) - most} more'] if len(texts) > most else []
+    return separator.join([*map(escape, texts[:most]), *more])
 
 
 class _ShortRepr(Repr):

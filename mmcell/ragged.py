@@ -13,7 +13,9 @@ from scipy.sparse.csgraph import connected_components
 
 def offsets_of(sizes: np.ndarray) -> np.ndarray:
     """Returns where groups begin, and where the last one ends, (N + 1,) int64: sizes [2, 0, 3] give [0, 2, 2, 5]."""
-    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+    offsets = np.zeros(len(sizes) + 1, np.int64)
+    np.cumsum(sizes, out=offsets[1:])
+    return offsets
 
 
 def begins_of(sizes: np.ndarray) -> np.ndarray:
@@ -82,8 +84,10 @@ def begins_of_runs(*keys: np.ndarray) -> np.ndarray:
     Args:
         keys: Arrays of equal length L. The keys [4, 4, 7, 7] and [1, 1, 1, 2] give [0, 2, 3].
     """
-    differs = np.ones(len(keys[0]), bool)
-    differs[1:] = np.logical_or.reduce([key[1:] != key[:-1] for key in keys])
+    differs = np.zeros(len(keys[0]), bool)
+    differs[:1] = True
+    for key in keys:
+        differs[1:] |= key[1:] != key[:-1]
     return np.flatnonzero(differs)
 
 

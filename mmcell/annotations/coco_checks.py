@@ -20,13 +20,17 @@ SECTIONS = ('images', 'categories', 'annotations')
 # Ids become int64 in arrays. COCO evaluation takes annotation id 0 for "unmatched", and models category 0 for nothing.
 MAX_ID = 2 ** 63 - 1
 SMALLEST_IDS = {'images': 0, 'categories': 1, 'annotations': 1}
+# An image file with two records would be trained and measured twice, each time with a part of its cells.
+UNIQUE_NAMES = {'images': 'file_name', 'categories': 'name'}
 # pycocotools counts the pixels of an image with 32 bits.
 MAX_IMAGE_PX = 2 ** 31 - 1
 MAX_LISTED_KINDS = 12
 BAD_AREA = 'area is not a number of px above 0'
 BAD_BBOX = 'bbox is not x, y, width, height in px'
 BBOX_IS_XYXY = 'bbox is x1, y1, x2, y2 in place of x, y, width, height in px'
-BBOX_IS_ELSEWHERE = 'bbox lies elsewhere than the mask'
+BBOX_IS_ELSEWHERE = 'bbox lies elsewhere than the mask, or has less than half in common with the box of the mask'
+# By how many px a box may differ from that of its mask because a program counts pixels otherwise.
+_COUNTING_PX = 2
 # Problems that a value taken from the mask solves.
 KEY_TO_TAKE_FROM_MASK = {BAD_AREA: 'area', BAD_BBOX: 'bbox', BBOX_IS_XYXY: 'bbox', BBOX_IS_ELSEWHERE: 'bbox'}
 
@@ -97,12 +101,12 @@ def _problems_of(document: dict, section: str,
             yield Problem(section, index, 'the id is not unique', f'{counts[record_id]} have it')
         for kind, found in find(record):
             yield Problem(section, index, kind, quote(found))
-    if section == 'categories':
-        names = Counter(record['name'] for record in records if isinstance(record, dict)
-                        and isinstance(record.get('name'), str))
-        for index, record in enumerate(records):
-            if isinstance(record, dict) and isinstance(record.get('name'), str) and names[record['name']] > 1:
-                yield Problem(section, index, 'the name is not unique', quote(record['name']))
+    key = UNIQUE_NAMES.get(section)
+    names = [record.get(key) if isinstance(record, dict) else None for record in records]
+    counts_of_names = Counter(name for name in names if isinstance(name, str))
+    for index, name in enumerate(names):
+        if isinstance(name, str) and counts_of_names[name] > 1:
+            yield Problem(section, index, f'the {key} is not unique', quote(name))
 
 
 def _problems_of_image(image: dict) -> Iterator[tuple[str, object]]:
@@ -162,7 +166,8 @@ def _complete(annotations: Sequence[dict],
     rles = [rles[index] for index in usable]
     all_areas_px, mask_boxes = areas_px(rles), bboxes_xywh(rles)
     boxes = _boxes_of([annotations[index] for index in usable], mask_boxes)
-    is_elsewhere, is_xyxy = _overlap_nowhere(boxes, mask_boxes), _are_xyxy(boxes, mask_boxes)
+    is_elsewhere = _are_elsewhere(boxes, mask_boxes, np.array([sizes[index] for index in usable]).reshape(-1, 2))
+    is_xyxy = _are_xyxy(boxes, mask_boxes)
     complete = {}
     for place, index in enumerate(usable):
         annotation = annotations[index]
@@ -195,11 +200,23 @@ def _boxes_of(annotations: list[dict], mask_boxes: np.ndarray) -> np.ndarray:
                      for annotation, box in zip(annotations, mask_boxes, strict=True)], float).reshape(-1, 4)
 
 
-def _overlap_nowhere(boxes: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """Returns (N,) bool, whether the boxes (N, 4) xywh of each pair have no common area."""
-    starts, ends = (choose(boxes[:, :2] + k * boxes[:, 2:], others[:, :2] + k * others[:, 2:])
-                    for k, choose in ((0, np.maximum), (1, np.minimum)))
-    return (ends <= starts).any(axis=1)
+def _are_elsewhere(boxes: np.ndarray, mask_boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Returns (N,) bool, whether a model that learns boxes would predict none that hits its mask.
+
+    A box has no pixel in common with the box of its mask, or the IoU of the two is below one half, and they differ by
+    more than some programs' way of counting pixels (see :func:`_are_xyxy`).
+
+    Args:
+        boxes: (N, 4) The boxes in the file, xywh in px. What lies outside of the image is not compared.
+        mask_boxes: (N, 4) The boxes xywh of the masks, in px.
+        sizes: (N, 2) Height and width of the images in px.
+    """
+    starts, ends = (np.clip(corners, 0, sizes[:, ::-1]) for corners in (boxes[:, :2], boxes[:, :2] + boxes[:, 2:]))
+    mask_starts, mask_ends = mask_boxes[:, :2], mask_boxes[:, :2] + mask_boxes[:, 2:]
+    common = (np.minimum(ends, mask_ends) - np.maximum(starts, mask_starts)).clip(min=0).prod(axis=1)
+    union = (ends - starts).prod(axis=1) + mask_boxes[:, 2:].prod(axis=1) - common
+    difference = np.abs(np.concatenate([starts - mask_starts, ends - mask_ends], axis=1)).max(axis=1, initial=0)
+    return (common == 0) | ((common < union / 2) & (difference > _COUNTING_PX))
 
 
 def _are_xyxy(boxes: np.ndarray, mask_boxes: np.ndarray) -> np.ndarray:
@@ -212,7 +229,7 @@ def _are_xyxy(boxes: np.ndarray, mask_boxes: np.ndarray) -> np.ndarray:
     """
     as_xywh = np.abs(boxes - mask_boxes).max(axis=1, initial=0)
     as_xyxy = np.abs(boxes - np.concatenate([mask_boxes[:, :2], mask_boxes[:, :2] + mask_boxes[:, 2:]], axis=1))
-    return (as_xyxy.max(axis=1, initial=0) <= 2) & (as_xywh > 2)
+    return (as_xyxy.max(axis=1, initial=0) <= _COUNTING_PX) & (as_xywh > _COUNTING_PX)
 
 
 def describe_problems(problems: Sequence[Problem], document: dict) -> list[str]:

@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmcell.checkpoints.allowed_classes import names_in_models, names_in_pipelines
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, list_some
 from mmcell.framework.limited_build import building_within, guard_lookups
 
 MAX_CHARACTERS = 1_000_000
@@ -20,6 +20,10 @@ MAX_DEPTH = 50
 MAX_OPERATIONS = 30_000
 # The greatest whole number and the greatest other number in the config of a model. 1e8 stands for "no limit" there.
 MAX_INTEGER, MAX_FLOAT = 100_000, 1e9
+# Settings that enlarge images: sides in px, and numbers that sides become a multiple of, so that an image has at most
+# 2^28 px; factors of both sides.
+_GREATEST = {**dict.fromkeys(('scale', 'size', 'width', 'height', 'max_size', 'size_divisor', 'pad_size_divisor'),
+                             (16_384, 16_384)), 'scale_factor': (16, 16)}
 # Modules of these packages are known to mmcell, and need not be imported because a config says so.
 _PACKAGES = {'mmcell', 'mmdet', 'mmpretrain'}
 # How the weights of a new model are initialised, and which files are read for it. The checkpoint has the weights.
@@ -182,12 +186,21 @@ def _refuse_foreign(settings: dict, modules: list) -> None:
         problems += _problems_of(part, where, names_in_pipelines() if 'pipeline' in where else names_in_models())
     if problems:
         raise CheckpointConfigError(
-            'the config inside the checkpoint holds what is not used without trust: ' + '; '.join(problems[:3])
-            + (f'; and {len(problems) - 3} more' if len(problems) > 3 else '') + f'. {_TRUST}')
+            'the config inside the checkpoint holds what is not used without trust: '
+            f"{list_some(problems, '; ', 3)}. {_TRUST}")
 
 
-def _problems_of(value: object, where: str, names: frozenset[str], depth: int = 0) -> Iterator[str]:
-    """Yields what is not allowed in a part of a config, with the keys that lead to it."""
+def _problems_of(value: object, where: str, names: frozenset[str],
+                 greatest: tuple[float, float] = (MAX_INTEGER, MAX_FLOAT), depth: int = 0) -> Iterator[str]:
+    """Yields what is not allowed in a part of a config, with the keys that lead to it.
+
+    Args:
+        value: The part.
+        where: The keys that lead to it.
+        names: The allowed values of ``type``.
+        greatest: The greatest whole number and the greatest other number that are allowed.
+        depth: How many parts contain this one.
+    """
     if depth > MAX_DEPTH:
         yield f'{where[:60]}…: nested more than {MAX_DEPTH} deep'
     elif isinstance(value, dict):
@@ -205,13 +218,13 @@ def _problems_of(value: object, where: str, names: frozenset[str], depth: int = 
                 if item not in _LOCAL_STORAGE:
                     yield f'{inner}: {str(item)[:60]}'
             elif key not in _INITIAL_WEIGHTS:
-                yield from _problems_of(item, inner, names, depth + 1)
+                yield from _problems_of(item, inner, names, _GREATEST.get(key, greatest), depth + 1)
     elif isinstance(value, list | tuple | set):
         for index, item in enumerate(value):
-            yield from _problems_of(item, f'{where}[{index}]', names, depth + 1)
-    elif isinstance(value, int) and abs(value) > MAX_INTEGER:
-        yield f'{where}: a number beyond {MAX_INTEGER}'
-    elif isinstance(value, float) and MAX_FLOAT < abs(value) < float('inf'):
-        yield f'{where}: a number beyond {MAX_FLOAT:g}'
+            yield from _problems_of(item, f'{where}[{index}]', names, greatest, depth + 1)
+    elif isinstance(value, int) and abs(value) > greatest[0]:
+        yield f'{where}: a number beyond {greatest[0]}'
+    elif isinstance(value, float) and greatest[1] < abs(value) < float('inf'):
+        yield f'{where}: a number beyond {greatest[1]:g}'
     elif not isinstance(value, int | float | str | None):
         yield f'{where}: a {type(value).__name__}'

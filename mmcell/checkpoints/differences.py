@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from mmcell.checkpoints.config import CheckpointConfigError, parse_settings
 from mmcell.settings.names import defaults_of, find_class
 
-MAX_LISTED = 4
 # The settings on which the result of a training depends: the arguments of MMEngine's Runner that concern it.
 _OF_TRAINING = ('model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'val_cfg', 'val_evaluator', 'optim_wrapper',
                 'param_scheduler', 'auto_scale_lr', 'default_hooks', 'custom_hooks', 'randomness', 'load_from')
@@ -40,12 +39,6 @@ class Difference:
 
     def __str__(self) -> str:
         return f'{self.name} ({self.before} there, {self.now} here)'
-
-
-def list_differences(differences: list[Difference]) -> str:
-    """Returns the differences as a text, of which only the first few are listed."""
-    rest = len(differences) - MAX_LISTED
-    return ', '.join(map(str, differences[:MAX_LISTED])) + (f' and {rest} more' if rest > 0 else '')
 
 
 def recorded_settings(content: dict) -> dict | None:

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
-from mmcell.checkpoints.differences import compare_models, list_differences, recorded_settings
-from mmcell.errors import MmcellError
+from mmcell.checkpoints.differences import compare_models, recorded_settings
+from mmcell.errors import MmcellError, list_some
 from mmcell.framework.safe_loading import LEAST_SHARE
-
-MAX_LISTED = 5
 
 
 class FitError(MmcellError):
@@ -60,11 +58,11 @@ def refuse_other_weights(model: nn.Module, checkpoint: dict) -> None:
              for name, shape in wanted.items() if shapes.get(name) != shape]
     if wrong:
         raise FitError(f'the checkpoint is of another model than the config: {len(wrong)} of {len(wanted)} weights '
-                       f'differ: {_list_first(wrong)}')
+                       f'differ: {list_some(wrong, "; ")}')
     unused = [name for name in shapes if name not in wanted]
     if unused:
         raise FitError(f'the checkpoint is of another model than the config: {len(unused)} of its {len(shapes)} '
-                       f'weights have no place in the model: {_list_first(unused)}')
+                       f'weights have no place in the model: {list_some(unused, "; ")}')
 
 
 def refuse_other_model(settings: Mapping, content: dict) -> None:
@@ -86,7 +84,7 @@ def refuse_other_model(settings: Mapping, content: dict) -> None:
     differences = compare_models(recorded['model'], settings)
     if differences:
         raise FitError('the checkpoint was trained with another model, for which its weights have another meaning: '
-                       f'{list_differences(differences)}. Use it with the config that it was trained with')
+                       f'{list_some(differences)}. Use it with the config that it was trained with')
 
 
 def count_fitting_weights(model: nn.Module, checkpoint: dict, name: str) -> str:
@@ -107,10 +105,10 @@ def count_fitting_weights(model: nn.Module, checkpoint: dict, name: str) -> str:
     missing = [weight for weight, shape in wanted.items() if shapes.get(weight) != shape]
     n_taken = len(wanted) - len(missing)
     sentence = (f'{n_taken} of the {len(wanted)} weights of the model are in {name} with the same name and shape'
-                + (f'; not there: {_list_first(missing)}' if missing else ''))
+                + (f'; not there: {list_some(missing, "; ")}' if missing else ''))
     if n_taken < LEAST_SHARE * len(wanted):
         unused = [weight for weight in shapes if weight not in wanted]
-        raise FitError(f'load_from: only {sentence}' + (f'; there instead: {_list_first(unused)}' if unused else '')
+        raise FitError(f'load_from: only {sentence}' + (f'; there instead: {list_some(unused, "; ")}' if unused else '')
                        + '. The training would start from random weights: name a checkpoint of this model, or convert '
                          'it. Weights of the backbone belong to model.backbone.init_cfg')
     return f'load_from: {sentence}'
@@ -127,7 +125,3 @@ def _shapes(checkpoint: dict) -> dict[str, tuple[int, ...]]:
         raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')
     return {without_wrappers(name): tuple(value.shape) for name, value in state.items()
             if isinstance(value, torch.Tensor)}
-
-
-def _list_first(texts: Sequence[str]) -> str:
-    return '; '.join(texts[:MAX_LISTED]) + (' …' if len(texts) > MAX_LISTED else '')

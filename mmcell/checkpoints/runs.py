@@ -7,10 +7,10 @@ from pathlib import Path
 
 from mmengine.optim.scheduler.param_scheduler import INF
 
-from mmcell.checkpoints.differences import Difference, compare_trainings, list_differences, recorded_settings
+from mmcell.checkpoints.differences import Difference, compare_trainings, recorded_settings
 from mmcell.checkpoints.fit import FitError
 from mmcell.checkpoints.records import CheckpointRecord, record_path
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, list_some
 
 # Settings whose effect is part of the state that a checkpoint holds.
 _IN_STATE = re.compile(r'optim_wrapper\.(optimizer|paramwise_cfg)\..*|param_scheduler(\..*)?|randomness\.seed')
@@ -37,7 +37,7 @@ def refuse_other_run(records: Sequence[CheckpointRecord], config: Mapping) -> No
     before = recorded_settings(records[-1].content) if records else None
     differences = [] if before is None else compare_trainings(before, config)
     if differences:
-        raise OtherRunError(f'{_describe_folder(records)}, which differs: {list_differences(differences)}. '
+        raise OtherRunError(f'{_describe_folder(records)}, which differs: {list_some(differences)}. '
                             + _WAYS_OUT)
 
 
@@ -123,10 +123,10 @@ def describe_changes(resumed: dict, config: Mapping, data: Mapping) -> Iterator[
         ignored = [change for change in differences if _IN_STATE.fullmatch(change.name)]
         if ignored:
             yield ('--resume: these settings have no effect, because optimizer, learning-rate schedule and seed '
-                   f'continue as they were saved: {list_differences(ignored)}. {_NEW_TRAINING}')
+                   f'continue as they were saved: {list_some(ignored)}. {_NEW_TRAINING}')
         others = [change for change in differences if change not in ignored]
         if others:
-            yield f'--resume: these settings are new from this step on: {list_differences(others)}. {_NEW_TRAINING}'
+            yield f'--resume: these settings are new from this step on: {list_some(others)}. {_NEW_TRAINING}'
     changed = _changed_data(resumed, data)
     if changed:
         yield ('--resume: images or annotations are not the same as in the checkpoint, from this step on: '
@@ -141,7 +141,7 @@ def _refuse_other_state(differences: Sequence[Difference]) -> None:
     wrong = [change for change in differences if _NOT_RESUMABLE.fullmatch(change.name)]
     if wrong:
         raise FitError('--resume: the saved state of optimizer and learning-rate schedule cannot be continued with '
-                       f'{list_differences(wrong)}. {_NEW_TRAINING}')
+                       f'{list_some(wrong)}. {_NEW_TRAINING}')
 
 
 def has_same_schedule(resumed: dict, config: Mapping) -> bool:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, list_some
 
 # The epsilon of torch.nn.BatchNorm2d, which MMDetection uses.
 BN_EPS = 1e-5
@@ -20,7 +20,6 @@ BN_EPS = 1e-5
 PUBLISHED_FROZEN_BN_EPS = 0.
 PUBLISHED_WITH_FROZEN_BN = ('ResNet, v1 heads', 90)
 
-_MAX_LISTED = 5
 _AFFINE = ('weight', 'bias')
 _BATCH_NORM = (*_AFFINE, 'running_mean', 'running_var')
 _COUNTER = '.num_batches_tracked'
@@ -126,7 +125,7 @@ def _layers(state: Mapping[str, Tensor]) -> tuple[list[_Layer], str]:
         if name not in state:
             raise TorchvisionWeightsError(
                 f"not the weights of a torchvision Mask R-CNN with {meaning}: no tensor {name} among {len(state)} "
-                f"entries, which begin with {', '.join(list(state)[:_MAX_LISTED])}")
+                f'entries, which begin with {list_some(list(state))}')
     convnext = 'backbone.body.0.0.weight' in state
     with_convs = 'roi_heads.box_head.0.0.weight' in state
     layers = [*(_convnext(state) if convnext else _resnet(state)), *_neck_and_rpn(state),
@@ -219,9 +218,8 @@ def _check_names(state: Mapping[str, Tensor], layers: list[_Layer]) -> None:
     counters = {layer.theirs + _COUNTER for layer in layers if layer.tensors == _BATCH_NORM}
     for names, problem in ((required - state.keys(), 'missing'), (state.keys() - required - counters, 'unknown')):
         if names:
-            listed = ', '.join(sorted(names)[:_MAX_LISTED]) + (' …' if len(names) > _MAX_LISTED else '')
             raise TorchvisionWeightsError(
-                f'{len(names)} tensors of a torchvision Mask R-CNN are {problem}: {listed}')
+                f'{len(names)} tensors of a torchvision Mask R-CNN are {problem}: {list_some(sorted(names))}')
 
 
 def _count_classes(state: Mapping[str, Tensor]) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 import pycocotools.mask
 
 from mmcell.errors import quote
-from mmcell.masks.rle import compress_counts, parse_rle, parse_rles
+from mmcell.masks.rle_counts import compress_counts, find_invalid_rles, parse_rle
 
 # pycocotools counts in fifths of a pixel with 32-bit integers, and needs memory for each of them along the outline.
 MAX_COORDINATE_PX = 1_000_000
@@ -56,23 +56,10 @@ def to_compressed_rles(masks: Sequence[object],
         if isinstance(converted, MaskProblem):
             converted, problems[index] = None, converted
         rles.append(converted)
-    try:
-        # Checking all masks at once is many times faster. Only if it fails, each is checked to name the bad ones.
-        parse_rles([rle for rle in rles if rle is not None])
-    except ValueError:
-        for index, rle in enumerate(rles):
-            if rle is not None and (found := _decoding_problem_of(rle)) is not None:
-                rles[index], problems[index] = None, MaskProblem(CANNOT_BE_DECODED, found)
+    decodable = [index for index, rle in enumerate(rles) if rle is not None]
+    for index, found in find_invalid_rles([rles[index] for index in decodable]).items():
+        rles[decodable[index]], problems[decodable[index]] = None, MaskProblem(CANNOT_BE_DECODED, found)
     return rles, problems
-
-
-def _decoding_problem_of(rle: dict) -> str | None:
-    """Returns why an RLE cannot be decoded, or None if it can be decoded."""
-    try:
-        parse_rle(rle)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProblem:
@@ -93,11 +80,11 @@ def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProble
     if isinstance(counts, bytes):
         counts = counts.decode('ascii', errors='replace')
     elif not isinstance(counts, str):
-        problem = _decoding_problem_of(mask)
-        if problem is not None:
-            return MaskProblem(CANNOT_BE_DECODED, problem)
-        runs = parse_rle(mask)
-        counts, = compress_counts(runs, np.array([len(runs)]))
+        try:
+            lengths = parse_rle(mask)
+        except ValueError as error:
+            return MaskProblem(CANNOT_BE_DECODED, str(error))
+        counts, = compress_counts(lengths, np.array([len(lengths)]))
     return {'size': list(size), 'counts': counts}
 
 

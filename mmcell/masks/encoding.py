@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pycocotools.mask
 
+from mmcell.masks.rle_counts import with_text_counts
+
 
 def masks_to_rles(masks: object) -> list[dict]:
     """Returns N instance masks of any form as compressed RLEs with counts as str; a mask without pixels included.
@@ -20,7 +22,7 @@ def masks_to_rles(masks: object) -> list[dict]:
     if hasattr(masks, 'to_rles'):
         return masks.to_rles()
     if isinstance(masks, Sequence):
-        return [_with_text_counts(rle) for rle in masks]
+        return [with_text_counts(rle) for rle in masks]
     # Tensors and MMDetection's classes are known by what they have, so that importing this module is fast.
     bitmaps = getattr(masks, 'masks', masks)
     if hasattr(bitmaps, 'detach'):
@@ -29,10 +31,4 @@ def masks_to_rles(masks: object) -> list[dict]:
         raise TypeError('masks must be LabelMapMasks, BitmapMasks, bitmaps (N, H, W) or RLEs, got '
                         f"{type(masks).__name__}; dict(type='LoadCellAnnotations') loads polygons as label maps")
     rles = (pycocotools.mask.encode(np.asfortranarray(bitmap != 0, np.uint8)) for bitmap in bitmaps)
-    return [_with_text_counts(rle) for rle in rles]
-
-
-def _with_text_counts(rle: dict) -> dict:
-    """Returns an RLE with counts as str, which JSON can store; pycocotools gives bytes."""
-    counts = rle['counts']
-    return {'size': list(rle['size']), 'counts': counts.decode() if isinstance(counts, bytes) else counts}
+    return [with_text_counts(rle) for rle in rles]

@@ -23,6 +23,7 @@ from mmcell.masks.layers import (
 from mmcell.masks.rle import encode_label_map, encode_runs, foreground_pixels_of_all
 from mmcell.masks.roi_averages import roi_averages
 from mmcell.masks.warps import resize_labels, warp_labels
+from mmcell.ragged import groups_of
 
 
 class LabelMapMasks(BaseInstanceMasks):
@@ -78,7 +79,7 @@ class LabelMapMasks(BaseInstanceMasks):
             raise ValueError('one or more label maps of one size are needed, got the shapes '
                              f'{[label_map.shape for label_map in label_maps]}')
         ids = [np.unique(label_map[label_map != 0]) for label_map in label_maps]
-        layer_indices = np.repeat(np.arange(len(ids)), [len(ids_of_map) for ids_of_map in ids])
+        layer_indices = groups_of([len(ids_of_map) for ids_of_map in ids])
         return cls(np.stack(label_maps), layer_indices, np.concatenate(ids))
 
     @classmethod
@@ -104,7 +105,7 @@ class LabelMapMasks(BaseInstanceMasks):
             width: Width of the frame in px.
 
         Raises:
-            ValueError: An RLE is not valid (see :func:`mmcell.masks.rle.parse_rle`), or has another size.
+            ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rle`), or has another size.
         """
         positions, areas = foreground_pixels_of_all(rles)
         for rle in rles:
@@ -175,7 +176,10 @@ class LabelMapMasks(BaseInstanceMasks):
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yields the bitmap (H, W) uint8 of one instance after another."""
-        return (self._paint(*crop) for crop in self.crops())
+        for crop, x1, y1 in self.crops():
+            bitmap = np.zeros((self.height, self.width), np.uint8)
+            bitmap[y1:y1 + crop.shape[0], x1:x1 + crop.shape[1]] = crop
+            yield bitmap
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -194,11 +198,6 @@ class LabelMapMasks(BaseInstanceMasks):
         """Returns the results of :func:`number_instances`, and layers and boxes as :func:`find_boxes` gives them."""
         numbered, numbers = number_instances(self.layers, self.layer_indices, self.ids)
         return numbered, numbers, find_boxes(numbered, numbers.max(initial=0))
-
-    def _paint(self, crop: np.ndarray, x1: int, y1: int) -> np.ndarray:
-        bitmap = np.zeros((self.height, self.width), np.uint8)
-        bitmap[y1:y1 + crop.shape[0], x1:x1 + crop.shape[1]] = crop
-        return bitmap
 
     @property
     def areas(self) -> np.ndarray:
@@ -224,7 +223,7 @@ class LabelMapMasks(BaseInstanceMasks):
             encoded = encode_label_map(layer)
             rles.update(zip(((index, i) for i in encoded.ids.tolist()), encoded.rles, strict=True))
         no_runs = np.zeros(0, np.int64)
-        empty_rle = encode_runs(no_runs, no_runs, no_runs, 1, self.height, self.width)[0]
+        empty_rle = encode_runs(no_runs, no_runs, np.array([0]), self.height, self.width)[0]
         return [rles.get(key, empty_rle) for key in zip(self.layer_indices.tolist(), self.ids.tolist(), strict=True)]
 
     def get_bboxes(self, dst_type: str | type = 'hbb') -> HorizontalBoxes:
@@ -249,12 +248,8 @@ class LabelMapMasks(BaseInstanceMasks):
     def _map_layers(self, function: Callable[[np.ndarray], np.ndarray], height: int, width: int) -> Self:
         """Applies a function, which turns (H, W) int32 into (height, width) int32, to each layer."""
         if not len(self):
-            return self._empty(height, width)
+            return self.reframe((height, width))
         return self._make(np.stack([function(layer) for layer in self.layers]), self.layer_indices, self.ids)
-
-    def _empty(self, height: int, width: int) -> Self:
-        """Returns masks without instances in another frame; these masks must have no instances either."""
-        return self._make(np.zeros((0, height, width), np.int32), self.layer_indices, self.ids)
 
     def rescale(self, scale: float | tuple[int, int], interpolation: str = 'nearest') -> Self:
         """Resizes and keeps the aspect ratio, like ``mmcv.imrescale``.
@@ -289,24 +284,21 @@ class LabelMapMasks(BaseInstanceMasks):
             ValueError: ``pad_val`` is not 0 and there are pixels to pad. They would belong to all instances.
         """
         if not len(self):
-            return self._empty(*out_shape)
+            return self.reframe(out_shape)
         assert out_shape[0] >= self.height and out_shape[1] >= self.width, (
             f'cannot pad (height, width) {(self.height, self.width)} to the smaller {tuple(out_shape)}')
         if pad_val and tuple(out_shape) != (self.height, self.width):
             raise ValueError(f'masks can be padded with background (0) only, got pad_val={pad_val}: in a label map '
                              'a pixel cannot belong to all instances')
-        return self.expand(*out_shape, 0, 0)
+        return self.reframe(out_shape)
 
     def crop(self, bbox: np.ndarray) -> Self:
         """Cuts out the box (4,) xyxy of integers in px. It is clipped to the frame, but has at least 1 x 1 px."""
         assert isinstance(bbox, np.ndarray) and bbox.ndim == 1
         x1, x2 = np.clip(bbox[0::2], 0, self.width)
         y1, y2 = np.clip(bbox[1::2], 0, self.height)
-        height, width = max(y2 - y1, 1), max(x2 - x1, 1)
-        if not len(self):
-            return self._empty(height, width)
-        assert y1 < self.height and x1 < self.width, f'the box {bbox} is outside the frame'
-        return self._make(self.layers[:, y1:y1 + height, x1:x1 + width], self.layer_indices, self.ids)
+        assert not len(self) or (y1 < self.height and x1 < self.width), f'the box {bbox} is outside the frame'
+        return self.reframe((max(y2 - y1, 1), max(x2 - x1, 1)), -int(y1), -int(x1))
 
     def expand(self, expanded_h: int, expanded_w: int, top: int, left: int) -> Self:
         """Puts the masks at (left, top) px into a larger frame (expanded_h, expanded_w) of background."""
@@ -386,7 +378,7 @@ class LabelMapMasks(BaseInstanceMasks):
                        interpolation: str) -> Self:
         """Checks the arguments as ``BitmapMasks`` has them, and warps into a frame of the same size."""
         if not len(self):
-            return self._empty(*out_shape)
+            return self.reframe(out_shape)
         assert tuple(out_shape) == (self.height, self.width), (
             f'out_shape must be the (height, width) {(self.height, self.width)} of the masks, got {out_shape}')
         if border_value != 0:

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import ndimage
 
+from mmcell.ragged import begins_of, offsets_of
+
 # A lookup table with this number of entries is cheap, however small the map is.
 _SMALL_TABLE = 1 << 16
 _MAX_ID = np.iinfo(np.int32).max
@@ -78,9 +80,9 @@ def place_in_layers(positions: np.ndarray, areas: np.ndarray, n_pixels: int) -> 
     layers = [first]
     if is_covered.any():
         first[is_covered[first]] = 0
-        begins = np.cumsum(areas) - areas
+        offsets = offsets_of(areas)
         for label in np.flatnonzero(is_covered):
-            pixels = positions[begins[label - 1]:begins[label - 1] + areas[label - 1]]
+            pixels = positions[offsets[label - 1]:offsets[label]]
             layer_indices[label - 1] = _paint_in_first_free(layers, pixels, label)
     return np.stack(layers), layer_indices
 
@@ -202,8 +204,7 @@ def join_stacks(stacks: Sequence[np.ndarray], layer_indices: Sequence[np.ndarray
     # are merged, the last one overlaps them: merged = [1, 1, 0, 2] and [0, 3, 3, 0], destinations = [0, 0, 1].
     # The four instances lie in the layers [0, 0, 0, 1].
     distinct = {id(stack): stack for stack in stacks}
-    n_layers = [len(stack) for stack in distinct.values()]
-    first_layer = dict(zip(distinct, np.cumsum(n_layers) - n_layers, strict=True))
+    first_layer = dict(zip(distinct, begins_of([len(stack) for stack in distinct.values()]), strict=True))
     all_indices = np.concatenate(
         [indices + first_layer[id(stack)] for stack, indices in zip(stacks, layer_indices, strict=True)])
     numbered, numbers = number_instances(np.concatenate(list(distinct.values())), all_indices, np.concatenate(ids))

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from mmcell.masks.rle import encode_runs, parse_rles
+from mmcell.masks.rle import decode_to_runs, encode_runs
 from mmcell.ragged import elements_of, groups_of, index_in_group, offsets_of, reduce_groups, sums_of_groups
 
 # The number of pixels of masks that are written out one by one at the same time. It bounds the memory.
@@ -55,7 +55,7 @@ class MaskRuns:
 
         Raises:
             ValueError: An RLE and the part differ in size, or an RLE is not valid (see
-                :func:`mmcell.masks.rle.parse_rle`).
+                :func:`mmcell.masks.rle_counts.parse_rle`).
         """
         left, top, right, bottom = (0, 0, width, height) if rect_xyxy is None else map(int, rect_xyxy)
         part_height, part_width = bottom - top, right - left
@@ -63,15 +63,10 @@ class MaskRuns:
         if wrong_size is not None:
             raise ValueError(f'a mask has size {list(wrong_size)}, the image {[part_height, part_width]} '
                              '(height, width); both must be equal')
-        # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1]. Sums over all
-        # counts are [1, 4, 6, 12, 12, 13, 17, 18]; each mask adds 6. Counted from the beginning of each mask they are
-        # the bounds [1, 4, 6], [6], [0, 1, 5, 6]. Every second count is inside the mask: the runs [1, 4), [0, 1),
-        # [5, 6) of the masks [0, 2, 2].
-        counts, n_counts = parse_rles(rles)
-        mask = groups_of(n_counts)
-        bounds = np.cumsum(counts) - mask * (part_height * part_width)
-        is_inside = (index_in_group(n_counts) % 2 == 1) & (counts > 0)
-        starts, ends, mask = (bounds - counts)[is_inside], bounds[is_inside], mask[is_inside]
+        # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1] have the runs
+        # [1, 4), [0, 1) and [5, 6), which belong to the masks [0, 2, 2].
+        starts, ends, n_runs = decode_to_runs(rles)
+        mask = groups_of(n_runs)
         # A run that goes on into the next column is cut there. [1, 4) covers the columns 0 and 1: n_columns =
         # [2, 1, 1], run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2]. With the corner of the
         # part at (x, y) = (4, 2) in an image of height 10, the columns begin at [42, 52, 42, 62]: starts are
@@ -187,7 +182,7 @@ class MaskRuns:
 
     def to_rles(self) -> list[dict]:
         """Returns N compressed COCO RLEs (counts as str) of the size of the image."""
-        return encode_runs(groups_of(self.n_runs), self.starts, self.ends, len(self), self.height, self.width)
+        return encode_runs(self.starts, self.ends, self.n_runs, self.height, self.width)
 
 
 def intersections_px(masks: MaskRuns, others: MaskRuns, rect_xyxy: np.ndarray) -> tuple[np.ndarray, ...]:

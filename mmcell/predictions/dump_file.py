@@ -14,7 +14,7 @@ from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
 from mmcell.framework.bounded_pickles import BoundedUnpickler, refuse_unbounded
 from mmcell.masks.encoding import masks_to_rles
-from mmcell.masks.rle import area_px
+from mmcell.masks.rle import areas_px
 from mmcell.predictions.checks import shortened
 from mmcell.predictions.samples import problem_of_sample
 
@@ -59,7 +59,8 @@ def drop_empty_and_repeated(detections: list[dict]) -> tuple[list[dict], int, in
     Returns:
         The remaining detections in their order, the number of empty masks, and the number of repeated masks.
     """
-    not_empty = [detection for detection in detections if area_px(detection['segmentation']) > 0]
+    areas = areas_px([detection['segmentation'] for detection in detections]).tolist()
+    not_empty = [detection for detection, area in zip(detections, areas, strict=True) if area]
     best: dict[tuple, dict] = {}
     for detection in not_empty:
         key = (detection['image_id'], detection['category_id'], detection['segmentation']['counts'])

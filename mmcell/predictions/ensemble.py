@@ -9,14 +9,14 @@ import numpy as np
 
 from mmcell.boxes.fusion import fuse_boxes
 from mmcell.classes.matching import match_classes
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, list_some
 from mmcell.masks.encoding import masks_to_rles
-from mmcell.masks.rle import encode_runs, foreground_pixels_of_all, parse_rles
+from mmcell.masks.rle import areas_px, encode_runs, foreground_pixels_of_all
 from mmcell.predictions.limits import LIMITS, exceeds
+from mmcell.ragged import begins_of, begins_of_runs, groups_of, reduce_groups
 
 # How many pixels of masks are worked on at once. Each of them needs some hundred bytes of memory.
 _BATCH_PX = 1 << 21
-_MAX_LISTED = 5
 
 
 class EnsembleError(MmcellError):
@@ -87,9 +87,8 @@ def _check_same_images(first: dict, other: dict, first_name: str, other_name: st
     for here, there, has, lacks in ((first, other, first_name, other_name), (other, first, other_name, first_name)):
         missing = [image_id for image_id in here if image_id not in there]
         if missing:
-            more = ' …' if len(missing) > _MAX_LISTED else ''
             raise EnsembleError(f'{has} has {len(missing)} images that {lacks} does not have: image ids '
-                                f'{", ".join(map(str, missing[:_MAX_LISTED]))}{more}')
+                                f'{list_some(missing)}')
     for image_id, result in first.items():
         sizes = [_sizes_of(result), _sizes_of(other[image_id])]
         if all(sizes) and sizes[0] != sizes[1]:
@@ -134,7 +133,7 @@ def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, 
     bboxes, scores, labels = (np.concatenate([np.asarray(model_instances[key]) for model_instances in instances])
                               for key in ('bboxes', 'scores', 'labels'))
     # Two models with two detections and one detection give sources = [0, 0, 1].
-    sources = np.repeat(np.arange(len(results)), [len(model_instances['scores']) for model_instances in instances])
+    sources = groups_of([len(model_instances['scores']) for model_instances in instances])
     fused = fuse_boxes(bboxes, scores, labels, sources, weights, iou_threshold, skip_threshold)
     rles = [rle for model_instances in instances for rle in masks_to_rles(model_instances['masks'])]
     return {**results[0], 'pred_instances': {
@@ -169,7 +168,8 @@ def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarr
     runs = [_runs_inside([rles[i] for i in batch], fused_index[batch], mask_weights[batch], totals * threshold,
                          height * width)
             for batch in _batches_of_whole_means(order, rles, fused_index)]
-    return encode_runs(*(np.concatenate(parts) for parts in zip(*runs, strict=True)), n_fused, height, width)
+    means, starts, ends = np.concatenate(runs, axis=1)
+    return encode_runs(starts, ends, np.bincount(means, minlength=n_fused), height, width)
 
 
 def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np.ndarray) -> list[np.ndarray]:
@@ -183,25 +183,20 @@ def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np
     Raises:
         EnsembleError: A mean is too large for any batch.
     """
-    # Two RLEs with the runs [1, 2, 2, 1] and [0, 1, 4, 1] have position_in_rle = [0, 1, 2, 3, 0, 1, 2, 3]. The runs at
-    # odd positions are inside the mask: the masks have n_px = [2 + 1, 1 + 1] = [3, 2] pixels.
     # Let five masks of [4, 4, 5, 3, 6] pixels belong to the means [0, 0, 1, 2, 2], and _BATCH_PX be 10. The means begin
     # at the masks first_of_mean = [0, 2, 3], before which there are [0, 8, 13] pixels. In units of 10 px this is
     # [0, 0, 1]. It rises at the third mean, so that the batches are the masks [0, 1, 2] and [3, 4].
-    runs, n_runs = parse_rles([rles[i] for i in order])
-    position_in_rle = np.arange(len(runs)) - np.repeat(np.cumsum(n_runs) - n_runs, n_runs)
-    n_px = np.add.reduceat(np.where(position_in_rle % 2 == 1, runs, 0), np.cumsum(n_runs) - n_runs)
-    means = fused_index[order]
-    first_of_mean = np.flatnonzero(np.diff(means, prepend=-1))
-    largest_px = np.add.reduceat(n_px, first_of_mean).max()
+    n_px = areas_px([rles[i] for i in order])
+    first_of_mean = begins_of_runs(fused_index[order])
+    largest_px = reduce_groups(np.add, n_px, np.diff(first_of_mean, append=len(order))).max()
     if largest_px > LIMITS.fused_px:
         raise EnsembleError(exceeds('fused_px', f'the masks of one cell have {largest_px:,} px together'))
-    batch_of_mean = (np.cumsum(n_px) - n_px)[first_of_mean] // _BATCH_PX
-    return np.split(order, first_of_mean[np.flatnonzero(np.diff(batch_of_mean)) + 1])
+    batch_of_mean = begins_of(n_px)[first_of_mean] // _BATCH_PX
+    return np.split(order, first_of_mean[begins_of_runs(batch_of_mean)[1:]])
 
 
 def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray, least_weights: np.ndarray,
-                 n_px: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+                 n_px: int) -> np.ndarray:
     """Finds the runs of pixels that the masks of a mean cover with enough weight.
 
     Args:
@@ -212,22 +207,20 @@ def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.nda
         n_px: The number of pixels of the image.
 
     Returns:
-        For each run its mean, its first position, and the position after its last one, three int64 arrays of equal
-        length. Positions are counted down the columns of the image.
+        (3, R) int64: the mean of each run, its first position, and the position after its last one. Positions are
+        counted down the columns of the image.
     """
     # In an image of 6 pixels three masks cover the pixels [1, 2, 5], [2, 3] and [0, 5], belong to the means [0, 0, 1],
     # and weigh [.5, .4, 1]; least_weights is [.45, .5]. The key of a pixel is mean * 6 + position. The keys
     # [1, 2, 3, 5, 6, 11] are covered with the weights [.5, .9, .4, .5, 1, 1]; all but 3 reach the least weight. In
     # [1, 2, 5, 6, 11] a run begins at 1, at 5 and 11, before which keys are missing, and at 6, because it is the first
-    # pixel of mean 1. The runs are [1, 3) and [5, 6) of mean 0, and [0, 1) and [5, 6) of mean 1.
-    positions, areas_px = foreground_pixels_of_all(rles)
-    keys, pixel_of = np.unique(np.repeat(fused_index, areas_px) * n_px + positions, return_inverse=True)
-    covered = np.bincount(pixel_of, np.repeat(mask_weights, areas_px), len(keys))
+    # pixel of mean 1: key - index, [1, 1, 3, 3, 7], or the mean changes there. The runs are [1, 3) and [5, 6) of mean
+    # 0, and [0, 1) and [5, 6) of mean 1.
+    positions, n_covered = foreground_pixels_of_all(rles)
+    keys, pixel_of = np.unique(np.repeat(fused_index, n_covered) * n_px + positions, return_inverse=True)
+    covered = np.bincount(pixel_of, np.repeat(mask_weights, n_covered), len(keys))
     # Sums of the same weights in another order may differ in their last digits: .1 + .2 is not .3.
-    keys = keys[covered >= least_weights[keys // n_px] * (1 - 1e-9)] if len(keys) else keys
-    means = keys // n_px if len(keys) else keys
-    is_first = np.ones(len(keys), bool)
-    is_first[1:] = (np.diff(keys) != 1) | (np.diff(means) != 0)
-    is_last = np.append(is_first[1:], True)[:len(keys)]
-    positions = keys - means * n_px
-    return means[is_first], positions[is_first], positions[is_last] + 1
+    keys = keys[covered >= least_weights[keys // n_px] * (1 - 1e-9)]
+    means, positions = np.divmod(keys, n_px)
+    first = begins_of_runs(keys - np.arange(len(keys)), means)
+    return np.stack([means[first], positions[first], positions[first] + np.diff(first, append=len(keys))])

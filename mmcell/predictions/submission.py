@@ -13,7 +13,7 @@ from mmcell.annotations.raw_layout import to_test_images
 from mmcell.errors import MmcellError, quote
 from mmcell.files.text_files import parse_json, read_json
 from mmcell.files.whole_files import written_whole
-from mmcell.masks.rle import area_px
+from mmcell.masks.rle import areas_px
 from mmcell.predictions.categories import Categories
 from mmcell.predictions.checks import is_finite_number, is_integer, leaves_image, shortened
 from mmcell.predictions.dump_file import drop_empty_and_repeated
@@ -149,7 +149,7 @@ def _problem_of_mask(rle: object, size: tuple[int, int]) -> str | None:
     if rle.get('size') != list(size):
         return f"mask size {quote(rle.get('size'))} is not the size of the image, {list(size)} (height, width)"
     try:
-        return None if area_px(rle) > 0 else 'the mask has no pixel'
+        return None if areas_px([rle]) > 0 else 'the mask has no pixel'
     except ValueError as error:
         return str(error)
 

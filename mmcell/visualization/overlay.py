@@ -8,7 +8,8 @@ import numpy as np
 
 from mmcell.files.names import shorten_name
 from mmcell.files.whole_files import written_whole
-from mmcell.masks.rle import foreground_pixels
+from mmcell.masks.rle import foreground_pixels_of_all
+from mmcell.ragged import begins_of
 
 
 def picture_name(img_id: int | str, img_path: str | Path) -> str:
@@ -41,13 +42,15 @@ def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, 
     """
     height, width = image.shape[:2]
     canvas = image.astype(np.float32)
+    positions, areas_px = foreground_pixels_of_all(rles)
     masks = []
-    for rle, color, dash_px in zip(rles, colors, dashes_px or [0] * len(rles), strict=True):
+    for first, area_px, color, dash_px in zip(begins_of(areas_px), areas_px, colors, dashes_px or [0] * len(rles),
+                                              strict=True):
+        if area_px == 0:
+            continue
         # Positions count down the columns. In an image of height 3, the positions [7 8 10] are x = [2 2 3] and
         # y = [1 2 1]. The mask is kept only within its box: 2 x 2 px at (2, 1), [[1 1], [1 0]].
-        x, y = np.divmod(foreground_pixels(rle), height)
-        if len(x) == 0:
-            continue
+        x, y = np.divmod(positions[first:first + area_px], height)
         canvas[y, x] += fill * (np.array(color, np.float32) - canvas[y, x])
         mask = np.zeros((y.max() - y.min() + 1, x.max() - x.min() + 1), np.uint8)
         mask[y - y.min(), x - x.min()] = 1

@@ -62,6 +62,25 @@ def test_what_coco_leaves_open_gives_the_same_cells_to_training_and_evaluation(t
     assert trained.bboxes.tensor.tolist() == [[12 * number, 10, 12 * number + 10, 20] for number in (1, 2, 3, 4)]
 
 
+@pytest.mark.parametrize('bbox', [
+    [12, 10, 10, 19.9],  # the IoU is just above one half
+    [14, 12, 6, 6],  # the IoU is below one half, but no side differs by more than 2 px
+    [12, 10, 10, 10],
+])
+def test_a_box_about_its_mask_is_kept(tmp_path, bbox):
+    document = coco_document()
+    document['annotations'][0].update(bbox=bbox)
+    assert read_annotations(write_coco(tmp_path, document))['annotations'][0]['bbox'] == bbox
+
+
+def test_a_box_is_not_compared_with_its_mask_outside_of_the_image(tmp_path):
+    document = coco_document()
+    bbox = [WIDTH - 6, 10, 60, 10]
+    document['annotations'][0].update(bbox=bbox, segmentation=[[WIDTH - 6, 10, WIDTH + 54, 10, WIDTH + 54, 20,
+                                                                WIDTH - 6, 20]])
+    assert read_annotations(write_coco(tmp_path, document))['annotations'][0]['bbox'] == bbox
+
+
 @pytest.mark.parametrize('change, message', [
     (cell(id=0), '1 of 4 annotations: id is not a whole number from 1 to .*; first annotation 0 of image .a.tif.: 0'),
     (cell(id=True), 'id is not .*: True'),
@@ -85,6 +104,7 @@ def test_what_coco_leaves_open_gives_the_same_cells_to_training_and_evaluation(t
     (cell(bbox={'x': 1}), 'bbox is not'),
     (cell(bbox=[12, 10, 22, 20]), 'bbox is x1, y1, x2, y2 in .*: .12, 10, 22, 20. for a mask in .12, 10, 10, 10'),
     (cell(bbox=[40, 30, 10, 10]), 'bbox lies elsewhere than the mask'),
+    (cell(bbox=[12, 10, 10, 20.1]), 'less than half in common with .*: .12, 10, 10, 20.1. for a mask in .12, 10, 10,'),
     (cell(segmentation=...), 'neither an RLE'),
     (cell(segmentation=[]), 'has no polygon'),
     (cell(segmentation=square(12, 10)[0]), 'a polygon is not a list of numbers'),
@@ -100,6 +120,8 @@ def test_what_coco_leaves_open_gives_the_same_cells_to_training_and_evaluation(t
     (change_first('images', file_name=...), 'file_name is not a name'),
     (change_first('images', file_name='zelle_\udce4.tif'), r"file_name is not a name.*'zelle_\\udce4.tif'"),
     (change_first('images', file_name='a\0.tif'), 'file_name is not a name'),
+    (lambda d: d['images'].append({**d['images'][0], 'id': 77}),
+     "2 of 2 images: the file_name is not unique; .*: 'a.tif'"),
     (change_first('images', height='40'), "height and width are not whole numbers above 0; .*: .'40', 60"),
     (change_first('images', width=True), 'height and width are not'),
     (change_first('images', width=10 ** 9), 'more than 2.31 - 1 px'),

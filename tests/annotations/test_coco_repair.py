@@ -65,6 +65,7 @@ def with_supercategory(document):
     (remove('annotations', 'area'), ['4 annotations: area taken from the mask']),
     (cells(area=-1), ['4 annotations: area taken from the mask']),
     (cells(bbox=[NAN] * 4), ['4 annotations: bbox taken from the mask']),
+    (cells(bbox=lambda a: [a['bbox'][0], 5, 10, 30]), ['4 annotations: bbox taken from the mask']),
     (cells(bbox=lambda a: [a['bbox'][0], 10, a['bbox'][0] + 10, 20]), ['4 annotations: bbox taken from the mask']),
     (cells(area='100', bbox=[0, 35, 3, 3]),
      ['4 annotations: area taken from the mask', '4 annotations: bbox taken from the mask']),

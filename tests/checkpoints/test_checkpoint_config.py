@@ -134,6 +134,7 @@ def test_other_scopes_modules_and_views_are_refused(trap, settings, message):
     (dict(type='ResNet', depth=-10**12), 'model.depth: a number beyond'),
     (dict(type='ResNet', depth=[1, 1e300]), r'model.depth\[1\]: a number beyond'),
     (dict(type='ResNet', depth=1j), 'model.depth: a complex'),
+    (dict(type='DetDataPreprocessor', pad_size_divisor=90_000), 'model.pad_size_divisor: a number beyond 16384'),
     (dict(type='ResNet', depth=b'x'), 'model.depth: a bytes'),
 ])
 def test_other_keys_and_values_are_refused(trap, model, message):
@@ -148,6 +149,9 @@ def test_other_keys_and_values_are_refused(trap, model, message):
     (dict(type='LoadImageFromFile', backend_args=dict(backend='petrel')), 'backend_args: '),
     (dict(type='LoadImageFromFile', file_client_args=dict(backend='http')), 'file_client_args: '),
     (dict(type='Resize', scale=(10**9, 10**9)), 'scale.0.: a number'),
+    (dict(type='Resize', scale=(1333, 16_385)), 'scale.1.: a number beyond 16384'),
+    (dict(type='Resize', scale_factor=(2., 16.5)), 'scale_factor.1.: a number beyond 16'),
+    (dict(type='Pad', size_divisor=90_000), 'size_divisor: a number beyond 16384'),
 ])
 def test_transforms_that_are_not_listed_are_refused(transform, message):
     settings = dict(model=dict(type='ResNet'), test_dataloader=dict(dataset=dict(pipeline=[transform])))

@@ -11,6 +11,7 @@ import pytest
 from mmdet.datasets import VOCDataset
 from mmdet.registry import DATASETS
 from PIL import Image
+from support.masks import paint_rles
 from support.paths import REPO
 from voc_to_coco import parse_args
 
@@ -21,7 +22,6 @@ from mmcell.errors import MmcellError
 from mmcell.files.folders import FileError
 from mmcell.images.limits import ImageReadError
 from mmcell.masks.label_map_masks import LabelMapMasks
-from mmcell.masks.rle import decode_to_label_map
 
 BOTTLE, CAT, TRAIN = 5, 8, 19
 COLOR = (40, 120, 200)
@@ -96,7 +96,7 @@ def test_masks_equal_the_objects(voc_root):
     assert list(image.instances_by_class) == [BOTTLE, CAT]
     bottles, cats = image.instances_by_class.values()
     assert bottles.ids.tolist() == [1, 2] and cats.ids.tolist() == [3]
-    decoded = decode_to_label_map([*bottles.rles, *cats.rles], np.array([1, 2, 3]))
+    decoded = paint_rles([*bottles.rles, *cats.rles], np.array([1, 2, 3]))
     np.testing.assert_array_equal(decoded, np.where(objects_a() == 255, 0, objects_a()))
 
 
@@ -104,7 +104,7 @@ def test_random_masks_are_read_without_loss(voc_root, rng):
     objects = rng.choice([0, 1, 2, 7, 255], size=(33, 21))
     write_voc_image(voc_root, 'random', objects, {1: BOTTLE, 2: CAT, 7: BOTTLE})
     bottles, cats = read_voc_image('random', voc_root).instances_by_class.values()
-    decoded = decode_to_label_map([*bottles.rles, *cats.rles], np.array([1, 7, 2]))
+    decoded = paint_rles([*bottles.rles, *cats.rles], np.array([1, 7, 2]))
     np.testing.assert_array_equal(decoded, np.where(objects == 255, 0, objects))
 
 

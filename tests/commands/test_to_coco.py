@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import tifffile
 from support.commands import convert
+from support.masks import paint_rles
 from support.stains import stained_image
 from to_coco import choose_validation_ids
 
 from mmcell.annotations.raw_layout import TrainImage
-from mmcell.masks.rle import decode_to_label_map
 
 
 def test_label_maps_are_converted_without_loss(raw_root, tmp_path):
@@ -28,7 +28,7 @@ def test_label_maps_are_converted_without_loss(raw_root, tmp_path):
             assert bool(cells) == (expected is not None)
             if cells:
                 ids = np.unique(expected[expected > 0])
-                decoded = decode_to_label_map([cell['segmentation'] for cell in cells], ids)
+                decoded = paint_rles([cell['segmentation'] for cell in cells], ids)
                 np.testing.assert_array_equal(decoded, expected)
                 assert [cell['area'] for cell in cells] == [(expected == i).sum() for i in ids]
 

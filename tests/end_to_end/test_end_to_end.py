@@ -16,7 +16,7 @@ from support.commands import CONFIG, TINY, TORCHRUN, read_log, run, run_quickly
 from support.paths import REPO
 
 from mmcell.images.image_file import read_image
-from mmcell.masks.rle import area_px
+from mmcell.masks.rle import areas_px
 from mmcell.predictions.dump_file import load_results
 
 
@@ -107,7 +107,7 @@ def test_predict_my_own_images(demo_data, checkpoint):
     assert len(names) == 2 * 5 and {path.suffix for path in map(Path, names)} == {'.tif', '.csv', '.geojson', '.json'}
     results = load_results(root / 'run' / 'results.pkl')
     for path, result in zip(sorted((root / 'cells').glob('[!.]*_coco.json')), results, strict=True):
-        expected = [rle['counts'].decode() for rle in result['pred_instances']['masks'] if area_px(rle)]
+        expected = [rle['counts'].decode() for rle in result['pred_instances']['masks'] if areas_px([rle])]
         assert len(expected) > 0
         document = json.loads(path.read_text())
         assert [annotation['segmentation']['counts'] for annotation in document['annotations']] == expected
@@ -148,7 +148,7 @@ def test_validation_with_views_ensemble_and_pictures(demo_data, checkpoint):
                 '--out', root / 'val.zip')
     run_quickly('tools/evaluate.py', root / 'val.zip', root / 'annotations' / 'val.json', '--out', root / 'zip.json')
     assert json.loads((root / 'zip.json').read_text())['values']['AP'] == values['AP']
-    assert all(area_px(rle) for result in load_results(root / 'val.pkl') for rle in result['pred_instances']['masks'])
+    assert all(areas_px(result['pred_instances']['masks']).all() for result in load_results(root / 'val.pkl'))
     # As mmengine rounds in its log.
     assert f"AP50@100: {values['AP50@100']:.4f}" in log
     log = run_quickly('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--tta', '--out', root / 'tta.pkl',

@@ -8,14 +8,17 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from mmcell.masks.rle import (
-    area_px,
-    decode_to_label_map,
+    areas_px,
+    bboxes_xywh,
+    decode_to_runs,
     encode_label_map,
-    foreground_pixels,
+    encode_runs,
+    extents_of_runs,
     foreground_pixels_of_all,
-    parse_rle,
-    parse_rles,
 )
+from mmcell.masks.rle_counts import parse_rle, parse_rles
+
+_SIDE = 2**31 - 1  # the greatest side
 
 
 def label_maps(max_side=14, max_label=5):
@@ -44,17 +47,19 @@ def test_every_instance_is_encoded_as_pycocotools_does(label_map, id_step, magni
 def test_encoding_through_json_and_back_is_lossless(label_map):
     encoded = encode_label_map(label_map)
     through_json = json.loads(json.dumps(encoded.rles))
-    decoded = decode_to_label_map(through_json, encoded.ids, label_map.shape)
-    np.testing.assert_array_equal(decoded, label_map)
+    positions, areas = foreground_pixels_of_all(through_json)
+    decoded = np.zeros(label_map.size, np.int32)
+    decoded[positions] = np.repeat(encoded.ids, areas)
+    np.testing.assert_array_equal(decoded.reshape(label_map.shape, order='F'), label_map)
 
 
 @given(hnp.arrays(bool, st.tuples(st.integers(1, 70), st.integers(1, 5))))
 def test_parsing_agrees_with_pycocotools(mask):
     rle = reference(mask)
     pixels = np.zeros(mask.size, bool)
-    pixels[foreground_pixels(rle)] = True
+    pixels[foreground_pixels_of_all([rle])[0]] = True
     np.testing.assert_array_equal(pixels.reshape(mask.shape, order='F'), mask)
-    assert area_px(rle) == mask.sum()
+    assert areas_px([rle]).tolist() == [mask.sum()]
     runs = parse_rle(rle)
     np.testing.assert_array_equal(parse_rle({'size': rle['size'], 'counts': runs.tolist()}), runs)
 
@@ -65,7 +70,7 @@ def test_parsing_many_rles_at_once_equals_parsing_them_one_by_one(masks_and_form
     one_by_one = [parse_rle(rle) for rle in rles]
     for rle, runs, (_, is_listed) in zip(rles, one_by_one, masks_and_forms, strict=True):
         rle['counts'] = runs.tolist() if is_listed else rle['counts']
-    runs, n_runs = parse_rles(rles)
+    runs, _, n_runs = parse_rles(rles)
     assert n_runs.tolist() == [len(runs) for runs in one_by_one]
     assert runs.tolist() == [run for runs in one_by_one for run in runs]
     positions, areas = foreground_pixels_of_all(rles)
@@ -90,10 +95,31 @@ def test_a_label_map_without_cells_gives_no_instance(shape):
     assert encoded.bboxes_xywh.shape == (0, 4)
 
 
-def test_later_instances_are_painted_over_earlier_ones():
-    full, corner = np.ones((3, 3), bool), np.zeros((3, 3), bool)
-    corner[0, 0] = True
-    assert decode_to_label_map([reference(full), reference(corner)]).tolist() == [[2, 1, 1], [1, 1, 1], [1, 1, 1]]
+@given(st.lists(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 6))), max_size=5))
+def test_runs_have_the_pixels_and_the_boxes_of_the_masks(masks):
+    # All counts are doubled by empty runs: [2, 3] becomes [2, 0, 0, 3, 0, 0] …, which pycocotools cannot read.
+    rles = [{'size': mask.shape, 'counts': [length for run in parse_rle(reference(mask)) for length in (run, 0, 0)]}
+            for mask in masks]
+    starts, ends, n_runs = decode_to_runs(rles)
+    assert (ends > starts).all() and len(n_runs) == len(masks)
+    for mask, first, n in zip(masks, np.cumsum(n_runs) - n_runs, n_runs, strict=True):
+        pixels = [position for run in range(first, first + n) for position in range(starts[run], ends[run])]
+        assert pixels == np.flatnonzero(mask.ravel(order='F')).tolist()
+    assert bboxes_xywh(rles).tolist() == [pycocotools.mask.toBbox(reference(mask)).tolist() for mask in masks]
+
+
+def test_an_instance_without_a_run_has_no_extent():
+    extents = extents_of_runs(np.array([1]), np.array([4]), np.array([0, 1, 0]), 3)
+    assert extents.tolist() == [[0, 0, 0, 0], [0, 0, 2, 3], [0, 0, 0, 0]]
+
+
+def test_runs_are_joined_across_columns_but_not_across_instances():
+    rles = encode_runs(np.array([3, 4, 8, 20]), np.array([4, 8, 12, 21]), np.array([1, 0, 3, 0]), 4, 6)
+    positions, areas = foreground_pixels_of_all(rles)
+    assert positions.tolist() == [3, *range(4, 12), 20]
+    assert areas.tolist() == [1, 0, 9, 0]
+    for rle in rles:
+        assert rle['counts'] == reference(pycocotools.mask.decode(rle))['counts'].decode()
 
 
 @pytest.mark.parametrize('label_map, message', [
@@ -111,8 +137,9 @@ def test_invalid_label_maps_are_refused(label_map, message):
     ('0', 'dict'),
     ({'size': [2, 2], 'counts': '3'}, 'cover 3 pixels'),
     ({'size': [2, 2], 'counts': [2, 1, 2]}, 'cover 5 pixels'),
-    ({'size': [2, 2], 'counts': '5'}, 'longer than its image'),
-    ({'size': [2, 2], 'counts': [2**62] * 4 + [4]}, 'longer than its image'),
+    ({'size': [2, 2], 'counts': '5'}, 'cover 5 pixels'),
+    ({'size': [2, 2], 'counts': [2**62] * 4 + [4]}, 'more pixels than any image'),
+    ({'size': [_SIDE, _SIDE], 'counts': [_SIDE**2] * 5 + [2**64 - 4 * _SIDE**2]}, 'more pixels than any image'),
     ({'size': 4, 'counts': '4'}, 'height, width'),
     ({'size': [2, 2], 'counts': [5, -1]}, 'negative'),
     ({'size': [2, 2], 'counts': [4.0]}, 'integers'),
@@ -130,10 +157,3 @@ def test_invalid_rles_are_refused(rle, message):
     valid = {'size': [2, 2], 'counts': [1, 3]}
     with pytest.raises(ValueError, match=message):
         parse_rles([valid, rle, valid])
-
-
-def test_the_rles_of_a_label_map_need_one_size():
-    with pytest.raises(ValueError, match='one size'):
-        decode_to_label_map([reference(np.ones((2, 2))), reference(np.ones((2, 3)))])
-    with pytest.raises(ValueError, match='one size'):
-        decode_to_label_map([])

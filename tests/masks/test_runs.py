@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from support.masks import paint_rles
 
-from mmcell.masks.rle import decode_to_label_map, encode_label_map
+from mmcell.masks.rle import encode_label_map
 from mmcell.masks.runs import MaskRuns, intersections_px
 
 
@@ -25,7 +26,7 @@ def as_runs(masks, origin_xy=(0, 0), size=None):
 
 def as_bitmaps(runs):
     """Converts runs to bitmaps (N, H, W) bool of the whole image."""
-    return np.stack([decode_to_label_map([rle]) > 0 for rle in runs.to_rles()])
+    return np.stack([paint_rles([rle]) > 0 for rle in runs.to_rles()])
 
 
 def test_masks_are_moved_to_their_place_in_the_image(rng):

@@ -11,12 +11,12 @@ from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.registry import init_default_scope
 from mmengine.runner.checkpoint import load_state_dict
+from support.masks import paint_rles
 from support.paths import REPO
 from support.synthetic_data import discs
 from support.toy_detector import TILES, ToyDetector, as_data, as_set
 
 from mmcell.errors import MmcellError
-from mmcell.masks.rle import decode_to_label_map
 from mmcell.models import TiledDetector
 
 
@@ -117,7 +117,7 @@ def test_tiles_are_enlarged_and_results_are_not():
     assert {shape for shapes in detector.seen for shape in shapes} == {(48, 48)}
     # Interpolated values between cell and background look like separate cells to this detector. The real cell, which
     # is the largest, comes first.
-    painted = decode_to_label_map(sample.pred_instances.masks[:1]) > 0
+    painted = paint_rles(sample.pred_instances.masks[:1]) > 0
     assert painted.shape == (40, 50)
     assert painted[9:19, 16:34].all() and not painted[field == 0].any()
     # An image that is a single tile is enlarged as well.
@@ -170,7 +170,7 @@ def test_bitmap_masks_of_stock_heads_are_accepted():
                 detections = sample.pred_instances
                 size = detections.masks[0]['size'] if detections.masks else sample.ori_shape
                 detections.masks = torch.stack([torch.zeros(*size, dtype=bool)] * 0 + [
-                    torch.from_numpy(decode_to_label_map([rle]) > 0) for rle in detections.masks]) if len(
+                    torch.from_numpy(paint_rles([rle]) > 0) for rle in detections.masks]) if len(
                         detections) else torch.zeros(0, *size, dtype=bool)
             return data_samples
 

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 from mmengine.structures import InstanceData
+from support.masks import paint_rles
 from support.synthetic_data import discs
 from support.toy_detector import TILES, ToyDetector, as_data, as_set
 
 from mmcell.cells.cells import Cells
-from mmcell.masks.rle import decode_to_label_map, encode_label_map
+from mmcell.masks.rle import encode_label_map
 from mmcell.models import TiledDetector
 from mmcell.tiles.seams import SeamStitcher, _find_unbeaten
 from mmcell.tiles.tiling import make_grid
@@ -76,7 +77,7 @@ def test_parts_of_different_classes_are_united_if_there_are_no_better_partners()
     field[8:20, 4:60] = 1
     classes = np.where(np.arange(72) < 10, 1, 2)[None].repeat(32, 0)
     cells = predict_in_tiles(field, classes)
-    assert len(cells) == 1 and np.array_equal(decode_to_label_map(cells.masks), field)
+    assert len(cells) == 1 and np.array_equal(paint_rles(cells.masks), field)
     # The class is that of the largest part, which is in the tile that begins at 20.
     assert cells.labels.tolist() == [2]
 
