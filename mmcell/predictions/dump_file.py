@@ -1,4 +1,4 @@
-"""Predictions as COCO detections, and the dump files that contain them."""
+"""The dump files of predictions, opened without running code."""
 
 import io
 import math
@@ -14,41 +14,9 @@ import pycocotools.mask
 from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
 from mmcell.framework.bounded_pickles import BoundedUnpickler, refuse_unbounded
-from mmcell.masks.rle import area_px, with_text_counts
-from mmcell.predictions.checks import shortened
+from mmcell.masks.rle import with_text_counts
+from mmcell.predictions.rules import shortened
 from mmcell.predictions.samples import problem_of_sample
-
-
-def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
-    """Returns the instances that are predicted in one image as COCO results.
-
-    Args:
-        sample: MMDetection's data sample as a dict with ``img_id`` and ``pred_instances``, which has bboxes (N, 4) xyxy
-            in px, scores (N,), labels (N,) from 0, and masks: (N, H, W) bool, or N compressed RLEs. They are arrays, or
-            tensors on any device.
-        category_ids: The category id of each label.
-
-    Returns:
-        N dicts with image_id, category_id, bbox (xywh in px), score, and segmentation (compressed RLE with ``counts``
-        as str).
-
-    Raises:
-        ResultsError: A label has no category, because model and annotation file have different classes.
-    """
-    instances = {key: value.cpu().numpy() if hasattr(value, 'cpu') else value
-                 for key, value in sample['pred_instances'].items()}
-    labels = np.array(instances['labels']).tolist()
-    if labels and not 0 <= min(labels) <= max(labels) < len(category_ids):
-        raise ResultsError(f"image {sample['img_id']}: labels {min(labels)} to {max(labels)} are predicted, but there "
-                           f'are {len(category_ids)} categories with the labels 0 to {len(category_ids) - 1}')
-    bboxes_xywh = np.array(instances['bboxes'], dtype=float).reshape(-1, 4)
-    bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
-    return [
-        {'image_id': sample['img_id'], 'category_id': category_ids[label], 'bbox': bbox, 'score': score,
-         'segmentation': rle}
-        for bbox, score, label, rle in zip(
-            bboxes_xywh.tolist(), np.array(instances['scores'], dtype=float).tolist(),
-            labels, to_rles(instances['masks']), strict=True)]
 
 
 def to_rles(masks: object) -> list[dict]:
@@ -60,25 +28,6 @@ def to_rles(masks: object) -> list[dict]:
     if not isinstance(masks, list | tuple):
         masks = [pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in np.asarray(masks)]
     return [with_text_counts(rle) for rle in masks]
-
-
-def drop_empty_and_repeated(detections: list[dict]) -> tuple[list[dict], int, int]:
-    """Removes masks without a pixel and repeated masks.
-
-    Of equal masks of one class in one image only the mask with the best score is kept.
-
-    Returns:
-        The remaining detections in their order, the number of empty masks, and the number of repeated masks.
-    """
-    not_empty = [detection for detection in detections if area_px(detection['segmentation']) > 0]
-    best: dict[tuple, dict] = {}
-    for detection in not_empty:
-        key = (detection['image_id'], detection['category_id'], detection['segmentation']['counts'])
-        if key not in best or detection['score'] > best[key]['score']:
-            best[key] = detection
-    kept_ids = {id(detection) for detection in best.values()}
-    kept = [detection for detection in not_empty if id(detection) in kept_ids]
-    return kept, len(detections) - len(not_empty), len(not_empty) - len(kept)
 
 
 class ResultsError(MmcellError):

@@ -13,6 +13,8 @@ from mmcell.errors import MmcellError
 from mmcell.masks.rle import encode_runs, foreground_pixels_of_all, parse_rles
 from mmcell.predictions.dump_file import to_rles
 from mmcell.predictions.limits import LIMITS, exceeds
+from mmcell.predictions.rules import problem_of_labels
+from mmcell.ragged import begins_of, begins_of_runs, groups_of, index_in_group, sums_of_groups
 
 # How many pixels of masks are worked on at once. Each of them needs some hundred bytes of memory.
 _BATCH_PX = 1 << 21
@@ -50,36 +52,19 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
 
     Raises:
         ClassesError: The models have other classes. Like all errors, it is raised by the call, before the first image.
-        EnsembleError: There is no model, the number of weights is wrong, the models differ in images or image sizes,
-            or a model has an image id twice or masks of several sizes in one image.
+        EnsembleError: There is no model, the number of weights is wrong, or the models differ in images or image sizes.
         ValueError: A weight is not positive, or an RLE is not valid.
     """
     weights = [1.] * len(models) if weights is None else weights
     if len(weights) != len(models) or not models:
         raise EnsembleError(f'{len(weights)} weights for {len(models)} results files: give one weight per file')
-    by_id = [_index_by_image(results, name) for results, name in zip(models, names, strict=True)]
+    by_id = [{result['img_id']: result for result in results} for results in models]
     for other, name in zip(by_id[1:], names[1:], strict=True):
         _check_same_images(by_id[0], other, names[0], name)
     by_id = [by_id[0], *(_with_labels_of(by_id[0], other, names[0], name)
                          for other, name in zip(by_id[1:], names[1:], strict=True))]
     return (_fuse_image([results[image_id] for results in by_id], np.asarray(weights, np.float64), iou_threshold,
                         skip_threshold) for image_id in by_id[0])
-
-
-def _index_by_image(results: list[dict], name: str) -> dict:
-    """Returns the results of one model by image id.
-
-    Raises:
-        EnsembleError: An image id occurs twice, or the masks of an image differ in size.
-    """
-    by_id = {result['img_id']: result for result in results}
-    if len(by_id) < len(results):
-        raise EnsembleError(f'{name}: {len(results)} results for {len(by_id)} images, because an image id occurs twice')
-    for image_id, result in by_id.items():
-        if len(_sizes_of(result)) > 1:
-            raise EnsembleError(f'{name}: image {image_id} has masks of several sizes (height, width): '
-                                f'{_sizes_of(result)}')
-    return by_id
 
 
 def _check_same_images(first: dict, other: dict, first_name: str, other_name: str) -> None:
@@ -91,7 +76,7 @@ def _check_same_images(first: dict, other: dict, first_name: str, other_name: st
             raise EnsembleError(f'{has} has {len(missing)} images that {lacks} does not have: image ids '
                                 f'{", ".join(map(str, missing[:_MAX_LISTED]))}{more}')
     for image_id, result in first.items():
-        sizes = [_sizes_of(result), _sizes_of(other[image_id])]
+        sizes = [_size_of(result), _size_of(other[image_id])]
         if all(sizes) and sizes[0] != sizes[1]:
             raise EnsembleError(f'image {image_id}: image size (height, width) {sizes[0]} in {first_name}, but '
                                 f'{sizes[1]} in {other_name}')
@@ -111,21 +96,19 @@ def _with_labels_of(first: dict, other: dict, first_name: str, other_name: str) 
             label_of = np.array(match_classes(classes, wanted, other_name, first_name), np.int64)
             instances = result['pred_instances']
             labels = np.asarray(instances['labels'])
-            if labels.size and not 0 <= labels.min() <= labels.max() < len(classes):
-                raise EnsembleError(f'{other_name}: image {image_id} has labels {labels.min()} to {labels.max()}, but '
-                                    f'{len(classes)} classes')
+            problem = problem_of_labels(labels, len(classes))
+            if problem is not None:
+                raise EnsembleError(f'{other_name}: image {image_id}: {problem}')
             result = {**result, 'pred_instances': {**instances, 'labels': label_of[labels.astype(np.int64)]}}
         changed[image_id] = result
     return changed
 
 
-def _sizes_of(result: dict) -> list[tuple]:
-    """Returns the (height, width) of the image in px.
-
-    There is no entry if the result has neither a mask nor ``ori_shape``, and there are several if these differ.
-    """
-    sizes = {tuple(rle['size']) for rle in to_rles(result['pred_instances']['masks'])}
-    return sorted(sizes | ({tuple(result['ori_shape'][:2])} if 'ori_shape' in result else set()))
+def _size_of(result: dict) -> tuple[int, int] | None:
+    """Returns the (height, width) of the image in px, or None if there is neither a mask nor ``ori_shape``."""
+    rles = to_rles(result['pred_instances']['masks'][:1])
+    size = rles[0]['size'] if rles else result.get('ori_shape')
+    return None if size is None else tuple(size[:2])
 
 
 def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, skip_threshold: float) -> dict:
@@ -134,7 +117,7 @@ def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, 
     bboxes, scores, labels = (np.concatenate([np.asarray(model_instances[key]) for model_instances in instances])
                               for key in ('bboxes', 'scores', 'labels'))
     # Two models with two detections and one detection give sources = [0, 0, 1].
-    sources = np.repeat(np.arange(len(results)), [len(model_instances['scores']) for model_instances in instances])
+    sources = groups_of([len(model_instances['scores']) for model_instances in instances])
     fused = fuse_boxes(bboxes, scores, labels, sources, weights, iou_threshold, skip_threshold)
     rles = [rle for model_instances in instances for rle in to_rles(model_instances['masks'])]
     return {**results[0], 'pred_instances': {
@@ -183,20 +166,18 @@ def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np
     Raises:
         EnsembleError: A mean is too large for any batch.
     """
-    # Two RLEs with the runs [1, 2, 2, 1] and [0, 1, 4, 1] have position_in_rle = [0, 1, 2, 3, 0, 1, 2, 3]. The runs at
-    # odd positions are inside the mask: the masks have n_px = [2 + 1, 1 + 1] = [3, 2] pixels.
+    # Two RLEs with the runs [1, 2, 2, 1] and [0, 1, 4, 1]: the runs at odd places are inside the mask, and the masks
+    # have n_px = [2 + 1, 1 + 1] = [3, 2] pixels.
     # Let five masks of [4, 4, 5, 3, 6] pixels belong to the means [0, 0, 1, 2, 2], and _BATCH_PX be 10. The means begin
     # at the masks first_of_mean = [0, 2, 3], before which there are [0, 8, 13] pixels. In units of 10 px this is
     # [0, 0, 1]. It rises at the third mean, so that the batches are the masks [0, 1, 2] and [3, 4].
     runs, n_runs = parse_rles([rles[i] for i in order])
-    position_in_rle = np.arange(len(runs)) - np.repeat(np.cumsum(n_runs) - n_runs, n_runs)
-    n_px = np.add.reduceat(np.where(position_in_rle % 2 == 1, runs, 0), np.cumsum(n_runs) - n_runs)
-    means = fused_index[order]
-    first_of_mean = np.flatnonzero(np.diff(means, prepend=-1))
+    n_px = sums_of_groups(np.where(index_in_group(n_runs) % 2 == 1, runs, 0), n_runs)
+    first_of_mean = begins_of_runs(fused_index[order])
     largest_px = np.add.reduceat(n_px, first_of_mean).max()
     if largest_px > LIMITS.fused_px:
         raise EnsembleError(exceeds('fused_px', f'the masks of one cell have {largest_px:,} px together'))
-    batch_of_mean = (np.cumsum(n_px) - n_px)[first_of_mean] // _BATCH_PX
+    batch_of_mean = begins_of(n_px)[first_of_mean] // _BATCH_PX
     return np.split(order, first_of_mean[np.flatnonzero(np.diff(batch_of_mean)) + 1])
 
 
