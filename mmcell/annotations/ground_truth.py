@@ -12,6 +12,7 @@ from mmcell.annotations.coco_json import AnnotationError, read_annotations
 from mmcell.annotations.raw_layout import TEST_FOLDER
 from mmcell.classes.matching import match_classes
 from mmcell.errors import quote
+from mmcell.files.text_files import is_integer
 from mmcell.masks.coco_masks import to_compressed_rles
 from mmcell.ragged import new_indices
 
@@ -177,7 +178,7 @@ def to_ground_truth(document: dict, source: str | Path = 'the annotation file') 
             or a mask has another size than its image or cannot be converted to an RLE.
     """
     frame = _to_image_set(document, source)
-    annotations = document['annotations']
+    annotations = _section_of(document, 'annotations', source)
     image_index = _places(annotations, 'image_id', frame.place_of_image, 'images')
     class_index = _places(annotations, 'category_id', frame.place_of_class, 'categories')
     order = np.argsort(image_index, kind='stable')
@@ -188,36 +189,46 @@ def to_ground_truth(document: dict, source: str | Path = 'the annotation file') 
         **{field.name: getattr(frame, field.name) for field in fields(frame)}, image_index=image_index,
         class_index=class_index[order], rles=[
             _to_rle(annotation, sizes[place]) for annotation, place in zip(annotations, image_index, strict=True)],
-        areas_px=np.array([_value_of(annotation, 'area') for annotation in annotations], np.float64),
+        areas_px=np.array([_value_of(annotation, 'annotation', 'area') for annotation in annotations], np.float64),
         boxes_xywh=np.array(boxes_xywh, np.float64).reshape(-1, 4),
         is_crowd=np.array([annotation.get('iscrowd', 0) for annotation in annotations], bool))
 
 
 def _to_image_set(document: dict, source: str | Path) -> ImageSet:
-    images, categories = document['images'], document['categories']
+    images, categories = (_section_of(document, section, source) for section in ('images', 'categories'))
     if not categories:
         raise AnnotationError(f'{source} has no categories; at least one is needed')
     info = document.get('info') if isinstance(document.get('info'), dict) else {}
+    sizes = [[_value_of(image, 'image', key) for key in ('height', 'width')] for image in images]
     return ImageSet(
-        str(source), [image['id'] for image in images], [image.get('file_name', '') for image in images],
-        np.array([(image['height'], image['width']) for image in images], np.int64).reshape(-1, 2),
-        [category['id'] for category in categories], [category['name'] for category in categories],
+        str(source), [_value_of(image, 'image', 'id') for image in images],
+        [image.get('file_name', '') for image in images], np.array(sizes, np.int64).reshape(-1, 2),
+        *([_value_of(category, 'category', key) for category in categories] for key in ('id', 'name')),
         Path(source).parent / info.get('data_root', ''), stated_channel_order(document, source) or 'rgb')
 
 
-def _value_of(annotation: dict, key: str) -> object:
-    if key not in annotation:
-        raise AnnotationError(f"annotation {quote(annotation.get('id'))} has no {key}, which COCO evaluation needs")
-    return annotation[key]
+def _section_of(document: dict, section: str, source: str | Path) -> list[dict]:
+    if section not in document:
+        raise AnnotationError(f'{source} has no {section}')
+    return document[section]
+
+
+def _value_of(record: dict, name: str, key: str) -> object:
+    if key not in record:
+        raise AnnotationError(f"{name} {quote(record.get('id'))} has no {key}, which COCO evaluation needs")
+    return record[key]
 
 
 def _places(annotations: Sequence[dict], key: str, place_of: dict[int, int], section: str) -> np.ndarray:
     """Returns (N,) int64, the place of the image or class whose id each annotation has under a key."""
-    for annotation in annotations:
-        if _value_of(annotation, key) not in place_of:
-            raise AnnotationError(f"annotation {quote(annotation.get('id'))}: {key} {quote(annotation[key])} is not "
-                                  f'the id of one of the {section}')
-    return np.array([place_of[annotation[key]] for annotation in annotations], np.int64)
+    values = [_value_of(annotation, 'annotation', key) for annotation in annotations]
+    try:
+        return np.array([place_of[value] for value in values], np.int64)
+    except (KeyError, TypeError) as error:  # an id that is unknown, or a value that cannot be an id
+        annotation = next(annotation for annotation, value in zip(annotations, values, strict=True)
+                          if not is_integer(value) or value not in place_of)
+        raise AnnotationError(f"annotation {quote(annotation.get('id'))}: {key} {quote(annotation[key])} is not the id "
+                              f'of one of the {section}') from error
 
 
 def _to_rle(annotation: dict, size: list[int]) -> dict | None:

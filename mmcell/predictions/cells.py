@@ -103,10 +103,11 @@ def from_coco_results(detections: Sequence[dict], images: ImageSet) -> Predictio
     indices = {}
     for key, place_of in (('image_id', images.place_of_image), ('category_id', images.place_of_class)):
         values = _values(detections, key)
-        for index, value in enumerate(values):
-            if value not in place_of:
-                raise ResultsError(f'detection {index}: {problem_of_id(key, value, place_of, images.source)}')
-        indices[key] = np.array([place_of[value] for value in values], np.int64)
+        try:
+            indices[key] = np.array([place_of[value] for value in values], np.int64)
+        except (KeyError, TypeError) as error:  # an id that is unknown, or a value that cannot be an id
+            raise ResultsError(next(f'detection {index}: {problem}' for index, value in enumerate(values) if (
+                problem := problem_of_id(key, value, place_of, images.source)) is not None)) from error
     sizes = images.sizes.tolist()
     rles = [_checked_rle(detection.get('segmentation'), index, sizes[place]) for index, (detection, place) in enumerate(
         zip(detections, indices['image_id'].tolist(), strict=True))]

@@ -15,7 +15,7 @@ from mmcell.masks.rle import bboxes_xywh
 from mmcell.predictions.cells import Predictions, find_empty_and_repeated, join_predictions, to_predictions
 from mmcell.predictions.dump_file import ResultsError, load_results
 from mmcell.predictions.packed_results import read_packed_results
-from mmcell.predictions.rules import find_wrong_values, leave_image, problem_of_id, shortened
+from mmcell.predictions.rules import describe_problems, find_wrong_values, leave_image, problem_of_id, shortened
 
 KEYS = ('image_id', 'category_id', 'score', 'segmentation')
 # Models give equal scores now and then. If a greater share of the detections has one, the file has hardly any scores.
@@ -112,8 +112,8 @@ def _read_results(path: Path, images: ImageSet) -> ResultFile:
         raise ResultsError(f'{path} must contain a list of COCO results, got {type(records).__name__}')
     predictions, problems = parse_results(records, images)
     if problems:
-        raise ResultsError(f'{path}: {len(problems)} of {len(records)} detections are wrong\n' + shortened(
-            [f'detection {index}: {problem}' for index, problem in sorted(problems.items())], '\n'))
+        raise ResultsError(f'{path}: {len(problems)} of {len(records)} detections are wrong\n'
+                           + describe_problems(problems))
     assumed = [f'{path} does not name the classes: its category ids are taken for those of the annotation file, '
                + _list_classes(images, images.class_names)] if records else []
     n_boxless = sum('bbox' not in record for record in records)

@@ -5,6 +5,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from mmcell.errors import quote
+from mmcell.files.text_files import is_integer
 
 MAX_LISTED = 20
 
@@ -42,7 +43,7 @@ def problem_of_id(key: str, value: object, known: Collection[int], source: str) 
         known: The ids that the file defines.
         source: The file, for the message.
     """
-    if value in known:
+    if is_integer(value) and value in known:
         return None
     hint = '; are the classes of these results numbered from 0?' if key == 'category_id' and value == 0 else ''
     return f"unknown {key} {quote(value)}: {source} has {shortened(list(map(str, known)), ', ')}{hint}"
@@ -65,6 +66,19 @@ def leave_image(boxes_xywh: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """
     ends = boxes_xywh[:, :2] + boxes_xywh[:, 2:]
     return (boxes_xywh[:, :2] < -1).any(axis=1) | (ends > sizes[:, ::-1] + 1).any(axis=1)
+
+
+def describe_problems(problems: dict[int, str]) -> str:
+    """Returns one line per kind of problem, with the first detection that has it.
+
+    Args:
+        problems: What is wrong, by the index of the detection.
+    """
+    by_text: dict[str, list[int]] = {}
+    for index in sorted(problems):
+        by_text.setdefault(problems[index], []).append(index)
+    return shortened([f'detection {first}{f" and {len(others)} more" if others else ""}: {text}'
+                      for text, (first, *others) in by_text.items()], '\n')
 
 
 def shortened(lines: list[str], separator: str, max_listed: int = MAX_LISTED) -> str:

@@ -17,7 +17,7 @@ from mmcell.masks.rle import areas_px, bboxes_xywh
 from mmcell.predictions.cells import Predictions, find_empty_and_repeated, to_coco_results
 from mmcell.predictions.packed_results import MEMBER, SubmissionError
 from mmcell.predictions.result_files import images_without, parse_results
-from mmcell.predictions.rules import find_wrong_values, leave_image, shortened
+from mmcell.predictions.rules import describe_problems, find_wrong_values, leave_image, shortened
 
 KEYS = {'image_id', 'bbox', 'score', 'category_id', 'segmentation'}
 TASK_CATEGORY_IDS = [1, 2, 3, 4]
@@ -144,8 +144,7 @@ def write_submission(predictions: Predictions, images: ImageSet, path: str | Pat
     kept = replace(kept, boxes_xywh=bboxes_xywh(kept.rles).astype(float))
     wrong = find_wrong_values(kept.scores, kept.boxes_xywh, kept.scores, kept.boxes_xywh)
     if wrong:
-        raise SubmissionError(f'{len(wrong)} errors, nothing was written:\n' + shortened(
-            [f'detection {index}: {problem}' for index, problem in wrong.items()], '\n'))
+        raise SubmissionError(f'{len(wrong)} errors, nothing was written:\n' + describe_problems(wrong))
     with written_whole([path]) as (temporary,), zipfile.ZipFile(temporary, 'w', zipfile.ZIP_DEFLATED) as archive:
         # A fixed time stamp, because the default, the time of day, would make the bytes differ.
         member = zipfile.ZipInfo(MEMBER, date_time=(1980, 1, 1, 0, 0, 0))
