@@ -39,8 +39,9 @@ def image_rows(truth: GroundTruth, statistics: Sequence[ImageStatistics], verdic
     rows = []
     for image, ratios in enumerate(statistics):
         row = dict(zip(COUNTS, counts[image], strict=True))
-        ratios = [(2 * row['hits'], row['true_cells'] + row['detections']), *(ratios[name, None] for name in SCORES[1:])]
-        scores = [numerator / denominator if denominator else math.nan for numerator, denominator in ratios]
+        f1_ratio = 2 * row['hits'], row['true_cells'] + row['detections']
+        scores = [numerator / denominator if denominator else math.nan
+                  for numerator, denominator in (f1_ratio, *(ratios[name, None] for name in SCORES[1:]))]
         rows.append({'image_id': truth.image_ids[image], 'file_name': truth.file_names[image], **row,
                      **dict(zip(SCORES, scores, strict=True))})
     return rows

@@ -35,7 +35,8 @@ class SubmissionReport:
 def read_test_set(path: str | Path) -> ImageSet:
     """Reads the images and classes of an annotation file, or of the challenge's id list.
 
-    An id list is a JSON list of dicts with file_name, id, height and width. It has no categories; the four categories of the challenge, 1 to 4, are used for it.
+    An id list is a JSON list of dicts with file_name, id, height and width. It has no categories; the four categories
+    of the challenge, 1 to 4, are used for it.
 
     Args:
         path: The annotation file, ``annotations/test.json``, or the id list, ``test_image_name_to_ids.json``.

@@ -39,7 +39,7 @@ def paint(image, classes=CATEGORIES):
 def pair_of(true, pred, true_classes=None, pred_classes=None, scores=None):
     """Returns the pair of true and predicted rectangles, which may overlap; the defaults are class 4 and score 1."""
     return ImageCells((40, 100), boxes(*true), np.array(true_classes or [4] * len(true), np.int64), boxes(*pred),
-                     np.array(pred_classes or [4] * len(pred), np.int64), np.array(scores or [1.] * len(pred), float))
+                      np.array(pred_classes or [4] * len(pred), np.int64), np.array(scores or [1.] * len(pred), float))
 
 
 @pytest.mark.parametrize('rectangle, pred_class, kind', [

@@ -89,7 +89,8 @@ def test_decoded_masks_lie_in_images_one_behind_the_other():
     masks[0].T.flat[[1, 2]] = True
     masks[1, 0, 0] = True
     decoded = decode(masks, [0, 1], 2)
-    assert (decoded.starts.tolist(), decoded.ends.tolist(), decoded.offsets.tolist()) == ([1, 2, 6], [2, 3, 7], [0, 2, 3])
+    assert (decoded.starts.tolist(), decoded.ends.tolist()) == ([1, 2, 6], [2, 3, 7])
+    assert decoded.offsets.tolist() == [0, 2, 3]
     assert decoded.areas_px.tolist() == [2, 1] and decoded.part(slice(1, 2)).starts.tolist() == [6]
 
 

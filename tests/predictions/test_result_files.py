@@ -116,7 +116,8 @@ def test_each_fault_of_a_detection_is_named(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize('changes, message', [
-    (dict(image_id=4), '2 of 3 detections are wrong\ndetection 1 and 1 more: unknown image_id 4: the annotation file has 3, 8'),
+    (dict(image_id=4), '2 of 3 detections are wrong\ndetection 1 and 1 more: unknown image_id 4: the annotation file '
+                       'has 3, 8'),
     (dict(image_id=0), 'unknown image_id 0: the annotation file has 3, 8'),
     (dict(category_id=4), 'unknown category_id 4: the annotation file has 1, 2, 3'),
     (dict(category_id=0),
