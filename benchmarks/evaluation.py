@@ -21,6 +21,7 @@ from pycocotools.cocoeval import COCOeval
 from mmcell.annotations.coco_json import categories, train_records
 from mmcell.annotations.raw_layout import TrainImage, find_train_folders, read_train_image
 from mmcell.evaluation.average_precision import average_precisions
+from mmcell.evaluation.pairs import pair_coco
 from mmcell.masks.rle import encode_label_map, encode_runs, foreground_pixels_of_all
 from mmcell.ragged import groups_of
 
@@ -73,7 +74,7 @@ def compare(name: str, reference: tuple[type, type], document: dict, detections:
 def by_mmcell(document: dict, detections: list[dict], kind: str, caps: list[int],
               size_bins_px: tuple[float, ...] = COCO_SIZE_BINS_PX) -> dict[str, float]:
     """Returns the values of mmcell, name to value."""
-    return average_precisions(document, detections, kinds=[kind], caps=caps, size_bins_px=size_bins_px)
+    return average_precisions(pair_coco(document, detections), kinds=[kind], caps=caps, size_bins_px=size_bins_px)
 
 
 def by_reference(coco: type, coco_eval: type, document: dict, detections: list[dict], kind: str, caps: list[int],

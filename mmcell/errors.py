@@ -29,7 +29,7 @@
         ├── ResumeError                 hooks/steps.py
         ├── ScheduleError               framework/schedules.py
         ├── SettingError                settings/options.py
-        ├── SubmissionError             predictions/submission.py
+        ├── SubmissionError             predictions/packed_results.py
         ├── TorchvisionWeightsError     checkpoints/torchvision_weights.py
         ├── UnknownSettingError         settings/names.py
         └── WeightsError                framework/safe_loading.py

@@ -99,6 +99,20 @@ def new_indices(is_kept: np.ndarray) -> np.ndarray:
     return np.cumsum(is_kept) - 1
 
 
+def ranks_in_groups(groups: np.ndarray) -> np.ndarray:
+    """Returns how many earlier elements are in the group of each element, int64.
+
+    Args:
+        groups: (L,) int, the group of each element, in any order. The groups [7, 3, 7, 7, 3] give [0, 0, 1, 2, 1].
+    """
+    # Sorted, the groups are [3, 3, 7, 7, 7]. They begin at [0, 0, 2, 2, 2], so that the ranks are [0, 1, 0, 1, 2].
+    order = np.argsort(groups, kind='stable')
+    in_order = groups[order]
+    ranks = np.empty(len(order), np.int64)
+    ranks[order] = np.arange(len(order)) - np.searchsorted(in_order, in_order)
+    return ranks
+
+
 def label_components(first: np.ndarray, second: np.ndarray, n: int) -> np.ndarray:
     """Numbers the connected components of a graph: things that are linked directly or through others.
 

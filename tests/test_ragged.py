@@ -14,6 +14,7 @@ from mmcell.ragged import (
     label_components,
     new_indices,
     offsets_of,
+    ranks_in_groups,
     reduce_groups,
     sums_of_groups,
 )
@@ -74,6 +75,12 @@ def test_begins_of_runs(pairs: list[tuple[int, int]]) -> None:
     first, second = (np.array([pair[i] for pair in pairs], np.int64) for i in (0, 1))
     expected = [i for i, pair in enumerate(pairs) if i == 0 or pair != pairs[i - 1]]
     assert begins_of_runs(first, second).tolist() == expected
+
+
+@given(st.lists(st.integers(0, 4), max_size=12))
+def test_ranks_in_groups(groups: list[int]) -> None:
+    assert ranks_in_groups(np.array(groups, int)).tolist() == [groups[:i].count(group)
+                                                               for i, group in enumerate(groups)]
 
 
 def test_new_indices_count_the_kept_elements() -> None:

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING
 import _interrupts  # noqa: F401
 
 if TYPE_CHECKING:
+    import numpy as np
     from rich.console import Console
 
-    from mmcell.evaluation.evaluation import Evaluation
-    from mmcell.evaluation.result_files import ResultFile
+    from mmcell.annotations.ground_truth import GroundTruth
+    from mmcell.evaluation.evaluation import EvaluatedFile
     from mmcell.evaluation.table_formats import ValueTable
+    from mmcell.predictions.cells import Predictions
+    from mmcell.predictions.result_files import ResultFile
 
 # The upper limit of --size-bins. No cell is as large as this.
 MAX_SIZE_PX = 100000
@@ -156,82 +159,90 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
         MmcellError: The content of a file does not fit, or --sweep was given for test data.
         OSError: A file cannot be read or written.
     """
+    from mmcell.annotations.ground_truth import read_ground_truth
     from mmcell.evaluation import tables
     from mmcell.evaluation.bootstrap import resample_weights
-    from mmcell.evaluation.evaluation import compare, evaluate, sweep
-    from mmcell.evaluation.ground_truth import read_ground_truth
-    from mmcell.evaluation.result_files import read_result_file
+    from mmcell.evaluation.evaluation import compare, sweep
     from mmcell.evaluation.table_formats import print_whole
-    document = read_ground_truth(args.annotations)
+    from mmcell.predictions.result_files import read_predictions
+    truth = read_ground_truth(args.annotations)
     if args.sweep:
-        refuse_test_data(args.annotations, document)
+        refuse_test_data(truth)
     # All files are read before the first one is measured, so that users learn of a bad file at once.
-    files = {path: read_result_file(path, document) for path in (*args.results, args.compare) if path is not None}
-    weights = resample_weights(len(document['images']), args.resamples, args.seed)
-    evaluations = {}
-    for path, file in files.items():
-        print_facts(path, file, document, args, console)
-        with showing_progress(path) as on_step:
-            evaluations[path] = evaluate(document, file.detections, args.score_thr, weights, args.size_bins, on_step)
-    first, others = args.results[0], args.results[1:]
-    content = {**describe(args, document), **to_content(first, files, evaluations)}
-    shown = make_tables(args, document, files, evaluations)
+    names = {**({} if args.compare is None else {args.compare: args.compare}),
+             **dict(zip(args.results, args.names, strict=True))}
+    files = {path: read_predictions(path, truth) for path in (*args.results, args.compare) if path is not None}
+    weights = resample_weights(len(truth.image_ids), args.resamples, args.seed)
+    evaluated = {path: measure(path, names[path], file, truth, weights, args, console) for path, file in files.items()}
+    results = [evaluated[path] for path in args.results]
+    first, *others = results
+    content = {**describe(args, truth), **to_content(first)}
+    shown = make_tables(args, results)
     if args.sweep:
         with showing_progress('score thresholds'):
-            content['sweep'] = sweep(document, files[first].detections)
+            content['sweep'] = sweep(first.pairs)
         shown.append(tables.sweep_table(content['sweep']))
     if args.compare is not None:
-        content['compared_with'] = to_content(args.compare, files, evaluations)
-        content['differences'] = compare(evaluations[first], evaluations[args.compare])
-        shown.append(tables.comparison_table(content['differences'], first, args.compare))
-    for path in others:
-        differences = compare(evaluations[first], evaluations[path])
-        content.setdefault('others', []).append({**to_content(path, files, evaluations), 'differences': differences})
-        shown.append(tables.comparison_table(differences, first, path))
+        content['compared_with'] = to_content(evaluated[args.compare])
+        content['differences'] = compare(first.evaluation, evaluated[args.compare].evaluation)
+        shown.append(tables.comparison_table(content['differences'], first.path, args.compare))
+    for other in others:
+        differences = compare(first.evaluation, other.evaluation)
+        content.setdefault('others', []).append({**to_content(other), 'differences': differences})
+        shown.append(tables.comparison_table(differences, first.path, other.path))
     # Files are written before anything is printed, because a closed pipe can end the program while it prints.
-    remarks = write_files(args, document, content, shown, files, evaluations)
+    remarks = write_files(args, content, shown, results)
     for table in shown:
         print_whole(console, table)
     if not others:
-        for line in tables.error_lines(evaluations[first].errors):
-            console.print(line, soft_wrap=True)
+        remarks = [*tables.error_lines(first.evaluation.errors), *remarks]
     for remark in remarks:
         console.print(remark, soft_wrap=True)
 
 
-def make_tables(args: argparse.Namespace, document: dict, files: dict[str, 'ResultFile'],
-                evaluations: dict[str, 'Evaluation']) -> list['ValueTable']:
+def measure(path: str, name: str, file: 'ResultFile', truth: 'GroundTruth', weights: 'np.ndarray',
+            args: argparse.Namespace, console: 'Console') -> 'EvaluatedFile':
+    """Prints what is in a results file, and measures it."""
+    from mmcell.evaluation.evaluation import EvaluatedFile, evaluate
+    from mmcell.evaluation.pairs import Pairs
+    from mmcell.predictions.result_files import describe_unusual
+    remarks = [*file.assumed, *describe_unusual(file.predictions, truth)]
+    print_facts(path, file.predictions, remarks, truth, args, console)
+    pairs = Pairs(truth, file.predictions)
+    with showing_progress(path) as on_step:
+        return EvaluatedFile(path, name, pairs, file.sources, remarks,
+                             evaluate(pairs, args.score_thr, weights, args.size_bins, on_step))
+
+
+def make_tables(args: argparse.Namespace, results: list['EvaluatedFile']) -> list['ValueTable']:
     """Returns the tables of one results file, or the table of the values of several, and the worst images of the first.
 
     Args:
         args: The parsed command line.
-        document: COCO ground truth.
-        files: The results by the path of their file.
-        evaluations: Their values.
+        results: The results files.
     """
     from mmcell.evaluation import tables
-    from mmcell.evaluation.ground_truth import count_by_class
     from mmcell.evaluation.per_image import worst_images
-    first, n_images = args.results[0], len(document['images'])
-    evaluation = evaluations[first]
-    if len(args.results) > 1:
-        shown = [tables.values_table({name: evaluations[path].values for name, path in zip(
-            args.names, args.results, strict=True)}, n_images, args.score_thr)]
+    first, truth = results[0], results[0].pairs.truth
+    n_images, evaluation = len(truth.image_ids), first.evaluation
+    if len(results) > 1:
+        shown = [tables.values_table({file.name: file.evaluation.values for file in results}, n_images,
+                                     args.score_thr)]
     else:
-        counts = (count_by_class(document, records) for records in (document['annotations'], files[first].detections))
+        counts = (truth.count_by_class(cells.class_index) for cells in (truth, first.pairs.predictions))
         shown = [tables.headline_table(evaluation, n_images, args.score_thr), tables.class_table(evaluation, *counts),
-                 tables.size_table(evaluation, document, args.size_bins), tables.confusion_table(evaluation.errors),
-                 tables.error_table(evaluation.errors)]
+                 tables.size_table(evaluation, truth.areas_px, args.size_bins),
+                 tables.confusion_table(evaluation.errors), tables.error_table(evaluation.errors)]
     worst = worst_images(evaluation.images, args.worst)
     if worst:
-        of_file = f' of {args.names[0]}' if len(args.results) > 1 else ''
+        of_file = f' of {first.name}' if len(results) > 1 else ''
         shown.append(tables.images_table(
             worst, f"the {tables.count(len(worst), 'image')} with the lowest F1{of_file}", args.score_thr, ['F1']))
     return shown
 
 
-def write_files(args: argparse.Namespace, document: dict, content: dict, shown: list['ValueTable'],
-                files: dict[str, 'ResultFile'], evaluations: dict[str, 'Evaluation']) -> list[str]:
+def write_files(args: argparse.Namespace, content: dict, shown: list['ValueTable'],
+                results: list['EvaluatedFile']) -> list[str]:
     """Writes the files and pictures that --out, --per-image and --overlays name; returns one line about each.
 
     Raises:
@@ -241,52 +252,47 @@ def write_files(args: argparse.Namespace, document: dict, content: dict, shown: 
     from mmcell.evaluation.per_image import with_average_precision, worst_images
     from mmcell.evaluation.report_files import draw_images, write_image_rows, write_values
     from mmcell.evaluation.tables import count
-    from mmcell.predictions.dump_file import load_results
-    remarks, paths = [], dict(zip(args.names, args.results, strict=True))
+    remarks, first, truth = [], results[0], results[0].pairs.truth
     for out in args.out:
-        write_values(out, content, shown, {name: evaluations[path] for name, path in paths.items()})
+        write_values(out, content, shown, {file.name: file.evaluation for file in results})
         what = 'the tables' if Path(out).suffix in TABLE_SUFFIXES else 'all values, not rounded,'
         remarks.append(f'wrote {what} to {out}')
     if args.per_image:
-        rows = [{**({'results': name} if len(paths) > 1 else {}), **row} for name, path in paths.items()
-                for row in with_average_precision(evaluations[path].images, document, files[path].detections)]
+        rows = [{**({'results': file.name} if len(results) > 1 else {}), **row} for file in results
+                for row in with_average_precision(file.evaluation.images, truth, file.evaluation.mask_matches)]
         for out in args.per_image:
             write_image_rows(out, rows, args.score_thr)
             remarks.append(f'wrote the values of each image to {out}')
     if args.overlays is not None:
-        first = args.results[0]
-        image_ids = [row['image_id'] for row in worst_images(evaluations[first].images, args.worst)]
-        samples = load_results(first) if Path(first).suffix in DUMP_SUFFIXES else ()
+        images = [truth.place_of_image[row['image_id']] for row in worst_images(first.evaluation.images, args.worst)]
         with showing_progress('overlays'):
-            draw_images(args.overlays, document, args.annotations, files[first].detections, image_ids, args.score_thr,
-                        samples)
-        remarks.append(f"wrote {count(len(image_ids), 'picture')} to {args.overlays}")
+            draw_images(args.overlays, first.pairs, first.sources, images, first.evaluation.verdicts, args.score_thr)
+        remarks.append(f"wrote {count(len(images), 'picture')} to {args.overlays}")
     return remarks
 
 
-def refuse_test_data(path: str, document: dict) -> None:
+def refuse_test_data(truth: 'GroundTruth') -> None:
     """Raises an error if an annotation file says that its images are test data.
 
     Raises:
         MmcellError: The name of the file contains the word "test", or an image lies in a folder for test images.
     """
     from mmcell.errors import MmcellError
-    from mmcell.evaluation.ground_truth import is_test_data
-    if is_test_data(path, document):
-        raise MmcellError(f'--sweep chooses a score threshold on the images that it measures, but the name of {path}, '
-                          'or of a folder of its images, says that they are test data. Choose on validation data, then '
-                          'measure here with --score-thr')
+    if truth.is_test_data():
+        raise MmcellError('--sweep chooses a score threshold on the images that it measures, but the name of '
+                          f'{truth.source}, or of a folder of its images, says that they are test data. Choose on '
+                          'validation data, then measure here with --score-thr')
 
 
-def print_facts(path: str, file: 'ResultFile', document: dict, args: argparse.Namespace, console: 'Console') -> None:
+def print_facts(path: str, predictions: 'Predictions', remarks: list[str], truth: 'GroundTruth',
+                args: argparse.Namespace, console: 'Console') -> None:
     """Prints the numbers of detections, true cells and images, and notes on what is unusual in the results file."""
     from mmcell.evaluation.tables import count
-    console.print(f"{path}: {count(len(file.detections), 'detection')}; {args.annotations}: "
-                  f"{count(len(document['annotations']), 'true cell')} in {count(len(document['images']), 'image')}",
-                  soft_wrap=True)
-    for remark in file.remarks:
+    console.print(f"{path}: {count(len(predictions), 'detection')}; {args.annotations}: "
+                  f"{count(len(truth.rles), 'true cell')} in {count(len(truth.image_ids), 'image')}", soft_wrap=True)
+    for remark in remarks:
         console.print(f'note: {remark}', soft_wrap=True)
-    highest = max((detection['score'] for detection in file.detections), default=1)
+    highest = max(predictions.scores.tolist(), default=1)
     if highest < args.score_thr:
         console.print(f'note: no detection has a score >= {args.score_thr:g}, the highest has {highest:.3g}: all '
                       'values but average precision are 0 or undefined. Give a lower --score-thr', soft_wrap=True)
@@ -308,26 +314,24 @@ def showing_progress(label: str) -> Iterator[Callable[[str], None]]:
         yield lambda step: status.update(escape(f'{label}: {step}'))
 
 
-def describe(args: argparse.Namespace, document: dict) -> dict:
+def describe(args: argparse.Namespace, truth: 'GroundTruth') -> dict:
     """Returns the part of the metrics file that describes software, annotations and settings."""
     from mmcell.checkpoints.provenance import describe_software
     from mmcell.evaluation.average_precision import CAPS
-    from mmcell.evaluation.ground_truth import count_by_class
     from mmcell.evaluation.metrics_file import describe_file
     return {'software': describe_software(PACKAGES),
-            'annotations': {**describe_file(args.annotations), 'images': len(document['images']),
-                            'true_cells': count_by_class(document, document['annotations'])},
+            'annotations': {**describe_file(args.annotations), 'images': len(truth.image_ids),
+                            'true_cells': truth.count_by_class(truth.class_index)},
             'settings': {'score_threshold': args.score_thr, 'caps': CAPS, 'size_bins_px': args.size_bins,
                          'resamples': args.resamples, 'seed': args.seed, 'interval': '95 % percentile, over images'}}
 
 
-def to_content(path: str, files: dict[str, 'ResultFile'], evaluations: dict[str, 'Evaluation']) -> dict:
+def to_content(file: 'EvaluatedFile') -> dict:
     """Returns the part of the metrics file about one results file: the file, its values, intervals and mistakes."""
     from mmcell.evaluation.metrics_file import describe_file
-    return {'results': {**describe_file(path), 'detections': len(files[path].detections),
-                        'notes': files[path].remarks},
-            'values': evaluations[path].values, 'intervals': evaluations[path].intervals(),
-            'errors': evaluations[path].errors}
+    evaluation = file.evaluation
+    return {'results': {**describe_file(file.path), 'detections': len(file.pairs.predictions), 'notes': file.remarks},
+            'values': evaluation.values, 'intervals': evaluation.intervals(), 'errors': evaluation.errors}
 
 
 if __name__ == '__main__':

@@ -60,44 +60,37 @@ def draw_all(args: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
-    from mmcell.annotations.coco_json import check_image_files, read_annotations
+    from mmcell.annotations.coco_json import check_image_files
+    from mmcell.annotations.ground_truth import read_true_cells
     from mmcell.errors import MmcellError
-    from mmcell.evaluation.image_pairs import pair_images
-    from mmcell.evaluation.pictures import draw_image_pair, image_sources
-    from mmcell.predictions.categories import Categories
-    from mmcell.predictions.dump_file import load_results, to_coco_detections
+    from mmcell.evaluation.error_types import judge_predictions
+    from mmcell.evaluation.pairs import Pairs
+    from mmcell.evaluation.pictures import draw_image
+    from mmcell.predictions.result_files import read_predictions
     from mmcell.visualization.overlay import picture_name, write_png
-    document = read_annotations(args.annotations, crowds_allowed=False)
-    ids_by_name = {category['name']: category['id'] for category in document['categories']}
-    unknown = set(args.classes or ()) - set(ids_by_name)
+    truth = read_true_cells(args.annotations, crowds_allowed=False)
+    unknown = set(args.classes or ()) - set(truth.class_names)
     if unknown:
         raise MmcellError(f'--classes: {sorted(unknown)} unknown; {args.annotations} has the classes '
-                          f'{list(ids_by_name)}')
-    if args.matches and not document['annotations']:
+                          f'{truth.class_names}')
+    if args.matches and not truth.rles:
         raise MmcellError(f'--matches compares with true cells, but {args.annotations} has none')
-    results = load_results(args.results)[:args.max_images]
-    images = {image['id']: image for image in document['images']}
-    for result in results:
-        if result['img_id'] not in images:
-            raise MmcellError(f"{args.results} contains image id {result['img_id']}, but {args.annotations} does not: "
-                              'give the annotation file of the predicted images')
-    categories = Categories.of_document(document, args.annotations)
-    assumed = categories.remark_on(results, args.results)
-    if assumed is not None:
-        print(f'note: {assumed}', file=sys.stderr)
-    sources = image_sources(document, args.annotations, results)
-    shown = {**document, 'images': [images[result['img_id']] for result in results]}
-    check_image_files(shown, [sources[result['img_id']].path for result in results], args.annotations)
-    detections = [detection for result in results for detection in to_coco_detections(
-                      result, categories.ids_of_sample(result, args.results))]
-    pairs = pair_images(shown, detections)
-    for pair in track(pairs, 'overlays', console=Console(stderr=True)):
-        picture = draw_image_pair(
-            sources[pair.image_id], pair, document['categories'], args.score_thr, scale=args.scale,
-            shown_ids=None if args.classes is None else [ids_by_name[name] for name in args.classes],
-            with_truth=bool(document['annotations']), with_verdicts=args.matches)
-        write_png(picture, args.out / picture_name(pair.image_id, sources[pair.image_id].path))
-    return len(pairs)
+    file = read_predictions(args.results, truth)
+    for remark in file.assumed:
+        print(f'note: {remark}', file=sys.stderr)
+    sources = dict(list(file.sources.items())[:args.max_images])
+    records = [dict(zip(('id', 'file_name', 'height', 'width'), (truth.image_ids[place], truth.file_names[place],
+                                                                 *truth.sizes[place].tolist()), strict=True))
+               for place in sources]
+    check_image_files({'images': records}, [source.path for source in sources.values()], args.annotations)
+    pairs = Pairs(truth, file.predictions)
+    verdicts = judge_predictions(pairs, args.score_thr) if args.matches else None
+    shown = None if args.classes is None else [truth.class_names.index(name) for name in args.classes]
+    for image, source in track(sources.items(), 'overlays', console=Console(stderr=True)):
+        picture = draw_image(source, pairs, image, args.score_thr, shown_classes=shown, scale=args.scale,
+                             verdicts=verdicts)
+        write_png(picture, args.out / picture_name(truth.image_ids[image], source.path))
+    return len(sources)
 
 
 if __name__ == '__main__':

@@ -44,23 +44,21 @@ def main() -> int:
 
 
 def submit(args: argparse.Namespace) -> int:
-    from mmcell.predictions.dump_file import load_results, to_coco_detections
+    from mmcell.predictions.result_files import read_predictions
     from mmcell.predictions.submission import read_test_set, write_submission
-    test_set = read_test_set(args.annotations)
-    results = load_results(args.results)
-    detections = [detection for result in results for detection in to_coco_detections(
-        result, test_set.categories.ids_of_sample(result, args.results))]
-    report = write_submission(detections, test_set, args.out)
-    assumed = test_set.categories.remark_on(results, args.results)
-    for remark in [*([] if assumed is None else [assumed]), *report.remarks]:
+    images = read_test_set(args.annotations)
+    file = read_predictions(args.results, images)
+    report = write_submission(file.predictions, images, args.out)
+    for remark in [*file.assumed, *report.remarks]:
         print(remark)
     print(f'wrote {report.n_detections} detections to {args.out}')
     return 0
 
 
 def check(args: argparse.Namespace) -> int:
-    from mmcell.predictions.submission import check_detections, read_submission, read_test_set
-    report = check_detections(read_submission(args.check), read_test_set(args.annotations))
+    from mmcell.predictions.packed_results import read_packed_results
+    from mmcell.predictions.submission import check_submission, read_test_set
+    report = check_submission(read_packed_results(args.check), read_test_set(args.annotations))
     for line in (*report.errors, *report.remarks):
         print(line)
     print(f'{args.check}: {report.n_detections} detections, '

@@ -5,7 +5,9 @@ from itertools import pairwise
 
 import numpy as np
 
+from mmcell.annotations.ground_truth import ImageSet
 from mmcell.evaluation.coco_matching import IOU_THRESHOLDS, ClassMatches, match_classes
+from mmcell.evaluation.pairs import Pairs
 
 CAPS = (None, 100)
 SIZE_BINS_PX = (16, 32)
@@ -18,12 +20,12 @@ MEASURES = {'AP': ('precision', slice(None)), 'AP50': ('precision', slice(0, 1))
 _MAX_CURVE_VALUES = 2 ** 22
 
 
-def average_precisions(document: dict, detections: list[dict], *, kinds: Sequence[str] = ('segm', 'bbox'),
-                       caps: Sequence[int | None] = CAPS,
+def average_precisions(pairs: Pairs, *, kinds: Sequence[str] = ('segm', 'bbox'), caps: Sequence[int | None] = CAPS,
                        size_bins_px: Sequence[float] = SIZE_BINS_PX) -> dict[str, float]:
     """Returns COCO's average precision and recall over images, classes and IoU thresholds.
 
-    At equal caps the values are those of pycocotools. A name consists of
+    At equal caps the values are those of pycocotools; values of masks by size are those for results without ``bbox``,
+    because pycocotools takes the area of a detection from its box if it has one. A name consists of
 
     - ``bbox_`` for boxes, or nothing for masks;
     - the measure: ``AP`` is the mean over the IoU thresholds .50, .55 … .95 of the interpolated precision at 101
@@ -42,8 +44,8 @@ def average_precisions(document: dict, detections: list[dict], *, kinds: Sequenc
     as in pycocotools. A size bin includes both of its edges.
 
     Args:
-        document: COCO ground truth. Finding a cell with ``iscrowd`` is neither a hit nor a mistake.
-        detections: COCO results with compressed RLEs (needed for 'segm') and boxes xywh in px (needed for 'bbox').
+        pairs: The true and the predicted cells; :func:`mmcell.evaluation.pairs.pair_coco` makes them from COCO ground
+            truth and COCO results. Finding a cell with ``iscrowd`` is neither a hit nor a mistake.
         kinds: 'segm' for the values of masks, 'bbox' for the values of boxes.
         caps: How many detections count at most per image and class, best scores first; None counts every detection.
         size_bins_px: Ascending edges between the size bins, as square roots of areas in px. Without edges there are no
@@ -53,29 +55,50 @@ def average_precisions(document: dict, detections: list[dict], *, kinds: Sequenc
         Names with values from 0 to 1. A value is 0 without detections, and NaN if there is no cell to be found.
 
     Raises:
-        AnnotationError, ResultsError: The document or the detections cannot be measured, see :func:`match_classes`.
+        AnnotationError, ResultsError: The cells cannot be measured, see :func:`match_classes`.
         ValueError: An argument is out of its range, or a class has the name of a size.
     """
-    ambiguous = {category['name'] for category in document['categories']} & set(size_names(size_bins_px))
+    cap = _largest_cap(caps)
+    values = {}
+    for kind in kinds:
+        matches = match_classes(pairs, kind, size_bins_px, cap)
+        values |= average_precisions_of(matches, pairs.truth, kind, caps, size_bins_px)
+    return values
+
+
+def average_precisions_of(matches: Sequence[ClassMatches], truth: ImageSet, kind: str = 'segm',
+                          caps: Sequence[int | None] = CAPS,
+                          size_bins_px: Sequence[float] = SIZE_BINS_PX) -> dict[str, float]:
+    """Returns the values of :func:`average_precisions` for cells that are matched already.
+
+    Args:
+        matches: The result of :func:`match_classes` for the same kind, with these size bins, and with the largest cap.
+        truth: The classes.
+        kind: 'segm' or 'bbox'.
+        caps: As for :func:`average_precisions`.
+        size_bins_px: As for :func:`average_precisions`.
+
+    Raises:
+        ValueError: A class has the name of a size.
+    """
+    ambiguous = set(truth.class_names) & set(size_names(size_bins_px))
     if ambiguous:
         raise ValueError(f'classes must not have the names of sizes, because their values would be overwritten: rename '
                          f'{sorted(ambiguous)}')
     values = {}
-    for kind in kinds:
-        matches = match_classes(document, detections, kind, size_bins_px, _largest_cap(caps))
-        for cap in caps:
-            tables = _tables(matches, cap)
-            for measure, (table, thresholds) in MEASURES.items():
-                name = PREFIXES[kind] + measure + _cap_suffix(cap)
-                for suffix, part in _parts(tables[table][:, :, thresholds], document['categories'], size_bins_px):
-                    values[name + suffix] = mean_of_defined(part)
+    for cap in caps:
+        tables = _tables(matches, cap)
+        for measure, (table, thresholds) in MEASURES.items():
+            name = PREFIXES[kind] + measure + _cap_suffix(cap)
+            for suffix, part in _parts(tables[table][:, :, thresholds], truth, size_bins_px):
+                values[name + suffix] = mean_of_defined(part)
     return values
 
 
-def resampled_average_precisions(document: dict, detections: list[dict], weights: np.ndarray) -> dict[str, np.ndarray]:
+def resampled_average_precisions(matches: Sequence[ClassMatches], weights: np.ndarray) -> dict[str, np.ndarray]:
     """Returns mask AP, AP50, AP@100 and AP50@100 of sets of images that are drawn with replacement.
 
-    Detections are matched only once. An image that is drawn twice counts twice, with its cells and its detections. If
+    An image that is drawn twice counts twice, with its cells and its detections. If
     each image is drawn once, the values are those of :func:`average_precisions`. Classes without a true cell among the
     drawn images do not count.
 
@@ -84,22 +107,19 @@ def resampled_average_precisions(document: dict, detections: list[dict], weights
     hundredths.
 
     Args:
-        document: COCO ground truth, as for :func:`average_precisions`.
-        detections: COCO results with compressed RLEs.
-        weights: (n_resamples, n_images), how often each image of ``document['images']`` is drawn.
+        matches: The matches of masks, with or without size bins, without a cap; see :func:`match_classes`.
+        weights: (n_resamples, n_images), how often each image is drawn.
 
     Returns:
         Names with values, (n_resamples,) float64 each, from 0 to 1 or NaN.
 
     Raises:
-        AnnotationError, ResultsError: The document or the detections cannot be measured, see :func:`match_classes`.
         ValueError: The weights have another shape, or one of them is negative.
     """
     weights = np.asarray(weights, np.float64)
-    if weights.ndim != 2 or weights.shape[1] != len(document['images']) or (weights < 0).any():
-        raise ValueError(f"weights must be (n_resamples, {len(document['images'])}) and not negative, "
-                         f'got {weights.shape}')
-    matches = match_classes(document, detections, 'segm')
+    n_images = matches[0].n_true.shape[1]
+    if weights.ndim != 2 or weights.shape[1] != n_images or (weights < 0).any():
+        raise ValueError(f'weights must be (n_resamples, {n_images}) and not negative, got {weights.shape}')
     values = {}
     for cap in CAPS:
         # (n_resamples, classes, thresholds, recalls)
@@ -129,7 +149,7 @@ def _largest_cap(caps: Sequence[int | None]) -> int | None:
     return None if None in caps else max(caps)
 
 
-def _tables(matches: list[ClassMatches], cap: int | None) -> dict[str, np.ndarray]:
+def _tables(matches: Sequence[ClassMatches], cap: int | None) -> dict[str, np.ndarray]:
     """Returns precision (classes, sizes, thresholds, recalls) and recall (classes, sizes, thresholds)."""
     # Each entry is the pair of precision and recall of one class and size, for one set of weights that are all 1.
     curves = [[_curves(class_matches, size, cap, np.ones((1, class_matches.n_true.shape[1])))
@@ -194,12 +214,11 @@ def _interpolate(n_hits: np.ndarray, n_counted: np.ndarray, n_true: np.ndarray) 
                      for row_recall, row_envelope in zip(recall, envelope, strict=True)])
 
 
-def _parts(table: np.ndarray, categories: list[dict],
-           size_bins_px: Sequence[float]) -> Iterator[tuple[str, np.ndarray]]:
+def _parts(table: np.ndarray, truth: ImageSet, size_bins_px: Sequence[float]) -> Iterator[tuple[str, np.ndarray]]:
     """Yields each part of a table (classes, sizes, …) that gets its own value, with the ending of its name."""
     yield '', table[:, 0]
-    for index, category in enumerate(sorted(categories, key=lambda category: category['id'])):
-        yield f"/{category['name']}", table[index, 0]
+    for row, place in enumerate(np.argsort(truth.class_ids, kind='stable')):
+        yield f'/{truth.class_names[place]}', table[row, 0]
     for index, name in enumerate(size_names(size_bins_px), start=1):
         yield f'/{name}', table[:, index]
 

@@ -4,18 +4,18 @@ import logging
 from collections.abc import Sequence
 from functools import cached_property
 
+import numpy as np
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import print_log
 
-from mmcell.annotations.coco_json import read_annotations
+from mmcell.annotations.ground_truth import GroundTruth, read_true_cells
 from mmcell.evaluation.average_precision import SIZE_BINS_PX, average_precisions
-from mmcell.evaluation.image_pairs import pair_images
 from mmcell.evaluation.image_statistics import image_statistics
 from mmcell.evaluation.metrics_file import write_metrics
+from mmcell.evaluation.pairs import Pairs
 from mmcell.evaluation.segmentation_scores import segmentation_scores
-from mmcell.predictions.categories import Categories
-from mmcell.predictions.dump_file import to_coco_detections
+from mmcell.predictions.cells import Predictions, join_predictions, to_predictions
 
 HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
 
@@ -46,8 +46,8 @@ class CellMetric(BaseMetric):
     Why is this neither MMDetection's ``FasterCocoMetric`` nor faster-coco-eval's evaluator, which that metric uses?
     ``FasterCocoMetric`` rounds to three digits, and takes its caps from ``proposal_nums`` and its values from the last
     cap, under names that do not contain the cap (``segm_mAP``). The evaluator does not give away the matches of each
-    image, which intervals over images need. Here the matches are arrays (:func:`match_classes`), overlaps are computed
-    by faster-coco-eval, and the values are those of pycocotools.
+    image, which intervals over images need. Here the matches are arrays (:func:`match_classes`), and the values are
+    those of pycocotools.
 
     Args:
         ann_file: The COCO annotation file with the true cells; None takes the file of the data set that is tested.
@@ -74,38 +74,35 @@ class CellMetric(BaseMetric):
         self.score_threshold = score_threshold
 
     @cached_property
-    def ground_truth(self) -> dict:
+    def ground_truth(self) -> GroundTruth:
         """The content of the annotation file, which is read only once."""
-        return read_annotations(self.ann_file or self.dataset_meta['ann_file'])
+        return read_true_cells(self.ann_file or self.dataset_meta['ann_file'])
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Keeps the COCO detections of each image, with masks as RLE."""
-        classes = self.dataset_meta.get('classes') if isinstance(self.dataset_meta, dict) else None
-        categories = Categories.of_document(self.ground_truth, str(self.ann_file or 'the annotation file'))
-        category_ids = categories.ids_of_labels(classes, 'the tested data')
-        self.results.extend((sample['img_id'], to_coco_detections(sample, category_ids)) for sample in data_samples)
+        """Keeps the predicted cells of each image, with masks as RLE."""
+        names = self.dataset_meta.get('classes') if isinstance(self.dataset_meta, dict) else None
+        classes = self.ground_truth.classes_of_labels(names, 'the tested data')
+        self.results.extend((sample['img_id'], to_predictions(sample, self.ground_truth, classes))
+                            for sample in data_samples)
 
-    def compute_metrics(self, results: list[tuple[int, list[dict]]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[tuple[int, Predictions]]) -> dict[str, float]:
         """Returns the four values over all predicted images, and writes the file if there is one to write."""
-        by_image = dict(results)
-        detections = [detection for image_detections in by_image.values() for detection in image_detections]
-        document = self._ground_truth_of(by_image.keys())
+        pairs = self._pairs_of(dict(results))
         if self.out_file is None:
-            values = average_precisions(document, detections, kinds=('segm',), size_bins_px=())
+            values = average_precisions(pairs, kinds=('segm',), size_bins_px=())
         else:
-            values = average_precisions(document, detections, size_bins_px=self.size_bins_px)
-            class_ids, class_names = ([category[key] for category in document['categories']] for key in ('id', 'name'))
-            statistics = [image_statistics(pair, class_ids, self.score_threshold)
-                          for pair in pair_images(document, detections)]
-            write_metrics({**values, **segmentation_scores(statistics, class_names)}, self.out_file)
+            values = average_precisions(pairs, size_bins_px=self.size_bins_px)
+            names = pairs.truth.class_names
+            statistics = [image_statistics(image.above(self.score_threshold), len(names)) for image in pairs.painted]
+            write_metrics({**values, **segmentation_scores(statistics, names)}, self.out_file)
         return {name: values[name] for name in HEADLINES}
 
-    def _ground_truth_of(self, image_ids: Sequence[int]) -> dict:
-        """Returns the annotations of only these images, and warns if the annotation file has others."""
-        document = self.ground_truth
-        images = [image for image in document['images'] if image['id'] in image_ids]
-        if len(images) < len(document['images']):
-            print_log(f"{len(images)} of {len(document['images'])} images were predicted; values are for these only",
+    def _pairs_of(self, by_image: dict[int, Predictions]) -> Pairs:
+        """Returns the cells of the predicted images, and warns if the annotation file has other images."""
+        truth = self.ground_truth
+        is_predicted = np.array([image_id in by_image for image_id in truth.image_ids], bool)
+        if not is_predicted.all():
+            print_log(f'{is_predicted.sum()} of {len(is_predicted)} images were predicted; values are for these only',
                       logger='current', level=logging.WARNING)
-        return {**document, 'images': images, 'annotations': [
-            annotation for annotation in document['annotations'] if annotation['image_id'] in image_ids]}
+        return Pairs(truth.of_images(is_predicted),
+                     join_predictions(list(by_image.values())).of_images(is_predicted))

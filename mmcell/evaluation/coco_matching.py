@@ -1,15 +1,18 @@
 """COCO's greedy matching of detections with true cells, for all images, sizes and IoU thresholds at once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from faster_coco_eval.core import mask as rle_functions
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
-from mmcell.evaluation.coco_input import ClassAndImage, Detections, TrueCells, sort_annotations, sort_detections
+from mmcell.annotations.coco_json import AnnotationError
+from mmcell.annotations.ground_truth import GroundTruth
+from mmcell.evaluation.overlaps import meeting_intervals
+from mmcell.evaluation.pairs import Pairs
+from mmcell.predictions.cells import Predictions
+from mmcell.predictions.dump_file import ResultsError
+from mmcell.ragged import begins_of_runs, groups_of, label_components, ranks_in_groups
 
 IOU_THRESHOLDS = np.linspace(.5, .95, 10)
 # The square root of the largest area in COCO's size ranges, 1e10 px².
@@ -37,8 +40,14 @@ class ClassMatches:
     is_ignored: np.ndarray
     n_true: np.ndarray
 
+    def of_image(self, image: int) -> 'ClassMatches':
+        """Returns the matches in one image only, for cells of every size."""
+        own = np.flatnonzero(self.images == image)
+        return ClassMatches(np.zeros(len(own), np.int64), self.ranks[own], self.is_hit[:1, :, own],
+                            self.is_ignored[:1, :, own], self.n_true[:1, image:image + 1])
 
-def match_classes(document: dict, detections: list[dict], kind: str, size_bins_px: Sequence[float] = (),
+
+def match_classes(pairs: Pairs, kind: str, size_bins_px: Sequence[float] = (),
                   cap: int | None = None) -> list[ClassMatches]:
     """Matches detections with true cells as ``COCOeval.evaluateImg`` of pycocotools does.
 
@@ -47,8 +56,7 @@ def match_classes(document: dict, detections: list[dict], kind: str, size_bins_p
     is to be ignored, which is one with ``iscrowd`` or of another size.
 
     Args:
-        document: COCO ground truth.
-        detections: COCO results with compressed RLEs (needed for 'segm') or boxes xywh in px (needed for 'bbox').
+        pairs: The true and the predicted cells.
         kind: 'segm' for masks, 'bbox' for boxes.
         size_bins_px: Ascending edges between size bins, as square roots of areas in px. A bin includes both edges.
         cap: How many detections count at most per image and class, best scores first; None counts all.
@@ -57,49 +65,48 @@ def match_classes(document: dict, detections: list[dict], kind: str, size_bins_p
         The matches of each class, in the order of category ids.
 
     Raises:
-        AnnotationError: There are no categories, an annotation has no area, or the mask of an annotation has another
-            size than its image or cannot be decoded.
-        ResultsError: The image or the category of a detection is unknown, or the mask of a detection has another size
-            than its image or cannot be decoded.
+        AnnotationError, ResultsError: A cell has no mask or box, or its mask cannot be decoded.
         ValueError: The kind is unknown, or the size bins do not rise.
     """
     if kind not in ('segm', 'bbox'):
         raise ValueError(f"kind must be 'segm' or 'bbox', got {kind!r}")
     ranges_px2 = _area_ranges(size_bins_px)
-    pairs = ClassAndImage(document)
-    truth = sort_annotations(document, kind, pairs)
-    predicted = sort_detections(document, detections, kind, cap, pairs)
-    is_unwanted = truth.is_crowd | _is_outside(truth.areas_px2, ranges_px2)
-    is_hit, is_ignored = _match_greedily(*_candidates(truth, predicted), len(predicted.groups), is_unwanted,
-                                         truth.is_crowd)
-    is_ignored |= ~is_hit & _is_outside(predicted.areas_px2, ranges_px2)[:, None]
-    return [_select_class(first_group, pairs, truth, predicted, is_unwanted, is_hit, is_ignored)
-            for first_group in np.arange(pairs.n_classes) * pairs.n_images]
+    truth, predicted = pairs.truth, pairs.predictions
+    order, ranks = _order_detections(truth, predicted, cap)
+    detections, cells, ious = _candidates_of_masks(pairs) if kind == 'segm' else _candidates_of_boxes(truth, predicted)
+    # Detections are numbered by their places in the order from now on. Those beyond the cap have none.
+    places = np.full(len(predicted), -1)
+    places[order] = np.arange(len(order))
+    by_place = np.lexsort((cells, places[detections]))
+    by_place = by_place[places[detections[by_place]] >= 0]
+    is_unwanted = truth.is_crowd | _is_outside(truth.areas_px, ranges_px2)
+    is_hit, is_ignored = _match_greedily(places[detections[by_place]], cells[by_place], ious[by_place], len(order),
+                                         is_unwanted, truth.is_crowd)
+    areas_px2 = pairs.overlaps.pred_areas_px if kind == 'segm' else predicted.boxes_xywh[:, 2:].prod(axis=1)
+    is_ignored |= ~is_hit & _is_outside(areas_px2[order], ranges_px2)[:, None]
+    matches = []
+    for class_index in np.argsort(truth.class_ids, kind='stable'):
+        own = np.flatnonzero(predicted.class_index[order] == class_index)
+        n_true = [np.bincount(truth.image_index[(truth.class_index == class_index) & ~unwanted],
+                              minlength=len(truth.image_ids)) for unwanted in is_unwanted]
+        matches.append(ClassMatches(predicted.image_index[order[own]], ranks[own], is_hit[..., own],
+                                    is_ignored[..., own], np.array(n_true)))
+    return matches
 
 
-def _select_class(first_group: int, pairs: ClassAndImage, truth: TrueCells, predicted: Detections,
-                  is_unwanted: np.ndarray, is_hit: np.ndarray, is_ignored: np.ndarray) -> ClassMatches:
-    """Returns the matches of one class, with the detections of all its images sorted by score.
+def _order_detections(truth: GroundTruth, predicted: Predictions, cap: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sorts detections by descending score, and those of equal score by image id.
 
-    Args:
-        first_group: The number that :class:`ClassAndImage` gives to the pair of this class and its first image.
-        pairs: The numbering of classes and images.
-        truth: The N true cells of all classes and images.
-        predicted: The M detections of all classes and images.
-        is_unwanted: (sizes, N) bool, whether a true cell is to be ignored.
-        is_hit: (sizes, thresholds, M) bool.
-        is_ignored: (sizes, thresholds, M) bool.
+    Returns:
+        The indices of the detections that a cap leaves, and their ranks in their class and image, two int64 arrays.
     """
-    # With three images the class at position 1 has the groups 3, 4 and 5. Detections of the groups [0, 3, 3, 4, 5] and
-    # the scores [.7, .8, .5, .9, .6] give own = slice(1, 5), and by_score = [3, 1, 4, 2], the scores .9, .8, .6, .5.
-    # Their groups [4, 3, 5, 3], less the first group, are the positions [1, 0, 2, 0] of their images by id.
-    cells, own = (slice(*np.searchsorted(side.groups, [first_group, first_group + pairs.n_images]))
-                  for side in (truth, predicted))
-    by_score = own.start + np.argsort(-predicted.scores[own], kind='stable')
-    images_of_cells = pairs.image_indices[truth.groups[cells] - first_group]
-    n_true = np.array([np.bincount(images_of_cells, ~unwanted[cells], pairs.n_images) for unwanted in is_unwanted])
-    return ClassMatches(pairs.image_indices[predicted.groups[by_score] - first_group], predicted.ranks[by_score],
-                        is_hit[..., by_score], is_ignored[..., by_score], n_true.astype(np.int64))
+    # The scores [.5, .9, .7] of three detections of one class in the images [0, 0, 1] give the order [1, 2, 0]. Their
+    # groups of class and image in this order are [0, 1, 0], and the ranks [0, 0, 1].
+    place_of_id = np.argsort(np.argsort(np.array(truth.image_ids, np.int64), kind='stable'))
+    order = np.lexsort((place_of_id[predicted.image_index], -predicted.scores))
+    ranks = ranks_in_groups((predicted.class_index * len(truth.image_ids) + predicted.image_index)[order])
+    is_kept = ranks < (np.inf if cap is None else cap)
+    return order[is_kept], ranks[is_kept]
 
 
 def _area_ranges(size_bins_px: Sequence[float]) -> np.ndarray:
@@ -117,32 +124,57 @@ def _is_outside(areas_px2: np.ndarray, ranges_px2: np.ndarray) -> np.ndarray:
     return (areas_px2 < ranges_px2[:, :1]) | (areas_px2 > ranges_px2[:, 1:])
 
 
-def _candidates(truth: TrueCells, predicted: Detections) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds the P pairs of a detection and a true cell that reach the lowest IoU threshold.
+def _candidates_of_masks(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Finds the P pairs of a detection and a true cell of one class whose masks reach the lowest IoU threshold.
+
+    COCO divides the intersection with a cell that has ``iscrowd`` by the area of the detection, not by the union.
 
     Returns:
-        The index of the detection, the index of the true cell, and the IoU of each pair, (P,) each, sorted by detection
-        and then by cell.
+        The index of the detection, the index of the true cell, and the IoU of each pair, (P,) each.
     """
+    overlaps = pairs.overlaps
+    of_class = np.flatnonzero(pairs.truth.class_index[overlaps.true_index]
+                              == pairs.predictions.class_index[overlaps.pred_index])
+    detections, cells = overlaps.pred_index[of_class], overlaps.true_index[of_class]
+    ious = overlaps.intersections_px[of_class] / np.where(
+        pairs.truth.is_crowd[cells], overlaps.pred_areas_px[detections], overlaps.unions_px[of_class])
+    is_near = ious >= IOU_THRESHOLDS[0]
+    return detections[is_near], cells[is_near], ious[is_near]
+
+
+def _candidates_of_boxes(truth: GroundTruth, predicted: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Does what :func:`_candidates_of_masks` does, for boxes; ``bbIou`` in pycocotools' ``maskApi.c``."""
+    for side, kind, error in ((truth, 'an annotation', AnnotationError), (predicted, 'a detection', ResultsError)):
+        if np.isnan(side.boxes_xywh).any():
+            raise error(f'{kind} has no bbox, which is needed to measure boxes')
     # The first entry gives the columns their dtypes if there is no pair.
     columns = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    for cells, detections in _common_groups(truth.groups, predicted.groups):
-        is_crowd = truth.is_crowd[cells].astype(int).tolist()
-        ious = np.asarray(rle_functions.iou(predicted.shapes[detections], truth.shapes[cells], is_crowd))
-        i, j = np.nonzero(ious >= IOU_THRESHOLDS[0])
-        columns.append((i + detections.start, j + cells.start, ious[i, j]))
+    true_groups, pred_groups = (side.class_index * len(truth.image_ids) + side.image_index
+                                for side in (truth, predicted))
+    true_order, pred_order = (np.argsort(groups, kind='stable') for groups in (true_groups, pred_groups))
+    common = np.intersect1d(true_groups, pred_groups)
+    edges = [np.searchsorted(groups[order], common, side) for groups, order in (
+        (true_groups, true_order), (pred_groups, pred_order)) for side in ('left', 'right')]
+    for first_cell, end_cell, first, end in zip(*edges, strict=True):
+        cells, detections = true_order[first_cell:end_cell], pred_order[first:end]
+        columns.append(_near_boxes(detections, cells, truth, predicted))
     return tuple(np.concatenate(column) for column in zip(*columns, strict=True))
 
 
-def _common_groups(cell_groups: np.ndarray, detection_groups: np.ndarray) -> Iterator[tuple[slice, slice]]:
-    """Yields the true cells and the detections of each class and image that has both."""
-    # The sorted groups [0, 0, 3] of cells and [0, 3, 3, 5] of detections have 0 and 3 in common. This yields the slices
-    # (0:2, 0:1) for group 0 and (2:3, 1:3) for group 3.
-    common = np.intersect1d(cell_groups, detection_groups)
-    edges = [np.searchsorted(groups, common, side) for groups in (cell_groups, detection_groups)
-             for side in ('left', 'right')]
-    for first_cell, end_cell, first, end in zip(*edges, strict=True):
-        yield slice(first_cell, end_cell), slice(first, end)
+def _near_boxes(detections: np.ndarray, cells: np.ndarray, truth: GroundTruth,
+                predicted: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns what :func:`_candidates_of_boxes` returns, for detections and true cells of one class and image."""
+    boxes, true_boxes = predicted.boxes_xywh[detections], truth.boxes_xywh[cells]
+    j, i = meeting_intervals(true_boxes[:, 0], true_boxes[:, 0] + true_boxes[:, 2], boxes[:, 0],
+                             boxes[:, 0] + boxes[:, 2])
+    boxes, true_boxes, detections, cells = boxes[i], true_boxes[j], detections[i], cells[j]
+    inner = (np.minimum(boxes[:, :2] + boxes[:, 2:], true_boxes[:, :2] + true_boxes[:, 2:])
+             - np.maximum(boxes[:, :2], true_boxes[:, :2])).clip(min=0)
+    intersections, areas = inner[:, 0] * inner[:, 1], boxes[:, 2] * boxes[:, 3]
+    unions = np.where(truth.is_crowd[cells], areas, areas + true_boxes[:, 2] * true_boxes[:, 3] - intersections)
+    ious = np.divide(intersections, unions, out=np.zeros_like(unions), where=intersections > 0)
+    is_near = ious >= IOU_THRESHOLDS[0]
+    return detections[is_near], cells[is_near], ious[is_near]
 
 
 def _match_greedily(detections: np.ndarray, cells: np.ndarray, ious: np.ndarray, n_detections: int,
@@ -191,16 +223,11 @@ def _rounds(detections: np.ndarray, cells: np.ndarray, n_detections: int, n_cell
     # cell 1, and detection 2. Three detections come before the cells, so that the graph has the edges 0-3, 0-4, 1-4 and
     # 2-5. The ranks of the detections in their clusters are [0, 1, 0]. Round one has the pairs [0, 1, 3] of the
     # detections 0 and 2, round two the pair [2] of detection 1.
-    graph = coo_array((np.ones(len(detections), bool), (detections, n_detections + cells)),
-                      shape=(n_detections + n_cells,) * 2)
-    _, clusters = connected_components(graph, directed=False)
+    clusters = label_components(detections, n_detections + cells, n_detections + n_cells)
     with_pairs, index = np.unique(detections, return_inverse=True)
-    order = np.argsort(clusters[with_pairs], kind='stable')
-    sorted_clusters = clusters[with_pairs][order]
-    ranks = np.empty_like(order)
-    ranks[order] = np.arange(len(order)) - np.searchsorted(sorted_clusters, sorted_clusters)
-    by_round = np.argsort(ranks[index], kind='stable')
-    return np.split(by_round, np.flatnonzero(np.diff(ranks[index][by_round])) + 1)
+    ranks = ranks_in_groups(clusters[with_pairs])[index]
+    by_round = np.argsort(ranks, kind='stable')
+    return np.split(by_round, begins_of_runs(ranks[by_round])[1:])
 
 
 def _choose(detection: np.ndarray, iou: np.ndarray, is_open: np.ndarray,
@@ -220,8 +247,8 @@ def _choose(detection: np.ndarray, iou: np.ndarray, is_open: np.ndarray,
     # pairs open, and the cell of the second pair be ignored. Detection 0 has a first choice, pair 0, which closes its
     # pair 1 although the IoU of pair 1 is larger: is_open becomes [True, False, True]. The largest open IoUs are
     # best = [.6, .6, .7], and the chosen pairs are last = [0, 2].
-    starts = np.flatnonzero(np.diff(detection, prepend=-1))
-    owner = np.repeat(np.arange(len(starts)), np.diff(starts, append=len(detection)))
+    starts = begins_of_runs(detection)
+    owner = groups_of(np.diff(starts, append=len(detection)))
     is_first_choice = is_open & is_wanted
     is_open = is_open & (is_first_choice | ~np.logical_or.reduceat(is_first_choice, starts, axis=-1)[..., owner])
     best = np.maximum.reduceat(np.where(is_open, iou, -1), starts, axis=-1)[..., owner]

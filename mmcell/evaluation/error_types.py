@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from mmcell.evaluation.image_pairs import ImagePair
 from mmcell.evaluation.matching import match_greedily
-from mmcell.evaluation.overlaps import Overlaps, overlaps_of_rles
+from mmcell.evaluation.overlaps import Overlaps
+from mmcell.evaluation.pairs import Pairs
 
 ERROR_KINDS = ('classification', 'localisation', 'both', 'duplicate', 'background')
-_CORRECT = 'correct'
+CORRECT = 'correct'
 # The kinds of error in which a prediction points at a true cell: without the error the cell would be found.
 _POINTING = ('classification', 'localisation')
 _FOREGROUND_IOU = .5
@@ -18,24 +19,39 @@ _BACKGROUND_IOU = .1
 
 
 @dataclass(frozen=True)
-class JudgedImage:
-    """The verdicts on the M predictions of an image with N true cells.
+class Verdicts:
+    """The verdicts on K predictions of a set of images with N true cells.
 
     Attributes:
-        kinds: (M,) str, 'correct' or an entry of ``ERROR_KINDS``.
-        scores: (M,) float64.
-        nearest_true: (M,) int64, the true cell that each prediction overlaps most, -1 if it overlaps none.
+        kinds: (K,) str, 'correct' or an entry of ``ERROR_KINDS``.
+        scores: (K,) float64.
+        image_index: (K,) int64, ascending, the image of each prediction.
+        nearest_true: (K,) int64, the true cell that each prediction overlaps most, -1 if it overlaps none.
         is_found: (N,) bool, whether there is a correct prediction of a true cell.
     """
 
     kinds: np.ndarray
     scores: np.ndarray
+    image_index: np.ndarray
     nearest_true: np.ndarray
     is_found: np.ndarray
 
+    @cached_property
+    def of_cells(self) -> tuple[np.ndarray, np.ndarray]:
+        """What is shown in pictures about the true cells and the predictions.
 
-def judge_predictions(pair: ImagePair, score_threshold: float) -> JudgedImage:
-    """Sorts the predictions of an image into correct ones and kinds of error. They are not painted and may overlap.
+        These are (N,) str 'hit', 'wrong class' or 'missed', and (K,) str 'hit', 'wrong class' or 'spurious'. A true
+        cell that is not found has the verdict 'wrong class' if a prediction of another class has an IoU above .5 with
+        it.
+        """
+        has_wrong_class = np.zeros(len(self.is_found), bool)
+        has_wrong_class[self.nearest_true[self.kinds == 'classification']] = True
+        return (np.where(self.is_found, 'hit', np.where(has_wrong_class, 'wrong class', 'missed')),
+                np.select([self.kinds == CORRECT, self.kinds == 'classification'], ['hit', 'wrong class'], 'spurious'))
+
+
+def judge_predictions(pairs: Pairs, score_threshold: float) -> Verdicts:
+    """Sorts the predictions into correct ones and kinds of error. They are not painted and may overlap.
 
     This is a simplified version of TIDE (Bolya et al., "TIDE: A General Toolbox for Identifying Object Detection
     Errors", ECCV 2020, section 2.2): a prediction is judged only by the true cell with which its mask has the largest
@@ -49,38 +65,37 @@ def judge_predictions(pair: ImagePair, score_threshold: float) -> JudgedImage:
     - background: the IoU is at most .1 with every cell.
 
     Args:
-        pair: The true and the predicted cells of the image.
+        pairs: The true and the predicted cells.
         score_threshold: Predictions with a lower score are left out.
 
     Raises:
-        ValueError: An RLE has another size than the others, or is not valid.
+        AnnotationError, ResultsError: A cell has no mask, or its mask cannot be decoded.
     """
-    is_kept = pair.pred_scores >= score_threshold
-    pred_rles = [rle for rle, kept in zip(pair.pred_rles, is_kept, strict=True) if kept]
-    pred_classes, scores = pair.pred_classes[is_kept], pair.pred_scores[is_kept]
-    overlaps = overlaps_of_rles(pair.true_rles, pred_rles)
+    true_classes, is_kept = pairs.truth.class_index, pairs.predictions.scores >= score_threshold
+    pred_classes, scores = pairs.predictions.class_index[is_kept], pairs.predictions.scores[is_kept]
+    overlaps = pairs.overlaps.of_predictions(is_kept)
     may_match = np.flatnonzero(
         (overlaps.ious > _FOREGROUND_IOU)
-        & (pair.true_classes[overlaps.true_index] == pred_classes[overlaps.pred_index]))
+        & (true_classes[overlaps.true_index] == pred_classes[overlaps.pred_index]))
     matched = may_match[match_greedily(
         overlaps.true_index[may_match], overlaps.pred_index[may_match], overlaps.ious[may_match], scores)]
     nearest_true, nearest_iou = _nearest(overlaps)
-    # The index -1 of predictions that overlap no cell means the appended class 0. They have IoU 0, and are background.
-    has_true_class = np.append(pair.true_classes, 0)[nearest_true] == pred_classes
+    # The index -1 of predictions that overlap no cell means the appended class -1. They have IoU 0: background.
+    has_true_class = np.append(true_classes, -1)[nearest_true] == pred_classes
     kinds = np.select(
         [nearest_iou <= _BACKGROUND_IOU, nearest_iou <= _FOREGROUND_IOU],
         ['background', np.where(has_true_class, 'localisation', 'both')],
         np.where(has_true_class, 'duplicate', 'classification'))
-    kinds[overlaps.pred_index[matched]] = _CORRECT
-    is_found = np.zeros(len(pair.true_rles), bool)
+    kinds[overlaps.pred_index[matched]] = CORRECT
+    is_found = np.zeros(len(true_classes), bool)
     is_found[overlaps.true_index[matched]] = True
-    return JudgedImage(kinds, scores, nearest_true, is_found)
+    return Verdicts(kinds, scores, pairs.predictions.image_index[is_kept], nearest_true, is_found)
 
 
 def _nearest(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
     """Returns the true cell with the largest IoU of each prediction, -1 if it overlaps none, and this IoU, or 0."""
-    nearest_true = np.full(len(overlaps.pred_ids), -1)
-    nearest_iou = np.zeros(len(overlaps.pred_ids))
+    nearest_true = np.full(len(overlaps.pred_areas_px), -1)
+    nearest_iou = np.zeros(len(overlaps.pred_areas_px))
     # If several values are assigned to one prediction, numpy keeps the last: the largest IoU, and among equal ones the
     # first true cell. If prediction 0 overlaps the true cells 0, 1 and 2 with the IoUs [1/3, 1/3, 1/7], the order is
     # [2, 1, 0], and true cell 0 is kept.
@@ -90,7 +105,7 @@ def _nearest(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:
     return nearest_true, nearest_iou
 
 
-def count_errors(judged: Sequence[JudgedImage]) -> dict:
+def count_errors(verdicts: Verdicts) -> dict:
     """Counts the predictions of each kind and the missed true cells, and what the F1 would be without each kind.
 
     A true cell is missed if no prediction is correct about it, and no classification or localisation error points at
@@ -103,26 +118,24 @@ def count_errors(judged: Sequence[JudgedImage]) -> dict:
         ``{'n_correct', 'n_true', 'n_predicted', 'F1', 'kinds': {kind: {'n', 'F1_if_mended'}}}``. F1 is NaN if there are
         neither true nor predicted cells.
     """
-    n_true = sum(len(image.is_found) for image in judged)
-    n_predicted = sum(len(image.kinds) for image in judged)
-    n_correct = sum(int(image.is_found.sum()) for image in judged)
+    n_true, n_predicted, n_correct = len(verdicts.is_found), len(verdicts.kinds), int(verdicts.is_found.sum())
     kinds = {}
     for kind in ERROR_KINDS:
-        n_errors = sum(int((image.kinds == kind).sum()) for image in judged)
-        n_mended = sum(_cells_pointed_at(image, [kind]).sum() for image in judged) if kind in _POINTING else 0
+        n_errors = int((verdicts.kinds == kind).sum())
+        n_mended = int(_cells_pointed_at(verdicts, [kind]).sum()) if kind in _POINTING else 0
         kinds[kind] = {'n': n_errors, 'F1_if_mended': _f1(
             n_correct + n_mended, n_predicted - n_errors + n_mended, n_true)}
-    n_missed = sum(int((~image.is_found & ~_cells_pointed_at(image, _POINTING)).sum()) for image in judged)
+    n_missed = int((~verdicts.is_found & ~_cells_pointed_at(verdicts, _POINTING)).sum())
     kinds['missed'] = {'n': n_missed, 'F1_if_mended': _f1(n_correct + n_missed, n_predicted + n_missed, n_true)}
     return {'n_correct': n_correct, 'n_true': n_true, 'n_predicted': n_predicted,
             'F1': _f1(n_correct, n_predicted, n_true), 'kinds': kinds}
 
 
-def _cells_pointed_at(image: JudgedImage, kinds: Sequence[str]) -> np.ndarray:
+def _cells_pointed_at(verdicts: Verdicts, kinds: Sequence[str]) -> np.ndarray:
     """Returns (N,) bool, whether a true cell is not found, but is the nearest cell of an error of these kinds."""
-    is_pointed_at = np.zeros(len(image.is_found), bool)
-    is_pointed_at[image.nearest_true[np.isin(image.kinds, kinds)]] = True
-    return is_pointed_at & ~image.is_found
+    is_pointed_at = np.zeros(len(verdicts.is_found), bool)
+    is_pointed_at[verdicts.nearest_true[np.isin(verdicts.kinds, kinds)]] = True
+    return is_pointed_at & ~verdicts.is_found
 
 
 def _f1(n_correct: int, n_predicted: int, n_true: int) -> float:

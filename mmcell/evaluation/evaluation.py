@@ -5,14 +5,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmcell.evaluation.average_precision import SIZE_BINS_PX, average_precisions, resampled_average_precisions
+from mmcell.annotations.ground_truth import ImageSource
+from mmcell.evaluation.average_precision import (
+    CAPS,
+    PREFIXES,
+    SIZE_BINS_PX,
+    average_precisions_of,
+    resampled_average_precisions,
+)
 from mmcell.evaluation.bootstrap import paired_differences, percentile_interval
-from mmcell.evaluation.error_types import judge_predictions
-from mmcell.evaluation.image_pairs import pair_images
+from mmcell.evaluation.coco_matching import ClassMatches, match_classes
+from mmcell.evaluation.error_types import Verdicts, judge_predictions
 from mmcell.evaluation.image_statistics import image_statistics
 from mmcell.evaluation.mistakes import error_report
+from mmcell.evaluation.pairs import Pairs
 from mmcell.evaluation.per_image import image_rows
-from mmcell.evaluation.segmentation_scores import best_threshold, resampled_segmentation_scores, segmentation_scores
+from mmcell.evaluation.segmentation_scores import resampled_segmentation_scores, segmentation_scores
 
 # The highest threshold is .95, because at 1 there may be no prediction left.
 SWEEP_THRESHOLDS = tuple(percent / 100 for percent in range(0, 100, 5))
@@ -28,48 +36,74 @@ class Evaluation:
         resampled: Names with values on resampled images, (n_resamples,) each, for the values that have an interval.
         errors: The report on mistakes, see :func:`mmcell.evaluation.mistakes.error_report`.
         images: One row per image, see :func:`mmcell.evaluation.per_image.image_rows`.
+        mask_matches: The matches of masks by COCO's rules, of all detections.
+        verdicts: The verdicts on the predictions with at least the score threshold.
     """
 
     values: dict[str, float]
     resampled: dict[str, np.ndarray]
     errors: dict
     images: list[dict]
+    mask_matches: list[ClassMatches]
+    verdicts: Verdicts
 
     def intervals(self) -> dict[str, tuple[float, float]]:
         """Returns the 95 % percentile interval of each value that was resampled."""
         return {name: percentile_interval(values) for name, values in self.resampled.items()}
 
 
-def evaluate(document: dict, detections: list[dict], score_threshold: float, weights: np.ndarray,
-             size_bins_px: Sequence[float] = SIZE_BINS_PX,
+@dataclass(frozen=True)
+class EvaluatedFile:
+    """A results file with what was measured.
+
+    Attributes:
+        path: The file, as the user has written it.
+        name: Its name in tables.
+        pairs: The true cells, and the predicted cells of the file.
+        sources: Where the images are, see :class:`mmcell.predictions.result_files.ResultFile`.
+        remarks: Notes about the file for people who read the values.
+        evaluation: The values.
+    """
+
+    path: str
+    name: str
+    pairs: Pairs
+    sources: dict[int, ImageSource]
+    remarks: list[str]
+    evaluation: Evaluation
+
+
+def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray, size_bins_px: Sequence[float] = SIZE_BINS_PX,
              on_step: Callable[[str], None] = lambda step: None) -> Evaluation:
     """Measures predictions: average precision, segmentation scores, intervals and mistakes.
 
     Args:
-        document: COCO ground truth, see :func:`mmcell.evaluation.ground_truth.read_ground_truth`.
-        detections: COCO results, see :func:`mmcell.evaluation.result_files.read_result_file`.
+        pairs: The true and the predicted cells.
         score_threshold: Predictions with a lower score count only for average precision.
         weights: (n_resamples, n_images), how often each image counts, see ``resample_weights``. Without rows there are
             no intervals.
         size_bins_px: Edges between the size bins of average precision, as square roots of areas in px.
         on_step: A function that is called with the name of each step before the step begins.
     """
-    class_ids, class_names = ([category[key] for category in document['categories']] for key in ('id', 'name'))
+    truth, class_names = pairs.truth, pairs.truth.class_names
     on_step('average precision')
-    values = average_precisions(document, detections, size_bins_px=size_bins_px)
+    matches = {kind: match_classes(pairs, kind, size_bins_px) for kind in PREFIXES}
+    values = {}
+    for kind, kind_matches in matches.items():
+        values |= average_precisions_of(kind_matches, truth, kind, CAPS, size_bins_px)
     on_step('segmentation')
-    pairs = pair_images(document, detections)
-    statistics = [image_statistics(pair, class_ids, score_threshold) for pair in pairs]
+    painted = [image.above(score_threshold) for image in pairs.painted]
+    statistics = [image_statistics(image, len(class_names)) for image in painted]
     values |= segmentation_scores(statistics, class_names)
     resampled = {}
     if len(weights):
         on_step('intervals')
-        resampled = {**resampled_average_precisions(document, detections, weights),
+        resampled = {**resampled_average_precisions(matches['segm'], weights),
                      **resampled_segmentation_scores(statistics, class_names, weights)}
     on_step('errors')
-    judged = [judge_predictions(pair, score_threshold) for pair in pairs]
-    return Evaluation(values, resampled, error_report(pairs, document['categories'], score_threshold, judged),
-                      image_rows(document, statistics, judged))
+    verdicts = judge_predictions(pairs, score_threshold)
+    return Evaluation(values, resampled, error_report(painted, verdicts, class_names, score_threshold),
+                      image_rows(truth, statistics, verdicts), matches['segm'], verdicts)
 
 
 def compare(first: Evaluation, second: Evaluation) -> dict[str, dict]:
@@ -86,13 +120,16 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, dict]:
             for name, differences in paired_differences(first.resampled, second.resampled).items()}
 
 
-def sweep(document: dict, detections: list[dict]) -> dict:
+def sweep(pairs: Pairs) -> dict:
     """Tries many score thresholds and finds the best one of each of ``SWEPT_SCORES``; intended for validation data.
 
     Returns:
         ``{'best': {score: threshold}, 'table': [row]}``. Each row has the threshold as ``score_threshold``, and every
         segmentation score. Among equal values the lowest threshold is the best.
     """
-    _, table = best_threshold(pair_images(document, detections), document['categories'], SWEEP_THRESHOLDS)
+    class_names, table = pairs.truth.class_names, []
+    for threshold in SWEEP_THRESHOLDS:
+        statistics = [image_statistics(image.above(threshold), len(class_names)) for image in pairs.painted]
+        table.append({'score_threshold': threshold, **segmentation_scores(statistics, class_names)})
     best = {name: max(table, key=lambda row, name=name: row[name])['score_threshold'] for name in SWEPT_SCORES}
     return {'best': best, 'table': table}

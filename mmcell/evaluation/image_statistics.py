@@ -4,57 +4,40 @@ All segmentation scores are ratios. A pooled score adds the numerators and the d
 divides. An image mean divides per image. An image whose denominator is 0 contributes to neither.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from mmcell.evaluation.image_pairs import ImagePair
-from mmcell.evaluation.label_maps import PaintedPair, paint_pair
 from mmcell.evaluation.matching import match_at_iou, match_centroids, match_optimally
 from mmcell.evaluation.overlaps import Overlaps
+from mmcell.evaluation.pairs import PaintedPair
 
 IOU_THRESHOLDS = tuple(percent / 100 for percent in range(50, 95, 5))
 
-# The numerator and the denominator of each score, by its name and category id; the id None stands for all classes.
+# The numerator and the denominator of each score, by its name and the place of a class; None stands for all classes.
 ImageStatistics = dict[tuple[str, int | None], tuple[float, float]]
 
 
-def image_statistics(pair: ImagePair, class_ids: Sequence[int], score_threshold: float) -> ImageStatistics:
+def image_statistics(painted: PaintedPair, n_classes: int) -> ImageStatistics:
     """Returns the numerators and denominators of all scores for one image.
 
     Args:
-        pair: The true and the predicted cells of the image.
-        class_ids: The category ids, in the order in which ``segmentation_scores`` gets the names.
-        score_threshold: Predictions with a lower score are left out.
-
-    Raises:
-        ValueError: An RLE has another size than the image, or is not valid.
-    """
-    return statistics_of_painted(paint_pair(pair).above(score_threshold), class_ids)
-
-
-def statistics_of_painted(painted: PaintedPair, class_ids: Sequence[int]) -> ImageStatistics:
-    """Returns the numerators and denominators of all scores for one image that is painted already.
-
-    Args:
         painted: The comparison of the two label maps of the image.
-        class_ids: The category ids, in the order in which ``segmentation_scores`` gets the names.
+        n_classes: The number of classes.
     """
     # Pairs of the true cells [0, 1, 1] and predictions [0, 1, 2] with the IoUs [.8, .6, .2] give matched = [0, 1]. With
-    # the true classes [4, 7], the predicted classes [4, 4, 7] and class 4, the second pair is dropped because its true
-    # cell is of class 7: class 4 has one match of IoU .8, one true and two predicted cells, and PQ = .8 / 1.5.
+    # the true classes [0, 1], the predicted classes [0, 0, 1] and class 0, the second pair is dropped because its true
+    # cell is of class 1: class 0 has one match of IoU .8, one true and two predicted cells, and PQ = .8 / 1.5.
     overlaps = painted.overlaps
     matched = np.flatnonzero(overlaps.ious > .5)
     panoptic = {None: panoptic_ratios(overlaps.ious[matched], len(painted.true_classes), len(painted.pred_classes))}
-    for class_id in class_ids:
-        is_true, is_pred = painted.true_classes == class_id, painted.pred_classes == class_id
+    for place in range(n_classes):
+        is_true, is_pred = painted.true_classes == place, painted.pred_classes == place
         matched_of_class = matched[is_true[overlaps.true_index[matched]] & is_pred[overlaps.pred_index[matched]]]
-        panoptic[class_id] = panoptic_ratios(overlaps.ious[matched_of_class], is_true.sum(), is_pred.sum())
-    statistics = {(name, class_id): ratio for class_id, ratios in panoptic.items() for name, ratio in ratios.items()}
+        panoptic[place] = panoptic_ratios(overlaps.ious[matched_of_class], is_true.sum(), is_pred.sum())
+    statistics = {(name, place): ratio for place, ratios in panoptic.items() for name, ratio in ratios.items()}
     class_agnostic = {'AJI': aji_ratio(overlaps), 'AJI+': aji_plus_ratio(overlaps), 'Dice': dice_ratio(overlaps),
                       **detection_ratios(overlaps)}
     statistics.update({(name, None): ratio for name, ratio in class_agnostic.items()})
-    statistics.update(centroid_ratios(painted, class_ids))
+    statistics.update(centroid_ratios(painted, n_classes))
     return {key: (float(numerator), float(denominator)) for key, (numerator, denominator) in statistics.items()}
 
 
@@ -140,7 +123,7 @@ def detection_ratios(overlaps: Overlaps) -> dict[str, tuple[float, float]]:
     return ratios
 
 
-def centroid_ratios(painted: PaintedPair, class_ids: Sequence[int]) -> ImageStatistics:
+def centroid_ratios(painted: PaintedPair, n_classes: int) -> ImageStatistics:
     """Returns HoVer-Net's detection score F_d, its classification score F_c of each class, and the type accuracy.
 
     Graham et al., Medical Image Analysis 58, 2019, section on evaluation metrics. Cells are paired by
@@ -163,10 +146,10 @@ def centroid_ratios(painted: PaintedPair, class_ids: Sequence[int]) -> ImageStat
     n_pairs = len(true_index)
     statistics = {('F_d', None): (2 * n_pairs, len(painted.true_classes) + len(painted.pred_classes)),
                   ('type_accuracy', None): ((true_paired == pred_paired).sum(), n_pairs)}
-    for class_id in class_ids:
-        is_true, is_pred = true_paired == class_id, pred_paired == class_id
-        n_unpaired = ((painted.true_classes == class_id).sum() - is_true.sum()
-                      + (painted.pred_classes == class_id).sum() - is_pred.sum())
+    for place in range(n_classes):
+        is_true, is_pred = true_paired == place, pred_paired == place
+        n_unpaired = ((painted.true_classes == place).sum() - is_true.sum()
+                      + (painted.pred_classes == place).sum() - is_pred.sum())
         n_correct = (is_true & is_pred).sum()
-        statistics['F_c', class_id] = 2 * n_correct, 2 * n_correct + 2 * (is_true != is_pred).sum() + n_unpaired
+        statistics['F_c', place] = 2 * n_correct, 2 * n_correct + 2 * (is_true != is_pred).sum() + n_unpaired
     return statistics

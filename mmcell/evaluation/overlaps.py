@@ -6,7 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.sparse import csr_array
 
-from mmcell.masks.rle import foreground_pixels_of_all
+from mmcell.masks.rle import decode_to_runs
+from mmcell.ragged import (
+    begins_of,
+    begins_of_runs,
+    groups_of,
+    index_in_group,
+    new_indices,
+    offsets_of,
+    sums_of_groups,
+)
 
 
 @dataclass(frozen=True)
@@ -14,18 +23,13 @@ class Overlaps:
     """N true cells, M predicted cells, and the P pairs of a true and a predicted cell that share pixels.
 
     Attributes:
-        true_ids: (N,) int64, the ids of the true cells in their label map, or their positions in the list of RLEs.
-        pred_ids: (M,) int64, the ids or positions of the predicted cells.
         true_areas_px: (N,) int64.
         pred_areas_px: (M,) int64.
-        true_index: (P,) int64, the position in ``true_ids`` of the true cell of each pair. Pairs are sorted by it.
-        pred_index: (P,) int64, the position in ``pred_ids`` of the predicted cell of each pair. It is ascending among
-            the pairs of one true cell.
+        true_index: (P,) int64, the true cell of each pair. Pairs are sorted by it.
+        pred_index: (P,) int64, the predicted cell of each pair. It is ascending among the pairs of one true cell.
         intersections_px: (P,) int64, the number of shared pixels, more than 0.
     """
 
-    true_ids: np.ndarray
-    pred_ids: np.ndarray
     true_areas_px: np.ndarray
     pred_areas_px: np.ndarray
     true_index: np.ndarray
@@ -49,16 +53,118 @@ class Overlaps:
             is_kept: (M,) bool, whether a prediction is kept.
         """
         # Predictions 0 and 2 of three are kept, and the pairs have the pred_index [0, 1, 2, 2]. The pairs 0, 2 and 3
-        # stay. The cumulative sum of is_kept minus 1, [0, 0, 1], is the new position of each kept prediction, so that
-        # the new pred_index is [0, 1, 1].
+        # stay. The new places of the kept predictions are [0, -, 1], so that the new pred_index is [0, 1, 1].
         pairs = is_kept[self.pred_index]
         return replace(
-            self, pred_ids=self.pred_ids[is_kept], pred_areas_px=self.pred_areas_px[is_kept],
-            true_index=self.true_index[pairs], pred_index=(np.cumsum(is_kept) - 1)[self.pred_index[pairs]],
-            intersections_px=self.intersections_px[pairs])
+            self, pred_areas_px=self.pred_areas_px[is_kept], true_index=self.true_index[pairs],
+            pred_index=new_indices(is_kept)[self.pred_index[pairs]], intersections_px=self.intersections_px[pairs])
 
 
-def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> Overlaps:
+@dataclass(frozen=True)
+class DecodedMasks:
+    """The runs of N masks in images that are laid one behind the other, so that each pixel has a position of its own.
+
+    Pixel (y, x) of an image has the position b + x * H + y, where H is the height of the image, and b is the number of
+    pixels of the images before it.
+
+    Attributes:
+        starts: (R,) int64, the first position of each run, mask after mask. A run lies in one column.
+        ends: (R,) int64, one past the last position of each run.
+        offsets: (N + 1,) int64. Mask i has the runs ``offsets[i]`` to ``offsets[i + 1] - 1``.
+    """
+
+    starts: np.ndarray
+    ends: np.ndarray
+    offsets: np.ndarray
+
+    @property
+    def mask_of_run(self) -> np.ndarray:
+        """The mask of each run, (R,) int64."""
+        return groups_of(np.diff(self.offsets))
+
+    @property
+    def areas_px(self) -> np.ndarray:
+        """The number of pixels of each mask, (N,) int64."""
+        return sums_of_groups(self.ends - self.starts, np.diff(self.offsets))
+
+    def part(self, masks: slice) -> 'DecodedMasks':
+        """Returns consecutive masks."""
+        offsets = self.offsets[masks.start:masks.stop + 1]
+        runs = slice(offsets[0], offsets[-1])
+        return DecodedMasks(self.starts[runs], self.ends[runs], offsets - offsets[0])
+
+
+def decode_masks(rles: Sequence[dict], image_index: np.ndarray, sizes: np.ndarray) -> DecodedMasks:
+    """Decodes masks of several images.
+
+    Args:
+        rles: N RLEs of the sizes of their images.
+        image_index: (N,) int64, the image of each mask.
+        sizes: (I, 2) int64, height and width of the images in px.
+
+    Raises:
+        ValueError: An RLE is not valid.
+    """
+    # Two images of 2 x 3 px, and in each of them one RLE, with the run lengths [1, 2, 3] and [0, 1, 5], have the runs
+    # [1, 3) and [0, 1). All images are full, so that the second image begins at 6, and its run is [6, 7). The first run
+    # covers the columns 0 and 1, and is cut into [1, 2) and [2, 3).
+    starts, ends, n_runs = decode_to_runs(rles)
+    masks = groups_of(n_runs)
+    heights, begins = sizes[image_index, 0][masks], begins_of(sizes.prod(axis=1))[image_index][masks]
+    columns = starts // heights
+    n_columns = (ends - 1) // heights - columns + 1
+    starts, ends = starts + begins, ends + begins
+    if (n_columns > 1).any():
+        runs = groups_of(n_columns)
+        tops = begins[runs] + (columns[runs] + index_in_group(n_columns)) * heights[runs]
+        starts, ends = np.maximum(starts[runs], tops), np.minimum(ends[runs], tops + heights[runs])
+        masks = masks[runs]
+    return DecodedMasks(starts, ends, offsets_of(np.bincount(masks, minlength=len(rles))))
+
+
+def overlaps_of_masks(true: DecodedMasks, predicted: DecodedMasks) -> Overlaps:
+    """Computes the overlaps of two sets of masks of the same images; masks of one set may overlap one another.
+
+    The time is proportional to the number of runs and of pairs of runs in one column that may overlap; the number of
+    pixels does not matter.
+    """
+    # csr_array adds up what the runs of two masks share.
+    true_run, pred_run = meeting_intervals(true.starts, true.ends, predicted.starts, predicted.ends)
+    shared_px = (np.minimum(true.ends[true_run], predicted.ends[pred_run])
+                 - np.maximum(true.starts[true_run], predicted.starts[pred_run]))
+    return _overlaps(shared_px, true.mask_of_run[true_run], predicted.mask_of_run[pred_run], true.areas_px,
+                     predicted.areas_px)
+
+
+def meeting_intervals(starts: np.ndarray, ends: np.ndarray, other_starts: np.ndarray,
+                      other_ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Finds the pairs of intervals [start, end) of two sets that have a common part.
+
+    The time is proportional to the number of pairs if no interval is much longer than its neighbours.
+
+    Args:
+        starts: (A,) numbers, in any order.
+        ends: (A,) numbers.
+        other_starts: (B,) numbers, in any order.
+        other_ends: (B,) numbers.
+
+    Returns:
+        The indices in the first and in the other set, two int64 arrays of equal length.
+    """
+    # The intervals [2, 5) and [9, 12) have the starts [2, 9], and reached = [5, 12] is the greatest end so far. The
+    # other interval [4, 10) meets intervals from the first that reaches beyond 4, which is 0, up to the last that
+    # starts before 10, which is 1. Between the two there may be shorter intervals that have ended before.
+    order, other_order = np.argsort(starts, kind='stable'), np.argsort(other_starts, kind='stable')
+    reached = np.maximum.accumulate(ends[order])
+    first = np.searchsorted(reached, other_starts[other_order], 'right')
+    n_near = np.maximum(np.searchsorted(starts[order], other_ends[other_order], 'left') - first, 0)
+    other = groups_of(n_near)
+    index, other = order[first[other] + index_in_group(n_near)], other_order[other]
+    is_common = np.minimum(ends[index], other_ends[other]) > np.maximum(starts[index], other_starts[other])
+    return index[is_common], other[is_common]
+
+
+def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> tuple[Overlaps, np.ndarray, np.ndarray]:
     """Computes the overlaps of the instances of two label maps.
 
     The time is one pass over the pixels plus a sort of the stretches of equal pixels. The memory does not grow with
@@ -67,6 +173,9 @@ def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> Overla
     Args:
         true_map: (H, W) integers, 0 = background. Ids may have gaps.
         pred_map: (H, W) integers, 0 = background. Ids may have gaps.
+
+    Returns:
+        The overlaps, and the ids (N,) and (M,) int64 of the true and the predicted instances, ascending.
 
     Raises:
         ValueError: The maps have different shapes.
@@ -77,40 +186,15 @@ def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> Overla
     # The true pixels [0, 7, 7, 7, 9, 9] and the predicted pixels [0, 0, 3, 3, 3, 0] make five stretches in which both
     # stay the same: starts = [0, 1, 2, 4, 5], lengths_px = [1, 1, 2, 1, 1]. The true ids are [7, 9] with the stretches
     # true_index = [-1, 0, 0, 1, 1], the predicted id is [3] with pred_index = [-1, -1, 0, 0, -1]. Both are inside a
-    # cell in the third and the fourth stretch: 7 and 3 share 2 px, 9 and 3 share 1 px. csr_array adds up the stretches
-    # of the same pair. The slice below removes the start 0 if the maps have no pixel.
+    # cell in the third and the fourth stretch: 7 and 3 share 2 px, 9 and 3 share 1 px.
     true_pixels, pred_pixels = true_map.ravel(order='F'), pred_map.ravel(order='F')
-    is_bound = (true_pixels[1:] != true_pixels[:-1]) | (pred_pixels[1:] != pred_pixels[:-1])
-    starts = np.append(0, np.flatnonzero(is_bound) + 1)[:true_pixels.size]
-    lengths_px = np.diff(np.append(starts, true_pixels.size))
+    starts = begins_of_runs(true_pixels, pred_pixels)[:true_pixels.size]  # a map without pixels has no stretch
+    lengths_px = np.diff(starts, append=true_pixels.size)
     true_ids, true_index, true_areas_px = _instances_of(true_pixels[starts], lengths_px)
     pred_ids, pred_index, pred_areas_px = _instances_of(pred_pixels[starts], lengths_px)
     both = (true_index >= 0) & (pred_index >= 0)
-    table = csr_array((lengths_px[both], (true_index[both], pred_index[both])), shape=(len(true_ids), len(pred_ids)))
-    return _overlaps(table, true_ids, pred_ids, true_areas_px, pred_areas_px)
-
-
-def overlaps_of_rles(true_rles: Sequence[dict], pred_rles: Sequence[dict]) -> Overlaps:
-    """Computes the overlaps of two sets of instances of one image; instances of the same set may overlap one another.
-
-    The time is proportional to the areas of all instances together.
-
-    Args:
-        true_rles: N RLEs.
-        pred_rles: M RLEs of the same size.
-
-    Raises:
-        ValueError: The RLEs differ in size, or an RLE is not valid.
-    """
-    sizes = {tuple(rle['size']) for rle in [*true_rles, *pred_rles]}
-    if len(sizes) > 1:
-        raise ValueError(f'RLEs of one image must have one size, got {sorted(sizes)}')
-    n_pixels = int(np.prod(next(iter(sizes), (0, 0))))
-    # With a row per instance and a column per pixel, the rows [1, 1, 1, 0] and [0, 1, 1, 1] share 2 px: their product.
-    inside_true, true_areas_px = _instances_by_pixels(true_rles, n_pixels)
-    inside_pred, pred_areas_px = _instances_by_pixels(pred_rles, n_pixels)
-    return _overlaps(inside_true @ inside_pred.T.tocsr(), np.arange(len(true_rles)), np.arange(len(pred_rles)),
-                     true_areas_px, pred_areas_px)
+    return (_overlaps(lengths_px[both], true_index[both], pred_index[both], true_areas_px, pred_areas_px),
+            true_ids, pred_ids)
 
 
 def _instances_of(labels: np.ndarray, lengths_px: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -130,23 +214,15 @@ def _instances_of(labels: np.ndarray, lengths_px: np.ndarray) -> tuple[np.ndarra
     values, index = np.unique(labels, return_inverse=True)
     areas_px = np.bincount(index, lengths_px, minlength=len(values)).astype(np.int64)
     is_instance = values != 0
-    positions = np.where(is_instance, np.cumsum(is_instance) - 1, -1)
+    positions = np.where(is_instance, new_indices(is_instance), -1)
     return values[is_instance].astype(np.int64), positions[index], areas_px[is_instance]
 
 
-def _instances_by_pixels(rles: Sequence[dict], n_pixels: int) -> tuple[csr_array, np.ndarray]:
-    """Returns a sparse (N, n_pixels) table with a 1 for each pixel inside an instance, and the areas (N,) in px."""
-    positions, areas_px = foreground_pixels_of_all(rles)
-    # Instances with the pixels [1, 2, 5] and [0, 5] have row_starts = [0, 3, 5], as the CSR format wants it.
-    row_starts = np.concatenate([[0], np.cumsum(areas_px)])
-    return csr_array((np.ones(len(positions), np.int64), positions, row_starts), (len(rles), n_pixels)), areas_px
-
-
-def _overlaps(table: csr_array, true_ids: np.ndarray, pred_ids: np.ndarray, true_areas_px: np.ndarray,
+def _overlaps(shared_px: np.ndarray, true_index: np.ndarray, pred_index: np.ndarray, true_areas_px: np.ndarray,
               pred_areas_px: np.ndarray) -> Overlaps:
-    """Reads the pairs off a sparse (N, M) table of shared pixels."""
+    """Adds up the numbers of pixels (S,) that S stretches of a true and a predicted cell share."""
+    table = csr_array((shared_px, (true_index, pred_index)), shape=(len(true_areas_px), len(pred_areas_px)))
     table.sort_indices()
     # A table of two rows with two entries and one entry has indptr = [0, 2, 3]: true_index is [0, 0, 1].
-    true_index = np.repeat(np.arange(len(true_ids)), np.diff(table.indptr))
-    return Overlaps(true_ids, pred_ids, true_areas_px, pred_areas_px, true_index, table.indices.astype(np.int64),
+    return Overlaps(true_areas_px, pred_areas_px, groups_of(np.diff(table.indptr)), table.indices.astype(np.int64),
                     table.data)

@@ -1,26 +1,27 @@
 """The values of every single image, and the images that are worst."""
 
 import math
-from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
-from mmcell.evaluation.average_precision import average_precisions
-from mmcell.evaluation.error_types import JudgedImage
+from mmcell.annotations.ground_truth import GroundTruth
+from mmcell.evaluation.average_precision import average_precisions_of
+from mmcell.evaluation.coco_matching import ClassMatches
+from mmcell.evaluation.error_types import Verdicts
 from mmcell.evaluation.image_statistics import ImageStatistics
 
 COUNTS = ('true_cells', 'detections', 'hits', 'missed', 'spurious', 'wrong_class')
 SCORES = ('F1', 'PQ', 'AJI+', 'Dice')
 
 
-def image_rows(document: dict, statistics: Sequence[ImageStatistics], judged: Sequence[JudgedImage]) -> list[dict]:
+def image_rows(truth: GroundTruth, statistics: Sequence[ImageStatistics], verdicts: Verdicts) -> list[dict]:
     """Returns one row per image of the annotation file, in its order.
 
     Args:
-        document: COCO ground truth.
+        truth: The images and the true cells.
         statistics: The result of ``image_statistics`` for each image.
-        judged: The result of ``judge_predictions`` for each image.
+        verdicts: The result of ``judge_predictions``.
 
     Returns:
         Rows with ``image_id``, ``file_name``, the ``COUNTS`` and the ``SCORES``. ``detections`` are those with at least
@@ -29,39 +30,36 @@ def image_rows(document: dict, statistics: Sequence[ImageStatistics], judged: Se
         that have an IoU above .5 with a cell of another class. F1 is 2 hits / (true_cells + detections). In an image
         without true cells, every score is 0 if there are detections, and NaN if there are none.
     """
+    n_images = len(truth.image_ids)
+    n_true, n_hits = (np.bincount(truth.image_index[cells], minlength=n_images)
+                      for cells in (slice(None), verdicts.is_found))
+    n_predicted, n_wrong = (np.bincount(verdicts.image_index[cells], minlength=n_images)
+                            for cells in (slice(None), verdicts.kinds == 'classification'))
+    counts = np.stack([n_true, n_predicted, n_hits, n_true - n_hits, n_predicted - n_hits, n_wrong], axis=1).tolist()
     rows = []
-    for image, ratios, verdicts in zip(document['images'], statistics, judged, strict=True):
-        n_true, n_predicted, n_hits = len(verdicts.is_found), len(verdicts.kinds), int(verdicts.is_found.sum())
-        counts = (n_true, n_predicted, n_hits, n_true - n_hits, n_predicted - n_hits,
-                  int((verdicts.kinds == 'classification').sum()))
-        scores = ((2 * n_hits, n_true + n_predicted), *(ratios[name, None] for name in SCORES[1:]))
-        rows.append({'image_id': image['id'], 'file_name': image.get('file_name', ''),
-                     **dict(zip(COUNTS, counts, strict=True)),
-                     **{name: float(numerator / denominator) if denominator else math.nan
-                        for name, (numerator, denominator) in zip(SCORES, scores, strict=True)}})
+    for image, ratios in enumerate(statistics):
+        row = dict(zip(COUNTS, counts[image], strict=True))
+        f1_ratio = 2 * row['hits'], row['true_cells'] + row['detections']
+        scores = [numerator / denominator if denominator else math.nan
+                  for numerator, denominator in (f1_ratio, *(ratios[name, None] for name in SCORES[1:]))]
+        rows.append({'image_id': truth.image_ids[image], 'file_name': truth.file_names[image], **row,
+                     **dict(zip(SCORES, scores, strict=True))})
     return rows
 
 
-def with_average_precision(rows: Sequence[dict], document: dict, detections: list[dict]) -> list[dict]:
+def with_average_precision(rows: Sequence[dict], truth: GroundTruth, matches: Sequence[ClassMatches]) -> list[dict]:
     """Returns the rows with AP and AP50 of the masks of each image; they use all detections, whatever their scores.
 
     In an image without true cells they are NaN, as COCO evaluation has it.
 
     Args:
         rows: The result of :func:`image_rows`.
-        document: COCO ground truth.
-        detections: COCO results with compressed RLEs.
+        truth: The images and the true cells.
+        matches: The matches of masks, with or without size bins, without a cap; see ``match_classes``.
     """
-    truth, predicted = defaultdict(list), defaultdict(list)
-    for records, by_image in ((document['annotations'], truth), (detections, predicted)):
-        for record in records:
-            by_image[record['image_id']].append(record)
     completed = []
-    for row, image in zip(rows, document['images'], strict=True):
-        values = {'AP': math.nan, 'AP50': math.nan}
-        if truth[image['id']]:
-            single = {**document, 'images': [image], 'annotations': truth[image['id']]}
-            values = average_precisions(single, predicted[image['id']], kinds=('segm',), caps=(None,), size_bins_px=())
+    for image, row in enumerate(rows):
+        values = average_precisions_of([match.of_image(image) for match in matches], truth, 'segm', [None], ())
         completed.append({**row, 'AP': values['AP'], 'AP50': values['AP50']})
     return completed
 
@@ -73,18 +71,3 @@ def worst_images(rows: Sequence[dict], n_images: int) -> list[dict]:
     """
     with_mistakes = [row for row in rows if row['missed'] + row['spurious']]
     return sorted(with_mistakes, key=lambda row: (row['F1'], -row['missed'] - row['spurious']))[:n_images]
-
-
-def cell_verdicts(judged: JudgedImage) -> tuple[list[str], list[str]]:
-    """Returns what is shown in pictures about N true cells and M predictions.
-
-    Returns:
-        N texts 'hit', 'wrong class' or 'missed', and M texts 'hit', 'wrong class' or 'spurious'. A true cell that is
-        not found has the verdict 'wrong class' if a prediction of another class has an IoU above .5 with it.
-    """
-    has_wrong_class = np.zeros(len(judged.is_found), bool)
-    has_wrong_class[judged.nearest_true[judged.kinds == 'classification']] = True
-    true = np.where(judged.is_found, 'hit', np.where(has_wrong_class, 'wrong class', 'missed'))
-    predicted = np.select([judged.kinds == 'correct', judged.kinds == 'classification'], ['hit', 'wrong class'],
-                          'spurious')
-    return true.tolist(), predicted.tolist()

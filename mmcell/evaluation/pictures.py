@@ -1,65 +1,31 @@
-"""Pictures of the true and the predicted cells of an image, and where the image files are."""
+"""Pictures of the true and the predicted cells of an image."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 
-from mmcell.annotations.channel_order import stated_channel_order
+from mmcell.annotations.ground_truth import ImageSource
 from mmcell.errors import MmcellError
-from mmcell.evaluation.error_types import judge_predictions
-from mmcell.evaluation.image_pairs import ImagePair
-from mmcell.evaluation.per_image import cell_verdicts
+from mmcell.evaluation.error_types import Verdicts
+from mmcell.evaluation.pairs import Pairs, cells_of_image
 from mmcell.images.image_file import read_image
 from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
 
 
-@dataclass(frozen=True)
-class ImageSource:
-    """The file of an image, and how it is read; the arguments of :func:`mmcell.images.image_file.read_image`."""
-
-    path: Path
-    channel_order: str = 'rgb'
-    percentiles: tuple[float, float] | None = None
-
-
-def image_sources(document: dict, annotation_file: str | Path, samples: Iterable[dict] = ()) -> dict[int, ImageSource]:
-    """Returns the source of every image of an annotation file by its id.
-
-    Args:
-        document: The content of the annotation file.
-        annotation_file: Its path. Images lie in the folder that the entry ``info.data_root`` names relative to it, or
-            beside it. ``info.channel_order`` says how they are read.
-        samples: The entries of a dump. They know the file of their image and, unless MMDetection's own class wrote the
-            dump, how the model was shown it.
-    """
-    info = document.get('info') if isinstance(document.get('info'), dict) else {}
-    folder = Path(annotation_file).parent / info.get('data_root', '')
-    order = stated_channel_order(document, annotation_file) or 'rgb'
-    sources = {image['id']: ImageSource(folder / image['file_name'], order) for image in document['images']}
-    for sample in samples:
-        if isinstance(sample.get('img_path'), str):
-            sources[sample['img_id']] = ImageSource(
-                Path(sample['img_path']), sample.get('channel_order') or order, sample.get('percentiles'))
-    return sources
-
-
-def draw_image_pair(source: ImageSource, pair: ImagePair, categories: Sequence[dict], score_threshold: float, *,
-                    shown_ids: Sequence[int] | None = None, scale: int = 2, with_truth: bool = True,
-                    with_verdicts: bool = False) -> np.ndarray:
-    """Draws the true cells of an image beside the predicted ones.
+def draw_image(source: ImageSource, pairs: Pairs, image: int, score_threshold: float, *,
+               shown_classes: Sequence[int] | None = None, scale: int = 2,
+               verdicts: Verdicts | None = None) -> np.ndarray:
+    """Draws the true cells of an image beside the predicted ones; only these if no true cell of any image is known.
 
     Args:
         source: Where the image is.
-        pair: The cells of the image.
-        categories: COCO categories.
+        pairs: The true and the predicted cells.
+        image: The place of the image.
         score_threshold: Predictions with a lower score are not drawn.
-        shown_ids: The category ids that are drawn; None draws all of them.
+        shown_classes: The places of the classes that are drawn; None draws all of them.
         scale: The whole number by which the image is enlarged.
-        with_truth: Whether there is a panel for the true cells; False if they are not known.
-        with_verdicts: Whether cells are drawn as hit, wrong class, missed or spurious, instead of by their class. The
-            verdicts are those of all classes, also if only some are drawn.
+        verdicts: The verdicts on the predictions with at least this score, of all classes: cells are drawn as hit,
+            wrong class, missed or spurious. None draws cells by their class.
 
     Returns:
         The picture, (height, width, 3) uint8 RGB.
@@ -68,20 +34,21 @@ def draw_image_pair(source: ImageSource, pair: ImagePair, categories: Sequence[d
         MmcellError: The image cannot be read, or has another size than its cells.
         FileNotFoundError: There is no such image.
     """
-    image = read_image(source.path, source.channel_order, source.percentiles)
-    label_of = {category['id']: label for label, category in enumerate(categories)}
-    is_kept = pair.pred_scores >= score_threshold
-    pred_rles = [rle for rle, kept in zip(pair.pred_rles, is_kept, strict=True) if kept]
-    true_labels, pred_labels = ([label_of[class_id] for class_id in classes.tolist()]
-                                for classes in (pair.true_classes, pair.pred_classes[is_kept]))
-    true_verdicts, pred_verdicts = (cell_verdicts(judge_predictions(pair, score_threshold)) if with_verdicts
-                                    else (None, None))
-    cell_sets = [CellSet(f'predicted, score >= {score_threshold:g}', pred_rles, pred_labels, pred_verdicts,
-                         'spurious')]
-    if with_truth:
-        cell_sets.insert(0, CellSet('true', pair.true_rles, true_labels, true_verdicts, 'missed'))
+    pixels = read_image(source.path, source.channel_order, source.percentiles)
+    truth, predicted = pairs.truth, pairs.predictions
+    true, own = (cells_of_image(side.image_index, image) for side in (truth, predicted))
+    kept = own.start + np.flatnonzero(predicted.scores[own] >= score_threshold)
+    true_verdicts, pred_verdicts = None, None
+    if verdicts is not None:
+        all_true, all_pred = verdicts.of_cells
+        true_verdicts = all_true[true].tolist()
+        pred_verdicts = all_pred[cells_of_image(verdicts.image_index, image)].tolist()
+    cell_sets = [CellSet(f'predicted, score >= {score_threshold:g}', [predicted.rles[cell] for cell in kept],
+                         predicted.class_index[kept].tolist(), pred_verdicts, 'spurious')]
+    if truth.rles:
+        cell_sets.insert(0, CellSet('true', truth.rles[true], truth.class_index[true].tolist(), true_verdicts,
+                                    'missed'))
     try:
-        return draw_cell_sets(image, cell_sets, [category['name'] for category in categories],
-                              None if shown_ids is None else [label_of[class_id] for class_id in shown_ids], scale)
+        return draw_cell_sets(pixels, cell_sets, truth.class_names, shown_classes, scale)
     except MmcellError as error:
         raise MmcellError(f'{source.path}: {error}') from error

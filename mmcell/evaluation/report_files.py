@@ -1,12 +1,14 @@
 """Writes the files of ``tools/evaluate.py``, whose suffixes say in which format they are, and the worst images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from mmcell.annotations.ground_truth import ImageSource
+from mmcell.evaluation.error_types import Verdicts
 from mmcell.evaluation.evaluation import Evaluation
-from mmcell.evaluation.image_pairs import pair_images
 from mmcell.evaluation.metrics_file import write_csv, write_metrics, write_text
-from mmcell.evaluation.pictures import draw_image_pair, image_sources
+from mmcell.evaluation.pairs import Pairs
+from mmcell.evaluation.pictures import draw_image
 from mmcell.evaluation.table_formats import ValueTable, to_latex, to_markdown
 from mmcell.evaluation.tables import images_table
 from mmcell.visualization.overlay import picture_name, write_png
@@ -63,29 +65,25 @@ def write_image_rows(path: str | Path, rows: Sequence[dict], score_threshold: fl
         write_metrics({'score_threshold': score_threshold, 'images': rows}, path)
 
 
-def draw_images(folder: Path, document: dict, annotation_file: str, detections: list[dict], image_ids: Sequence[int],
-                score_threshold: float, samples: Iterable[dict] = ()) -> None:
+def draw_images(folder: Path, pairs: Pairs, sources: dict[int, ImageSource], images: Sequence[int],
+                verdicts: Verdicts, score_threshold: float) -> None:
     """Draws some images into a folder, with hits, missed cells and spurious detections.
 
-    The names of the pictures begin with the place of the image among ``image_ids``: 01_0007_abc.png.
+    The names of the pictures begin with the place of the image among ``images``: 01_0007_abc.png.
 
     Args:
         folder: The folder, which is made if necessary.
-        document: COCO ground truth.
-        annotation_file: The path of its file.
-        detections: COCO results.
-        image_ids: The ids of the images.
+        pairs: The true and the predicted cells.
+        sources: Where images are, by their places in the annotation file; the annotation file knows the others.
+        images: The places of the images that are drawn.
+        verdicts: The verdicts on the predictions with at least the score threshold.
         score_threshold: Detections with a lower score are not drawn.
-        samples: The entries of the dump that has the detections, if there is one.
 
     Raises:
         MmcellError: An image cannot be read, or does not fit its cells.
         OSError: An image does not exist, or a picture cannot be written.
     """
-    sources = image_sources(document, annotation_file, samples)
-    images = {image['id']: image for image in document['images']}
-    pairs = pair_images({**document, 'images': [images[image_id] for image_id in image_ids]}, detections)
-    for place, pair in enumerate(pairs, start=1):
-        source = sources[pair.image_id]
-        picture = draw_image_pair(source, pair, document['categories'], score_threshold, with_verdicts=True)
-        write_png(picture, folder / f'{place:02d}_{picture_name(pair.image_id, source.path)}')
+    for rank, image in enumerate(images, start=1):
+        source = sources.get(image) or pairs.truth.image_source(image)
+        picture = draw_image(source, pairs, image, score_threshold, verdicts=verdicts)
+        write_png(picture, folder / f'{rank:02d}_{picture_name(pairs.truth.image_ids[image], source.path)}')

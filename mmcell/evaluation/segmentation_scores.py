@@ -1,14 +1,10 @@
-"""Segmentation scores of a set of images, pooled and averaged, and the search for the best score threshold."""
+"""Segmentation scores of a set of images, pooled and averaged."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from mmcell.evaluation.image_pairs import ImagePair
-from mmcell.evaluation.image_statistics import ImageStatistics, image_statistics, statistics_of_painted
-from mmcell.evaluation.label_maps import paint_pair
-
-__all__ = ['best_threshold', 'image_statistics', 'resampled_segmentation_scores', 'segmentation_scores']
+from mmcell.evaluation.image_statistics import ImageStatistics
 
 
 def segmentation_scores(statistics: Sequence[ImageStatistics], class_names: Sequence[str],
@@ -16,8 +12,8 @@ def segmentation_scores(statistics: Sequence[ImageStatistics], class_names: Sequ
     """Returns all scores of a set of images; docs/reference/metrics.md defines them.
 
     Args:
-        statistics: The result of ``image_statistics`` for each image, all with the same ``class_ids``.
-        class_names: The names of the classes, in the order of ``class_ids``.
+        statistics: The result of ``image_statistics`` for each image.
+        class_names: The names of the classes.
         weights: (n_images,) numbers, how often each image counts; None counts each once.
 
     Returns:
@@ -39,8 +35,8 @@ def resampled_segmentation_scores(statistics: Sequence[ImageStatistics], class_n
     """Returns the scores of :func:`segmentation_scores` for many sets of weights at once.
 
     Args:
-        statistics: The result of ``image_statistics`` for each image, all with the same ``class_ids``.
-        class_names: The names of the classes, in the order of ``class_ids``.
+        statistics: The result of ``image_statistics`` for each image.
+        class_names: The names of the classes.
         weights: (n_resamples, n_images) numbers, how often each image counts.
 
     Returns:
@@ -81,11 +77,10 @@ def _labels(statistics: Sequence[ImageStatistics], class_names: Sequence[str]) -
     """
     if not statistics:
         raise ValueError('no image to score; at least one is needed')
-    class_ids = [class_id for name, class_id in statistics[0] if name == 'PQ' and class_id is not None]
-    if len(class_ids) != len(class_names):
-        raise ValueError(f'the statistics have {len(class_ids)} classes, but {len(class_names)} names are given')
-    names = {None: None, **dict(zip(class_ids, class_names, strict=True))}
-    return [(name, names[class_id]) for name, class_id in statistics[0]]
+    n_classes = sum(name == 'PQ' for name, _ in statistics[0]) - 1  # one PQ is that of all classes
+    if n_classes != len(class_names):
+        raise ValueError(f'the statistics have {n_classes} classes, but {len(class_names)} names are given')
+    return [(name, None if place is None else class_names[place]) for name, place in statistics[0]]
 
 
 def _divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
@@ -96,37 +91,3 @@ def _divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
 def _mean_of_defined(values: np.ndarray) -> np.ndarray:
     """Returns the means of the values that are not NaN over the last axis; NaN if there are none."""
     return _divide(np.nansum(values, axis=-1), np.sum(~np.isnan(values), axis=-1))
-
-
-def best_threshold(pairs: Sequence[ImagePair], categories: Sequence[dict], thresholds: Sequence[float],
-                   by: str = 'PQ_pooled') -> tuple[float, list[dict[str, float]]]:
-    """Finds the score threshold with the highest value of one score.
-
-    Choose a threshold on validation images, never on test images.
-
-    Args:
-        pairs: The cells of each image. Each image is painted once, whatever the number of thresholds.
-        categories: COCO categories.
-        thresholds: The score thresholds to try.
-        by: The name of the score that decides, as :func:`segmentation_scores` names it.
-
-    Returns:
-        The best threshold, which is the first among equal values, and a list with all scores at each threshold, which
-        is included as ``score_threshold``.
-
-    Raises:
-        ValueError: There is no image or no threshold, ``by`` is not the name of a score, or its value is NaN at every
-            threshold.
-    """
-    class_ids, class_names = ([category[key] for category in categories] for key in ('id', 'name'))
-    painted = [paint_pair(pair) for pair in pairs]
-    table = []
-    for threshold in thresholds:
-        statistics = [statistics_of_painted(image.above(threshold), class_ids) for image in painted]
-        table.append({'score_threshold': float(threshold), **segmentation_scores(statistics, class_names)})
-    if table and by not in table[0]:
-        raise ValueError(f'no score {by!r}; the scores are {", ".join(list(table[0])[1:])}')
-    values = np.array([row[by] for row in table])
-    if np.isnan(values).all():
-        raise ValueError(f'{by} is not defined at any of the thresholds {list(thresholds)}')
-    return table[int(np.nanargmax(values))]['score_threshold'], table

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from mmcell.evaluation.average_precision import size_names
 from mmcell.evaluation.evaluation import SWEPT_SCORES, Evaluation
 from mmcell.evaluation.per_image import COUNTS, SCORES
@@ -73,20 +75,19 @@ def class_table(evaluation: Evaluation, n_true: dict[str, int], n_predicted: dic
     return table
 
 
-def size_table(evaluation: Evaluation, document: dict, size_bins_px: Sequence[float]) -> ValueTable:
+def size_table(evaluation: Evaluation, areas_px: np.ndarray, size_bins_px: Sequence[float]) -> ValueTable:
     """Returns the table with one row for all cells and one row per size bin.
 
     As in COCO evaluation, a cell whose size is exactly an edge belongs to both bins.
 
     Args:
         evaluation: The values.
-        document: COCO ground truth.
+        areas_px: (N,) float64, the areas of the true cells.
         size_bins_px: Edges between the size bins, as square roots of areas in px.
     """
     table = ValueTable(['size', 'true cells', *BY_SIZE], title='by size (square root of area)')
-    areas_px = [annotation['area'] for annotation in document['annotations']]
     edges = [0, *size_bins_px, math.inf]
-    counts = [len(areas_px), *(sum(low ** 2 <= area <= high ** 2 for area in areas_px)
+    counts = [len(areas_px), *(np.count_nonzero((low ** 2 <= areas_px) & (areas_px <= high ** 2))
                                for low, high in pairwise(edges) if size_bins_px)]
     for ending, count in zip(['', *(f'/{name}' for name in size_names(size_bins_px))], counts, strict=True):
         table.add_row(ending[1:] or 'all', str(count),

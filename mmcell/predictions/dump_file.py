@@ -1,4 +1,4 @@
-"""Predictions as COCO detections, and the dump files that contain them."""
+"""The dump files of predictions, opened without running code."""
 
 import io
 import math
@@ -10,65 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, list_some
 from mmcell.files.whole_files import written_whole
 from mmcell.framework.bounded_pickles import BoundedUnpickler, refuse_unbounded
 from mmcell.masks.encoding import masks_to_rles
-from mmcell.masks.rle import areas_px
-from mmcell.predictions.checks import shortened
 from mmcell.predictions.samples import problem_of_sample
-
-
-def to_coco_detections(sample: dict, category_ids: list[int]) -> list[dict]:
-    """Returns the instances that are predicted in one image as COCO results.
-
-    Args:
-        sample: MMDetection's data sample as a dict with ``img_id`` and ``pred_instances``, which has bboxes (N, 4) xyxy
-            in px, scores (N,), labels (N,) from 0, and masks: (N, H, W) bool, or N compressed RLEs. They are arrays, or
-            tensors on any device.
-        category_ids: The category id of each label.
-
-    Returns:
-        N dicts with image_id, category_id, bbox (xywh in px), score, and segmentation (compressed RLE with ``counts``
-        as str).
-
-    Raises:
-        ResultsError: A label has no category, because model and annotation file have different classes.
-    """
-    instances = {key: value.cpu().numpy() if hasattr(value, 'cpu') else value
-                 for key, value in sample['pred_instances'].items()}
-    labels = np.array(instances['labels']).tolist()
-    if labels and not 0 <= min(labels) <= max(labels) < len(category_ids):
-        raise ResultsError(f"image {sample['img_id']}: labels {min(labels)} to {max(labels)} are predicted, but there "
-                           f'are {len(category_ids)} categories with the labels 0 to {len(category_ids) - 1}')
-    bboxes_xywh = np.array(instances['bboxes'], dtype=float).reshape(-1, 4)
-    bboxes_xywh[:, 2:] -= bboxes_xywh[:, :2]
-    return [
-        {'image_id': sample['img_id'], 'category_id': category_ids[label], 'bbox': bbox, 'score': score,
-         'segmentation': rle}
-        for bbox, score, label, rle in zip(
-            bboxes_xywh.tolist(), np.array(instances['scores'], dtype=float).tolist(),
-            labels, masks_to_rles(instances['masks']), strict=True)]
-
-
-def drop_empty_and_repeated(detections: list[dict]) -> tuple[list[dict], int, int]:
-    """Removes masks without a pixel and repeated masks.
-
-    Of equal masks of one class in one image only the mask with the best score is kept.
-
-    Returns:
-        The remaining detections in their order, the number of empty masks, and the number of repeated masks.
-    """
-    areas = areas_px([detection['segmentation'] for detection in detections]).tolist()
-    not_empty = [detection for detection, area in zip(detections, areas, strict=True) if area]
-    best: dict[tuple, dict] = {}
-    for detection in not_empty:
-        key = (detection['image_id'], detection['category_id'], detection['segmentation']['counts'])
-        if key not in best or detection['score'] > best[key]['score']:
-            best[key] = detection
-    kept_ids = {id(detection) for detection in best.values()}
-    kept = [detection for detection in not_empty if id(detection) in kept_ids]
-    return kept, len(detections) - len(not_empty), len(not_empty) - len(kept)
 
 
 class ResultsError(MmcellError):
@@ -107,7 +53,7 @@ def load_results(path: str | Path, needed: Sequence[str] = ()) -> list[dict]:
                 if (problem := problem_of_sample(result, needed)) is not None}
     if problems:
         lines = [f'entry {index}: {problem}' for index, problem in problems.items()]
-        raise ResultsError(f'{path}: {len(problems)} of {len(results)} entries are wrong: ' + shortened(lines, '; ', 3))
+        raise ResultsError(f'{path}: {len(problems)} of {len(results)} entries are wrong: ' + list_some(lines, '; ', 3))
     image_id, count = Counter(result['img_id'] for result in results).most_common(1)[0] if results else (None, 0)
     if count > 1:
         raise ResultsError(f'{path}: image {image_id} occurs more than once, so that its cells would count repeatedly: '

@@ -13,6 +13,7 @@ from mmcell.errors import MmcellError, list_some
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import areas_px, encode_runs, foreground_pixels_of_all
 from mmcell.predictions.limits import LIMITS, exceeds
+from mmcell.predictions.rules import problem_of_labels
 from mmcell.ragged import begins_of, begins_of_runs, groups_of, reduce_groups
 
 # How many pixels of masks are worked on at once. Each of them needs some hundred bytes of memory.
@@ -50,36 +51,19 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
 
     Raises:
         ClassesError: The models have other classes. Like all errors, it is raised by the call, before the first image.
-        EnsembleError: There is no model, the number of weights is wrong, the models differ in images or image sizes,
-            or a model has an image id twice or masks of several sizes in one image.
+        EnsembleError: There is no model, the number of weights is wrong, or the models differ in images or image sizes.
         ValueError: A weight is not positive, or an RLE is not valid.
     """
     weights = [1.] * len(models) if weights is None else weights
     if len(weights) != len(models) or not models:
         raise EnsembleError(f'{len(weights)} weights for {len(models)} results files: give one weight per file')
-    by_id = [_index_by_image(results, name) for results, name in zip(models, names, strict=True)]
+    by_id = [{result['img_id']: result for result in results} for results in models]
     for other, name in zip(by_id[1:], names[1:], strict=True):
         _check_same_images(by_id[0], other, names[0], name)
     by_id = [by_id[0], *(_with_labels_of(by_id[0], other, names[0], name)
                          for other, name in zip(by_id[1:], names[1:], strict=True))]
     return (_fuse_image([results[image_id] for results in by_id], np.asarray(weights, np.float64), iou_threshold,
                         skip_threshold) for image_id in by_id[0])
-
-
-def _index_by_image(results: list[dict], name: str) -> dict:
-    """Returns the results of one model by image id.
-
-    Raises:
-        EnsembleError: An image id occurs twice, or the masks of an image differ in size.
-    """
-    by_id = {result['img_id']: result for result in results}
-    if len(by_id) < len(results):
-        raise EnsembleError(f'{name}: {len(results)} results for {len(by_id)} images, because an image id occurs twice')
-    for image_id, result in by_id.items():
-        if len(_sizes_of(result)) > 1:
-            raise EnsembleError(f'{name}: image {image_id} has masks of several sizes (height, width): '
-                                f'{_sizes_of(result)}')
-    return by_id
 
 
 def _check_same_images(first: dict, other: dict, first_name: str, other_name: str) -> None:
@@ -90,7 +74,7 @@ def _check_same_images(first: dict, other: dict, first_name: str, other_name: st
             raise EnsembleError(f'{has} has {len(missing)} images that {lacks} does not have: image ids '
                                 f'{list_some(missing)}')
     for image_id, result in first.items():
-        sizes = [_sizes_of(result), _sizes_of(other[image_id])]
+        sizes = [_size_of(result), _size_of(other[image_id])]
         if all(sizes) and sizes[0] != sizes[1]:
             raise EnsembleError(f'image {image_id}: image size (height, width) {sizes[0]} in {first_name}, but '
                                 f'{sizes[1]} in {other_name}')
@@ -110,21 +94,19 @@ def _with_labels_of(first: dict, other: dict, first_name: str, other_name: str) 
             label_of = np.array(match_classes(classes, wanted, other_name, first_name), np.int64)
             instances = result['pred_instances']
             labels = np.asarray(instances['labels'])
-            if labels.size and not 0 <= labels.min() <= labels.max() < len(classes):
-                raise EnsembleError(f'{other_name}: image {image_id} has labels {labels.min()} to {labels.max()}, but '
-                                    f'{len(classes)} classes')
+            problem = problem_of_labels(labels, len(classes))
+            if problem is not None:
+                raise EnsembleError(f'{other_name}: image {image_id}: {problem}')
             result = {**result, 'pred_instances': {**instances, 'labels': label_of[labels.astype(np.int64)]}}
         changed[image_id] = result
     return changed
 
 
-def _sizes_of(result: dict) -> list[tuple]:
-    """Returns the (height, width) of the image in px.
-
-    There is no entry if the result has neither a mask nor ``ori_shape``, and there are several if these differ.
-    """
-    sizes = {tuple(rle['size']) for rle in masks_to_rles(result['pred_instances']['masks'])}
-    return sorted(sizes | ({tuple(result['ori_shape'][:2])} if 'ori_shape' in result else set()))
+def _size_of(result: dict) -> tuple[int, int] | None:
+    """Returns the (height, width) of the image in px, or None if there is neither a mask nor ``ori_shape``."""
+    rles = masks_to_rles(result['pred_instances']['masks'][:1])
+    size = rles[0]['size'] if rles else result.get('ori_shape')
+    return None if size is None else tuple(size[:2])
 
 
 def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, skip_threshold: float) -> dict:

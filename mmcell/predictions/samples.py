@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from mmcell.errors import quote
+from mmcell.files.text_files import is_finite_number, is_integer
 from mmcell.masks.rle_counts import find_invalid_rles
-from mmcell.predictions.checks import is_finite_number, is_integer
 from mmcell.predictions.limits import LIMITS, exceeds
+from mmcell.predictions.rules import find_wrong_values
 
 _ARRAYS = {'bboxes': '(N, 4) of numbers', 'scores': '(N,) of numbers', 'labels': '(N,) of whole numbers'}
 _MAX_ID = 2**63
@@ -70,14 +71,12 @@ def _problem_of_arrays(instances: dict) -> str | None:
     bboxes, scores, labels = (instances[key] for key in _ARRAYS)
     if not len(bboxes) == len(scores) == len(labels):
         return f'{len(bboxes)} boxes, {len(scores)} scores and {len(labels)} labels'
-    for key, rule, is_wrong in (
-            ('bboxes', 'box x1, y1, x2, y2', ~np.isfinite(bboxes).all(1) | (bboxes[:, 2:] < bboxes[:, :2]).any(1)),
-            ('scores', 'score from 0 to 1', ~((scores >= 0) & (scores <= 1))),
-            ('labels', 'label from 0', labels < 0)):
-        if is_wrong.any():
-            index = int(is_wrong.argmax())
-            return f'detection {index}: {quote(instances[key][index].tolist())} is not a {rule}'
-    return None
+    if (labels < 0).any():
+        return f'detection {int((labels < 0).argmax())}: label {quote(labels.min().item())} is negative'
+    with np.errstate(invalid='ignore'):  # the difference of two infinite numbers
+        boxes_xywh = np.concatenate([bboxes[:, :2], bboxes[:, 2:].astype(float) - bboxes[:, :2]], axis=1)
+    wrong = find_wrong_values(scores, boxes_xywh, scores, bboxes, 'x1, y1, x2, y2')
+    return next((f'detection {index}: {problem}' for index, problem in wrong.items()), None)
 
 
 def _problem_of_masks(masks: object, sample: dict) -> str | None:

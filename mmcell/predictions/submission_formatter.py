@@ -8,8 +8,9 @@ from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.logging import MMLogger
 
-from mmcell.predictions.dump_file import to_coco_detections
-from mmcell.predictions.submission import TestSet, read_test_set, write_submission
+from mmcell.annotations.ground_truth import ImageSet
+from mmcell.predictions.cells import Predictions, join_predictions, to_predictions
+from mmcell.predictions.submission import read_test_set, write_submission
 
 
 @METRICS.register_module()
@@ -39,23 +40,22 @@ class SubmissionFormatter(BaseMetric):
         self.out = out
 
     @cached_property
-    def test_set(self) -> TestSet:
+    def test_set(self) -> ImageSet:
         """The images and categories of the annotation file, which is read only once."""
         return read_test_set(self.ann_file or self.dataset_meta['ann_file'])
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
-        """Keeps the COCO detections of each image."""
+        """Keeps the predicted cells of each image."""
         # Joined data sets have a list as meta information, which names no annotation file either.
-        classes = self.dataset_meta.get('classes') if isinstance(self.dataset_meta, dict) else None
-        category_ids = self.test_set.categories.ids_of_labels(classes, 'the test data')
-        self.results.extend(to_coco_detections(sample, category_ids) for sample in data_samples)
+        names = self.dataset_meta.get('classes') if isinstance(self.dataset_meta, dict) else None
+        classes = self.test_set.classes_of_labels(names, 'the test data')
+        self.results.extend(to_predictions(sample, self.test_set, classes) for sample in data_samples)
 
-    def compute_metrics(self, results: list[list[dict]]) -> dict[str, int]:
+    def compute_metrics(self, results: list[Predictions]) -> dict[str, int]:
         """Writes the file and returns the number of detections in it."""
         logger = MMLogger.get_current_instance()
         out = self.out or str(Path(logger.log_file or '.').parent / 'submission.zip')
-        detections = [detection for image_detections in results for detection in image_detections]
-        report = write_submission(detections, self.test_set, out)
+        report = write_submission(join_predictions(results), self.test_set, out)
         for remark in report.remarks:
             logger.info(remark)
         logger.info(f'wrote a submission of {report.n_detections} detections to {out}')

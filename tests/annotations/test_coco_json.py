@@ -12,7 +12,7 @@ from mmdet.registry import DATASETS
 from support.coco_files import HEIGHT, NAN, ODD_VALUES, RUNS, WIDTH, coco_document, square, write_coco
 
 from mmcell.annotations.coco_json import AnnotationError, check_image_files, read_annotations, write_documents
-from mmcell.evaluation.ground_truth import count_by_class, read_ground_truth
+from mmcell.annotations.ground_truth import read_ground_truth
 from mmcell.masks.rle import areas_px
 from mmcell.predictions.submission import read_test_set
 
@@ -51,13 +51,13 @@ def test_what_coco_leaves_open_gives_the_same_cells_to_training_and_evaluation(t
     document = coco_document()
     change(document)
     path = write_coco(tmp_path, document)
-    measured = read_ground_truth(path)['annotations']
+    measured = read_ground_truth(path)
     trained = train_on(path)[0]['data_samples'].gt_instances
-    assert [a['bbox'] for a in measured] == [[12 * number, 10, 10, 10] for number in (1, 2, 3, 4)]
-    assert [a['iscrowd'] for a in measured] == [0] * 4
-    assert areas_px([a['segmentation'] for a in measured]).tolist() == [100] * 4
-    assert {a['area'] for a in measured} <= {100, 99.5}
-    assert [a['category_id'] - 1 for a in measured] == trained.labels.tolist()
+    assert measured.boxes_xywh.tolist() == [[12 * number, 10, 10, 10] for number in (1, 2, 3, 4)]
+    assert not measured.is_crowd.any()
+    assert areas_px(measured.rles).tolist() == [100] * 4
+    assert set(measured.areas_px.tolist()) <= {100, 99.5}
+    assert measured.class_index.tolist() == trained.labels.tolist()
     assert trained.masks.areas.tolist() == [100] * 4
     assert trained.bboxes.tensor.tolist() == [[12 * number, 10, 12 * number + 10, 20] for number in (1, 2, 3, 4)]
 
@@ -218,10 +218,11 @@ def test_names_of_any_script_pass_through_files_in_any_encoding(tmp_path, encodi
     path.write_bytes(json.dumps(document, ensure_ascii=False).encode(encoding))
     dataset = train_on(path)
     assert dataset.metainfo['classes'][0] == name and dataset[0]['data_samples'].img_path.endswith(file_name)
-    document = read_ground_truth(path)
-    assert count_by_class(document, document['annotations'])[name] == 2
+    truth = read_ground_truth(path)
+    assert truth.count_by_class(truth.class_index)[name] == 2
+    document = read_annotations(path)
     write_documents({tmp_path / 'again.json': document})
-    assert read_ground_truth(tmp_path / 'again.json') == document
+    assert read_annotations(tmp_path / 'again.json') == document
 
 
 def test_a_name_that_is_not_unicode_is_not_written_and_the_old_file_stays(tmp_path):

@@ -18,6 +18,7 @@ from support.synthetic_data import discs
 
 from mmcell.annotations.coco_json import categories
 from mmcell.evaluation.evaluation import evaluate as measure
+from mmcell.evaluation.pairs import pair_coco
 from mmcell.evaluation.tables import HEADLINE
 from mmcell.images.image_file import read_image
 from mmcell.masks.rle import encode_label_map
@@ -147,10 +148,10 @@ def test_resampled_values_are_those_of_repeated_images(rng):
     detections = [{**detection, 'score': float(score)} for detection, score in zip(
         predictions(shift=2)[:20] + predictions(shift=4)[20:30], rng.random(30), strict=True)]
     weights = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0]])
-    resampled = measure(document, detections, .3, weights).resampled
+    resampled = measure(pair_coco(document, detections), .3, weights).resampled
     assert set(HEADLINE) <= set(resampled)
     for row, times in enumerate(weights):
-        values = measure(*with_repeated_images(document, detections, times), .3, weights[:0, :0]).values
+        values = measure(pair_coco(*with_repeated_images(document, detections, times)), .3, weights[:0, :0]).values
         for name, resampled_values in resampled.items():
             assert resampled_values[row] == pytest.approx(values[name], abs=1e-12, nan_ok=True), name
 
@@ -389,7 +390,7 @@ def changed_truth(**changes):
 
 
 @pytest.mark.parametrize('results, annotations, message', [
-    (predictions(image_ids=(2, 5)), ground_truth(), 'image_id: 5. The annotation file has 2, 3, 7'),
+    (predictions(image_ids=(2, 5)), ground_truth(), 'unknown image_id 5: truth.json has 2, 3, 7'),
     ([{**predictions()[0], 'category_id': 0}], ground_truth(), 'numbered from 0?'),
     ([{**predictions()[0], 'score': float('nan')}], ground_truth(), 'score nan is not a number from 0 to 1'),
     ([{**predictions()[0], 'segmentation': {'size': [80, 60], 'counts': ''}}], ground_truth(), 'mask size is not'),

@@ -38,8 +38,9 @@ def test_polygons_are_drawn_like_rles(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize('change, message', [
-    (lambda d: d['images'][0].update(height=HEIGHT + 2), 'the image file has another size'),
-    (lambda d: d['images'][0].update(id=6) or [a.update(image_id=6) for a in d['annotations']], 'image id 5'),
+    (lambda d: d['images'][0].update(height=HEIGHT + 2),
+     'the mask size is not the size of the image: [40, 60] in place of [42, 60]'),
+    (lambda d: d['images'][0].update(id=6) or [a.update(image_id=6) for a in d['annotations']], 'unknown image_id 5'),
     (lambda d: d['annotations'][0].update(segmentation=[[1e300] * 6]), 'coordinates that no image has'),
     (lambda d: d['annotations'][0].update(iscrowd=1), '--drop-crowds'),
 ])

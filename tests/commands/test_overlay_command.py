@@ -108,6 +108,6 @@ def test_files_that_do_not_fit_end_in_one_line(run, annotation_file):
             (['--classes', 'tiny'], annotation_file, "--classes: ['tiny'] unknown; "),
             ([], 'nowhere.json', 'no annotation file nowhere.json'),
             ([], change(annotation_file, images=document['images'][:1], annotations=document['annotations'][:1]),
-             'results.pkl contains image id 2, but ')]:
+             'results.pkl: image 2: unknown image_id 2: ')]:
         status, err, _ = run(*args, annotations=annotations)
         assert status == 1 and err.startswith('error: ') and message in err and err.count('\n') == 1

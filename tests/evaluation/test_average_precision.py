@@ -11,12 +11,26 @@ from support.synthetic_data import discs
 
 from mmcell.annotations.coco_json import AnnotationError
 from mmcell.annotations.raw_layout import TrainImage, find_train_folders, read_train_image
-from mmcell.evaluation.average_precision import average_precisions, resampled_average_precisions
+from mmcell.evaluation.average_precision import (
+    average_precisions,
+    average_precisions_of,
+    resampled_average_precisions,
+)
+from mmcell.evaluation.coco_matching import match_classes
+from mmcell.evaluation.pairs import pair_coco
 from mmcell.masks.rle import encode_label_map
 from mmcell.predictions.dump_file import ResultsError
 
 SHAPE = (150, 200)
 HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
+
+
+def measure(document, detections, **arguments):
+    return average_precisions(pair_coco(document, detections), **arguments)
+
+
+def resample(document, detections, weights):
+    return resampled_average_precisions(match_classes(pair_coco(document, detections), 'segm'), weights)
 
 
 def crowd(n_images=2):
@@ -104,7 +118,7 @@ def test_real_cells_as_their_own_prediction_at_the_caps_of_the_docs(real_data, f
     document = document_of([read_train_image(image, root) for image in find_train_folders(root)])
     truth = [{**cell, 'score': 1.} for cell in document['annotations']]
     caps = [100, 300, 500, 1000, None]
-    values = average_precisions(document, truth, kinds=['segm'], caps=caps, size_bins_px=())
+    values = measure(document, truth, kinds=['segm'], caps=caps, size_bins_px=())
     assert [round(values['AP50' + ('' if cap is None else f'@{cap}')], 4) for cap in caps] == expected
     # The precision is 1 up to the recall that the cap allows.
     counts = Counter((cell['category_id'], cell['image_id']) for cell in truth)
@@ -119,21 +133,21 @@ def test_real_cells_as_their_own_prediction_at_the_caps_of_the_docs(real_data, f
 def test_the_truth_scores_one_whatever_the_order(rng):
     document = crowd()
     detections = truth_as_detections(document)
-    values = average_precisions(document, detections)
+    values = measure(document, detections)
     assert all(value == 1 or (name.endswith('/class3') and math.isnan(value)) for name, value in values.items())
     ids = rng.permutation(len(document['annotations']))
     document['annotations'] = [{**document['annotations'][index], 'id': int(number) + 1}
                                for number, index in enumerate(ids)]
     document['images'].reverse()
-    assert average_precisions(document, [detections[index] for index in ids]) == pytest.approx(values, nan_ok=True)
+    assert measure(document, [detections[index] for index in ids]) == pytest.approx(values, nan_ok=True)
 
 
 def test_names():
     document = crowd()
-    assert list(average_precisions(document, [], kinds=['bbox'], caps=[None, 50], size_bins_px=[12.5])) == [
+    assert list(measure(document, [], kinds=['bbox'], caps=[None, 50], size_bins_px=[12.5])) == [
         f'bbox_{measure}{cap}{part}' for cap in ('', '@50') for measure in ('AP', 'AP50', 'AP75', 'AR')
         for part in ('', '/class1', '/class2', '/class3', '/class4', '/0-12.5px', '/12.5px+')]
-    assert not any('px' in name for name in average_precisions(document, [], size_bins_px=()))
+    assert not any('px' in name for name in measure(document, [], size_bins_px=()))
 
 
 def with_different_scores(detections):
@@ -144,9 +158,9 @@ def with_different_scores(detections):
 def test_permuted_records_give_the_same_values(rng):
     document = crowd()
     detections = with_different_scores(perturbed_detections(document, rng, 60))
-    values = average_precisions(document, detections)
+    values = measure(document, detections)
     document['images'].reverse()
-    assert average_precisions(document, [detections[index] for index in rng.permutation(len(detections))]) == \
+    assert measure(document, [detections[index] for index in rng.permutation(len(detections))]) == \
         pytest.approx(values, abs=1e-12, nan_ok=True)
 
 
@@ -159,7 +173,7 @@ def test_an_iou_equal_to_the_threshold_is_a_match(width, expected):
     part[5:15, 5:5 + width] = 1
     detection = dict(image_id=1, category_id=1, score=.5, bbox=[5, 5, width, 10],
                      segmentation=encode_label_map(part).rles[0])
-    values = average_precisions(document, [detection])
+    values = measure(document, [detection])
     # An IoU of 100 / 200 = .5 is enough, 90 / 200 = .45 is not.
     assert values['AP50'] == values['bbox_AP50'] == expected
     assert values['AP'] == pytest.approx(expected / 10) and values['AR'] == pytest.approx(expected / 10)
@@ -169,28 +183,28 @@ def test_cells_of_other_sizes_do_not_count():
     document = crowd(1)
     small = [detection for detection, cell in zip(truth_as_detections(document), document['annotations'], strict=True)
              if cell['area'] < 10 ** 2]
-    values = average_precisions(document, small, size_bins_px=(10, 20))
+    values = measure(document, small, size_bins_px=(10, 20))
     assert values['AP50/0-10px'] == 1 and values['AP50/20px+'] == 0 and 0 < values['AP50'] < 1
 
 
 def test_no_detection_is_zero_and_no_truth_is_not_defined():
     document = crowd()
-    values = average_precisions(document, [])
+    values = measure(document, [])
     assert all(math.isnan(value) if name.endswith('/class3') else value == 0 for name, value in values.items())
     weights = np.ones((2, 2))
-    assert all((value == 0).all() for value in resampled_average_precisions(document, [], weights).values())
+    assert all((value == 0).all() for value in resample(document, [], weights).values())
     detections = truth_as_detections(document)
     document['annotations'] = []
-    assert all(math.isnan(value) for value in average_precisions(document, detections).values())
-    assert all(np.isnan(value).all() for value in resampled_average_precisions(document, detections, weights).values())
-    assert math.isnan(average_precisions({**document, 'images': []}, [])['AP'])
+    assert all(math.isnan(value) for value in measure(document, detections).values())
+    assert all(np.isnan(value).all() for value in resample(document, detections, weights).values())
+    assert math.isnan(measure({**document, 'images': []}, [])['AP'])
 
 
 def test_a_resample_with_each_image_once_has_the_values_of_all_images(rng):
     document = crowd(3)
     detections = perturbed_detections(document, rng, 140)
-    values = average_precisions(document, detections)
-    resampled = resampled_average_precisions(document, detections, np.ones((4, 3), np.int64))
+    values = measure(document, detections)
+    resampled = resample(document, detections, np.ones((4, 3), np.int64))
     assert {name: value.tolist() for name, value in resampled.items()} == \
         {name: [values[name]] * 4 for name in HEADLINES}
 
@@ -202,7 +216,7 @@ def test_resampled_values_are_those_of_the_repeated_images(rng):
                                if cell['category_id'] != 4 or cell['image_id'] == document['images'][1]['id']]
     detections = with_different_scores(perturbed_detections(document, rng, 140))
     weights = np.array([[2, 0, 1], [0, 3, 0], [1, 1, 1], [0, 1, 2]])
-    resampled = resampled_average_precisions(document, detections, weights)
+    resampled = resample(document, detections, weights)
     for row, counts in enumerate(weights):
         drawn, drawn_detections = dict(images=[], annotations=[], categories=document['categories']), []
         for image, count in zip(document['images'], counts, strict=True):
@@ -214,48 +228,95 @@ def test_resampled_values_are_those_of_the_repeated_images(rng):
                                          if cell['image_id'] == image['id']]
                 drawn_detections += [{**detection, **number} for detection in detections
                                      if detection['image_id'] == image['id']]
-        expected = average_precisions(drawn, drawn_detections)
+        expected = measure(drawn, drawn_detections)
         assert {name: resampled[name][row] for name in HEADLINES} == \
             pytest.approx({name: expected[name] for name in HEADLINES}, abs=1e-12)
     assert len(set(resampled['AP'])) == 4
 
 
 @pytest.mark.parametrize(('change', 'message'), [
-    (dict(image_id=5), r'image_id \[5\], which the annotation file does not define'),
-    (dict(category_id=0), r'category_id \[0\]'),
-    (dict(segmentation=dict(size=[200, 150], counts='0')), r'image 83 has \[150, 200\] px \(height, width\), but a '
-                                                           r'mask in it has \[200, 150\]'),
-    (dict(segmentation=dict(size=[150, 200], counts='0')), 'a mask cannot be decoded: .*cover 0 pixels'),
-    (dict(segmentation=dict(size=[150, 200], counts='é')), 'a mask cannot be decoded: .*not ASCII'),
+    (dict(image_id=5), 'detection 3: unknown image_id 5: the annotation file has 83'),
+    (dict(image_id=[5]), r'detection 3: unknown image_id \[5\]'),
+    (dict(category_id=0), 'unknown category_id 0: .*numbered from 0'),
+    (dict(segmentation=dict(size=[200, 150], counts='0')), r'detection 3: its image has \[150, 200\] px '
+                                                           r'\(height, width\), but its mask \[200, 150\]'),
+    (dict(segmentation=dict(size=[150, 200], counts='0')), 'image 83: the mask of a detection cannot be decoded: '
+                                                           '.*cover 0 pixels'),
+    (dict(segmentation=dict(size=[150, 200], counts='é')), 'the mask of a detection cannot be decoded: .*not ASCII'),
+    (dict(segmentation=[[1, 1, 5, 1, 5, 5]]), 'detection 3: its mask is not a compressed RLE'),
+    (dict(segmentation=None), 'image 83: a detection has no mask'),
+    (dict(bbox=None), 'a detection has no bbox'),
+    (dict(score=...), 'a detection has no score'),
+    (dict(image_id=...), 'a detection has no image_id'),
 ])
 def test_unknown_images_and_categories_and_bad_masks_are_refused(change, message):
     document = crowd(1)
     detections = truth_as_detections(document)
     detections[3].update(change)
+    for key in [key for key, value in change.items() if value is ...]:
+        del detections[3][key]
     with pytest.raises(ResultsError, match=message):
-        average_precisions(document, detections)
+        measure(document, detections)
 
 
-def test_annotation_files_that_cannot_be_measured_are_refused():
+@pytest.mark.parametrize(('change', 'message'), [
+    (dict(image_id=5), 'annotation 3: image_id 5 is not the id of one of the images'),
+    (dict(image_id=...), 'annotation 3 has no image_id'),
+    (dict(category_id=9), 'annotation 3: category_id 9 is not the id of one of the categories'),
+    (dict(category_id=None), 'annotation 3: category_id None is not'),
+    (dict(area=...), 'annotation 3 has no area'),
+    (dict(segmentation=dict(size=list(SHAPE), counts='0')), 'image 83: the mask of a true cell cannot be decoded'),
+    (dict(segmentation=dict(size=[9, 9], counts='0')), 'annotation 3: the mask size is not the size of the image'),
+    (dict(segmentation=[]), 'annotation 3: the segmentation has no polygon'),
+    (dict(segmentation=...), 'image 83: a true cell has no mask'),
+    (dict(bbox=...), 'an annotation has no bbox'),
+])
+def test_annotations_that_cannot_be_measured_are_refused(change, message):
     document = crowd(1)
-    document['annotations'][2]['segmentation'] = dict(size=list(SHAPE), counts='0')
-    with pytest.raises(AnnotationError, match='cannot be decoded'):
-        average_precisions(document, [])
-    del document['annotations'][2]['area']
-    with pytest.raises(AnnotationError, match='annotation 3 has no area'):
-        average_precisions(document, [])
+    document['annotations'][2].update(change)
+    for key in [key for key, value in change.items() if value is ...]:
+        del document['annotations'][2][key]
+    with pytest.raises(AnnotationError, match=message):
+        measure(document, [])
+
+
+def test_boxes_need_no_masks_and_masks_no_boxes():
+    document = crowd(1)
+    detections = truth_as_detections(document)
+    for kind, key in (('segm', 'bbox'), ('bbox', 'segmentation')):
+        records = [[{name: value for name, value in record.items() if name != key} for record in side]
+                   for side in (document['annotations'], detections)]
+        values = measure({**document, 'annotations': records[0]}, records[1], kinds=[kind])
+        assert values == pytest.approx(measure(document, detections, kinds=[kind]), nan_ok=True)
+
+
+def test_annotation_files_without_categories_are_refused():
     with pytest.raises(AnnotationError, match='no categories'):
-        average_precisions({**document, 'categories': [], 'annotations': []}, [])
+        measure({**crowd(1), 'categories': [], 'annotations': []}, [])
+
+
+def test_matches_of_one_image_have_the_values_of_this_image(rng):
+    document = crowd(3)
+    detections = perturbed_detections(document, rng, 140)
+    pairs = pair_coco(document, detections)
+    matches = match_classes(pairs, 'segm', (10, 20))
+    for place, image in enumerate(document['images']):
+        records = [[record for record in side if record['image_id'] == image['id']]
+                   for side in (document['annotations'], detections)]
+        expected = measure({**document, 'images': [image], 'annotations': records[0]}, records[1], kinds=['segm'],
+                           caps=[None], size_bins_px=())
+        values = average_precisions_of([match.of_image(place) for match in matches], pairs.truth, 'segm', [None], ())
+        assert values == pytest.approx(expected, abs=0, nan_ok=True) and 0 < values['AP'] < 1
 
 
 @pytest.mark.parametrize('arguments', [
     dict(kinds=['mask']), dict(caps=[]), dict(caps=[0]), dict(size_bins_px=[16, 16]), dict(size_bins_px=[0, 16])])
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments)).removesuffix('s')):
-        average_precisions(crowd(1), [], **arguments)
+        measure(crowd(1), [], **arguments)
 
 
 @pytest.mark.parametrize('weights', [np.ones(2), np.ones((1, 3)), -np.ones((1, 2))])
 def test_weights_of_a_wrong_shape_or_sign_are_refused(weights):
     with pytest.raises(ValueError, match=r'weights must be \(n_resamples, 2\)'):
-        resampled_average_precisions(crowd(), [], weights)
+        resample(crowd(), [], weights)

@@ -5,7 +5,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmcell.evaluation.overlaps import overlaps_of_label_maps, overlaps_of_rles
+from mmcell.evaluation.overlaps import (
+    decode_masks,
+    meeting_intervals,
+    overlaps_of_label_maps,
+    overlaps_of_masks,
+)
 
 SHAPE = (9, 7)
 LABEL_MAPS = hnp.arrays(np.int32, SHAPE, elements=st.sampled_from([0, 0, 2, 3, 70000, 2**31 - 1]))
@@ -16,17 +21,23 @@ def encode(masks):
     return [pycocotools.mask.encode(np.asfortranarray(mask, np.uint8)) for mask in masks]
 
 
+def decode(masks, image_index=None, n_images=1):
+    """Decodes bitmaps (N, H, W) of one size, which lie in the first of the images if nothing else is said."""
+    index = np.zeros(len(masks), int) if image_index is None else np.asarray(image_index, int)
+    return decode_masks(encode(masks), index, np.array([masks.shape[1:]] * n_images))
+
+
 def dense_ious(overlaps):
-    table = np.zeros((len(overlaps.true_ids), len(overlaps.pred_ids)))
+    table = np.zeros((len(overlaps.true_areas_px), len(overlaps.pred_areas_px)))
     table[overlaps.true_index, overlaps.pred_index] = overlaps.ious
     return table
 
 
 @given(LABEL_MAPS, LABEL_MAPS)
 def test_overlaps_of_label_maps_are_those_of_their_masks(true_map, pred_map):
-    overlaps = overlaps_of_label_maps(true_map, pred_map)
+    overlaps, true_ids, pred_ids = overlaps_of_label_maps(true_map, pred_map)
     ids = [[i for i in np.unique(label_map) if i] for label_map in (true_map, pred_map)]
-    assert overlaps.true_ids.tolist() == ids[0] and overlaps.pred_ids.tolist() == ids[1]
+    assert true_ids.tolist() == ids[0] and pred_ids.tolist() == ids[1]
     masks = [[label_map == i for i in map_ids] for label_map, map_ids in zip((true_map, pred_map), ids, strict=True)]
     assert overlaps.true_areas_px.tolist() == [mask.sum() for mask in masks[0]]
     expected = [(i, j, (a & b).sum()) for i, a in enumerate(masks[0]) for j, b in enumerate(masks[1]) if (a & b).any()]
@@ -34,8 +45,8 @@ def test_overlaps_of_label_maps_are_those_of_their_masks(true_map, pred_map):
 
 
 @given(MASKS, MASKS)
-def test_overlaps_of_rles_agree_with_pycocotools(true_masks, pred_masks):
-    overlaps = overlaps_of_rles(encode(true_masks), encode(pred_masks))
+def test_overlaps_of_masks_agree_with_pycocotools(true_masks, pred_masks):
+    overlaps = overlaps_of_masks(decode(true_masks), decode(pred_masks))
     if len(true_masks) and len(pred_masks):
         expected = pycocotools.mask.iou(encode(pred_masks), encode(true_masks), [0] * len(true_masks)).T
         # For two empty masks pycocotools computes 0 / 0; here they are not a pair.
@@ -46,20 +57,48 @@ def test_overlaps_of_rles_agree_with_pycocotools(true_masks, pred_masks):
 @given(MASKS, MASKS, st.data())
 def test_overlaps_of_some_predictions_are_those_without_the_others(true_masks, pred_masks, data):
     is_kept = np.array(data.draw(st.lists(st.booleans(), min_size=len(pred_masks), max_size=len(pred_masks))), bool)
-    some = overlaps_of_rles(encode(true_masks), encode(pred_masks)).of_predictions(is_kept)
-    expected = overlaps_of_rles(encode(true_masks), encode(pred_masks[is_kept]))
+    some = overlaps_of_masks(decode(true_masks), decode(pred_masks)).of_predictions(is_kept)
+    expected = overlaps_of_masks(decode(true_masks), decode(pred_masks[is_kept]))
     for name in ('true_index', 'pred_index', 'intersections_px', 'true_areas_px', 'pred_areas_px'):
         np.testing.assert_array_equal(getattr(some, name), getattr(expected, name))
-    assert some.pred_ids.tolist() == np.flatnonzero(is_kept).tolist()
 
 
-def test_maps_and_masks_of_different_sizes_are_refused():
+@given(MASKS, MASKS, st.data())
+def test_masks_of_different_images_share_nothing(true_masks, pred_masks, data):
+    true_images, pred_images = (np.array(data.draw(st.lists(st.integers(0, 2), min_size=len(masks),
+                                                            max_size=len(masks))), int)
+                                for masks in (true_masks, pred_masks))
+    overlaps = overlaps_of_masks(decode(true_masks, true_images, 3), decode(pred_masks, pred_images, 3))
+    expected = [(i, j, (a & b).sum()) for i, a in enumerate(true_masks) for j, b in enumerate(pred_masks)
+                if true_images[i] == pred_images[j] and (a & b).any()]
+    assert list(zip(overlaps.true_index, overlaps.pred_index, overlaps.intersections_px, strict=True)) == expected
+
+
+@given(*[st.lists(st.tuples(st.integers(0, 30), st.integers(0, 12)), max_size=9)] * 2)
+def test_intervals_meet_if_they_have_a_common_part(intervals, others):
+    (starts, ends), (other_starts, other_ends) = (
+        np.array([(start, start + length) for start, length in side]).reshape(-1, 2).T for side in (intervals, others))
+    found = sorted(zip(*(index.tolist() for index in meeting_intervals(starts, ends, other_starts, other_ends)),
+                       strict=True))
+    assert found == [(i, j) for i in range(len(starts)) for j in range(len(other_starts))
+                     if max(starts[i], other_starts[j]) < min(ends[i], other_ends[j])]
+
+
+def test_decoded_masks_lie_in_images_one_behind_the_other():
+    masks = np.zeros((2, 2, 3), bool)
+    masks[0].T.flat[[1, 2]] = True
+    masks[1, 0, 0] = True
+    decoded = decode(masks, [0, 1], 2)
+    assert (decoded.starts.tolist(), decoded.ends.tolist()) == ([1, 2, 6], [2, 3, 7])
+    assert decoded.offsets.tolist() == [0, 2, 3]
+    assert decoded.areas_px.tolist() == [2, 1] and decoded.part(slice(1, 2)).starts.tolist() == [6]
+
+
+def test_maps_of_different_sizes_are_refused():
     with pytest.raises(ValueError, match=r'one shape, got \(2, 3\) and \(3, 2\)'):
         overlaps_of_label_maps(np.zeros((2, 3), int), np.zeros((3, 2), int))
-    with pytest.raises(ValueError, match=r'one size, got \[\(2, 3\), \(3, 2\)\]'):
-        overlaps_of_rles(encode(np.ones((1, 2, 3))), encode(np.ones((1, 3, 2))))
 
 
 def test_a_map_without_pixels_has_no_cells():
-    overlaps = overlaps_of_label_maps(np.zeros((0, 4), int), np.zeros((0, 4), int))
-    assert len(overlaps.true_ids) == len(overlaps.pred_ids) == len(overlaps.ious) == 0
+    overlaps, true_ids, pred_ids = overlaps_of_label_maps(np.zeros((0, 4), int), np.zeros((0, 4), int))
+    assert len(true_ids) == len(pred_ids) == len(overlaps.ious) == 0

@@ -8,9 +8,10 @@ tables and bitmaps.
 """
 
 import pytest
-from support.label_map_pairs import image_pair, synthetic_maps
+from support.label_map_pairs import image_pair, pairs_of, synthetic_maps
 
-from mmcell.evaluation.segmentation_scores import image_statistics, segmentation_scores
+from mmcell.evaluation.image_statistics import image_statistics
+from mmcell.evaluation.segmentation_scores import segmentation_scores
 
 # StarDist: image, IoU threshold, F1, accuracy. Cellpose gives the same values at .5 and .9.
 STARDIST = [
@@ -39,7 +40,8 @@ HOVER_NET = [
 
 @pytest.fixture(scope='module')
 def statistics():
-    return [image_statistics(image_pair(*synthetic_maps(number)), [1, 2, 3], 0.) for number in range(3)]
+    pairs = pairs_of(*(image_pair(*synthetic_maps(number)) for number in range(3)))
+    return [image_statistics(image, 3) for image in pairs.painted]
 
 
 @pytest.mark.parametrize('number, threshold, f1, accuracy', STARDIST)

@@ -3,23 +3,23 @@ import math
 
 import numpy as np
 import pytest
-from support.label_map_pairs import SIZE, image_pair, synthetic_maps
+from support.label_map_pairs import SIZE, image_pair, pairs_of, synthetic_maps
 from support.synthetic_data import discs, write_annotations
 
-from mmcell.evaluation.image_pairs import ImagePair, pair_images
-from mmcell.evaluation.segmentation_scores import (
-    best_threshold,
-    image_statistics,
-    resampled_segmentation_scores,
-    segmentation_scores,
-)
+from mmcell.evaluation.evaluation import SWEEP_THRESHOLDS, SWEPT_SCORES, sweep
+from mmcell.evaluation.image_statistics import image_statistics
+from mmcell.evaluation.pairs import pair_coco
+from mmcell.evaluation.segmentation_scores import resampled_segmentation_scores, segmentation_scores
 
-IDS, NAMES = [1, 2, 3], ['a', 'b', 'c']
-CATEGORIES = [dict(id=i, name=name) for i, name in zip(IDS, NAMES, strict=True)]
+NAMES = ['a', 'b', 'c']
 
 
-def scores_of(*pairs, threshold=0., weights=None):
-    return segmentation_scores([image_statistics(pair, IDS, threshold) for pair in pairs], NAMES, weights)
+def statistics_of(*images, threshold=0.):
+    return [image_statistics(image.above(threshold), 3) for image in pairs_of(*images).painted]
+
+
+def scores_of(*images, threshold=0., weights=None):
+    return segmentation_scores(statistics_of(*images, threshold=threshold), NAMES, weights)
 
 
 def bars(first_px, n_px=30, n_rows=4, label=1):
@@ -31,9 +31,9 @@ def bars(first_px, n_px=30, n_rows=4, label=1):
 def empty(pair, true=False, pred=False):
     """Returns the pair without its true cells, its predicted cells, or both."""
     none = np.zeros(0, np.int64)
-    return ImagePair(pair.image_id, pair.height, pair.width, [] if true else pair.true_rles,
-                     none if true else pair.true_classes, [] if pred else pair.pred_rles,
-                     none if pred else pair.pred_classes, np.zeros(0) if pred else pair.pred_scores)
+    if true:
+        pair = pair._replace(true_rles=[], true_classes=none)
+    return pair._replace(pred_rles=[], pred_classes=none, pred_scores=np.zeros(0)) if pred else pair
 
 
 @pytest.mark.parametrize('new_ids', [np.arange(1, 55), np.random.default_rng(0).permutation(np.arange(1, 55) * 7)])
@@ -151,7 +151,7 @@ def test_pooled_and_averaged_differ_as_named():
 def test_weights_are_repetitions():
     pairs = [image_pair(*synthetic_maps(number)) for number in range(3)]
     pairs.append(empty(pairs[0], True, True))
-    statistics = [image_statistics(pair, IDS, 0.) for pair in pairs]
+    statistics = statistics_of(*pairs)
     weights = np.array([[1, 1, 1, 1], [2, 0, 1, 0], [0, 0, 0, 4]])
     resampled = resampled_segmentation_scores(statistics, NAMES, weights)
     for i, row in enumerate(weights):
@@ -162,7 +162,7 @@ def test_weights_are_repetitions():
 
 
 def test_wrong_numbers_of_images_names_or_weights_are_refused():
-    statistics = [image_statistics(image_pair(bars(0), bars(0)), IDS, 0.)]
+    statistics = statistics_of(image_pair(bars(0), bars(0)))
     with pytest.raises(ValueError, match='no image'):
         segmentation_scores([], NAMES)
     with pytest.raises(ValueError, match='3 classes, but 2 names'):
@@ -175,23 +175,12 @@ def test_the_threshold_that_leaves_out_spurious_cells_is_best():
     true_map = discs(SIZE, [(1, 30, 30, 10), (2, 30, 90, 10)])
     pred_map = discs(SIZE, [(1, 30, 30, 10), (2, 30, 90, 9), (3, 80, 30, 5), (4, 80, 80, 5)])
     pair = image_pair(true_map, pred_map, [1, 1], [1, 1, 1, 1], [.9, .6, .4, .2])
-    thresholds = [0., .3, .5, .55, .6, .8, .95]
-    best, table = best_threshold([pair], CATEGORIES, thresholds)
-    assert best == .5 and [row['score_threshold'] for row in table] == thresholds
-    for row in table:
+    swept = sweep(pairs_of(pair))
+    assert [row['score_threshold'] for row in swept['table']] == list(SWEEP_THRESHOLDS)
+    for row in swept['table']:
         assert {**scores_of(pair, threshold=row['score_threshold']), 'score_threshold': row['score_threshold']} == \
             pytest.approx(row, nan_ok=True)
-    assert best_threshold([pair], CATEGORIES, thresholds, by='SQ_pooled')[0] == .8
-
-
-@pytest.mark.parametrize('thresholds, by, message', [
-    ([.5], 'PQ', "no score 'PQ'; the scores are mPQ_pooled"),
-    ([], 'PQ_pooled', 'not defined at any'),
-    ([.1, .5], 'PQ_pooled/c', 'not defined at any'),
-])
-def test_no_threshold_can_be_best(thresholds, by, message):
-    with pytest.raises(ValueError, match=message):
-        best_threshold([image_pair(bars(0), bars(0))], CATEGORIES, thresholds, by)
+    assert swept['best'].keys() == set(SWEPT_SCORES) and swept['best']['PQ_pooled'] == .45
 
 
 def test_real_cells_score_one_against_themselves(real_data, tmp_path):
@@ -199,5 +188,5 @@ def test_real_cells_score_one_against_themselves(real_data, tmp_path):
     write_annotations(real_data / 'hw3', path, ['1', '2', '3', '4'])
     document = json.loads(path.read_text())
     detections = [dict(annotation, score=.5) for annotation in document['annotations']]
-    statistics = [image_statistics(pair, [1, 2, 3, 4], .5) for pair in pair_images(document, detections)]
+    statistics = [image_statistics(image.above(.5), 4) for image in pair_coco(document, detections).painted]
     assert set(segmentation_scores(statistics, ['1', '2', '3', '4']).values()) == {1.}

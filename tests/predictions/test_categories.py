@@ -1,6 +1,7 @@
 """Labels of dumps become category ids by the names of the classes, in every command that joins two files."""
 
 import json
+import pickle
 import sys
 import zipfile
 from importlib import import_module
@@ -11,15 +12,14 @@ import tifffile
 from mmdet.registry import METRICS
 from support.synthetic_data import discs
 
-from mmcell.annotations.coco_json import read_annotations
+from mmcell.annotations.ground_truth import read_ground_truth
 from mmcell.classes.matching import ClassesError
 from mmcell.evaluation.evaluation import evaluate
-from mmcell.evaluation.ground_truth import read_ground_truth
-from mmcell.evaluation.result_files import read_result_file
+from mmcell.evaluation.pairs import Pairs
 from mmcell.masks.rle import encode_label_map
-from mmcell.predictions.categories import Categories
 from mmcell.predictions.dump_file import ResultsError, load_results, save_results
 from mmcell.predictions.ensemble import fuse_results
+from mmcell.predictions.result_files import describe_unusual, read_predictions
 
 NAMES = ['big', 'middle', 'small']
 SHAPE = 40, 60
@@ -61,6 +61,14 @@ def run(name, monkeypatch, *arguments):
     return import_module(name).main()
 
 
+def measure(path, truth):
+    """Returns the values of a results file, and what is assumed about its classes; it has nothing unusual."""
+    truth = read_ground_truth(truth)
+    file = read_predictions(path, truth)
+    assert describe_unusual(file.predictions, truth) == []
+    return evaluate(Pairs(truth, file.predictions), .5, np.zeros((0, 1))).values, file.assumed
+
+
 @pytest.fixture(params=FILES)
 def truth(request, tmp_path):
     """An annotation file; its categories have any ids and any order."""
@@ -69,10 +77,8 @@ def truth(request, tmp_path):
 
 @pytest.mark.parametrize('order', [(0, 1, 2), (2, 0, 1)])
 def test_a_perfect_dump_has_ap_1_with_every_file(tmp_path, truth, order):
-    document = read_ground_truth(truth)
-    file = read_result_file(write_dump(tmp_path / 'r.pkl', order=order), document)
-    values = evaluate(document, file.detections, .5, np.zeros((0, 1))).values
-    assert file.remarks == [] and {values[f'AP/{name}'] for name in NAMES} == {1}
+    values, assumed = measure(write_dump(tmp_path / 'r.pkl', order=order), truth)
+    assert assumed == [] and {values[f'AP/{name}'] for name in NAMES} == {1}
 
 
 @pytest.mark.parametrize('order', [(0, 1, 2), (2, 0, 1)])
@@ -87,11 +93,11 @@ def test_the_metric_and_the_submission_know_classes_by_their_names(tmp_path, tru
     write_dump(tmp_path / 'r.pkl', order=order)
     assert run('submit', monkeypatch, tmp_path / 'r.pkl', '--annotations', truth, '--out', tmp_path / 't.zip') == 0
     assert (tmp_path / 's.zip').read_bytes() == (tmp_path / 't.zip').read_bytes()
-    document = read_ground_truth(truth)
-    file = read_result_file(tmp_path / 's.zip', document)
-    assert evaluate(document, file.detections, .5, np.zeros((0, 1))).values['AP'] == 1
-    numbers = ', '.join(f"{category['id']} {category['name']}" for category in document['categories'])
-    assert 's.zip does not name the classes' in file.remarks[0] and file.remarks[0].endswith(numbers)
+    values, (assumed,) = measure(tmp_path / 's.zip', truth)
+    assert values['AP'] == 1
+    categories = json.loads(truth.read_text())['categories']
+    numbers = ', '.join(f"{category['id']} {category['name']}" for category in categories)
+    assert 's.zip does not name the classes' in assumed and assumed.endswith(numbers)
 
 
 def test_the_metric_is_1_in_the_training(truth):
@@ -130,22 +136,23 @@ def test_missing_and_additional_classes_are_refused(tmp_path, truth, classes, me
     results = [{**sample(), 'classes': classes}]
     save_results(results, tmp_path / 'r.pkl')
     with pytest.raises(ClassesError, match=message):
-        read_result_file(tmp_path / 'r.pkl', read_ground_truth(truth))
+        read_predictions(tmp_path / 'r.pkl', read_ground_truth(truth))
 
 
 @pytest.mark.parametrize('classes', ['bms', [1, 2, 3], {'big': 1}, 7])
 def test_names_that_are_no_names_are_refused(tmp_path, truth, classes):
     save_results([{**sample(), 'classes': classes}], tmp_path / 'r.pkl')
     with pytest.raises(ResultsError, match='image 4: classes must be a list of names'):
-        read_result_file(tmp_path / 'r.pkl', read_ground_truth(truth))
+        read_predictions(tmp_path / 'r.pkl', read_ground_truth(truth))
 
 
 def test_without_names_places_count_and_a_remark_says_so(tmp_path, monkeypatch, capsys):
     truth = write_truth(tmp_path / 'truth.json', (1, 2, 3), (2, 0, 1))
     dump = write_dump(tmp_path / 'r.pkl', classes=None)
-    file = read_result_file(dump, read_ground_truth(truth))
-    assert [detection['category_id'] for detection in file.detections] == [3, 1, 2]
-    remark, = file.remarks
+    images = read_ground_truth(truth)
+    file = read_predictions(dump, images)
+    assert [images.class_ids[place] for place in file.predictions.class_index] == [3, 1, 2]
+    remark, = file.assumed
     assert remark.endswith('labels are taken for the categories 3 small, 1 big, 2 middle, in this order')
     (tmp_path / 'ids.json').write_text(json.dumps([dict(file_name='a.tif', id=4, height=SHAPE[0], width=SHAPE[1])]))
     run('submit', monkeypatch, write_dump(tmp_path / 's.pkl'), '--annotations', tmp_path / 'ids.json', '--out',
@@ -156,8 +163,10 @@ def test_without_names_places_count_and_a_remark_says_so(tmp_path, monkeypatch, 
         assert [record['category_id'] for record in json.loads(archive.read('test-results.json'))] == [1, 2, 3]
 
 
-def test_a_file_of_nothing_needs_no_remark():
-    assert Categories([1], None, 'f').remark_on([], 'r') is None
+def test_a_file_of_nothing_needs_no_remark(tmp_path, truth):
+    for name, content in (('r.pkl', pickle.dumps([])), ('r.json', b'[]')):
+        (tmp_path / name).write_bytes(content)
+        assert read_predictions(tmp_path / name, read_ground_truth(truth)).assumed == []
 
 
 @pytest.mark.parametrize('order', [(1, 0, 2), (2, 0, 1)])
@@ -187,4 +196,3 @@ def test_overlays_count_cells_by_the_names_of_their_classes(tmp_path, truth, mon
                             lambda image, rles, *_, drawn=drawn, **__: drawn.append(rles) or image)
         assert run('overlay', monkeypatch, 'r.pkl', '--annotations', truth, '--out', 'o', '--classes', 'middle') == 0
         assert [rles for rles in drawn if rles] == [[CELLS.rles[1]]] * 2
-    assert read_annotations(truth)['images'][0]['id'] == 4

@@ -13,11 +13,12 @@ import torch
 from support.synthetic_data import discs
 
 from mmcell.annotations.coco_json import categories
-from mmcell.evaluation.result_files import read_result_file
+from mmcell.annotations.ground_truth import to_ground_truth
 from mmcell.masks.rle import encode_label_map
 from mmcell.predictions import limits
-from mmcell.predictions.dump_file import ResultsError, load_results, save_results, to_coco_detections
+from mmcell.predictions.dump_file import ResultsError, load_results, save_results
 from mmcell.predictions.ensemble import EnsembleError, fuse_results
+from mmcell.predictions.result_files import read_predictions
 from mmcell.predictions.submission import read_test_set, write_submission
 
 SIZE = (20, 30)
@@ -50,9 +51,8 @@ def readers(tmp_path, monkeypatch):
     args = Namespace(results='r.pkl', annotations='test.json', classes=None, score_thr=.5, scale=1, out=tmp_path,
                      matches=False, max_images=None)
     return {
-        'evaluate': lambda path: read_result_file(path, document),
-        'submit': lambda path: write_submission(
-            [cell for sample in load_results(path) for cell in to_coco_detections(sample, [1, 2])], test_set, 's.zip'),
+        'evaluate': lambda path: read_predictions(path, to_ground_truth(document)),
+        'submit': lambda path: write_submission(read_predictions(path, test_set).predictions, test_set, 's.zip'),
         'overlay': lambda path: overlay.draw_all(Namespace(**{**vars(args), 'results': path})),
         'ensemble': lambda path: save_results(
             list(fuse_results([load_results('good.pkl'), load_results(path)], ['first', 'second'])), 'fused.pkl')}
@@ -82,16 +82,17 @@ FORMS = [
     (dict(bboxes=None), BOXES), (dict(bboxes=[[1, 2, 3, 4]] * 2), BOXES), (dict(bboxes=torch.zeros(2, 5)), BOXES),
     (dict(bboxes=torch.zeros(4)), BOXES), (dict(bboxes=torch.zeros(2, 4, dtype=torch.complex64)), BOXES),
     (dict(bboxes=torch.zeros(2, 4, dtype=torch.bool)), BOXES), (dict(bboxes=doubled(60)), BOXES),
-    (dict(bboxes=torch.tensor([[5., 5, 1, 1]] * 2)), r'detection 0: \[5.0, 5.0, 1.0, 1.0\] is not a box'),
-    (dict(bboxes=torch.tensor([[1., 1, 2, 2], [1, 1, 2, float('nan')]])), 'detection 1: .*nan. is not a box'),
+    (dict(bboxes=torch.tensor([[5., 5, 1, 1]] * 2)),
+     r'detection 0: bbox \[5.0, 5.0, 1.0, 1.0\] is not \[x1, y1, x2, y2\]'),
+    (dict(bboxes=torch.tensor([[1., 1, 2, 2], [1, 1, 2, float('nan')]])), 'detection 1: bbox .*nan. is not'),
     (dict(bboxes=torch.zeros(3, 4)), '3 boxes, 2 scores and 2 labels'),
     (dict(scores=.5), SCORES), (dict(scores=torch.tensor(.5)), SCORES), (dict(scores=[.5, .5]), SCORES),
-    (dict(scores=torch.tensor([.5, 1.5])), 'detection 1: 1.5 is not a score'),
-    (dict(scores=torch.tensor([-.5, .5])), 'detection 0: -0.5 is not a score'),
-    (dict(scores=torch.tensor([.5, float('nan')])), 'detection 1: nan is not a score'),
+    (dict(scores=torch.tensor([.5, 1.5])), 'detection 1: score 1.5 is not a number'),
+    (dict(scores=torch.tensor([-.5, .5])), 'detection 0: score -0.5 is not'),
+    (dict(scores=torch.tensor([.5, float('nan')])), 'detection 1: score nan is not'),
     (dict(scores=torch.zeros(3)), '2 boxes, 3 scores'),
     (dict(labels=torch.tensor([0., 1])), LABELS), (dict(labels='ab'), LABELS), (dict(labels=None), LABELS),
-    (dict(labels=torch.tensor([0, -1])), 'detection 1: -1 is not a label'),
+    (dict(labels=torch.tensor([0, -1])), 'detection 1: label -1 is negative'),
     (dict(masks=None), 'masks must be RLEs, or a tensor'), (dict(masks='ab'), 'masks must be'),
     (dict(masks=torch.zeros(2, *SIZE)), 'masks must be'),
     (dict(masks=torch.zeros(*SIZE, dtype=torch.bool)), 'masks must be'),

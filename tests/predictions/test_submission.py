@@ -15,15 +15,17 @@ from support.synthetic_data import discs
 
 from mmcell.annotations.raw_layout import LayoutError
 from mmcell.masks.rle import encode_label_map
-from mmcell.predictions.dump_file import ResultsError, drop_empty_and_repeated, load_results, to_coco_detections
-from mmcell.predictions.limits import LIMITS
-from mmcell.predictions.submission import (
-    SubmissionError,
-    check_detections,
-    read_submission,
-    read_test_set,
-    write_submission,
+from mmcell.predictions.cells import (
+    find_empty_and_repeated,
+    from_coco_results,
+    join_predictions,
+    to_coco_results,
+    to_predictions,
 )
+from mmcell.predictions.dump_file import ResultsError, load_results
+from mmcell.predictions.limits import LIMITS
+from mmcell.predictions.packed_results import SubmissionError, read_packed_results
+from mmcell.predictions.submission import check_submission, read_test_set, write_submission
 
 SIZE = (30, 40)
 MASK = encode_label_map(discs(SIZE, [(1, 10, 10, 4)])).rles[0]
@@ -46,7 +48,7 @@ def detection(**changes):
 
 
 def test_a_valid_submission_passes_and_images_without_cells_are_told(test_json):
-    report = check_detections([detection(), detection(segmentation=OTHER)], read_test_set(test_json))
+    report = check_submission([detection(), detection(segmentation=OTHER)], read_test_set(test_json))
     assert report.errors == [] and report.n_detections == 2
     assert report.remarks == ['1 of 2 images have no detection: 8 (y.tif)']
 
@@ -54,22 +56,24 @@ def test_a_valid_submission_passes_and_images_without_cells_are_told(test_json):
 def test_an_id_list_serves_as_well(tmp_path):
     path = tmp_path / 'ids.json'
     path.write_text(json.dumps([dict(file_name='x.tif', id=3, height=30, width=40)]))
-    assert check_detections([detection()], read_test_set(path)).errors == []
+    assert check_submission([detection()], read_test_set(path)).errors == []
 
 
 @pytest.mark.parametrize('change, message', [
     (dict(image_id=4), 'unknown image_id 4'),
-    (dict(image_id='3'), "unknown image_id '3'"),
-    (dict(image_id=True), 'unknown image_id True'),
-    (dict(category_id=0), 'category_id 0'),
-    (dict(category_id=5), 'category_id 5'),
+    (dict(image_id='3'), "image_id '3' is not a whole number"),
+    (dict(image_id=True), 'image_id True is not'),
+    (dict(category_id=0), 'unknown category_id 0'),
+    (dict(category_id=5), 'unknown category_id 5'),
     (dict(score=1.5), 'score 1.5'),
     (dict(score=-.1), 'score -0.1'),
     (dict(score=float('nan')), 'score nan'),
     (dict(score=None), 'score None'),
     (dict(score=10**400), 'is not a number'),
     (dict(bbox=[1, 2, 3]), 'bbox'),
-    (dict(bbox=[1, 2, 0, 3]), 'bbox'),
+    (dict(bbox=[1, 2, 0, 3]), 'positive sides'),
+    (dict(bbox=[1, 2, -1, 3]), 'bbox'),
+    (dict(bbox=None), 'bbox'),
     (dict(bbox=[1, 2, 3, float('inf')]), 'bbox'),
     (dict(segmentation={'size': [40, 30], 'counts': MASK['counts']}), 'mask size'),
     (dict(segmentation={'size': list(SIZE), 'counts': '5'}), 'cover 5 pixels'),
@@ -79,7 +83,7 @@ def test_an_id_list_serves_as_well(tmp_path):
     (dict(extra=1), 'expected'),
 ])
 def test_each_fault_is_found(test_json, change, message):
-    report = check_detections([detection(segmentation=OTHER), detection(**change)], read_test_set(test_json))
+    report = check_submission([detection(segmentation=OTHER), detection(**change)], read_test_set(test_json))
     assert len(report.errors) == 1
     assert report.errors[0].startswith('detection 1: ') and message in report.errors[0]
 
@@ -93,13 +97,13 @@ def test_a_test_set_with_an_id_twice_is_refused(tmp_path):
 
 def test_repeated_masks_and_other_documents_are_errors(test_json):
     test_set = read_test_set(test_json)
-    report = check_detections([detection(), detection(score=.1), detection(category_id=1)], test_set)
+    report = check_submission([detection(), detection(score=.1), detection(category_id=1)], test_set)
     assert report.errors == ['detection 1: has the same mask and class as detection 0']
-    assert check_detections({'a': 1}, test_set).errors == ['a list of detections expected, got dict']
+    assert check_submission({'a': 1}, test_set).errors == ['a list of detections expected, got dict']
 
 
 def test_boxes_given_as_corners_are_remarked(test_json):
-    report = check_detections([detection(bbox=[30, 20, 38, 28])], read_test_set(test_json))
+    report = check_submission([detection(bbox=[30, 20, 38, 28])], read_test_set(test_json))
     assert report.errors == [] and 'x1, y1, x2, y2' in report.remarks[0]
 
 
@@ -107,8 +111,8 @@ def test_what_is_written_reads_back_and_is_reproducible(test_json, tmp_path):
     test_set = read_test_set(test_json)
     written = [detection(score=.3), detection(score=.8, bbox=[40., 5., 0., 10.]),
                detection(segmentation=EMPTY), detection(category_id=1)]
-    report = write_submission(written, test_set, tmp_path / 'a' / 's.zip')
-    write_submission(written, test_set, tmp_path / 't.zip')
+    report = write_submission(from_coco_results(written, test_set), test_set, tmp_path / 'a' / 's.zip')
+    write_submission(from_coco_results(written, test_set), test_set, tmp_path / 't.zip')
     assert report.n_detections == 2
     assert report.remarks[0].startswith('left out: 1 masks without a pixel')
     assert report.remarks[1] == 'left out: 1 repeated masks'
@@ -116,14 +120,16 @@ def test_what_is_written_reads_back_and_is_reproducible(test_json, tmp_path):
     with zipfile.ZipFile(tmp_path / 't.zip') as archive:
         assert archive.namelist() == ['test-results.json']
     # Discs of radius 4 round (10, 10): the masks' own box, whatever box was predicted.
-    assert read_submission(tmp_path / 't.zip') == [detection(score=.8), detection(category_id=1)]
+    assert read_packed_results(tmp_path / 't.zip') == [detection(score=.8), detection(category_id=1)]
 
 
 def test_nothing_is_written_when_a_detection_is_wrong(test_json, tmp_path):
     path = tmp_path / 's.zip'
     path.write_text('old')
-    with pytest.raises(SubmissionError, match='unknown image_id 4'):
-        write_submission([detection(image_id=4)], read_test_set(test_json), path)
+    test_set = read_test_set(test_json)
+    wrong = from_coco_results([detection(), detection(score=float('nan'), segmentation=OTHER)], test_set)
+    with pytest.raises(SubmissionError, match='detection 1: score nan is not a number from 0 to 1'):
+        write_submission(wrong, test_set, path)
     assert path.read_text() == 'old'
     assert sorted(p.name for p in tmp_path.iterdir()) == ['s.zip', 'test.json']
 
@@ -134,11 +140,11 @@ def test_zips_with_other_content_are_refused(tmp_path):
         archive.writestr('test-results.json', '[]')
         archive.writestr('notes.txt', '')
     with pytest.raises(SubmissionError, match='exactly test-results.json'):
-        read_submission(path)
+        read_packed_results(path)
     for content in ('neither', '[' * 100_000):
         path.write_text(content)
         with pytest.raises(SubmissionError, match='is not JSON|levels'):
-            read_submission(path)
+            read_packed_results(path)
 
 
 ZIPS = {
@@ -163,7 +169,7 @@ def test_odd_zips_end_in_one_short_line(tmp_path, kind):
         for name, content in members:
             archive.writestr(name, content)
     with pytest.raises(SubmissionError, match=message) as error:
-        read_submission(tmp_path / 's.zip')
+        read_packed_results(tmp_path / 's.zip')
     assert '\n' not in str(error.value) and len(str(error.value)) < 500
 
 
@@ -172,7 +178,7 @@ def test_zips_that_not_every_program_reads_are_refused(tmp_path, method):
     with zipfile.ZipFile(tmp_path / 's.zip', 'w', method) as archive:
         archive.writestr('test-results.json', '[]')
     with pytest.raises(SubmissionError, match='compressed with method .* deflate'):
-        read_submission(tmp_path / 's.zip')
+        read_packed_results(tmp_path / 's.zip')
 
 
 def test_an_encrypted_zip_is_named(tmp_path):
@@ -183,7 +189,7 @@ def test_an_encrypted_zip_is_named(tmp_path):
     content[6] |= 1
     (tmp_path / 's.zip').write_bytes(content)
     with pytest.raises(SubmissionError, match='is encrypted: make the zip without a password'):
-        read_submission(tmp_path / 's.zip')
+        read_packed_results(tmp_path / 's.zip')
 
 
 def test_results_that_unfold_beyond_a_limit_name_it_and_the_limit_can_be_raised(tmp_path, monkeypatch):
@@ -194,13 +200,13 @@ def test_results_that_unfold_beyond_a_limit_name_it_and_the_limit_can_be_raised(
     for name in ('s.json', 's.zip'):
         monkeypatch.setattr(LIMITS, 'json_bytes', len(text) - 1)
         with pytest.raises(SubmissionError, match='the limit is 1,000,001: .*limits.LIMITS.json_bytes'):
-            read_submission(tmp_path / name)
+            read_packed_results(tmp_path / name)
         monkeypatch.setattr(LIMITS, 'json_bytes', len(text))
-        assert read_submission(tmp_path / name) == []
+        assert read_packed_results(tmp_path / name) == []
     (tmp_path / 'values.json').write_text('[[],[],[]]')
     monkeypatch.setattr(LIMITS, 'json_values', 5)
     with pytest.raises(SubmissionError, match='holds about 6 values; the limit is 5: .*LIMITS.json_values'):
-        read_submission(tmp_path / 'values.json')
+        read_packed_results(tmp_path / 'values.json')
 
 
 def sample(masks):
@@ -210,28 +216,49 @@ def sample(masks):
         labels=torch.arange(n) % 4, masks=masks))
 
 
-def test_predictions_become_coco_results():
+def as_coco(given, test_set, classes=(0, 1, 2, 3)):
+    return to_coco_results(to_predictions(given, test_set, np.array(classes)), test_set)
+
+
+def test_samples_become_coco_results(test_json):
     masks = torch.from_numpy(np.stack([discs(SIZE, [(1, 10, 10, 4)]), discs(SIZE, [(1, 20, 25, 5)])]) > 0)
     for given in (masks, masks.numpy(), [MASK, dict(OTHER, counts=OTHER['counts'].encode())]):
-        found = to_coco_detections(sample(given), [1, 2, 3, 4])
+        found = as_coco(sample(given), read_test_set(test_json))
         assert [d['segmentation'] for d in found] == [MASK, OTHER]
-        assert [d['category_id'] for d in found] == [1, 2]
+        assert [d['category_id'] for d in found] == [1, 2] and [d['image_id'] for d in found] == [3, 3]
         assert found[0]['bbox'] == [6, 6, 9, 9]
         assert found[0]['score'] == pytest.approx(.9)
 
 
-@pytest.mark.parametrize('labels', [[4], [-1]])
-def test_labels_without_a_category_are_refused(labels):
+@pytest.mark.parametrize('changes, message', [
+    (dict(labels=torch.tensor([4])), 'image 3: labels 4 to 4 are predicted, but there are 4 categories'),
+    (dict(labels=torch.tensor([-1])), 'image 3: labels -1 to -1'),
+    (dict(masks=[{**MASK, 'size': [40, 30]}]), r'image 3: the mask size .* \[40, 30\] in place of \[30, 40\]'),
+    (dict(img_id=5), 'image 5: unknown image_id 5: .*test.json has 3, 8'),
+])
+def test_samples_that_do_not_fit_are_refused(test_json, changes, message):
     wrong = sample([MASK])
-    wrong['pred_instances']['labels'] = torch.tensor(labels)
-    with pytest.raises(ValueError, match='image 3: labels.*4 categories'):
-        to_coco_detections(wrong, [1, 2, 3, 4])
+    for key, value in changes.items():
+        (wrong['pred_instances'] if key in wrong['pred_instances'] else wrong)[key] = value
+    with pytest.raises(ResultsError, match=message):
+        as_coco(wrong, read_test_set(test_json))
 
 
-def test_of_equal_masks_the_best_scored_stays():
-    given = [detection(score=.2), detection(score=.9), detection(image_id=8), detection(segmentation=EMPTY)]
-    kept, n_empty, n_repeated = drop_empty_and_repeated(given)
-    assert kept == given[1:3] and (n_empty, n_repeated) == (1, 1)
+def test_cells_are_joined_image_after_image(test_json):
+    images = read_test_set(test_json)
+    parts = [to_predictions({**sample([mask]), 'img_id': image_id}, images, np.arange(4))
+             for image_id, mask in ((8, MASK), (3, OTHER), (8, OTHER))]
+    joined = join_predictions(parts)
+    assert joined.image_index.tolist() == [0, 1, 1] and joined.rles == [OTHER, MASK, OTHER]
+    second = joined.of_images(np.array([False, True]))
+    assert second.image_index.tolist() == [0, 0] and second.rles == [MASK, OTHER]
+    assert len(join_predictions([])) == 0
+
+
+def test_of_equal_masks_the_best_scored_stays(test_json):
+    given = [detection(score=.2), detection(score=.9), detection(segmentation=EMPTY), detection(image_id=8)]
+    is_empty, is_repeated = find_empty_and_repeated(from_coco_results(given, read_test_set(test_json)))
+    assert is_empty.tolist() == [False, False, True, False] and is_repeated.tolist() == [True, False, False, False]
 
 
 def dump(samples, path):
@@ -240,15 +267,15 @@ def dump(samples, path):
     metric.compute_metrics(metric.results)
 
 
-def test_the_dump_of_mmdetection_is_read_without_running_code(tmp_path):
+def test_the_dump_of_mmdetection_is_read_without_running_code(tmp_path, test_json):
     masks = torch.from_numpy(discs(SIZE, [(1, 10, 10, 4)])[None] > 0)
     dump([sample(masks), {**sample(masks[:0]), 'img_id': 4}], tmp_path / 'r.pkl')
     first, second = load_results(tmp_path / 'r.pkl')
     assert first['img_id'] == 3 and first['img_path'] == 'x.tif'
     assert isinstance(first['pred_instances']['bboxes'], np.ndarray)
     np.testing.assert_allclose(first['pred_instances']['bboxes'], [[6, 6, 15, 15]])
-    assert to_coco_detections(first, [1, 2, 3, 4])[0]['segmentation'] == MASK
-    assert to_coco_detections(second, [1, 2, 3, 4]) == []
+    assert as_coco(first, read_test_set(test_json))[0]['segmentation'] == MASK
+    assert as_coco({**second, 'img_id': 8}, read_test_set(test_json)) == []
 
 
 class Malicious:
@@ -301,7 +328,7 @@ def test_the_evaluator_writes_the_same_file_as_the_tool(test_json, tmp_path):
 
 def test_the_published_example_is_valid_but_has_corner_boxes(real_data):
     folder = real_data / 'hw3_sample'
-    report = check_detections(read_submission(folder / 'example-test-results.json'),
+    report = check_submission(read_packed_results(folder / 'example-test-results.json'),
                               read_test_set(folder / 'test_image_name_to_ids.json'))
     assert report.errors == [] and report.n_detections == 2
     assert '2 boxes leave their image' in report.remarks[0]

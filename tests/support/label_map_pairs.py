@@ -1,16 +1,30 @@
 """True and predicted label maps for the tests of segmentation scores."""
 
+from typing import NamedTuple
+
 import numpy as np
 from support.synthetic_data import discs
 
-from mmcell.evaluation.image_pairs import ImagePair
+from mmcell.annotations.coco_json import categories
+from mmcell.evaluation.pairs import Pairs, pair_coco
 from mmcell.masks.rle import encode_label_map
 
 SIZE = (110, 150)
 
 
-def image_pair(true_map, pred_map, true_classes=None, pred_classes=None, pred_scores=None, image_id=1):
-    """Returns an ``ImagePair`` of two label maps (H, W).
+class ImageCells(NamedTuple):
+    """The true and the predicted cells of an image, with masks as RLEs and classes as category ids."""
+
+    size: tuple[int, int]
+    true_rles: list[dict]
+    true_classes: np.ndarray
+    pred_rles: list[dict]
+    pred_classes: np.ndarray
+    pred_scores: np.ndarray
+
+
+def image_pair(true_map, pred_map, true_classes=None, pred_classes=None, pred_scores=None):
+    """Returns the cells of two label maps (H, W).
 
     Classes and scores have one entry per cell, in the order of rising ids. Without them, all classes and scores are 1.
     """
@@ -19,8 +33,23 @@ def image_pair(true_map, pred_map, true_classes=None, pred_classes=None, pred_sc
     true_classes, pred_classes = (
         default.astype(np.int64) if classes is None else np.asarray(classes, np.int64)
         for classes, default in zip((true_classes, pred_classes), ones, strict=True))
-    return ImagePair(image_id, *true_map.shape, true.rles, true_classes, pred.rles, pred_classes,
-                     ones[1] if pred_scores is None else np.asarray(pred_scores, float))
+    return ImageCells(true_map.shape, true.rles, true_classes, pred.rles, pred_classes,
+                      ones[1] if pred_scores is None else np.asarray(pred_scores, float))
+
+
+def pairs_of(*images, classes=None) -> Pairs:
+    """Returns the pairs of several ``ImageCells``; the classes are COCO categories, 1 to 3 by default."""
+    document = dict(images=[dict(id=i, height=image.size[0], width=image.size[1]) for i, image in enumerate(images)],
+                    categories=classes or categories(['a', 'b', 'c']), annotations=[])
+    detections = []
+    for i, image in enumerate(images):
+        document['annotations'] += [
+            dict(image_id=i, category_id=int(category_id), segmentation=rle, area=1)
+            for rle, category_id in zip(image.true_rles, image.true_classes, strict=True)]
+        detections += [dict(image_id=i, category_id=int(category_id), segmentation=rle, score=float(score))
+                       for rle, category_id, score in zip(image.pred_rles, image.pred_classes, image.pred_scores,
+                                                          strict=True)]
+    return pair_coco(document, detections)
 
 
 def synthetic_maps(number):

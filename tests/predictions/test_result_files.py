@@ -10,13 +10,14 @@ import torch
 from mmdet.evaluation import DumpDetResults
 from support.synthetic_data import discs
 
-from mmcell.annotations.coco_json import AnnotationError, categories
+from mmcell.annotations.coco_json import categories
+from mmcell.annotations.ground_truth import to_ground_truth
 from mmcell.errors import MmcellError
-from mmcell.evaluation.ground_truth import count_by_class, is_test_data, read_ground_truth
-from mmcell.evaluation.result_files import read_result_file
 from mmcell.masks.rle import encode_label_map
+from mmcell.predictions.cells import to_coco_results
 from mmcell.predictions.dump_file import ResultsError, load_results
-from mmcell.predictions.submission import SubmissionError, read_submission
+from mmcell.predictions.packed_results import SubmissionError, read_packed_results
+from mmcell.predictions.result_files import describe_unusual, read_predictions
 
 SIZE = (30, 40)
 CELLS = encode_label_map(discs(SIZE, [(1, 10, 10, 4), (2, 20, 25, 5), (3, 10, 32, 3)]))
@@ -39,6 +40,15 @@ def ground_truth():
     return dict(images=images, categories=categories(['a', 'b', 'c']), annotations=annotations)
 
 
+TRUTH = to_ground_truth(ground_truth())
+
+
+def read_as_coco(path):
+    """Returns the detections of a file, and everything that is remarked about it."""
+    file = read_predictions(path, TRUTH)
+    return to_coco_results(file.predictions, TRUTH), [*file.assumed, *describe_unusual(file.predictions, TRUTH)]
+
+
 def detection(**changes):
     """A valid detection with some values changed; None removes the key."""
     values = {'image_id': 3, 'bbox': [6., 6., 9., 9.], 'score': .5, 'category_id': 2, 'segmentation': MASK, **changes}
@@ -47,7 +57,7 @@ def detection(**changes):
 
 def read(tmp_path, detections):
     (tmp_path / 'r.json').write_text(json.dumps(detections))
-    return read_result_file(tmp_path / 'r.json', ground_truth())
+    return read_as_coco(tmp_path / 'r.json')
 
 
 def write_dump(path, samples):
@@ -71,9 +81,8 @@ def test_the_three_kinds_give_the_same_detections(tmp_path):
     write_dump(tmp_path / 'r.pkl', [sample(), sample(8, (), ())])
     (tmp_path / 'dump').write_bytes((tmp_path / 'r.pkl').read_bytes())
     for name in ('r.json', 'r.zip', 'r.pkl', 'dump'):
-        file = read_result_file(tmp_path / name, ground_truth())
-        assert file.detections == [detection()], name
-        unnamed, without = file.remarks
+        detections, (unnamed, without) = read_as_coco(tmp_path / name)
+        assert detections == [detection()], name
         assert 'does not name the classes' in unnamed and unnamed.count('1 ') == unnamed.count('2 ') == 1
         assert without == '1 of 2 images have no detection, their cells count as missed: 8'
 
@@ -107,11 +116,12 @@ def test_each_fault_of_a_detection_is_named(tmp_path, changes, message):
 
 
 @pytest.mark.parametrize('changes, message', [
-    (dict(image_id=4), 'predictions have an unknown image_id: 4. The annotation file has 3, 8'),
-    (dict(image_id=0), 'image_id: 0. The annotation file has 3, 8'),
-    (dict(category_id=4), 'predictions have an unknown category_id: 4. The annotation file has 1, 2, 3'),
+    (dict(image_id=4), '2 of 3 detections are wrong\ndetection 1 and 1 more: unknown image_id 4: the annotation file '
+                       'has 3, 8'),
+    (dict(image_id=0), 'unknown image_id 0: the annotation file has 3, 8'),
+    (dict(category_id=4), 'unknown category_id 4: the annotation file has 1, 2, 3'),
     (dict(category_id=0),
-     'category_id: 0. The annotation file has 1, 2, 3; are the classes of these results numbered from 0?'),
+     'unknown category_id 0: the annotation file has 1, 2, 3; are the classes of these results numbered from 0?'),
 ])
 def test_unknown_images_and_categories_are_named_once(tmp_path, changes, message):
     with pytest.raises(ResultsError) as error:
@@ -121,22 +131,22 @@ def test_unknown_images_and_categories_are_named_once(tmp_path, changes, message
 
 def test_of_many_faults_the_first_are_listed(tmp_path):
     with pytest.raises(ResultsError, match='30 of 30 detections are wrong') as error:
-        read(tmp_path, [detection(score=2)] * 30)
+        read(tmp_path, [detection(score=2 + index) for index in range(30)])
     assert str(error.value).splitlines()[-1] == '… and 10 more'
 
 
 @pytest.mark.parametrize('samples, message', [
-    ([sample(img_id=4)], 'image_id: 4. The annotation file has 3, 8'),
+    ([sample(img_id=4)], 'r.pkl: image 4: unknown image_id 4: the annotation file has 3, 8'),
     ([sample(img_id=[3])],  r'img_id \[3\] is not a whole number'),
     ([sample(), sample()], 'image 3 occurs more than once'),
     ([sample(labels=(3,))], 'labels 3 to 3 are predicted, but there are 3 categories with the labels 0 to 2'),
-    ([sample(score=float('nan'))], 'nan is not a score from 0 to 1'),
+    ([sample(score=float('nan'))], 'score nan is not a number from 0 to 1'),
     ([sample(labels=(1, 1))], 'image 3: 2 scores, but 1 masks'),
 ])
 def test_each_fault_of_a_dump_is_named(tmp_path, samples, message):
     write_dump(tmp_path / 'r.pkl', samples)
     with pytest.raises(MmcellError, match=message):
-        read_result_file(tmp_path / 'r.pkl', ground_truth())
+        read_as_coco(tmp_path / 'r.pkl')
 
 
 @pytest.mark.parametrize('name, content, error, message', [
@@ -149,9 +159,9 @@ def test_each_fault_of_a_dump_is_named(tmp_path, samples, message):
 def test_other_files_are_refused(tmp_path, name, content, error, message):
     (tmp_path / name).write_text(content)
     with pytest.raises(error, match=message):
-        read_result_file(tmp_path / name, ground_truth())
+        read_as_coco(tmp_path / name)
     with pytest.raises(FileNotFoundError, match='no results file .*tools/test.py'):
-        read_result_file(tmp_path / 'nowhere.pkl', ground_truth())
+        read_as_coco(tmp_path / 'nowhere.pkl')
 
 
 class Malicious:
@@ -162,19 +172,20 @@ class Malicious:
 def test_no_code_of_a_pickle_is_run(tmp_path, capsys):
     (tmp_path / 'r.json').write_bytes(pickle.dumps([Malicious()]))
     with pytest.raises(ResultsError, match=r'builtins\.print'):
-        read_result_file(tmp_path / 'r.json', ground_truth())
+        read_as_coco(tmp_path / 'r.json')
     assert 'code ran' not in capsys.readouterr().out
 
 
 def test_unusual_detections_that_can_be_measured_get_a_remark(tmp_path):
-    file = read(tmp_path, [detection(), detection(score=.3), detection(segmentation=EMPTY, bbox=None),
-                           detection(image_id=8, category_id=1, bbox=[30, 20, 38, 28])])
-    assert len(file.detections) == 4 and file.detections[2]['bbox'] == [0, 0, 0, 0]
-    assert [remark.split(':')[0] for remark in file.remarks] == [
-        f'{tmp_path}/r.json does not name the classes',
+    detections, remarks = read(tmp_path, [
+        detection(), detection(score=.3), detection(segmentation=EMPTY, bbox=None),
+        detection(image_id=8, category_id=1, bbox=[30, 20, 38, 28])])
+    assert len(detections) == 4 and detections[2]['bbox'] == [0, 0, 0, 0]
+    assert [remark.split(':')[0] for remark in remarks] == [
+        f'{tmp_path}/r.json does not name the classes', '1 detections have no box',
         '1 masks without a pixel and 1 repeated masks count as detections; a submission zip leaves them out',
-        '1 detections have no box', '1 boxes leave their image']
-    assert read(tmp_path, []).remarks == ['2 of 2 images have no detection, their cells count as missed: 3, 8']
+        '1 boxes leave their image']
+    assert read(tmp_path, [])[1] == ['2 of 2 images have no detection, their cells count as missed: 3, 8']
 
 
 @pytest.mark.parametrize('scores, is_told', [
@@ -182,71 +193,17 @@ def test_unusual_detections_that_can_be_measured_get_a_remark(tmp_path):
 def test_equal_scores_get_a_remark(tmp_path, scores, is_told):
     masks = [pycocotools.mask.encode(np.asfortranarray(np.eye(*SIZE, shift, dtype=np.uint8)))
              for shift in range(len(scores))]
-    file = read(tmp_path, [detection(score=score, segmentation={**mask, 'counts': mask['counts'].decode()})
-                           for score, mask in zip(scores, masks, strict=True)])
-    assert any('same score' in remark and 'depends on their order' in remark for remark in file.remarks) == is_told
+    _, remarks = read(tmp_path, [detection(score=score, segmentation={**mask, 'counts': mask['counts'].decode()})
+                                 for score, mask in zip(scores, masks, strict=True)])
+    assert any('same score' in remark and 'depends on their order' in remark for remark in remarks) == is_told
 
 
 @pytest.mark.parametrize('mask', [
     {'size': list(SIZE), 'counts': RECTANGLE_RUNS}, [[10, 5, 14, 5, 14, 8, 10, 8]], [
         [10, 5, 12, 5, 12, 8, 10, 8], [12, 5, 14, 5, 14, 8, 12, 8]]])
 def test_listed_run_lengths_and_polygons_are_masks_too(tmp_path, mask):
-    converted, = read(tmp_path, [detection(segmentation=mask, bbox=None)]).detections
+    (converted,), _ = read(tmp_path, [detection(segmentation=mask, bbox=None)])
     assert converted['segmentation'] == RECTANGLE_RLE and converted['bbox'] == [10, 5, 4, 3]
-    document = ground_truth()
-    document['annotations'][0] = dict(id=1, image_id=3, category_id=1, segmentation=mask)
-    (tmp_path / 'a.json').write_text(json.dumps(document))
-    cell = read_ground_truth(tmp_path / 'a.json')['annotations'][0]
-    assert cell['segmentation'] == RECTANGLE_RLE and cell['area'] == 12 and cell['bbox'] == [10, 5, 4, 3]
-
-
-def test_a_good_annotation_file_is_read_as_it_is(tmp_path):
-    (tmp_path / 'val.json').write_text(json.dumps(ground_truth()))
-    document = read_ground_truth(tmp_path / 'val.json')
-    assert document == ground_truth()
-    assert count_by_class(document, document['annotations']) == {'a': 1, 'b': 2, 'c': 0}
-
-
-@pytest.mark.parametrize('change, message', [
-    (lambda d: d.update(annotations=[]), 'no true cell to measure against in its 2 images.*tools/submit.py'),
-    (lambda d: d.update(images=[], annotations=[]), 'contains no image'),
-    (lambda d: d['annotations'][0].update(id=0), '1 of 3 annotations: id is not a whole number from 1 to'),
-    (lambda d: d['categories'][0].update(id=0), '1 of 3 categories: id is not a whole number from 1 to'),
-    (lambda d: d['annotations'][0].update(image_id=4), 'image_id is not the id of one of the images; .*: 4'),
-    (lambda d: d['annotations'][0].update(iscrowd=1), '(?s)cell by cell .iscrowd.*--drop-crowds'),
-    (lambda d: d['annotations'][0].update(area='49'), "area is not a number of px above 0; .*: '49'"),
-    (lambda d: d['annotations'][0].update(bbox=[1, 2, 3]), r'bbox is not x, y, width, height in px; .*: \[1, 2, 3\]'),
-    (lambda d: d['annotations'].append(4), '1 of 4 annotations: it is not an object'),
-    (lambda d: d['categories'][0].pop('name'), '1 of 3 categories: name is not a text'),
-    (lambda d: d['images'][0].pop('height'), r'1 of 2 images: height and width are .*: \[None, 40\]'),
-    (lambda d: d['images'][0].update(height=40, width=30),
-     r"3 of 3 annotations: the mask size .*; first annotation 1 of image 'train/3/image.tif': \[30, 40\]"),
-    (lambda d: d['annotations'][1].update(segmentation={'size': list(SIZE), 'counts': '5'}),
-     '1 of 3 annotations: the RLE cannot be decoded; first annotation 2 .*cover 5 pixels'),
-    (lambda d: d['annotations'][1].pop('segmentation'), 'neither an RLE'),
-    (lambda d: d['annotations'][1].update(segmentation=EMPTY),
-     '1 of 3 annotations: the mask has no pixel in its image; first annotation 2'),
-    (lambda d: d.update(images=None), "images must be a list, got None"),
-])
-def test_each_fault_of_the_ground_truth_is_named(tmp_path, change, message):
-    document = ground_truth()
-    change(document)
-    (tmp_path / 'a.json').write_text(json.dumps(document))
-    with pytest.raises(AnnotationError, match=message):
-        read_ground_truth(tmp_path / 'a.json')
-
-
-@pytest.mark.parametrize('path, image, expected', [
-    ('annotations/val.json', 'train/a/image.tif', False),
-    ('annotations/test.json', 'train/a/image.tif', True),
-    ('annotations/my_Test2017.json', 'train/a/image.tif', True),
-    ('test/latest.json', 'train/test_1/image.tif', False),
-    ('val.json', 'test_release/a.tif', True),
-    ('val.json', 'images/Test/a.tif', True),
-    ('val.json', 'test.tif', False),
-])
-def test_files_that_say_that_they_are_test_data(path, image, expected):
-    assert is_test_data(path, {'images': [dict(file_name=image)]}) is expected
 
 
 @pytest.mark.parametrize('kind', ['zip', 'pkl'])
@@ -265,7 +222,7 @@ def test_damaged_files_raise_only_errors_of_mmcell(tmp_path, kind):
         path.write_bytes(damaged[rng.integers(2) * 50:].tobytes())
         # A damaged file may still be readable.
         with contextlib.suppress(MmcellError):
-            read_submission(path) if kind == 'zip' else load_results(path)
+            read_packed_results(path) if kind == 'zip' else load_results(path)
 
 
 def test_pickles_that_exhaust_the_unpickler_are_refused(tmp_path):

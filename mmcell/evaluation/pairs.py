@@ -1,0 +1,168 @@
+"""True and predicted cells side by side: what overlaps what is found once, and every score is computed from it."""
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from mmcell.annotations.coco_json import AnnotationError
+from mmcell.annotations.ground_truth import GroundTruth, to_ground_truth
+from mmcell.errors import MmcellError
+from mmcell.evaluation.overlaps import DecodedMasks, Overlaps, decode_masks, overlaps_of_label_maps, overlaps_of_masks
+from mmcell.masks.painting import paint_masks
+from mmcell.masks.rle_counts import find_invalid_rles
+from mmcell.predictions.cells import Predictions, from_coco_results
+from mmcell.predictions.dump_file import ResultsError
+from mmcell.ragged import begins_of, index_in_group
+
+
+@dataclass(frozen=True)
+class PaintedPair:
+    """The comparison of the true and the predicted label map of an image.
+
+    Attributes:
+        overlaps: The overlaps of the N true and M predicted cells that are seen in the maps.
+        true_classes: (N,) int64, the places of the classes.
+        pred_classes: (M,) int64, the places of the classes.
+        pred_scores: (M,) float64, from 0 to 1.
+        true_centroids_xy: (N, 2) float64, in px.
+        pred_centroids_xy: (M, 2) float64, in px.
+    """
+
+    overlaps: Overlaps
+    true_classes: np.ndarray
+    pred_classes: np.ndarray
+    pred_scores: np.ndarray
+    true_centroids_xy: np.ndarray
+    pred_centroids_xy: np.ndarray
+
+    def above(self, score_threshold: float) -> 'PaintedPair':
+        """Returns the comparison as if only the predictions with at least this score had been painted."""
+        is_kept = self.pred_scores >= score_threshold
+        return replace(
+            self, overlaps=self.overlaps.of_predictions(is_kept), pred_classes=self.pred_classes[is_kept],
+            pred_scores=self.pred_scores[is_kept], pred_centroids_xy=self.pred_centroids_xy[is_kept])
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """True cells, and predicted cells of the same images. What they have in common is computed when it is first used.
+
+    Attributes:
+        truth: The images, the classes and the N true cells.
+        predictions: The M predicted cells.
+    """
+
+    truth: GroundTruth
+    predictions: Predictions
+
+    @cached_property
+    def _masks(self) -> tuple[DecodedMasks, DecodedMasks]:
+        return (_decode(self.truth, self.truth, 'true cell', AnnotationError),
+                _decode(self.predictions, self.truth, 'detection', ResultsError))
+
+    @cached_property
+    def overlaps(self) -> Overlaps:
+        """The overlaps of the N true and M predicted cells, of which each keeps all its pixels.
+
+        Raises:
+            AnnotationError, ResultsError: A cell has no mask, or its mask cannot be decoded.
+        """
+        return overlaps_of_masks(*self._masks)
+
+    @cached_property
+    def painted(self) -> list[PaintedPair]:
+        """The comparisons of the two label maps of each image, in which each pixel belongs to one cell.
+
+        Predictions are painted by :func:`mmcell.masks.painting.paint_masks`. True cells are painted as if all had one
+        score, so that the smaller of two overlapping cells is seen. A prediction equal to the truth, with equal scores,
+        therefore gives the same map as the truth. Only what was compared is kept, not the maps.
+
+        Raises:
+            AnnotationError, ResultsError: A cell has no mask, or its mask cannot be decoded.
+        """
+        begins = begins_of(self.truth.sizes.prod(axis=1)).tolist()
+        return [self._paint(image, begin) for image, begin in enumerate(begins)]
+
+    def _paint(self, image: int, begin: int) -> PaintedPair:
+        maps, first_cells = [], []
+        for side, masks, scores in ((self.truth, self._masks[0], np.zeros(len(self.truth.rles))),
+                                    (self.predictions, self._masks[1], self.predictions.scores)):
+            own = cells_of_image(side.image_index, image)
+            maps.append(_paint(masks.part(own), scores[own], begin, tuple(self.truth.sizes[image])))
+            first_cells.append(own.start)
+        overlaps, *ids = overlaps_of_label_maps(*maps)
+        # The first cell of the image has the number 1 in the map.
+        true, predicted = (first + own_ids - 1 for first, own_ids in zip(first_cells, ids, strict=True))
+        return PaintedPair(overlaps, self.truth.class_index[true], self.predictions.class_index[predicted],
+                           self.predictions.scores[predicted], *map(centroids_xy, maps, ids))
+
+
+def pair_coco(document: dict, detections: list[dict]) -> Pairs:
+    """Returns the pairs of COCO ground truth and COCO results in memory, of which only the ids are checked here.
+
+    Args:
+        document: COCO ground truth, see :func:`mmcell.annotations.ground_truth.to_ground_truth`.
+        detections: COCO results with compressed RLEs, see :func:`mmcell.predictions.cells.from_coco_results`.
+
+    Raises:
+        AnnotationError, ResultsError: An annotation or a detection has an unknown image or category, a key is missing,
+            or a mask has another size than its image.
+    """
+    truth = to_ground_truth(document)
+    return Pairs(truth, from_coco_results(detections, truth))
+
+
+def cells_of_image(image_index: np.ndarray, image: int) -> slice:
+    """Returns the cells of an image, if the images (N,) of all cells are ascending."""
+    return slice(*np.searchsorted(image_index, [image, image + 1]).tolist())
+
+
+def _decode(cells: GroundTruth | Predictions, truth: GroundTruth, kind: str,
+            error_class: type[MmcellError]) -> DecodedMasks:
+    try:
+        return decode_masks(cells.rles, cells.image_index, truth.sizes)
+    except ValueError:
+        for rle, image in zip(cells.rles, cells.image_index, strict=True):
+            if rle is None:
+                raise error_class(f'image {truth.image_ids[image]}: a {kind} has no mask') from None
+        for index, problem in find_invalid_rles(cells.rles).items():
+            raise error_class(f'image {truth.image_ids[cells.image_index[index]]}: the mask of a {kind} cannot be '
+                              f'decoded: {problem}') from None
+        raise
+
+
+def _paint(masks: DecodedMasks, scores: np.ndarray, begin: int, size: tuple[int, int]) -> np.ndarray:
+    """Returns the label map (H, W) int32 of the N masks of an image, numbered from 1.
+
+    A mask that others cover completely does not occur.
+
+    Args:
+        masks: The masks.
+        scores: (N,) float.
+        begin: The position of the first pixel of the image.
+        size: Height and width in px.
+    """
+    lengths = masks.ends - masks.starts
+    positions = np.repeat(masks.starts - begin, lengths) + index_in_group(lengths)
+    label_map = np.zeros(size, np.int32, order='F')
+    paint_masks(label_map, positions, masks.areas_px, scores, np.arange(1, len(scores) + 1))
+    return label_map
+
+
+def centroids_xy(label_map: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """Returns the mean pixel positions (N, 2) float64 of instances, x and y in px; pixel centres are whole numbers.
+
+    Args:
+        label_map: (H, W) integers, not negative.
+        ids: (N,) ids that occur in the label map.
+    """
+    # In column-major order the map [[0, 7], [2, 7]] is [0, 2, 7, 7]: positions = [1, 2, 3] and labels = [2, 7, 7]. With
+    # the height 2, x = positions // 2 = [0, 1, 1] and y = positions % 2 = [1, 0, 1]. The sums per label, divided by the
+    # areas [1, 2] of the ids [2, 7], give the centroids [[0, 1], [1, .5]].
+    pixels = label_map.ravel(order='F')
+    positions = np.flatnonzero(pixels)
+    labels, height = pixels[positions], label_map.shape[0]
+    areas_px = np.bincount(labels)[ids]
+    return np.stack([np.bincount(labels, positions // height)[ids] / areas_px,
+                     np.bincount(labels, positions % height)[ids] / areas_px], axis=1)

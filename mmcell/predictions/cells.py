@@ -1,0 +1,164 @@
+"""Predicted cells as arrays, and what they are made from: samples of MMDetection and COCO results in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from mmcell.annotations.ground_truth import ImageSet
+from mmcell.masks.encoding import masks_to_rles
+from mmcell.masks.rle import areas_px
+from mmcell.masks.rle_counts import with_text_counts
+from mmcell.predictions.dump_file import ResultsError
+from mmcell.predictions.rules import problem_of_id, problem_of_labels
+from mmcell.ragged import new_indices
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """M predicted cells of the images of an :class:`mmcell.annotations.ground_truth.ImageSet`, image after image.
+
+    Attributes:
+        image_index: (M,) int64, ascending, the place of the image of each cell.
+        class_index: (M,) int64, the place of the class of each cell.
+        scores: (M,) float64, from 0 to 1.
+        boxes_xywh: (M, 4) float64 in px.
+        rles: M masks as compressed COCO RLEs of the size of their image. They may overlap.
+    """
+
+    image_index: np.ndarray
+    class_index: np.ndarray
+    scores: np.ndarray
+    boxes_xywh: np.ndarray
+    rles: list[dict]
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def take(self, cells: np.ndarray) -> 'Predictions':
+        """Returns the cells at the indices (K,) of integers."""
+        return Predictions(self.image_index[cells], self.class_index[cells], self.scores[cells], self.boxes_xywh[cells],
+                           [self.rles[cell] for cell in cells])
+
+    def of_images(self, is_kept: np.ndarray) -> 'Predictions':
+        """Returns the cells of the images with a flag, (I,) bool; only these images count on."""
+        kept = self.take(np.flatnonzero(is_kept[self.image_index]))
+        return Predictions(new_indices(is_kept)[kept.image_index], kept.class_index, kept.scores, kept.boxes_xywh,
+                           kept.rles)
+
+
+def join_predictions(parts: Sequence[Predictions]) -> Predictions:
+    """Returns the cells of several parts, sorted by image; the cells of an image keep their order."""
+    if not parts:
+        return Predictions(*np.zeros((2, 0), np.int64), np.zeros(0), np.zeros((0, 4)), [])
+    joined = Predictions(*(np.concatenate([getattr(part, name) for part in parts])
+                           for name in ('image_index', 'class_index', 'scores', 'boxes_xywh')),
+                         [rle for part in parts for rle in part.rles])
+    return joined.take(np.argsort(joined.image_index, kind='stable'))
+
+
+def to_predictions(sample: dict, images: ImageSet, classes_of_labels: np.ndarray) -> Predictions:
+    """Returns the cells that are predicted in one image.
+
+    Args:
+        sample: MMDetection's data sample as a dict with ``img_id`` and ``pred_instances``, which has bboxes (M, 4) xyxy
+            in px, scores (M,), labels (M,) from 0, and masks: (M, H, W) bool, or M compressed RLEs. They are arrays, or
+            tensors on any device.
+        images: The images and classes that the cells belong to.
+        classes_of_labels: (C,) int64, the place of the class of each label, see ``ImageSet.classes_of_labels``.
+
+    Raises:
+        ResultsError: The image is unknown, a label has no class, because model and annotation file have different
+            classes, or a mask has another size than the image.
+    """
+    instances = {key: value.cpu().numpy() if hasattr(value, 'cpu') else value
+                 for key, value in sample['pred_instances'].items()}
+    image_id, labels = sample['img_id'], np.asarray(instances['labels']).astype(np.int64)
+    problem = (problem_of_id('image_id', image_id, images.place_of_image, images.source)
+               or problem_of_labels(labels, len(classes_of_labels)))
+    if problem is not None:
+        raise ResultsError(f'image {image_id}: {problem}')
+    place = images.place_of_image[image_id]
+    boxes_xywh = np.array(instances['bboxes'], dtype=float).reshape(-1, 4)
+    boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
+    rles, size = masks_to_rles(instances['masks']), images.sizes[place].tolist()
+    for rle in rles:
+        if rle['size'] != size:
+            raise ResultsError(f"image {image_id}: the mask size is not the size of the image: {rle['size']} in place "
+                               f'of {size} (height, width)')
+    return Predictions(np.full(len(labels), place), classes_of_labels[labels],
+                       np.array(instances['scores'], dtype=float), boxes_xywh, rles)
+
+
+def from_coco_results(detections: Sequence[dict], images: ImageSet) -> Predictions:
+    """Returns COCO results in memory, whose masks are compressed RLEs and are not decoded yet, as arrays.
+
+    Args:
+        detections: Dicts with image_id, category_id and score. Without a ``segmentation`` masks cannot be measured,
+            without a ``bbox`` (xywh in px) boxes cannot be measured.
+        images: The images and classes that they belong to.
+
+    Raises:
+        ResultsError: A key is missing, the image or the category of a detection is unknown, or its mask is no
+            compressed RLE of the size of the image.
+    """
+    indices = {}
+    for key, place_of in (('image_id', images.place_of_image), ('category_id', images.place_of_class)):
+        values = _values(detections, key)
+        try:
+            indices[key] = np.array([place_of[value] for value in values], np.int64)
+        except (KeyError, TypeError) as error:  # an id that is unknown, or a value that cannot be an id
+            raise ResultsError(next(f'detection {index}: {problem}' for index, value in enumerate(values) if (
+                problem := problem_of_id(key, value, place_of, images.source)) is not None)) from error
+    sizes = images.sizes.tolist()
+    rles = [_checked_rle(detection.get('segmentation'), index, sizes[place]) for index, (detection, place) in enumerate(
+        zip(detections, indices['image_id'].tolist(), strict=True))]
+    boxes_xywh = np.array([detection.get('bbox') or [np.nan] * 4 for detection in detections], np.float64)
+    return join_predictions([Predictions(indices['image_id'], indices['category_id'],
+                                         np.array(_values(detections, 'score'), np.float64),
+                                         boxes_xywh.reshape(-1, 4), rles)])
+
+
+def _values(detections: Sequence[dict], key: str) -> list:
+    try:
+        return [detection[key] for detection in detections]
+    except KeyError as error:
+        raise ResultsError(f'a detection has no {key}') from error
+
+
+def _checked_rle(mask: object, index: int, size: list[int]) -> dict | None:
+    """Returns a compressed RLE of the given [height, width], or None if there is no mask."""
+    if mask is None:
+        return None
+    if not isinstance(mask, dict) or not isinstance(mask.get('counts'), str | bytes):
+        raise ResultsError(f'detection {index}: its mask is not a compressed RLE')
+    if list(mask['size']) != size:
+        raise ResultsError(f"detection {index}: its image has {size} px (height, width), but its mask {mask['size']}")
+    return mask
+
+
+def to_coco_results(predictions: Predictions, images: ImageSet) -> list[dict]:
+    """Returns COCO results: image_id, category_id, bbox (xywh in px), score, segmentation (counts as str)."""
+    return [{'image_id': images.image_ids[image], 'category_id': images.class_ids[category], 'bbox': bbox,
+             'score': score, 'segmentation': with_text_counts(rle)} for image, category, bbox, score, rle in zip(
+                 predictions.image_index, predictions.class_index, predictions.boxes_xywh.tolist(),
+                 predictions.scores.tolist(), predictions.rles, strict=True)]
+
+
+def find_empty_and_repeated(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
+    """Finds masks that a submission leaves out.
+
+    Of equal masks of one class in one image, all but the mask with the best score are repeated.
+
+    Returns:
+        (M,) bool, whether a mask has no pixel; and (M,) bool, whether it has pixels and is repeated.
+    """
+    is_empty = areas_px(predictions.rles) == 0
+    is_repeated = ~is_empty
+    best: dict[tuple, int] = {}
+    for index in np.flatnonzero(~is_empty).tolist():
+        key = (predictions.image_index[index], predictions.class_index[index], predictions.rles[index]['counts'])
+        if key not in best or predictions.scores[index] > predictions.scores[best[key]]:
+            best[key] = index
+    is_repeated[list(best.values())] = False
+    return is_empty, is_repeated
