@@ -146,7 +146,7 @@ class CellCheckpointHook(CheckpointHook):
         # All processes stop if the state does not fit; the logger shows warnings only in the first.
         warnings = list(self._describe_resumed(runner))
         if self.resumed is not None and runner.cfg.get('randomness'):
-            # The training goes on with the seed of the checkpoint, which is therefore recorded, whatever the config says.
+            # The training goes on with the seed of the checkpoint, which is therefore the seed to record.
             runner.cfg.randomness.seed = runner.seed
         if not isinstance(runner.cfg, _FormattedConfig):
             runner.cfg = _FormattedConfig.of(runner.cfg)

@@ -87,7 +87,7 @@ class TorchvisionBBoxCoder(DeltaXYWHBBoxCoder):
 
 @TASK_UTILS.register_module()
 class TorchvisionAssigner(SparseMaxIoUAssigner):
-    """``SparseMaxIoUAssigner`` with torchvision's low-quality matches (``torchvision.models.detection._utils.Matcher``).
+    """``SparseMaxIoUAssigner`` with the low-quality matches of torchvision's ``Matcher`` (``detection/_utils.py``).
 
     In both, each ground truth takes its best prior, even if their IoU is below the threshold. MMDetection assigns this
     prior to the ground truth that takes it. torchvision assigns it to the ground truth with which the prior itself has

@@ -376,7 +376,8 @@ def test_a_resumed_training_records_the_seed_that_it_goes_on_with(ann_file, tmp_
 @pytest.mark.parametrize('overrides, message', [
     (dict(optim_wrapper__optimizer=dict(type='SGD', lr=.1)), r"optimizer\.type \('AdamW' there, 'SGD' here\)"),
     (dict(param_scheduler=[]), r'param_scheduler \(\[.*… there, \[\] here\)'),
-    (dict(model__n_hidden=9), 'of another model.*leave out --resume and name another folder with --work-dir FOLDER'), (dict(model__nan_at=50), r'model\.nan_at \(-1 there, 50 here\)'),
+    (dict(model__n_hidden=9), 'of another model.*leave out --resume and name another folder with --work-dir FOLDER'),
+    (dict(model__nan_at=50), r'model\.nan_at \(-1 there, 50 here\)'),
 ])
 def test_a_state_that_does_not_fit_is_refused(ann_file, tmp_path, overrides, message):
     train(ann_file, tmp_path / 'run')

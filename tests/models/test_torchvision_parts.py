@@ -184,8 +184,7 @@ class TrainingPair(Pair):
         for model, layer in ((self.theirs.rpn.head, 'bbox_pred'), (self.ours.rpn_head, 'rpn_reg')):
             getattr(model, layer).weight.data *= .05
             getattr(model, layer).bias.data *= .05
-        self.cells = [random_boxes(n, (8, 60), seed, size) for seed, (n, size) in enumerate(zip((12, 8), SIZES,
-                                                                                             strict=True))]
+        self.cells = [random_boxes(12, (8, 60), 0, SIZES[0]), random_boxes(8, (8, 60), 1, SIZES[1])]
         self.labels = [torch.arange(len(cells)) % 4 for cells in self.cells]
         bitmaps = [ellipses(cells, size) for cells, size in zip(self.cells, SIZES, strict=True)]
         self.targets = [dict(boxes=cells, labels=labels + 1, masks=masks) for cells, labels, masks in zip(
