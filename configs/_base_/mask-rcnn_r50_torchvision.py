@@ -2,7 +2,7 @@
 
 With the same weights, images, anchors and proposals it has torchvision's losses, boxes and masks; tests in
 tests/models/test_torchvision_parts.py compare the two. Unlike MMDetection's Mask R-CNN it has rounded anchors, RoIAlign
-with two samples per side of a bin and without the half-pixel shift, smooth L1 losses, boxes of any smallness, another
+with two samples per side of a bin and without the half-pixel shift, smooth L1 losses, no lower limit for boxes, another
 matching (every cell gets its best anchor, however small their overlap is), mask targets that are not rounded to 0 or 1,
 and masks that are pasted into whole pixels. Its limits are torchvision's, too: 2,000 proposals in training, 1,000 in
 tests, 100 detections. configs/README.md lists what remains different.
