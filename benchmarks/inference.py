@@ -163,8 +163,9 @@ def mmdetection_model(theirs: nn.Module, stock: bool) -> nn.Module:
     cfg = Config.fromfile(Path(__file__).parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50_tv-v1.py')
     cfg.model.test_cfg.rcnn.update(score_thr=0., max_per_img=N_DETECTIONS)
     cfg.model.test_cfg.rpn.update(nms_pre=2000, max_per_img=2000)
+    # Both paste masks in MMDetection's way, so that their masks can be compared.
+    cfg.model.roi_head.mask_head.type = 'FCNMaskHead' if stock else 'CellMaskHead'
     if stock:
-        cfg.model.roi_head.mask_head.type = 'FCNMaskHead'
         for extractor in ('bbox_roi_extractor', 'mask_roi_extractor'):
             cfg.model.roi_head[extractor].type = 'SingleRoIExtractor'
     init_default_scope('mmdet')

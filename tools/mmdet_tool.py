@@ -27,6 +27,12 @@ REPLACEMENTS = {
 }
 
 
+# The same for single options of a tool.
+REPLACED_OPTIONS = {
+    ('test', '--out'): 'tools/test.py CONFIG CHECKPOINT --out FILE.pkl',
+}
+
+
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -45,6 +51,10 @@ def main() -> None:
     name = Path(args.name).stem
     if name in REPLACEMENTS:
         sys.exit(f'error: MMDetection\'s {name} does not fit the data of this project: use {REPLACEMENTS[name]}')
+    for (tool, option), replacement in REPLACED_OPTIONS.items():
+        if name == tool and any(argument.split('=')[0] == option for argument in args.arguments):
+            sys.exit(f"error: {option} of MMDetection's {tool} needs bitmaps, but masks are RLEs here: "
+                     f'use {replacement}')
     if name not in tools:
         sys.exit(f'error: MMDetection has no tool {name}; call {sys.argv[0]} without arguments for all names')
     import mmcell  # noqa: F401

@@ -31,7 +31,7 @@ _HEADS = {
     'Shared4Conv1FCBBoxHead',
     'CellMaskHead', 'CoarseMaskHead', 'DynamicConv', 'DynamicMaskHead', 'FCNMaskHead', 'FeatureRelayHead',
     'FusedSemanticHead', 'GlobalContextHead', 'HTCMaskHead', 'MaskIoUHead', 'MaskPointHead', 'SCNetMaskHead',
-    'SCNetSemanticHead',
+    'SCNetSemanticHead', 'TorchvisionMaskHead',
     # Whole images to masks
     'CondInstBboxHead', 'CondInstMaskHead', 'DecoupledSOLOHead', 'DecoupledSOLOLightHead', 'MSDeformAttnPixelDecoder',
     'Mask2FormerHead', 'MaskFormerFusionHead', 'MaskFormerHead', 'PixelDecoder', 'RTMDetInsHead', 'RTMDetInsSepBNHead',
@@ -65,11 +65,11 @@ _TASK_UTILS = {
     'TorchvisionAnchorGenerator', 'YOLOAnchorGenerator',
     # Box coders
     'BucketingBBoxCoder', 'DeltaXYWHBBoxCoder', 'DistancePointBBoxCoder', 'LegacyDeltaXYWHBBoxCoder', 'PseudoBBoxCoder',
-    'TBLRBBoxCoder', 'YOLOBBoxCoder',
+    'TBLRBBoxCoder', 'TorchvisionBBoxCoder', 'YOLOBBoxCoder',
     # Assigners, with IoU calculators and costs
     'ATSSAssigner', 'ApproxMaxIoUAssigner', 'BboxOverlaps2D', 'CenterRegionAssigner', 'DynamicSoftLabelAssigner',
     'GridAssigner', 'HungarianAssigner', 'MaxIoUAssigner', 'PointAssigner', 'RegionAssigner', 'SimOTAAssigner',
-    'SparseMaxIoUAssigner', 'TaskAlignedAssigner', 'UniformAssigner',
+    'SparseMaxIoUAssigner', 'TaskAlignedAssigner', 'TorchvisionAssigner', 'UniformAssigner',
     'BBoxL1Cost', 'BinaryFocalLossCost', 'ClassificationCost', 'CrossEntropyLossCost', 'DiceCost', 'FocalLossCost',
     'IoUCost',
     # Samplers

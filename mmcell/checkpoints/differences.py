@@ -18,8 +18,9 @@ _NOT_OF_WEIGHTS = re.compile(
     r'(.*\.)?(train_cfg|test_cfg|init_cfg|pretrained|frozen_stages|norm_eval|with_cp|drop_path_rate|dropout|'
     r'batch_augments|pad_\w+|mask_pad_value|seg_pad_value|boxtype2tensor|non_blocking|requires_grad)(\..*)?'
     r'|(.*\.)?loss_\w+\.(?!use_sigmoid)\w+')
-# Classes of mmcell that compute what MMDetection's compute, only faster.
-_SAME_RESULT = {'CellMaskHead': 'FCNMaskHead', 'CellRoIExtractor': 'SingleRoIExtractor'}
+# Classes of mmcell in which weights mean the same as in MMDetection's: they are faster, or differ in the last pixels.
+_SAME_RESULT = {'CellMaskHead': 'FCNMaskHead', 'CellRoIExtractor': 'SingleRoIExtractor',
+                'TorchvisionBBoxCoder': 'DeltaXYWHBBoxCoder', 'TorchvisionMaskHead': 'FCNMaskHead'}
 _WRAPPERS = ('detector', 'module')
 
 

@@ -1,10 +1,12 @@
 """Transforms that load images and annotations."""
 
+import numpy as np
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
 
 from mmcell.annotations.coco_json import AnnotationError
+from mmcell.images.colors import stretch_contrast
 from mmcell.images.image_file import CHANNEL_ORDERS, read_image
 from mmcell.masks.coco_masks import to_compressed_rles
 from mmcell.masks.label_map_masks import LabelMapMasks
@@ -18,12 +20,13 @@ class LoadTiff(BaseTransform):
 
     Required keys:
 
-    - img_path
+    - img_path, or img: (H, W, 3) uint8, BGR as MMDetection's functions take arrays. A path or an array in place of the
+      dict is accepted as well.
     - channel_order (optional): the channel order of the files, as the data set declares it
 
     Modified keys:
 
-    - none
+    - img: becomes RGB
 
     Added keys:
 
@@ -50,10 +53,17 @@ class LoadTiff(BaseTransform):
         self.channel_order = channel_order
         self.percentiles = percentiles
 
-    def transform(self, results: dict) -> dict:
-        """Reads ``results['img_path']``."""
+    def transform(self, results: dict | str | np.ndarray) -> dict:
+        """Reads ``results['img_path']``, or takes ``results['img']``."""
+        if not isinstance(results, dict):
+            results = {'img' if isinstance(results, np.ndarray) else 'img_path': results}
         order = self.channel_order or results.get('channel_order', 'rgb')
-        image = read_image(results['img_path'], order, self.percentiles)
+        if 'img' in results:
+            image, order = np.ascontiguousarray(results['img'][:, :, ::-1]), 'rgb'
+            if self.percentiles is not None:
+                image = stretch_contrast(image, *self.percentiles)
+        else:
+            image = read_image(results['img_path'], order, self.percentiles)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], scale_factor=(1., 1.),
                        channel_order=order, percentiles=self.percentiles)
         return results

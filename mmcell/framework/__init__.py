@@ -12,9 +12,11 @@ def prepare() -> None:
     3. MMEngine opens checkpoints without running code from them (:mod:`mmcell.framework.safe_loading`).
     4. MMEngine's registries refuse classes that are not listed, while a model is built from the config of an untrusted
        checkpoint (:mod:`mmcell.framework.limited_build`).
+    5. MMDetection's ``DetInferencer`` accepts this project's configs (:mod:`mmcell.framework.inferencer`).
 
     ``import mmcell`` calls this function. It imports neither torch nor MMEngine's runner, so that ``import mmcell`` is
-    fast: change 3 is made as soon as other code imports MMEngine's runner, and change 4 with the first checkpoint.
+    fast: changes 3 and 5 are made as soon as other code imports the modules that they concern, and change 4 with the
+    first checkpoint.
     """
     from mmcell.framework.after_import import run_after_import
     from mmcell.framework.ops import provide_mmcv_ops
@@ -22,8 +24,14 @@ def prepare() -> None:
     provide_mmcv_ops()
     register_lazily()
     run_after_import('mmengine.runner.checkpoint', _load_safely)
+    run_after_import('mmdet.apis.det_inferencer', _accept_cells)
 
 
 def _load_safely(checkpoint_module: object) -> None:
     from mmcell.framework.safe_loading import replace_loaders
     replace_loaders(checkpoint_module)
+
+
+def _accept_cells(inferencer_module: object) -> None:
+    from mmcell.framework.inferencer import accept_cells
+    accept_cells(inferencer_module)

@@ -40,7 +40,8 @@ class NoBatchError(MmcellError):
 class ConsoleRunner(Runner):
     """``Runner`` with a short screen: mmcell's lines, warnings and errors. The log file is not changed.
 
-    Two hooks write the lines, whatever the config says: ``FirstScreenHook`` and ``ProgressHook``. ``ClassCountHook``,
+    Two hooks write the lines, whatever the config says: ``FirstScreenHook`` and ``ProgressHook``. ``FirstStepHook``
+    looks at the first batch. ``ClassCountHook``,
     without which classes could be confused in silence, is added if the config does not have it. Under the stock
     ``Runner`` the same configs run with MMEngine's full screen.
     """
@@ -68,10 +69,10 @@ class ConsoleRunner(Runner):
 
     def register_hooks(self, default_hooks: dict[str, Hook | dict] | None = None,
                        custom_hooks: list[Hook | dict] | None = None) -> None:
-        """Registers the hooks of the config, the two hooks that write to the screen, and ``ClassCountHook``."""
+        """Registers the hooks of the config, and those that the class names."""
         super().register_hooks(default_hooks, custom_hooks)
         present = {type(hook).__name__ for hook in self.hooks}
-        for name in ('FirstScreenHook', 'ProgressHook', *{'ClassCountHook'} - present):
+        for name in ('FirstScreenHook', 'ProgressHook', *sorted({'ClassCountHook', 'FirstStepHook'} - present)):
             self.register_hook(dict(type=name))
 
     def build_param_scheduler(self, scheduler: dict | list) -> list | dict:

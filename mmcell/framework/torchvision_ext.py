@@ -4,6 +4,10 @@ The functions have the parameters with which ``mmcv/ops/*.py`` (mmcv 2.3) calls 
 the outputs and passes them as arguments. Each function here computes with torchvision's kernel and copies the result
 into the outputs. Tensors are NCHW; boxes are xyxy in px of the input image.
 
+Border: for a point that a deformable convolution samples exactly one pixel above or left of the image (y = -1 or
+x = -1, as at offset 0 with padding 1), the gradient of the offset is that of the bilinear interpolation on the side of
+the image. In mmcv's kernel it is 0 there. Everywhere else, and in all outputs and other gradients, the kernels agree.
+
 Half precision: torchvision lacks half-precision CPU kernels for some of these functions. On the CPU, every dtype below
 float32 is therefore computed in float32 and rounded once at the end.
 """

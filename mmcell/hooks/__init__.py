@@ -4,6 +4,7 @@ from mmcell.hooks.budget import ParameterBudgetError, ParameterBudgetHook
 from mmcell.hooks.checkpoints import CellCheckpointHook
 from mmcell.hooks.early_stopping import CellEarlyStoppingHook
 from mmcell.hooks.first_screen import FirstScreenHook
+from mmcell.hooks.first_step import FirstStepHook
 from mmcell.hooks.fit import ClassCountHook, FittingCheckpointHook
 from mmcell.hooks.pictures import CellVisualizationHook
 from mmcell.hooks.progress import ProgressHook
@@ -11,5 +12,5 @@ from mmcell.hooks.start import StartingCheckpointHook, WatchedValueHook
 from mmcell.hooks.steps import FiniteLossHook, NonFiniteLossError, StepSeedHook
 
 __all__ = ['CellCheckpointHook', 'CellEarlyStoppingHook', 'CellVisualizationHook', 'ClassCountHook', 'FiniteLossHook',
-           'FirstScreenHook', 'FittingCheckpointHook', 'NonFiniteLossError', 'ParameterBudgetError',
+           'FirstScreenHook', 'FirstStepHook', 'FittingCheckpointHook', 'NonFiniteLossError', 'ParameterBudgetError',
            'ParameterBudgetHook', 'ProgressHook', 'StartingCheckpointHook', 'StepSeedHook', 'WatchedValueHook']

@@ -143,12 +143,16 @@ class CellCheckpointHook(CheckpointHook):
             'software': describe_software(),
             'data': {'train': describe_data(runner.train_dataloader.dataset),
                      'val': [] if val_loop is None else describe_data(val_loop.dataloader.dataset)}}
+        # All processes stop if the state does not fit; the logger shows warnings only in the first.
+        warnings = list(self._describe_resumed(runner))
+        if self.resumed is not None and runner.cfg.get('randomness'):
+            # The training goes on with the seed of the checkpoint, which is therefore the seed to record.
+            runner.cfg.randomness.seed = runner.seed
         if not isinstance(runner.cfg, _FormattedConfig):
             runner.cfg = _FormattedConfig.of(runner.cfg)
         if isinstance(self.file_backend, WholeFileBackend):
             self._prepare_folder(runner)
-        # All processes stop if the state does not fit; the logger shows warnings only in the first.
-        for warning in self._describe_resumed(runner):
+        for warning in warnings:
             runner.logger.warning(warning)
 
     def _prepare_folder(self, runner: Runner) -> None:

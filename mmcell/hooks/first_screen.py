@@ -1,5 +1,6 @@
 """The hook that describes a training or a test on the screen, before its first step."""
 
+import ast
 import textwrap
 from collections import Counter
 from collections.abc import Iterator
@@ -56,6 +57,7 @@ def to_text(rows: Rows) -> str:
 def describe_training(runner: Runner) -> Rows:
     """Yields the rows for a training: config, model, start, data, length, device, precision, seed and output files."""
     yield 'training', str(runner.cfg.filename or 'a config without a file')
+    yield from describe_repeated_bases(runner.cfg.filename)
     yield 'model', describe_model(runner)
     yield from describe_start(runner)
     yield from describe_data_set('train data', runner.train_dataloader)
@@ -71,9 +73,25 @@ def describe_training(runner: Runner) -> Rows:
     yield from describe_outputs(runner)
 
 
+def describe_repeated_bases(config: str | None) -> Rows:
+    """Yields one row if a config file assigns ``_base_`` several times, because MMEngine reads only the first.
+
+    Args:
+        config: The path of the config file; None if the config has no file.
+    """
+    if config is None or not config.endswith('.py') or not Path(config).is_file():
+        return
+    n_bases = sum(isinstance(node, ast.Assign) and any(getattr(target, 'id', None) == '_base_' for target in
+                                                       node.targets)
+                  for node in ast.parse(Path(config).read_text(encoding='utf-8')).body)
+    if n_bases > 1:
+        yield 'warning', f'_base_ is assigned {n_bases} times in {config}, but only the first counts: list all in one'
+
+
 def describe_test(runner: Runner) -> Rows:
     """Yields the rows for a test: config, model, checkpoint, data, device, precision and output files."""
     yield 'test', str(runner.cfg.filename or 'a config without a file')
+    yield from describe_repeated_bases(runner.cfg.filename)
     yield 'model', describe_model(runner)
     yield 'checkpoint', str(runner.cfg.get('load_from'))
     yield from describe_data_set('test data', runner.test_dataloader)

@@ -11,8 +11,12 @@ from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
 from mmcell.datasets.true_instances import load_true_instances
+from mmcell.hooks.first_step import refuse_missing_keys
 from mmcell.images.image_file import read_image
 from mmcell.visualization.overlay import picture_name
+
+# By these, a sample is found in its data set, and its image on the disk.
+_KEYS = ('img_id', 'img_path')
 
 
 @HOOKS.register_module()
@@ -25,6 +29,8 @@ class CellVisualizationHook(DetVisualizationHook):
     The stock hook reads image files in its own way, with other colours for 16-bit files, for files that hold blue
     first and for stretched contrast. It names pictures only after the image file, although in the raw layout all
     images are called image.tif. With several processes, it draws only the images of the first process.
+
+    Samples need ``img_id`` and ``img_path``; a message says if they are missing.
 
     The arguments are those of ``DetVisualizationHook``. ``test_out_dir`` is relative to the folder of the run inside
     the work folder, unless it is absolute.
@@ -39,6 +45,7 @@ class CellVisualizationHook(DetVisualizationHook):
         """Draws the first image of the batch in every ``interval``-th step."""
         step = runner.iter + batch_idx
         if self.draw and step % self.interval == 0:
+            refuse_missing_keys(outputs[0], _KEYS, 'val_dataloader.dataset.pipeline')
             self._add(outputs[0], 'val_img', step, None, runner.val_dataloader.dataset)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
@@ -47,6 +54,7 @@ class CellVisualizationHook(DetVisualizationHook):
         if not self.draw:
             return
         for sample in outputs:
+            refuse_missing_keys(sample, _KEYS, 'test_dataloader.dataset.pipeline')
             self._test_index += 1
             out_file = None
             if self.test_out_dir is not None:

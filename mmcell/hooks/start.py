@@ -91,5 +91,9 @@ class StartingCheckpointHook(Hook):
             raise WeightsError('the checkpoint to resume from has no optimizer state (best_*.pth never has): resume '
                                'from epoch_*.pth or iter_*.pth, or start a new training from its weights with '
                                '--cfg-options load_from=FILE')
-        refuse_other_weights(runner.model, checkpoint)
-        refuse_other_model(runner.cfg.model.to_dict(), content_of(checkpoint))
+        try:
+            refuse_other_weights(runner.model, checkpoint)
+            refuse_other_model(runner.cfg.model.to_dict(), content_of(checkpoint))
+        except FitError as error:
+            raise FitError(f'--resume: {error}. To train this model from its first step, leave out --resume and name '
+                           'another folder with --work-dir FOLDER') from error

@@ -3,7 +3,6 @@
 import math
 from pathlib import Path
 
-import cv2
 import torch
 from mmdet.registry import HOOKS
 from mmengine.dist import get_rank
@@ -15,7 +14,7 @@ from mmcell.errors import MmcellError
 from mmcell.framework.randomness import STEP, derive_seed, seed_generators
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.visualization.colors import class_colors
-from mmcell.visualization.overlay import draw_instances
+from mmcell.visualization.overlay import draw_instances, write_png
 
 # The name under which the message hub has the epoch that has begun last, with its first step.
 _EPOCH = 'epoch_begun'
@@ -164,4 +163,4 @@ def save_batch(data_batch: dict, losses: dict[str, float], folder: Path) -> None
     for number, (image, labels, rles) in enumerate(zip(inputs, batch['labels'], batch['masks'], strict=True)):
         colors = class_colors(int(labels.max()) + 1 if len(labels) else 1)
         picture = draw_instances(image.permute(1, 2, 0).numpy(), rles, [colors[label] for label in labels.tolist()], 2)
-        cv2.imwrite(str(folder / f'{number}.png'), picture[:, :, ::-1])
+        write_png(picture, folder / f'{number}.png')

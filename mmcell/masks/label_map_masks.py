@@ -168,11 +168,18 @@ class LabelMapMasks(BaseInstanceMasks):
         """Width of the frame in px."""
         return self.layers.shape[2]
 
-    def __getitem__(self, index: int | slice | list | np.ndarray | torch.Tensor) -> Self:
-        ids = np.atleast_1d(self.ids[index])
-        if ids.ndim > 1:
-            raise IndexError(f'masks can be indexed along one dimension only, got the index {index!r}')
-        return self._make(self.layers, np.atleast_1d(self.layer_indices[index]), ids)
+    def __getitem__(self, index: object) -> Self:
+        """Returns the masks of an index along the instances, with every index that ``BitmapMasks`` takes.
+
+        Raises:
+            IndexError: The index names no instance, or is an index of pixels.
+        """
+        while isinstance(index, tuple) and len(index) > 1 and (index[-1] is ... or index[-1] == slice(None)):
+            index = index[:-1]
+        if isinstance(index, tuple) and any(part is ... for part in index[:-1]):
+            raise IndexError(f'masks can be indexed along the instances only, got the index {index!r}')
+        # An index can add dimensions: None and True add one, and False one without entries.
+        return self._make(self.layers, self.layer_indices[index].reshape(-1), self.ids[index].reshape(-1))
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yields the bitmap (H, W) uint8 of one instance after another."""

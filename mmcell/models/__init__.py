@@ -8,7 +8,13 @@ from mmcell.models.pretrained import CheckedPretrainedInit
 from mmcell.models.roi_extractor import CellRoIExtractor
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.models.tiled_detector import TiledDetector
-from mmcell.models.torchvision_parts import PlainOutputConvNeXt, TorchvisionAnchorGenerator
+from mmcell.models.torchvision_parts import (
+    PlainOutputConvNeXt,
+    TorchvisionAnchorGenerator,
+    TorchvisionAssigner,
+    TorchvisionBBoxCoder,
+    TorchvisionMaskHead,
+)
 
 __all__ = [
            'CBAM',
@@ -22,4 +28,7 @@ __all__ = [
            'SparseMaxIoUAssigner',
            'TiledDetector',
            'TorchvisionAnchorGenerator',
+           'TorchvisionAssigner',
+           'TorchvisionBBoxCoder',
+           'TorchvisionMaskHead',
 ]

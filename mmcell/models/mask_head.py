@@ -101,4 +101,9 @@ class CellMaskHead(FCNMaskHead):
             height, width = (int(np.round(side * factor)) for side, factor in ((height, height_factor),
                                                                                (width, width_factor)))
         classes = 0 if self.class_agnostic else labels
-        return paste_masks(probabilities[range(len(bboxes)), classes], bboxes, height, width, threshold)
+        return self.paste(probabilities[range(len(bboxes)), classes], bboxes, height, width, threshold)
+
+    def paste(self, probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width: int,
+              threshold: float) -> MaskRuns:
+        """Resamples masks to the pixels of the image; see :func:`mmcell.masks.pasting.paste_masks`."""
+        return paste_masks(probabilities, bboxes_xyxy, height, width, threshold)

@@ -70,6 +70,13 @@ def test_tools_that_do_not_fit_name_what_to_use_instead(monkeypatch, name):
     assert (REPO / path).exists() and name in command.find_tools()
 
 
+@pytest.mark.parametrize('option', [['--out', 'results.pkl'], ['--out=results.pkl']])
+def test_dumps_are_left_to_the_command_of_the_project(monkeypatch, option):
+    monkeypatch.setattr(sys, 'argv', ['mmdet_tool.py', 'test', 'config.py', 'checkpoint.pth', *option])
+    with pytest.raises(SystemExit, match=r'--out of MMDetection.*test needs bitmaps.* use tools/test.py CONFIG'):
+        command.main()
+
+
 def test_names_of_tools(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['mmdet_tool.py', 'get_flop'])
     with pytest.raises(SystemExit, match='MMDetection has no tool get_flop'):

@@ -1,5 +1,6 @@
 """mmcv's ops on torchvision's kernels compared with their definitions, and how the replacement is imported."""
 
+import math
 import subprocess
 import sys
 import textwrap
@@ -330,3 +331,17 @@ def test_ops_work_in_spawned_workers(tmp_path):
     run = subprocess.run([sys.executable, str(tmp_path / 'spawn.py'), str(tmp_path)], capture_output=True, text=True,
                          check=False)
     assert run.stdout.splitlines()[-1] == '16.0 [0]', run.stderr
+
+
+@pytest.mark.parametrize('y', [-1.5, -1., -.99, 0., 1.25, 3.5, 4.])
+def test_the_gradient_of_an_offset_differs_from_mmcv_only_one_pixel_outside_the_image(y):
+    """The formula of mmcv is get_coordinate_weight in deform_conv_cuda_kernel.cuh."""
+    image = torch.rand(4, 4, generator=torch.Generator().manual_seed(0))
+    offset = torch.zeros(1, 2, 4, 4)
+    offset[0, :, 0, 0] = torch.tensor([y, 1.])
+    offset.requires_grad_()
+    deform_conv2d(image[None, None], offset, torch.ones(1, 1, 1, 1))[0, 0, 0, 0].backward()
+    above, below = (float(image[row, 1]) if 0 <= row < 4 else 0. for row in (math.floor(y), math.floor(y) + 1))
+    mmcv = 0. if y <= -1 or y >= 4 else below - above
+    assert float(offset.grad[0, 0, 0, 0]) == pytest.approx(below - above if y == -1 else mmcv)
+    assert (below - above != mmcv) == (y == -1)

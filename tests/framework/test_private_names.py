@@ -19,6 +19,8 @@ import mmcell
 
 # Functions that mmcell calls, overrides or replaces: where they are, and the names of their parameters.
 FUNCTIONS = {
+    'mmdet.apis.det_inferencer:DetInferencer._get_transform_idx': 'self pipeline_cfg name',
+    'mmdet.apis.det_inferencer:DetInferencer._init_pipeline': 'self cfg',
     'mmdet.datasets.transforms:CopyPaste._copy_paste': 'self dst_results src_results',
     'mmdet.datasets.transforms:LoadAnnotations._load_masks': 'self results',
     'mmdet.datasets.transforms:LoadAnnotations._process_masks': 'self results',

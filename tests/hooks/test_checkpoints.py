@@ -364,10 +364,20 @@ def test_what_a_changed_setting_leads_to_when_a_training_is_resumed_is_told(ann_
     assert re.search(warning, log_of(tmp_path / 'new')) and '--work-dir FOLDER' in log_of(tmp_path / 'new')
 
 
+def test_a_resumed_training_records_the_seed_that_it_goes_on_with(ann_file, tmp_path):
+    train(ann_file, tmp_path / 'run')
+    runner = train(ann_file, tmp_path / 'new', resume=True, load_from=str(tmp_path / 'run' / 'epoch_1.pth'),
+                   randomness__seed=7)
+    record = json.loads((tmp_path / 'new' / 'epoch_2.json').read_text())
+    assert runner.seed == record['seed'] == 3
+    assert "'seed': 3" in record['config'] and "'seed': 7" not in record['config']
+
+
 @pytest.mark.parametrize('overrides, message', [
     (dict(optim_wrapper__optimizer=dict(type='SGD', lr=.1)), r"optimizer\.type \('AdamW' there, 'SGD' here\)"),
     (dict(param_scheduler=[]), r'param_scheduler \(\[.*… there, \[\] here\)'),
-    (dict(model__n_hidden=9), 'of another model'), (dict(model__nan_at=50), r'model\.nan_at \(-1 there, 50 here\)'),
+    (dict(model__n_hidden=9), 'of another model.*leave out --resume and name another folder with --work-dir FOLDER'),
+    (dict(model__nan_at=50), r'model\.nan_at \(-1 there, 50 here\)'),
 ])
 def test_a_state_that_does_not_fit_is_refused(ann_file, tmp_path, overrides, message):
     train(ann_file, tmp_path / 'run')

@@ -14,6 +14,7 @@ from mmcell.hooks.first_screen import (
     describe_data_set,
     describe_model,
     describe_precision,
+    describe_repeated_bases,
     wrap_counts,
 )
 
@@ -29,6 +30,15 @@ def test_images_and_cells_of_each_data_set_are_counted(raw_root, tmp_path):
     assert rows_of(ConcatDataset([whole, first], ignore_keys='channel_order')) == [
         ('train data', f'{tmp_path}/a.json: 2 images, 4 cells, channel order bgr'), ('', 'big 3, small 1'),
         ('train data', f'{tmp_path}/a.json: 1 image, 3 cells, channel order rgb'), ('', 'big 2, small 1')]
+
+
+def test_a_second_base_in_a_config_is_told(tmp_path):
+    config = tmp_path / 'config.py'
+    config.write_text("_base_ = ['a.py']\nmodel = dict(type='A')\nmodel = dict(type='B')\n", encoding='utf-8')
+    assert list(describe_repeated_bases(str(config))) == [] == list(describe_repeated_bases(None))
+    config.write_text("_base_ = ['a.py']\n_base_ = ['b.py']\n", encoding='utf-8')
+    assert list(describe_repeated_bases(str(config))) == [
+        ('warning', f'_base_ is assigned 2 times in {config}, but only the first counts: list all in one')]
 
 
 def test_a_data_set_without_cells_is_described():

@@ -615,8 +615,25 @@ def test_memory_depends_on_the_pixels_and_not_on_the_instances():
     assert peak < 180 * 400 * 400
 
 
-def test_an_index_with_two_dimensions_is_refused():
-    masks = LabelMapMasks.random(3)
-    for index in (None, np.array([[0, 1]])):
-        with pytest.raises(IndexError, match='one dimension'):
-            masks[index]
+FLAGS = [True, False, False, True]
+
+
+@pytest.mark.parametrize('index', [
+    0, -4, np.int64(2), np.array(1), True, False, np.True_, np.False_, np.array(True), torch.tensor(False), None, ...,
+    slice(None), slice(1, 3), slice(None, None, -1), slice(5, 9), [], [0, 2, 0], [-1], FLAGS, np.array(FLAGS),
+    torch.tensor(FLAGS), np.zeros(0, int), torch.zeros(0, dtype=torch.int64), torch.tensor(3), torch.tensor([3, 1]),
+    [[0, 1], [2, 3]], np.array([[0, 1]]), (), (1,), ([0, 1],), (None,), (None, 0), (0, None), (slice(1, 3), None),
+    (0, slice(None), slice(None)), (slice(1, 3), ...), (..., slice(None)), (FLAGS,), (np.array(FLAGS), slice(None))],
+    ids=repr)
+def test_every_index_of_bitmap_masks(index):
+    bitmaps = np.random.default_rng(0).integers(0, 2, (4, 5, 6), np.uint8)
+    assert_same(LabelMapMasks.from_bitmaps(bitmaps)[index], BitmapMasks(bitmaps, 5, 6)[index])
+
+
+@pytest.mark.parametrize('index', [
+    4, -5, 1.5, 'a', [0, 9], [True, False], np.array([0.]), (0, 0), (..., 0), (slice(None), slice(0, 3)), (0, 1, 2, 3)],
+    ids=repr)
+def test_an_index_of_pixels_or_of_no_instance_is_refused(index):
+    masks = LabelMapMasks.from_bitmaps(np.ones((4, 5, 6), np.uint8))
+    with pytest.raises(IndexError):
+        masks[index]
