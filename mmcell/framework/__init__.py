@@ -13,15 +13,20 @@ def prepare() -> None:
     4. MMEngine's registries refuse classes that are not listed, while a model is built from the config of an untrusted
        checkpoint (:mod:`mmcell.framework.limited_build`).
 
-    ``import mmcell`` calls this function. It imports neither torch nor MMEngine's runner, so that ``import mmcell`` is
-    fast: change 3 is made as soon as other code imports MMEngine's runner, and change 4 with the first checkpoint.
+    ``import mmcell`` calls this function. It imports neither torch nor MMEngine, so that ``import mmcell`` is fast:
+    changes 2 and 3 are made as soon as other code imports MMDetection's registries and MMEngine's runner, and change 4
+    with the first checkpoint.
     """
     from mmcell.framework.after_import import run_after_import
     from mmcell.framework.ops import provide_mmcv_ops
-    from mmcell.framework.registration import register_lazily
     provide_mmcv_ops()
-    register_lazily()
+    run_after_import('mmdet.registry', _register)
     run_after_import('mmengine.runner.checkpoint', _load_safely)
+
+
+def _register(registries: object) -> None:
+    from mmcell.framework.registration import register_lazily
+    register_lazily(registries)
 
 
 def _load_safely(checkpoint_module: object) -> None:
