@@ -21,11 +21,12 @@ from mmcell.inference.cells import Cells
 from mmcell.inference.detection_limit import LimitWatch
 from mmcell.inference.detector import ImagePredictor
 from mmcell.inference.filters import select_cells
+from mmcell.inference.formats import output_paths
 from mmcell.inference.huge_images import predict_huge_image, progress_of_tiles
 from mmcell.inference.image_files import is_large_tiff
 from mmcell.inference.image_records import describe_image, read_record, recording
 from mmcell.inference.tile_journal import remove_journal
-from mmcell.inference.writers import ImageInfo, output_paths, writing_cells
+from mmcell.inference.writers import ImageInfo, writing_cells
 from mmcell.models import MaskTTAModel, TiledDetector
 
 # Larger images are predicted in tiles to save memory: only the first features of a ResNet take 64 bytes per pixel and
@@ -60,7 +61,7 @@ class ImageJob:
         predict: Predictor for images that are small enough to be predicted as a whole.
         tiled: The same detector in tiles, for larger images.
         class_names: Names of the classes; a label is an index of this list.
-        formats: Keys of ``mmcell.inference.writers.FORMATS``.
+        formats: Keys of ``mmcell.inference.formats.FORMATS``.
         folder: Where the outputs are written.
         channel_order: Channel order of the image files, 'rgb' or 'bgr'.
         percentiles: (low, high) in percent for the contrast stretch; None for no stretch.

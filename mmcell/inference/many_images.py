@@ -11,9 +11,9 @@ from rich.progress import track
 
 from mmcell.errors import MmcellError, escape
 from mmcell.files.whole_files import remove_leftovers
+from mmcell.inference.formats import output_paths
 from mmcell.inference.image_jobs import ImageJob, ImageSummary
 from mmcell.inference.image_records import record_path
-from mmcell.inference.writers import output_paths
 
 
 def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> None:
