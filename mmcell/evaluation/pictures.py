@@ -76,10 +76,9 @@ def draw_image_pair(source: ImageSource, pair: ImagePair, categories: Sequence[d
                                 for classes in (pair.true_classes, pair.pred_classes[is_kept]))
     true_verdicts, pred_verdicts = (cell_verdicts(judge_predictions(pair, score_threshold)) if with_verdicts
                                     else (None, None))
-    cell_sets = [CellSet(f'predicted, score >= {score_threshold:g}', pred_rles, pred_labels, pred_verdicts,
-                         'spurious')]
+    cell_sets = [CellSet.predicted(pred_rles, pred_labels, score_threshold, pred_verdicts)]
     if with_truth:
-        cell_sets.insert(0, CellSet('true', pair.true_rles, true_labels, true_verdicts, 'missed'))
+        cell_sets.insert(0, CellSet.true(pair.true_rles, true_labels, true_verdicts))
     try:
         return draw_cell_sets(image, cell_sets, [category['name'] for category in categories],
                               None if shown_ids is None else [label_of[class_id] for class_id in shown_ids], scale)
