@@ -9,23 +9,19 @@ import argparse
 import sys
 from pathlib import Path
 
-from to_coco import path_between
+from _conversion import path_between, writing_at_the_end
 
-from mmcell.annotations.coco_json import read_document, write_documents
-from mmcell.annotations.coco_repair import repair
+from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
 
 EXAMPLE = """examples:
   python data_prep/repair_coco.py export.json --out annotations/train.json --images export/images
   python data_prep/repair_coco.py val.json --out annotations/val.json --drop-crowds
-
-Exit status: 0 if the new file was written, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'the new file was written')
     parser.add_argument('file', type=Path, metavar='FILE', help='COCO annotation file; it is not changed')
     parser.add_argument('--out', type=Path, required=True, metavar='NEW.json', help='file to write')
     parser.add_argument('--images', type=Path, metavar='FOLDER',
@@ -46,15 +42,23 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    args = parse_args()
-    try:
+    return run_command(parse_args, repair_file)
+
+
+def repair_file(args: argparse.Namespace) -> None:
+    """Writes the repaired file, and prints what was repaired and what was left out."""
+    from mmcell.annotations.coco_json import read_document, write_documents
+    from mmcell.annotations.coco_repair import repair
+    with writing_at_the_end():
         document = read_document(args.file)
         folder = args.images or find_image_folder(document, args.file)
         try:
             repaired = repair(document, folder, args.drop_crowds)
         except MmcellError as error:
-            hint = '' if folder else '\nWith --images FOLDER, sizes that are missing are read from the images'
-            raise MmcellError(f'{args.file}: {error}{hint}') from error
+            refusal = MmcellError(f'{args.file}: {error}')
+            if folder is None:
+                refusal.add_note('With --images FOLDER, sizes that are missing are read from the images')
+            raise refusal from error
         document = repaired.document
         if isinstance(document.get('info'), dict):
             # The copy is not one of the files of a conversion any more.
@@ -63,9 +67,6 @@ def main() -> int:
             info = document['info'] if isinstance(document.get('info'), dict) else {}
             document['info'] = {**info, 'data_root': path_between(args.out.parent, folder)}
         write_documents({args.out: document})
-    except (MmcellError, OSError) as error:
-        print(f'error: {error}\nnothing was written', file=sys.stderr)
-        return 1
     for line in repaired.repairs or ['nothing']:
         print(f'repaired: {line}')
     for line in repaired.left_out:
@@ -73,7 +74,6 @@ def main() -> int:
     if folder is None:
         print('sizes were not compared with the image files: name their folder with --images')
     print(f"wrote {len(document['images'])} images and {len(document['annotations'])} annotations to {args.out}")
-    return 0
 
 
 def find_image_folder(document: dict, path: Path) -> Path | None:

@@ -5,15 +5,15 @@ import sys
 from collections import Counter
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from to_coco import EXIT_SKIPPED, path_between, print_skipped, usable_cores
+from _conversion import add_pool_arguments, path_between, print_skipped, writing_at_the_end
 
-from mmcell.annotations import coco_json, voc
-from mmcell.annotations.file_sets import as_file_set
-from mmcell.annotations.raw_layout import LayoutError, TrainImage
+from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError, escape
-from mmcell.files.names import print_any_text
-from mmcell.files.parallel import map_with_progress
+
+if TYPE_CHECKING:
+    from mmcell.annotations.raw_layout import TrainImage
 
 EXAMPLE = """examples:
   python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --out annotations/voc
@@ -25,8 +25,8 @@ that holes in objects are kept.
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'the files were written and no image was left out', 'nothing was written',
+                         'the files were written without the images that --skip-bad left out')
     parser.add_argument('voc_root', type=Path, metavar='VOC2012',
                         help='folder that contains ImageSets, JPEGImages, SegmentationObject and SegmentationClass')
     parser.add_argument('--out', type=Path, default=Path('annotations/voc'), metavar='FOLDER',
@@ -36,25 +36,24 @@ def parse_args() -> argparse.Namespace:
                              'ImageSets/Segmentation/NAME.txt. NAME=LIST takes your own file LIST instead: text with '
                              'one image name per line, or COCO JSON (.json), whose images are taken. For example: '
                              'train val=my_images.txt (default: train val)')
-    parser.add_argument('--skip-bad', action='store_true',
-                        help='leave out images with damaged or wrong files, list them, and end with exit status 3 '
-                             '(default: stop at the first bad file and write nothing)')
-    parser.add_argument('--jobs', type=int, default=usable_cores(), metavar='N',
-                        help='number of images that are converted at the same time, each in its own process (default: '
-                             'the number of processor cores)')
+    add_pool_arguments(parser)
     args = parser.parse_args()
     names = [split.partition('=')[0] for split in args.splits]
     if len(set(names)) < len(names) or not all(name and Path(name).name == name for name in names):
         parser.error(f'--splits: every NAME must be a file name and must differ from the others, got {names}')
-    if args.jobs < 1:
-        parser.error(f'--jobs must be at least 1, got {args.jobs}')
     return args
 
 
 def main() -> int:
-    args = parse_args()
-    print_any_text()
-    try:
+    return run_command(parse_args, convert)
+
+
+def convert(args: argparse.Namespace) -> ExitStatus:
+    """Reads the lists and the images, writes the annotation files, and prints what is in them."""
+    from mmcell.annotations import coco_json, voc
+    from mmcell.annotations.file_sets import as_file_set
+    from mmcell.files.parallel import map_with_progress
+    with writing_at_the_end():
         splits = read_splits(args.splits, args.voc_root)
         names = list(dict.fromkeys(name for image_names in splits.values() for name in image_names))
         images, bad = map_with_progress(
@@ -63,14 +62,11 @@ def main() -> int:
         documents = build_documents(images, splits, args.voc_root, args.out)
         refuse_empty_splits(documents)
         coco_json.write_documents(as_file_set(documents))
-    except (MmcellError, OSError) as error:
-        print(f'error: {escape(error)}\nnothing was written', file=sys.stderr)
-        return 1
     print_table(documents)
     print('wrote ' + ', '.join(escape(path) for path in documents))
     if bad:
         print(f'skipped {len(bad)} of {len(names)} images', file=sys.stderr)
-    return EXIT_SKIPPED if bad else 0
+    return ExitStatus.PARTLY if bad else ExitStatus.DONE
 
 
 def read_splits(splits: list[str], voc_root: Path) -> dict[str, list[str]]:
@@ -84,6 +80,7 @@ def read_splits(splits: list[str], voc_root: Path) -> dict[str, list[str]]:
         FileNotFoundError: A list does not exist.
         LayoutError: A file is not a list of image names.
     """
+    from mmcell.annotations import voc
     image_names = {}
     for split in splits:
         name, _, path = split.partition('=')
@@ -91,9 +88,10 @@ def read_splits(splits: list[str], voc_root: Path) -> dict[str, list[str]]:
     return image_names
 
 
-def build_documents(images: list[TrainImage], splits: dict[str, list[str]], voc_root: Path,
+def build_documents(images: list['TrainImage'], splits: dict[str, list[str]], voc_root: Path,
                     out: Path) -> dict[Path, dict]:
     """Returns the content of every annotation file by its path; an image has the same id in every file."""
+    from mmcell.annotations import coco_json, voc
     info = {'description': 'PASCAL VOC, converted by mmcell', 'data_root': path_between(out, voc_root),
             'channel_order': 'rgb'}
     image_records, annotations = coco_json.train_records(images)
@@ -112,27 +110,28 @@ def refuse_empty_splits(documents: dict[Path, dict]) -> None:
     """Refuses to write a file without images, which is left if all images of a list were skipped.
 
     Raises:
-        LayoutError: A file would have no image.
+        MmcellError: A file would have no image.
     """
     for path, document in documents.items():
         if not document['images']:
-            raise LayoutError(f'{path} would have no image, because all images of its list were skipped: mend them, or '
+            raise MmcellError(f'{path} would have no image, because all images of its list were skipped: mend them, or '
                               f'leave {path.stem} out of --splits')
 
 
 def print_table(documents: dict[Path, dict]) -> None:
     """Prints the number of images and of objects of each class in each file."""
     from rich.console import Console
-    from rich.markup import escape as without_markup
     from rich.table import Table
-    table = Table('', *(without_markup(path.stem) for path in documents), title='objects')
+
+    from mmcell.annotations.voc import CLASS_NAMES
+    table = Table('', *(escape(path.stem) for path in documents), title='objects')
     table.add_row('images', *(str(len(document['images'])) for document in documents.values()))
     counts = [Counter(annotation['category_id'] for annotation in document['annotations'])
               for document in documents.values()]
-    for number, name in enumerate(voc.CLASS_NAMES, start=1):
+    for number, name in enumerate(CLASS_NAMES, start=1):
         table.add_row(name, *(str(count[number]) for count in counts))
     table.add_row('objects', *(str(count.total()) for count in counts))
-    Console().print(table)
+    Console(markup=False, emoji=False).print(table)
 
 
 if __name__ == '__main__':

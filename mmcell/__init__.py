@@ -1,7 +1,7 @@
 """mmcell: multi-class cell instance segmentation on MMDetection.
 
 The names in ``__all__`` are public and stable; most are imported when they are first used. Importing the package itself
-takes half a second: it changes the framework (see :mod:`mmcell.framework`), but does not import torch. Configs name the
+changes the framework (see :mod:`mmcell.framework`), but imports neither torch nor MMEngine. Configs name the
 package once, in a base: ``custom_imports = dict(imports=['mmcell'], allow_failed_imports=False)``.
 """
 

@@ -7,17 +7,19 @@ the pipeline of the config. If the pipeline crops at random, the boxes are a ran
 """
 
 import argparse
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _arguments import plain_errors
-from mmengine.config import Config, ConfigDict
+from _config import read_config
 
+from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
     from mmdet.models.task_modules.prior_generators import AnchorGenerator
+    from mmengine.config import Config, ConfigDict
     from mmengine.dataset import BaseDataset
     from rich.table import Table
 
@@ -26,14 +28,11 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   python tools/anchor_recall.py configs/cell/mask-rcnn_r101_small-anchors.py \\
       configs/cell/mask-rcnn_r101_default-anchors.py --ann-file annotations/trainval.json
-
-Exit status: 0 if all tables were printed, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'all tables were printed')
     parser.add_argument('configs', nargs='+', metavar='CONFIG', help='config files to measure, one table each')
     parser.add_argument('--ann-file', metavar='FILE',
                         help='annotation file with the cells (default: the annotation file that the config names)')
@@ -41,23 +40,25 @@ def parse_args() -> argparse.Namespace:
                         help='whether the training or the validation data and pipeline of the config are used '
                              '(default: train)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of random crops (default: 0)')
-    return parser.parse_args()
+    return parser.parse_intermixed_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main() -> int:
+    return run_command(parse_args, measure_all)
+
+
+def measure_all(args: argparse.Namespace) -> None:
     from rich.console import Console
     for path in args.configs:
-        with plain_errors():
-            table = measure(path, args.split, args.ann_file, args.seed)
-        Console().print(table)
+        table = measure(read_config(args, path), args.split, args.ann_file, args.seed)
+        Console(markup=False, emoji=False).print(table)
 
 
-def measure(path: str, split: str, ann_file: str | None, seed: int) -> 'Table':
+def measure(cfg: 'Config', split: str, ann_file: str | None, seed: int) -> 'Table':
     """Measures the anchors of one config, and returns its table.
 
     Args:
-        path: The config file.
+        cfg: The config, which is changed.
         split: 'train' or 'val': whether the training or the validation data and pipeline of the config are used.
         ann_file: The annotation file to read; None: the annotation file that the config names.
         seed: Seed of the random transforms of the pipeline.
@@ -72,13 +73,13 @@ def measure(path: str, split: str, ann_file: str | None, seed: int) -> 'Table':
 
     from mmcell.boxes.anchor_recall import best_ious, box_sizes_px, lay_anchors, recall_rows
     from mmcell.datasets.class_order import class_names
-    cfg = Config.fromfile(path)
+    name = Path(cfg.filename).stem
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     generator, allowed_border = build_anchors(cfg, split)
     preprocess = MODELS.build(cfg.model.data_preprocessor)
     dataset = build_dataset(cfg, split, ann_file)
     parts, n_anchors = [], 0
-    for item in draw_items(dataset, seed, Path(path).stem):
+    for item in draw_items(dataset, seed, name):
         batch = preprocess(dict(inputs=[item['inputs']], data_samples=[item['data_samples']]), split == 'train')
         sample, = batch['data_samples']
         anchors = lay_anchors(generator, sample.batch_input_shape, sample.img_shape, allowed_border)
@@ -88,10 +89,10 @@ def measure(path: str, split: str, ann_file: str | None, seed: int) -> 'Table':
     ious, sizes_px, labels = map(torch.cat, zip(*parts, strict=True))
     rows = recall_rows(ious, sizes_px, labels, class_names(dataset.metainfo))
     n_per_image = n_anchors / len(dataset)
-    return to_table(f'{Path(path).stem}\n{len(dataset)} images, {n_per_image:,.0f} anchors per image', rows)
+    return to_table(f'{name}\n{len(dataset)} images, {n_per_image:,.0f} anchors per image', rows)
 
 
-def build_anchors(cfg: Config, split: str) -> tuple['AnchorGenerator', int]:
+def build_anchors(cfg: 'Config', split: str) -> tuple['AnchorGenerator', int]:
     """Returns the generator of the RPN's anchors, and by how many px they may reach beyond the image.
 
     A negative number means that there is no limit.
@@ -110,7 +111,7 @@ def build_anchors(cfg: Config, split: str) -> tuple['AnchorGenerator', int]:
     return TASK_UTILS.build(generator), allowed_border if split == 'train' else -1
 
 
-def build_dataset(cfg: Config, split: str, ann_file: str | None) -> 'BaseDataset':
+def build_dataset(cfg: 'Config', split: str, ann_file: str | None) -> 'BaseDataset':
     """Builds the data set of a split, and makes its pipeline load the boxes of the cells if it does not.
 
     Args:
@@ -144,7 +145,7 @@ def build_dataset(cfg: Config, split: str, ann_file: str | None) -> 'BaseDataset
     return built
 
 
-def innermost(dataset: ConfigDict) -> list[ConfigDict]:
+def innermost(dataset: 'ConfigDict') -> list['ConfigDict']:
     """Returns the configs of all data sets that read files, from a config that may wrap or join several data sets."""
     wrapped = [dataset.dataset] if 'dataset' in dataset else dataset.get('datasets', [])
     return [inner for part in wrapped for inner in innermost(part)] or [dataset]
@@ -153,10 +154,11 @@ def innermost(dataset: ConfigDict) -> list[ConfigDict]:
 def draw_items(dataset: 'BaseDataset', seed: int, label: str) -> Iterator[dict]:
     """Yields each sample once, augmented with random numbers from the seed; ``label`` names the progress bar."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import track
 
     from mmcell.framework.randomness import SAMPLE, derive_seed, own_randomness
-    for index in track(range(len(dataset)), label, console=Console(stderr=True)):
+    for index in track(range(len(dataset)), escape(label), console=Console(stderr=True)):
         with own_randomness(derive_seed(SAMPLE, seed, 0, index)):
             item = dataset[index]
         yield item
@@ -176,4 +178,4 @@ def to_table(title: str, rows: list['RecallRow']) -> 'Table':
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

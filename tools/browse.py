@@ -6,11 +6,16 @@ with the boxes and masks that the loss gets.
 """
 
 import argparse
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _arguments import add_setting_argument, plain_errors
+from _config import read_config
+from _options import add_setting_argument
+
+from mmcell.commands.shell import make_parser, run_command
+from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,16 +27,13 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   python tools/browse.py annotations/train.json --out work_dirs/browse
   python tools/browse.py configs/cell/mask-rcnn_r50.py --augmented --draws 4 --n 10
-
-Exit status: 0 if all pictures were written, 1 if not, 2 if the command line is wrong.
 """
 THUMBNAIL_PX = 320
 IMAGES_PER_SHEET = 60
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'all pictures were written')
     parser.add_argument('source', metavar='CONFIG_OR_ANNOTATIONS',
                         help='config file of an experiment, or an annotation file, which ends in .json')
     parser.add_argument('--out', type=Path, metavar='FOLDER',
@@ -68,10 +70,8 @@ def parse_args() -> argparse.Namespace:
     return args
 
 
-def main() -> None:
-    args = parse_args()
-    with plain_errors():
-        browse(args)
+def main() -> int:
+    return run_command(parse_args, browse)
 
 
 def browse(args: argparse.Namespace) -> None:
@@ -120,13 +120,11 @@ def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples':
         MmcellError: The config has no such data or no data preprocessor, or the annotation file cannot be used.
         FileNotFoundError: A file does not exist.
     """
-    from mmengine.config import Config, ConfigDict
+    from mmengine.config import ConfigDict
     from mmengine.registry import init_default_scope
 
     from mmcell.annotations.coco_json import read_annotations
-    from mmcell.errors import MmcellError
     from mmcell.framework.console import without_onedl_notice
-    from mmcell.settings.options import apply_options
     with without_onedl_notice():
         from mmcell.datasets.browsing import ShownSamples, StoredImages
     init_default_scope('mmdet')
@@ -138,9 +136,7 @@ def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples':
         if args.images is not None:
             dataset.data_prefix = dict(img=args.images)
         return StoredImages(dataset)
-    cfg = Config.fromfile(args.source)
-    with without_onedl_notice():
-        apply_options(cfg, args.cfg_options or ())
+    cfg = read_config(args, args.source)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     loader = cfg.get(f'{args.split}_dataloader')
     if loader is None:
@@ -156,7 +152,6 @@ def find_preprocessor(cfg: 'Config') -> dict:
     Raises:
         MmcellError: There is none.
     """
-    from mmcell.errors import MmcellError
     model = cfg.get('model') or {}
     preprocessor = model.get('data_preprocessor') or (model.get('detector') or {}).get('data_preprocessor')
     if preprocessor is None:
@@ -214,4 +209,4 @@ def unused_name(image: 'BrowsedImage', names: Counter) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -4,19 +4,16 @@ import argparse
 import sys
 from pathlib import Path
 
-import _interrupts  # noqa: F401
+from mmcell.commands.shell import make_parser, run_command
 
 EXAMPLE = """example:
   python tools/convert_torchvision.py maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth --out weights/v2_coco.pth
   python tools/train.py configs/cell/mask-rcnn_r50_tv-v2.py --cfg-options load_from=weights/v2_coco.pth
-
-Exit status: 0 if the checkpoint was written, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'the checkpoint was written')
     parser.add_argument('weights', help='file with the weights (a state dict), as torchvision publishes it')
     parser.add_argument('--out', required=True, metavar='FILE.pth', help='checkpoint to write')
     parser.add_argument('--frozen-bn-eps', type=float, metavar='EPS',
@@ -32,27 +29,22 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    args = parse_args()
-    try:
-        convert(args)
-    except (ValueError, OSError) as error:
-        # Errors from opening the file name it already.
-        prefix = '' if str(args.weights) in str(error) else f'{args.weights}: '
-        print(f'error: {prefix}{error}', file=sys.stderr)
-        return 1
-    return 0
+    return run_command(parse_args, convert)
 
 
 def convert(args: argparse.Namespace) -> None:
     import torch
 
-    from mmcell.checkpoints.torchvision_weights import convert_mask_rcnn
+    from mmcell.checkpoints.torchvision_weights import TorchvisionWeightsError, convert_mask_rcnn
     from mmcell.files.whole_files import written_whole
     from mmcell.framework.safe_loading import load_tensors_only, load_trusted
     loaded = (load_trusted if args.trust_checkpoint else load_tensors_only)(args.weights, 'cpu')
     # torchvision's training script stores the weights under this key.
     model = loaded.get('model')
-    result = convert_mask_rcnn(model if isinstance(model, dict) else loaded, args.frozen_bn_eps)
+    try:
+        result = convert_mask_rcnn(model if isinstance(model, dict) else loaded, args.frozen_bn_eps)
+    except TorchvisionWeightsError as error:
+        raise TorchvisionWeightsError(f'{args.weights}: {error}') from error
     with written_whole([args.out]) as [path]:
         torch.save({'state_dict': result.state_dict, 'meta': {'converted_from': Path(args.weights).name}}, path)
     frozen = '' if result.frozen_bn_eps is None else f', frozen BatchNorm with epsilon {result.frozen_bn_eps:g}'

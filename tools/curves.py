@@ -5,10 +5,14 @@ of their own.
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _arguments import plain_errors
+from _options import refuse_other_suffix
+
+from mmcell.commands.shell import make_parser, run_command
+from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
     from mmcell.visualization.training_curves import Training
@@ -16,15 +20,11 @@ if TYPE_CHECKING:
 EXAMPLE = """example:
   python tools/curves.py work_dirs/cell/mask-rcnn_r50 work_dirs/cell/mask-rcnn_convnext --out work_dirs/curves.png
   python tools/curves.py work_dirs/cell/mask-rcnn_r50 --loss all --score AP AP50 --x epoch --out work_dirs/curves.png
-
-Exit status: 0 if the picture was written, 1 if not, 2 if the command line is wrong.
 """
-SUFFIXES = '.png', '.svg', '.pdf'
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'the picture was written')
     parser.add_argument('work_dirs', nargs='+', type=Path, metavar='WORK_DIR',
                         help='work folder that tools/train.py wrote, or the folder of one run in it')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE',
@@ -37,17 +37,13 @@ def parse_args() -> argparse.Namespace:
                              'there is no AP50)')
     parser.add_argument('--x', choices=['iter', 'epoch'], default='iter',
                         help='what the horizontal axis counts: iterations, that is steps, or epochs (default: iter)')
-    args = parser.parse_args()
-    if args.out.suffix not in SUFFIXES:
-        parser.error(f'--out must end in one of {", ".join(SUFFIXES)}, got {args.out}')
+    args = parser.parse_intermixed_args()
+    refuse_other_suffix(parser, '--out', args.out, '.png', '.svg', '.pdf')
     return args
 
 
-def main() -> None:
-    args = parse_args()
-    with plain_errors():
-        draw(args)
-    print(f'wrote {args.out}')
+def main() -> int:
+    return run_command(parse_args, draw)
 
 
 def draw(args: argparse.Namespace) -> None:
@@ -75,6 +71,7 @@ def draw(args: argparse.Namespace) -> None:
     with written_whole([args.out]) as (temporary,):
         draw_curves(trainings, losses, scores, args.x == 'epoch').savefig(
             temporary, format=args.out.suffix[1:], dpi=110)
+    print(f'wrote {args.out}')
 
 
 def choose_losses(trainings: list['Training'], names: list[str]) -> list[str]:
@@ -111,11 +108,10 @@ def refuse_missing_epochs(trainings: list['Training'], axis: str) -> None:
     Raises:
         MmcellError: A training has logged no epochs.
     """
-    from mmcell.errors import MmcellError
     for training in trainings:
         if axis == 'epoch' and not training.epoch_ends:
             raise MmcellError(f'--x epoch: {training.name} counts only iterations; use --x iter')
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import _interrupts  # noqa: F401
+from mmcell.commands.shell import make_parser, run_command
+from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,14 +38,11 @@ EXAMPLE = """example:
   python tools/evaluate.py new.pkl annotations/val.json --compare old.pkl
   python tools/evaluate.py a.pkl b.pkl c.pkl annotations/val.json --out table.tex --out table.md
   python tools/evaluate.py results.pkl annotations/val.json --per-image images.csv --worst 20 --overlays worst
-
-Exit status: 0 if everything was measured, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'everything was measured')
     parser.add_argument('results', nargs='+',
                         help='file that tools/test.py --out wrote, a submission zip, or a JSON file with a list of '
                              'COCO results. Several files are shown in one table, and compared with the first')
@@ -80,7 +78,7 @@ def parse_args() -> argparse.Namespace:
                         help='how often images are drawn at random for the intervals, 0 for no intervals (default: '
                              '1000)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of these draws (default: 0)')
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     check_numbers(parser, args)
     check_files(parser, args)
     return args
@@ -140,16 +138,12 @@ def short_names(paths: list[str]) -> list[str]:
 
 
 def main() -> int:
-    args = parse_args()
-    from rich.console import Console
+    return run_command(parse_args, print_values)
 
-    from mmcell.errors import MmcellError
-    try:
-        run(args, Console(highlight=False, markup=False))
-    except (MmcellError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    return 0
+
+def print_values(args: argparse.Namespace) -> None:
+    from rich.console import Console
+    run(args, Console(highlight=False, markup=False, emoji=False))
 
 
 def run(args: argparse.Namespace, console: 'Console') -> None:
@@ -277,7 +271,6 @@ def refuse_test_data(truth: 'GroundTruth') -> None:
     Raises:
         MmcellError: The name of the file contains the word "test", or an image lies in a folder for test images.
     """
-    from mmcell.errors import MmcellError
     if truth.is_test_data():
         raise MmcellError('--sweep chooses a score threshold on the images that it measures, but the name of '
                           f'{truth.source}, or of a folder of its images, says that they are test data. Choose on '

@@ -9,13 +9,12 @@ import runpy
 import sys
 from pathlib import Path
 
-import _interrupts  # noqa: F401
+from mmcell.commands.shell import make_parser, run_command
+from mmcell.errors import MmcellError
 
 EXAMPLE = """example:
   python tools/mmdet_tool.py get_flops configs/cell/mask-rcnn_r50.py --num-images 1
   python tools/mmdet_tool.py confusion_matrix configs/cell/mask-rcnn_r50.py results.pkl work_dirs/confusion
-
-Exit status: that of the tool, 1 if there is no such tool, 2 if the command line is wrong.
 """
 # These tools cannot read label maps or result files of mmcell, or swap colours. What to use instead:
 REPLACEMENTS = {
@@ -34,29 +33,31 @@ REPLACED_OPTIONS = {
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'the tool succeeds', 'it fails or does not exist')
     parser.add_argument('name', nargs='?', help="the tool's file name without .py (default: print all names)")
     parser.add_argument('arguments', nargs=argparse.REMAINDER,
                         help="the arguments of the tool; --help after the name shows them")
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
+def main() -> int:
+    return run_command(parse_args, run_tool)
+
+
+def run_tool(args: argparse.Namespace) -> None:
     tools = find_tools()
     if args.name is None:
         print('\n'.join(sorted(tools)))
         return
     name = Path(args.name).stem
     if name in REPLACEMENTS:
-        sys.exit(f'error: MMDetection\'s {name} does not fit the data of this project: use {REPLACEMENTS[name]}')
+        raise MmcellError(f"MMDetection's {name} does not fit the data of this project: use {REPLACEMENTS[name]}")
     for (tool, option), replacement in REPLACED_OPTIONS.items():
         if name == tool and any(argument.split('=')[0] == option for argument in args.arguments):
-            sys.exit(f"error: {option} of MMDetection's {tool} needs bitmaps, but masks are RLEs here: "
-                     f'use {replacement}')
+            raise MmcellError(f"{option} of MMDetection's {tool} needs bitmaps, but masks are RLEs here: use "
+                              f'{replacement}')
     if name not in tools:
-        sys.exit(f'error: MMDetection has no tool {name}; call {sys.argv[0]} without arguments for all names')
+        raise MmcellError(f'MMDetection has no tool {name}; call {sys.argv[0]} without arguments for all names')
     import mmcell  # noqa: F401
     sys.argv = [str(tools[name]), *args.arguments]
     # The folder of a script is the first entry of sys.path; this project's tools/ must not be searched for the tool.
@@ -74,4 +75,4 @@ def find_tools() -> dict[str, Path]:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

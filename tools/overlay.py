@@ -4,20 +4,18 @@ import argparse
 import sys
 from pathlib import Path
 
-import _interrupts  # noqa: F401
+from mmcell.commands.shell import make_parser, run_command
+from mmcell.errors import MmcellError
 
 EXAMPLE = """example:
   python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays
   python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays --matches
   python tools/overlay.py results.pkl --annotations annotations/test.json --out work_dirs/overlays --classes class3
-
-Exit status: 0 if all pictures were written, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'all pictures were written')
     parser.add_argument('results', help='file that tools/test.py --out wrote')
     parser.add_argument('--annotations', required=True, help='annotation file of the images that were predicted')
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER',
@@ -39,15 +37,11 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    args = parse_args()
-    from mmcell.errors import MmcellError
-    try:
-        n_pictures = draw_all(args)
-    except (MmcellError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
-    print(f'wrote {n_pictures} pictures to {args.out}')
-    return 0
+    return run_command(parse_args, draw)
+
+
+def draw(args: argparse.Namespace) -> None:
+    print(f'wrote {draw_all(args)} pictures to {args.out}')
 
 
 def draw_all(args: argparse.Namespace) -> int:
@@ -62,7 +56,6 @@ def draw_all(args: argparse.Namespace) -> int:
 
     from mmcell.annotations.coco_json import check_image_files
     from mmcell.annotations.ground_truth import read_true_cells
-    from mmcell.errors import MmcellError
     from mmcell.evaluation.error_types import judge_predictions
     from mmcell.evaluation.pairs import Pairs
     from mmcell.evaluation.pictures import draw_image

@@ -3,23 +3,18 @@
 import argparse
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _arguments import (
-    add_setting_argument,
-    add_tile_arguments,
-    make_folder,
-    plain_errors,
-    refuse_wrong_launcher,
-    tile_settings,
-)
+from _config import make_folder
+from _launch import is_first_process, processes, refuse_wrong_launcher
+from _options import add_setting_argument, add_tile_arguments, tile_settings
 
+from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError, escape
+from mmcell.inference.formats import FORMATS
 from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, STREAMED_PX, WHOLE_PX
 
 if TYPE_CHECKING:
@@ -28,6 +23,8 @@ if TYPE_CHECKING:
     from mmcell.inference.image_jobs import ImageJob, Outcome
 
 WHOLE, STREAMED = (f'{n_px / 1e6:g} million pixels' for n_px in (WHOLE_PX, STREAMED_PX))
+FORMAT_TABLE = '\n'.join(f'  {name:<13} {output_format.description.format("scan")}'
+                         for name, output_format in FORMATS.items())
 EXAMPLE = f"""example:
   python tools/predict.py work_dirs/cell/mask-rcnn_r50 images/ --out cells
   python tools/predict.py model.pth 'slides/**/*.tif' scan.png --out cells --formats geojson csv --mpp 0.25
@@ -36,13 +33,7 @@ EXAMPLE = f"""example:
   torchrun --nproc-per-node 2 tools/predict.py model.pth images/ --out cells --launcher pytorch
 
 formats and the files that they write for scan.tif into the folder --out:
-  labels        scan_labels.tif, a label map of all cells, and scan_labels.csv, the class and score of each cell
-  class-labels  scan_class1.tif, scan_class2.tif …, one label map per class
-  geojson       scan.geojson, for QuPath
-  rois          scan_rois.zip, for ImageJ and Fiji
-  coco          scan_coco.json, annotations in the format of COCO
-  csv           scan_cells.csv, measurements with one row per cell
-  overlay       scan_overlay.png, the cells drawn over the image
+{FORMAT_TABLE}
 A cell has the same number in all of them.
 
 Images of more than {WHOLE} are predicted in tiles; with --tta, images of more than {WHOLE} divided by
@@ -51,17 +42,12 @@ together, and they get no overlay. If such a run is interrupted, --resume contin
 
 The hidden file .scan.json in the folder records from which image file and with which settings the files were made. With
 --resume an image is predicted again if its file or a setting has changed. Files of another image are not overwritten.
-
-Exit status: 0 if all images were predicted, 3 if some images failed (they are listed at the end), 1 if all failed or
-the run stopped early, 2 if the command line is wrong, 130 after Ctrl-C. torchrun turns 2 and 3 into 1.
 """
-FORMATS = ('labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv', 'overlay')
-SOME_FAILED = 3
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'all images were predicted', 'all failed or the run stopped early',
+                         'some images failed (they are listed at the end; torchrun turns 2 and 3 into 1)')
     parser.add_argument('checkpoint', help='checkpoint file, or a work folder, of which the best checkpoint is taken, '
                                            'or the latest one if none is marked as best')
     parser.add_argument('images', nargs='+', metavar='IMAGE',
@@ -87,7 +73,7 @@ def parse_args() -> argparse.Namespace:
                         help='also open checkpoints that hold more than tensors, numbers and strings, and build any '
                              'class that the config inside names, such as one of your own. This runs any code that is '
                              'stored in the file: use it only for files whose origin you trust (default: refuse them)')
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     if args.mpp is not None and not 0 < args.mpp < inf:
         parser.error(f'--mpp must be a positive number, got {args.mpp}')
     if not 0 <= args.score_thr <= 1:
@@ -131,9 +117,7 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main() -> int:
-    args = parse_args()
-    with plain_errors(': the same command with --resume continues from here'):
-        return predict(args)
+    return run_command(parse_args, predict, after_interrupt=': the same command with --resume continues from here')
 
 
 def predict(args: argparse.Namespace) -> int:
@@ -142,9 +126,8 @@ def predict(args: argparse.Namespace) -> int:
     from mmcell.inference.image_files import find_images, name_outputs
     from mmcell.inference.image_records import recorded_outputs
     refuse_wrong_launcher(args.launcher)
-    is_first = os.environ.get('RANK', '0') == '0'
     paths = find_images(args.images, recorded_outputs(),
-                        report=lambda line: print(line, file=sys.stderr) if is_first else None)
+                        report=lambda line: print(line, file=sys.stderr) if is_first_process() else None)
     problems = {path: file_problem(path) for path in paths}
     images = [(path, name) for path, name in zip(paths, name_outputs(paths), strict=True) if not problems[path]]
     make_folder(args.out, '--out')
@@ -153,7 +136,9 @@ def predict(args: argparse.Namespace) -> int:
         import mmdet.datasets  # noqa: F401
     from mmcell.inference.image_jobs import Outcome
     from mmcell.inference.many_images import predict_images, refuse_to_overwrite
-    with processes(args.launcher) as (rank, n_processes):
+    # A process that has finished its images waits for the others, however long that takes. The processes exchange only
+    # outcomes, no tensors, so that gloo is sufficient even with GPUs.
+    with processes(args.launcher, timedelta(days=30)) as (rank, n_processes):
         job = make_job(args)
         refuse_to_overwrite(images, job)
         if rank == 0:
@@ -231,21 +216,6 @@ def fingerprint(path: str) -> list:
     return [Path(path).name, *([] if status is None else [status.st_size, status.st_mtime])]
 
 
-@contextmanager
-def processes(launcher: str) -> Iterator[tuple[int, int]]:
-    """Connects the processes of torchrun for the block; yields the rank of this process and the number of processes."""
-    if launcher == 'none':
-        yield 0, 1
-        return
-    from torch import distributed
-    # The processes exchange only outcomes, no tensors, so that gloo is sufficient even with GPUs. A process that has
-    # finished its images waits for the others, however long that takes: hence the timeout of 30 days.
-    distributed.init_process_group('gloo', timeout=timedelta(days=30))
-    yield distributed.get_rank(), distributed.get_world_size()
-    distributed.barrier()
-    distributed.destroy_process_group()
-
-
 def report(outcomes: dict[Path, 'Outcome'], folder: Path) -> int:
     """Prints what was written, then notes, then the images that failed; returns the exit status.
 
@@ -267,7 +237,7 @@ def report(outcomes: dict[Path, 'Outcome'], folder: Path) -> int:
     print(f'error: {len(failed)} of {len(outcomes)} images could not be done:', file=sys.stderr)
     for outcome in failed.values():
         print(f'  {escape(outcome.message)}', file=sys.stderr)
-    return SOME_FAILED if len(failed) < len(outcomes) else 1
+    return ExitStatus.PARTLY if len(failed) < len(outcomes) else ExitStatus.FAILED
 
 
 if __name__ == '__main__':

@@ -6,20 +6,17 @@ A submission is checked before it is written. If it is invalid, the reasons are 
 import argparse
 import sys
 
-import _interrupts  # noqa: F401
+from mmcell.commands.shell import ExitStatus, make_parser, run_command
 
 EXAMPLE = """example:
   python tools/submit.py results.pkl --annotations annotations/test.json --out submission.zip
   python tools/submit.py --check submission.zip --annotations annotations/test.json
-
-Exit status: 0 if the submission is valid, 1 if it is not valid or a file cannot be read or written, 2 if the command
-line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'the submission is valid',
+                         'it is not valid or a file cannot be read or written')
     parser.add_argument('results', nargs='?', help='file that tools/test.py --out wrote; not together with --check')
     parser.add_argument('--annotations', required=True, metavar='FILE',
                         help='annotation file of the test images (annotations/test.json), or the list of image ids '
@@ -35,15 +32,10 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    args = parse_args()
-    try:
-        return check(args) if args.check is not None else submit(args)
-    except (ValueError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    return run_command(parse_args, lambda args: submit(args) if args.check is None else check(args))
 
 
-def submit(args: argparse.Namespace) -> int:
+def submit(args: argparse.Namespace) -> None:
     from mmcell.predictions.result_files import read_predictions
     from mmcell.predictions.submission import read_test_set, write_submission
     images = read_test_set(args.annotations)
@@ -52,7 +44,6 @@ def submit(args: argparse.Namespace) -> int:
     for remark in [*file.assumed, *report.remarks]:
         print(remark)
     print(f'wrote {report.n_detections} detections to {args.out}')
-    return 0
 
 
 def check(args: argparse.Namespace) -> int:
@@ -63,7 +54,7 @@ def check(args: argparse.Namespace) -> int:
         print(line)
     print(f'{args.check}: {report.n_detections} detections, '
           + (f'{len(report.errors)} errors: not valid' if report.errors else 'valid'))
-    return 1 if report.errors else 0
+    return ExitStatus.FAILED if report.errors else ExitStatus.DONE
 
 
 if __name__ == '__main__':

@@ -5,18 +5,14 @@ With --split val, the average precision on the validation images is written to t
 """
 
 import argparse
+import sys
 from typing import TYPE_CHECKING
 
-from _arguments import (
-    add_config_arguments,
-    add_tile_arguments,
-    load_config,
-    plain_errors,
-    processes,
-    stop_workers,
-    tile_settings,
-)
+from _config import load_config
+from _launch import processes, stop_workers, use_gloo_without_gpu
+from _options import add_config_arguments, add_tile_arguments, refuse_other_suffix, tile_settings
 
+from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
@@ -28,14 +24,11 @@ EXAMPLE = """example:
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/cell/mask-rcnn_r50 --show-dir pictures
   python tools/test.py configs/cell/mask-rcnn_r50.py work_dirs/cell/mask-rcnn_r50 --tile 512 --tta
   torchrun --nproc-per-node 2 tools/test.py configs/cell/mask-rcnn_r50.py best_AP50_epoch_9.pth --launcher pytorch
-
-Exit status: 0 if all images were predicted and evaluated, 1 if not, 2 if the command line is wrong.
 """
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'all images were predicted and evaluated')
     parser.add_argument('config', help='config file of the experiment')
     parser.add_argument('checkpoint', help='checkpoint file, or a work folder, of which the best checkpoint is taken, '
                                            'or the latest one if none is marked as best')
@@ -56,34 +49,32 @@ def parse_args() -> argparse.Namespace:
                              '--cfg-options default_hooks.visualization.score_thr=0.3 (default: no pictures)')
     add_config_arguments(parser)
     args = parser.parse_args()
-    if args.out is not None and not args.out.endswith(('.pkl', '.pickle')):
-        parser.error(f'--out must end with .pkl or .pickle, got {args.out}')
+    refuse_other_suffix(parser, '--out', args.out, '.pkl', '.pickle')
     return args
 
 
-def main() -> None:
-    args = parse_args()
-    from mmcell.framework.safe_loading import trusting_checkpoints
-    with plain_errors(), trusting_checkpoints(args.trust_checkpoint):
-        test(args)
+def main() -> int:
+    return run_command(parse_args, test)
 
 
 def test(args: argparse.Namespace) -> None:
     """Applies the command line to the config, and runs it."""
-    cfg = load_config(args)
-    from mmcell.checkpoints.weights import find_checkpoint
-    cfg.load_from = find_checkpoint(args.checkpoint)
-    if args.split == 'val':
-        cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-    settings = tile_settings(args)
-    if settings is not None:
-        use_tiles(cfg, settings)
-    if args.tta:
-        use_tta(cfg)
-    if args.show_dir is not None:
-        draw_into(cfg, args.show_dir)
-    with processes(cfg):
-        run(cfg, args)
+    from mmcell.framework.safe_loading import trusting_checkpoints
+    with trusting_checkpoints(args.trust_checkpoint):
+        cfg = load_config(args)
+        from mmcell.checkpoints.weights import find_checkpoint
+        cfg.load_from = find_checkpoint(args.checkpoint)
+        if args.split == 'val':
+            cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
+        settings = tile_settings(args)
+        if settings is not None:
+            use_tiles(cfg, settings)
+        if args.tta:
+            use_tta(cfg)
+        if args.show_dir is not None:
+            draw_into(cfg, args.show_dir)
+        with processes(use_gloo_without_gpu(cfg)):
+            run(cfg, args)
 
 
 def use_tiles(cfg: 'Config', settings: dict[str, float]) -> None:
@@ -140,4 +131,4 @@ def run(cfg: 'Config', args: argparse.Namespace) -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

@@ -5,8 +5,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _arguments import add_config_arguments, load_config, plain_errors, processes, stop_workers
+from _config import load_config
+from _launch import processes, stop_workers, use_gloo_without_gpu
+from _options import add_config_arguments
 
+from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
@@ -17,15 +20,12 @@ EXAMPLE = """example:
   python tools/train.py configs/cell/mask-rcnn_r50.py --cfg-options train_cfg.max_epochs=60
   python tools/train.py configs/cell/mask-rcnn_r50.py --resume
   torchrun --nproc-per-node 2 tools/train.py configs/cell/mask-rcnn_r50.py --launcher pytorch
-
-Exit status: 0 if the training came to its end, 1 if it could not start or stopped with an error, 2 if the command line
-is wrong, 130 after Ctrl-C.
 """
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = make_parser(__doc__, EXAMPLE, 'the training came to its end',
+                         'it could not start or stopped with an error')
     parser.add_argument('config', help='config file of the experiment')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='continue the training of a checkpoint: of the file CHECKPOINT, or of the newest complete '
@@ -39,27 +39,26 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def main() -> None:
-    args = parse_args()
-    from mmcell.framework.safe_loading import trusting_checkpoints
-    how_to_continue = ': the same command with --resume continues from the newest checkpoint, if there is one'
-    with plain_errors(how_to_continue), trusting_checkpoints(args.trust_checkpoint):
-        train(args)
+def main() -> int:
+    return run_command(parse_args, train, after_interrupt=': the same command with --resume continues from the newest '
+                                                          'checkpoint, if there is one')
 
 
 def train(args: argparse.Namespace) -> None:
-    cfg = load_config(args)
-    if args.amp:
-        use_mixed_precision(cfg)
-    if args.resume is not None:
-        resume(cfg, args.resume)
-    refuse_used_folder(cfg)
-    from mmcell.framework.console import ConsoleRunner
-    with processes(cfg):
-        runner = ConsoleRunner.from_cfg(cfg)
-        runner.train()
-        stop_workers(runner)
-        del runner
+    from mmcell.framework.safe_loading import trusting_checkpoints
+    with trusting_checkpoints(args.trust_checkpoint):
+        cfg = load_config(args)
+        if args.amp:
+            use_mixed_precision(cfg)
+        if args.resume is not None:
+            resume(cfg, args.resume)
+        refuse_used_folder(cfg)
+        from mmcell.framework.console import ConsoleRunner
+        with processes(use_gloo_without_gpu(cfg)):
+            runner = ConsoleRunner.from_cfg(cfg)
+            runner.train()
+            stop_workers(runner)
+            del runner
 
 
 def use_mixed_precision(cfg: 'Config') -> None:
@@ -124,4 +123,4 @@ def refuse_used_folder(cfg: 'Config') -> None:
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(main())

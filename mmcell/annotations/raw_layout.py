@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcell.annotations.mask_doubts import find_doubts
-from mmcell.errors import MmcellError, list_some, quote
+from mmcell.errors import MmcellError, escape, list_some, quote
 from mmcell.files.folders import file_problem, list_folder, refuse_unusable
 from mmcell.files.names import name_key
 from mmcell.files.text_files import is_encodable, is_integer, read_json
@@ -33,6 +33,10 @@ _MISNAMED = re.compile(r'.*\.tiff?|(class[0-9]+|image)\.(png|jpe?g|bmp|gif|webp|
 
 class LayoutError(MmcellError):
     """Files or folders do not follow the raw layout; the message says which path, what was found and what to do."""
+
+    def __str__(self) -> str:
+        """Returns the message in one line, also if the name of a file has line breaks."""
+        return escape(super().__str__())
 
 
 @dataclass(frozen=True)

@@ -43,11 +43,10 @@ def draw_image(source: ImageSource, pairs: Pairs, image: int, score_threshold: f
         all_true, all_pred = verdicts.of_cells
         true_verdicts = all_true[true].tolist()
         pred_verdicts = all_pred[cells_of_image(verdicts.image_index, image)].tolist()
-    cell_sets = [CellSet(f'predicted, score >= {score_threshold:g}', [predicted.rles[cell] for cell in kept],
-                         predicted.class_index[kept].tolist(), pred_verdicts, 'spurious')]
+    cell_sets = [CellSet.predicted([predicted.rles[cell] for cell in kept], predicted.class_index[kept].tolist(),
+                                   score_threshold, pred_verdicts)]
     if truth.rles:
-        cell_sets.insert(0, CellSet('true', truth.rles[true], truth.class_index[true].tolist(), true_verdicts,
-                                    'missed'))
+        cell_sets.insert(0, CellSet.true(truth.rles[true], truth.class_index[true].tolist(), true_verdicts))
     try:
         return draw_cell_sets(pixels, cell_sets, truth.class_names, shown_classes, scale)
     except MmcellError as error:

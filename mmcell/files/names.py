@@ -1,6 +1,5 @@
-"""Names of files: when two of them are the same, and how they are printed."""
+"""Names of files: when two of them are the same, and short names."""
 
-import sys
 import unicodedata
 
 
@@ -17,10 +16,3 @@ def shorten_name(name: str, max_bytes: int = 200) -> str:
     """Returns the beginning of a long name: file systems allow 255 bytes, of which prefixes and suffixes need some."""
     is_short = len(name.encode('utf-8', 'surrogateescape')) <= max_bytes
     return name if is_short else name.encode(errors='ignore')[:max_bytes].decode(errors='ignore')
-
-
-def print_any_text() -> None:
-    r"""Makes standard output print characters that its encoding lacks as ``\\u4e2d``, instead of raising an error."""
-    # A stream that stands in for standard output, for example in a notebook, may not have the method.
-    if hasattr(sys.stdout, 'reconfigure'):
-        sys.stdout.reconfigure(errors='backslashreplace')

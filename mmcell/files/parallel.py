@@ -1,7 +1,9 @@
 """Calls one function for many items, on several processes, with a progress bar."""
 
-from collections.abc import Callable, Sequence
+import signal
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 
@@ -36,12 +38,31 @@ def map_with_progress(function: Callable, items: Sequence, jobs: int, descriptio
         # threads may hang.
         with ProcessPoolExecutor(min(jobs, len(items)), mp_context=get_context('spawn')) as pool:
             try:
-                results = list(bar(pool.map(attempt, items)))
+                # All processes are started here.
+                with _deaf_children():
+                    pending = pool.map(attempt, items)
+                results = list(bar(pending))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
     return ([result for result in results if not isinstance(result, str)],
             [result for result in results if isinstance(result, str)])
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Makes processes that are started in the block ignore Ctrl-C, which reaches all processes of a terminal.
+
+    This process ends them after Ctrl-C; they themselves would only print tracebacks.
+    """
+    if not hasattr(signal, 'pthread_sigmask'):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _result_or_message(function: Callable, item: object) -> object:

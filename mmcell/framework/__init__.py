@@ -14,17 +14,21 @@ def prepare() -> None:
        checkpoint (:mod:`mmcell.framework.limited_build`).
     5. MMDetection's ``DetInferencer`` accepts this project's configs (:mod:`mmcell.framework.inferencer`).
 
-    ``import mmcell`` calls this function. It imports neither torch nor MMEngine's runner, so that ``import mmcell`` is
-    fast: changes 3 and 5 are made as soon as other code imports the modules that they concern, and change 4 with the
-    first checkpoint.
+    ``import mmcell`` calls this function. It imports neither torch nor MMEngine, so that ``import mmcell`` is fast:
+    changes 2, 3 and 5 are made as soon as other code imports the modules that they concern, and change 4 with the first
+    checkpoint.
     """
     from mmcell.framework.after_import import run_after_import
     from mmcell.framework.ops import provide_mmcv_ops
-    from mmcell.framework.registration import register_lazily
     provide_mmcv_ops()
-    register_lazily()
+    run_after_import('mmdet.registry', _register)
     run_after_import('mmengine.runner.checkpoint', _load_safely)
     run_after_import('mmdet.apis.det_inferencer', _accept_cells)
+
+
+def _register(registries: object) -> None:
+    from mmcell.framework.registration import register_lazily
+    register_lazily(registries)
 
 
 def _load_safely(checkpoint_module: object) -> None:

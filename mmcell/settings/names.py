@@ -1,7 +1,7 @@
 """Whether a config has a setting of a given name, and which names it has instead."""
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -49,7 +49,8 @@ def refuse_unknown_setting(config: Mapping, key: str) -> None:
                 if part in arguments:
                     _refuse_entry_of_nothing(key, [*path, part])
                     return
-                raise UnknownSettingError(_describe_unknown(key, path, part, [*value, *arguments]))
+                elsewhere = [] if path else _find_elsewhere(config, part)
+                raise UnknownSettingError(_describe_unknown(key, path, part, [*value, *arguments], elsewhere))
             value = value[part]
         elif isinstance(value, Sequence) and not isinstance(value, str):
             if not part.isdecimal() or int(part) >= len(value):
@@ -70,9 +71,21 @@ def _refuse_entry_of_nothing(key: str, path: Sequence[str]) -> None:
         raise UnknownSettingError(f'{key}: the config has no list {parent}. To set it, write {parent}="[…]"')
 
 
-def _describe_unknown(key: str, path: Sequence[str], part: str, names: Sequence[str]) -> str:
+def _find_elsewhere(config: Mapping, name: str) -> list[str]:
+    """Returns keys of settings inside others that have a name: randomness.seed for 'seed', for example."""
+    def find_inside(value: Mapping) -> Iterator[str]:
+        for key, part in value.items():
+            if isinstance(part, Mapping):
+                yield from [f'{key}.{name}'] * (name in part)
+                yield from (f'{key}.{inner}' for inner in find_inside(part))
+    read = [f'{part}.{name}' for part in _READERS if part and name in _arguments_of({}, part)]
+    return list(dict.fromkeys([*find_inside(config), *read]))[:MAX_SUGGESTIONS]
+
+
+def _describe_unknown(key: str, path: Sequence[str], part: str, names: Sequence[str], elsewhere: list[str]) -> str:
     names = [name for name in dict.fromkeys(map(str, names)) if name not in ('self', '_scope_')]
     near = ['.'.join([*path, name]) for name in get_close_matches(part, names, MAX_SUGGESTIONS, cutoff=.6)]
+    near = near or elsewhere
     hint = f'did you mean {" or ".join(near)}?' if near else f'there are {", ".join(names) or "none"}.'
     return (f'{key}: there is no setting {part} in {".".join(path) or "the config"}; {hint} To add a new setting on '
             f'purpose, write +{key}=…')

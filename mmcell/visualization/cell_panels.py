@@ -35,6 +35,17 @@ class CellSet:
     verdicts: Sequence[str] | None = None
     mistake: str = ''
 
+    @classmethod
+    def true(cls, rles: list[dict], labels: Sequence[int], verdicts: Sequence[str] | None = None) -> 'CellSet':
+        """Returns a set of true cells; the arguments are attributes."""
+        return cls('true', rles, labels, verdicts, 'missed')
+
+    @classmethod
+    def predicted(cls, rles: list[dict], labels: Sequence[int], score_threshold: float,
+                  verdicts: Sequence[str] | None = None) -> 'CellSet':
+        """Returns a set of predicted cells, all of which have at least a score; the other arguments are attributes."""
+        return cls(f'predicted, score >= {score_threshold:g}', rles, labels, verdicts, 'spurious')
+
 
 def draw_cell_sets(image: np.ndarray, cell_sets: Sequence[CellSet], class_names: Sequence[str],
                    shown_labels: Sequence[int] | None = None, scale: int = 1, fill: float = .15) -> np.ndarray:
@@ -56,7 +67,8 @@ def draw_cell_sets(image: np.ndarray, cell_sets: Sequence[CellSet], class_names:
     """
     for size in {tuple(rle['size']) for cells in cell_sets for rle in cells.rles} - {image.shape[:2]}:
         raise MmcellError(f'masks are {list(size)}, but the image is {list(image.shape[:2])} (height, width): give the '
-                          'image that was annotated and predicted')
+                          'image that was annotated and predicted. In a pipeline, load annotations after the resize, '
+                          'and predict with rescale=True')
     shown_labels = range(len(class_names)) if shown_labels is None else shown_labels
     panels = [_draw_panel(image, cells, class_colors(len(class_names)), set(shown_labels), scale, fill)
               for cells in cell_sets]

@@ -7,7 +7,6 @@ import numpy as np
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
-from mmengine.structures import InstanceData
 
 from mmcell.errors import MmcellError
 from mmcell.masks.encoding import masks_to_rles
@@ -80,8 +79,8 @@ class CellVisualizer(DetLocalVisualizer):
             step: The number of the step under which the backends store the picture.
 
         Raises:
-            MmcellError: ``classes`` has a name that is not a class of the data set.
-            ValueError: Masks differ from the image in size, or a label has no class name.
+            MmcellError: ``classes`` has a name that is not a class of the data set, masks differ from the image in
+                size, or a label has no class name.
         """
         picture = self.draw(image, data_sample, draw_gt, draw_pred, pred_score_thr)
         self.set_image(picture)
@@ -96,40 +95,29 @@ class CellVisualizer(DetLocalVisualizer):
              draw_pred: bool = True, pred_score_thr: float = .3) -> np.ndarray:
         """Returns the picture (height, width, 3) uint8 RGB; the arguments are those of :meth:`add_datasample`."""
         image = image.clip(0, 255).astype(np.uint8)
-        titled_instances = []
+        cell_sets = []
         if draw_gt and data_sample is not None and 'masks' in data_sample.get('gt_instances', ()):
-            titled_instances.append(('true', data_sample.gt_instances))
+            true = data_sample.gt_instances
+            cell_sets.append(CellSet.true(masks_to_rles(true.masks), true.labels.tolist()))
         if draw_pred and data_sample is not None and 'masks' in data_sample.get('pred_instances', ()):
             predicted = data_sample.pred_instances
-            titled_instances.append((f'predicted, score >= {pred_score_thr:g}',
-                                     predicted[(predicted.scores >= pred_score_thr).cpu()]))
-        if not titled_instances:
+            predicted = predicted[(predicted.scores >= pred_score_thr).cpu()]
+            cell_sets.append(CellSet.predicted(masks_to_rles(predicted.masks), predicted.labels.tolist(),
+                                               pred_score_thr))
+        if not cell_sets:
             return draw_instances(image, [], [], self.scale)
-        names = self._class_names([instances for _, instances in titled_instances])
+        names = self._class_names(max((label for cells in cell_sets for label in cells.labels), default=-1))
         shown_labels = [label for label, name in enumerate(names) if self.classes is None or name in self.classes]
-        cell_sets = [CellSet(title, _rles_of(instances, image.shape[:2]), instances.labels.tolist())
-                     for title, instances in titled_instances]
         return draw_cell_sets(image, cell_sets, names, shown_labels, self.scale, self.fill)
 
-    def _class_names(self, instance_sets: list[InstanceData]) -> list[str]:
-        """Returns the class names of the data set, or 'class 0', 'class 1', … if they are not known."""
-        largest = max((int(instances.labels.max()) for instances in instance_sets if len(instances)), default=-1)
+    def _class_names(self, largest: int) -> list[str]:
+        """Returns the class names of the data set, or 'class 0', 'class 1', … if they are not known.
+
+        Args:
+            largest: The largest label that is drawn; -1 if there is none.
+        """
         names = self.dataset_meta.get('classes', [f'class {label}' for label in range(largest + 1)])
         if largest >= len(names):
-            raise ValueError(f'there is no class for label {largest}: the data set has the classes {list(names)}')
+            raise MmcellError(f'there is no class for label {largest}: the data set has the classes {list(names)}')
         self._refuse_unknown(names)
         return list(names)
-
-
-def _rles_of(instances: InstanceData, shape: tuple[int, int]) -> list[dict]:
-    """Returns the masks of instances as RLEs.
-
-    Raises:
-        ValueError: The size of a mask differs from ``shape``, (height, width) of the image.
-    """
-    rles = masks_to_rles(instances.masks)
-    for rle in rles:
-        if tuple(rle['size']) != tuple(shape):
-            raise ValueError(f"masks are {list(rle['size'])}, but the image is {list(shape)} (height, width): load "
-                             'annotations after the resize in the test pipeline, and predict with rescale=True')
-    return rles

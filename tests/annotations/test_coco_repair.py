@@ -1,15 +1,12 @@
 """Repairs of annotation files: what is changed, what is left out, and what is refused."""
 
-import contextlib
-import io
 import json
 import re
-import sys
 
 import numpy as np
 import pytest
-import repair_coco
 from support.coco_files import HEIGHT, NAN, ODD_VALUES, RUNS, WIDTH, coco_document, square, write_coco
+from support.commands import call
 
 from mmcell.annotations.coco_json import AnnotationError, read_annotations, write_documents
 from mmcell.annotations.coco_repair import repair
@@ -197,31 +194,25 @@ def test_whatever_a_file_holds_its_repaired_copy_is_accepted_or_it_is_refused(tm
     assert n_repaired > 150
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, 'argv', ['repair_coco.py', *map(str, arguments)])
-    printed, errors = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
-        try:
-            status = repair_coco.main()
-        except SystemExit as end:
-            status = end.code
-    return status, printed.getvalue(), errors.getvalue()
+def run(*arguments):
+    ended = call('data_prep/repair_coco.py', *arguments)
+    return ended.returncode, ended.stdout, ended.stderr
 
 
-def test_the_command_writes_a_new_file_that_names_the_folder_of_its_images(tmp_path, monkeypatch):
+def test_the_command_writes_a_new_file_that_names_the_folder_of_its_images(tmp_path):
     document = coco_document()
     zero_based(document)
     document['images'][0].pop('width')
     (tmp_path / 'images').mkdir()
     old = write_coco(tmp_path / 'images', document)
     new = tmp_path / 'ann' / 'new.json'
-    status, printed, _ = run(monkeypatch, old, '--out', new, '--images', tmp_path / 'images')
+    status, printed, _ = run(old, '--out', new, '--images', tmp_path / 'images')
     assert status == 0 and 'repaired: 1 images: height and width taken from the image file\n' in printed
     assert printed.endswith(f'wrote 1 images and 4 annotations to {new}\n')
     assert json.loads(old.read_text()) == document
     assert read_annotations(new)['info'] == {'data_root': '../images'}
     # The folder is then known from the file, wherever it is repaired to.
-    status, printed, _ = run(monkeypatch, new, '--out', tmp_path / 'again.json')
+    status, printed, _ = run(new, '--out', tmp_path / 'again.json')
     assert status == 0 and printed.startswith('repaired: nothing\nwrote 1 images')
     assert read_annotations(tmp_path / 'again.json')['info'] == {'data_root': 'images'}
 
@@ -240,7 +231,7 @@ def test_the_command_says_why_it_wrote_nothing(tmp_path, monkeypatch, arguments,
     write_coco(tmp_path, document)
     monkeypatch.chdir(tmp_path)
     before = sorted(tmp_path.iterdir())
-    found = run(monkeypatch, *arguments)
+    found = run(*arguments)
     assert found[0] == status
     assert re.search(f'(?s){message}', found[2]), found[2]
     assert sorted(tmp_path.iterdir()) == before

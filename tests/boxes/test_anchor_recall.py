@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import sys
 
 import anchor_recall as command
@@ -104,7 +105,7 @@ def printed_rows(capsys):
 
 def run(monkeypatch, *args):
     monkeypatch.setattr(sys, 'argv', ['anchor_recall.py', *map(str, args)])
-    command.main()
+    return command.main()
 
 
 def write_config(path, *steps):
@@ -138,6 +139,13 @@ def test_the_command_takes_boxes_as_the_model_sees_them(ann_file, monkeypatch, c
     assert printed_rows(capsys) == train
 
 
+def test_names_of_classes_and_configs_are_no_markup(raw_root, tmp_path, monkeypatch, capsys):
+    write_annotations(raw_root[0], tmp_path / 'markup.json', ['[red]', 'cell [b] :warning:'])
+    run(monkeypatch, write_config(tmp_path / 'c[1].py'), '--ann-file', tmp_path / 'markup.json')
+    printed = capsys.readouterr().out
+    assert ' [red] ' in printed and ' cell [b] :warning: ' in printed and 'c[1]' in printed
+
+
 def test_crops_depend_on_the_seed(ann_file, tmp_path, monkeypatch, capsys):
     config = write_config(tmp_path / 'crops.py', dict(type='RandomCrop', crop_size=(25, 25), allow_negative_crop=True))
     tables = []
@@ -166,15 +174,15 @@ def test_concatenated_data_sets(ann_file, tmp_path, monkeypatch, capsys):
         f"_base_ = ['{CONFIGS / 'mask-rcnn_r50.py'}']\nval_dataloader = dict(dataset={dataset})")
     run(monkeypatch, tmp_path / 'config.py', '--split', 'val')
     assert [row[1] for row in printed_rows(capsys)] == expected
-    with pytest.raises(SystemExit, match='one annotation file, .* has 2'):
-        run(monkeypatch, tmp_path / 'config.py', '--split', 'val', '--ann-file', ann_file)
+    assert run(monkeypatch, tmp_path / 'config.py', '--split', 'val', '--ann-file', ann_file) == 1
+    assert re.search('error: .*one annotation file, .* has 2', capsys.readouterr().err)
 
 
 @pytest.mark.parametrize('content, message', [
     ('model = dict(type="X")', 'has no anchors of an RPN'),
     (f"_base_ = ['{CONFIGS / 'mask-rcnn_r50.py'}']\nval_dataloader = None", 'has no val_dataloader'),
 ])
-def test_configs_without_anchors_or_data_are_refused(tmp_path, monkeypatch, content, message):
+def test_configs_without_anchors_or_data_are_refused(tmp_path, monkeypatch, capsys, content, message):
     (tmp_path / 'config.py').write_text(content)
-    with pytest.raises(SystemExit, match=message):
-        run(monkeypatch, tmp_path / 'config.py', '--split', 'val')
+    assert run(monkeypatch, tmp_path / 'config.py', '--split', 'val') == 1
+    assert message in capsys.readouterr().err

@@ -1,9 +1,9 @@
 import json
-import sys
 
 import browse as command
 import numpy as np
 import pytest
+from support.commands import call
 
 from mmcell.images.image_file import read_image
 from mmcell.visualization.colors import class_colors
@@ -22,19 +22,14 @@ model = dict(type='TiledDetector', detector=dict(type='MaskRCNN', data_preproces
 
 
 @pytest.fixture
-def run(annotation_file, tmp_path, monkeypatch, capsys):
-    """Runs the command in a folder with ann/train.json and config.py; returns exit message and standard output."""
+def run(annotation_file, tmp_path, monkeypatch):
+    """Runs the command in a folder with ann/train.json and config.py; returns status, output and error output."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / 'config.py').write_text(CONFIG)
 
     def run_command(*args):
-        monkeypatch.setattr(sys, 'argv', ['browse.py', *map(str, args)])
-        message = None
-        try:
-            command.main()
-        except SystemExit as end:
-            message = str(end.code)
-        return message, capsys.readouterr().out
+        ended = call('tools/browse.py', *args)
+        return ended.returncode, ended.stdout, ended.stderr
     return run_command
 
 
@@ -47,8 +42,8 @@ def colors_in(picture):
 
 
 def test_an_annotation_file_is_enough(run, tmp_path):
-    message, out = run('ann/train.json', '--out', 'new/pictures')
-    assert message is None and '2 of 2 images, 4 cells drawn: big 3, small 1' in out
+    status, out, _ = run('ann/train.json', '--out', 'new/pictures')
+    assert status == 0 and '2 of 2 images, 4 cells drawn: big 3, small 1' in out
     drawn = pictures(tmp_path / 'new' / 'pictures')
     assert list(drawn) == ['0001_a.png', '0002_b.png', 'contact_sheet.png']
     # The image is enlarged twice, and its background has the colour of the file.
@@ -67,13 +62,13 @@ def test_an_annotation_file_is_enough(run, tmp_path):
 
 
 def test_the_default_folder_is_named_after_the_source(run, tmp_path):
-    assert run('config.py', '--n', 1)[0] is None
+    assert run('config.py', '--n', 1)[0] == 0
     assert (tmp_path / 'work_dirs' / 'browse' / 'config' / '0001_a.png').exists()
 
 
 def test_draws_stand_side_by_side(run, tmp_path):
-    message, out = run('config.py', '--augmented', '--draws', 3, '--out', 'x', '--scale', 4)
-    assert message is None and 'wrote 2 pictures and 1 contact sheet to x' in out
+    status, out, _ = run('config.py', '--augmented', '--draws', 3, '--out', 'x', '--scale', 4)
+    assert status == 0 and 'wrote 2 pictures and 1 contact sheet to x' in out
     picture = pictures(tmp_path / 'x')['0001_a.png']
     panels = [picture[-160:, left:left + 200] for left in (0, 208, 416)]
     assert picture.shape[1] == 616
@@ -106,17 +101,18 @@ train_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[train_datal
     (['config.py', '--augmented', '--cfg-options', 'model.detector=None'], 'has no data_preprocessor'),
 ])
 def test_what_cannot_be_drawn_is_said_in_one_line(run, args, message):
-    found, _ = run(*args)
-    assert found.startswith('error: ') and message in found and '\n' not in found
+    status, _, errors = run(*args)
+    line = errors.splitlines()[-1]
+    assert status == 1 and line.startswith('error: ') and message in line and errors.count('error: ') == 1
 
 
 @pytest.mark.parametrize('args', [['ann/train.json', '--augmented'], ['ann/train.json', '--split', 'val'],
                                   ['config.py', '--images', 'x'], ['config.py', '--draws', '0']])
 def test_arguments_that_make_no_sense(run, args):
-    assert run(*args)[0] == '2'
+    assert run(*args)[0] == 2
 
 
 def test_the_pipeline_of_validation_images_loads_no_cells(run):
-    message, out = run('config.py', '--augmented', '--split', 'val', '--out', 'x')
-    assert message is None and 'note: the pipeline loads no cells; that of --split train does' in out
+    status, out, _ = run('config.py', '--augmented', '--split', 'val', '--out', 'x')
+    assert status == 0 and 'note: the pipeline loads no cells; that of --split train does' in out
     assert '4 cells drawn' in run('config.py', '--split', 'val', '--out', 'y')[1]

@@ -1,8 +1,7 @@
 import json
-import sys
 
-import curves as command
 import pytest
+from support.commands import call
 
 from mmcell.images.image_file import read_image
 
@@ -10,8 +9,8 @@ STEP = dict(lr=1., loss=3., loss_mask=1., iter=10, step=10)
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Runs the command in a folder with the work folders a, b and c; returns exit message and standard output."""
+def run(tmp_path, monkeypatch):
+    """Runs the command in a folder with the work folders a, b and c; returns status, output and error output."""
     monkeypatch.chdir(tmp_path)
     for name, records in dict(a=[{**STEP, 'epoch': 1}, dict(AP=.1, AP50=.2, step=1)], b=[STEP],
                               c=[STEP, {'coco/segm_mAP': .3, 'step': 10}]).items():
@@ -20,19 +19,14 @@ def run(tmp_path, monkeypatch, capsys):
         (folder / 'scalars.json').write_text(''.join(json.dumps(record) + '\n' for record in records))
 
     def run_command(*args):
-        monkeypatch.setattr(sys, 'argv', ['curves.py', *args])
-        message = None
-        try:
-            command.main()
-        except SystemExit as end:
-            message = str(end.code)
-        return message, capsys.readouterr().out
+        ended = call('tools/curves.py', *args)
+        return ended.returncode, ended.stdout, ended.stderr
     return run_command
 
 
 def test_values_are_printed_and_drawn(run, tmp_path):
-    message, out = run('a', 'b', '--loss', 'all', '--score', 'AP50', 'AP', '--out', 'new/curves.png')
-    assert message is None
+    status, out, _ = run('a', '--loss', 'all', '--out', 'new/curves.png', 'b', '--score', 'AP50', 'AP')
+    assert status == 0
     assert [line.strip() for line in out.splitlines()] == [
         'a: logged until step 10 (epoch 1)', 'loss: lowest 3 at step 10 (epoch 1); last 3 at step 10 (epoch 1)',
         'loss_mask: lowest 1 at step 10 (epoch 1); last 1 at step 10 (epoch 1)',
@@ -47,9 +41,9 @@ def test_values_are_printed_and_drawn(run, tmp_path):
 
 
 def test_without_a_validation_or_without_ap50(run):
-    assert run('b', '--out', 'b.svg')[0] is None
-    message, out = run('c', '--out', 'c.pdf')
-    assert message is None and 'coco/segm_mAP: best 0.3' in out
+    assert run('b', '--out', 'b.svg')[0] == 0
+    status, out, _ = run('c', '--out', 'c.pdf')
+    assert status == 0 and 'coco/segm_mAP: best 0.3' in out
 
 
 @pytest.mark.parametrize('args, message', [
@@ -60,9 +54,9 @@ def test_without_a_validation_or_without_ap50(run):
     (['a', 'b', '--x', 'epoch'], 'error: --x epoch: b counts only iterations; use --x iter'),
 ])
 def test_what_cannot_be_drawn_is_said_and_nothing_is_written(run, tmp_path, args, message):
-    found, _ = run(*args, '--out', 'x.png')
-    assert message in found and '\n' not in found and not (tmp_path / 'x.png').exists()
+    status, _, errors = run(*args, '--out', 'x.png')
+    assert status == 1 and message in errors and errors.count('\n') == 1 and not (tmp_path / 'x.png').exists()
 
 
-def test_the_suffix_must_be_known(run, capsys):
-    assert run('a', '--out', 'x.xyz')[0] == '2'
+def test_the_suffix_must_be_known(run):
+    assert run('a', '--out', 'x.xyz')[0] == 2

@@ -1,5 +1,5 @@
 import numpy as np
-from make_demo_data import KINDS, make_scene, write_train_folder
+from _demo_cells import KINDS, make_scene, write_train_folder
 from scipy import ndimage
 
 from mmcell.annotations import raw_layout

@@ -1,11 +1,11 @@
 """How the arguments of tools/test.py for views and tiles change a config."""
 
 from argparse import ArgumentParser
-from importlib.util import module_from_spec, spec_from_file_location
 
 import pytest
-from _arguments import add_tile_arguments, tile_settings
+from _options import add_tile_arguments, tile_settings
 from mmengine.config import Config
+from support.commands import load_command
 from support.paths import REPO
 
 from mmcell.errors import MmcellError
@@ -13,11 +13,7 @@ from mmcell.errors import MmcellError
 
 @pytest.fixture(scope='module')
 def command_module():
-    # The module is loaded by its path, because Python's standard library has a package called test, too.
-    spec = spec_from_file_location('test_command', REPO / 'tools' / 'test.py')
-    command = module_from_spec(spec)
-    spec.loader.exec_module(command)
-    return command
+    return load_command('tools/test.py')
 
 
 @pytest.fixture

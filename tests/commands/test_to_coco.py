@@ -4,10 +4,10 @@ import re
 import numpy as np
 import pytest
 import tifffile
+from _raw_data import choose_validation_ids
 from support.commands import convert
 from support.masks import paint_rles
 from support.stains import stained_image
-from to_coco import choose_validation_ids
 
 from mmcell.annotations.raw_layout import TrainImage
 

@@ -11,8 +11,8 @@ FLOORS = [
     ['data_prep', 'mmcell/checkpoints', 'mmcell/datasets', 'mmcell/evaluation'],
     ['mmcell/models', 'mmcell/predictions', 'mmcell/visualization'],
     ['mmcell/annotations', 'mmcell/tiles'],
-    ['mmcell/boxes', 'mmcell/cells', 'mmcell/classes', 'mmcell/files', 'mmcell/framework', 'mmcell/images',
-     'mmcell/settings'],
+    ['mmcell/boxes', 'mmcell/cells', 'mmcell/classes', 'mmcell/commands', 'mmcell/files', 'mmcell/framework',
+     'mmcell/images', 'mmcell/settings'],
     ['mmcell/masks'],
     ['mmcell/errors.py', 'mmcell/ragged.py'],
 ]
@@ -43,7 +43,7 @@ def test_imports_of_every_form_are_seen(tmp_path):
     (tmp_path / 'mmcell' / 'errors.py').write_text('')
     (tmp_path / 'mmcell' / 'masks' / 'rle.py').write_text('import mmcell.errors\nfrom mmcell.masks import x')
     (tmp_path / 'mmcell' / 'images' / 'pixels.py').write_text('def read():\n    from mmcell import masks, errors')
-    (tmp_path / 'tools' / '_arguments.py').write_text('')
-    (tmp_path / 'tools' / 'train.py').write_text('from _arguments import x\nfrom mmcell.images.pixels import y\n')
+    (tmp_path / 'tools' / '_options.py').write_text('')
+    (tmp_path / 'tools' / 'train.py').write_text('from _options import x\nfrom mmcell.images.image_file import y\n')
     assert find_imports(tmp_path) == {('mmcell/masks', 'mmcell/errors.py'), ('mmcell/images', 'mmcell/masks'),
                                       ('mmcell/images', 'mmcell/errors.py'), ('tools', 'mmcell/images')}

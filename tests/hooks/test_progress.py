@@ -5,7 +5,7 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from _arguments import stop_workers
+from _launch import stop_workers
 from mmdet.registry import METRICS
 from mmengine.evaluator import BaseMetric
 from rich.console import Console

@@ -19,7 +19,8 @@ from support.synthetic_data import discs
 from mmcell.cells.cells import Cells
 from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
-from mmcell.inference.writers import FORMATS, ImageInfo, label_tiff, output_paths, writing_cells
+from mmcell.inference.formats import FORMATS, output_paths
+from mmcell.inference.writers import ImageInfo, label_tiff, writing_cells
 
 NAMES = ['epithelial', 'ß/class two']
 SHAPE = (60, 80)

@@ -33,6 +33,10 @@ def config(baseline):
     ('custom_hooks.0.type=EMAHook', r'the config has no list custom_hooks\. To set it'),
     ('load_from.path=x', 'load_from is None and has no settings inside'),
     ('randomness.sede=1', r'did you mean randomness\.seed'),
+    # Names of settings that are inside others.
+    ('seed=3', r'did you mean randomness\.seed\?'),
+    ('lr=.1', r'did you mean optim_wrapper\.optimizer\.lr\?'),
+    ('batch_size=2', r'did you mean train_dataloader\.batch_size or val_dataloader\.batch_size or '),
 ])
 def test_a_setting_that_nothing_reads_is_refused_with_the_nearest_names(config, option, hint):
     before = config.to_dict()

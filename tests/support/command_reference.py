@@ -24,8 +24,16 @@ INTRODUCTION = """# Commands
 Every command with all its flags, as `--help` shows them. This page is written from the commands themselves by
 `python tests/support/command_reference.py`.
 
-All commands end with exit status 0 if everything was done, and with 1 after an error, whose message says what to do.
-A wrong command line ends with 2. Other exit statuses are named with their command.
+All commands end with one of these exit statuses, which their help names:
+
+- 0: everything was done.
+- 1: the command failed, and says why on standard error: `error: …`. An error that nobody foresaw shows a Python
+  traceback instead. A closed pipe, as of `| head`, ends a command without a message.
+- 2: the command line is wrong. Nothing was done.
+- 3: a part was done, and the rest is listed. Only a few commands have this status.
+- 130: Ctrl-C ended the command.
+
+The log file of a training or a test gets the traceback of every error that ends it.
 """
 
 
@@ -47,7 +55,8 @@ def find_parser(command: str) -> argparse.ArgumentParser:
     spec = importlib.util.spec_from_file_location(f'reference_{path.stem}', path)
     module = importlib.util.module_from_spec(spec)
     with (mock.patch.object(sys, 'path', [str(path.parent), *sys.path]), mock.patch.object(sys, 'argv', [str(path)]),
-          mock.patch.object(argparse.ArgumentParser, 'parse_args', stop)):
+          mock.patch.object(argparse.ArgumentParser, 'parse_args', stop),
+          mock.patch.object(argparse.ArgumentParser, 'parse_intermixed_args', stop)):
         spec.loader.exec_module(module)
         try:
             module.parse_args()

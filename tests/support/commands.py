@@ -8,6 +8,9 @@ import runpy
 import subprocess
 import sys
 import traceback
+from functools import cache
+from importlib import import_module
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from unittest import mock
 
@@ -73,21 +76,38 @@ def read_log(work_dir):
     return max(Path(work_dir).glob('*/*.log'), key=lambda path: path.stat().st_mtime_ns).read_text()
 
 
-def convert(*args):
-    """Runs data_prep/to_coco.py in this process.
+def call(script, *arguments):
+    """Runs a script of this project in this process, without the time for its imports.
 
     Returns:
         A ``CompletedProcess``, as if the command had been run by ``subprocess.run``: exit status, output, error output.
     """
-    import to_coco
-    command = ['to_coco.py', '--jobs', '1', *map(str, args)]
+    command = [script, *map(str, arguments)]
     printed, errors = io.StringIO(), io.StringIO()
     with mock.patch('sys.argv', command), contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
         try:
-            status = _exit_status(to_coco.main())
+            status = _exit_status(load_command(script).main())
         except SystemExit as end:
             status = _exit_status(end.code)
     return subprocess.CompletedProcess(command, status, printed.getvalue(), errors.getvalue())
+
+
+@cache
+def load_command(script):
+    """Returns the module of a script of this project."""
+    name = Path(script).stem
+    if name != 'test':
+        return import_module(name)
+    # Python's standard library has a package called test, too.
+    spec = spec_from_file_location('test_command', REPO / script)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def convert(*args):
+    """Runs data_prep/to_coco.py as :func:`call` does, without other processes."""
+    return call('data_prep/to_coco.py', '--jobs', '1', *args)
 
 
 def _exit_status(value):

@@ -3,7 +3,7 @@
 import itertools
 
 import torch
-from _arguments import stop_workers
+from _launch import stop_workers
 from mmdet.registry import MODELS
 from mmengine.config import Config
 from mmengine.model import BaseModel

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmcell.cells.cells import Cells
 from mmcell.files.whole_files import written_whole
+from mmcell.inference.formats import FORMATS, output_paths
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.inference.writers.coco import writing_coco
 from mmcell.inference.writers.geojson import writing_geojson
@@ -15,40 +15,14 @@ from mmcell.inference.writers.label_tiff import writing_class_label_tiffs, writi
 from mmcell.inference.writers.measurement_csv import writing_measurement_csv
 from mmcell.inference.writers.overlay_png import writing_overlay_png
 
-__all__ = ['FORMATS', 'Format', 'ImageInfo', 'output_paths', 'writing_cells']
+__all__ = ['ImageInfo', 'writing_cells']
 
-
-@dataclass(frozen=True)
-class Format:
-    """An output format.
-
-    Attributes:
-        writing: Context manager that takes the paths of the files and the image, and yields a function that writes
-            cells. The function may be called several times, with other cells of the image each time. The files are
-            complete when the block ends.
-        suffixes: Function that takes the number of classes and returns the ends of the file names: a file is called
-            like its image, followed by a suffix.
-    """
-
-    writing: Callable[[list[Path], ImageInfo], AbstractContextManager[WriteCells]]
-    suffixes: Callable[[int], list[str]]
-
-
-# No suffix ends with another suffix, so that images with different names never have an output file in common.
-FORMATS = {
-    'labels': Format(writing_label_tiff, lambda n_classes: ['_labels.tif', '_labels.csv']),
-    'class-labels': Format(writing_class_label_tiffs,
-                           lambda n_classes: [f'_class{number}.tif' for number in range(1, n_classes + 1)]),
-    'geojson': Format(writing_geojson, lambda n_classes: ['.geojson']),
-    'rois': Format(writing_imagej_rois, lambda n_classes: ['_rois.zip']),
-    'coco': Format(writing_coco, lambda n_classes: ['_coco.json']),
-    'csv': Format(writing_measurement_csv, lambda n_classes: ['_cells.csv']),
-    'overlay': Format(writing_overlay_png, lambda n_classes: ['_overlay.png'])}
-
-
-def output_paths(formats: Sequence[str], folder: Path, name: str, n_classes: int) -> list[Path]:
-    """Returns the paths of the files that :func:`writing_cells` writes for an image called ``name``."""
-    return [folder / f'{name}{suffix}' for key in formats for suffix in FORMATS[key].suffixes(n_classes)]
+# The writer of each of the ``FORMATS``: a context manager that takes the paths of the files and the image, and yields a
+# function that writes cells. The function may be called several times, with other cells of the image each time. The
+# files are complete when the block ends.
+_WRITERS: dict[str, Callable[[list[Path], ImageInfo], AbstractContextManager[WriteCells]]] = {
+    'labels': writing_label_tiff, 'class-labels': writing_class_label_tiffs, 'geojson': writing_geojson,
+    'rois': writing_imagej_rois, 'coco': writing_coco, 'csv': writing_measurement_csv, 'overlay': writing_overlay_png}
 
 
 @contextmanager
@@ -61,7 +35,7 @@ def writing_cells(formats: Sequence[str], folder: Path, name: str,
     block ends: either all of them are complete, or all are as they were before.
 
     Args:
-        formats: Keys of ``FORMATS``.
+        formats: Keys of ``mmcell.inference.formats.FORMATS``.
         folder: Where the files are written.
         name: Beginning of all file names.
         image: Image to which the cells belong.
@@ -75,7 +49,7 @@ def writing_cells(formats: Sequence[str], folder: Path, name: str,
         write_functions = []
         for key in formats:
             paths = [next(remaining_paths) for _ in FORMATS[key].suffixes(n_classes)]
-            write_functions.append(stack.enter_context(FORMATS[key].writing(paths, image)))
+            write_functions.append(stack.enter_context(_WRITERS[key](paths, image)))
         n_written = 0
 
         def write(cells: Cells) -> None:

@@ -1,15 +1,18 @@
-"""Arguments that several commands share, and what tools/train.py makes of its own."""
+"""Configs of commands and the processes that share a run, and what tools/train.py makes of its own arguments."""
 
 import argparse
 
 import mmengine.device
 import pytest
 import torch
-from _arguments import add_config_arguments, load_config, processes
+from _config import load_config
+from _launch import processes, use_gloo_without_gpu
+from _options import add_config_arguments
 from mmengine.config import Config
 from train import resume, use_mixed_precision
 
 from mmcell.errors import MmcellError
+from mmcell.settings.names import UnknownSettingError
 
 
 def test_resuming_takes_the_newest_complete_checkpoint_or_starts(tmp_path, capsys):
@@ -65,12 +68,33 @@ def test_mixed_precision_takes_the_place_of_the_plain_wrapper():
 
 def test_processes_on_cpus_need_torchrun(monkeypatch):
     monkeypatch.setattr(mmengine.device, 'get_device', lambda: 'cpu')
-    with pytest.raises(MmcellError, match='--launcher slurm needs GPUs; without GPUs start with torchrun'), \
-            processes(Config(dict(launcher='slurm', env_cfg=dict()))):
-        pass
+    with pytest.raises(MmcellError, match='--launcher slurm needs GPUs; without GPUs start with torchrun'):
+        use_gloo_without_gpu(Config(dict(launcher='slurm', env_cfg=dict())))
     cfg = Config(dict(launcher='none', env_cfg=dict()))
-    with processes(cfg):
-        assert 'model_wrapper_cfg' not in cfg
+    assert use_gloo_without_gpu(cfg) == 'none' and 'model_wrapper_cfg' not in cfg
+    with processes('none') as (rank, n_processes):
+        assert (rank, n_processes) == (0, 1)
+    cfg.launcher = 'pytorch'
+    assert use_gloo_without_gpu(cfg) == 'pytorch' and cfg.env_cfg.dist_cfg == dict(backend='gloo')
+    assert cfg.model_wrapper_cfg.device_ids is None
+
+
+def test_with_gpus_the_framework_connects_the_processes(monkeypatch):
+    monkeypatch.setattr(mmengine.device, 'get_device', lambda: 'cuda')
+    cfg = Config(dict(launcher='slurm', env_cfg=dict()))
+    assert use_gloo_without_gpu(cfg) == 'none' and 'model_wrapper_cfg' not in cfg
+
+
+@pytest.mark.parametrize('option, message', [
+    ('amp=True', 'To give the flag of this name, write --amp without --cfg-options'),
+    ('work_dirs=x', None)])
+def test_a_setting_that_has_the_name_of_a_flag(tmp_path, option, message):
+    (tmp_path / 'config.py').write_text('')
+    args = parse_config_arguments(tmp_path / 'config.py', '--cfg-options', option)
+    args.amp = False
+    with pytest.raises(UnknownSettingError) as refused:
+        load_config(args)
+    assert getattr(refused.value, '__notes__', [None]) == [message]
 
 
 def parse_config_arguments(config, *flags):

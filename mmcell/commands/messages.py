@@ -1,0 +1,93 @@
+"""What a command says about an error that a user can correct."""
+
+import errno
+import re
+import traceback
+from pathlib import Path
+
+from mmcell.errors import MmcellError, escape
+
+# Errors of the system that users can correct. Others, for example a closed file, are mistakes in the code.
+_CORRECTABLE = {getattr(errno, name) for name in (
+    'ENOENT', 'EACCES', 'EPERM', 'EROFS', 'EISDIR', 'ENOTDIR', 'EEXIST', 'ENOTEMPTY', 'ENAMETOOLONG', 'ELOOP', 'ENOSPC',
+    'EDQUOT', 'EFBIG', 'EIO', 'EMFILE', 'ENFILE', 'EBUSY', 'ETXTBSY', 'ESTALE') if hasattr(errno, name)}
+# The functions of MMEngine that build a part of a run without a registry, and the setting that each of them reads.
+_BUILDERS = {'build_dataloader': 'a data loader', 'build_train_loop': 'train_cfg', 'build_val_loop': 'val_cfg',
+             'build_test_loop': 'test_cfg', 'build_optim_wrapper': 'optim_wrapper', 'register_custom_hooks':
+             'custom_hooks', 'register_default_hooks': 'default_hooks'}
+
+
+def describe_error(error: Exception, log_file: str | None = None) -> str | None:
+    """Returns the message about an error that users can correct; None for an error that should keep its traceback.
+
+    Users can correct mmcell's own errors, missing files, missing permissions, a full disk, and settings of the config
+    from which nothing can be built.
+
+    Args:
+        error: The error that ended a command.
+        log_file: The file that has the traceback of the error; None if there is none.
+    """
+    if isinstance(error, MmcellError):
+        return _original_message(error)
+    if isinstance(error, OSError):
+        return _describe_system_error(error)
+    part = _part_being_built(error)
+    return _describe_build_error(error, part, log_file) if part else None
+
+
+def _describe_system_error(error: OSError) -> str | None:
+    # Errors that Python code raises, mmcell's for example, have a message of their own instead of a number.
+    if error.errno is None and isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
+        return escape(_original_message(error))
+    if error.errno not in _CORRECTABLE:
+        return None
+    if error.filename is None:
+        return error.strerror
+    if error.errno == errno.ENOENT:
+        return f'no such file or folder: {escape(error.filename)}'
+    return f'{escape(error.filename)}: {error.strerror}'
+
+
+def _original_message(error: Exception) -> str:
+    """Returns the message of an error, also if it was raised in a worker of a data loader.
+
+    torch raises the error again in the main process, with the whole traceback of the worker as its message.
+    """
+    _, traceback_starts, text = str(error).partition('\nOriginal Traceback (most recent call last):\n')
+    # The last line of a traceback that is not indented begins with the name of the class.
+    lines = re.split(rf'^(?:[\w.]+\.)?{type(error).__name__}: ', text, flags=re.MULTILINE)
+    return lines[-1].strip() if traceback_starts and len(lines) > 1 else str(error)
+
+
+def _part_being_built(error: Exception) -> str:
+    """Returns the name of what MMEngine was building from the config when an error was raised; '' if it was nothing.
+
+    The name is that of the class, with its plain settings, or that of the setting. The innermost part counts.
+    """
+    part = ''
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        name, names = frame.f_code.co_name, frame.f_locals
+        if name == 'build_from_cfg':
+            kind = names.get('obj_type', names['cfg'].get('type') if isinstance(names['cfg'], dict) else None)
+            settings = ', '.join(f'{key}={value!r}' for key, value in names.get('args', {}).items()
+                                 if value is None or isinstance(value, str | int | float))
+            part = f'{getattr(kind, "__name__", kind)}({settings})'
+        elif name in _BUILDERS and frame.f_globals['__name__'] == 'mmengine.runner.runner':
+            part = part or _BUILDERS[name]
+    return part
+
+
+def _describe_build_error(error: Exception, part: str, log_file: str | None) -> str:
+    """Returns a sentence about an error that was raised while a part of a run was built from the config."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    message = ' '.join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+    if 'got an unexpected keyword argument' in message and last.filename.endswith('build_functions.py'):
+        return (f'{message}. Remove this setting from the config; on the command line, replace the whole dict: '
+                "KEY=\"{'_delete_': True, 'type': …}\"")
+    if ' is not in the ' in message and 'registry' in message:
+        name = part.partition('(')[0]
+        return (f'the config has type={name!r}, but there is no class of this name. Correct the name, or import the '
+                "module of a class of your own with custom_imports = dict(imports=['MODULE'])")
+    in_log = '' if log_file is None else f'; the traceback is in {escape(log_file)}'
+    return (f'the config cannot be used: {part} cannot be built: {type(error).__name__}: {message} '
+            f'({Path(last.filename).name}, line {last.lineno}{in_log})')

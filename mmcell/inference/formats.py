@@ -1,0 +1,49 @@
+"""The output formats of predicted cells: their names, and the names of their files. Importing this is cheap."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class OutputFormat:
+    """An output format; :mod:`mmcell.inference.writers` writes it.
+
+    Attributes:
+        description: What the files are, with ``{0}`` in the place of the name of the image.
+        file_ends: The ends of the names of the files: a file is called like its image, followed by one of them. An end
+            with ``{}`` stands for one file per class, with the number of the class in this place.
+    """
+
+    description: str
+    file_ends: tuple[str, ...]
+
+    def suffixes(self, n_classes: int) -> list[str]:
+        """Returns the ends of the names of all files of an image."""
+        return [end.format(number) for end in self.file_ends
+                for number in (range(1, n_classes + 1) if '{}' in end else [1])]
+
+
+# No suffix ends with another suffix, so that images with different names never have an output file in common.
+FORMATS = {
+    'labels': OutputFormat('{0}_labels.tif, a label map of all cells, and {0}_labels.csv, the class and score of each '
+                           'cell', ('_labels.tif', '_labels.csv')),
+    'class-labels': OutputFormat('{0}_class1.tif, {0}_class2.tif …, one label map per class', ('_class{}.tif',)),
+    'geojson': OutputFormat('{0}.geojson, for QuPath', ('.geojson',)),
+    'rois': OutputFormat('{0}_rois.zip, for ImageJ and Fiji', ('_rois.zip',)),
+    'coco': OutputFormat('{0}_coco.json, annotations in the format of COCO', ('_coco.json',)),
+    'csv': OutputFormat('{0}_cells.csv, measurements with one row per cell', ('_cells.csv',)),
+    'overlay': OutputFormat('{0}_overlay.png, the cells drawn over the image', ('_overlay.png',)),
+}
+
+
+def output_paths(formats: Sequence[str], folder: Path, name: str, n_classes: int) -> list[Path]:
+    """Returns the paths of the files of an image.
+
+    Args:
+        formats: Keys of ``FORMATS``.
+        folder: Where the files are.
+        name: The beginning of all file names.
+        n_classes: The number of classes of the model.
+    """
+    return [folder / f'{name}{suffix}' for key in formats for suffix in FORMATS[key].suffixes(n_classes)]
