@@ -152,7 +152,7 @@ class TorchvisionMaskHead(CellMaskHead):
 
     def paste(self, probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width: int,
               threshold: float) -> MaskRuns:
-        """Pastes masks as :func:`mmcell.masks.pasting.paste_masks` does, but into the enlarged boxes of whole pixels."""
+        """Pastes masks into the enlarged boxes of whole pixels; otherwise as the method of ``CellMaskHead``."""
         begins, ends = bboxes_xyxy.split(2, dim=1)
         half = (ends - begins) * .5 * ((probabilities.shape[-1] + 2) / probabilities.shape[-1])
         center = (ends + begins) * .5
