@@ -207,8 +207,8 @@ def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.nda
     # Sums of the same weights in another order may differ in their last digits: .1 + .2 is not .3.
     keys = keys[covered >= least_weights[keys // n_px] * (1 - 1e-9)] if len(keys) else keys
     means = keys // n_px if len(keys) else keys
-    is_first = np.ones(len(keys), bool)
-    is_first[1:] = (np.diff(keys) != 1) | (np.diff(means) != 0)
-    is_last = np.append(is_first[1:], True)[:len(keys)]
     positions = keys - means * n_px
-    return means[is_first], positions[is_first], positions[is_last] + 1
+    # The keys [1, 2, 5, 6, 11] minus their places are [1, 1, 3, 3, 7]: they stay the same within a run.
+    first = begins_of_runs(keys - np.arange(len(keys)), means)
+    last = np.append(first, len(keys))[1:] - 1
+    return means[first], positions[first], positions[last] + 1
