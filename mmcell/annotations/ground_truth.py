@@ -178,7 +178,7 @@ def to_ground_truth(document: dict, source: str | Path = 'the annotation file') 
             or a mask has another size than its image or cannot be converted to an RLE.
     """
     frame = _to_image_set(document, source)
-    annotations = _section_of(document, 'annotations', source)
+    annotations = _value_of(document, source, 'annotations')
     image_index = _places(annotations, 'image_id', frame.place_of_image, 'images')
     class_index = _places(annotations, 'category_id', frame.place_of_class, 'categories')
     order = np.argsort(image_index, kind='stable')
@@ -195,7 +195,7 @@ def to_ground_truth(document: dict, source: str | Path = 'the annotation file') 
 
 
 def _to_image_set(document: dict, source: str | Path) -> ImageSet:
-    images, categories = (_section_of(document, section, source) for section in ('images', 'categories'))
+    images, categories = (_value_of(document, source, section) for section in ('images', 'categories'))
     if not categories:
         raise AnnotationError(f'{source} has no categories; at least one is needed')
     info = document.get('info') if isinstance(document.get('info'), dict) else {}
@@ -207,15 +207,10 @@ def _to_image_set(document: dict, source: str | Path) -> ImageSet:
         Path(source).parent / info.get('data_root', ''), stated_channel_order(document, source) or 'rgb')
 
 
-def _section_of(document: dict, section: str, source: str | Path) -> list[dict]:
-    if section not in document:
-        raise AnnotationError(f'{source} has no {section}')
-    return document[section]
-
-
-def _value_of(record: dict, name: str, key: str) -> object:
+def _value_of(record: dict, name: str | Path, key: str) -> object:
     if key not in record:
-        raise AnnotationError(f"{name} {quote(record.get('id'))} has no {key}, which COCO evaluation needs")
+        number = f" {quote(record['id'])}" if 'id' in record else ''
+        raise AnnotationError(f'{name}{number} has no {key}, which COCO evaluation needs')
     return record[key]
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
+from faster_coco_eval.core import mask as rle_functions
 
 from mmcell.annotations.coco_json import AnnotationError
 from mmcell.annotations.ground_truth import GroundTruth
-from mmcell.evaluation.overlaps import meeting_intervals
 from mmcell.evaluation.pairs import Pairs
 from mmcell.predictions.cells import Predictions
 from mmcell.predictions.dump_file import ResultsError
@@ -143,7 +143,7 @@ def _candidates_of_masks(pairs: Pairs) -> tuple[np.ndarray, np.ndarray, np.ndarr
 
 
 def _candidates_of_boxes(truth: GroundTruth, predicted: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Does what :func:`_candidates_of_masks` does, for boxes; ``bbIou`` in pycocotools' ``maskApi.c``."""
+    """Does what :func:`_candidates_of_masks` does, for boxes."""
     for side, kind, error in ((truth, 'an annotation', AnnotationError), (predicted, 'a detection', ResultsError)):
         if np.isnan(side.boxes_xywh).any():
             raise error(f'{kind} has no bbox, which is needed to measure boxes')
@@ -157,24 +157,11 @@ def _candidates_of_boxes(truth: GroundTruth, predicted: Predictions) -> tuple[np
         (true_groups, true_order), (pred_groups, pred_order)) for side in ('left', 'right')]
     for first_cell, end_cell, first, end in zip(*edges, strict=True):
         cells, detections = true_order[first_cell:end_cell], pred_order[first:end]
-        columns.append(_near_boxes(detections, cells, truth, predicted))
+        ious = np.asarray(rle_functions.iou(predicted.boxes_xywh[detections], truth.boxes_xywh[cells],
+                                            truth.is_crowd[cells].tolist()))
+        i, j = np.nonzero(ious >= IOU_THRESHOLDS[0])
+        columns.append((detections[i], cells[j], ious[i, j]))
     return tuple(np.concatenate(column) for column in zip(*columns, strict=True))
-
-
-def _near_boxes(detections: np.ndarray, cells: np.ndarray, truth: GroundTruth,
-                predicted: Predictions) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns what :func:`_candidates_of_boxes` returns, for detections and true cells of one class and image."""
-    boxes, true_boxes = predicted.boxes_xywh[detections], truth.boxes_xywh[cells]
-    j, i = meeting_intervals(true_boxes[:, 0], true_boxes[:, 0] + true_boxes[:, 2], boxes[:, 0],
-                             boxes[:, 0] + boxes[:, 2])
-    boxes, true_boxes, detections, cells = boxes[i], true_boxes[j], detections[i], cells[j]
-    inner = (np.minimum(boxes[:, :2] + boxes[:, 2:], true_boxes[:, :2] + true_boxes[:, 2:])
-             - np.maximum(boxes[:, :2], true_boxes[:, :2])).clip(min=0)
-    intersections, areas = inner[:, 0] * inner[:, 1], boxes[:, 2] * boxes[:, 3]
-    unions = np.where(truth.is_crowd[cells], areas, areas + true_boxes[:, 2] * true_boxes[:, 3] - intersections)
-    ious = np.divide(intersections, unions, out=np.zeros_like(unions), where=intersections > 0)
-    is_near = ious >= IOU_THRESHOLDS[0]
-    return detections[is_near], cells[is_near], ious[is_near]
 
 
 def _match_greedily(detections: np.ndarray, cells: np.ndarray, ious: np.ndarray, n_detections: int,

@@ -2,9 +2,9 @@
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from scipy.spatial.distance import cdist
+
+from mmcell.ragged import begins_of_runs, label_components
 
 
 def match_greedily(true_index: np.ndarray, pred_index: np.ndarray, ious: np.ndarray,
@@ -85,10 +85,9 @@ def _connected_groups(true_index: np.ndarray, pred_index: np.ndarray, pairs: np.
     # which the four true cells are the nodes 0 … 3 and the predictions the nodes 4 … 8: 1-5, 1-6, 2-6, 3-7 and 3-8.
     # Its connected groups are the pairs [1, 2, 3] and [4, 5].
     n_true, n_nodes = true_index.max() + 1, true_index.max() + pred_index.max() + 2
-    graph = coo_array((np.ones(len(pairs), bool), (true_index[pairs], n_true + pred_index[pairs])), (n_nodes, n_nodes))
-    group_of_pair = connected_components(graph, directed=False)[1][true_index[pairs]]
-    order = np.argsort(group_of_pair, kind='stable')
-    return np.split(pairs[order], np.flatnonzero(np.diff(group_of_pair[order])) + 1)
+    groups = label_components(true_index[pairs], n_true + pred_index[pairs], n_nodes)[true_index[pairs]]
+    order = np.argsort(groups, kind='stable')
+    return np.split(pairs[order], begins_of_runs(groups[order])[1:])
 
 
 def match_at_iou(true_index: np.ndarray, pred_index: np.ndarray, ious: np.ndarray, min_iou: float) -> np.ndarray:

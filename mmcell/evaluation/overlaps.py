@@ -128,40 +128,20 @@ def overlaps_of_masks(true: DecodedMasks, predicted: DecodedMasks) -> Overlaps:
     The time is proportional to the number of runs and of pairs of runs in one column that may overlap; the number of
     pixels does not matter.
     """
-    # csr_array adds up what the runs of two masks share.
-    true_run, pred_run = meeting_intervals(true.starts, true.ends, predicted.starts, predicted.ends)
-    shared_px = (np.minimum(true.ends[true_run], predicted.ends[pred_run])
-                 - np.maximum(true.starts[true_run], predicted.starts[pred_run]))
-    return _overlaps(shared_px, true.mask_of_run[true_run], predicted.mask_of_run[pred_run], true.areas_px,
-                     predicted.areas_px)
-
-
-def meeting_intervals(starts: np.ndarray, ends: np.ndarray, other_starts: np.ndarray,
-                      other_ends: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Finds the pairs of intervals [start, end) of two sets that have a common part.
-
-    The time is proportional to the number of pairs if no interval is much longer than its neighbours.
-
-    Args:
-        starts: (A,) numbers, in any order.
-        ends: (A,) numbers.
-        other_starts: (B,) numbers, in any order.
-        other_ends: (B,) numbers.
-
-    Returns:
-        The indices in the first and in the other set, two int64 arrays of equal length.
-    """
-    # The intervals [2, 5) and [9, 12) have the starts [2, 9], and reached = [5, 12] is the greatest end so far. The
-    # other interval [4, 10) meets intervals from the first that reaches beyond 4, which is 0, up to the last that
-    # starts before 10, which is 1. Between the two there may be shorter intervals that have ended before.
-    order, other_order = np.argsort(starts, kind='stable'), np.argsort(other_starts, kind='stable')
-    reached = np.maximum.accumulate(ends[order])
-    first = np.searchsorted(reached, other_starts[other_order], 'right')
-    n_near = np.maximum(np.searchsorted(starts[order], other_ends[other_order], 'left') - first, 0)
-    other = groups_of(n_near)
-    index, other = order[first[other] + index_in_group(n_near)], other_order[other]
-    is_common = np.minimum(ends[index], other_ends[other]) > np.maximum(starts[index], other_starts[other])
-    return index[is_common], other[is_common]
+    # True runs [2, 5) and [9, 12) have the starts [2, 9], and reached = [5, 12] is the greatest end so far. A predicted
+    # run [4, 10) meets true runs from the first that reaches beyond 4, which is run 0, up to the last that starts
+    # before 10, which is run 1. Between the two there may be shorter runs that have ended before: they share nothing.
+    order, pred_order = (np.argsort(masks.starts, kind='stable') for masks in (true, predicted))
+    starts, ends = true.starts[order], true.ends[order]
+    pred_starts, pred_ends = predicted.starts[pred_order], predicted.ends[pred_order]
+    first = np.searchsorted(np.maximum.accumulate(ends), pred_starts, 'right')
+    n_near = np.maximum(np.searchsorted(starts, pred_ends, 'left') - first, 0)
+    pred_run = groups_of(n_near)
+    run = first[pred_run] + index_in_group(n_near)
+    shared_px = np.minimum(ends[run], pred_ends[pred_run]) - np.maximum(starts[run], pred_starts[pred_run])
+    is_shared = shared_px > 0
+    return _overlaps(shared_px[is_shared], true.mask_of_run[order[run[is_shared]]],
+                     predicted.mask_of_run[pred_order[pred_run[is_shared]]], true.areas_px, predicted.areas_px)
 
 
 def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> tuple[Overlaps, np.ndarray, np.ndarray]:

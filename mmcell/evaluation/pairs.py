@@ -10,7 +10,6 @@ from mmcell.annotations.ground_truth import GroundTruth, to_ground_truth
 from mmcell.errors import MmcellError
 from mmcell.evaluation.overlaps import DecodedMasks, Overlaps, decode_masks, overlaps_of_label_maps, overlaps_of_masks
 from mmcell.masks.painting import paint_masks
-from mmcell.masks.rle_counts import find_invalid_rles
 from mmcell.predictions.cells import Predictions, from_coco_results
 from mmcell.predictions.dump_file import ResultsError
 from mmcell.ragged import begins_of, index_in_group
@@ -122,14 +121,8 @@ def _decode(cells: GroundTruth | Predictions, truth: GroundTruth, kind: str,
             error_class: type[MmcellError]) -> DecodedMasks:
     try:
         return decode_masks(cells.rles, cells.image_index, truth.sizes)
-    except ValueError:
-        for rle, image in zip(cells.rles, cells.image_index, strict=True):
-            if rle is None:
-                raise error_class(f'image {truth.image_ids[image]}: a {kind} has no mask') from None
-        for index, problem in find_invalid_rles(cells.rles).items():
-            raise error_class(f'image {truth.image_ids[cells.image_index[index]]}: the mask of a {kind} cannot be '
-                              f'decoded: {problem}') from None
-        raise
+    except ValueError as reason:
+        raise error_class(f'the mask of a {kind} is missing or cannot be decoded: {reason}') from reason
 
 
 def _paint(masks: DecodedMasks, scores: np.ndarray, begin: int, size: tuple[int, int]) -> np.ndarray:

@@ -75,7 +75,7 @@ def test_some_images_have_their_cells_and_places_of_their_own():
     (lambda d: d.pop('annotations'), 'the annotation file has no annotations'),
     (lambda d: d.update(categories=[]), 'no categories; at least one'),
     (lambda d: d['images'][0].pop('height'), 'image 3 has no height'),
-    (lambda d: d['images'][1].pop('id'), 'image None has no id'),
+    (lambda d: d['images'][1].pop('id'), 'image has no id'),
     (lambda d: d['categories'][0].pop('name'), 'category 1 has no name'),
     (lambda d: d['annotations'][0].update(image_id=[3]), r'annotation 1: image_id \[3\] is not the id'),
     (lambda d: d.update(info={'channel_order': 'gbr'}), "info.channel_order must be one of .* got 'gbr'"),

@@ -5,12 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmcell.evaluation.overlaps import (
-    decode_masks,
-    meeting_intervals,
-    overlaps_of_label_maps,
-    overlaps_of_masks,
-)
+from mmcell.evaluation.overlaps import decode_masks, overlaps_of_label_maps, overlaps_of_masks
 
 SHAPE = (9, 7)
 LABEL_MAPS = hnp.arrays(np.int32, SHAPE, elements=st.sampled_from([0, 0, 2, 3, 70000, 2**31 - 1]))
@@ -72,16 +67,6 @@ def test_masks_of_different_images_share_nothing(true_masks, pred_masks, data):
     expected = [(i, j, (a & b).sum()) for i, a in enumerate(true_masks) for j, b in enumerate(pred_masks)
                 if true_images[i] == pred_images[j] and (a & b).any()]
     assert list(zip(overlaps.true_index, overlaps.pred_index, overlaps.intersections_px, strict=True)) == expected
-
-
-@given(*[st.lists(st.tuples(st.integers(0, 30), st.integers(0, 12)), max_size=9)] * 2)
-def test_intervals_meet_if_they_have_a_common_part(intervals, others):
-    (starts, ends), (other_starts, other_ends) = (
-        np.array([(start, start + length) for start, length in side]).reshape(-1, 2).T for side in (intervals, others))
-    found = sorted(zip(*(index.tolist() for index in meeting_intervals(starts, ends, other_starts, other_ends)),
-                       strict=True))
-    assert found == [(i, j) for i in range(len(starts)) for j in range(len(other_starts))
-                     if max(starts[i], other_starts[j]) < min(ends[i], other_ends[j])]
 
 
 def test_decoded_masks_lie_in_images_one_behind_the_other():
