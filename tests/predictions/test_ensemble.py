@@ -121,7 +121,7 @@ def test_images_are_found_by_their_ids_and_low_scores_left_out():
 @pytest.mark.parametrize(('second', 'message'), [
     ([result()], r'A.pkl has 1 images that B.pkl does not have: image ids 2'),
     ([result(), result(image_id=2), *(result(image_id=i) for i in range(3, 11))],
-     r'B.pkl has 8 images that A.pkl does not have: image ids 3, 4, 5, 6, 7 …'),
+     r'B.pkl has 8 images that A.pkl does not have: image ids 3, 4, 5, 6, 7, 8, … and 2 more'),
     ([result(), result(image_id=2, shape=(31, 40))],
      r'image 2: image size \(height, width\) \[\(30, 40\)\] in A.pkl, but \[\(31, 40\)\] in B.pkl'),
     ([result(), result(image_id=2), result()], 'B.pkl: 3 results for 2 images, because an image id occurs twice'),
