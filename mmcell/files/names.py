@@ -2,6 +2,8 @@
 
 import unicodedata
 
+_MAX_BYTES = 200
+
 
 def name_key(name: str) -> str:
     """Returns a key that is equal for names that some file systems take for the same name.
@@ -12,7 +14,7 @@ def name_key(name: str) -> str:
     return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
 
 
-def shorten_name(name: str, max_bytes: int = 200) -> str:
+def shorten_name(name: str) -> str:
     """Returns the beginning of a long name: file systems allow 255 bytes, of which prefixes and suffixes need some."""
-    is_short = len(name.encode('utf-8', 'surrogateescape')) <= max_bytes
-    return name if is_short else name.encode(errors='ignore')[:max_bytes].decode(errors='ignore')
+    is_short = len(name.encode('utf-8', 'surrogateescape')) <= _MAX_BYTES
+    return name if is_short else name.encode(errors='ignore')[:_MAX_BYTES].decode(errors='ignore')

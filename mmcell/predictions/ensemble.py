@@ -123,19 +123,18 @@ def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, 
         'labels': fused.labels, 'masks': fuse_masks(rles, fused.fused_index, scores * weights[sources])}}
 
 
-def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray,
-               threshold: float = .5) -> list[dict]:
-    """Computes weighted means of masks and cuts them at a threshold.
+def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray) -> list[dict]:
+    """Computes weighted means of masks and cuts them at one half.
 
     Args:
         rles: N masks of one size.
         fused_index: (N,) int64, the index of the mean to which each mask belongs, from 0 and without gaps. The value -1
             stands for masks that belong to none.
         mask_weights: (N,) weights of the masks, not negative.
-        threshold: The least share of the weights of a mean's masks that must cover a pixel of the fused mask.
 
     Returns:
-        M RLEs with counts as str, one per mean.
+        M RLEs with counts as str, one per mean. A pixel of a fused mask is covered by masks with at least half of the
+        weights of the mean.
 
     Raises:
         ValueError: An RLE is not valid.
@@ -147,7 +146,7 @@ def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarr
         return []
     height, width = rles[0]['size']
     totals = np.bincount(fused_index[order], mask_weights[order], n_fused)
-    runs = [_runs_inside([rles[i] for i in batch], fused_index[batch], mask_weights[batch], totals * threshold,
+    runs = [_runs_inside([rles[i] for i in batch], fused_index[batch], mask_weights[batch], totals / 2,
                          height * width)
             for batch in _batches_of_whole_means(order, rles, fused_index)]
     means, starts, ends = np.concatenate(runs, axis=1)
