@@ -28,7 +28,7 @@ ARGUMENTS = {
     'tools/evaluate.py': ['nowhere.pkl', 'nowhere.json'],
     'tools/submit.py': ['nowhere.pkl', '--annotations', 'nowhere.json'],
     'tools/ensemble.py': ['nowhere.pkl', '--out', 'new.pkl'],
-    'tools/predict.py': ['nowhere.pth', 'nowhere.tif', '--out', 'out'],
+    'tools/predict.py': ['nowhere.pth', 'a_file', '--out', 'out'],
     'tools/overlay.py': ['nowhere.pkl', '--annotations', 'nowhere.json', '--out', 'out'],
     'tools/curves.py': ['nowhere', '--out', 'new.png'],
     'tools/mmdet_tool.py': ['nowhere'],
