@@ -62,14 +62,8 @@ def _costs(val_counts: np.ndarray, totals: np.ndarray, val_ratio: float) -> np.n
     return deviations + 2 * n_columns * (missing[:, 1:].sum(axis=1) + 2 * n_columns * missing[:, 0])
 
 
-def _best_of_all(counts: np.ndarray, val_ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """Returns the best of all splits, (G,) bool.
-
-    Args:
-        counts: (G, 1 + C) The number of images, then of cells of each class, of each group.
-        val_ratio: The wanted share of validation, 0 to 1.
-        rng: Not used; the two search functions have the same parameters.
-    """
+def _best_of_all(counts: np.ndarray, val_ratio: float, _: np.random.Generator) -> np.ndarray:
+    """Returns the best of all splits, (G,) bool; ``counts`` (G, 1 + C) are images, then cells of each class."""
     # The binary digits of the numbers 0 to 2^G - 1 are all splits, lowest digit first: with three groups the rows are
     # [0 0 0], [1 0 0], [0 1 0], [1 1 0], [0 0 1] … With the counts [[1 10], [1 0], [2 5]] (images, cells of a class),
     # split [1 0 1] has [3 15] in validation, the product of this row with the counts.
@@ -81,8 +75,7 @@ def _best_of_all(counts: np.ndarray, val_ratio: float, rng: np.random.Generator)
 def _best_by_local_search(counts: np.ndarray, val_ratio: float, rng: np.random.Generator) -> np.ndarray:
     """Returns the best split of several searches, (G,) bool; the arguments are those of :func:`_best_of_all`.
 
-    Each search starts from a random split and takes steps that lower the cost, until no step does. A step moves one
-    group to the other side, or exchanges two groups.
+    Each search starts from a random split and takes steps that lower the cost, until no step does.
     """
     totals = counts.sum(axis=0)
     best, best_cost = None, np.inf
@@ -103,16 +96,10 @@ def _best_by_local_search(counts: np.ndarray, val_ratio: float, rng: np.random.G
 
 def _best_step(split: np.ndarray, counts: np.ndarray, totals: np.ndarray,
                val_ratio: float) -> tuple[list[int], float]:
-    """Returns the step that leads to the split with the least cost, and this cost.
+    """Returns the step that leads from a split (G,) bool to the split with the least cost, and this cost.
 
     The step is a list of group indices: one group that moves to the other side, or two groups that are exchanged.
-    The first three arguments describe the present split.
-
-    Args:
-        split: (G,) bool, True for groups in validation.
-        counts: (G, 1 + C) The number of images, then of cells of each class, of each group.
-        totals: (1 + C,) The sum of ``counts`` over all groups.
-        val_ratio: The wanted share of validation, 0 to 1.
+    ``totals`` (1 + C,) are the sums of ``counts`` over all groups.
     """
     # Example: with the counts [[1 10], [1 0], [2 5]] (images, cells of a class) and only group 0 in validation, the
     # validation counts are [1 10]. Moving group 0 out changes them by [-1 -10], moving group 1 or 2 in by [1 0] or

@@ -111,11 +111,14 @@ def read_voc_image(name: str, voc_root: Path) -> TrainImage:
         if indices.shape != (height, width):
             raise LayoutError(f'{path}: has (height, width) {indices.shape}, but {image_path} has {(height, width)}')
     objects[objects == VOID] = 0
-    try:
-        class_of_object = find_classes(objects, classes)
-    except ValueError as error:
-        raise LayoutError(f'{object_path} and {class_path}: {error}') from error
-    return TrainImage(f'{IMAGE_FOLDER}/{name}.jpg', height, width, _encode_by_class(objects, class_of_object))
+    instances = encode_label_map(objects)
+    class_numbers = _find_classes(instances.ids, objects, classes, f'{object_path} and {class_path}')
+    by_class = {}
+    for number in np.unique(class_numbers).tolist():
+        own = np.flatnonzero(class_numbers == number)
+        by_class[number] = EncodedInstances(instances.ids[own], [instances.rles[index] for index in own],
+                                            instances.areas_px[own], instances.bboxes_xywh[own])
+    return TrainImage(f'{IMAGE_FOLDER}/{name}.jpg', height, width, by_class)
 
 
 def read_palette_indices(path: str | Path) -> np.ndarray:
@@ -124,12 +127,8 @@ def read_palette_indices(path: str | Path) -> np.ndarray:
     OpenCV would return the colours of a palette image instead.
 
     Raises:
-        FileNotFoundError: The file does not exist.
         ImageReadError: The file cannot be read, or is neither a palette image nor a grey image.
     """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f'no mask file {path}')
     try:
         with Image.open(path) as image:
             mode, indices = image.mode, np.array(image)
@@ -141,40 +140,23 @@ def read_palette_indices(path: str | Path) -> np.ndarray:
     return indices
 
 
-def find_classes(objects: np.ndarray, classes: np.ndarray) -> dict[int, int]:
-    """Returns the class of each object.
+def _find_classes(numbers: np.ndarray, objects: np.ndarray, classes: np.ndarray, source: str) -> np.ndarray:
+    """Returns the class number of each object, (N,) int64.
 
     Args:
+        numbers: (N,) The numbers of the objects.
         objects: (H, W) The number of the object at each pixel, 0 = no object.
         classes: (H, W) The class number of each pixel, 0 = background, 255 = void. Void pixels are not considered.
-
-    Returns:
-        The class number of each object by the object's number, in ascending order of the objects' numbers.
-
-    Raises:
-        ValueError: The pixels of an object have no class, several classes, or a class that PASCAL VOC does not have.
+        source: The files, for the message.
     """
     # Example: objects [[1 1 0], [2 2 2]] over classes [[5 255 0], [8 8 255]]. Without void and background the pixels
     # give the pairs (1, 5), (2, 8), (2, 8). The unique pairs are the columns of [[1 2], [5 8]]: object 1 has class 5,
     # and object 2 has class 8.
     is_known = (objects > 0) & (classes != VOID)
     pairs = np.unique(np.stack([objects[is_known], classes[is_known]]), axis=1)
-    class_of_object: dict[int, int] = {}
-    for number in np.unique(objects[objects > 0]).tolist():
-        class_numbers = pairs[1, pairs[0] == number].tolist()
-        if len(class_numbers) != 1 or not 1 <= class_numbers[0] <= len(CLASS_NAMES):
-            raise ValueError(f'object {number} has pixels with the class numbers {class_numbers}; expected exactly one '
-                             f'number from 1 to {len(CLASS_NAMES)}, apart from void ({VOID})')
-        class_of_object[number] = class_numbers[0]
-    return class_of_object
-
-
-def _encode_by_class(objects: np.ndarray, class_of_object: dict[int, int]) -> dict[int, EncodedInstances]:
-    """Returns the encoded instances of each class by class number, in ascending order."""
-    # A table from object number to class number: with {1: 5, 2: 8} it begins [0 5 8 0 …], and turns the objects
-    # [[1 1 0], [2 2 2]] into the classes [[5 5 0], [8 8 8]].
-    class_numbers = np.zeros(VOID + 1, np.uint8)
-    class_numbers[list(class_of_object)] = list(class_of_object.values())
-    classes = class_numbers[objects]
-    return {number: encode_label_map(np.where(classes == number, objects, 0))
-            for number in sorted(set(class_of_object.values()))}
+    classes_of = {number: pairs[1, pairs[0] == number].tolist() for number in numbers.tolist()}
+    for number, found in classes_of.items():
+        if len(found) != 1 or not 1 <= found[0] <= len(CLASS_NAMES):
+            raise LayoutError(f'{source}: object {number} has pixels with the class numbers {found}; expected exactly '
+                              f'one number from 1 to {len(CLASS_NAMES)}, apart from void ({VOID})')
+    return np.array([found[0] for found in classes_of.values()], np.int64)

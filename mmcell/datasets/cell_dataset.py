@@ -8,8 +8,8 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
-from mmcell.annotations.channel_order import stated_channel_order
-from mmcell.annotations.coco_json import AnnotationError, check_image_files, read_annotations
+from mmcell.annotations.coco_json import AnnotationError, check_image_files, read_annotations, stated_channel_order
+from mmcell.annotations.file_sets import info_of
 from mmcell.classes.matching import match_classes
 from mmcell.datasets.colors import refuse_unaware_loader
 from mmcell.datasets.loading import LoadTiff
@@ -150,8 +150,7 @@ class CellDataset(CocoDataset):
                       level=logging.WARNING)
 
     def _locate_images(self, document: dict) -> None:
-        info = document.get('info')
-        root = info.get('data_root') if isinstance(info, dict) else None
+        root = info_of(document).get('data_root')
         if not self.data_root and not self.data_prefix['img'] and root:
             self.data_prefix['img'] = str(Path(self.ann_file).parent / root)
         paths = [Path(self.data_prefix['img']) / image['file_name'] for image in document['images']]

@@ -1,4 +1,4 @@
-"""Predicted cells as arrays, and what they are made from: samples of MMDetection and COCO results in memory."""
+"""Predicted cells as arrays, made from samples of MMDetection, and as COCO results."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -88,53 +88,6 @@ def to_predictions(sample: dict, images: ImageSet, classes_of_labels: np.ndarray
                                f'of {size} (height, width)')
     return Predictions(np.full(len(labels), place), classes_of_labels[labels],
                        np.array(instances['scores'], dtype=float), boxes_xywh, rles)
-
-
-def from_coco_results(detections: Sequence[dict], images: ImageSet) -> Predictions:
-    """Returns COCO results in memory, whose masks are compressed RLEs and are not decoded yet, as arrays.
-
-    Args:
-        detections: Dicts with image_id, category_id and score. Without a ``segmentation`` masks cannot be measured,
-            without a ``bbox`` (xywh in px) boxes cannot be measured.
-        images: The images and classes that they belong to.
-
-    Raises:
-        ResultsError: A key is missing, the image or the category of a detection is unknown, or its mask is no
-            compressed RLE of the size of the image.
-    """
-    indices = {}
-    for key, place_of in (('image_id', images.place_of_image), ('category_id', images.place_of_class)):
-        values = _values(detections, key)
-        try:
-            indices[key] = np.array([place_of[value] for value in values], np.int64)
-        except (KeyError, TypeError) as error:  # an id that is unknown, or a value that cannot be an id
-            raise ResultsError(next(f'detection {index}: {problem}' for index, value in enumerate(values) if (
-                problem := problem_of_id(key, value, place_of, images.source)) is not None)) from error
-    sizes = images.sizes.tolist()
-    rles = [_checked_rle(detection.get('segmentation'), index, sizes[place]) for index, (detection, place) in enumerate(
-        zip(detections, indices['image_id'].tolist(), strict=True))]
-    boxes_xywh = np.array([detection.get('bbox') or [np.nan] * 4 for detection in detections], np.float64)
-    return join_predictions([Predictions(indices['image_id'], indices['category_id'],
-                                         np.array(_values(detections, 'score'), np.float64),
-                                         boxes_xywh.reshape(-1, 4), rles)])
-
-
-def _values(detections: Sequence[dict], key: str) -> list:
-    try:
-        return [detection[key] for detection in detections]
-    except KeyError as error:
-        raise ResultsError(f'a detection has no {key}') from error
-
-
-def _checked_rle(mask: object, index: int, size: list[int]) -> dict | None:
-    """Returns a compressed RLE of the given [height, width], or None if there is no mask."""
-    if mask is None:
-        return None
-    if not isinstance(mask, dict) or not isinstance(mask.get('counts'), str | bytes):
-        raise ResultsError(f'detection {index}: its mask is not a compressed RLE')
-    if list(mask['size']) != size:
-        raise ResultsError(f"detection {index}: its image has {size} px (height, width), but its mask {mask['size']}")
-    return mask
 
 
 def to_coco_results(predictions: Predictions, images: ImageSet) -> list[dict]:
