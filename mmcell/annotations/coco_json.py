@@ -1,6 +1,7 @@
 """COCO annotation files: building them from raw images, writing them completely or not at all, and checking them."""
 
 import json
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ from mmcell.images.image_file import CHANNEL_ORDERS, open_image
 from mmcell.images.limits import ImageReadError
 
 UNREADABLE = 'the image file cannot be read'
+# False for a path that is too long for the system, for which ``Path.is_file`` raises an error.
+is_file = os.path.isfile
 
 
 def categories(names: list[str]) -> list[dict]:
@@ -137,7 +140,8 @@ def read_document(path: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        AnnotationError: The file is not JSON, or is not an object with lists of images and categories.
+        AnnotationError: The file is not JSON, is not an object with lists of images and categories, has an ``info``
+            that mmcell cannot use, or lies beside a file of another conversion.
     """
     path = Path(path)
     if not path.exists():
@@ -154,9 +158,11 @@ def read_document(path: str | Path) -> dict:
                                   + (f'got {quote(document[key])}' if key in document else 'but is missing'))
     if not document['categories']:
         raise AnnotationError(f'{path}: has no category; at least one class is needed')
-    root = info_of(document).get('data_root', '')
+    root, order = info_of(document).get('data_root', ''), info_of(document).get('channel_order')
     if not isinstance(root, str):
         raise AnnotationError(f'{path}: info.data_root must be the path of a folder, got {quote(root)}')
+    if order not in (None, *CHANNEL_ORDERS):
+        raise AnnotationError(f'{path}: info.channel_order must be one of {CHANNEL_ORDERS}, got {str(order)[:60]!r}')
     other = find_file_of_other_set(path, document)
     if other is not None:
         raise AnnotationError(
@@ -165,18 +171,6 @@ def read_document(path: str | Path) -> dict:
             'data_prep/voc_to_coco.py) again. To combine the two files nevertheless, rename one, and name it in the '
             'config (ann_file)')
     return document
-
-
-def stated_channel_order(document: dict, path: str | Path) -> str | None:
-    """Returns ``info.channel_order`` of an annotation file, 'rgb' or 'bgr'; None if the file does not state it.
-
-    Raises:
-        AnnotationError: The file, whose name is ``path``, states another value.
-    """
-    order = info_of(document).get('channel_order')
-    if order not in (None, *CHANNEL_ORDERS):
-        raise AnnotationError(f'{path}: info.channel_order must be one of {CHANNEL_ORDERS}, got {str(order)[:60]!r}')
-    return order
 
 
 def check_image_files(document: dict, paths: Sequence[Path], ann_file: str | Path) -> None:
@@ -207,14 +201,6 @@ def check_image_files(document: dict, paths: Sequence[Path], ann_file: str | Pat
             message += ('. Use the image files that were annotated: masks cannot be moved to an image of another size '
                         'or orientation')
         raise AnnotationError(message)
-
-
-def is_file(path: Path) -> bool:
-    """Returns whether there is a file; a path that is too long for the system is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def find_size_problem(image: dict, path: Path) -> tuple[str, str] | None:

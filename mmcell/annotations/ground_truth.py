@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcell.annotations.coco_checks import SECTIONS
-from mmcell.annotations.coco_json import AnnotationError, read_annotations, stated_channel_order
+from mmcell.annotations.coco_json import AnnotationError, read_annotations
 from mmcell.annotations.file_sets import info_of
 from mmcell.annotations.raw_layout import TEST_FOLDER
 from mmcell.classes.matching import match_classes
@@ -137,8 +137,7 @@ def read_true_cells(path: str | Path, crowds_allowed: bool = True) -> GroundTrut
 
     Raises:
         FileNotFoundError: There is no such file.
-        AnnotationError: :func:`mmcell.annotations.coco_json.read_annotations` refuses the file, or it states a channel
-            order that does not exist.
+        AnnotationError: :func:`mmcell.annotations.coco_json.read_annotations` refuses the file.
     """
     return to_ground_truth(read_annotations(path, crowds_allowed=crowds_allowed), path)
 
@@ -168,9 +167,6 @@ def to_ground_truth(document: dict, source: str | Path = 'the annotation file') 
         document: The content, as :func:`mmcell.annotations.coco_json.read_annotations` returns it. Images lie in the
             folder that the entry ``info.data_root`` names relative to the file, or beside it.
         source: The file.
-
-    Raises:
-        AnnotationError: The file states a channel order that does not exist.
     """
     images, categories, annotations = (document[section] for section in SECTIONS)
     places = {image['id']: place for place, image in enumerate(images)}
@@ -180,7 +176,7 @@ def to_ground_truth(document: dict, source: str | Path = 'the annotation file') 
         str(source), list(places), [image['file_name'] for image in images],
         np.array([(image['height'], image['width']) for image in images], np.int64).reshape(-1, 2),
         list(place_of_class), [category['name'] for category in categories],
-        Path(source).parent / info_of(document).get('data_root', ''), stated_channel_order(document, source) or 'rgb',
+        Path(source).parent / info_of(document).get('data_root', ''), info_of(document).get('channel_order') or 'rgb',
         image_index=np.array([places[annotation['image_id']] for annotation in annotations], np.int64),
         class_index=np.array([place_of_class[annotation['category_id']] for annotation in annotations], np.int64),
         rles=[annotation['segmentation'] for annotation in annotations],

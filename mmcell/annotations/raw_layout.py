@@ -138,10 +138,9 @@ def class_files(folder: Path) -> dict[int, Path]:
         if match is None:
             continue
         number = int(match.group(1))
-        if number == 0:
-            raise LayoutError(f'{path}: has the class number 0, but classes are numbered from 1; rename the file')
-        if number > MAX_CLASS_NUMBER:
-            raise LayoutError(f'{path}: has a class number above {MAX_CLASS_NUMBER}; rename the file')
+        if not 1 <= number <= MAX_CLASS_NUMBER:
+            raise LayoutError(f'{path}: has the class number {number}, but classes are numbered from 1 to '
+                              f'{MAX_CLASS_NUMBER}; rename the file')
         if number in files:
             raise LayoutError(f'{path}: class {number} has a second file, {files[number].name}; keep only one of them')
         files[number] = path
@@ -162,6 +161,9 @@ def read_train_image(folder: Path, data_root: Path, color_samples: Container[Pat
             mask with a wrong name, or the name of the folder is not UTF-8.
         ImageReadError: A file is no image, or a mask has values that are not instance ids.
     """
+    def name_of(path: Path) -> str:
+        return path.relative_to(data_root).as_posix()
+
     _refuse_other_encodings(folder)
     paths, leftovers = list_folder(folder)
     image_path = _find_image(folder, paths)
@@ -173,20 +175,18 @@ def read_train_image(folder: Path, data_root: Path, color_samples: Container[Pat
     for number, path in masks.items():
         label_map = _read_mask(path, image)
         instances = encode_label_map(label_map)
-        name = path.relative_to(data_root).as_posix()
         if len(instances.ids):
             instances_by_class[number] = instances
-            doubts.append((name, number, tuple(find_doubts(label_map, instances, number))))
+            doubts.append((name_of(path), number, tuple(find_doubts(label_map, instances, number))))
         else:
-            empty_masks.append(name)
+            empty_masks.append(name_of(path))
     stray_files = [path for path in paths if path not in (image_path, *masks.values())]
     for path in stray_files:
         if _MISNAMED.fullmatch(path.name):
             raise LayoutError(f'{path}: is neither {IMAGE_FILE} nor class<number>.tif; rename or convert the file, or '
                               'move it away')
-    return TrainImage(image_path.relative_to(data_root).as_posix(), image.height, image.width, instances_by_class,
-                      tuple(empty_masks), _relative_names(stray_files, data_root),
-                      _relative_names(leftovers, data_root), tuple(doubts), is_swapped)
+    return TrainImage(name_of(image_path), image.height, image.width, instances_by_class, tuple(empty_masks),
+                      tuple(map(name_of, stray_files)), tuple(map(name_of, leftovers)), tuple(doubts), is_swapped)
 
 
 def _find_image(folder: Path, paths: list[Path]) -> Path:
@@ -214,10 +214,6 @@ def _read_mask(path: Path, image: ImageFile) -> np.ndarray:
         raise LayoutError(f'{path}: the mask is {mask.width} x {mask.height} px, but its image is '
                           f'{image.width} x {image.height} px (width x height){turned}')
     return label_map
-
-
-def _relative_names(paths: list[Path], data_root: Path) -> tuple[str, ...]:
-    return tuple(path.relative_to(data_root).as_posix() for path in paths)
 
 
 def _refuse_other_encodings(path: Path) -> None:

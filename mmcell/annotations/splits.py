@@ -65,8 +65,7 @@ def _costs(val_counts: np.ndarray, totals: np.ndarray, val_ratio: float) -> np.n
 def _best_of_all(counts: np.ndarray, val_ratio: float, _: np.random.Generator) -> np.ndarray:
     """Returns the best of all splits, (G,) bool; ``counts`` (G, 1 + C) are images, then cells of each class."""
     # The binary digits of the numbers 0 to 2^G - 1 are all splits, lowest digit first: with three groups the rows are
-    # [0 0 0], [1 0 0], [0 1 0], [1 1 0], [0 0 1] … With the counts [[1 10], [1 0], [2 5]] (images, cells of a class),
-    # split [1 0 1] has [3 15] in validation, the product of this row with the counts.
+    # [0 0 0], [1 0 0], [0 1 0], [1 1 0], [0 0 1] …
     n_groups = len(counts)
     splits = (np.arange(1 << n_groups)[:, None] >> np.arange(n_groups)) & 1
     return splits[np.argmin(_costs(splits @ counts, counts.sum(axis=0), val_ratio))].astype(bool)
@@ -101,9 +100,8 @@ def _best_step(split: np.ndarray, counts: np.ndarray, totals: np.ndarray,
     The step is a list of group indices: one group that moves to the other side, or two groups that are exchanged.
     ``totals`` (1 + C,) are the sums of ``counts`` over all groups.
     """
-    # Example: with the counts [[1 10], [1 0], [2 5]] (images, cells of a class) and only group 0 in validation, the
-    # validation counts are [1 10]. Moving group 0 out changes them by [-1 -10], moving group 1 or 2 in by [1 0] or
-    # [2 5]: the results are [0 0], [2 10] or [3 15]. Exchanging group 0 for group 2 adds both changes: [2 5].
+    # With the counts [[1 10], [1 0], [2 5]] (images, cells of a class) and only group 0 in validation, the changes are
+    # [-1 -10], [1 0] and [2 5]. Exchanging group 0 for group 2 adds the first and the last to [1 10]: [2 5].
     val_counts = split @ counts
     changes = np.where(split[:, None], -counts, counts)
     costs = _costs(val_counts + changes, totals, val_ratio)

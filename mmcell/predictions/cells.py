@@ -1,7 +1,7 @@
 """Predicted cells as arrays, made from samples of MMDetection, and as COCO results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import areas_px
 from mmcell.masks.rle_counts import with_text_counts
 from mmcell.predictions.dump_file import ResultsError
-from mmcell.predictions.rules import problem_of_id, problem_of_labels
+from mmcell.predictions.rules import problem_of_labels, unknown_id
 from mmcell.ragged import new_indices
 
 
@@ -43,8 +43,7 @@ class Predictions:
     def of_images(self, is_kept: np.ndarray) -> 'Predictions':
         """Returns the cells of the images with a flag, (I,) bool; only these images count on."""
         kept = self.take(np.flatnonzero(is_kept[self.image_index]))
-        return Predictions(new_indices(is_kept)[kept.image_index], kept.class_index, kept.scores, kept.boxes_xywh,
-                           kept.rles)
+        return replace(kept, image_index=new_indices(is_kept)[kept.image_index])
 
 
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
@@ -74,11 +73,11 @@ def to_predictions(sample: dict, images: ImageSet, classes_of_labels: np.ndarray
     instances = {key: value.cpu().numpy() if hasattr(value, 'cpu') else value
                  for key, value in sample['pred_instances'].items()}
     image_id, labels = sample['img_id'], np.asarray(instances['labels']).astype(np.int64)
-    problem = (problem_of_id('image_id', image_id, images.place_of_image, images.source)
-               or problem_of_labels(labels, len(classes_of_labels)))
+    place = images.place_of_image.get(image_id)
+    problem = (problem_of_labels(labels, len(classes_of_labels)) if place is not None
+               else unknown_id('image_id', image_id, images.place_of_image, images.source))
     if problem is not None:
         raise ResultsError(f'image {image_id}: {problem}')
-    place = images.place_of_image[image_id]
     boxes_xywh = np.array(instances['bboxes'], dtype=float).reshape(-1, 4)
     boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
     rles, size = masks_to_rles(instances['masks']), images.sizes[place].tolist()
@@ -99,9 +98,7 @@ def to_coco_results(predictions: Predictions, images: ImageSet) -> list[dict]:
 
 
 def find_empty_and_repeated(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Finds masks that a submission leaves out.
-
-    Of equal masks of one class in one image, all but the mask with the best score are repeated.
+    """Finds masks that a submission leaves out: of equal masks of one class in one image, all but the best scored.
 
     Returns:
         (M,) bool, whether a mask has no pixel; and (M,) bool, whether it has pixels and is repeated.

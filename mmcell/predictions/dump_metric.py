@@ -9,6 +9,7 @@ from mmengine.fileio import dump
 from mmengine.logging import print_log
 
 from mmcell.files.whole_files import written_whole
+from mmcell.predictions.dump_file import with_bytes
 
 
 @METRICS.register_module()
@@ -32,13 +33,11 @@ class DumpCellResults(DumpDetResults):
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Keeps the predictions of each image, but not its ground truth."""
         for sample in data_samples:
-            instances = dict(sample.get('pred_instances', {}))
-            rles = instances.pop('masks') if isinstance(instances.get('masks'), list) else None
-            if rles is None:
-                super().process(data_batch, [sample])
-            else:
-                super().process(data_batch, [{**sample, 'pred_instances': instances}])
-                self.results[-1]['pred_instances']['masks'] = [_with_bytes(rle) for rle in rles]
+            instances = dict(sample['pred_instances'])
+            masks = instances.pop('masks', None)
+            super().process(data_batch, [{**sample, 'pred_instances': instances}])
+            if masks is not None:
+                self.results[-1]['pred_instances']['masks'] = with_bytes(masks)
             if isinstance(self.dataset_meta, dict) and 'classes' in self.dataset_meta:
                 self.results[-1]['classes'] = list(self.dataset_meta['classes'])
 
@@ -48,9 +47,3 @@ class DumpCellResults(DumpDetResults):
             dump(results, str(temporary), file_format='pkl')
         print_log(f'Results are in {Path(self.out_file_path)}', logger='current')
         return {}
-
-
-def _with_bytes(rle: dict) -> dict:
-    """Returns the same RLE with counts as bytes."""
-    counts = rle['counts']
-    return {'size': list(rle['size']), 'counts': counts.encode() if isinstance(counts, str) else counts}

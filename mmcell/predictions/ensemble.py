@@ -52,18 +52,18 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
     Raises:
         ClassesError: The models have other classes. Like all errors, it is raised by the call, before the first image.
         EnsembleError: There is no model, the number of weights is wrong, or the models differ in images or image sizes.
-        ValueError: A weight is not positive, or an RLE is not valid.
+        ValueError: A weight is not positive.
     """
     weights = [1.] * len(models) if weights is None else weights
     if len(weights) != len(models) or not models:
         raise EnsembleError(f'{len(weights)} weights for {len(models)} results files: give one weight per file')
-    by_id = [{result['img_id']: result for result in results} for results in models]
-    for other, name in zip(by_id[1:], names[1:], strict=True):
-        _check_same_images(by_id[0], other, names[0], name)
-    by_id = [by_id[0], *(_with_labels_of(by_id[0], other, names[0], name)
-                         for other, name in zip(by_id[1:], names[1:], strict=True))]
+    first, *others = ({result['img_id']: result for result in results} for results in models)
+    for other, name in zip(others, names[1:], strict=True):
+        _check_same_images(first, other, names[0], name)
+    by_id = [first, *(_with_labels_of(first, other, names[0], name)
+                      for other, name in zip(others, names[1:], strict=True))]
     return (_fuse_image([results[image_id] for results in by_id], np.asarray(weights, np.float64), iou_threshold,
-                        skip_threshold) for image_id in by_id[0])
+                        skip_threshold) for image_id in first)
 
 
 def _check_same_images(first: dict, other: dict, first_name: str, other_name: str) -> None:
@@ -81,12 +81,7 @@ def _check_same_images(first: dict, other: dict, first_name: str, other_name: st
 
 
 def _with_labels_of(first: dict, other: dict, first_name: str, other_name: str) -> dict:
-    """Returns the results of another model, by image id, with the labels of the first model.
-
-    Raises:
-        ClassesError: The models have other classes.
-        EnsembleError: A label has no class.
-    """
+    """Returns the results of another model, by image id, with the labels of the first model."""
     changed = {}
     for image_id, result in other.items():
         classes, wanted = result.get('classes'), first[image_id].get('classes')
@@ -110,7 +105,6 @@ def _size_of(result: dict) -> tuple[int, int] | None:
 
 
 def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, skip_threshold: float) -> dict:
-    """Fuses the results of all models for one image."""
     instances = [result['pred_instances'] for result in results]
     bboxes, scores, labels = (np.concatenate([np.asarray(model_instances[key]) for model_instances in instances])
                               for key in ('bboxes', 'scores', 'labels'))
@@ -137,7 +131,7 @@ def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarr
         weights of the mean.
 
     Raises:
-        ValueError: An RLE is not valid.
+        EnsembleError: A mean has more pixels than the limit.
     """
     order = np.argsort(fused_index, kind='stable')
     order = order[fused_index[order] >= 0]
@@ -154,15 +148,9 @@ def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarr
 
 
 def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np.ndarray) -> list[np.ndarray]:
-    """Divides masks into batches of about ``_BATCH_PX`` pixels, so that no mean is divided.
+    """Divides masks, whose indices ``order`` (K,) are sorted by mean, into batches of about ``_BATCH_PX`` pixels.
 
-    Args:
-        order: (K,) int64, the indices of the masks, sorted by mean.
-        rles: N masks.
-        fused_index: (N,) int64, the mean to which each mask belongs.
-
-    Raises:
-        EnsembleError: A mean is too large for any batch.
+    No mean is divided.
     """
     # Let five masks of [4, 4, 5, 3, 6] pixels belong to the means [0, 0, 1, 2, 2], and _BATCH_PX be 10. The means begin
     # at the masks first_of_mean = [0, 2, 3], before which there are [0, 8, 13] pixels. In units of 10 px this is
@@ -188,8 +176,7 @@ def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.nda
         n_px: The number of pixels of the image.
 
     Returns:
-        (3, R) int64: the mean of each run, its first position, and the position after its last one. Positions are
-        counted down the columns of the image.
+        (3, R) int64: the mean of each run, its first position, and the position after its last one.
     """
     # In an image of 6 pixels three masks cover the pixels [1, 2, 5], [2, 3] and [0, 5], belong to the means [0, 0, 1],
     # and weigh [.5, .4, 1]; least_weights is [.45, .5]. The key of a pixel is mean * 6 + position. The keys

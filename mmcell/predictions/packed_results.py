@@ -40,12 +40,7 @@ def read_packed_results(path: str | Path) -> object:
 
 
 def _read_member(path: Path) -> bytes:
-    """Returns the JSON in a zip, after it was checked that unpacking it is bounded.
-
-    Raises:
-        SubmissionError: The zip holds other files, is encrypted, is compressed in another way than deflate, or unfolds
-            to more than the limit.
-    """
+    """Returns the JSON in a zip, after it was checked that unpacking it is bounded."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         names = [member.filename for member in members]

@@ -85,7 +85,7 @@ def check_submission(records: object, images: ImageSet) -> SubmissionReport:
 
 
 def _problem_of_format(record: object) -> str | None:
-    """Describes how one detection differs from the format that only submissions must have; None if it does not."""
+    """Describes how one detection differs from the format that only submissions must have."""
     if not isinstance(record, dict) or record.keys() != KEYS:
         return f'a dict with {sorted(KEYS)} expected, got {quote(record)}'
     bbox, mask = record['bbox'], record['segmentation']
@@ -135,7 +135,7 @@ def write_submission(predictions: Predictions, images: ImageSet, path: str | Pat
         path: Where the zip file is written.
 
     Returns:
-        The number of detections written, with remarks on detections that were left out and images without a detection.
+        The number of detections written, with remarks.
 
     Raises:
         SubmissionError: A score is not a number from 0 to 1.

@@ -22,9 +22,8 @@ class SubmissionFormatter(BaseMetric):
     Args:
         ann_file: The annotation file of the test images; None takes the annotation file of the data set that is tested.
         out: The zip file to write; None writes ``submission.zip`` next to the log file of the run.
-        collect_device: How the results of several processes are gathered: 'gpu' uses the process group, also on a CPU,
-            and 'cpu' uses files in ``.dist_test``, which stay in the current folder.
-        collect_dir: The folder for the files of 'cpu', see ``mmengine.evaluator.BaseMetric``.
+        collect_device: How the results of several processes are gathered, see :class:`CellMetric`.
+        collect_dir: The folder for the files of 'cpu', see :class:`CellMetric`.
 
     Raises:
         ClassesError: The annotation file has other classes than the data set that is tested.

@@ -237,7 +237,7 @@ def rows_of(name):
 def truth_with_an_empty_image(run):
     """val.json with a fourth image without a cell, whose id is 9."""
     document = ground_truth()
-    document['images'].append({**document['images'][0], 'id': 9})
+    document['images'].append({**document['images'][0], 'id': 9, 'file_name': 'train/9/image.tif'})
     write('val.json', document)
     return document
 
