@@ -151,12 +151,7 @@ def _is_bbox(value: object) -> bool:
 def _complete(annotations: dict[int, dict], images: dict[int, dict]) -> tuple[list[Problem], dict[int, dict]]:
     """Checks the masks of annotations that have no other problem, and fills in what is missing.
 
-    Args:
-        annotations: The annotations by their index in the file.
-        images: The images by their id.
-
-    Returns:
-        The problems; and the annotations without problem, complete, by their index.
+    Returns the problems; and the annotations without problem, complete, by their index in the file.
     """
     sizes = [(images[annotation['image_id']]['height'], images[annotation['image_id']]['width'])
              for annotation in annotations.values()]
@@ -189,9 +184,8 @@ def _complete(annotations: dict[int, dict], images: dict[int, dict]) -> tuple[li
 def _find_wrong_boxes(boxes: np.ndarray, mask_boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     """Returns what is wrong with boxes, (N,) str, empty for those that belong to their mask.
 
-    A box is elsewhere if a model that learns boxes would predict none that hits the mask: it has no pixel in common
-    with the box of its mask, or the IoU of the two is below one half, and they differ by more than some programs' way
-    of counting pixels: from 1, or with the last pixel of a box as outside.
+    A box is elsewhere if it has no pixel in common with the box of its mask, or the IoU of the two is below one half
+    and they differ by more than some programs' way of counting pixels: from 1, or without the last one.
 
     Args:
         boxes: (N, 4) The boxes in the file, in px. What lies outside of the image is not compared.

@@ -6,8 +6,7 @@ an old ``val.json``, and an image may be in both. Each file therefore states to 
     "file_set": {"id": "5f1c…", "files": ["train.json", "val.json", "trainval.json", "test.json"]}
 
 The id is a hash of the contents of all files, so that the same data give the same bytes. Whoever reads one of the files
-compares it with the others: also a reader of ``test.json`` alone must not take it for the companion of another
-training.
+compares it with the others.
 """
 
 import hashlib

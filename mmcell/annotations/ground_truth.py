@@ -78,11 +78,7 @@ class ImageSet:
         return np.array(match_classes(names, self.class_names, source, self.source), np.int64)
 
     def count_by_class(self, class_index: np.ndarray) -> dict[str, int]:
-        """Returns the number of cells of each class by its name.
-
-        Args:
-            class_index: (N,) int64, the class of each cell.
-        """
+        """Returns the number of cells of each class by its name; ``class_index`` (N,) is the class of each cell."""
         counts = np.bincount(class_index, minlength=len(self.class_ids)).tolist()
         return dict(zip(self.class_names, counts, strict=True))
 

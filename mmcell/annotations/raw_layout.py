@@ -231,11 +231,7 @@ def read_test_ids(path: Path) -> list[TestImage]:
         LayoutError: The file is not such a JSON list, a file name has a folder, or an id or a file name repeats.
     """
     refuse_unusable(path)
-    return to_test_images(read_json(path, LayoutError), path)
-
-
-def to_test_images(entries: object, path: Path) -> list[TestImage]:
-    """Checks the content of an id list and returns its images; ``path`` is named in messages."""
+    entries = read_json(path, LayoutError)
     if not isinstance(entries, list):
         raise LayoutError(f'{path}: is not a JSON list of {{file_name, id, height, width}}, but begins with '
                           f'{quote(entries)}')

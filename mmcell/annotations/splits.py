@@ -46,12 +46,8 @@ def _costs(val_counts: np.ndarray, totals: np.ndarray, val_ratio: float) -> np.n
     """Returns the costs (S,) of S splits; the split with the least cost is the best.
 
     A class that is missing on one side costs more than all deviations together, and a side without images costs more
-    than all missing classes together.
-
-    Args:
-        val_counts: (S, 1 + C) The number of images, then of cells of each class, that each split has in validation.
-        totals: (1 + C,) The same numbers for training and validation together.
-        val_ratio: The wanted share of validation, 0 to 1.
+    than all missing classes together. ``val_counts`` (S, 1 + C) are the numbers of images, then of cells of each class,
+    that each split has in validation; ``totals`` (1 + C,) are those of both sides.
     """
     # Example with 4 images, 15 cells of one class and val_ratio .25. With 2 images and 5 cells in validation, the
     # deviations cost (2/4 - .25)^2 + (5/15 - .25)^2 = .069. With 1 image and no cell they cost 0 + (0 - .25)^2 =

@@ -29,14 +29,11 @@ _SUFFIXES = ('jpg', 'jpeg', 'png', 'tif', 'tiff', 'bmp')
 
 
 def read_image_names(path: str | Path) -> list[str]:
-    """Reads a list of image names without folder and suffix, for example 2007_000033.
+    """Reads a list of image names without folder and suffix, for example 2007_000033, in the order of the list.
 
     Args:
         path: A text file with one name per line, as in ``ImageSets/Segmentation``, or a COCO file with the suffix
             ``.json``, whose image names are returned.
-
-    Returns:
-        The names in the order of the list.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -106,7 +103,7 @@ def read_voc_image(name: str, voc_root: Path) -> TrainImage:
     with open_image(image_path) as image:
         image.check_pixels()
         height, width = image.height, image.width
-    objects, classes = read_palette_indices(object_path), read_palette_indices(class_path)
+    objects, classes = _read_palette_indices(object_path), _read_palette_indices(class_path)
     for path, indices in ((object_path, objects), (class_path, classes)):
         if indices.shape != (height, width):
             raise LayoutError(f'{path}: has (height, width) {indices.shape}, but {image_path} has {(height, width)}')
@@ -121,14 +118,8 @@ def read_voc_image(name: str, voc_root: Path) -> TrainImage:
     return TrainImage(f'{IMAGE_FOLDER}/{name}.jpg', height, width, by_class)
 
 
-def read_palette_indices(path: str | Path) -> np.ndarray:
-    """Reads the palette indices (H, W) uint8 of a palette image, or the values of a grey image.
-
-    OpenCV would return the colours of a palette image instead.
-
-    Raises:
-        ImageReadError: The file cannot be read, or is neither a palette image nor a grey image.
-    """
+def _read_palette_indices(path: Path) -> np.ndarray:
+    """Reads the palette indices, or grey values, (H, W) uint8 of an image, of which OpenCV would return the colours."""
     try:
         with Image.open(path) as image:
             mode, indices = image.mode, np.array(image)
@@ -141,14 +132,7 @@ def read_palette_indices(path: str | Path) -> np.ndarray:
 
 
 def _find_classes(numbers: np.ndarray, objects: np.ndarray, classes: np.ndarray, source: str) -> np.ndarray:
-    """Returns the class number of each object, (N,) int64.
-
-    Args:
-        numbers: (N,) The numbers of the objects.
-        objects: (H, W) The number of the object at each pixel, 0 = no object.
-        classes: (H, W) The class number of each pixel, 0 = background, 255 = void. Void pixels are not considered.
-        source: The files, for the message.
-    """
+    """Returns the class, (N,) int64, of each of the objects ``numbers`` (N,) in two maps (H, W)."""
     # Example: objects [[1 1 0], [2 2 2]] over classes [[5 255 0], [8 8 255]]. Without void and background the pixels
     # give the pairs (1, 5), (2, 8), (2, 8). The unique pairs are the columns of [[1 2], [5 8]]: object 1 has class 5,
     # and object 2 has class 8.

@@ -1,6 +1,6 @@
 """Fuses the predictions of several models for the same images: boxes by weighted boxes fusion, masks by their mean.
 
-Masks are RLEs throughout; no bitmap of an image is made.
+Masks are RLEs throughout: time and memory are proportional to the pixels that masks cover, not to the size of images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,8 +34,6 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
 
     Labels follow the first model: classes are matched by their names, as far as the results contain them.
 
-    Time and memory are proportional to the pixels that masks cover, not to the size of the images.
-
     Args:
         models: The results of each model, as :func:`mmcell.predictions.dump_file.load_results` returns them. Their
             images may be in any order.
@@ -58,8 +56,6 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
     if len(weights) != len(models) or not models:
         raise EnsembleError(f'{len(weights)} weights for {len(models)} results files: give one weight per file')
     first, *others = ({result['img_id']: result for result in results} for results in models)
-    for other, name in zip(others, names[1:], strict=True):
-        _check_same_images(first, other, names[0], name)
     by_id = [first, *(_with_labels_of(first, other, names[0], name)
                       for other, name in zip(others, names[1:], strict=True))]
     return (_fuse_image([results[image_id] for results in by_id], np.asarray(weights, np.float64), iou_threshold,
@@ -81,7 +77,8 @@ def _check_same_images(first: dict, other: dict, first_name: str, other_name: st
 
 
 def _with_labels_of(first: dict, other: dict, first_name: str, other_name: str) -> dict:
-    """Returns the results of another model, by image id, with the labels of the first model."""
+    """Returns the results of another model for the same images, by image id, with the labels of the first model."""
+    _check_same_images(first, other, first_name, other_name)
     changed = {}
     for image_id, result in other.items():
         classes, wanted = result.get('classes'), first[image_id].get('classes')
@@ -166,17 +163,9 @@ def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np
 
 def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray, least_weights: np.ndarray,
                  n_px: int) -> np.ndarray:
-    """Finds the runs of pixels that the masks of a mean cover with enough weight.
+    """Finds the runs of pixels that the masks of a mean cover with enough weight, (3, R) int64: mean, start and end.
 
-    Args:
-        rles: K masks.
-        fused_index: (K,) int64, the mean to which each mask belongs.
-        mask_weights: (K,) weights of the masks.
-        least_weights: (M,) for each mean the sum of weights that a pixel must reach.
-        n_px: The number of pixels of the image.
-
-    Returns:
-        (3, R) int64: the mean of each run, its first position, and the position after its last one.
+    ``fused_index`` (K,) is the mean of each of K masks, and ``least_weights`` (M,) what a pixel of each mean must reach.
     """
     # In an image of 6 pixels three masks cover the pixels [1, 2, 5], [2, 3] and [0, 5], belong to the means [0, 0, 1],
     # and weigh [.5, .4, 1]; least_weights is [.45, .5]. The key of a pixel is mean * 6 + position. The keys

@@ -18,8 +18,7 @@ def find_wrong_values(scores: np.ndarray, boxes_xywh: np.ndarray, given_scores: 
     Args:
         scores: (M,) numbers, NaN in place of what is no number.
         boxes_xywh: (M, 4) numbers, NaN in place of what is no box.
-        given_scores: M scores as they were given, for messages.
-        given_boxes: M boxes as they were given, for messages.
+        given_scores, given_boxes: M scores and boxes as they were given, for messages.
         box_form: The numbers of a box as it was given.
     """
     is_wrong_box = ~np.isfinite(boxes_xywh).all(axis=1) | (boxes_xywh[:, 2:] < 0).any(axis=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcell.annotations.ground_truth import ImageSet, read_true_cells
-from mmcell.annotations.raw_layout import TEST_FOLDER, to_test_images
+from mmcell.annotations.raw_layout import TEST_FOLDER, read_test_ids
 from mmcell.errors import list_some, quote
 from mmcell.files.text_files import read_json
 from mmcell.files.whole_files import written_whole
@@ -35,8 +35,7 @@ class SubmissionReport:
 def read_test_set(path: str | Path) -> ImageSet:
     """Reads the images and classes of an annotation file, or of the challenge's id list.
 
-    An id list is a JSON list of dicts with file_name, id, height and width. It has no categories; the four categories
-    of the challenge, 1 to 4, are used for it.
+    An id list has no categories; the four categories of the challenge, 1 to 4, are used for it.
 
     Args:
         path: The annotation file, ``annotations/test.json``, or the id list, ``test_image_name_to_ids.json``.
@@ -49,10 +48,9 @@ def read_test_set(path: str | Path) -> ImageSet:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no annotation file or id list {path}')
-    document = read_json(path, SubmissionError)
-    if not isinstance(document, list):
+    if not isinstance(read_json(path, SubmissionError), list):
         return read_true_cells(path)
-    images = to_test_images(document, path)
+    images = read_test_ids(path)
     return ImageSet(str(path), [image.image_id for image in images], [image.file_name for image in images],
                     np.array([(image.height, image.width) for image in images], np.int64).reshape(-1, 2),
                     TASK_CATEGORY_IDS, None, path.parent / TEST_FOLDER, 'rgb')
