@@ -165,7 +165,7 @@ def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.nda
                  n_px: int) -> np.ndarray:
     """Finds the runs of pixels that the masks of a mean cover with enough weight, (3, R) int64: mean, start and end.
 
-    ``fused_index`` (K,) is the mean of each of K masks, and ``least_weights`` (M,) what a pixel of each mean must reach.
+    ``fused_index`` (K,) is the mean of each mask, and ``least_weights`` (M,) is what a pixel of each mean must reach.
     """
     # In an image of 6 pixels three masks cover the pixels [1, 2, 5], [2, 3] and [0, 5], belong to the means [0, 0, 1],
     # and weigh [.5, .4, 1]; least_weights is [.45, .5]. The key of a pixel is mean * 6 + position. The keys

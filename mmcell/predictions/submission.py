@@ -63,8 +63,7 @@ def check_submission(records: object, images: ImageSet) -> SubmissionReport:
     :func:`mmcell.predictions.result_files.parse_results` refuses; a box without width or height; a mask that is no
     compressed RLE, or has no pixel; the same mask twice in one class of one image.
 
-    Remarks are about images without a detection, and about boxes that extend beyond their image, as boxes do that were
-    written as x1, y1, x2, y2 instead of x, y, width, height.
+    Remarks are about images without a detection, and about boxes that extend beyond their image.
 
     Args:
         records: The content of ``test-results.json``, as JSON gives it.
