@@ -19,10 +19,12 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mmcell.annotations.coco_json import categories, train_records
+from mmcell.annotations.ground_truth import to_ground_truth
 from mmcell.annotations.raw_layout import TrainImage, find_train_folders, read_train_image
 from mmcell.evaluation.average_precision import average_precisions
-from mmcell.evaluation.pairs import pair_coco
+from mmcell.evaluation.pairs import Pairs
 from mmcell.masks.rle import encode_label_map, encode_runs, foreground_pixels_of_all
+from mmcell.predictions.cells import Predictions, join_predictions
 from mmcell.ragged import groups_of
 
 EXAMPLE = """example:
@@ -75,6 +77,17 @@ def by_mmcell(document: dict, detections: list[dict], kind: str, caps: list[int]
               size_bins_px: tuple[float, ...] = COCO_SIZE_BINS_PX) -> dict[str, float]:
     """Returns the values of mmcell, name to value."""
     return average_precisions(pair_coco(document, detections), kinds=[kind], caps=caps, size_bins_px=size_bins_px)
+
+
+def pair_coco(document: dict, detections: list[dict]) -> Pairs:
+    """Returns the pairs of COCO annotations and COCO results in memory, which are not checked."""
+    truth = to_ground_truth(document)
+    return Pairs(truth, join_predictions([Predictions(
+        np.array([truth.place_of_image[detection['image_id']] for detection in detections], np.int64),
+        np.array([truth.place_of_class[detection['category_id']] for detection in detections], np.int64),
+        np.array([detection['score'] for detection in detections], np.float64),
+        np.array([detection['bbox'] for detection in detections], np.float64).reshape(-1, 4),
+        [detection['segmentation'] for detection in detections])]))
 
 
 def by_reference(coco: type, coco_eval: type, document: dict, detections: list[dict], kind: str, caps: list[int],

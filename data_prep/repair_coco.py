@@ -49,38 +49,32 @@ def repair_file(args: argparse.Namespace) -> None:
     """Writes the repaired file, and prints what was repaired and what was left out."""
     from mmcell.annotations.coco_json import read_document, write_documents
     from mmcell.annotations.coco_repair import repair
+    from mmcell.annotations.file_sets import info_of
     with writing_at_the_end():
         document = read_document(args.file)
-        folder = args.images or find_image_folder(document, args.file)
+        root = info_of(document).get('data_root')
+        folder = args.images or (args.file.parent / root if root else None)
         try:
-            repaired = repair(document, folder, args.drop_crowds)
+            document, repairs, left_out = repair(document, folder, args.drop_crowds)
         except MmcellError as error:
             refusal = MmcellError(f'{args.file}: {error}')
             if folder is None:
                 refusal.add_note('With --images FOLDER, sizes that are missing are read from the images')
             raise refusal from error
-        document = repaired.document
-        if isinstance(document.get('info'), dict):
-            # The copy is not one of the files of a conversion any more.
-            document['info'] = {key: value for key, value in document['info'].items() if key != 'file_set'}
+        # The copy is not one of the files of a conversion any more.
+        info = {key: value for key, value in info_of(document).items() if key != 'file_set'}
         if folder is not None:
-            info = document['info'] if isinstance(document.get('info'), dict) else {}
-            document['info'] = {**info, 'data_root': path_between(args.out.parent, folder)}
+            info['data_root'] = path_between(args.out.parent, folder)
+        if info or info_of(document):
+            document['info'] = info
         write_documents({args.out: document})
-    for line in repaired.repairs or ['nothing']:
+    for line in repairs or ['nothing']:
         print(f'repaired: {line}')
-    for line in repaired.left_out:
+    for line in left_out:
         print(f'left out: {line}')
     if folder is None:
         print('sizes were not compared with the image files: name their folder with --images')
     print(f"wrote {len(document['images'])} images and {len(document['annotations'])} annotations to {args.out}")
-
-
-def find_image_folder(document: dict, path: Path) -> Path | None:
-    """Returns the folder of the images that an annotation file names; None if it names none."""
-    info = document.get('info')
-    root = info.get('data_root') if isinstance(info, dict) else None
-    return path.parent / root if root else None
 
 
 if __name__ == '__main__':

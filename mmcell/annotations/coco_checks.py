@@ -74,11 +74,10 @@ def check_records(document: dict, crowds_allowed: bool) -> tuple[list[Problem], 
         annotation, image_ids, category_ids, crowds_allowed))
     bad = {problem.index for problem in problems if problem.section == 'annotations'}
     # The masks in an image of unknown size cannot be checked; the image is a problem already.
-    indices = [index for index, annotation in enumerate(document['annotations'])
-               if index not in bad and annotation['image_id'] in usable_images]
-    problems_of_masks, complete = _complete([document['annotations'][index] for index in indices], usable_images)
-    problems += [Problem('annotations', indices[place], kind, found) for place, kind, found in problems_of_masks]
-    return problems, {indices[place]: annotation for place, annotation in complete.items()}
+    problems_of_masks, complete = _complete(
+        {index: annotation for index, annotation in enumerate(document['annotations'])
+         if index not in bad and annotation['image_id'] in usable_images}, usable_images)
+    return problems + problems_of_masks, complete
 
 
 def _ids_of(records: list) -> list[int]:
@@ -87,7 +86,6 @@ def _ids_of(records: list) -> list[int]:
 
 def _problems_of(document: dict, section: str,
                  find: Callable[[dict], Iterator[tuple[str, object]]]) -> Iterator[Problem]:
-    """Yields the problems of the records of a section: of their ids, and those that ``find`` yields."""
     records, counts = document[section], Counter(_ids_of(document[section]))
     smallest = SMALLEST_IDS[section]
     for index, record in enumerate(records):
@@ -141,73 +139,56 @@ def _problems_of_annotation(annotation: dict, image_ids: set[int], category_ids:
     if area_px is not None and not (is_finite_number(area_px) and area_px > 0):
         yield BAD_AREA, area_px
     bbox = annotation.get('bbox')
-    if bbox is not None and not is_bbox(bbox):
+    if bbox is not None and not _is_bbox(bbox):
         yield BAD_BBOX, bbox
 
 
-def is_bbox(value: object) -> bool:
-    """Returns whether a value of a JSON file is a box [x, y, width, height] in px that can lie in an image."""
+def _is_bbox(value: object) -> bool:
     return (isinstance(value, list) and len(value) == 4 and all(map(is_finite_number, value)) and min(value[2:]) >= 0
             and max(map(abs, value)) <= MAX_COORDINATE_PX)
 
 
-def _complete(annotations: Sequence[dict],
-              images: dict[int, dict]) -> tuple[list[tuple[int, str, str]], dict[int, dict]]:
+def _complete(annotations: dict[int, dict], images: dict[int, dict]) -> tuple[list[Problem], dict[int, dict]]:
     """Checks the masks of annotations that have no other problem, and fills in what is missing.
 
-    Returns:
-        Index, kind and found value per problem; and the annotations without problem, complete, by their index.
+    Returns the problems; and the annotations without problem, complete, by their index in the file.
     """
     sizes = [(images[annotation['image_id']]['height'], images[annotation['image_id']]['width'])
-             for annotation in annotations]
-    rles, mask_problems = to_compressed_rles([annotation.get('segmentation') for annotation in annotations], sizes)
-    problems = [(index, *problem) for index, problem in mask_problems.items()]
-    usable = [index for index, rle in enumerate(rles) if rle is not None]
-    rles = [rles[index] for index in usable]
-    all_areas_px, mask_boxes = areas_px(rles), bboxes_xywh(rles)
-    boxes = _boxes_of([annotations[index] for index in usable], mask_boxes)
-    is_elsewhere = _are_elsewhere(boxes, mask_boxes, np.array([sizes[index] for index in usable]).reshape(-1, 2))
-    is_xyxy = _are_xyxy(boxes, mask_boxes)
-    complete = {}
-    for place, index in enumerate(usable):
-        annotation = annotations[index]
-        if not all_areas_px[place]:
-            problems.append((index, 'the mask has no pixel in its image', quote(annotation['segmentation'])))
-        elif is_elsewhere[place] or is_xyxy[place]:
-            problems.append((index, BBOX_IS_XYXY if is_xyxy[place] else BBOX_IS_ELSEWHERE,
-                             f"{quote(annotation['bbox'])} for a mask in {mask_boxes[place].tolist()}"))
+             for annotation in annotations.values()]
+    rles, mask_problems = to_compressed_rles(
+        [annotation.get('segmentation') for annotation in annotations.values()], sizes)
+    indices, complete = list(annotations), {}
+    problems = [Problem('annotations', indices[place], *problem) for place, problem in mask_problems.items()]
+    usable = [place for place, rle in enumerate(rles) if rle is not None]
+    rles, sizes = [rles[place] for place in usable], np.array([sizes[place] for place in usable]).reshape(-1, 2)
+    all_areas_px, mask_boxes = areas_px(rles).tolist(), bboxes_xywh(rles)
+    boxes = [box if (box := annotations[indices[place]].get('bbox')) is not None and min(box[2:]) >= 1
+             else mask_box for place, mask_box in zip(usable, mask_boxes.tolist(), strict=True)]
+    box_problems = _find_wrong_boxes(np.array(boxes, float).reshape(-1, 4), mask_boxes, sizes).tolist()
+    for place, rle, area_px, box, mask_box, box_problem in zip(
+            usable, rles, all_areas_px, boxes, mask_boxes.tolist(), box_problems, strict=True):
+        index, annotation = indices[place], annotations[indices[place]]
+        if not area_px:
+            problems.append(Problem('annotations', index, 'the mask has no pixel in its image',
+                                    quote(annotation['segmentation'])))
+        elif box_problem:
+            problems.append(Problem('annotations', index, box_problem, f'{quote(box)} for a mask in {mask_box}'))
         else:
-            complete[index] = _completed(annotation, rles[place], int(all_areas_px[place]), mask_boxes[place])
+            is_crowd, area = annotation.get('iscrowd') or annotation.get('ignore'), annotation.get('area')
+            complete[index] = {
+                **{key: value for key, value in annotation.items() if key != 'ignore'}, 'segmentation': rle,
+                'area': area_px if area is None else area, 'bbox': box, 'iscrowd': int(bool(is_crowd))}
     return problems, complete
 
 
-def _completed(annotation: dict, rle: dict, area_px: int, mask_box: np.ndarray) -> dict:
-    is_crowd = int(bool(annotation.get('iscrowd') or annotation.get('ignore')))
-    annotation = {key: value for key, value in annotation.items() if key != 'ignore'}
-    area = annotation.get('area')
-    return {**annotation, 'segmentation': rle, 'area': area_px if area is None else area,
-            'bbox': annotation['bbox'] if _has_box(annotation) else mask_box.tolist(), 'iscrowd': is_crowd}
+def _find_wrong_boxes(boxes: np.ndarray, mask_boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Returns what is wrong with boxes, (N,) str, empty for those that belong to their mask.
 
-
-def _has_box(annotation: dict) -> bool:
-    """Whether a cell has a box of its own. A box below 1 px is none: MMDetection would leave the cell out."""
-    return annotation.get('bbox') is not None and min(annotation['bbox'][2:]) >= 1
-
-
-def _boxes_of(annotations: list[dict], mask_boxes: np.ndarray) -> np.ndarray:
-    """Returns the boxes (N, 4) float64 xywh of annotations, or those of their masks where they have none."""
-    return np.array([annotation['bbox'] if _has_box(annotation) else box
-                     for annotation, box in zip(annotations, mask_boxes, strict=True)], float).reshape(-1, 4)
-
-
-def _are_elsewhere(boxes: np.ndarray, mask_boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Returns (N,) bool, whether a model that learns boxes would predict none that hits its mask.
-
-    A box has no pixel in common with the box of its mask, or the IoU of the two is below one half, and they differ by
-    more than some programs' way of counting pixels (see :func:`_are_xyxy`).
+    A box is elsewhere if it has no pixel in common with the box of its mask, or the IoU of the two is below one half
+    and they differ by more than some programs' way of counting pixels: from 1, or without the last one.
 
     Args:
-        boxes: (N, 4) The boxes in the file, xywh in px. What lies outside of the image is not compared.
+        boxes: (N, 4) The boxes in the file, in px. What lies outside of the image is not compared.
         mask_boxes: (N, 4) The boxes xywh of the masks, in px.
         sizes: (N, 2) Height and width of the images in px.
     """
@@ -215,41 +196,28 @@ def _are_elsewhere(boxes: np.ndarray, mask_boxes: np.ndarray, sizes: np.ndarray)
     mask_starts, mask_ends = mask_boxes[:, :2], mask_boxes[:, :2] + mask_boxes[:, 2:]
     common = (np.minimum(ends, mask_ends) - np.maximum(starts, mask_starts)).clip(min=0).prod(axis=1)
     union = (ends - starts).prod(axis=1) + mask_boxes[:, 2:].prod(axis=1) - common
-    difference = np.abs(np.concatenate([starts - mask_starts, ends - mask_ends], axis=1)).max(axis=1, initial=0)
-    return (common == 0) | ((common < union / 2) & (difference > _COUNTING_PX))
-
-
-def _are_xyxy(boxes: np.ndarray, mask_boxes: np.ndarray) -> np.ndarray:
-    """Returns (N,) bool, whether boxes are those of their masks only if they are read as x1, y1, x2, y2.
-
-    Args:
-        boxes: (N, 4) The boxes in the file, in px.
-        mask_boxes: (N, 4) The boxes xywh of the masks, in px. They may differ by 2 px, because some programs count
-            pixels from 1, or the last pixel of a box as outside.
-    """
-    as_xywh = np.abs(boxes - mask_boxes).max(axis=1, initial=0)
-    as_xyxy = np.abs(boxes - np.concatenate([mask_boxes[:, :2], mask_boxes[:, :2] + mask_boxes[:, 2:]], axis=1))
-    return (as_xyxy.max(axis=1, initial=0) <= _COUNTING_PX) & (as_xywh > _COUNTING_PX)
+    mask_corners = np.concatenate([mask_starts, mask_ends], axis=1)
+    differs, as_xyxy, as_xywh = (
+        np.abs(difference).max(axis=1, initial=0) > _COUNTING_PX
+        for difference in (np.concatenate([starts, ends], axis=1) - mask_corners, boxes - mask_corners,
+                           boxes - mask_boxes))
+    return np.select([~as_xyxy & as_xywh, (common == 0) | ((common < union / 2) & differs)],
+                     [BBOX_IS_XYXY, BBOX_IS_ELSEWHERE], '')
 
 
 def describe_problems(problems: Sequence[Problem], document: dict) -> list[str]:
-    """Returns one line per kind of problem, with the number of records that have it and the first of them.
-
-    Args:
-        problems: The problems.
-        document: The file in which they were found.
-    """
+    """Returns one line per kind of problem, with the number of records that have it and the first of them."""
     by_kind: dict[tuple[str, str], list[Problem]] = {}
     for problem in problems:
         by_kind.setdefault((problem.section, problem.kind), []).append(problem)
-    lines = [f'{len(group)} of {len(document[section])} {section}: {kind}; first {place_of(group[0], document)}: '
+    lines = [f'{len(group)} of {len(document[section])} {section}: {kind}; first {_place_of(group[0], document)}: '
              f'{group[0].found}' for (section, kind), group in by_kind.items()]
     n_more = len(lines) - MAX_LISTED_KINDS
     return lines[:MAX_LISTED_KINDS] + ([f'… and {n_more} more kinds of problems'] if n_more > 0 else [])
 
 
-def place_of(problem: Problem, document: dict) -> str:
-    """Names the record that has a problem, for example "annotation 12 of image 'train/a/image.tif'"."""
+def _place_of(problem: Problem, document: dict) -> str:
+    """Names a record, for example "annotation 12 of image 'train/a/image.tif'"."""
     record = document[problem.section][problem.index]
     record = record if isinstance(record, dict) else {}
     name = {'images': 'image', 'categories': 'category', 'annotations': 'annotation'}[problem.section]

@@ -1,20 +1,23 @@
 """COCO annotation files: building them from raw images, writing them completely or not at all, and checking them."""
 
 import json
+import os
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from mmcell.annotations.coco_checks import SECTIONS, Problem, check_records, describe_problems
-from mmcell.annotations.file_sets import describe_mixture, find_file_of_other_set
+from mmcell.annotations.file_sets import find_file_of_other_set, info_of
 from mmcell.annotations.raw_layout import TestImage, TrainImage
 from mmcell.errors import MmcellError, quote
 from mmcell.files.text_files import read_json
 from mmcell.files.whole_files import remove_leftovers, written_whole
-from mmcell.images.image_file import open_image
+from mmcell.images.image_file import CHANNEL_ORDERS, open_image
 from mmcell.images.limits import ImageReadError
 
 UNREADABLE = 'the image file cannot be read'
+# False for a path that is too long for the system, for which ``Path.is_file`` raises an error.
+is_file = os.path.isfile
 
 
 def categories(names: list[str]) -> list[dict]:
@@ -29,8 +32,7 @@ def train_records(images: Iterable[TrainImage]) -> tuple[list[dict], list[dict]]
     """
     image_records, annotations = [], []
     for image_id, image in enumerate(images, start=1):
-        image_records.append(
-            {'id': image_id, 'file_name': image.file_name, 'height': image.height, 'width': image.width})
+        image_records.append(_image_record(image_id, image.file_name, image))
         for category_id, instances in image.instances_by_class.items():
             for rle, area_px, bbox_xywh in zip(
                     instances.rles, instances.areas_px.tolist(), instances.bboxes_xywh.tolist(), strict=True):
@@ -47,8 +49,11 @@ def test_records(images: Iterable[TestImage], folder: str) -> list[dict]:
         images: The entries of the id list, whose ids are kept.
         folder: The folder of the image files, relative to the data root.
     """
-    return [{'id': image.image_id, 'file_name': f'{folder}/{image.file_name}',
-             'height': image.height, 'width': image.width} for image in images]
+    return [_image_record(image.image_id, f'{folder}/{image.file_name}', image) for image in images]
+
+
+def _image_record(image_id: int, file_name: str, image: TrainImage | TestImage) -> dict:
+    return {'id': image_id, 'file_name': file_name, 'height': image.height, 'width': image.width}
 
 
 def subset(image_records: list[dict], annotations: list[dict], image_ids: set[int]) -> tuple[list[dict], list[dict]]:
@@ -63,9 +68,8 @@ def subset(image_records: list[dict], annotations: list[dict], image_ids: set[in
 def write_documents(documents: dict[Path, dict]) -> None:
     """Writes several JSON files. If one of them cannot be written, all older files of the same names stay as they were.
 
-    All files are written under temporary names first, and are renamed when the last file is complete. Documents that
-    belong together are marked by :func:`mmcell.annotations.file_sets.as_file_set` before: if the process is killed
-    between two renames, :func:`read_annotations` then refuses the new files beside the old ones.
+    Documents that belong together are marked by :func:`mmcell.annotations.file_sets.as_file_set` before: if the process
+    is killed between two renames, :func:`read_annotations` then refuses the new files beside the old ones.
 
     Args:
         documents: The content of each file by its path.
@@ -99,8 +103,7 @@ def read_annotations(path: str | Path, *, masks_as_rle: bool = True, crowds_allo
 
     Args:
         path: The file: JSON in UTF-8, UTF-16 or UTF-32.
-        masks_as_rle: Whether every mask is returned as a compressed RLE. False returns
-            polygons as the file has them.
+        masks_as_rle: Whether every mask is returned as a compressed RLE. False returns polygons as the file has them.
         crowds_allowed: Whether regions that are not annotated cell by cell (``iscrowd`` 1, or ``ignore``) are accepted.
             They are returned with ``iscrowd`` 1.
 
@@ -137,7 +140,8 @@ def read_document(path: str | Path) -> dict:
 
     Raises:
         FileNotFoundError: The file does not exist.
-        AnnotationError: The file is not JSON, or is not an object with lists of images and categories.
+        AnnotationError: The file is not JSON, is not an object with lists of images and categories, has an ``info``
+            that mmcell cannot use, or lies beside a file of another conversion.
     """
     path = Path(path)
     if not path.exists():
@@ -154,12 +158,18 @@ def read_document(path: str | Path) -> dict:
                                   + (f'got {quote(document[key])}' if key in document else 'but is missing'))
     if not document['categories']:
         raise AnnotationError(f'{path}: has no category; at least one class is needed')
-    info = document.get('info')
-    if isinstance(info, dict) and not isinstance(info.get('data_root', ''), str):
-        raise AnnotationError(f"{path}: info.data_root must be the path of a folder, got {quote(info['data_root'])}")
+    root, order = info_of(document).get('data_root', ''), info_of(document).get('channel_order')
+    if not isinstance(root, str):
+        raise AnnotationError(f'{path}: info.data_root must be the path of a folder, got {quote(root)}')
+    if order not in (None, *CHANNEL_ORDERS):
+        raise AnnotationError(f'{path}: info.channel_order must be one of {CHANNEL_ORDERS}, got {str(order)[:60]!r}')
     other = find_file_of_other_set(path, document)
     if other is not None:
-        raise AnnotationError(describe_mixture(path, other))
+        raise AnnotationError(
+            f'{path}: {other} beside it is not from the same conversion, which was interrupted or of which a file was '
+            'replaced: an image may be in both files. Run data_prep/to_coco.py (for PASCAL VOC '
+            'data_prep/voc_to_coco.py) again. To combine the two files nevertheless, rename one, and name it in the '
+            'config (ann_file)')
     return document
 
 
@@ -191,14 +201,6 @@ def check_image_files(document: dict, paths: Sequence[Path], ann_file: str | Pat
             message += ('. Use the image files that were annotated: masks cannot be moved to an image of another size '
                         'or orientation')
         raise AnnotationError(message)
-
-
-def is_file(path: Path) -> bool:
-    """Returns whether there is a file; a path that is too long for the system is none."""
-    try:
-        return path.is_file()
-    except OSError:
-        return False
 
 
 def find_size_problem(image: dict, path: Path) -> tuple[str, str] | None:

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmcell.annotations.coco_checks import (
@@ -21,28 +20,17 @@ from mmcell.images.image_file import open_image
 from mmcell.images.limits import ImageReadError
 
 
-@dataclass(frozen=True)
-class Repaired:
-    """A repaired annotation file.
-
-    Attributes:
-        document: The new content; it passes :func:`mmcell.annotations.coco_json.read_annotations`.
-        repairs: One line per kind of repair, with its number.
-        left_out: One line per kind of records that were left out, with their number.
-    """
-
-    document: dict
-    repairs: list[str]
-    left_out: list[str]
-
-
-def repair(document: dict, image_folder: Path | None, drop_crowds: bool) -> Repaired:
+def repair(document: dict, image_folder: Path | None, drop_crowds: bool) -> tuple[dict, list[str], list[str]]:
     """Repairs an annotation file.
 
     Args:
         document: Its content, as :func:`mmcell.annotations.coco_json.read_document` returns it. It is not changed.
         image_folder: The folder that ``file_name`` entries are relative to. None: sizes are not compared with files.
         drop_crowds: Whether regions that are not annotated cell by cell are left out.
+
+    Returns:
+        The new content, which passes :func:`mmcell.annotations.coco_json.read_annotations`; one line per kind of
+        repair, with its number; and one line per kind of records that were left out, with their number.
 
     Raises:
         AnnotationError: A class cannot be used, an id is used twice, or no image with its annotations would be left.
@@ -61,7 +49,7 @@ def repair(document: dict, image_folder: Path | None, drop_crowds: bool) -> Repa
         _repair_annotation(annotation, images.get(image_id, {}) if is_integer(image_id) else {}, repairs)
     _remove_what_masks_give(document)
     document, left_out = _leave_out(document, image_folder, drop_crowds, repairs)
-    return Repaired(document, [f'{count} {text}' for text, count in repairs.items()], left_out)
+    return document, [f'{count} {text}' for text, count in repairs.items()], left_out
 
 
 def _dicts(records: Sequence) -> list[dict]:
@@ -93,9 +81,6 @@ def _repair_ids(document: dict, section: str, reference: str, repairs: Counter[s
     """Makes the ids of a section whole numbers, and follows them in the annotations.
 
     Ids that are whole numbers, however they are written, are kept. If there is any other, records are numbered from 1.
-
-    Raises:
-        AnnotationError: Two records have the same id, so that it is not known which one an annotation means.
     """
     records = _dicts(document[section])
     keys = [_id_key(record.get('id')) for record in records]
@@ -203,11 +188,7 @@ def _remove_what_masks_give(document: dict) -> None:
 
 def _leave_out(document: dict, folder: Path | None, drop_crowds: bool,
                repairs: Counter[str]) -> tuple[dict, list[str]]:
-    """Returns the document without the records that still have a problem, and one line per kind of them.
-
-    Raises:
-        AnnotationError: A class cannot be used, or no image with its annotations would be left.
-    """
+    """Returns the document without the records that still have a problem, and one line per kind of them."""
     problems, complete = check_records(document, crowds_allowed=not drop_crowds)
     in_categories = [problem for problem in problems if problem.section == 'categories']
     if in_categories:

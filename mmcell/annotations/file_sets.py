@@ -6,14 +6,15 @@ an old ``val.json``, and an image may be in both. Each file therefore states to 
     "file_set": {"id": "5f1c…", "files": ["train.json", "val.json", "trainval.json", "test.json"]}
 
 The id is a hash of the contents of all files, so that the same data give the same bytes. Whoever reads one of the files
-compares it with the others: also a reader of ``test.json`` alone must not take it for the companion of another
-training.
+compares it with the others.
 """
 
 import hashlib
 import json
 import re
 from pathlib import Path
+
+from mmcell.files.names import is_bare_name
 
 # The entry "info" stands at the beginning of the files that mmcell writes, and has fewer characters than this.
 _HEAD_BYTES = 16_384
@@ -33,8 +34,14 @@ def as_file_set(documents: dict[Path, dict]) -> dict[Path, dict]:
             for path, document in documents.items()}
 
 
+def info_of(document: object) -> dict:
+    """Returns the entry ``info`` of an annotation file; empty if the file has none."""
+    info = document.get('info') if isinstance(document, dict) else None
+    return info if isinstance(info, dict) else {}
+
+
 def find_file_of_other_set(path: Path, document: dict) -> str | None:
-    """Returns the name of a file that lies where a file of the same set should lie, but does not belong to the set.
+    """Returns the first file that lies where a file of the same set should lie, but does not belong to the set.
 
     Files of the set that are missing, and files that are not in a set, are nothing to complain about. Neither is a file
     that was renamed after the conversion: whoever does that means it.
@@ -42,9 +49,6 @@ def find_file_of_other_set(path: Path, document: dict) -> str | None:
     Args:
         path: An annotation file.
         document: The content of the file.
-
-    Returns:
-        The name of the first of these files; None if there is none.
     """
     path, file_set = path.resolve(), _file_set_of(document)
     if file_set is None or path.name not in file_set['files']:
@@ -55,15 +59,9 @@ def find_file_of_other_set(path: Path, document: dict) -> str | None:
 
 def _file_set_of(document: object) -> dict | None:
     """Returns the entry ``info.file_set`` if it is well-formed."""
-    info = document.get('info') if isinstance(document, dict) else None
-    file_set = info.get('file_set') if isinstance(info, dict) else None
+    file_set = info_of(document).get('file_set')
     names = file_set.get('files') if isinstance(file_set, dict) else None
-    is_valid = isinstance(names, list) and all(isinstance(name, str) and _is_bare(name) for name in names)
-    return file_set if is_valid else None
-
-
-def _is_bare(name: str) -> bool:
-    return name not in ('', '.', '..') and not {'/', '\\', '\0'} & set(name)
+    return file_set if isinstance(names, list) and all(map(is_bare_name, names)) else None
 
 
 def _read_file_set(path: Path) -> dict | None:
@@ -82,11 +80,3 @@ def _read_file_set(path: Path) -> dict | None:
         return _file_set_of(json.loads(path.read_bytes()))
     except (OSError, ValueError, RecursionError):
         return None
-
-
-def describe_mixture(path: Path, other: str) -> str:
-    """Returns the message for two files in one folder that belong to different conversions."""
-    return (f'{path}: {other} beside it is not from the same conversion, which was interrupted or of which a file was '
-            'replaced: an image may be in both files. Run data_prep/to_coco.py (for PASCAL VOC '
-            'data_prep/voc_to_coco.py) again. To combine the two files nevertheless, rename one, and name it in the '
-            'config (ann_file)')

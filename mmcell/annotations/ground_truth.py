@@ -1,19 +1,17 @@
 """The images, classes and true cells of an annotation file as arrays, which predictions are held against."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from mmcell.annotations.channel_order import stated_channel_order
+from mmcell.annotations.coco_checks import SECTIONS
 from mmcell.annotations.coco_json import AnnotationError, read_annotations
+from mmcell.annotations.file_sets import info_of
 from mmcell.annotations.raw_layout import TEST_FOLDER
 from mmcell.classes.matching import match_classes
-from mmcell.errors import quote
-from mmcell.files.text_files import is_integer
-from mmcell.masks.coco_masks import to_compressed_rles
 from mmcell.ragged import new_indices
 
 
@@ -80,11 +78,7 @@ class ImageSet:
         return np.array(match_classes(names, self.class_names, source, self.source), np.int64)
 
     def count_by_class(self, class_index: np.ndarray) -> dict[str, int]:
-        """Returns the number of cells of each class by its name.
-
-        Args:
-            class_index: (N,) int64, the class of each cell.
-        """
+        """Returns the number of cells of each class by its name; ``class_index`` (N,) is the class of each cell."""
         counts = np.bincount(class_index, minlength=len(self.class_ids)).tolist()
         return dict(zip(self.class_names, counts, strict=True))
 
@@ -139,8 +133,7 @@ def read_true_cells(path: str | Path, crowds_allowed: bool = True) -> GroundTrut
 
     Raises:
         FileNotFoundError: There is no such file.
-        AnnotationError: :func:`mmcell.annotations.coco_json.read_annotations` refuses the file, or it states a channel
-            order that does not exist.
+        AnnotationError: :func:`mmcell.annotations.coco_json.read_annotations` refuses the file.
     """
     return to_ground_truth(read_annotations(path, crowds_allowed=crowds_allowed), path)
 
@@ -167,72 +160,22 @@ def to_ground_truth(document: dict, source: str | Path = 'the annotation file') 
     """Returns the content of an annotation file as arrays.
 
     Args:
-        document: COCO ground truth with lists of ``images`` (id, height, width), ``categories`` (id, name) and
-            ``annotations`` (image_id, category_id, area). Annotations have a ``segmentation``, or else masks cannot be
-            measured, and a ``bbox``, or else boxes cannot be measured.
-        source: The file, which is the name in messages; images lie in the folder that the entry ``info.data_root``
-            names relative to it, or beside it.
-
-    Raises:
-        AnnotationError: There are no categories, an image or a category of an annotation is unknown, a key is missing,
-            or a mask has another size than its image or cannot be converted to an RLE.
+        document: The content, as :func:`mmcell.annotations.coco_json.read_annotations` returns it. Images lie in the
+            folder that the entry ``info.data_root`` names relative to the file, or beside it.
+        source: The file.
     """
-    frame = _to_image_set(document, source)
-    annotations = _value_of(document, source, 'annotations')
-    image_index = _places(annotations, 'image_id', frame.place_of_image, 'images')
-    class_index = _places(annotations, 'category_id', frame.place_of_class, 'categories')
-    order = np.argsort(image_index, kind='stable')
-    annotations, image_index = [annotations[index] for index in order], image_index[order]
-    boxes_xywh = [annotation.get('bbox') or [np.nan] * 4 for annotation in annotations]
-    sizes = frame.sizes.tolist()
+    images, categories, annotations = (document[section] for section in SECTIONS)
+    places = {image['id']: place for place, image in enumerate(images)}
+    annotations = sorted(annotations, key=lambda annotation: places[annotation['image_id']])
+    place_of_class = {category['id']: place for place, category in enumerate(categories)}
     return GroundTruth(
-        **{field.name: getattr(frame, field.name) for field in fields(frame)}, image_index=image_index,
-        class_index=class_index[order], rles=[
-            _to_rle(annotation, sizes[place]) for annotation, place in zip(annotations, image_index, strict=True)],
-        areas_px=np.array([_value_of(annotation, 'annotation', 'area') for annotation in annotations], np.float64),
-        boxes_xywh=np.array(boxes_xywh, np.float64).reshape(-1, 4),
-        is_crowd=np.array([annotation.get('iscrowd', 0) for annotation in annotations], bool))
-
-
-def _to_image_set(document: dict, source: str | Path) -> ImageSet:
-    images, categories = (_value_of(document, source, section) for section in ('images', 'categories'))
-    if not categories:
-        raise AnnotationError(f'{source} has no categories; at least one is needed')
-    info = document.get('info') if isinstance(document.get('info'), dict) else {}
-    sizes = [[_value_of(image, 'image', key) for key in ('height', 'width')] for image in images]
-    return ImageSet(
-        str(source), [_value_of(image, 'image', 'id') for image in images],
-        [image.get('file_name', '') for image in images], np.array(sizes, np.int64).reshape(-1, 2),
-        *([_value_of(category, 'category', key) for category in categories] for key in ('id', 'name')),
-        Path(source).parent / info.get('data_root', ''), stated_channel_order(document, source) or 'rgb')
-
-
-def _value_of(record: dict, name: str | Path, key: str) -> object:
-    if key not in record:
-        number = f" {quote(record['id'])}" if 'id' in record else ''
-        raise AnnotationError(f'{name}{number} has no {key}, which COCO evaluation needs')
-    return record[key]
-
-
-def _places(annotations: Sequence[dict], key: str, place_of: dict[int, int], section: str) -> np.ndarray:
-    """Returns (N,) int64, the place of the image or class whose id each annotation has under a key."""
-    values = [_value_of(annotation, 'annotation', key) for annotation in annotations]
-    try:
-        return np.array([place_of[value] for value in values], np.int64)
-    except (KeyError, TypeError) as error:  # an id that is unknown, or a value that cannot be an id
-        annotation = next(annotation for annotation, value in zip(annotations, values, strict=True)
-                          if not is_integer(value) or value not in place_of)
-        raise AnnotationError(f"annotation {quote(annotation.get('id'))}: {key} {quote(annotation[key])} is not the id "
-                              f'of one of the {section}') from error
-
-
-def _to_rle(annotation: dict, size: list[int]) -> dict | None:
-    """Returns the mask of an annotation as a compressed RLE that is not decoded yet, or None if there is no mask."""
-    mask = annotation.get('segmentation')
-    is_rle = isinstance(mask, dict) and isinstance(mask.get('counts'), str) and mask.get('size') == size
-    if mask is None or is_rle:
-        return mask
-    (rle,), problems = to_compressed_rles([mask], [tuple(size)])
-    if problems:
-        raise AnnotationError(f"annotation {quote(annotation.get('id'))}: {problems[0]}")
-    return rle
+        str(source), list(places), [image['file_name'] for image in images],
+        np.array([(image['height'], image['width']) for image in images], np.int64).reshape(-1, 2),
+        list(place_of_class), [category['name'] for category in categories],
+        Path(source).parent / info_of(document).get('data_root', ''), info_of(document).get('channel_order') or 'rgb',
+        image_index=np.array([places[annotation['image_id']] for annotation in annotations], np.int64),
+        class_index=np.array([place_of_class[annotation['category_id']] for annotation in annotations], np.int64),
+        rles=[annotation['segmentation'] for annotation in annotations],
+        areas_px=np.array([annotation['area'] for annotation in annotations], np.float64),
+        boxes_xywh=np.array([annotation['bbox'] for annotation in annotations], np.float64).reshape(-1, 4),
+        is_crowd=np.array([annotation['iscrowd'] for annotation in annotations], bool))

@@ -1,5 +1,6 @@
 """Finds masks that can be read, but whose values are probably not the instance ids that somebody drew."""
 
+from collections import Counter
 from collections.abc import Iterable
 
 import cv2
@@ -76,13 +77,12 @@ def describe_doubts(masks: Iterable[tuple[str, int, tuple[str, ...]]]) -> list[s
         masks: For each mask that has a cell: its path, its class number, and the result of :func:`find_doubts`.
     """
     masks = list(masks)
-    class_numbers = [number for _, number, _ in masks]
-    binary_numbers = [number for _, number, doubts in masks if BINARY in doubts]
-    is_binary = {number: 2 * binary_numbers.count(number) >= class_numbers.count(number)
-                 for number in set(binary_numbers)}
+    n_masks = Counter(number for _, number, _ in masks)
+    n_binary = Counter(number for _, number, doubts in masks if BINARY in doubts)
     sentences = []
     for kind, sentence in _SENTENCES.items():
-        paths = [path for path, number, doubts in masks if kind in doubts and (kind != BINARY or is_binary[number])]
+        paths = [path for path, number, doubts in masks
+                 if kind in doubts and (kind != BINARY or 2 * n_binary[number] >= n_masks[number])]
         if paths:
             sentences.append(f'{len(paths)} of {len(masks)} masks {sentence} ({list_some(paths)})')
     return sentences

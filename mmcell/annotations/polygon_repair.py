@@ -4,6 +4,8 @@ Each function takes the polygons of an instance, which may be anything, and retu
 there is nothing that it can repair.
 """
 
+from itertools import chain
+
 import numpy as np
 
 from mmcell.files.text_files import is_integer
@@ -18,10 +20,11 @@ def flatten(polygons: list) -> list:
     if polygons and not any(isinstance(polygon, list) for polygon in polygons):
         return [polygons]
     if len(polygons) >= 3 and all(map(_is_point, polygons)):
-        return [[value for point in polygons for value in point]]
-    if any(isinstance(polygon, list) and polygon and all(map(_is_point, polygon)) for polygon in polygons):
-        return [[value for point in polygon for value in point] if isinstance(polygon, list)
-                and polygon and all(map(_is_point, polygon)) else polygon for polygon in polygons]
+        return [[*chain(*polygons)]]
+    are_points = [isinstance(polygon, list) and polygon and all(map(_is_point, polygon)) for polygon in polygons]
+    if any(are_points):
+        return [[*chain(*polygon)] if has_points else polygon
+                for polygon, has_points in zip(polygons, are_points, strict=True)]
     return polygons
 
 
@@ -62,12 +65,8 @@ def cut_polygons(polygons: list, image: dict) -> list:
 def cut_polygon(points: np.ndarray, height: int, width: int) -> np.ndarray:
     """Returns the part of a polygon that lies in an image, as points (M, 2).
 
-    The method is that of Sutherland and Hodgman (1974): the polygon is cut at one border after the other.
-
-    Args:
-        points: (N, 2) x and y in px.
-        height: Height of the image in px.
-        width: Width of the image in px.
+    The method is that of Sutherland and Hodgman (1974): the polygon is cut at one border after the other. ``points``
+    are x and y (N, 2) in px, as are the height and width of the image.
     """
     for axis, border, sign in ((0, 0, 1), (0, width, -1), (1, 0, 1), (1, height, -1)):
         kept = []

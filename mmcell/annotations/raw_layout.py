@@ -12,7 +12,7 @@ import numpy as np
 from mmcell.annotations.mask_doubts import find_doubts
 from mmcell.errors import MmcellError, escape, list_some, quote
 from mmcell.files.folders import file_problem, list_folder, refuse_unusable
-from mmcell.files.names import name_key
+from mmcell.files.names import is_bare_name, name_key
 from mmcell.files.text_files import is_encodable, is_integer, read_json
 from mmcell.images.channel_order import file_looks_swapped
 from mmcell.images.image_file import ImageFile, open_image
@@ -114,7 +114,6 @@ def find_train_folders(data_root: Path) -> list[Path]:
 
 
 def _hint_at_root(data_root: Path) -> str:
-    """Returns a clause that says which folder was probably meant; empty if none is found."""
     if not data_root.is_dir():
         return f'. {data_root} {file_problem(data_root) or "is a file: unpack it, and give the folder"}'
     children = list_folder(data_root)[0]
@@ -139,10 +138,9 @@ def class_files(folder: Path) -> dict[int, Path]:
         if match is None:
             continue
         number = int(match.group(1))
-        if number == 0:
-            raise LayoutError(f'{path}: has the class number 0, but classes are numbered from 1; rename the file')
-        if number > MAX_CLASS_NUMBER:
-            raise LayoutError(f'{path}: has a class number above {MAX_CLASS_NUMBER}; rename the file')
+        if not 1 <= number <= MAX_CLASS_NUMBER:
+            raise LayoutError(f'{path}: has the class number {number}, but classes are numbered from 1 to '
+                              f'{MAX_CLASS_NUMBER}; rename the file')
         if number in files:
             raise LayoutError(f'{path}: class {number} has a second file, {files[number].name}; keep only one of them')
         files[number] = path
@@ -163,7 +161,10 @@ def read_train_image(folder: Path, data_root: Path, color_samples: Container[Pat
             mask with a wrong name, or the name of the folder is not UTF-8.
         ImageReadError: A file is no image, or a mask has values that are not instance ids.
     """
-    refuse_other_encodings(folder)
+    def name_of(path: Path) -> str:
+        return path.relative_to(data_root).as_posix()
+
+    _refuse_other_encodings(folder)
     paths, leftovers = list_folder(folder)
     image_path = _find_image(folder, paths)
     with open_image(image_path) as image:
@@ -174,24 +175,21 @@ def read_train_image(folder: Path, data_root: Path, color_samples: Container[Pat
     for number, path in masks.items():
         label_map = _read_mask(path, image)
         instances = encode_label_map(label_map)
-        name = path.relative_to(data_root).as_posix()
         if len(instances.ids):
             instances_by_class[number] = instances
-            doubts.append((name, number, tuple(find_doubts(label_map, instances, number))))
+            doubts.append((name_of(path), number, tuple(find_doubts(label_map, instances, number))))
         else:
-            empty_masks.append(name)
+            empty_masks.append(name_of(path))
     stray_files = [path for path in paths if path not in (image_path, *masks.values())]
     for path in stray_files:
         if _MISNAMED.fullmatch(path.name):
             raise LayoutError(f'{path}: is neither {IMAGE_FILE} nor class<number>.tif; rename or convert the file, or '
                               'move it away')
-    return TrainImage(image_path.relative_to(data_root).as_posix(), image.height, image.width, instances_by_class,
-                      tuple(empty_masks), _relative_names(stray_files, data_root),
-                      _relative_names(leftovers, data_root), tuple(doubts), is_swapped)
+    return TrainImage(name_of(image_path), image.height, image.width, instances_by_class, tuple(empty_masks),
+                      tuple(map(name_of, stray_files)), tuple(map(name_of, leftovers)), tuple(doubts), is_swapped)
 
 
 def _find_image(folder: Path, paths: list[Path]) -> Path:
-    """Returns the image among the files of a folder; its name may have upper-case letters, or the suffix .tiff."""
     images = [path for path in paths if _IMAGE_NAME.fullmatch(path.name)]
     if not images:
         contents = f'it has {list_some([path.name for path in paths])}' if paths else 'it is empty'
@@ -203,7 +201,6 @@ def _find_image(folder: Path, paths: list[Path]) -> Path:
 
 
 def _read_mask(path: Path, image: ImageFile) -> np.ndarray:
-    """Reads a mask as (H, W) int32, and compares its orientation and size with those of its image."""
     refuse_unusable(path)
     with open_image(path) as mask:
         label_map = mask.read_label_map()
@@ -219,16 +216,8 @@ def _read_mask(path: Path, image: ImageFile) -> np.ndarray:
     return label_map
 
 
-def _relative_names(paths: list[Path], data_root: Path) -> tuple[str, ...]:
-    return tuple(path.relative_to(data_root).as_posix() for path in paths)
-
-
-def refuse_other_encodings(path: Path) -> None:
-    """Refuses a file or folder whose name is not UTF-8, because annotation files, logs and tables could not hold it.
-
-    Raises:
-        LayoutError: The bytes of the name are not UTF-8.
-    """
+def _refuse_other_encodings(path: Path) -> None:
+    """Refuses a file or folder whose name is not UTF-8, because annotation files, logs and tables could not hold it."""
     if not is_encodable(path.name):
         raise LayoutError(f'{path}: the name is not UTF-8, as names from old archives and shares are: rename it, for '
                           'example with convmv -f latin1 -t utf8 --notest')
@@ -242,37 +231,29 @@ def read_test_ids(path: Path) -> list[TestImage]:
         LayoutError: The file is not such a JSON list, a file name has a folder, or an id or a file name repeats.
     """
     refuse_unusable(path)
-    return to_test_images(read_json(path, LayoutError), path)
-
-
-def to_test_images(entries: object, path: Path) -> list[TestImage]:
-    """Checks the content of an id list and returns its images; ``path`` is named in messages."""
+    entries = read_json(path, LayoutError)
     if not isinstance(entries, list):
         raise LayoutError(f'{path}: is not a JSON list of {{file_name, id, height, width}}, but begins with '
                           f'{quote(entries)}')
     images = [_read_entry(entry, f'{path}: entry {index}') for index, entry in enumerate(entries, start=1)]
-    for key, values in (('id', [image.image_id for image in images]),
-                        ('file_name', [image.file_name for image in images])):
-        value, count = max(Counter(values).items(), key=lambda item: item[1], default=(None, 0))
-        if count > 1:
-            raise LayoutError(f'{path}: {key} {quote(value)} occurs more than once')
+    for key, attribute in (('id', 'image_id'), ('file_name', 'file_name')):
+        for value, count in Counter(getattr(image, attribute) for image in images).most_common(1):
+            if count > 1:
+                raise LayoutError(f'{path}: {key} {quote(value)} occurs more than once')
     return images
 
 
 def _read_entry(entry: object, where: str) -> TestImage:
-    """Checks one entry of the list of test images; messages begin with ``where``."""
     missing = [key for key in ('file_name', 'id', 'height', 'width') if not isinstance(entry, dict) or key not in entry]
     if missing:
         raise LayoutError(f'{where} is {quote(entry)}; {", ".join(missing)} expected, too')
     for key, lowest in (('id', 0), ('height', 1), ('width', 1)):
         if not is_integer(entry[key]) or not lowest <= entry[key] < 2**63:
             raise LayoutError(f'{where} has the {key} {quote(entry[key])}; a whole number from {lowest} is expected')
-    name = entry['file_name']
-    is_text = isinstance(name, str) and is_encodable(name)
-    if not is_text or {'/', '\\', '\0'} & set(name) or name in ('', '.', '..'):
-        raise LayoutError(f'{where} has the file_name {quote(name)}; the name of a file in {TEST_FOLDER}/ is expected, '
-                          'without folders')
-    return TestImage(name, entry['id'], entry['height'], entry['width'])
+    if not is_bare_name(entry['file_name']):
+        raise LayoutError(f"{where} has the file_name {quote(entry['file_name'])}; the name of a file in "
+                          f'{TEST_FOLDER}/ is expected, without folders')
+    return TestImage(entry['file_name'], entry['id'], entry['height'], entry['width'])
 
 
 def check_test_image(image: TestImage, test_folder: Path, color_samples: Container[TestImage] = ()) -> TestImage:
@@ -293,7 +274,7 @@ def check_test_image(image: TestImage, test_folder: Path, color_samples: Contain
         ImageReadError: The file is no image.
     """
     path = test_folder / _find_name(image.file_name, test_folder)
-    refuse_other_encodings(path)
+    _refuse_other_encodings(path)
     refuse_unusable(path)
     with open_image(path) as file:
         file.check_pixels()
@@ -306,7 +287,6 @@ def check_test_image(image: TestImage, test_folder: Path, color_samples: Contain
 
 
 def _find_name(name: str, folder: Path) -> str:
-    """Returns the name of the file in a folder that has the given name, apart from case and form of Unicode."""
     if (folder / name).exists() or (folder / name).is_symlink():
         return name
     names = [path.name for path in list_folder(folder)[0]]

@@ -46,12 +46,8 @@ def _costs(val_counts: np.ndarray, totals: np.ndarray, val_ratio: float) -> np.n
     """Returns the costs (S,) of S splits; the split with the least cost is the best.
 
     A class that is missing on one side costs more than all deviations together, and a side without images costs more
-    than all missing classes together.
-
-    Args:
-        val_counts: (S, 1 + C) The number of images, then of cells of each class, that each split has in validation.
-        totals: (1 + C,) The same numbers for training and validation together.
-        val_ratio: The wanted share of validation, 0 to 1.
+    than all missing classes together. ``val_counts`` (S, 1 + C) are the numbers of images, then of cells of each class,
+    that each split has in validation; ``totals`` (1 + C,) are those of both sides.
     """
     # Example with 4 images, 15 cells of one class and val_ratio .25. With 2 images and 5 cells in validation, the
     # deviations cost (2/4 - .25)^2 + (5/15 - .25)^2 = .069. With 1 image and no cell they cost 0 + (0 - .25)^2 =
@@ -62,17 +58,10 @@ def _costs(val_counts: np.ndarray, totals: np.ndarray, val_ratio: float) -> np.n
     return deviations + 2 * n_columns * (missing[:, 1:].sum(axis=1) + 2 * n_columns * missing[:, 0])
 
 
-def _best_of_all(counts: np.ndarray, val_ratio: float, rng: np.random.Generator) -> np.ndarray:
-    """Returns the best of all splits, (G,) bool.
-
-    Args:
-        counts: (G, 1 + C) The number of images, then of cells of each class, of each group.
-        val_ratio: The wanted share of validation, 0 to 1.
-        rng: Not used; the two search functions have the same parameters.
-    """
+def _best_of_all(counts: np.ndarray, val_ratio: float, _: np.random.Generator) -> np.ndarray:
+    """Returns the best of all splits, (G,) bool; ``counts`` (G, 1 + C) are images, then cells of each class."""
     # The binary digits of the numbers 0 to 2^G - 1 are all splits, lowest digit first: with three groups the rows are
-    # [0 0 0], [1 0 0], [0 1 0], [1 1 0], [0 0 1] … With the counts [[1 10], [1 0], [2 5]] (images, cells of a class),
-    # split [1 0 1] has [3 15] in validation, the product of this row with the counts.
+    # [0 0 0], [1 0 0], [0 1 0], [1 1 0], [0 0 1] …
     n_groups = len(counts)
     splits = (np.arange(1 << n_groups)[:, None] >> np.arange(n_groups)) & 1
     return splits[np.argmin(_costs(splits @ counts, counts.sum(axis=0), val_ratio))].astype(bool)
@@ -81,8 +70,7 @@ def _best_of_all(counts: np.ndarray, val_ratio: float, rng: np.random.Generator)
 def _best_by_local_search(counts: np.ndarray, val_ratio: float, rng: np.random.Generator) -> np.ndarray:
     """Returns the best split of several searches, (G,) bool; the arguments are those of :func:`_best_of_all`.
 
-    Each search starts from a random split and takes steps that lower the cost, until no step does. A step moves one
-    group to the other side, or exchanges two groups.
+    Each search starts from a random split and takes steps that lower the cost, until no step does.
     """
     totals = counts.sum(axis=0)
     best, best_cost = None, np.inf
@@ -103,20 +91,13 @@ def _best_by_local_search(counts: np.ndarray, val_ratio: float, rng: np.random.G
 
 def _best_step(split: np.ndarray, counts: np.ndarray, totals: np.ndarray,
                val_ratio: float) -> tuple[list[int], float]:
-    """Returns the step that leads to the split with the least cost, and this cost.
+    """Returns the step that leads from a split (G,) bool to the split with the least cost, and this cost.
 
     The step is a list of group indices: one group that moves to the other side, or two groups that are exchanged.
-    The first three arguments describe the present split.
-
-    Args:
-        split: (G,) bool, True for groups in validation.
-        counts: (G, 1 + C) The number of images, then of cells of each class, of each group.
-        totals: (1 + C,) The sum of ``counts`` over all groups.
-        val_ratio: The wanted share of validation, 0 to 1.
+    ``totals`` (1 + C,) are the sums of ``counts`` over all groups.
     """
-    # Example: with the counts [[1 10], [1 0], [2 5]] (images, cells of a class) and only group 0 in validation, the
-    # validation counts are [1 10]. Moving group 0 out changes them by [-1 -10], moving group 1 or 2 in by [1 0] or
-    # [2 5]: the results are [0 0], [2 10] or [3 15]. Exchanging group 0 for group 2 adds both changes: [2 5].
+    # With the counts [[1 10], [1 0], [2 5]] (images, cells of a class) and only group 0 in validation, the changes are
+    # [-1 -10], [1 0] and [2 5]. Exchanging group 0 for group 2 adds the first and the last to [1 10]: [2 5].
     val_counts = split @ counts
     changes = np.where(split[:, None], -counts, counts)
     costs = _costs(val_counts + changes, totals, val_ratio)

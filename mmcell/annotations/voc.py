@@ -29,14 +29,11 @@ _SUFFIXES = ('jpg', 'jpeg', 'png', 'tif', 'tiff', 'bmp')
 
 
 def read_image_names(path: str | Path) -> list[str]:
-    """Reads a list of image names without folder and suffix, for example 2007_000033.
+    """Reads a list of image names without folder and suffix, for example 2007_000033, in the order of the list.
 
     Args:
         path: A text file with one name per line, as in ``ImageSets/Segmentation``, or a COCO file with the suffix
             ``.json``, whose image names are returned.
-
-    Returns:
-        The names in the order of the list.
 
     Raises:
         FileNotFoundError: The file does not exist.
@@ -106,30 +103,23 @@ def read_voc_image(name: str, voc_root: Path) -> TrainImage:
     with open_image(image_path) as image:
         image.check_pixels()
         height, width = image.height, image.width
-    objects, classes = read_palette_indices(object_path), read_palette_indices(class_path)
+    objects, classes = _read_palette_indices(object_path), _read_palette_indices(class_path)
     for path, indices in ((object_path, objects), (class_path, classes)):
         if indices.shape != (height, width):
             raise LayoutError(f'{path}: has (height, width) {indices.shape}, but {image_path} has {(height, width)}')
     objects[objects == VOID] = 0
-    try:
-        class_of_object = find_classes(objects, classes)
-    except ValueError as error:
-        raise LayoutError(f'{object_path} and {class_path}: {error}') from error
-    return TrainImage(f'{IMAGE_FOLDER}/{name}.jpg', height, width, _encode_by_class(objects, class_of_object))
+    instances = encode_label_map(objects)
+    class_numbers = _find_classes(instances.ids, objects, classes, f'{object_path} and {class_path}')
+    by_class = {}
+    for number in np.unique(class_numbers).tolist():
+        own = np.flatnonzero(class_numbers == number)
+        by_class[number] = EncodedInstances(instances.ids[own], [instances.rles[index] for index in own],
+                                            instances.areas_px[own], instances.bboxes_xywh[own])
+    return TrainImage(f'{IMAGE_FOLDER}/{name}.jpg', height, width, by_class)
 
 
-def read_palette_indices(path: str | Path) -> np.ndarray:
-    """Reads the palette indices (H, W) uint8 of a palette image, or the values of a grey image.
-
-    OpenCV would return the colours of a palette image instead.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        ImageReadError: The file cannot be read, or is neither a palette image nor a grey image.
-    """
-    path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f'no mask file {path}')
+def _read_palette_indices(path: Path) -> np.ndarray:
+    """Reads the palette indices, or grey values, (H, W) uint8 of an image, of which OpenCV would return the colours."""
     try:
         with Image.open(path) as image:
             mode, indices = image.mode, np.array(image)
@@ -141,40 +131,16 @@ def read_palette_indices(path: str | Path) -> np.ndarray:
     return indices
 
 
-def find_classes(objects: np.ndarray, classes: np.ndarray) -> dict[int, int]:
-    """Returns the class of each object.
-
-    Args:
-        objects: (H, W) The number of the object at each pixel, 0 = no object.
-        classes: (H, W) The class number of each pixel, 0 = background, 255 = void. Void pixels are not considered.
-
-    Returns:
-        The class number of each object by the object's number, in ascending order of the objects' numbers.
-
-    Raises:
-        ValueError: The pixels of an object have no class, several classes, or a class that PASCAL VOC does not have.
-    """
+def _find_classes(numbers: np.ndarray, objects: np.ndarray, classes: np.ndarray, source: str) -> np.ndarray:
+    """Returns the class, (N,) int64, of each of the objects ``numbers`` (N,) in two maps (H, W)."""
     # Example: objects [[1 1 0], [2 2 2]] over classes [[5 255 0], [8 8 255]]. Without void and background the pixels
     # give the pairs (1, 5), (2, 8), (2, 8). The unique pairs are the columns of [[1 2], [5 8]]: object 1 has class 5,
     # and object 2 has class 8.
     is_known = (objects > 0) & (classes != VOID)
     pairs = np.unique(np.stack([objects[is_known], classes[is_known]]), axis=1)
-    class_of_object: dict[int, int] = {}
-    for number in np.unique(objects[objects > 0]).tolist():
-        class_numbers = pairs[1, pairs[0] == number].tolist()
-        if len(class_numbers) != 1 or not 1 <= class_numbers[0] <= len(CLASS_NAMES):
-            raise ValueError(f'object {number} has pixels with the class numbers {class_numbers}; expected exactly one '
-                             f'number from 1 to {len(CLASS_NAMES)}, apart from void ({VOID})')
-        class_of_object[number] = class_numbers[0]
-    return class_of_object
-
-
-def _encode_by_class(objects: np.ndarray, class_of_object: dict[int, int]) -> dict[int, EncodedInstances]:
-    """Returns the encoded instances of each class by class number, in ascending order."""
-    # A table from object number to class number: with {1: 5, 2: 8} it begins [0 5 8 0 …], and turns the objects
-    # [[1 1 0], [2 2 2]] into the classes [[5 5 0], [8 8 8]].
-    class_numbers = np.zeros(VOID + 1, np.uint8)
-    class_numbers[list(class_of_object)] = list(class_of_object.values())
-    classes = class_numbers[objects]
-    return {number: encode_label_map(np.where(classes == number, objects, 0))
-            for number in sorted(set(class_of_object.values()))}
+    classes_of = {number: pairs[1, pairs[0] == number].tolist() for number in numbers.tolist()}
+    for number, found in classes_of.items():
+        if len(found) != 1 or not 1 <= found[0] <= len(CLASS_NAMES):
+            raise LayoutError(f'{source}: object {number} has pixels with the class numbers {found}; expected exactly '
+                              f'one number from 1 to {len(CLASS_NAMES)}, apart from void ({VOID})')
+    return np.array([found[0] for found in classes_of.values()], np.int64)

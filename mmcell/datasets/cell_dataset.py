@@ -8,8 +8,8 @@ from mmdet.datasets import CocoDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
-from mmcell.annotations.channel_order import stated_channel_order
 from mmcell.annotations.coco_json import AnnotationError, check_image_files, read_annotations
+from mmcell.annotations.file_sets import info_of
 from mmcell.classes.matching import match_classes
 from mmcell.datasets.colors import refuse_unaware_loader
 from mmcell.datasets.loading import LoadTiff
@@ -128,7 +128,7 @@ class CellDataset(CocoDataset):
         self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}
 
     def _adopt_channel_order(self, document: dict) -> None:
-        stated = stated_channel_order(document, self.ann_file)
+        stated = info_of(document).get('channel_order')
         chosen = next((transform.channel_order for transform in self.pipeline.transforms
                        if isinstance(transform, LoadTiff) and transform.channel_order), self.channel_order)
         if stated is not None and chosen not in (None, stated):
@@ -150,8 +150,7 @@ class CellDataset(CocoDataset):
                       level=logging.WARNING)
 
     def _locate_images(self, document: dict) -> None:
-        info = document.get('info')
-        root = info.get('data_root') if isinstance(info, dict) else None
+        root = info_of(document).get('data_root')
         if not self.data_root and not self.data_prefix['img'] and root:
             self.data_prefix['img'] = str(Path(self.ann_file).parent / root)
         paths = [Path(self.data_prefix['img']) / image['file_name'] for image in document['images']]

@@ -5,13 +5,10 @@ from functools import cached_property
 
 import numpy as np
 
-from mmcell.annotations.coco_json import AnnotationError
-from mmcell.annotations.ground_truth import GroundTruth, to_ground_truth
-from mmcell.errors import MmcellError
+from mmcell.annotations.ground_truth import GroundTruth
 from mmcell.evaluation.overlaps import DecodedMasks, Overlaps, decode_masks, overlaps_of_label_maps, overlaps_of_masks
 from mmcell.masks.painting import paint_masks
-from mmcell.predictions.cells import Predictions, from_coco_results
-from mmcell.predictions.dump_file import ResultsError
+from mmcell.predictions.cells import Predictions
 from mmcell.ragged import begins_of, index_in_group
 
 
@@ -57,16 +54,13 @@ class Pairs:
 
     @cached_property
     def _masks(self) -> tuple[DecodedMasks, DecodedMasks]:
-        return (_decode(self.truth, self.truth, 'true cell', AnnotationError),
-                _decode(self.predictions, self.truth, 'detection', ResultsError))
+        truth, predictions = (decode_masks(cells.rles, cells.image_index, self.truth.sizes)
+                              for cells in (self.truth, self.predictions))
+        return truth, predictions
 
     @cached_property
     def overlaps(self) -> Overlaps:
-        """The overlaps of the N true and M predicted cells, of which each keeps all its pixels.
-
-        Raises:
-            AnnotationError, ResultsError: A cell has no mask, or its mask cannot be decoded.
-        """
+        """The overlaps of the N true and M predicted cells, of which each keeps all its pixels."""
         return overlaps_of_masks(*self._masks)
 
     @cached_property
@@ -76,9 +70,6 @@ class Pairs:
         Predictions are painted by :func:`mmcell.masks.painting.paint_masks`. True cells are painted as if all had one
         score, so that the smaller of two overlapping cells is seen. A prediction equal to the truth, with equal scores,
         therefore gives the same map as the truth. Only what was compared is kept, not the maps.
-
-        Raises:
-            AnnotationError, ResultsError: A cell has no mask, or its mask cannot be decoded.
         """
         begins = begins_of(self.truth.sizes.prod(axis=1)).tolist()
         return [self._paint(image, begin) for image, begin in enumerate(begins)]
@@ -97,32 +88,9 @@ class Pairs:
                            self.predictions.scores[predicted], *map(centroids_xy, maps, ids))
 
 
-def pair_coco(document: dict, detections: list[dict]) -> Pairs:
-    """Returns the pairs of COCO ground truth and COCO results in memory, of which only the ids are checked here.
-
-    Args:
-        document: COCO ground truth, see :func:`mmcell.annotations.ground_truth.to_ground_truth`.
-        detections: COCO results with compressed RLEs, see :func:`mmcell.predictions.cells.from_coco_results`.
-
-    Raises:
-        AnnotationError, ResultsError: An annotation or a detection has an unknown image or category, a key is missing,
-            or a mask has another size than its image.
-    """
-    truth = to_ground_truth(document)
-    return Pairs(truth, from_coco_results(detections, truth))
-
-
 def cells_of_image(image_index: np.ndarray, image: int) -> slice:
     """Returns the cells of an image, if the images (N,) of all cells are ascending."""
     return slice(*np.searchsorted(image_index, [image, image + 1]).tolist())
-
-
-def _decode(cells: GroundTruth | Predictions, truth: GroundTruth, kind: str,
-            error_class: type[MmcellError]) -> DecodedMasks:
-    try:
-        return decode_masks(cells.rles, cells.image_index, truth.sizes)
-    except ValueError as reason:
-        raise error_class(f'the mask of a {kind} is missing or cannot be decoded: {reason}') from reason
 
 
 def _paint(masks: DecodedMasks, scores: np.ndarray, begin: int, size: tuple[int, int]) -> np.ndarray:

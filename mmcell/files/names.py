@@ -2,6 +2,8 @@
 
 import unicodedata
 
+from mmcell.files.text_files import is_encodable
+
 _MAX_BYTES = 200
 
 
@@ -12,6 +14,12 @@ def name_key(name: str) -> str:
     followed by the accent (the forms NFC and NFD of Unicode) for the same.
     """
     return unicodedata.normalize('NFC', unicodedata.normalize('NFC', name).casefold())
+
+
+def is_bare_name(value: object) -> bool:
+    """Returns whether a value of a JSON file is the name of a file without folders, in text that UTF-8 can hold."""
+    return (isinstance(value, str) and value not in ('', '.', '..') and not {'/', '\\', '\0'} & set(value)
+            and is_encodable(value))
 
 
 def shorten_name(name: str) -> str:

@@ -1,7 +1,7 @@
-"""Predicted cells as arrays, and what they are made from: samples of MMDetection and COCO results in memory."""
+"""Predicted cells as arrays, made from samples of MMDetection, and as COCO results."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import areas_px
 from mmcell.masks.rle_counts import with_text_counts
 from mmcell.predictions.dump_file import ResultsError
-from mmcell.predictions.rules import problem_of_id, problem_of_labels
+from mmcell.predictions.rules import problem_of_labels, unknown_id
 from mmcell.ragged import new_indices
 
 
@@ -43,8 +43,7 @@ class Predictions:
     def of_images(self, is_kept: np.ndarray) -> 'Predictions':
         """Returns the cells of the images with a flag, (I,) bool; only these images count on."""
         kept = self.take(np.flatnonzero(is_kept[self.image_index]))
-        return Predictions(new_indices(is_kept)[kept.image_index], kept.class_index, kept.scores, kept.boxes_xywh,
-                           kept.rles)
+        return replace(kept, image_index=new_indices(is_kept)[kept.image_index])
 
 
 def join_predictions(parts: Sequence[Predictions]) -> Predictions:
@@ -74,11 +73,11 @@ def to_predictions(sample: dict, images: ImageSet, classes_of_labels: np.ndarray
     instances = {key: value.cpu().numpy() if hasattr(value, 'cpu') else value
                  for key, value in sample['pred_instances'].items()}
     image_id, labels = sample['img_id'], np.asarray(instances['labels']).astype(np.int64)
-    problem = (problem_of_id('image_id', image_id, images.place_of_image, images.source)
-               or problem_of_labels(labels, len(classes_of_labels)))
+    place = images.place_of_image.get(image_id)
+    problem = (problem_of_labels(labels, len(classes_of_labels)) if place is not None
+               else unknown_id('image_id', image_id, images.place_of_image, images.source))
     if problem is not None:
         raise ResultsError(f'image {image_id}: {problem}')
-    place = images.place_of_image[image_id]
     boxes_xywh = np.array(instances['bboxes'], dtype=float).reshape(-1, 4)
     boxes_xywh[:, 2:] -= boxes_xywh[:, :2]
     rles, size = masks_to_rles(instances['masks']), images.sizes[place].tolist()
@@ -90,53 +89,6 @@ def to_predictions(sample: dict, images: ImageSet, classes_of_labels: np.ndarray
                        np.array(instances['scores'], dtype=float), boxes_xywh, rles)
 
 
-def from_coco_results(detections: Sequence[dict], images: ImageSet) -> Predictions:
-    """Returns COCO results in memory, whose masks are compressed RLEs and are not decoded yet, as arrays.
-
-    Args:
-        detections: Dicts with image_id, category_id and score. Without a ``segmentation`` masks cannot be measured,
-            without a ``bbox`` (xywh in px) boxes cannot be measured.
-        images: The images and classes that they belong to.
-
-    Raises:
-        ResultsError: A key is missing, the image or the category of a detection is unknown, or its mask is no
-            compressed RLE of the size of the image.
-    """
-    indices = {}
-    for key, place_of in (('image_id', images.place_of_image), ('category_id', images.place_of_class)):
-        values = _values(detections, key)
-        try:
-            indices[key] = np.array([place_of[value] for value in values], np.int64)
-        except (KeyError, TypeError) as error:  # an id that is unknown, or a value that cannot be an id
-            raise ResultsError(next(f'detection {index}: {problem}' for index, value in enumerate(values) if (
-                problem := problem_of_id(key, value, place_of, images.source)) is not None)) from error
-    sizes = images.sizes.tolist()
-    rles = [_checked_rle(detection.get('segmentation'), index, sizes[place]) for index, (detection, place) in enumerate(
-        zip(detections, indices['image_id'].tolist(), strict=True))]
-    boxes_xywh = np.array([detection.get('bbox') or [np.nan] * 4 for detection in detections], np.float64)
-    return join_predictions([Predictions(indices['image_id'], indices['category_id'],
-                                         np.array(_values(detections, 'score'), np.float64),
-                                         boxes_xywh.reshape(-1, 4), rles)])
-
-
-def _values(detections: Sequence[dict], key: str) -> list:
-    try:
-        return [detection[key] for detection in detections]
-    except KeyError as error:
-        raise ResultsError(f'a detection has no {key}') from error
-
-
-def _checked_rle(mask: object, index: int, size: list[int]) -> dict | None:
-    """Returns a compressed RLE of the given [height, width], or None if there is no mask."""
-    if mask is None:
-        return None
-    if not isinstance(mask, dict) or not isinstance(mask.get('counts'), str | bytes):
-        raise ResultsError(f'detection {index}: its mask is not a compressed RLE')
-    if list(mask['size']) != size:
-        raise ResultsError(f"detection {index}: its image has {size} px (height, width), but its mask {mask['size']}")
-    return mask
-
-
 def to_coco_results(predictions: Predictions, images: ImageSet) -> list[dict]:
     """Returns COCO results: image_id, category_id, bbox (xywh in px), score, segmentation (counts as str)."""
     return [{'image_id': images.image_ids[image], 'category_id': images.class_ids[category], 'bbox': bbox,
@@ -146,9 +98,7 @@ def to_coco_results(predictions: Predictions, images: ImageSet) -> list[dict]:
 
 
 def find_empty_and_repeated(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:
-    """Finds masks that a submission leaves out.
-
-    Of equal masks of one class in one image, all but the mask with the best score are repeated.
+    """Finds masks that a submission leaves out: of equal masks of one class in one image, all but the best scored.
 
     Returns:
         (M,) bool, whether a mask has no pixel; and (M,) bool, whether it has pixels and is repeated.

@@ -4,8 +4,6 @@ import io
 import math
 import pickle
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
-from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +19,12 @@ class ResultsError(MmcellError):
     """Predictions are not in the format of MMDetection's ``tools/test.py --out``, or do not fit the annotation file."""
 
 
-def load_results(path: str | Path, needed: Sequence[str] = ()) -> list[dict]:
+def load_results(path: str | Path) -> list[dict]:
     """Reads a dump of ``tools/test.py --out``: one dict per image with ``img_id`` and ``pred_instances``.
 
     Loading a pickle can run any code. Therefore only numbers, strings, containers and tensors are accepted. Tensors
     are returned as NumPy arrays. Everything that mmcell reads in the dicts is checked, see
     :func:`mmcell.predictions.samples.problem_of_sample`; other entries are returned as they are.
-
-    Args:
-        path: The dump.
-        needed: Keys that each dict must have, beside ``img_id`` and ``pred_instances``.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -49,15 +43,15 @@ def load_results(path: str | Path, needed: Sequence[str] = ()) -> list[dict]:
         raise ResultsError(f'{path} must contain a list of dicts with img_id and pred_instances, which tools/test.py '
                            '--out writes')
     _refuse_shared(results, len(content), path)
-    problems = {index: problem for index, result in enumerate(results)
-                if (problem := problem_of_sample(result, needed)) is not None}
+    problems = [f'entry {index}: {problem}' for index, result in enumerate(results)
+                if (problem := problem_of_sample(result)) is not None]
     if problems:
-        lines = [f'entry {index}: {problem}' for index, problem in problems.items()]
-        raise ResultsError(f'{path}: {len(problems)} of {len(results)} entries are wrong: ' + list_some(lines, '; ', 3))
-    image_id, count = Counter(result['img_id'] for result in results).most_common(1)[0] if results else (None, 0)
-    if count > 1:
-        raise ResultsError(f'{path}: image {image_id} occurs more than once, so that its cells would count repeatedly: '
-                           'fuse predictions of several models with tools/ensemble.py')
+        raise ResultsError(f'{path}: {len(problems)} of {len(results)} entries are wrong: '
+                           + list_some(problems, '; ', 3))
+    for image_id, count in Counter(result['img_id'] for result in results).most_common(1):
+        if count > 1:
+            raise ResultsError(f'{path}: image {image_id} occurs more than once, so that its cells would count '
+                               'repeatedly: fuse predictions of several models with tools/ensemble.py')
     return results
 
 
@@ -66,22 +60,18 @@ def _refuse_shared(results: list[dict], file_bytes: int, path: Path) -> None:
 
     In a pickle, every further mention of an object takes two bytes.
     """
-    for total in accumulate(_sizes_of_predictions(results)):
-        if total > 2 * file_bytes + 10**6:
-            raise ResultsError(f'{path}: unfolds to far more predictions than a file of {file_bytes} bytes can hold, '
-                               'because its entries share their content')
-
-
-def _sizes_of_predictions(results: list[dict]) -> Iterator[int]:
+    n_bytes = 0
     for result in results:
         instances = result.get('pred_instances')
         for value in instances.values() if isinstance(instances, dict) else ():
             if isinstance(value, np.ndarray):
-                yield value.nbytes
+                n_bytes += value.nbytes
             elif isinstance(value, list):
-                for mask in value:
-                    counts = mask.get('counts') if isinstance(mask, dict) else None
-                    yield len(counts) if isinstance(counts, str | bytes) else 8
+                all_counts = (mask.get('counts') if isinstance(mask, dict) else None for mask in value)
+                n_bytes += sum(len(counts) if isinstance(counts, str | bytes) else 8 for counts in all_counts)
+            if n_bytes > 2 * file_bytes + 10**6:
+                raise ResultsError(f'{path}: unfolds to far more predictions than a file of {file_bytes} bytes can '
+                                   'hold, because its entries share their content')
 
 
 def save_results(results: list[dict], path: str | Path) -> None:
@@ -95,14 +85,18 @@ def save_results(results: list[dict], path: str | Path) -> None:
     from mmengine.fileio import dump
     entries = [{**_to_tensors(result),
                 'pred_instances': {**_to_tensors(result['pred_instances']),
-                                   'masks': [{'size': rle['size'], 'counts': rle['counts'].encode()}
-                                             for rle in masks_to_rles(result['pred_instances']['masks'])]}}
+                                   'masks': with_bytes(result['pred_instances']['masks'])}}
                for result in results]
     try:
         with written_whole([path]) as (temporary,):
             dump(entries, str(temporary), file_format='pkl')
     except RecursionError as error:
         raise ResultsError(f'{path}: cannot be written, because an entry is nested too deeply') from error
+
+
+def with_bytes(masks: object) -> list[dict]:
+    """Returns masks, as :func:`mmcell.masks.encoding.masks_to_rles` accepts them, as RLEs with counts as bytes."""
+    return [{'size': rle['size'], 'counts': rle['counts'].encode()} for rle in masks_to_rles(masks)]
 
 
 def _to_tensors(values: dict) -> dict:
@@ -146,12 +140,8 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode(encoding)
 
 
-def _make_ordered_dict() -> OrderedDict:
-    return OrderedDict()
-
-
 _ALLOWED = {
-    ('collections', 'OrderedDict'): _make_ordered_dict,
+    ('collections', 'OrderedDict'): lambda: OrderedDict(),
     ('torch._utils', '_rebuild_tensor_v2'): _rebuild_tensor,
     ('torch.storage', '_load_from_bytes'): _load_storage,
     # This is how bytes are stored in pickle protocol 2, which MMEngine writes.

@@ -1,6 +1,6 @@
 """Fuses the predictions of several models for the same images: boxes by weighted boxes fusion, masks by their mean.
 
-Masks are RLEs throughout; no bitmap of an image is made.
+Masks are RLEs throughout: time and memory are proportional to the pixels that masks cover, not to the size of images.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,8 +34,6 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
 
     Labels follow the first model: classes are matched by their names, as far as the results contain them.
 
-    Time and memory are proportional to the pixels that masks cover, not to the size of the images.
-
     Args:
         models: The results of each model, as :func:`mmcell.predictions.dump_file.load_results` returns them. Their
             images may be in any order.
@@ -52,18 +50,16 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
     Raises:
         ClassesError: The models have other classes. Like all errors, it is raised by the call, before the first image.
         EnsembleError: There is no model, the number of weights is wrong, or the models differ in images or image sizes.
-        ValueError: A weight is not positive, or an RLE is not valid.
+        ValueError: A weight is not positive.
     """
     weights = [1.] * len(models) if weights is None else weights
     if len(weights) != len(models) or not models:
         raise EnsembleError(f'{len(weights)} weights for {len(models)} results files: give one weight per file')
-    by_id = [{result['img_id']: result for result in results} for results in models]
-    for other, name in zip(by_id[1:], names[1:], strict=True):
-        _check_same_images(by_id[0], other, names[0], name)
-    by_id = [by_id[0], *(_with_labels_of(by_id[0], other, names[0], name)
-                         for other, name in zip(by_id[1:], names[1:], strict=True))]
+    first, *others = ({result['img_id']: result for result in results} for results in models)
+    by_id = [first, *(_with_labels_of(first, other, names[0], name)
+                      for other, name in zip(others, names[1:], strict=True))]
     return (_fuse_image([results[image_id] for results in by_id], np.asarray(weights, np.float64), iou_threshold,
-                        skip_threshold) for image_id in by_id[0])
+                        skip_threshold) for image_id in first)
 
 
 def _check_same_images(first: dict, other: dict, first_name: str, other_name: str) -> None:
@@ -81,12 +77,8 @@ def _check_same_images(first: dict, other: dict, first_name: str, other_name: st
 
 
 def _with_labels_of(first: dict, other: dict, first_name: str, other_name: str) -> dict:
-    """Returns the results of another model, by image id, with the labels of the first model.
-
-    Raises:
-        ClassesError: The models have other classes.
-        EnsembleError: A label has no class.
-    """
+    """Returns the results of another model for the same images, by image id, with the labels of the first model."""
+    _check_same_images(first, other, first_name, other_name)
     changed = {}
     for image_id, result in other.items():
         classes, wanted = result.get('classes'), first[image_id].get('classes')
@@ -110,7 +102,6 @@ def _size_of(result: dict) -> tuple[int, int] | None:
 
 
 def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, skip_threshold: float) -> dict:
-    """Fuses the results of all models for one image."""
     instances = [result['pred_instances'] for result in results]
     bboxes, scores, labels = (np.concatenate([np.asarray(model_instances[key]) for model_instances in instances])
                               for key in ('bboxes', 'scores', 'labels'))
@@ -137,7 +128,7 @@ def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarr
         weights of the mean.
 
     Raises:
-        ValueError: An RLE is not valid.
+        EnsembleError: A mean has more pixels than the limit.
     """
     order = np.argsort(fused_index, kind='stable')
     order = order[fused_index[order] >= 0]
@@ -154,15 +145,9 @@ def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarr
 
 
 def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np.ndarray) -> list[np.ndarray]:
-    """Divides masks into batches of about ``_BATCH_PX`` pixels, so that no mean is divided.
+    """Divides masks, whose indices ``order`` (K,) are sorted by mean, into batches of about ``_BATCH_PX`` pixels.
 
-    Args:
-        order: (K,) int64, the indices of the masks, sorted by mean.
-        rles: N masks.
-        fused_index: (N,) int64, the mean to which each mask belongs.
-
-    Raises:
-        EnsembleError: A mean is too large for any batch.
+    No mean is divided.
     """
     # Let five masks of [4, 4, 5, 3, 6] pixels belong to the means [0, 0, 1, 2, 2], and _BATCH_PX be 10. The means begin
     # at the masks first_of_mean = [0, 2, 3], before which there are [0, 8, 13] pixels. In units of 10 px this is
@@ -178,18 +163,9 @@ def _batches_of_whole_means(order: np.ndarray, rles: list[dict], fused_index: np
 
 def _runs_inside(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray, least_weights: np.ndarray,
                  n_px: int) -> np.ndarray:
-    """Finds the runs of pixels that the masks of a mean cover with enough weight.
+    """Finds the runs of pixels that the masks of a mean cover with enough weight, (3, R) int64: mean, start and end.
 
-    Args:
-        rles: K masks.
-        fused_index: (K,) int64, the mean to which each mask belongs.
-        mask_weights: (K,) weights of the masks.
-        least_weights: (M,) for each mean the sum of weights that a pixel must reach.
-        n_px: The number of pixels of the image.
-
-    Returns:
-        (3, R) int64: the mean of each run, its first position, and the position after its last one. Positions are
-        counted down the columns of the image.
+    ``fused_index`` (K,) is the mean of each mask, and ``least_weights`` (M,) is what a pixel of each mean must reach.
     """
     # In an image of 6 pixels three masks cover the pixels [1, 2, 5], [2, 3] and [0, 5], belong to the means [0, 0, 1],
     # and weigh [.5, .4, 1]; least_weights is [.45, .5]. The key of a pixel is mean * 6 + position. The keys

@@ -24,11 +24,6 @@ LIMITS = Limits()
 
 
 def exceeds(limit: str, found: str) -> str:
-    """Returns the sentence that says that a file exceeds a limit, and how to raise the limit.
-
-    Args:
-        limit: Name of an attribute of :class:`Limits`.
-        found: What the file has, as the predicate of a sentence.
-    """
+    """Returns the sentence that says that what a file has (``found``) exceeds an attribute of :class:`Limits`."""
     return (f'{found}; the limit is {getattr(LIMITS, limit):,}: to raise the limit in Python, set '
             f'mmcell.predictions.limits.LIMITS.{limit}')

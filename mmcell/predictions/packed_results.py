@@ -27,7 +27,10 @@ def read_packed_results(path: str | Path) -> object:
     if not path.exists():
         raise FileNotFoundError(f'no submission {path}')
     try:
-        text = _read_member(path) if zipfile.is_zipfile(path) else _read_json_file(path)
+        is_zip = zipfile.is_zipfile(path)
+        if not is_zip and path.stat().st_size > LIMITS.json_bytes:
+            raise SubmissionError(f"{path}: {exceeds('json_bytes', f'has {path.stat().st_size:,} bytes')}")
+        text = _read_member(path) if is_zip else path.read_bytes()
         n_values = sum(map(text.count, (b',', b'[', b'{')))
         if n_values > LIMITS.json_values:
             raise SubmissionError(f"{path}: {exceeds('json_values', f'holds about {n_values:,} values')}")
@@ -40,12 +43,7 @@ def read_packed_results(path: str | Path) -> object:
 
 
 def _read_member(path: Path) -> bytes:
-    """Returns the JSON in a zip, after it was checked that unpacking it is bounded.
-
-    Raises:
-        SubmissionError: The zip holds other files, is encrypted, is compressed in another way than deflate, or unfolds
-            to more than the limit.
-    """
+    """Returns the JSON in a zip, after it was checked that unpacking it is bounded."""
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
         names = [member.filename for member in members]
@@ -61,10 +59,3 @@ def _read_member(path: Path) -> bytes:
         if member.file_size > LIMITS.json_bytes:
             raise SubmissionError(f"{path}: {exceeds('json_bytes', f'unfolds to {member.file_size:,} bytes')}")
         return archive.read(member)
-
-
-def _read_json_file(path: Path) -> bytes:
-    size = path.stat().st_size
-    if size > LIMITS.json_bytes:
-        raise SubmissionError(f"{path}: {exceeds('json_bytes', f'has {size:,} bytes')}")
-    return path.read_bytes()

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 
 from mmcell.annotations.ground_truth import ImageSet, ImageSource
-from mmcell.classes.matching import ClassesError
 from mmcell.errors import list_some, quote
 from mmcell.files.text_files import is_finite_number, is_integer
 from mmcell.masks.coco_masks import to_compressed_rles
@@ -15,7 +14,7 @@ from mmcell.masks.rle import bboxes_xywh
 from mmcell.predictions.cells import Predictions, find_empty_and_repeated, join_predictions, to_predictions
 from mmcell.predictions.dump_file import ResultsError, load_results
 from mmcell.predictions.packed_results import read_packed_results
-from mmcell.predictions.rules import MAX_LISTED, describe_problems, find_wrong_values, leave_image, problem_of_id
+from mmcell.predictions.rules import MAX_LISTED, describe_problems, find_wrong_values, leave_image, unknown_id
 
 KEYS = ('image_id', 'category_id', 'score', 'segmentation')
 # Models give equal scores now and then. If a greater share of the detections has one, the file has hardly any scores.
@@ -71,8 +70,6 @@ def _read_dump(path: Path, images: ImageSet) -> ResultFile:
     for sample in samples:
         try:
             parts.append(to_predictions(sample, images, images.classes_of_labels(sample.get('classes'), str(path))))
-        except ClassesError:
-            raise
         except ResultsError as error:
             raise ResultsError(f'{path}: {error}') from error
     sources = {place: _source_of(sample, images.image_source(place)) for sample in samples
@@ -88,7 +85,6 @@ def _source_of(sample: dict, stated: ImageSource) -> ImageSource:
 
 
 def _assumed_of_dump(samples: Sequence[dict], images: ImageSet, path: Path) -> list[str]:
-    """Returns what is assumed about the labels of a dump if it or the annotation file does not name the classes."""
     names = next((sample.get('classes') for sample in samples), None)
     if not samples or (names is not None and images.class_names is not None):
         return []
@@ -104,7 +100,6 @@ def _list_classes(images: ImageSet, names: Sequence[str] | None) -> str:
 
 
 def _read_results(path: Path, images: ImageSet) -> ResultFile:
-    """Reads a JSON file or a zip with a list of COCO results."""
     records = read_packed_results(path)
     if isinstance(records, dict) and 'images' in records:
         raise ResultsError(f'{path} is an annotation file: the results come first, then the annotations')
@@ -132,36 +127,33 @@ def parse_results(records: Sequence[object], images: ImageSet) -> tuple[Predicti
     problems = {index: problem for index, record in enumerate(records)
                 if (problem := _problem_of_form(record, images)) is not None}
     valid = [index for index in range(len(records)) if index not in problems]
-    boxes = [records[index].get('bbox', [0, 0, 0, 0]) for index in valid]
-    given_scores = [records[index]['score'] for index in valid]
+    given = [records[index] for index in valid]
+    boxes, given_scores = [record.get('bbox', [0] * 4) for record in given], [record['score'] for record in given]
     scores = np.array([score if is_finite_number(score) else np.nan for score in given_scores], np.float64)
     boxes_xywh = np.array([bbox if isinstance(bbox, list) and len(bbox) == 4 and all(map(is_finite_number, bbox))
                            else [np.nan] * 4 for bbox in boxes], np.float64).reshape(-1, 4)
-    image_index = np.array([images.place_of_image[records[index]['image_id']] for index in valid], np.int64)
-    class_index = np.array([images.place_of_class[records[index]['category_id']] for index in valid], np.int64)
-    rles, wrong = to_compressed_rles([records[index]['segmentation'] for index in valid],
+    image_index, class_index = (np.array([place_of[record[key]] for record in given], np.int64) for key, place_of in (
+        ('image_id', images.place_of_image), ('category_id', images.place_of_class)))
+    rles, wrong = to_compressed_rles([record['segmentation'] for record in given],
                                      list(map(tuple, images.sizes[image_index].tolist())))
     wrong |= find_wrong_values(scores, boxes_xywh, given_scores, boxes)
-    problems |= {valid[place]: f"image {records[valid[place]]['image_id']}: {problem}"
-                 for place, problem in wrong.items()}
+    problems |= {valid[place]: f"image {given[place]['image_id']}: {problem}" for place, problem in wrong.items()}
     good = np.array([place for place in range(len(valid)) if place not in wrong], np.int64)
     rles = [rles[place] for place in good]
-    is_boxless = np.array(['bbox' not in records[valid[place]] for place in good], bool)
-    boxes_xywh = np.where(is_boxless[:, None], bboxes_xywh(rles), boxes_xywh[good])
+    has_box = np.array(['bbox' in given[place] for place in good], bool)
+    boxes_xywh = np.where(has_box[:, None], boxes_xywh[good], bboxes_xywh(rles))
     return join_predictions([
         Predictions(image_index[good], class_index[good], scores[good], boxes_xywh, rles)]), problems
 
 
 def _problem_of_form(record: object, images: ImageSet) -> str | None:
-    """Describes what is wrong with the keys and ids of one result; None if nothing is."""
     if not isinstance(record, dict) or not set(KEYS) <= record.keys():
         return f'a detection must be a dict with {", ".join(KEYS)}, got {quote(record)}'
     for key, known in (('image_id', images.place_of_image), ('category_id', images.place_of_class)):
         if not is_integer(record[key]):
             return f'{key} {quote(record[key])} is not a whole number'
-        problem = problem_of_id(key, record[key], known, images.source)
-        if problem is not None:
-            return problem
+        if record[key] not in known:
+            return unknown_id(key, record[key], known, images.source)
     return None
 
 

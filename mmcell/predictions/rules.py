@@ -5,7 +5,6 @@ from collections.abc import Collection, Sequence
 import numpy as np
 
 from mmcell.errors import list_some, quote
-from mmcell.files.text_files import is_integer
 
 MAX_LISTED = 20
 
@@ -19,8 +18,7 @@ def find_wrong_values(scores: np.ndarray, boxes_xywh: np.ndarray, given_scores: 
     Args:
         scores: (M,) numbers, NaN in place of what is no number.
         boxes_xywh: (M, 4) numbers, NaN in place of what is no box.
-        given_scores: M scores as they were given, for messages.
-        given_boxes: M boxes as they were given, for messages.
+        given_scores, given_boxes: M scores and boxes as they were given, for messages.
         box_form: The numbers of a box as it was given.
     """
     is_wrong_box = ~np.isfinite(boxes_xywh).all(axis=1) | (boxes_xywh[:, 2:] < 0).any(axis=1)
@@ -34,17 +32,8 @@ def _shown(value: object) -> str:
     return quote(value.tolist() if isinstance(value, np.ndarray | np.generic) else value)
 
 
-def problem_of_id(key: str, value: object, known: Collection[int], source: str) -> str | None:
-    """Returns what is wrong with the image or category of a detection if a file does not define it, or None.
-
-    Args:
-        key: 'image_id' or 'category_id'.
-        value: The id.
-        known: The ids that the file defines.
-        source: The file, for the message.
-    """
-    if is_integer(value) and value in known:
-        return None
+def unknown_id(key: str, value: int, known: Collection[int], source: str) -> str:
+    """Returns the message for the image or category of a detection, under its key, that a file does not define."""
     hint = '; are the classes of these results numbered from 0?' if key == 'category_id' and value == 0 else ''
     return f"unknown {key} {quote(value)}: {source} has {list_some(list(known), ', ', MAX_LISTED)}{hint}"
 
@@ -58,22 +47,13 @@ def problem_of_labels(labels: np.ndarray, n_classes: int) -> str | None:
 
 
 def leave_image(boxes_xywh: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Returns (M,) bool, whether boxes extend beyond their image by more than a pixel.
-
-    Args:
-        boxes_xywh: (M, 4) in px.
-        sizes: (M, 2) int64, height and width of the image of each box in px.
-    """
+    """Returns (M,) bool, whether boxes (M, 4) extend beyond images of sizes (M, 2), all in px, by more than a pixel."""
     ends = boxes_xywh[:, :2] + boxes_xywh[:, 2:]
     return (boxes_xywh[:, :2] < -1).any(axis=1) | (ends > sizes[:, ::-1] + 1).any(axis=1)
 
 
 def describe_problems(problems: dict[int, str]) -> str:
-    """Returns one line per kind of problem, with the first detection that has it.
-
-    Args:
-        problems: What is wrong, by the index of the detection.
-    """
+    """Returns one line per kind of problem, which are given by the index of the detection, with the first of them."""
     by_text: dict[str, list[int]] = {}
     for index in sorted(problems):
         by_text.setdefault(problems[index], []).append(index)

@@ -1,7 +1,6 @@
 """Checks the entries of dumps, which may come from anywhere, once for all that reads them."""
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -25,16 +24,12 @@ _OPTIONAL = {
 }
 
 
-def problem_of_sample(sample: dict, needed: Sequence[str] = ()) -> str | None:
+def problem_of_sample(sample: dict) -> str | None:
     """Describes what is wrong with the predictions for one image, as a dump contains them; None if nothing is.
 
     ``img_id`` is a whole number. ``pred_instances`` has arrays: bboxes (N, 4) xyxy, finite and with x1 <= x2 and
     y1 <= y2; scores (N,) from 0 to 1; labels (N,) from 0; and masks, which are N compressed RLEs or an array (N, H, W)
     of bool or uint8, all of one size, which is ``ori_shape`` if there is that entry.
-
-    Args:
-        sample: The dict of one image.
-        needed: Further keys that it must have.
     """
     if not is_integer(sample.get('img_id')) or abs(sample['img_id']) >= _MAX_ID:
         return f"img_id {quote(sample.get('img_id'))} is not a whole number"
@@ -42,8 +37,6 @@ def problem_of_sample(sample: dict, needed: Sequence[str] = ()) -> str | None:
     for key, (description, is_valid) in _OPTIONAL.items():
         if key in sample and not is_valid(sample[key]):
             return f'{where}{key} must be {description}, got {quote(sample[key])}'
-    if not set(needed) <= sample.keys():
-        return f'{where}has no {sorted(set(needed) - sample.keys())}'
     instances = sample.get('pred_instances')
     if not isinstance(instances, dict):
         return f'{where}pred_instances must be a dict, got {quote(instances)}'
@@ -80,17 +73,13 @@ def _problem_of_arrays(instances: dict) -> str | None:
 
 
 def _problem_of_masks(masks: object, sample: dict) -> str | None:
-    """Describes what is wrong with the masks of an image, apart from their number; None if nothing is."""
-    if isinstance(masks, np.ndarray):
-        if masks.ndim != 3 or masks.dtype not in (bool, np.uint8):
-            return f'masks must be RLEs, or a tensor (N, H, W) of bool or uint8, got {quote(masks)}'
-        sizes = {masks.shape[1:]} if len(masks) else set()
-    elif isinstance(masks, list):
-        problems = [f'mask {index}: {problem}' for index, mask in enumerate(masks)
-                    if (problem := _problem_of_form(mask)) is not None]
-        if problems:
-            return problems[0]
+    if isinstance(masks, list):
+        for index, mask in enumerate(masks):
+            if (problem := _problem_of_form(mask)) is not None:
+                return f'mask {index}: {problem}'
         sizes = {tuple(mask['size']) for mask in masks}
+    elif isinstance(masks, np.ndarray) and masks.ndim == 3 and masks.dtype in (bool, np.uint8):
+        sizes = {masks.shape[1:]} if len(masks) else set()
     else:
         return f'masks must be RLEs, or a tensor (N, H, W) of bool or uint8, got {quote(masks)}'
     if 'ori_shape' in sample:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcell.annotations.ground_truth import ImageSet, read_true_cells
-from mmcell.annotations.raw_layout import TEST_FOLDER, to_test_images
+from mmcell.annotations.raw_layout import TEST_FOLDER, read_test_ids
 from mmcell.errors import list_some, quote
 from mmcell.files.text_files import read_json
 from mmcell.files.whole_files import written_whole
@@ -35,8 +35,7 @@ class SubmissionReport:
 def read_test_set(path: str | Path) -> ImageSet:
     """Reads the images and classes of an annotation file, or of the challenge's id list.
 
-    An id list is a JSON list of dicts with file_name, id, height and width. It has no categories; the four categories
-    of the challenge, 1 to 4, are used for it.
+    An id list has no categories; the four categories of the challenge, 1 to 4, are used for it.
 
     Args:
         path: The annotation file, ``annotations/test.json``, or the id list, ``test_image_name_to_ids.json``.
@@ -49,10 +48,9 @@ def read_test_set(path: str | Path) -> ImageSet:
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f'no annotation file or id list {path}')
-    document = read_json(path, SubmissionError)
-    if not isinstance(document, list):
+    if not isinstance(read_json(path, SubmissionError), list):
         return read_true_cells(path)
-    images = to_test_images(document, path)
+    images = read_test_ids(path)
     return ImageSet(str(path), [image.image_id for image in images], [image.file_name for image in images],
                     np.array([(image.height, image.width) for image in images], np.int64).reshape(-1, 2),
                     TASK_CATEGORY_IDS, None, path.parent / TEST_FOLDER, 'rgb')
@@ -65,8 +63,7 @@ def check_submission(records: object, images: ImageSet) -> SubmissionReport:
     :func:`mmcell.predictions.result_files.parse_results` refuses; a box without width or height; a mask that is no
     compressed RLE, or has no pixel; the same mask twice in one class of one image.
 
-    Remarks are about images without a detection, and about boxes that extend beyond their image, as boxes do that were
-    written as x1, y1, x2, y2 instead of x, y, width, height.
+    Remarks are about images without a detection, and about boxes that extend beyond their image.
 
     Args:
         records: The content of ``test-results.json``, as JSON gives it.
@@ -85,7 +82,7 @@ def check_submission(records: object, images: ImageSet) -> SubmissionReport:
 
 
 def _problem_of_format(record: object) -> str | None:
-    """Describes how one detection differs from the format that only submissions must have; None if it does not."""
+    """Describes how one detection differs from the format that only submissions must have."""
     if not isinstance(record, dict) or record.keys() != KEYS:
         return f'a dict with {sorted(KEYS)} expected, got {quote(record)}'
     bbox, mask = record['bbox'], record['segmentation']
@@ -135,7 +132,7 @@ def write_submission(predictions: Predictions, images: ImageSet, path: str | Pat
         path: Where the zip file is written.
 
     Returns:
-        The number of detections written, with remarks on detections that were left out and images without a detection.
+        The number of detections written, with remarks.
 
     Raises:
         SubmissionError: A score is not a number from 0 to 1.

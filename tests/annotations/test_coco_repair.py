@@ -87,9 +87,9 @@ def test_what_needs_no_guess_is_repaired(tmp_path, change, lines):
     change(document)
     before = repr(document)
     write_coco(tmp_path, document)
-    repaired = repair(document, tmp_path, drop_crowds=False)
-    assert repaired.repairs == lines and repaired.left_out == [] and repr(document) == before
-    write_documents({tmp_path / 'new.json': repaired.document})
+    repaired, repairs, left_out = repair(document, tmp_path, drop_crowds=False)
+    assert repairs == lines and left_out == [] and repr(document) == before
+    write_documents({tmp_path / 'new.json': repaired})
     read, expected = read_annotations(tmp_path / 'new.json'), coco_document()
     assert areas_px([a['segmentation'] for a in read['annotations']]).tolist() == [100] * 4
     for key in ('id', 'category_id', 'area', 'bbox', 'iscrowd'):
@@ -108,10 +108,10 @@ def test_what_cannot_be_repaired_is_left_out_and_counted(tmp_path):
     document['annotations'] += [{**four, 'id': 9, 'image_id': 8}, {**four, 'id': 10, 'image_id': 77}, 'x',
                                 {**four, 'id': 11, 'iscrowd': 2}]
     path = write_coco(tmp_path, document)
-    repaired = repair(document, path.parent, drop_crowds=True)
-    assert [annotation['id'] for annotation in repaired.document['annotations']] == [4]
-    assert [image['id'] for image in repaired.document['images']] == [5]
-    kinds = {line.partition(';')[0] for line in repaired.left_out}
+    repaired, _, left_out = repair(document, path.parent, drop_crowds=True)
+    assert [annotation['id'] for annotation in repaired['annotations']] == [4]
+    assert [image['id'] for image in repaired['images']] == [5]
+    kinds = {line.partition(';')[0] for line in left_out}
     assert kinds == {
         '1 of 2 images: height and width are not whole numbers above 0',
         '1 of 8 annotations: it is a region that is not annotated cell by cell (iscrowd), which is not measured',
@@ -121,7 +121,7 @@ def test_what_cannot_be_repaired_is_left_out_and_counted(tmp_path):
         '1 of 8 annotations: it is not an object with keys',
         '1 of 8 annotations: iscrowd is neither 0 nor 1',
         '1 annotations: their image is left out'}
-    assert len(repair(document, path.parent, drop_crowds=False).document['annotations']) == 2
+    assert len(repair(document, path.parent, drop_crowds=False)[0]['annotations']) == 2
 
 
 @pytest.mark.parametrize('change, message', [
@@ -146,12 +146,12 @@ def test_exchanged_sides_are_repaired_only_if_the_masks_have_the_size_of_the_fil
     document['images'][0].update(height=WIDTH, width=HEIGHT)
     path = write_coco(tmp_path, document)
     if is_rle:
-        assert '1 images: height and width taken from the image file' in repair(document, path.parent, False).repairs
+        assert '1 images: height and width taken from the image file' in repair(document, path.parent, False)[1]
     else:
         with pytest.raises(AnnotationError, match='height and width exchanged'):
             repair(document, path.parent, drop_crowds=False)
         document['annotations'] = document['annotations'][:2]
-        assert repair(document, None, drop_crowds=False).left_out == []
+        assert repair(document, None, drop_crowds=False)[2] == []
 
 
 def test_polygons_that_reach_too_far_are_cut_at_the_borders(tmp_path):
@@ -159,11 +159,11 @@ def test_polygons_that_reach_too_far_are_cut_at_the_borders(tmp_path):
     document['annotations'][0]['segmentation'] = [[30, 20, 3e9, 20, 3e9, 5e9, 30, 5e9]]
     document['annotations'][1]['segmentation'] = [[3e9, 3e9, 4e9, 3e9, 4e9, 4e9]]
     write_coco(tmp_path, document)
-    repaired = repair(document, tmp_path, drop_crowds=False)
-    cut = repaired.document['annotations'][0]
+    repaired, repairs, left_out = repair(document, tmp_path, drop_crowds=False)
+    cut = repaired['annotations'][0]
     assert (cut['area'], cut['bbox']) == ((WIDTH - 30) * (HEIGHT - 20), [30, 20, WIDTH - 30, HEIGHT - 20])
-    assert '2 annotations: polygons that reach far beyond the image cut at its borders' in repaired.repairs
-    assert [line[:52] for line in repaired.left_out] == ['1 of 4 annotations: the segmentation has no polygon;']
+    assert '2 annotations: polygons that reach far beyond the image cut at its borders' in repairs
+    assert [line[:52] for line in left_out] == ['1 of 4 annotations: the segmentation has no polygon;']
 
 
 def test_cut_polygons_by_hand():
@@ -185,7 +185,7 @@ def test_whatever_a_file_holds_its_repaired_copy_is_accepted_or_it_is_refused(tm
                 document[section][0][key] = value
                 write_coco(tmp_path, coco_document())
                 try:
-                    repaired = repair(document, tmp_path, drop_crowds=True).document
+                    repaired = repair(document, tmp_path, drop_crowds=True)[0]
                 except AnnotationError:
                     continue
                 write_documents({tmp_path / 'new.json': repaired})

@@ -66,7 +66,7 @@ def test_the_number_of_a_class_is_the_whole_number_in_the_name(root, name, numbe
     ('class0.tif', 'numbered from 1'), ('class-1.tif', 'is neither'), ('class1 (1).tif', 'is neither'),
     ('class1 - Copy.TIF', 'is neither'), ('Kopie von class1.tif', 'is neither'), ('class١.tif', 'is neither'),
     ('class1.TIF', 'class 1 has a second file'), ('class01.tif', 'class 1 has a second file'),
-    ('class2.png', 'is neither'), ('class2.jpg', 'is neither'), ('class20240131.tif', 'class number above 1000'),
+    ('class2.png', 'is neither'), ('class2.jpg', 'is neither'), ('class20240131.tif', 'numbered from 1 to 1000'),
     ('image.TIF', 'second image'), ('image.png', 'is neither')])
 def test_files_that_may_be_masks_or_images_are_not_left_out(root, name, words):
     shutil.copy(root / 'train' / 'b' / 'class1.tif', root / 'train' / 'b' / name)

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from evaluation import pair_coco
 from mmdet.registry import METRICS
 from mmengine.fileio import dump
 from support.synthetic_data import discs
 
 from mmcell.annotations.coco_json import categories
 from mmcell.evaluation.evaluation import evaluate as measure
-from mmcell.evaluation.pairs import pair_coco
 from mmcell.evaluation.tables import HEADLINE
 from mmcell.images.image_file import read_image
 from mmcell.masks.rle import encode_label_map
@@ -237,7 +237,7 @@ def rows_of(name):
 def truth_with_an_empty_image(run):
     """val.json with a fourth image without a cell, whose id is 9."""
     document = ground_truth()
-    document['images'].append({**document['images'][0], 'id': 9, 'file_name': 'train/empty/image.tif'})
+    document['images'].append({**document['images'][0], 'id': 9, 'file_name': 'train/9/image.tif'})
     write('val.json', document)
     return document
 

@@ -16,7 +16,7 @@ from support.paths import REPO
 from voc_to_coco import parse_args
 
 from mmcell.annotations.raw_layout import LayoutError
-from mmcell.annotations.voc import CLASS_NAMES, read_image_names, read_palette_indices, read_voc_image
+from mmcell.annotations.voc import CLASS_NAMES, read_image_names, read_voc_image
 from mmcell.classes.matching import ClassesError
 from mmcell.errors import MmcellError
 from mmcell.files.folders import FileError
@@ -109,7 +109,7 @@ def test_random_masks_are_read_without_loss(voc_root, rng):
 
 
 def test_void_pixels_of_an_object_do_not_affect_its_class(voc_root):
-    classes = read_palette_indices(voc_root / 'SegmentationClass' / '2007_000002.png')
+    classes = np.array(Image.open(voc_root / 'SegmentationClass' / '2007_000002.png'))
     classes[0, :3] = 255
     write_palette_png(voc_root / 'SegmentationClass' / '2007_000002.png', classes)
     assert list(read_voc_image('2007_000002', voc_root).instances_by_class) == [TRAIN]
@@ -123,7 +123,7 @@ def test_an_image_may_have_no_object(voc_root):
 def set_pixels(folder, area, value):
     def damage(root):
         path = root / folder / '2007_000001.png'
-        indices = read_palette_indices(path)
+        indices = np.array(Image.open(path))
         indices[area] = value
         write_palette_png(path, indices)
     return damage

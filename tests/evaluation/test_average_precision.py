@@ -6,10 +6,17 @@ from collections import Counter
 import numpy as np
 import pycocotools.mask
 import pytest
-from evaluation import REFERENCES, by_mmcell, by_reference, document_of, max_difference, perturbed_detections
+from evaluation import (
+    REFERENCES,
+    by_mmcell,
+    by_reference,
+    document_of,
+    max_difference,
+    pair_coco,
+    perturbed_detections,
+)
 from support.synthetic_data import discs
 
-from mmcell.annotations.coco_json import AnnotationError
 from mmcell.annotations.raw_layout import TrainImage, find_train_folders, read_train_image
 from mmcell.evaluation.average_precision import (
     average_precisions,
@@ -17,9 +24,7 @@ from mmcell.evaluation.average_precision import (
     resampled_average_precisions,
 )
 from mmcell.evaluation.coco_matching import match_classes
-from mmcell.evaluation.pairs import pair_coco
 from mmcell.masks.rle import encode_label_map
-from mmcell.predictions.dump_file import ResultsError
 
 SHAPE = (150, 200)
 HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
@@ -86,17 +91,6 @@ def test_caps_below_the_number_of_detections(rng):
     ours = by_mmcell(document, detections, 'bbox', [None, 1000, 300, 100])
     assert max_difference(theirs, {name: value for name, value in ours.items() if '@' in name}) < 1e-12
     assert ours['bbox_AP@100'] < ours['bbox_AP@300'] < ours['bbox_AP@1000'] < ours['bbox_AP']
-
-
-def test_polygons_as_truth():
-    document = crowd(1)
-    detections = truth_as_detections(document)
-    for annotation in document['annotations']:
-        x, y, width, height = annotation['bbox']
-        annotation['segmentation'] = [[x, y, x + width, y, x + width, y + height, x, y + height]]
-    theirs = by_reference(*REFERENCES['pycocotools'], document, detections, 'segm', [100])
-    assert max_difference(theirs, by_mmcell(document, detections, 'segm', [100])) < 1e-12
-    assert 0 < theirs['AP@100'] < 1
 
 
 @pytest.mark.slow
@@ -232,67 +226,6 @@ def test_resampled_values_are_those_of_the_repeated_images(rng):
         assert {name: resampled[name][row] for name in HEADLINES} == \
             pytest.approx({name: expected[name] for name in HEADLINES}, abs=1e-12)
     assert len(set(resampled['AP'])) == 4
-
-
-@pytest.mark.parametrize(('change', 'message'), [
-    (dict(image_id=5), 'detection 3: unknown image_id 5: the annotation file has 83'),
-    (dict(image_id=[5]), r'detection 3: unknown image_id \[5\]'),
-    (dict(category_id=0), 'unknown category_id 0: .*numbered from 0'),
-    (dict(segmentation=dict(size=[200, 150], counts='0')), r'detection 3: its image has \[150, 200\] px '
-                                                           r'\(height, width\), but its mask \[200, 150\]'),
-    (dict(segmentation=dict(size=[150, 200], counts='0')), 'mask of a detection .* cannot be decoded: '
-                                                           '.*cover 0 pixels'),
-    (dict(segmentation=dict(size=[150, 200], counts='é')), 'mask of a detection .* decoded: .*not ASCII'),
-    (dict(segmentation=[[1, 1, 5, 1, 5, 5]]), 'detection 3: its mask is not a compressed RLE'),
-    (dict(segmentation=None), 'mask of a detection is missing'),
-    (dict(bbox=None), 'a detection has no bbox'),
-    (dict(score=...), 'a detection has no score'),
-    (dict(image_id=...), 'a detection has no image_id'),
-])
-def test_unknown_images_and_categories_and_bad_masks_are_refused(change, message):
-    document = crowd(1)
-    detections = truth_as_detections(document)
-    detections[3].update(change)
-    for key in [key for key, value in change.items() if value is ...]:
-        del detections[3][key]
-    with pytest.raises(ResultsError, match=message):
-        measure(document, detections)
-
-
-@pytest.mark.parametrize(('change', 'message'), [
-    (dict(image_id=5), 'annotation 3: image_id 5 is not the id of one of the images'),
-    (dict(image_id=...), 'annotation 3 has no image_id'),
-    (dict(category_id=9), 'annotation 3: category_id 9 is not the id of one of the categories'),
-    (dict(category_id=None), 'annotation 3: category_id None is not'),
-    (dict(area=...), 'annotation 3 has no area'),
-    (dict(segmentation=dict(size=list(SHAPE), counts='0')), 'mask of a true cell .* cannot be decoded'),
-    (dict(segmentation=dict(size=[9, 9], counts='0')), 'annotation 3: the mask size is not the size of the image'),
-    (dict(segmentation=[]), 'annotation 3: the segmentation has no polygon'),
-    (dict(segmentation=...), 'mask of a true cell is missing'),
-    (dict(bbox=...), 'an annotation has no bbox'),
-])
-def test_annotations_that_cannot_be_measured_are_refused(change, message):
-    document = crowd(1)
-    document['annotations'][2].update(change)
-    for key in [key for key, value in change.items() if value is ...]:
-        del document['annotations'][2][key]
-    with pytest.raises(AnnotationError, match=message):
-        measure(document, [])
-
-
-def test_boxes_need_no_masks_and_masks_no_boxes():
-    document = crowd(1)
-    detections = truth_as_detections(document)
-    for kind, key in (('segm', 'bbox'), ('bbox', 'segmentation')):
-        records = [[{name: value for name, value in record.items() if name != key} for record in side]
-                   for side in (document['annotations'], detections)]
-        values = measure({**document, 'annotations': records[0]}, records[1], kinds=[kind])
-        assert values == pytest.approx(measure(document, detections, kinds=[kind]), nan_ok=True)
-
-
-def test_annotation_files_without_categories_are_refused():
-    with pytest.raises(AnnotationError, match='no categories'):
-        measure({**crowd(1), 'categories': [], 'annotations': []}, [])
 
 
 def test_matches_of_one_image_have_the_values_of_this_image(rng):

@@ -3,12 +3,12 @@ import math
 
 import numpy as np
 import pytest
+from evaluation import pair_coco
 from support.label_map_pairs import SIZE, image_pair, pairs_of, synthetic_maps
 from support.synthetic_data import discs, write_annotations
 
 from mmcell.evaluation.evaluation import SWEEP_THRESHOLDS, SWEPT_SCORES, sweep
 from mmcell.evaluation.image_statistics import image_statistics
-from mmcell.evaluation.pairs import pair_coco
 from mmcell.evaluation.segmentation_scores import resampled_segmentation_scores, segmentation_scores
 
 NAMES = ['a', 'b', 'c']

@@ -3,6 +3,7 @@ import pickle
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pycocotools.mask
@@ -15,16 +16,11 @@ from support.synthetic_data import discs
 
 from mmcell.annotations.raw_layout import LayoutError
 from mmcell.masks.rle import encode_label_map
-from mmcell.predictions.cells import (
-    find_empty_and_repeated,
-    from_coco_results,
-    join_predictions,
-    to_coco_results,
-    to_predictions,
-)
+from mmcell.predictions.cells import find_empty_and_repeated, join_predictions, to_coco_results, to_predictions
 from mmcell.predictions.dump_file import ResultsError, load_results
 from mmcell.predictions.limits import LIMITS
 from mmcell.predictions.packed_results import SubmissionError, read_packed_results
+from mmcell.predictions.result_files import parse_results
 from mmcell.predictions.submission import check_submission, read_test_set, write_submission
 
 SIZE = (30, 40)
@@ -45,6 +41,12 @@ def test_json(tmp_path):
 
 def detection(**changes):
     return {'image_id': 3, 'bbox': [6., 6., 9., 9.], 'score': .5, 'category_id': 2, 'segmentation': MASK, **changes}
+
+
+def predictions_of(detections, test_set):
+    predictions, problems = parse_results(detections, test_set)
+    assert not problems
+    return predictions
 
 
 def test_a_valid_submission_passes_and_images_without_cells_are_told(test_json):
@@ -111,8 +113,8 @@ def test_what_is_written_reads_back_and_is_reproducible(test_json, tmp_path):
     test_set = read_test_set(test_json)
     written = [detection(score=.3), detection(score=.8, bbox=[40., 5., 0., 10.]),
                detection(segmentation=EMPTY), detection(category_id=1)]
-    report = write_submission(from_coco_results(written, test_set), test_set, tmp_path / 'a' / 's.zip')
-    write_submission(from_coco_results(written, test_set), test_set, tmp_path / 't.zip')
+    report = write_submission(predictions_of(written, test_set), test_set, tmp_path / 'a' / 's.zip')
+    write_submission(predictions_of(written, test_set), test_set, tmp_path / 't.zip')
     assert report.n_detections == 2
     assert report.remarks[0].startswith('left out: 1 masks without a pixel')
     assert report.remarks[1] == 'left out: 1 repeated masks'
@@ -127,7 +129,8 @@ def test_nothing_is_written_when_a_detection_is_wrong(test_json, tmp_path):
     path = tmp_path / 's.zip'
     path.write_text('old')
     test_set = read_test_set(test_json)
-    wrong = from_coco_results([detection(), detection(score=float('nan'), segmentation=OTHER)], test_set)
+    right = predictions_of([detection(), detection(segmentation=OTHER)], test_set)
+    wrong = replace(right, scores=np.array([.5, np.nan]))
     with pytest.raises(SubmissionError, match='detection 1: score nan is not a number from 0 to 1'):
         write_submission(wrong, test_set, path)
     assert path.read_text() == 'old'
@@ -257,7 +260,7 @@ def test_cells_are_joined_image_after_image(test_json):
 
 def test_of_equal_masks_the_best_scored_stays(test_json):
     given = [detection(score=.2), detection(score=.9), detection(segmentation=EMPTY), detection(image_id=8)]
-    is_empty, is_repeated = find_empty_and_repeated(from_coco_results(given, read_test_set(test_json)))
+    is_empty, is_repeated = find_empty_and_repeated(predictions_of(given, read_test_set(test_json)))
     assert is_empty.tolist() == [False, False, True, False] and is_repeated.tolist() == [True, False, False, False]
 
 

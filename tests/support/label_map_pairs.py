@@ -3,13 +3,15 @@
 from typing import NamedTuple
 
 import numpy as np
+from evaluation import pair_coco
 from support.synthetic_data import discs
 
 from mmcell.annotations.coco_json import categories
-from mmcell.evaluation.pairs import Pairs, pair_coco
+from mmcell.evaluation.pairs import Pairs
 from mmcell.masks.rle import encode_label_map
 
 SIZE = (110, 150)
+NO_BOX = [np.nan] * 4
 
 
 class ImageCells(NamedTuple):
@@ -39,14 +41,15 @@ def image_pair(true_map, pred_map, true_classes=None, pred_classes=None, pred_sc
 
 def pairs_of(*images, classes=None) -> Pairs:
     """Returns the pairs of several ``ImageCells``; the classes are COCO categories, 1 to 3 by default."""
-    document = dict(images=[dict(id=i, height=image.size[0], width=image.size[1]) for i, image in enumerate(images)],
+    document = dict(images=[dict(id=i, file_name='', height=image.size[0], width=image.size[1])
+                            for i, image in enumerate(images)],
                     categories=classes or categories(['a', 'b', 'c']), annotations=[])
     detections = []
     for i, image in enumerate(images):
         document['annotations'] += [
-            dict(image_id=i, category_id=int(category_id), segmentation=rle, area=1)
+            dict(image_id=i, category_id=int(category_id), segmentation=rle, area=1, bbox=NO_BOX, iscrowd=0)
             for rle, category_id in zip(image.true_rles, image.true_classes, strict=True)]
-        detections += [dict(image_id=i, category_id=int(category_id), segmentation=rle, score=float(score))
+        detections += [dict(image_id=i, category_id=int(category_id), segmentation=rle, score=float(score), bbox=NO_BOX)
                        for rle, category_id, score in zip(image.pred_rles, image.pred_classes, image.pred_scores,
                                                           strict=True)]
     return pair_coco(document, detections)
