@@ -1,4 +1,4 @@
-"""Hooks that stop a run whose parts do not fit together."""
+"""Hooks that stop a run in which model, checkpoint and data do not fit together."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
 from mmcell.annotations.coco_json import read_annotations
-from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_model, refuse_other_weights
+from mmcell.checkpoints.fit import FitError, count_fitting_weights, refuse_other_classes, refuse_other_model
 from mmcell.checkpoints.provenance import compare_data, describe_data, find_leaves
-from mmcell.checkpoints.records import content_of
 from mmcell.classes.matching import ClassesError, are_alike
 from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.datasets.class_order import class_names, order_classes
 from mmcell.datasets.colors import refuse_swapped_colors
+from mmcell.framework.safe_loading import WeightsError
 
 
 @HOOKS.register_module()
@@ -144,8 +144,7 @@ class FittingCheckpointHook(Hook):
         Raises:
             FitError: The checkpoint is of another model.
         """
-        refuse_other_weights(runner.model, checkpoint)
-        refuse_other_model(runner.cfg.model.to_dict(), content_of(checkpoint))
+        refuse_other_model(runner.model, runner.cfg.model.to_dict(), checkpoint)
         meta = checkpoint.get('meta')
         if not isinstance(meta, dict) or 'mmcell' not in meta:
             return
@@ -156,3 +155,43 @@ class FittingCheckpointHook(Hook):
             warnings = [f'the record of the training data in the checkpoint cannot be read: {error!r}']
         for warning in warnings:
             runner.logger.warning(warning)
+
+
+@HOOKS.register_module()
+class StartingCheckpointHook(Hook):
+    """Refuses to start or continue a training from a checkpoint that does not fit the model.
+
+    Without it, MMEngine trains with random weights in place of weights that do not fit, and finds another model at
+    ``--resume`` when it loads the state of the optimizer. The hook comes before MMEngine's ``EMAHook``, which reads the
+    checkpoint, too.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compares the checkpoint with the model, and logs how many weights of ``load_from`` have a place in it.
+
+        Raises:
+            FitError: The checkpoint to resume from is of another model, or less than half of the model's weights are
+                in the checkpoint to start from.
+            WeightsError: The checkpoint to resume from has no optimizer state.
+        """
+        if not isinstance(runner._train_loop, BaseLoop):
+            return
+        if not runner._resume:
+            runner.logger.info(count_fitting_weights(runner.model, checkpoint, str(runner.cfg.get('load_from'))))
+            if 'state_dict' not in checkpoint:
+                # EMAHook only reads weights that are in ``state_dict``.
+                weights = dict(checkpoint)
+                checkpoint.clear()
+                checkpoint['state_dict'] = weights
+            return
+        if 'optimizer' not in checkpoint or 'message_hub' not in checkpoint:
+            raise WeightsError('the checkpoint to resume from has no optimizer state (best_*.pth never has): resume '
+                               'from epoch_*.pth or iter_*.pth, or start a new training from its weights with '
+                               '--cfg-options load_from=FILE')
+        try:
+            refuse_other_model(runner.model, runner.cfg.model.to_dict(), checkpoint)
+        except FitError as error:
+            raise FitError(f'--resume: {error}. To train this model from its first step, leave out --resume and name '
+                           'another folder with --work-dir FOLDER') from error
