@@ -1,9 +1,13 @@
-"""Transforms that load images and annotations."""
+"""Loads images and annotations."""
+
+import copy
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
 from mmdet.datasets.transforms import LoadAnnotations
 from mmdet.registry import TRANSFORMS
+from mmengine.structures import InstanceData
 
 from mmcell.annotations.coco_json import AnnotationError
 from mmcell.images.colors import stretch_contrast
@@ -111,14 +115,29 @@ class LoadCellAnnotations(LoadAnnotations):
 
 
 def _to_rle(mask: dict | list, size: tuple[int, int]) -> dict:
-    """Returns an RLE unchanged, and the polygons of an instance as one RLE.
-
-    Raises:
-        ValueError: The polygons cannot be rasterised.
-    """
+    """Returns an RLE unchanged, and the polygons of an instance as one RLE."""
     if isinstance(mask, dict):
         return mask
     (rle,), problems = to_compressed_rles([mask], [size])
     for problem in problems.values():
         raise ValueError(str(problem))
     return rle
+
+
+def load_true_instances(data_info: dict, size: tuple[int, int]) -> InstanceData:
+    """Returns the true cells of an image as ``labels`` (N,) int64 and ``masks`` (``LabelMapMasks``).
+
+    They are in the frame of the image file, whatever the pipeline of the data set does. Cells of which only the box is
+    known are left out.
+
+    Args:
+        data_info: The entry of the data set, see MMEngine's ``BaseDataset.get_data_info``.
+        size: Height and width of the image in px.
+
+    Raises:
+        AnnotationError: A mask cannot be decoded, or has another size than the image.
+    """
+    results = {'img_path': data_info.get('img_path'), 'ori_shape': size,
+               'instances': [copy.deepcopy(instance) for instance in data_info['instances'] if instance.get('mask')]}
+    results = LoadCellAnnotations()(results)
+    return InstanceData(labels=torch.as_tensor(results['gt_bboxes_labels']), masks=results['gt_masks'])

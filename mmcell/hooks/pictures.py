@@ -9,7 +9,7 @@ from mmdet.structures import DetDataSample
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from mmcell.datasets.true_instances import load_true_instances
+from mmcell.datasets.loading import load_true_instances
 from mmcell.hooks.first_step import refuse_missing_keys
 from mmcell.images.image_file import read_image
 from mmcell.visualization.overlay import picture_name

@@ -1,7 +1,7 @@
 """Whether a config has a setting of a given name, and which names it has instead."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 
@@ -62,6 +62,28 @@ def refuse_unknown_setting(config: Mapping, key: str) -> None:
             raise UnknownSettingError(f'{key}: {parent} is {value!r} and has no settings inside. To replace it by a '
                                       f'dict, write {parent}="{{\'{part}\': …}}"')
         path.append(part)
+
+
+def iterate_dicts(value: object, path: tuple[str, ...] = (),
+                  left_out: Container[str] = ()) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+    """Yields every dict in nested dicts and lists, a dict before those inside it, with the keys that lead to it.
+
+    Args:
+        value: The resolved config, as nested dicts and lists, or a part of it.
+        path: The keys that lead to the part.
+        left_out: Names of dicts that are left out, with all that is inside them.
+    """
+    if isinstance(value, Mapping):
+        if path and path[-1] in left_out:
+            return
+        yield path, value
+        value = value.items()
+    elif isinstance(value, list | tuple):
+        value = enumerate(value)
+    else:
+        return
+    for key, part in value:
+        yield from iterate_dicts(part, (*path, str(key)), left_out)
 
 
 def _refuse_entry_of_nothing(key: str, path: Sequence[str]) -> None:
