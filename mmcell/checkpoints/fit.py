@@ -103,11 +103,7 @@ def count_fitting_weights(model: nn.Module, checkpoint: dict, name: str) -> str:
 
 
 def _shapes(checkpoint: dict) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of the weights in a checkpoint or a state dict by name.
-
-    Raises:
-        FitError: There is something else where the weights should be.
-    """
+    """Returns the shapes of the weights in a checkpoint or a state dict by name."""
     state = checkpoint.get('state_dict', checkpoint)
     if not isinstance(state, Mapping):
         raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')

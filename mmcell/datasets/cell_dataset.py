@@ -87,10 +87,9 @@ class CellDataset(_SeededSamples, CocoDataset):
         for annotation in document['annotations']:
             annotations_by_image[annotation['image_id']].append(annotation)
             self.cat_img_map[annotation['category_id']].append(annotation['image_id'])
-        data_list = [
-            self.parse_data_info({'raw_img_info': {**image, 'img_id': image['id']},
-                                  'raw_ann_info': annotations_by_image[image['id']]})
-            for image in document['images']]
+        data_list = [self.parse_data_info({'raw_img_info': {**image, 'img_id': image['id']},
+                                           'raw_ann_info': annotations_by_image[image['id']]})
+                     for image in document['images']]
         self._check_loaded(data_list)
         return data_list
 
@@ -146,18 +145,15 @@ class CellDataset(_SeededSamples, CocoDataset):
                       f'{chosen!r}, which is used: remove channel_order from the config, or convert the data again '
                       f'with --channel-order {chosen}', logger='current', level=logging.WARNING)
         if stated is None and chosen is None:
-            self._warn_if_swapped(self._paths(document))
+            n_swapped, n_right = count_swapped(self._paths(document))
+            if n_swapped > n_right:
+                print_log(f'{self.ann_file} does not state the channel order of its images, and red and blue look '
+                          f'swapped in {n_swapped} of {n_swapped + n_right} images that tell: convert the data with '
+                          "--channel-order bgr, or write channel_order='bgr' into the data set (into each of train, "
+                          "val and test; channel_order='rgb' if the colours are right)", logger='current',
+                          level=logging.WARNING)
         self.channel_order = chosen or stated or 'rgb'
         self._metainfo['channel_order'] = self.channel_order
-
-    def _warn_if_swapped(self, paths: list[Path]) -> None:
-        n_swapped, n_right = count_swapped(paths)
-        if n_swapped > n_right:
-            print_log(f'{self.ann_file} does not state the channel order of its images, and red and blue look swapped '
-                      f'in {n_swapped} of {n_swapped + n_right} images that tell: convert the data with '
-                      "--channel-order bgr, or write channel_order='bgr' into the data set (into each of train, val "
-                      "and test; channel_order='rgb' if the colours are right)", logger='current',
-                      level=logging.WARNING)
 
     def _locate_images(self, document: dict) -> None:
         info = document.get('info')

@@ -189,10 +189,7 @@ class CellErasing(RandomErasing):
 
     @cache_randomness
     def _get_patches(self, img_shape: tuple[int, int]) -> np.ndarray:
-        """Draws P patches, (P, 4) int64 xyxy in px, from the same random numbers as the stock transform.
-
-        Unlike the stock transform this also works for P = 0 and for a patch as large as the image.
-        """
+        """Draws P >= 0 patches, (P, 4) int64 xyxy in px, from the same random numbers as the stock transform."""
         n_patches = np.random.randint(self.n_patches[0], self.n_patches[1] + 1)
         return np.array([self._draw_patch(*img_shape) for _ in range(n_patches)], np.int64).reshape(-1, 4)
 

@@ -44,21 +44,17 @@ class ClassCountHook(Hook):
         names = class_names(meta.get('dataset_meta') if isinstance(meta, dict) else None)
         own = class_names(loops[0].dataloader.dataset.metainfo) if loops else None
         is_training = hasattr(runner._train_loop, 'dataloader')
-        if own is None:
+        if own is None or (names is None and is_training):
             return
         if names is None:
-            if not is_training:
-                runner.logger.warning('the checkpoint does not name its classes: they are taken to be those of the '
-                                      f'data, in this order: {", ".join(own)}')
-            return
-        if is_training and not runner._resume and not are_alike(names, own):
-            if len(names) == len(own):
-                runner.logger.warning(
-                    f'the checkpoint was trained on the classes {names}, the data have {own}: the heads start with the '
-                    'weights of other classes')
-            return
-        for loop in loops:
-            _order_loop(runner, loop, names, f'the checkpoint {runner.cfg.get("load_from")}')
+            runner.logger.warning('the checkpoint does not name its classes: they are taken to be those of the data, '
+                                  f'in this order: {", ".join(own)}')
+        elif not is_training or runner._resume or are_alike(names, own):
+            for loop in loops:
+                _order_loop(runner, loop, names, f'the checkpoint {runner.cfg.get("load_from")}')
+        elif len(names) == len(own):
+            runner.logger.warning(f'the checkpoint was trained on the classes {names}, the data have {own}: the heads '
+                                  'start with the weights of other classes')
 
     def before_train(self, runner: Runner) -> None:
         """Checks model and data.
@@ -75,22 +71,22 @@ class ClassCountHook(Hook):
             _order_loop(runner, runner.train_loop, names, source)
             if runner.val_loop is not None:
                 _order_loop(runner, runner.val_loop, names, source)
-        self._check(runner, runner.train_dataloader.dataset)
+        _check_classes(runner, runner.train_dataloader.dataset)
 
     def before_val(self, runner: Runner) -> None:
         """Checks the validation data."""
-        self._check(runner, runner.val_dataloader.dataset)
+        _check_classes(runner, runner.val_dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
         """Checks model and test data."""
         refuse_swapped_colors(runner.cfg)
-        self._check(runner, runner.test_dataloader.dataset)
+        _check_classes(runner, runner.test_dataloader.dataset)
 
-    def _check(self, runner: Runner, dataset: object) -> None:
-        # MMDetection's ConcatDataset has one metainfo per part if the parts differ.
-        parts = dataset.metainfo if isinstance(dataset.metainfo, list) else [dataset.metainfo]
-        for metainfo in parts:
-            refuse_other_classes(runner.model, metainfo['classes'])
+
+def _check_classes(runner: Runner, dataset: object) -> None:
+    # MMDetection's ConcatDataset has one metainfo per part if the parts differ.
+    for metainfo in dataset.metainfo if isinstance(dataset.metainfo, list) else [dataset.metainfo]:
+        refuse_other_classes(runner.model, metainfo['classes'])
 
 
 def _order_loop(runner: Runner, loop: BaseLoop, names: Sequence[str], source: str) -> None:
@@ -105,11 +101,7 @@ def _order_loop(runner: Runner, loop: BaseLoop, names: Sequence[str], source: st
 
 
 def _refuse_order_unlike_file(dataset: object) -> None:
-    """Refuses data whose labels do not follow the categories of their file, as MMDetection's metrics expect.
-
-    Raises:
-        ClassesError: The labels of a ``CellDataset`` follow another order.
-    """
+    """Refuses data whose labels do not follow the categories of their file, as MMDetection's metrics expect."""
     for leaf in find_leaves(dataset):
         if isinstance(leaf, CellDataset):
             in_file = [category['id'] for category in read_annotations(leaf.ann_file)['categories']]

@@ -144,9 +144,8 @@ def scores_text(metrics: dict[str, float] | None) -> str:
 
     Entries that are not numbers are left out, and so are scores that do not fit into the line.
     """
-    numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
     texts = [f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
-             for name, value in numbers.items()]
+             for name, value in (metrics or {}).items() if isinstance(value, int | float)]
     return join_fitting(texts or ['no scores'], LINE_WIDTH)
 
 

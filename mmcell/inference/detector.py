@@ -13,7 +13,7 @@ from torch import nn
 
 from mmcell.checkpoints.config import build_without_trust, read_checkpoint_config
 from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_model, without_wrappers
-from mmcell.checkpoints.weights import find_checkpoint
+from mmcell.checkpoints.records import find_checkpoint
 from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints

@@ -50,7 +50,9 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         ignore_boxes = boxes[:0]
         if self.ignore_iof_thr > 0 and gt_instances_ignore is not None and gt_instances_ignore.bboxes.numel():
             ignore_boxes = get_box_tensor(gt_instances_ignore.bboxes)
-        if self._search_pays(len(priors), len(boxes)) and self._leaves_out_zeros(priors, boxes, ignore_boxes):
+        # Measured on one CPU core: the search for close pairs takes the time in which the stock class compares 12 boxes
+        # with all priors, and 2**16 further pairs.
+        if len(priors) * (len(boxes) - 12) > 1 << 16 and self._leaves_out_zeros(priors, boxes, ignore_boxes):
             # With more ground truths than gpu_assign_thr, the stock class computes on the CPU as well. There, a
             # calculator with fp16 returns another dtype.
             device = 'cpu' if 0 < self.gpu_assign_thr < len(boxes) else priors.device
@@ -59,11 +61,6 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         if result is None:
             return super().assign(pred_instances, gt_instances, gt_instances_ignore, **kwargs)
         return AssignResult(len(boxes), *(values.to(priors.device) for values in result))
-
-    def _search_pays(self, n_priors: int, n_boxes: int) -> bool:
-        # Measured on one CPU core: the search for close pairs takes the time in which the stock class compares 12 boxes
-        # with all priors, and 2**16 further pairs.
-        return n_priors * (n_boxes - 12) > 1 << 16
 
     def _leaves_out_zeros(self, priors: Tensor, *box_tensors: Tensor) -> bool:
         """Returns whether IoU and IoF are certainly 0 for boxes that do not overlap, and not NaN for all others."""
@@ -160,14 +157,9 @@ class _Matches:
         self.low_quality = torch.zeros_like(self.best_box)
 
     def add(self, prior_index: Tensor, box_index: Tensor, ious: Tensor, min_pos_iou: float, all_ties: bool) -> None:
-        """Adds a batch of P pairs.
+        """Adds a batch of P pairs: their indices (P,) and IoUs (P,).
 
-        Args:
-            prior_index: Indices (P,) int64 of the priors.
-            box_index: Indices (P,) int64 of the boxes.
-            ious: IoUs (P,) of the pairs.
-            min_pos_iou: Smallest IoU for which a box takes its best prior.
-            all_ties: Whether a box takes all priors with its greatest IoU, or only the first of them.
+        A box takes its best prior if their IoU is at least ``min_pos_iou``, and with ``all_ties`` all priors with it.
         """
         self._update_best_box(prior_index, box_index, ious)
         self.box_max.scatter_reduce_(0, box_index, ious, 'amax')
@@ -197,11 +189,9 @@ class _Matches:
         self.best_box.scatter_reduce_(0, priors, boxes, 'amin')
 
     def add_boxes_without_overlap(self, min_pos_iou: float, all_ties: bool) -> None:
-        """Lets boxes without any overlap take priors; must be called after the last batch.
+        """Lets boxes without any overlap, whose IoU is 0 with all priors, take priors; called after the last batch.
 
-        A box without overlap has the IoU 0 with all priors. If ``min_pos_iou`` is 0 or less, the box takes all of them,
-        or only the first prior without ``all_ties``. Only the last of these boxes counts, because later boxes overwrite
-        earlier boxes.
+        Only the last of these boxes counts, because later boxes overwrite earlier boxes.
         """
         last = (self.box_max == 0).nonzero().flatten()[-1:] + 1
         if min_pos_iou <= 0 and len(last):
