@@ -2,9 +2,8 @@
 
 from mmcell.datasets.cell_dataset import CellDataset, CellMixDataset, TinyVOCDataset
 from mmcell.datasets.compositions import CellCopyPaste, CellErasing, CellMosaic
-from mmcell.datasets.formatting import PackCellInputs
 from mmcell.datasets.geometry import CapLongSide, CellAffine, RandomRotate90
-from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff
+from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff, PackCellInputs
 from mmcell.datasets.samplers import SeededInfiniteSampler, SeededSampler
 
 __all__ = ['CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',

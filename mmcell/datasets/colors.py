@@ -73,14 +73,10 @@ def describe_swapped_colors(config: Mapping) -> str | None:
 
 
 class Loader(NamedTuple):
-    """The transform that loads the images of a pipeline: its name, and the order in which it loads colours.
-
-    The order is 'rgb' or 'bgr', or None if the transform is neither ``LoadTiff`` nor MMDetection's
-    ``LoadImageFromFile``.
-    """
+    """The transform that loads the images of a pipeline."""
 
     name: str
-    order: str | None
+    order: str | None  # of colours, 'rgb' or 'bgr'; None if it is neither LoadTiff nor MMDetection's LoadImageFromFile
 
 
 def loader_of(pipeline: Sequence[Mapping]) -> Loader:

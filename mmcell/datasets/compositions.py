@@ -23,17 +23,9 @@ class CellCopyPaste(CopyPaste):
     Pasted cells may overlap each other. The source image is aligned with the top left corner of the image, and cut
     off if it is larger. The image keeps its dtype; the stock transform makes it int64. Boxes are made from the masks.
 
-    Required keys:
-
-    - img
-    - gt_bboxes, gt_bboxes_labels, gt_ignore_flags
-    - gt_masks (LabelMapMasks or BitmapMasks) (optional with ``paste_by_box``)
-    - mix_results: a list with one more sample, the source of the pasted cells, as ``MultiImageMixDataset`` adds it
-
-    Modified keys:
-
-    - img
-    - gt_masks (if the sample has masks), gt_bboxes, gt_bboxes_labels, gt_ignore_flags
+    Required keys: img, gt_bboxes, gt_bboxes_labels, gt_ignore_flags; gt_masks (LabelMapMasks or BitmapMasks), which is
+    optional with ``paste_by_box``; and mix_results, a list with one more sample, the source of the pasted cells, as
+    ``MultiImageMixDataset`` adds it. Modified keys: all of these except mix_results.
 
     Args:
         max_num_pasted: An upper limit that is not reached itself: as in ``CopyPaste``, the random selection has fewer
@@ -88,17 +80,9 @@ class CellMosaic(Mosaic):
     cells by their size. If an image is larger than ``img_scale``, the frame may show only the part next to the meeting
     point: put a ``RandomCrop`` into the pipeline of the wrapped data set, so that every part of the image is used.
 
-    Required keys:
-
-    - img
-    - gt_masks (LabelMapMasks or BitmapMasks)
-    - gt_bboxes, gt_bboxes_labels, gt_ignore_flags (optional)
-    - mix_results: a list with three more samples, as ``MultiImageMixDataset`` adds them
-
-    Modified keys:
-
-    - img, img_shape
-    - gt_masks, gt_bboxes, gt_bboxes_labels, gt_ignore_flags
+    Required keys: img, gt_masks (LabelMapMasks or BitmapMasks); optionally gt_bboxes, gt_bboxes_labels and
+    gt_ignore_flags; and mix_results, a list with three more samples, as ``MultiImageMixDataset`` adds them. Modified
+    keys: all of these except mix_results, and img_shape.
 
     Args:
         keep_size: Whether images keep their size. With False each image is scaled to fit into ``img_scale``, with its
@@ -158,17 +142,8 @@ class CellErasing(RandomErasing):
     Boxes are made from the remaining pixels of the masks; the stock transform does not shrink boxes. Samples without
     masks are handled as in the stock transform.
 
-    Required keys:
-
-    - img, img_shape
-    - gt_masks (LabelMapMasks or BitmapMasks) (optional)
-    - gt_bboxes, gt_bboxes_labels, gt_ignore_flags (optional)
-    - gt_seg_map (optional)
-
-    Modified keys:
-
-    - img, gt_seg_map
-    - gt_masks, gt_bboxes, gt_bboxes_labels, gt_ignore_flags
+    Required keys: img, img_shape; optionally gt_masks (LabelMapMasks or BitmapMasks), gt_bboxes, gt_bboxes_labels,
+    gt_ignore_flags and gt_seg_map. Modified keys: all of these except img_shape.
 
     Args:
         bbox_erased_thr: An instance is dropped if at least this fraction of its mask is erased (of its box in samples

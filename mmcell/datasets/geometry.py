@@ -29,16 +29,8 @@ class CellAffine(RandomAffine):
     them. An instance without any pixel left is dropped. In samples without masks, boxes are rotated as in the stock
     transform.
 
-    Required keys:
-
-    - img
-    - gt_masks (LabelMapMasks or BitmapMasks) (optional)
-    - gt_bboxes, gt_bboxes_labels, gt_ignore_flags (optional if the sample has masks)
-
-    Modified keys:
-
-    - img, img_shape
-    - gt_masks, gt_bboxes, gt_bboxes_labels, gt_ignore_flags
+    Required keys: img; optionally gt_masks (LabelMapMasks or BitmapMasks); gt_bboxes, gt_bboxes_labels and
+    gt_ignore_flags, which are optional if the sample has masks. Modified keys: these keys and img_shape.
 
     Args:
         centered: Whether the map is centred on the image. With False the top left corner keeps its place, as in the
@@ -96,15 +88,9 @@ class RandomRotate90(BaseTransform):
     MMDetection only has rotations by any angle, which interpolate the image. Together with ``RandomFlip`` this
     transform gives all eight orientations.
 
-    Required keys:
-
-    - img
-    - gt_bboxes, gt_masks (LabelMapMasks or BitmapMasks), gt_seg_map (optional)
-
-    Modified keys: the keys above, and
-
-    - img_shape
-    - homography_matrix, the product of all geometric transforms so far, as MMDetection's transforms keep it
+    Required keys: img; optionally gt_bboxes, gt_masks (LabelMapMasks or BitmapMasks) and gt_seg_map. Modified keys:
+    these keys, img_shape, and homography_matrix, the product of all geometric transforms so far, as MMDetection's
+    transforms keep it.
 
     Args:
         prob: The probability that an image is rotated, 0 to 1. With the default all four orientations are equally

@@ -1,11 +1,12 @@
-"""Loads images and annotations."""
+"""Loads images and annotations, and packs them for the model: the two ends of every pipeline."""
 
 import copy
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from mmcv.transforms import BaseTransform
-from mmdet.datasets.transforms import LoadAnnotations
+from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
 from mmdet.registry import TRANSFORMS
 from mmengine.structures import InstanceData
 
@@ -28,11 +29,7 @@ class LoadTiff(BaseTransform):
       dict is accepted as well.
     - channel_order (optional): the channel order of the files, as the data set declares it
 
-    Modified keys:
-
-    - img: becomes RGB
-
-    Added keys:
+    Added or modified keys:
 
     - img: (H, W, 3) uint8, RGB
     - img_shape, ori_shape: (H, W)
@@ -112,6 +109,38 @@ class LoadCellAnnotations(LoadAnnotations):
             results['gt_masks'] = LabelMapMasks.from_rles(rles, height, width)
         except ValueError as error:
             raise AnnotationError(f"the annotations of {results.get('img_path')}: {error}") from error
+
+
+@TRANSFORMS.register_module()
+class PackCellInputs(PackDetInputs):
+    """``PackDetInputs`` that also records how ``LoadTiff`` read the image, and accepts images with a side of one pixel.
+
+    A flipped image with a side of one pixel has a negative stride, although NumPy calls it contiguous. The stock
+    transform therefore passes it to torch as it is, and torch refuses negative strides.
+
+    MMDetection's ``inference_detector`` loads arrays itself, as BGR and without ``scale_factor``. Such an image, which
+    has no path and was not loaded by ``LoadTiff``, is turned to RGB, and its scale is 1 unless it was resized. A
+    pipeline whose model gets BGR from MMDetection's own loader needs ``PackDetInputs``.
+
+    Required, modified and added keys: the keys of ``mmdet.datasets.transforms.PackDetInputs``.
+
+    Args:
+        meta_keys: Keys of the sample that are copied to the meta information. Keys that the sample lacks are skipped.
+    """
+
+    def __init__(self, meta_keys: Sequence[str] = (
+            'img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
+            'flip_direction')) -> None:
+        super().__init__(meta_keys)
+
+    def transform(self, results: dict) -> dict:
+        """Packs the sample; an image with a negative stride is copied first."""
+        results.setdefault('scale_factor', (1., 1.))
+        if 'channel_order' not in results and results.get('img_path', '') is None:
+            results['img'] = results['img'][:, :, ::-1]
+        if 'img' in results and min(results['img'].strides) < 0:
+            results['img'] = np.array(results['img'], order='C')
+        return super().transform(results)
 
 
 def _to_rle(mask: dict | list, size: tuple[int, int]) -> dict:

@@ -177,10 +177,7 @@ def describe_length(runner: Runner) -> str:
 
 
 def describe_unfinished_schedule(runner: Runner) -> Rows:
-    """Yields one row per part of the learning-rate schedule that the training is too short for.
-
-    These parts are warm-ups that last as long as the training or longer, and milestones after its end.
-    """
+    """Yields rows on warm-ups that last as long as the training or longer, and on milestones after its end."""
     schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
     for index, scheduler in enumerate(schedulers):
         length, unit = (runner.max_epochs, 'epoch') if scheduler.by_epoch else (runner.max_iters, 'step')

@@ -114,9 +114,8 @@ def _refuse_order_unlike_file(dataset: object) -> None:
 class FittingCheckpointHook(Hook):
     """Refuses to test a checkpoint of another model, and warns if the data do not suit its training.
 
-    Another model has weights of other names or shapes, or settings with which the weights mean something else, for
-    example other anchors (:func:`refuse_other_model`). MMEngine only logs weights that do not fit, and continues with
-    random weights in their place, which is right only at the start of a training.
+    MMEngine only logs weights that do not fit, and continues with random weights in their place, which is right only at
+    the start of a training.
 
     The hook warns if validation data differ from the training of the checkpoint, or are read in another channel order,
     and if images under test were in the training data.

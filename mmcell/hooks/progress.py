@@ -150,10 +150,7 @@ def scores_text(metrics: dict[str, float] | None) -> str:
 
 
 def best_checkpoints(runner: Runner) -> dict[str, str]:
-    """Returns the paths of the best checkpoints so far.
-
-    The keys are names of MMEngine's ``CheckpointHook``: 'best_ckpt', or with several scores 'best_ckpt_<score>' each.
-    """
+    """Returns the paths of the best checkpoints so far; several scores have the names 'best_ckpt_<score>'."""
     info = runner.message_hub.runtime_info
     return {name: path for name, path in info.items() if name.startswith('best_ckpt') and path}
 

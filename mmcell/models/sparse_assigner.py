@@ -50,9 +50,7 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         ignore_boxes = boxes[:0]
         if self.ignore_iof_thr > 0 and gt_instances_ignore is not None and gt_instances_ignore.bboxes.numel():
             ignore_boxes = get_box_tensor(gt_instances_ignore.bboxes)
-        # Measured on one CPU core: the search for close pairs takes the time in which the stock class compares 12 boxes
-        # with all priors, and 2**16 further pairs.
-        if len(priors) * (len(boxes) - 12) > 1 << 16 and self._leaves_out_zeros(priors, boxes, ignore_boxes):
+        if self._search_pays(len(priors), len(boxes)) and self._leaves_out_zeros(priors, boxes, ignore_boxes):
             # With more ground truths than gpu_assign_thr, the stock class computes on the CPU as well. There, a
             # calculator with fp16 returns another dtype.
             device = 'cpu' if 0 < self.gpu_assign_thr < len(boxes) else priors.device
@@ -61,6 +59,11 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
         if result is None:
             return super().assign(pred_instances, gt_instances, gt_instances_ignore, **kwargs)
         return AssignResult(len(boxes), *(values.to(priors.device) for values in result))
+
+    def _search_pays(self, n_priors: int, n_boxes: int) -> bool:
+        # Measured on one CPU core: the search for close pairs takes the time in which the stock class compares 12 boxes
+        # with all priors, and 2**16 further pairs.
+        return n_priors * (n_boxes - 12) > 1 << 16
 
     def _leaves_out_zeros(self, priors: Tensor, *box_tensors: Tensor) -> bool:
         """Returns whether IoU and IoF are certainly 0 for boxes that do not overlap, and not NaN for all others."""
