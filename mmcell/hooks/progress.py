@@ -101,7 +101,6 @@ class ProgressHook(Hook):
             self.display = ImageProgress(name, len(dataloader.dataset))
 
 
-
 def step_line(runner: Runner, batch_idx: int) -> str:
     """Returns the line for a step: epoch, step, time left and loss, then as many further values as fit.
 
