@@ -163,7 +163,7 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     """
     from mmengine.device import get_device
 
-    from mmcell.checkpoints.weights import find_checkpoint
+    from mmcell.checkpoints.records import find_checkpoint
     from mmcell.inference.detector import load_detector
     from mmcell.inference.image_jobs import ImageJob
     from mmcell.inference.predictor import Predictor

@@ -62,7 +62,7 @@ def test(args: argparse.Namespace) -> None:
     from mmcell.framework.safe_loading import trusting_checkpoints
     with trusting_checkpoints(args.trust_checkpoint):
         cfg = load_config(args)
-        from mmcell.checkpoints.weights import find_checkpoint
+        from mmcell.checkpoints.records import find_checkpoint
         cfg.load_from = find_checkpoint(args.checkpoint)
         if args.split == 'val':
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator

@@ -86,7 +86,7 @@ def resume(cfg: 'Config', value: str) -> None:
         MmcellError: The file or folder does not exist, the folder ``value`` holds no complete checkpoint, or the work
             folder holds only damaged ones.
     """
-    from mmcell.checkpoints.weights import find_newest_complete
+    from mmcell.checkpoints.records import find_newest_complete
     folder = cfg.work_dir if value == 'auto' else value
     if not Path(folder).exists() and '://' not in folder:
         raise MmcellError(f'--resume: there is no checkpoint or work folder {folder}')

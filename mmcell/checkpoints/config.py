@@ -171,9 +171,6 @@ def _refuse_foreign(settings: dict, modules: list) -> None:
     """Raises an error if the parts that are built for a prediction hold anything but listed classes and plain values.
 
     Hooks, loops, metrics, data sets and samplers are not built for a prediction, and are not checked.
-
-    Raises:
-        CheckpointConfigError: The message names up to three values and where they stand.
     """
     dataset = settings['test_dataloader'].get('dataset')
     parts = {'model': settings['model'], 'tta_model': settings.get('tta_model'),
@@ -192,32 +189,24 @@ def _refuse_foreign(settings: dict, modules: list) -> None:
 
 def _problems_of(value: object, where: str, names: frozenset[str],
                  greatest: tuple[float, float] = (MAX_INTEGER, MAX_FLOAT), depth: int = 0) -> Iterator[str]:
-    """Yields what is not allowed in a part of a config, with the keys that lead to it.
+    """Yields what is not allowed in a part of a config, with the keys ``where`` that lead to it.
 
-    Args:
-        value: The part.
-        where: The keys that lead to it.
-        names: The allowed values of ``type``.
-        greatest: The greatest whole number and the greatest other number that are allowed.
-        depth: How many parts contain this one.
+    ``greatest`` are the greatest whole number and the greatest other number that are allowed.
     """
     if depth > MAX_DEPTH:
         yield f'{where[:60]}…: nested more than {MAX_DEPTH} deep'
     elif isinstance(value, dict):
         for key, item in value.items():
             inner = f'{where}.{str(key)[:60]}'
-            if key == '_scope_':  # MMEngine adds it to what a config inherits from MMDetection's configs
-                if item != 'mmdet':
-                    yield f'{inner}: {str(item)[:60]}'
+            if ((key == '_scope_' and item == 'mmdet')  # MMEngine adds it to inherited settings
+                    or (key == 'type' and isinstance(item, str) and item in names)
+                    or (key in _STORAGE_KEYS and item in _LOCAL_STORAGE) or key in _INITIAL_WEIGHTS):
+                continue
+            if key in ('_scope_', 'type', *_STORAGE_KEYS):
+                yield f'{inner}: {str(item)[:60]}'
             elif not isinstance(key, str) or key.startswith('_'):
                 yield f'{inner}: not the name of a setting'
-            elif key == 'type':
-                if not isinstance(item, str) or item not in names:
-                    yield f'{inner}: {str(item)[:60]}'
-            elif key in _STORAGE_KEYS:
-                if item not in _LOCAL_STORAGE:
-                    yield f'{inner}: {str(item)[:60]}'
-            elif key not in _INITIAL_WEIGHTS:
+            else:
                 yield from _problems_of(item, inner, names, _GREATEST.get(key, greatest), depth + 1)
     elif isinstance(value, list | tuple | set):
         for index, item in enumerate(value):

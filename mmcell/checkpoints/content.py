@@ -34,12 +34,11 @@ def to_plain(value: object, name: str = 'checkpoint') -> object:
     Raises:
         ContentError: The value is, or contains, an object of any other type; the message says where.
     """
-    if value is None or type(value) in (bool, int, float, complex, str, bytes) or type(value) is torch.Tensor:
+    if value is None or type(value) in (bool, int, float, complex, str, bytes, torch.Tensor) or isinstance(
+            value, torch.Size | torch.dtype | torch.device):
         return value
     if isinstance(value, torch.Tensor):
         return value.detach().as_subclass(torch.Tensor)
-    if isinstance(value, torch.Size | torch.dtype | torch.device):
-        return value
     if isinstance(value, HistoryBuffer):
         log_history, count_history = value.data
         return {'log_history': torch.from_numpy(log_history.astype(np.float64)),
@@ -60,9 +59,9 @@ def to_plain(value: object, name: str = 'checkpoint') -> object:
         return tuple(to_plain(item, f'{name}[{i}]') for i, item in enumerate(value))
     if isinstance(value, list | deque | set | frozenset):
         return [to_plain(item, f'{name}[{i}]') for i, item in enumerate(value)]
-    if isinstance(value, bool | int | float | str):  # a subclass
-        base = next(kind for kind in (bool, int, float, str) if isinstance(value, kind))
-        return base(value)
+    for base in (int, float, str):
+        if isinstance(value, base):  # a subclass
+            return base(value)
     raise ContentError(f'{name} is a {type(value).__module__}.{type(value).__qualname__}: a checkpoint holds only '
                        'tensors, numbers and strings, so that it can be loaded without running code')
 

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from mmcell.checkpoints.differences import compare_models, recorded_settings
+from mmcell.checkpoints.records import content_of
 from mmcell.errors import MmcellError, list_some
 from mmcell.framework.safe_loading import LEAST_SHARE
 
@@ -42,16 +43,20 @@ def without_wrappers(name: str) -> str:
     return re.sub(r'^(module\.)+', '', name)
 
 
-def refuse_other_weights(model: nn.Module, checkpoint: dict) -> None:
-    """Compares a checkpoint with a model, weight by weight.
+def refuse_other_model(model: nn.Module, settings: Mapping, checkpoint: dict) -> None:
+    """Compares a model with a checkpoint, weight by weight, and with the settings that the checkpoint records of it.
+
+    Two models can have weights of the same names and shapes that mean different things, for example with other anchors.
 
     Args:
         model: The model that is to get the weights.
-        checkpoint: A loaded checkpoint; its weights are in ``state_dict``, or it consists of the weights.
+        settings: The setting ``model`` of the config, as nested dicts and lists.
+        checkpoint: A loaded checkpoint; its weights are in ``state_dict``, or it consists of the weights. Without a
+            config in it, no settings are compared.
 
     Raises:
         FitError: A weight of the model is missing in the checkpoint, or has another shape there, or the checkpoint has
-            a weight that the model does not have.
+            a weight that the model does not have, or a setting differs that changes what the weights mean.
     """
     shapes, wanted = _shapes(checkpoint), _shapes(model.state_dict())
     wrong = [f'{name} {shapes.get(name, "missing")}, model {shape}'
@@ -63,25 +68,8 @@ def refuse_other_weights(model: nn.Module, checkpoint: dict) -> None:
     if unused:
         raise FitError(f'the checkpoint is of another model than the config: {len(unused)} of its {len(shapes)} '
                        f'weights have no place in the model: {list_some(unused, "; ")}')
-
-
-def refuse_other_model(settings: Mapping, content: dict) -> None:
-    """Compares the model of a config with the model that a checkpoint was trained with, setting by setting.
-
-    Two models can have weights of the same names and shapes that mean different things, for example with other anchors.
-
-    Args:
-        settings: The setting ``model`` of the config, as nested dicts and lists.
-        content: What the checkpoint says about its training (:func:`mmcell.checkpoints.records.content_of`). Without a
-            config in it, nothing is compared.
-
-    Raises:
-        FitError: A setting differs that changes what the weights mean.
-    """
-    recorded = recorded_settings(content)
-    if recorded is None or not isinstance(recorded.get('model'), Mapping):
-        return
-    differences = compare_models(recorded['model'], settings)
+    recorded = (recorded_settings(content_of(checkpoint)) or {}).get('model')
+    differences = compare_models(recorded, settings) if isinstance(recorded, Mapping) else []
     if differences:
         raise FitError('the checkpoint was trained with another model, for which its weights have another meaning: '
                        f'{list_some(differences)}. Use it with the config that it was trained with')
@@ -115,11 +103,7 @@ def count_fitting_weights(model: nn.Module, checkpoint: dict, name: str) -> str:
 
 
 def _shapes(checkpoint: dict) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of the weights in a checkpoint or a state dict by name.
-
-    Raises:
-        FitError: There is something else where the weights should be.
-    """
+    """Returns the shapes of the weights in a checkpoint or a state dict by name."""
     state = checkpoint.get('state_dict', checkpoint)
     if not isinstance(state, Mapping):
         raise FitError(f'the checkpoint has a {type(state).__name__} where its weights should be')

@@ -14,11 +14,7 @@ PACKAGES = ('torch', 'torchvision', 'onedl-mmengine', 'onedl-mmcv', 'onedl-mmdet
 
 
 def describe_software(packages: Sequence[str] = PACKAGES) -> dict:
-    """Returns the versions of mmcell, with its commit, and of the packages that decide the result.
-
-    Args:
-        packages: Names of distributions; the version is None for distributions that are not installed.
-    """
+    """Returns the versions of mmcell, with its commit, and of distributions, None for those that are not installed."""
     versions = {}
     for name in packages:
         try:

@@ -1,12 +1,15 @@
-"""What is known of a checkpoint without its weights: its training, its step, and the best values so far."""
+"""The checkpoints of a work folder: what is known of them without their weights, and which is the best or newest."""
 
 import json
 import re
+import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmcell.framework.safe_loading import WeightsError, load_tensors_only
+from mmengine.logging import print_log
+
+from mmcell.framework.safe_loading import WeightsError, find_damage, load_tensors_only
 
 # epoch_3.pth, iter_2000.pth, best_AP50_epoch_3.pth. Slashes in the names of values become underscores in file names.
 _NAME = re.compile(r'(?:best_(?P<value>.+)_)?(?:epoch|iter)_(?P<number>\d+)')
@@ -82,22 +85,14 @@ def read_records(folder: str | Path) -> list[CheckpointRecord]:
 
 
 def read_record(path: str | Path) -> CheckpointRecord:
-    """Returns the record of a checkpoint, whatever its name is."""
+    """Returns the record of a checkpoint, whatever its name is, also if the file is damaged or missing."""
     path = Path(path)
     match = _NAME.fullmatch(path.stem)
     best_of, number = (match['value'], int(match['number'])) if match else (None, -1)
-    return CheckpointRecord(path, best_of, number, read_content(path))
+    return CheckpointRecord(path, best_of, number, _read_content(path))
 
 
-def read_content(checkpoint: Path) -> dict:
-    """Returns the record beside a checkpoint; without it, what the checkpoint itself says about its training.
-
-    Args:
-        checkpoint: The checkpoint, which may be damaged or missing.
-
-    Returns:
-        The record as it is written (docs/reference/file_formats.md); empty if there is none.
-    """
+def _read_content(checkpoint: Path) -> dict:
     with suppress(OSError, ValueError, RecursionError):
         content = json.loads(record_path(checkpoint).read_text(encoding='utf-8'))
         if isinstance(content, dict):
@@ -136,3 +131,60 @@ def find_best(records: list[CheckpointRecord], value: str) -> CheckpointRecord |
 
 def _in_file_name(value: str) -> str:
     return value.replace('/', '_')
+
+
+def find_checkpoint(path: str | Path) -> str:
+    """Returns the checkpoint that a path stands for.
+
+    Args:
+        path: A file or URL, which is returned as it is, or a work folder. Of a work folder, the newest training counts:
+            its best checkpoint by the recorded value is taken, or its last checkpoint if it has no ``best_*.pth``. If
+            the best checkpoints for several values are kept, the value that the config names first decides. A folder
+            without checkpoints of a training may hold one ``*.pth`` of any name.
+
+    Raises:
+        WeightsError: The path does not exist, or the folder holds no checkpoint, or several of other names.
+    """
+    folder = Path(path)
+    if not folder.exists() and '://' not in str(path):
+        raise WeightsError(f'there is no checkpoint or work folder {path}')
+    if not folder.is_dir():
+        return str(path)
+    records = read_records(folder)
+    if not records:
+        others = sorted(folder.glob('*.pth'))
+        if len(others) == 1:
+            return str(others[0])
+        raise WeightsError(f'the folder {folder} holds ' + (
+            f'{len(others)} files *.pth, none of which is named best_*.pth, epoch_*.pth or iter_*.pth: name one of them'
+            if others else 'no checkpoint (*.pth)'))
+    records = [record for record in records if record.is_of_run(records[-1].run)]
+    names = [name for record in records[::-1] for name in record.best_values] or [
+        record.best_of for record in records if record.best_of]
+    best = next((best for name in names if (best := find_best(records, name)) is not None), records[-1])
+    return str(best.path)
+
+
+def find_newest_complete(work_dir: str | Path) -> Path | None:
+    """Returns the checkpoint of a work folder to resume from: the newest complete ``epoch_*.pth`` or ``iter_*.pth``.
+
+    Incomplete files are skipped with a warning.
+
+    Args:
+        work_dir: The work folder; it need not exist.
+
+    Returns:
+        The path of the checkpoint; None if the folder holds no complete checkpoint.
+    """
+    for record in reversed(read_records(work_dir)):
+        if record.best_of is None:
+            if is_complete(record.path):
+                return record.path
+            print_log(f'{record.path} is skipped: it is damaged, cut short, or has the format of torch before 1.6',
+                      logger='current', level=30)
+    return None
+
+
+def is_complete(path: str | Path) -> bool:
+    """Returns whether a file of ``torch.save`` (a zip archive) has all its parts, with the right check sums."""
+    return zipfile.is_zipfile(path) and find_damage(path) is None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mmengine.optim.scheduler.param_scheduler import INF
 
-from mmcell.checkpoints.differences import Difference, compare_trainings, recorded_settings
+from mmcell.checkpoints.differences import compare_trainings, recorded_settings
 from mmcell.checkpoints.fit import FitError
 from mmcell.checkpoints.records import CheckpointRecord, record_path
 from mmcell.errors import MmcellError, list_some
@@ -18,6 +18,10 @@ _IN_STATE = re.compile(r'optim_wrapper\.(optimizer|paramwise_cfg)\..*|param_sche
 _NOT_RESUMABLE = re.compile(r'optim_wrapper\.optimizer\.type|param_scheduler(\.\d+\.type)?|train_cfg\.(type|by_epoch)')
 # Settings that only the start of a training reads.
 _OF_START = re.compile(r'model\..*(init_cfg|pretrained)(\..*)?')
+_WAYS_OUT = ('Continue that training with --resume and its own settings, train in another folder with --work-dir '
+             'FOLDER, or copy the config to a file of another name')
+_NEW_TRAINING = ('A training with them from its first step on: --work-dir FOLDER without --resume; from the weights of '
+                 'the checkpoint: also --cfg-options load_from=CHECKPOINT')
 
 
 class OtherRunError(MmcellError):
@@ -37,8 +41,7 @@ def refuse_other_run(records: Sequence[CheckpointRecord], config: Mapping) -> No
     before = recorded_settings(records[-1].content) if records else None
     differences = [] if before is None else compare_trainings(before, config)
     if differences:
-        raise OtherRunError(f'{_describe_folder(records)}, which differs: {list_some(differences)}. '
-                            + _WAYS_OUT)
+        raise OtherRunError(f'{_describe_folder(records)}, which differs: {list_some(differences)}. {_WAYS_OUT}')
 
 
 def refuse_other_data(records: Sequence[CheckpointRecord], data: Mapping) -> None:
@@ -73,10 +76,6 @@ def refuse_resuming_elsewhere(records: Sequence[CheckpointRecord], resumed: Chec
     if resumed.run is None or records[-1].run != resumed.run:
         raise OtherRunError(f'{_describe_folder(records)} than {resumed.path}. Continue the training in another folder '
                             'with --work-dir FOLDER')
-
-
-_WAYS_OUT = ('Continue that training with --resume and its own settings, train in another folder with --work-dir '
-             'FOLDER, or copy the config to a file of another name')
 
 
 def _describe_folder(records: Sequence[CheckpointRecord]) -> str:
@@ -119,7 +118,10 @@ def describe_changes(resumed: dict, config: Mapping, data: Mapping) -> Iterator[
     if before is not None:
         differences = [change for change in compare_trainings({**before, 'resume': True}, config)
                        if not _OF_START.fullmatch(change.name)]
-        _refuse_other_state(differences)
+        wrong = [change for change in differences if _NOT_RESUMABLE.fullmatch(change.name)]
+        if wrong:
+            raise FitError('--resume: the saved state of optimizer and learning-rate schedule cannot be continued with '
+                           f'{list_some(wrong)}. {_NEW_TRAINING}')
         ignored = [change for change in differences if _IN_STATE.fullmatch(change.name)]
         if ignored:
             yield ('--resume: these settings have no effect, because optimizer, learning-rate schedule and seed '
@@ -133,23 +135,10 @@ def describe_changes(resumed: dict, config: Mapping, data: Mapping) -> Iterator[
                f'{", ".join(changed)}')
 
 
-_NEW_TRAINING = ('A training with them from its first step on: --work-dir FOLDER without --resume; from the weights of '
-                 'the checkpoint: also --cfg-options load_from=CHECKPOINT')
-
-
-def _refuse_other_state(differences: Sequence[Difference]) -> None:
-    wrong = [change for change in differences if _NOT_RESUMABLE.fullmatch(change.name)]
-    if wrong:
-        raise FitError('--resume: the saved state of optimizer and learning-rate schedule cannot be continued with '
-                       f'{list_some(wrong)}. {_NEW_TRAINING}')
-
-
 def has_same_schedule(resumed: dict, config: Mapping) -> bool:
     """Returns whether a checkpoint records the same settings of the learning-rate schedule as a config has.
 
-    Args:
-        resumed: What the checkpoint says about its training (:func:`mmcell.checkpoints.records.content_of`).
-        config: The resolved config.
+    Args: As in :func:`describe_changes`.
     """
     before = recorded_settings(resumed)
     return before is not None and before.get('param_scheduler') == config.get('param_scheduler')

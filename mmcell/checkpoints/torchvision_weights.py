@@ -115,38 +115,27 @@ def _with_new_names(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _layers(state: Mapping[str, Tensor]) -> tuple[list[_Layer], str]:
-    """Returns all layers of the model, as far as the names in its state dict reveal them, and the name of its layout.
-
-    Raises:
-        TorchvisionWeightsError: The state dict does not belong to a Mask R-CNN of torchvision.
-    """
+    """Returns all layers of the model, as far as the names in its state dict reveal them, and its layout."""
     for name, meaning in (('roi_heads.mask_predictor.mask_fcn_logits.weight', 'a mask head'),
                           ('backbone.fpn.inner_blocks.0.0.weight', 'a feature pyramid')):
         if name not in state:
             raise TorchvisionWeightsError(
                 f"not the weights of a torchvision Mask R-CNN with {meaning}: no tensor {name} among {len(state)} "
                 f'entries, which begin with {list_some(list(state))}')
-    convnext = 'backbone.body.0.0.weight' in state
+    is_convnext = 'backbone.body.0.0.weight' in state
     with_convs = 'roi_heads.box_head.0.0.weight' in state
-    layers = [*(_convnext(state) if convnext else _resnet(state)), *_neck_and_rpn(state),
-              *_heads(state, with_convs)]
-    return layers, f"{'ConvNeXt' if convnext else 'ResNet'}, {'v2' if with_convs else 'v1'} heads"
+    layers = [*(_convnext if is_convnext else _resnet)(state), *_neck_and_rpn(state), *_heads(state, with_convs)]
+    return layers, f"{'ConvNeXt' if is_convnext else 'ResNet'}, {'v2' if with_convs else 'v1'} heads"
 
 
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Returns how many numbered modules follow the prefix: for 'conv.0.weight' and 'conv.1.weight' there are 2.
-
-    The result is the greatest number plus 1, or 0 if there is no number.
-    """
+    """Returns how many numbered modules follow the prefix: for 'conv.0.weight' and 'conv.1.weight' there are 2."""
     numbers = (name[len(prefix):].partition('.')[0] for name in state if name.startswith(prefix))
     return max((int(number) + 1 for number in numbers if number.isdecimal()), default=0)
 
 
 def _conv_norm(state: Mapping[str, Tensor], theirs: str, ours: str) -> Iterator[_Layer]:
-    """Yields the layers of a part that is a Conv2dNormActivation in torchvision and a ConvModule in mmcv.
-
-    The convolution has a bias only if no norm follows it.
-    """
+    """Yields the layers of a Conv2dNormActivation, a ConvModule in mmcv, with a bias only if no norm follows."""
     with_norm = any(name.startswith(f'{theirs}.1.') for name in state)
     yield _Layer(f'{theirs}.0', f'{ours}.conv', ('weight',) if with_norm else _AFFINE)
     if with_norm:
@@ -166,11 +155,7 @@ def _resnet(state: Mapping[str, Tensor]) -> Iterator[_Layer]:
 
 
 def _convnext(state: Mapping[str, Tensor]) -> Iterator[_Layer]:
-    """Yields the layers of a ConvNeXt.
-
-    In torchvision, features 0, 2, 4 and 6 are the stem and the downsampling layers, and features 1, 3, 5 and 7 are the
-    stages.
-    """
+    # In torchvision, features 0, 2, 4 and 6 are the stem and the downsampling layers, the others are the stages.
     inside = {'block.0': 'depthwise_conv', 'block.2': 'norm', 'block.3': 'pointwise_conv1',
               'block.5': 'pointwise_conv2'}
     for stage in range(4):
@@ -223,11 +208,7 @@ def _check_names(state: Mapping[str, Tensor], layers: list[_Layer]) -> None:
 
 
 def _count_classes(state: Mapping[str, Tensor]) -> int:
-    """Returns the number of classes without the background.
-
-    Raises:
-        TorchvisionWeightsError: The box head and the mask head have different numbers of classes.
-    """
+    """Returns the number of classes without the background, which must be the same in all heads."""
     rows = {name: len(state[f'roi_heads.{name}.weight'])
             for name in ('box_predictor.cls_score', 'box_predictor.bbox_pred', 'mask_predictor.mask_fcn_logits')}
     n = rows['box_predictor.cls_score']

@@ -60,9 +60,9 @@ def _original_message(error: Exception) -> str:
 
 
 def _part_being_built(error: Exception) -> str:
-    """Returns the name of what MMEngine was building from the config when an error was raised; '' if it was nothing.
+    """Returns the innermost part of the config that MMEngine was building when an error was raised; '' if none.
 
-    The name is that of the class, with its plain settings, or that of the setting. The innermost part counts.
+    It is named by its class, with the plain settings, or by the setting.
     """
     part = ''
     for frame, _ in traceback.walk_tb(error.__traceback__):

@@ -59,7 +59,10 @@ def run_command(parse_args: Callable[[], argparse.Namespace], carry_out: Callabl
         carry_out: Function that does the work, and returns the exit status; None stands for 0.
         after_interrupt: The text that follows the word 'interrupted' when Ctrl-C ended the command.
     """
-    _print_any_text()
+    # Characters that the encoding of standard output lacks become \\u4e2d, for example, instead of raising an error. A
+    # stream that stands in for standard output, for example in a notebook, may not have the method.
+    if hasattr(sys.stdout, 'reconfigure'):
+        sys.stdout.reconfigure(errors='backslashreplace')
     with _noted_interrupts() as interrupts:
         try:
             try:
@@ -84,8 +87,11 @@ def _report(error: Exception) -> bool:
     """Prints the message about an error, and returns True; returns False if the error should keep its traceback."""
     if isinstance(error, OSError):
         _drop_unwritable_output()
-    if isinstance(error, BrokenPipeError) and not _comes_from_processes(error):
-        return True
+    if isinstance(error, BrokenPipeError):
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        # Pipes between processes are another matter than standard output.
+        if not frame.f_globals['__name__'].startswith('multiprocessing'):
+            return True
     message = describe_error(error, _write_to_log(error))
     if message is not None:
         print('\n'.join([f'error: {message}', *getattr(error, '__notes__', ())]), file=sys.stderr)
@@ -116,13 +122,6 @@ def _noted_interrupts() -> Iterator[list[int]]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _print_any_text() -> None:
-    r"""Makes standard output print characters that its encoding lacks as ``\\u4e2d``, instead of raising an error."""
-    # A stream that stands in for standard output, for example in a notebook, may not have the method.
-    if hasattr(sys.stdout, 'reconfigure'):
-        sys.stdout.reconfigure(errors='backslashreplace')
-
-
 def _drop_unwritable_output() -> None:
     """Drops the text in the buffer of standard output if it cannot be written, because of a closed pipe or a full disk.
 
@@ -132,12 +131,6 @@ def _drop_unwritable_output() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _comes_from_processes(error: Exception) -> bool:
-    """Returns whether an error was raised by a pipe between processes, not by standard output."""
-    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
-    return frame.f_globals['__name__'].startswith('multiprocessing')
 
 
 def _write_to_log(error: Exception) -> str | None:

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
-from mmdet.registry import DATASETS, MODELS, TRANSFORMS
+from mmdet.registry import DATASETS, MODELS
 from mmengine.config import ConfigDict
 from mmengine.dataset import BaseDataset, pseudo_collate
 from mmengine.structures import InstanceData
 
-from mmcell.datasets.true_instances import load_true_instances
+from mmcell.datasets.colors import loader_of
+from mmcell.datasets.loading import load_true_instances
 from mmcell.errors import MmcellError
 from mmcell.framework.randomness import derive_seed, own_randomness
 from mmcell.masks.encoding import masks_to_rles
@@ -62,16 +63,14 @@ class StoredImages:
         """Loads an image with the first transforms of its pipeline, and the cells of the annotation file."""
         dataset, own_index = self.entries[index]
         results = dataset.get_data_info(own_index)
-        is_bgr = False
         for transform in dataset.pipeline.transforms:
             results = transform(results)
             if 'img' in results:
-                is_bgr = isinstance(transform, LoadImageFromFile)
                 break
         else:
             raise MmcellError(f"the pipeline of {dataset.metainfo.get('ann_file', 'the data set')} loads no image")
         data_info = dataset.get_data_info(own_index)
-        image = to_rgb(results['img'], is_bgr)
+        image = to_rgb(results['img'], isinstance(transform, LoadImageFromFile))
         truth = load_true_instances(data_info, image.shape[:2])
         return BrowsedImage(data_info['img_id'], data_info['img_path'], image, truth.labels.tolist(),
                             masks_to_rles(truth.masks))
@@ -96,9 +95,7 @@ class ShownSamples:
         self.preprocessor = MODELS.build(preprocessor)
         self.is_training = is_training
         self.seed = seed
-        reads_bgr = any(isinstance(TRANSFORMS.get(transform['type']), type)
-                        and issubclass(TRANSFORMS.get(transform['type']), LoadImageFromFile)
-                        for transform in base_configs(dataset)[0].get('pipeline', ()))
+        reads_bgr = loader_of(base_configs(dataset)[0].get('pipeline', ())).order == 'bgr'
         self.is_bgr = preprocessor.get('rgb_to_bgr', False) or (reads_bgr and not preprocessor.get('bgr_to_rgb', False))
 
     @property

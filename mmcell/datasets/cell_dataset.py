@@ -1,17 +1,19 @@
-"""The data set of cells that are described by a COCO annotation file."""
+"""The data sets of cells that are described by COCO annotation files."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmdet.datasets import CocoDataset
+from mmcv.transforms import LoadImageFromFile
+from mmdet.datasets import CocoDataset, MultiImageMixDataset, VOCDataset
 from mmdet.registry import DATASETS
 from mmengine.logging import print_log
 
 from mmcell.annotations.coco_json import AnnotationError, check_image_files, read_annotations
 from mmcell.annotations.file_sets import info_of
+from mmcell.annotations.voc import CLASS_NAMES
 from mmcell.classes.matching import match_classes
-from mmcell.datasets.colors import refuse_unaware_loader
+from mmcell.datasets.colors import ColorError
 from mmcell.datasets.loading import LoadTiff
 from mmcell.framework.randomness import SeededIndex, own_randomness
 from mmcell.images.channel_order import count_swapped
@@ -19,8 +21,20 @@ from mmcell.images.image_file import CHANNEL_ORDERS
 from mmcell.visualization.colors import class_colors
 
 
+class _SeededSamples:
+    """Mixin for a data set: if an index carries a seed, the random choices for the sample depend only on that seed."""
+
+    def __getitem__(self, idx: int) -> dict:
+        if not isinstance(idx, SeededIndex):
+            return super().__getitem__(idx)
+        with own_randomness(idx.seed):
+            # The seed is taken off the index. Otherwise a data set inside this one would seed its first image with it
+            # again, and that image would get the same random numbers as the mix.
+            return super().__getitem__(int(idx))
+
+
 @DATASETS.register_module()
-class CellDataset(CocoDataset):
+class CellDataset(_SeededSamples, CocoDataset):
     """MMDetection's ``CocoDataset`` for the files of ``data_prep/to_coco.py`` or any COCO file, which it also checks.
 
     Class names come from the annotation file. If ``metainfo`` names classes, they must be the same names, and labels
@@ -69,22 +83,24 @@ class CellDataset(CocoDataset):
         self._locate_images(document)
         self._adopt_channel_order(document)
         annotations_by_image: dict[int, list[dict]] = {image['id']: [] for image in document['images']}
-        for annotation in document['annotations']:
-            annotations_by_image[annotation['image_id']].append(annotation)
         self.cat_img_map = {cat_id: [] for cat_id in self.cat_ids}
         for annotation in document['annotations']:
+            annotations_by_image[annotation['image_id']].append(annotation)
             self.cat_img_map[annotation['category_id']].append(annotation['image_id'])
-        data_list = [
-            self.parse_data_info({'raw_img_info': {**image, 'img_id': image['id']},
-                                  'raw_ann_info': annotations_by_image[image['id']]})
-            for image in document['images']]
+        data_list = [self.parse_data_info({'raw_img_info': {**image, 'img_id': image['id']},
+                                           'raw_ann_info': annotations_by_image[image['id']]})
+                     for image in document['images']]
         self._check_loaded(data_list)
         return data_list
 
     def full_init(self) -> None:
         """Reads the annotation file, and checks that the pipeline reads the images in their channel order."""
         super().full_init()
-        refuse_unaware_loader(self.pipeline.transforms, self.channel_order, self.ann_file)
+        loaders = [type(part).__name__ for part in self.pipeline.transforms if isinstance(part, LoadImageFromFile)]
+        if loaders and self.channel_order == 'bgr':
+            raise ColorError(f'red and blue are swapped in the images of {self.ann_file} (channel_order bgr), which '
+                             f"{loaders[0]} in the pipeline cannot swap back: write dict(type='LoadTiff') in its "
+                             'place, and model = dict(data_preprocessor=dict(bgr_to_rgb=False))')
 
     def order_classes(self, names: Sequence[str], source: str) -> None:
         """Makes labels follow the order of these class names; the file is read again if the order was another one.
@@ -106,13 +122,6 @@ class CellDataset(CocoDataset):
         self._metainfo.update(classes=tuple(names), palette=[self._metainfo['palette'][index] for index in indices])
         self._fully_initialized = False
         self.full_init()
-
-    def __getitem__(self, idx: int) -> dict:
-        """Returns a sample; if the index carries a seed, the augmentation depends only on that seed."""
-        if not isinstance(idx, SeededIndex):
-            return super().__getitem__(idx)
-        with own_randomness(idx.seed):
-            return super().__getitem__(int(idx))
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
         """Returns what ``CocoDataset.parse_data_info`` returns, with the channel order added."""
@@ -136,25 +145,24 @@ class CellDataset(CocoDataset):
                       f'{chosen!r}, which is used: remove channel_order from the config, or convert the data again '
                       f'with --channel-order {chosen}', logger='current', level=logging.WARNING)
         if stated is None and chosen is None:
-            self._warn_if_swapped([Path(self.data_prefix['img']) / image['file_name'] for image in document['images']])
+            n_swapped, n_right = count_swapped(self._paths(document))
+            if n_swapped > n_right:
+                print_log(f'{self.ann_file} does not state the channel order of its images, and red and blue look '
+                          f'swapped in {n_swapped} of {n_swapped + n_right} images that tell: convert the data with '
+                          "--channel-order bgr, or write channel_order='bgr' into the data set (into each of train, "
+                          "val and test; channel_order='rgb' if the colours are right)", logger='current',
+                          level=logging.WARNING)
         self.channel_order = chosen or stated or 'rgb'
         self._metainfo['channel_order'] = self.channel_order
-
-    def _warn_if_swapped(self, paths: list[Path]) -> None:
-        n_swapped, n_right = count_swapped(paths)
-        if n_swapped > n_right:
-            print_log(f'{self.ann_file} does not state the channel order of its images, and red and blue look swapped '
-                      f'in {n_swapped} of {n_swapped + n_right} images that tell: convert the data with '
-                      "--channel-order bgr, or write channel_order='bgr' into the data set (into each of train, val "
-                      "and test; channel_order='rgb' if the colours are right)", logger='current',
-                      level=logging.WARNING)
 
     def _locate_images(self, document: dict) -> None:
         root = info_of(document).get('data_root')
         if not self.data_root and not self.data_prefix['img'] and root:
             self.data_prefix['img'] = str(Path(self.ann_file).parent / root)
-        paths = [Path(self.data_prefix['img']) / image['file_name'] for image in document['images']]
-        check_image_files(document, paths, self.ann_file)
+        check_image_files(document, self._paths(document), self.ann_file)
+
+    def _paths(self, document: dict) -> list[Path]:
+        return [Path(self.data_prefix['img']) / image['file_name'] for image in document['images']]
 
     def _check_loaded(self, data_list: list[dict]) -> None:
         flags = [instance['ignore_flag'] for data_info in data_list for instance in data_info['instances']]
@@ -169,3 +177,37 @@ class CellDataset(CocoDataset):
         if sum(flags) == len(flags) and not self.test_mode:
             raise AnnotationError(f'{self.ann_file}: has {len(data_list)} images but not one cell to train on; check '
                                   'that the masks were converted')
+
+
+@DATASETS.register_module()
+class TinyVOCDataset(CellDataset):
+    """``CellDataset`` for PASCAL VOC's 20 classes.
+
+    It reads Tiny PASCAL VOC's own JSON file and the files of ``data_prep/voc_to_coco.py``. The file must have VOC's
+    classes. Labels follow VOC's order, whatever the order in the file is.
+
+    Args:
+        args, kwargs: The arguments of :class:`CellDataset`. Tiny PASCAL VOC's own JSON file does not say where its
+            images lie: set ``data_prefix=dict(img='train_images')``. If ``metainfo`` names other classes, the file
+            must have these classes instead.
+
+    Raises:
+        ClassesError: The classes of the file are not the expected ones.
+        MmcellError: Another check of :class:`CellDataset` fails.
+        FileNotFoundError: The annotation file or an image does not exist.
+    """
+
+    METAINFO = {'classes': CLASS_NAMES, 'palette': VOCDataset.METAINFO['palette']}
+
+
+@DATASETS.register_module()
+class CellMixDataset(_SeededSamples, MultiImageMixDataset):
+    """``MultiImageMixDataset`` whose samples depend only on the seed that their index carries.
+
+    :class:`mmcell.datasets.SeededSampler` gives the indices their seeds. Indices without a seed are handled as in the
+    stock class, which chooses and augments the other images with the current state of the worker's random generators:
+    a resumed training would then see other samples than a training without interruption.
+
+    Args:
+        dataset, pipeline, skip_type_keys, max_refetch, lazy_init: The arguments of ``MultiImageMixDataset``.
+    """

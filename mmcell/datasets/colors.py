@@ -9,6 +9,7 @@ from mmdet.registry import TRANSFORMS
 from mmcell.datasets.loading import LoadTiff
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import other_order
+from mmcell.settings.names import iterate_dicts
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # Flags of data preprocessors that reverse the channels, with the order that each is meant to give.
@@ -21,24 +22,6 @@ WORDS = {'rgb': 'red, green, blue', 'bgr': 'blue, green, red'}
 
 class ColorError(MmcellError):
     """A model would be shown images in which red and blue are swapped."""
-
-
-def refuse_unaware_loader(transforms: Sequence[object], channel_order: str, ann_file: str) -> None:
-    """Refuses MMDetection's own loader for files with swapped colours, because it cannot swap them back.
-
-    Args:
-        transforms: The transforms of the pipeline.
-        channel_order: The channel order of the files.
-        ann_file: The annotation file, for the message.
-
-    Raises:
-        ColorError: The files are 'bgr', and the pipeline has a ``LoadImageFromFile``.
-    """
-    names = [type(transform).__name__ for transform in transforms if isinstance(transform, LoadImageFromFile)]
-    if names and channel_order == 'bgr':
-        raise ColorError(f'red and blue are swapped in the images of {ann_file} (channel_order bgr), which {names[0]} '
-                         "in the pipeline cannot swap back: write dict(type='LoadTiff') in its place, and "
-                         'model = dict(data_preprocessor=dict(bgr_to_rgb=False))')
 
 
 def refuse_swapped_colors(config: Mapping) -> None:
@@ -67,9 +50,7 @@ def describe_swapped_colors(config: Mapping) -> str | None:
     Args:
         config: The resolved config.
     """
-    path, preprocessor = _find_preprocessor(config.get('model') or {}, 'model')
-    flag = next((name for name in FLAGS if preprocessor.get(name)), None)
-    wanted = expected_order(preprocessor)
+    path, flag, wanted = _find_preprocessor(config.get('model') or {}, 'model')
     loaders = {where: loader for where, pipeline in _find_pipelines(config)
                if (loader := loader_of(pipeline)).order is not None}
     if len({loader.order for loader in loaders.values()}) > 1:
@@ -77,7 +58,9 @@ def describe_swapped_colors(config: Mapping) -> str | None:
                 + '; '.join(f'{where}: {name}, {WORDS[order]}' for where, (name, order) in loaders.items())
                 + f"): write dict(type='LoadTiff') as the loader of each, and model = {_nested(path, 'bgr_to_rgb')}")
     # Weights of a whole model, which load_from names, replace those of the backbone.
-    if wanted == 'rgb' and not config.get('load_from') and loaders and _has_bgr_weights(config.get('model')):
+    sources = [str(settings.get('checkpoint')) for _, settings in iterate_dicts(config.get('model'))]
+    if wanted == 'rgb' and not config.get('load_from') and loaders and any(
+            source.startswith(BGR_WEIGHTS) for source in sources):
         return (f'the weights of the backbone expect {WORDS["bgr"]}, but {path}.mean is in the order {WORDS["rgb"]}: '
                 'write mean and std as in the config of MMDetection that uses these weights, and '
                 f'model = {_nested(path, "rgb_to_bgr", True)}')
@@ -90,14 +73,10 @@ def describe_swapped_colors(config: Mapping) -> str | None:
 
 
 class Loader(NamedTuple):
-    """The transform that loads the images of a pipeline: its name, and the order in which it loads colours.
-
-    The order is 'rgb' or 'bgr', or None if the transform is neither ``LoadTiff`` nor MMDetection's
-    ``LoadImageFromFile``.
-    """
+    """The transform that loads the images of a pipeline."""
 
     name: str
-    order: str | None
+    order: str | None  # of colours, 'rgb' or 'bgr'; None if it is neither LoadTiff nor MMDetection's LoadImageFromFile
 
 
 def loader_of(pipeline: Sequence[Mapping]) -> Loader:
@@ -123,23 +102,10 @@ def input_order(config: Mapping) -> str:
     loader = loader_of(config['test_dataloader']['dataset']['pipeline'])
     if loader.order is not None:
         return loader.order
-    _, preprocessor = _find_preprocessor(config['model'], 'model')
-    flag = next((name for name in FLAGS if preprocessor.get(name)), None)
-    wanted = expected_order(preprocessor)
+    _, flag, wanted = _find_preprocessor(config['model'], 'model')
     if flag is None:
         return wanted or 'bgr'
     return other_order(wanted) if wanted else other_order(FLAGS[flag])
-
-
-def expected_order(preprocessor: Mapping) -> str | None:
-    """Returns the order of the channels of ``mean`` in a data preprocessor, 'rgb' or 'bgr'; None if it does not tell.
-
-    The mean of red is greater than that of blue in ImageNet, and in images in general.
-    """
-    mean = preprocessor.get('mean')
-    if mean is None or len(mean) != 3 or mean[0] == mean[2]:
-        return None
-    return 'rgb' if mean[0] > mean[2] else 'bgr'
 
 
 def _advise(path: str, flag: str | None, where: str, loader: str, loaded: str, wanted: str) -> str:
@@ -164,20 +130,16 @@ def _nested(path: str, flag: str, value: bool = False) -> str:
     return text
 
 
-def _find_preprocessor(model: Mapping, path: str) -> tuple[str, Mapping]:
-    """Returns where the data preprocessor of a model stands, which may lie inside wrappers, and the preprocessor."""
-    for key in ('detector', 'module', 'data_preprocessor'):
+def _find_preprocessor(model: Mapping, path: str) -> tuple[str, str | None, str | None]:
+    """Returns where the preprocessor of a model stands, its flag that reverses colours, and the order of its mean."""
+    for key in ('detector', 'module'):
         if isinstance(model.get(key), Mapping):
             return _find_preprocessor(model[key], f'{path}.{key}')
-    is_preprocessor = path.endswith('.data_preprocessor')
-    return (path, model) if is_preprocessor else (f'{path}.data_preprocessor', {})
-
-
-def _has_bgr_weights(value: object) -> bool:
-    """Returns whether an ``init_cfg`` anywhere in a model names weights that expect blue first."""
-    if isinstance(value, Mapping):
-        return str(value.get('checkpoint')).startswith(BGR_WEIGHTS) or any(map(_has_bgr_weights, value.values()))
-    return isinstance(value, list | tuple) and any(map(_has_bgr_weights, value))
+    preprocessor = model.get('data_preprocessor') or {}
+    mean = preprocessor.get('mean')
+    tells = mean is not None and len(mean) == 3 and mean[0] != mean[2]
+    return (f'{path}.data_preprocessor', next((name for name in FLAGS if preprocessor.get(name)), None),
+            ('rgb' if mean[0] > mean[2] else 'bgr') if tells else None)
 
 
 def _find_pipelines(config: Mapping) -> Iterator[tuple[str, Sequence[Mapping]]]:

@@ -38,7 +38,11 @@ def replace_instances(results: dict, masks: LabelMapMasks, is_kept: np.ndarray, 
     masks = masks[is_kept]
     if 'gt_bboxes' in results:
         results['gt_bboxes'] = masks.get_bboxes(type(results['gt_bboxes']))
-    if isinstance(results.get('gt_masks'), BitmapMasks):
-        results['gt_masks'] = BitmapMasks(masks.to_ndarray(), masks.height, masks.width)
-    elif 'gt_masks' in results:
-        results['gt_masks'] = masks
+    if 'gt_masks' in results:
+        replace_masks(results, masks)
+
+
+def replace_masks(results: dict, masks: LabelMapMasks) -> None:
+    """Stores masks in a sample, as ``BitmapMasks`` if it has ``BitmapMasks``."""
+    is_bitmap = isinstance(results['gt_masks'], BitmapMasks)
+    results['gt_masks'] = BitmapMasks(masks.to_ndarray(), masks.height, masks.width) if is_bitmap else masks

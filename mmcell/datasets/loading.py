@@ -1,9 +1,14 @@
-"""Transforms that load images and annotations."""
+"""Loads images and annotations, and packs them for the model: the two ends of every pipeline."""
+
+import copy
+from collections.abc import Sequence
 
 import numpy as np
+import torch
 from mmcv.transforms import BaseTransform
-from mmdet.datasets.transforms import LoadAnnotations
+from mmdet.datasets.transforms import LoadAnnotations, PackDetInputs
 from mmdet.registry import TRANSFORMS
+from mmengine.structures import InstanceData
 
 from mmcell.annotations.coco_json import AnnotationError
 from mmcell.images.colors import stretch_contrast
@@ -24,11 +29,7 @@ class LoadTiff(BaseTransform):
       dict is accepted as well.
     - channel_order (optional): the channel order of the files, as the data set declares it
 
-    Modified keys:
-
-    - img: becomes RGB
-
-    Added keys:
+    Added or modified keys:
 
     - img: (H, W, 3) uint8, RGB
     - img_shape, ori_shape: (H, W)
@@ -110,15 +111,62 @@ class LoadCellAnnotations(LoadAnnotations):
             raise AnnotationError(f"the annotations of {results.get('img_path')}: {error}") from error
 
 
-def _to_rle(mask: dict | list, size: tuple[int, int]) -> dict:
-    """Returns an RLE unchanged, and the polygons of an instance as one RLE.
+@TRANSFORMS.register_module()
+class PackCellInputs(PackDetInputs):
+    """``PackDetInputs`` that also records how ``LoadTiff`` read the image, and accepts images with a side of one pixel.
 
-    Raises:
-        ValueError: The polygons cannot be rasterised.
+    A flipped image with a side of one pixel has a negative stride, although NumPy calls it contiguous. The stock
+    transform therefore passes it to torch as it is, and torch refuses negative strides.
+
+    MMDetection's ``inference_detector`` loads arrays itself, as BGR and without ``scale_factor``. Such an image, which
+    has no path and was not loaded by ``LoadTiff``, is turned to RGB, and its scale is 1 unless it was resized. A
+    pipeline whose model gets BGR from MMDetection's own loader needs ``PackDetInputs``.
+
+    Required, modified and added keys: the keys of ``mmdet.datasets.transforms.PackDetInputs``.
+
+    Args:
+        meta_keys: Keys of the sample that are copied to the meta information. Keys that the sample lacks are skipped.
     """
+
+    def __init__(self, meta_keys: Sequence[str] = (
+            'img_id', 'img_path', 'channel_order', 'percentiles', 'ori_shape', 'img_shape', 'scale_factor', 'flip',
+            'flip_direction')) -> None:
+        super().__init__(meta_keys)
+
+    def transform(self, results: dict) -> dict:
+        """Packs the sample; an image with a negative stride is copied first."""
+        results.setdefault('scale_factor', (1., 1.))
+        if 'channel_order' not in results and results.get('img_path', '') is None:
+            results['img'] = results['img'][:, :, ::-1]
+        if 'img' in results and min(results['img'].strides) < 0:
+            results['img'] = np.array(results['img'], order='C')
+        return super().transform(results)
+
+
+def _to_rle(mask: dict | list, size: tuple[int, int]) -> dict:
+    """Returns an RLE unchanged, and the polygons of an instance as one RLE."""
     if isinstance(mask, dict):
         return mask
     (rle,), problems = to_compressed_rles([mask], [size])
     for problem in problems.values():
         raise ValueError(str(problem))
     return rle
+
+
+def load_true_instances(data_info: dict, size: tuple[int, int]) -> InstanceData:
+    """Returns the true cells of an image as ``labels`` (N,) int64 and ``masks`` (``LabelMapMasks``).
+
+    They are in the frame of the image file, whatever the pipeline of the data set does. Cells of which only the box is
+    known are left out.
+
+    Args:
+        data_info: The entry of the data set, see MMEngine's ``BaseDataset.get_data_info``.
+        size: Height and width of the image in px.
+
+    Raises:
+        AnnotationError: A mask cannot be decoded, or has another size than the image.
+    """
+    results = {'img_path': data_info.get('img_path'), 'ori_shape': size,
+               'instances': [copy.deepcopy(instance) for instance in data_info['instances'] if instance.get('mask')]}
+    results = LoadCellAnnotations()(results)
+    return InstanceData(labels=torch.as_tensor(results['gt_bboxes_labels']), masks=results['gt_masks'])

@@ -40,25 +40,25 @@ class FirstScreenHook(Hook):
 
     def before_train(self, runner: Runner) -> None:
         """Logs the description of the training, in the first process only."""
-        if is_main_process():
-            runner.logger.info(to_text(describe_training(runner)))
+        _log_rows(runner, 'training', describe_training(runner))
 
     def before_test(self, runner: Runner) -> None:
         """Logs the description of the test, in the first process only."""
-        if is_main_process():
-            runner.logger.info(to_text(describe_test(runner)))
+        _log_rows(runner, 'test', describe_test(runner))
 
 
-def to_text(rows: Rows) -> str:
-    """Returns the text of the rows, one line per row, with the labels in a column of their own."""
-    return '\n'.join(f'{label:<{LABEL_WIDTH}}{text}' for label, text in rows)
+def _log_rows(runner: Runner, kind: str, rows: Rows) -> None:
+    """Logs rows between those that every description begins and ends with, the labels in a column of their own."""
+    if is_main_process():
+        config = runner.cfg.filename
+        rows = [(kind, str(config or 'a config without a file')), *describe_repeated_bases(config),
+                ('model', describe_model(runner)), *rows, ('work folder', runner.work_dir),
+                ('log file', f'{Path(runner.logger.log_file)}, with environment, config and hooks')]
+        runner.logger.info('\n'.join(f'{label:<{LABEL_WIDTH}}{text}' for label, text in rows))
 
 
 def describe_training(runner: Runner) -> Rows:
-    """Yields the rows for a training: config, model, start, data, length, device, precision, seed and output files."""
-    yield 'training', str(runner.cfg.filename or 'a config without a file')
-    yield from describe_repeated_bases(runner.cfg.filename)
-    yield 'model', describe_model(runner)
+    """Yields the rows for a training: start, data, length, device, precision and seed."""
     yield from describe_start(runner)
     yield from describe_data_set('train data', runner.train_dataloader)
     if runner.val_loop is None:
@@ -70,34 +70,25 @@ def describe_training(runner: Runner) -> Rows:
     yield 'device', describe_device(runner)
     yield 'precision', describe_precision(runner.optim_wrapper)
     yield 'seed', f'{runner.seed}' + (', deterministic' if runner.deterministic else '')
-    yield from describe_outputs(runner)
 
 
 def describe_repeated_bases(config: str | None) -> Rows:
-    """Yields one row if a config file assigns ``_base_`` several times, because MMEngine reads only the first.
-
-    Args:
-        config: The path of the config file; None if the config has no file.
-    """
+    """Yields one row if a config file assigns ``_base_`` several times, because MMEngine reads only the first."""
     if config is None or not config.endswith('.py') or not Path(config).is_file():
         return
-    n_bases = sum(isinstance(node, ast.Assign) and any(getattr(target, 'id', None) == '_base_' for target in
-                                                       node.targets)
-                  for node in ast.parse(Path(config).read_text(encoding='utf-8')).body)
+    targets = [target for node in ast.parse(Path(config).read_text(encoding='utf-8')).body
+               if isinstance(node, ast.Assign) for target in node.targets]
+    n_bases = sum(getattr(target, 'id', None) == '_base_' for target in targets)
     if n_bases > 1:
         yield 'warning', f'_base_ is assigned {n_bases} times in {config}, but only the first counts: list all in one'
 
 
 def describe_test(runner: Runner) -> Rows:
-    """Yields the rows for a test: config, model, checkpoint, data, device, precision and output files."""
-    yield 'test', str(runner.cfg.filename or 'a config without a file')
-    yield from describe_repeated_bases(runner.cfg.filename)
-    yield 'model', describe_model(runner)
+    """Yields the rows for a test: checkpoint, data, device and precision."""
     yield 'checkpoint', str(runner.cfg.get('load_from'))
     yield from describe_data_set('test data', runner.test_dataloader)
     yield 'device', describe_device(runner)
     yield 'precision', 'mixed' if getattr(runner.test_loop, 'fp16', False) else 'float32'
-    yield from describe_outputs(runner)
 
 
 def describe_model(runner: Runner) -> str:
@@ -129,16 +120,10 @@ def describe_start(runner: Runner) -> Rows:
 
 
 def describe_data_set(label: str, dataloader: DataLoader) -> Rows:
-    """Yields the rows for every data set in a data loader.
+    """Yields the rows for every data set in a data loader, also inside wrappers such as ``ConcatDataset``.
 
-    Args:
-        label: The label of the rows, for example 'train data'.
-        dataloader: The data loader. If its data set is a wrapper such as ``ConcatDataset``, the data sets inside it are
-            described.
-
-    Yields:
-        For each data set a row with its annotation file, number of images, number of cells and channel order, and, if
-        it has cells, rows with the number of cells per class.
+    Each has a row with its annotation file, number of images, number of cells and channel order, and, if it has cells,
+    rows with the number of cells per class.
     """
     for dataset in find_leaves(dataloader.dataset):
         texts = [count_noun(len(dataset), 'image')]
@@ -155,11 +140,7 @@ def describe_data_set(label: str, dataloader: DataLoader) -> Rows:
 
 
 def count_cells(dataset: object) -> dict[str, int]:
-    """Returns the number of cells of each class by class name.
-
-    The result is empty if no image has a cell, or if the data set has no method ``get_cat_ids``, which MMDetection's
-    data sets have.
-    """
+    """Returns the number of cells of each class by name; empty if no image has a cell or the data set cannot tell."""
     if not hasattr(dataset, 'get_cat_ids'):
         return {}
     labels = Counter(label for index in range(len(dataset)) for label in dataset.get_cat_ids(index))
@@ -196,10 +177,7 @@ def describe_length(runner: Runner) -> str:
 
 
 def describe_unfinished_schedule(runner: Runner) -> Rows:
-    """Yields one row per part of the learning-rate schedule that the training is too short for.
-
-    These parts are warm-ups that last as long as the training or longer, and milestones after its end.
-    """
+    """Yields rows on warm-ups that last as long as the training or longer, and on milestones after its end."""
     schedulers = runner.param_schedulers if isinstance(runner.param_schedulers, list) else []
     for index, scheduler in enumerate(schedulers):
         length, unit = (runner.max_epochs, 'epoch') if scheduler.by_epoch else (runner.max_iters, 'step')
@@ -232,9 +210,3 @@ def describe_precision(optim_wrapper: object) -> str:
         return 'float32'
     dtype = optim_wrapper.cast_dtype
     return f'mixed, {str(dtype).removeprefix("torch.") if dtype else "float16"}'
-
-
-def describe_outputs(runner: Runner) -> Rows:
-    """Yields the rows with the work folder and the log file."""
-    yield 'work folder', runner.work_dir
-    yield 'log file', f'{Path(runner.logger.log_file)}, with environment, config and hooks'

@@ -11,21 +11,12 @@ from torch import Tensor, nn
 from mmcell.checkpoints.fit import FitError, without_wrappers
 
 # What MMDetection's heads, mmcell's metrics and both data preprocessors look up in the meta information of a sample.
-TRAINED_KEYS = ('img_shape',)
-PREDICTED_KEYS = ('img_id', 'ori_shape', 'img_shape', 'scale_factor')
+_TRAINED_KEYS = ('img_shape',)
+_PREDICTED_KEYS = ('img_id', 'ori_shape', 'img_shape', 'scale_factor')
 
 
 def refuse_missing_keys(sample: object, keys: Iterable[str], pipeline: str) -> None:
-    """Refuses a data sample without meta information that is needed.
-
-    Args:
-        sample: The ``DetDataSample``.
-        keys: The names of the meta information that is needed.
-        pipeline: Where the pipeline stands in the config, for the message.
-
-    Raises:
-        FitError: A key is missing.
-    """
+    """Raises a ``FitError`` if a ``DetDataSample`` lacks meta information, naming where its pipeline stands."""
     missing = [key for key in keys if key not in sample.metainfo_keys()]
     if missing:
         raise FitError(f'the samples of {pipeline} have no {", ".join(missing)}: end the pipeline with '
@@ -55,20 +46,9 @@ class FirstStepHook(Hook):
         """Lets the neck of the model compare the channels of its first features."""
         compare_channels_once(runner.model)
 
-    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Looks at the first training batch."""
+    def _before_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None, mode: str = 'train') -> None:
         if batch_idx == 0:
-            refuse_unpacked(data_batch, 'train_dataloader', TRAINED_KEYS)
-
-    def before_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Looks at the first validation batch."""
-        if batch_idx == 0:
-            refuse_unpacked(data_batch, 'val_dataloader', PREDICTED_KEYS)
-
-    def before_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None) -> None:
-        """Looks at the first test batch."""
-        if batch_idx == 0:
-            refuse_unpacked(data_batch, 'test_dataloader', PREDICTED_KEYS)
+            refuse_unpacked(data_batch, f'{mode}_dataloader', _TRAINED_KEYS if mode == 'train' else _PREDICTED_KEYS)
 
 
 def _collate_packed(collate: Callable, samples: Sequence) -> object:
@@ -82,7 +62,7 @@ def refuse_unpacked(data_batch: object, dataloader: str, keys: Iterable[str]) ->
 
     Args:
         data_batch: What the data loader gives, or one sample.
-        dataloader: The name of the setting of the data loader, for the message.
+        dataloader: The name of the data loader in the config.
         keys: The names of the meta information that is needed.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Hooks that stop a run whose parts do not fit together."""
+"""Hooks that stop a run in which model, checkpoint and data do not fit together."""
 
 from collections.abc import Sequence
 
@@ -8,13 +8,13 @@ from mmengine.hooks import Hook
 from mmengine.runner import BaseLoop, Runner
 
 from mmcell.annotations.coco_json import read_annotations
-from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_model, refuse_other_weights
+from mmcell.checkpoints.fit import FitError, count_fitting_weights, refuse_other_classes, refuse_other_model
 from mmcell.checkpoints.provenance import compare_data, describe_data, find_leaves
-from mmcell.checkpoints.records import content_of
 from mmcell.classes.matching import ClassesError, are_alike
 from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.datasets.class_order import class_names, order_classes
 from mmcell.datasets.colors import refuse_swapped_colors
+from mmcell.framework.safe_loading import WeightsError
 
 
 @HOOKS.register_module()
@@ -44,21 +44,17 @@ class ClassCountHook(Hook):
         names = class_names(meta.get('dataset_meta') if isinstance(meta, dict) else None)
         own = class_names(loops[0].dataloader.dataset.metainfo) if loops else None
         is_training = hasattr(runner._train_loop, 'dataloader')
-        if own is None:
+        if own is None or (names is None and is_training):
             return
         if names is None:
-            if not is_training:
-                runner.logger.warning('the checkpoint does not name its classes: they are taken to be those of the '
-                                      f'data, in this order: {", ".join(own)}')
-            return
-        if is_training and not runner._resume and not are_alike(names, own):
-            if len(names) == len(own):
-                runner.logger.warning(
-                    f'the checkpoint was trained on the classes {names}, the data have {own}: the heads start with the '
-                    'weights of other classes')
-            return
-        for loop in loops:
-            _order_loop(runner, loop, names, f'the checkpoint {runner.cfg.get("load_from")}')
+            runner.logger.warning('the checkpoint does not name its classes: they are taken to be those of the data, '
+                                  f'in this order: {", ".join(own)}')
+        elif not is_training or runner._resume or are_alike(names, own):
+            for loop in loops:
+                _order_loop(runner, loop, names, f'the checkpoint {runner.cfg.get("load_from")}')
+        elif len(names) == len(own):
+            runner.logger.warning(f'the checkpoint was trained on the classes {names}, the data have {own}: the heads '
+                                  'start with the weights of other classes')
 
     def before_train(self, runner: Runner) -> None:
         """Checks model and data.
@@ -75,22 +71,22 @@ class ClassCountHook(Hook):
             _order_loop(runner, runner.train_loop, names, source)
             if runner.val_loop is not None:
                 _order_loop(runner, runner.val_loop, names, source)
-        self._check(runner, runner.train_dataloader.dataset)
+        _check_classes(runner, runner.train_dataloader.dataset)
 
     def before_val(self, runner: Runner) -> None:
         """Checks the validation data."""
-        self._check(runner, runner.val_dataloader.dataset)
+        _check_classes(runner, runner.val_dataloader.dataset)
 
     def before_test(self, runner: Runner) -> None:
         """Checks model and test data."""
         refuse_swapped_colors(runner.cfg)
-        self._check(runner, runner.test_dataloader.dataset)
+        _check_classes(runner, runner.test_dataloader.dataset)
 
-    def _check(self, runner: Runner, dataset: object) -> None:
-        # MMDetection's ConcatDataset has one metainfo per part if the parts differ.
-        parts = dataset.metainfo if isinstance(dataset.metainfo, list) else [dataset.metainfo]
-        for metainfo in parts:
-            refuse_other_classes(runner.model, metainfo['classes'])
+
+def _check_classes(runner: Runner, dataset: object) -> None:
+    # MMDetection's ConcatDataset has one metainfo per part if the parts differ.
+    for metainfo in dataset.metainfo if isinstance(dataset.metainfo, list) else [dataset.metainfo]:
+        refuse_other_classes(runner.model, metainfo['classes'])
 
 
 def _order_loop(runner: Runner, loop: BaseLoop, names: Sequence[str], source: str) -> None:
@@ -105,11 +101,7 @@ def _order_loop(runner: Runner, loop: BaseLoop, names: Sequence[str], source: st
 
 
 def _refuse_order_unlike_file(dataset: object) -> None:
-    """Refuses data whose labels do not follow the categories of their file, as MMDetection's metrics expect.
-
-    Raises:
-        ClassesError: The labels of a ``CellDataset`` follow another order.
-    """
+    """Refuses data whose labels do not follow the categories of their file, as MMDetection's metrics expect."""
     for leaf in find_leaves(dataset):
         if isinstance(leaf, CellDataset):
             in_file = [category['id'] for category in read_annotations(leaf.ann_file)['categories']]
@@ -122,9 +114,8 @@ def _refuse_order_unlike_file(dataset: object) -> None:
 class FittingCheckpointHook(Hook):
     """Refuses to test a checkpoint of another model, and warns if the data do not suit its training.
 
-    Another model has weights of other names or shapes, or settings with which the weights mean something else, for
-    example other anchors (:func:`refuse_other_model`). MMEngine only logs weights that do not fit, and continues with
-    random weights in their place, which is right only at the start of a training.
+    MMEngine only logs weights that do not fit, and continues with random weights in their place, which is right only at
+    the start of a training.
 
     The hook warns if validation data differ from the training of the checkpoint, or are read in another channel order,
     and if images under test were in the training data.
@@ -144,8 +135,7 @@ class FittingCheckpointHook(Hook):
         Raises:
             FitError: The checkpoint is of another model.
         """
-        refuse_other_weights(runner.model, checkpoint)
-        refuse_other_model(runner.cfg.model.to_dict(), content_of(checkpoint))
+        refuse_other_model(runner.model, runner.cfg.model.to_dict(), checkpoint)
         meta = checkpoint.get('meta')
         if not isinstance(meta, dict) or 'mmcell' not in meta:
             return
@@ -156,3 +146,43 @@ class FittingCheckpointHook(Hook):
             warnings = [f'the record of the training data in the checkpoint cannot be read: {error!r}']
         for warning in warnings:
             runner.logger.warning(warning)
+
+
+@HOOKS.register_module()
+class StartingCheckpointHook(Hook):
+    """Refuses to start or continue a training from a checkpoint that does not fit the model.
+
+    Without it, MMEngine trains with random weights in place of weights that do not fit, and finds another model at
+    ``--resume`` when it loads the state of the optimizer. The hook comes before MMEngine's ``EMAHook``, which reads the
+    checkpoint, too.
+    """
+
+    priority = 'VERY_HIGH'
+
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        """Compares the checkpoint with the model, and logs how many weights of ``load_from`` have a place in it.
+
+        Raises:
+            FitError: The checkpoint to resume from is of another model, or less than half of the model's weights are
+                in the checkpoint to start from.
+            WeightsError: The checkpoint to resume from has no optimizer state.
+        """
+        if not isinstance(runner._train_loop, BaseLoop):
+            return
+        if not runner._resume:
+            runner.logger.info(count_fitting_weights(runner.model, checkpoint, str(runner.cfg.get('load_from'))))
+            if 'state_dict' not in checkpoint:
+                # EMAHook only reads weights that are in ``state_dict``.
+                weights = dict(checkpoint)
+                checkpoint.clear()
+                checkpoint['state_dict'] = weights
+            return
+        if 'optimizer' not in checkpoint or 'message_hub' not in checkpoint:
+            raise WeightsError('the checkpoint to resume from has no optimizer state (best_*.pth never has): resume '
+                               'from epoch_*.pth or iter_*.pth, or start a new training from its weights with '
+                               '--cfg-options load_from=FILE')
+        try:
+            refuse_other_model(runner.model, runner.cfg.model.to_dict(), checkpoint)
+        except FitError as error:
+            raise FitError(f'--resume: {error}. To train this model from its first step, leave out --resume and name '
+                           'another folder with --work-dir FOLDER') from error

@@ -3,14 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from mmdet.engine.hooks import DetVisualizationHook
 from mmdet.registry import HOOKS
 from mmdet.structures import DetDataSample
 from mmengine.runner import Runner
 from torch.utils.data import Dataset
 
-from mmcell.datasets.true_instances import load_true_instances
+from mmcell.datasets.loading import load_true_instances
 from mmcell.hooks.first_step import refuse_missing_keys
 from mmcell.images.image_file import read_image
 from mmcell.visualization.overlay import picture_name
@@ -45,32 +44,31 @@ class CellVisualizationHook(DetVisualizationHook):
         """Draws the first image of the batch in every ``interval``-th step."""
         step = runner.iter + batch_idx
         if self.draw and step % self.interval == 0:
-            refuse_missing_keys(outputs[0], _KEYS, 'val_dataloader.dataset.pipeline')
-            self._add(outputs[0], 'val_img', step, None, runner.val_dataloader.dataset)
+            self._add(runner, outputs[0], 'val', step)
 
     def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict,
                         outputs: Sequence[DetDataSample]) -> None:
         """Draws every image of the batch."""
-        if not self.draw:
-            return
-        for sample in outputs:
-            refuse_missing_keys(sample, _KEYS, 'test_dataloader.dataset.pipeline')
+        for sample in outputs if self.draw else ():
             self._test_index += 1
-            out_file = None
-            if self.test_out_dir is not None:
-                folder = Path(runner.work_dir, runner.timestamp, self.test_out_dir)
-                out_file = folder / picture_name(sample.img_id, sample.img_path)
-            self._add(sample, 'test_img', self._test_index, out_file, runner.test_dataloader.dataset)
+            self._add(runner, sample, 'test', self._test_index)
 
-    def _add(self, sample: DetDataSample, name: str, step: int, out_file: Path | None, dataset: Dataset) -> None:
-        image, sample = read_seen_image(sample), sample.cpu()
+    def _add(self, runner: Runner, sample: DetDataSample, split: str, step: int) -> None:
+        refuse_missing_keys(sample, _KEYS, f'{split}_dataloader.dataset.pipeline')
+        name = picture_name(sample.img_id, sample.img_path)
+        out_file = None
+        if split == 'test' and self.test_out_dir is not None:
+            out_file = str(Path(runner.work_dir, runner.timestamp, self.test_out_dir, name))
+        # As LoadTiff read it for the model, before any resize.
+        image = read_image(sample.img_path, sample.get('channel_order', 'rgb'), sample.get('percentiles'))
+        sample = sample.cpu()
+        dataset = getattr(runner, f'{split}_dataloader').dataset
         index = self._indices(dataset).get((sample.img_path, sample.img_id))
         if index is not None:
             sample.gt_instances = load_true_instances(dataset.get_data_info(index), image.shape[:2])
         self._visualizer.add_datasample(
-            picture_name(sample.img_id, sample.img_path) if self.show else name, image, data_sample=sample,
-            show=self.show, wait_time=self.wait_time, pred_score_thr=self.score_thr,
-            out_file=None if out_file is None else str(out_file), step=step)
+            name if self.show else f'{split}_img', image, data_sample=sample, show=self.show, wait_time=self.wait_time,
+            pred_score_thr=self.score_thr, out_file=out_file, step=step)
 
     def _indices(self, dataset: Dataset) -> dict[tuple, int]:
         """Returns the index of each image by its path and id; empty if the data set has no true cell."""
@@ -82,8 +80,3 @@ class CellVisualizationHook(DetVisualizationHook):
                 has_cells |= bool(data_info.get('instances'))
             self.truth = dataset, indices if has_cells else {}
         return self.truth[1]
-
-
-def read_seen_image(sample: DetDataSample) -> np.ndarray:
-    """Reads the image of a sample as ``LoadTiff`` read it for the model, (H, W, 3) uint8 RGB, before any resize."""
-    return read_image(sample.img_path, sample.get('channel_order', 'rgb'), sample.get('percentiles'))

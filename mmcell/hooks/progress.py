@@ -57,7 +57,7 @@ class ProgressHook(Hook):
     def after_train(self, runner: Runner) -> None:
         """Shows how many steps are done, the time since the start or the resumption, and the best checkpoint."""
         steps = f'{runner.iter:,} of {runner.max_iters:,} steps done in {to_clock(time.monotonic() - self.start)}'
-        best = ', '.join(Path(path).name for path in best_checkpoints(runner).values())
+        best = file_names(best_checkpoints(runner))
         show_line(runner.logger, f'{steps}; checkpoints in {runner.work_dir}' + (f', best: {best}' if best else ''))
 
     def before_val_epoch(self, runner: Runner) -> None:
@@ -69,23 +69,20 @@ class ProgressHook(Hook):
         """Starts to show how many test images are done."""
         self._open_display('test', runner.test_dataloader)
 
-    def after_val_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                       outputs: list | None = None) -> None:
-        """Adds the images of a batch, in all processes, to the images that are done."""
-        self._count(len(outputs) * runner.world_size)
-
-    def after_test_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
-                        outputs: list | None = None) -> None:
-        """Adds the images of a batch, in all processes, to the images that are done."""
-        self._count(len(outputs) * runner.world_size)
+    def _after_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
+                    outputs: list | None = None, mode: str = 'val') -> None:
+        """Adds the images of a batch of a validation or test, in all processes, to the images that are done."""
+        if self.display is not None:
+            self.display.add(len(outputs) * runner.world_size)
 
     def after_val_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
         """Shows the scores, and either that they are the best so far or which checkpoint is the best."""
         self.close_display(runner)
-        moment = ''
+        moment = verdict = ''
         if self.is_training:
             moment = f', epoch {runner.epoch}' if is_epoch_based(runner) else f', step {runner.iter:,}'
-        verdict = self._compare_with_best(runner)
+        if best := best_checkpoints(runner):
+            verdict = '  (best so far)' if best != self.best_before else f'  (best: {file_names(best)})'
         show_line(runner.logger, f'validation{moment}:  {scores_text(metrics)}{verdict}')
 
     def after_test_epoch(self, runner: Runner, metrics: dict[str, float] | None = None) -> None:
@@ -102,19 +99,6 @@ class ProgressHook(Hook):
     def _open_display(self, name: str, dataloader: DataLoader) -> None:
         if is_main_process():
             self.display = ImageProgress(name, len(dataloader.dataset))
-
-    def _count(self, n_images: int) -> None:
-        if self.display is not None:
-            self.display.add(n_images)
-
-    def _compare_with_best(self, runner: Runner) -> str:
-        """Returns the end of a validation's line, empty if no best checkpoint is kept."""
-        best = best_checkpoints(runner)
-        if not best:
-            return ''
-        if best != self.best_before:
-            return '  (best so far)'
-        return f'  (best: {", ".join(Path(path).name for path in best.values())})'
 
 
 def step_line(runner: Runner, batch_idx: int) -> str:
@@ -159,19 +143,20 @@ def scores_text(metrics: dict[str, float] | None) -> str:
 
     Entries that are not numbers are left out, and so are scores that do not fit into the line.
     """
-    numbers = {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
     texts = [f'{name}: {value:.4f}' if isinstance(value, float) else f'{name}: {value}'
-             for name, value in numbers.items()]
+             for name, value in (metrics or {}).items() if isinstance(value, int | float)]
     return join_fitting(texts or ['no scores'], LINE_WIDTH)
 
 
 def best_checkpoints(runner: Runner) -> dict[str, str]:
-    """Returns the paths of the best checkpoints so far.
-
-    The keys are names of MMEngine's ``CheckpointHook``: 'best_ckpt', or with several scores 'best_ckpt_<score>' each.
-    """
+    """Returns the paths of the best checkpoints so far; several scores have the names 'best_ckpt_<score>'."""
     info = runner.message_hub.runtime_info
     return {name: path for name, path in info.items() if name.startswith('best_ckpt') and path}
+
+
+def file_names(paths: dict[str, str]) -> str:
+    """Returns the names of the files without their folders, separated by commas."""
+    return ', '.join(Path(path).name for path in paths.values())
 
 
 def to_clock(seconds: float) -> str:
@@ -226,7 +211,10 @@ class ImageProgress:
 
     def _draw_bar(self) -> None:
         if self.bar is None:
-            self.bar = make_bar(self.console)
+            # rich redirects standard output only if it is a terminal; a file gets the output as before.
+            self.bar = Progress(TextColumn('{task.description}'), BarColumn(), TextColumn('{task.fields[text]}'),
+                                console=self.console, auto_refresh=False, transient=True,
+                                redirect_stdout=sys.stdout.isatty())
             self.bar.add_task(self.name, total=self.n_images, text=self.text)
             self.bar.start()
             # rich hides the cursor. It is shown here, because a process that is killed could not show it at its end.
@@ -243,10 +231,3 @@ class ImageProgress:
             self.n_parts_shown = self.n_done * MAX_LINES // self.n_images
             self.last_shown = time.monotonic()
             print(f'{self.name}: {self.text}', file=self.console.file, flush=True)
-
-
-def make_bar(console: Console) -> Progress:
-    """Returns a progress bar that disappears when it is stopped. Other output appears above the bar."""
-    # rich redirects standard output only if it is a terminal. If it goes to a file, the file gets the output as before.
-    return Progress(TextColumn('{task.description}'), BarColumn(), TextColumn('{task.fields[text]}'), console=console,
-                    auto_refresh=False, transient=True, redirect_stdout=sys.stdout.isatty())

@@ -12,9 +12,8 @@ from mmengine.runner.checkpoint import CheckpointLoader
 from torch import nn
 
 from mmcell.checkpoints.config import build_without_trust, read_checkpoint_config
-from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_model, refuse_other_weights, without_wrappers
-from mmcell.checkpoints.records import content_of
-from mmcell.checkpoints.weights import find_checkpoint
+from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_model, without_wrappers
+from mmcell.checkpoints.records import find_checkpoint
 from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
@@ -69,8 +68,7 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
         init_default_scope(config.get('default_scope', 'mmdet'))
         detector = build_without_trust(config, loaded) if builds_without_trust else MODELS.build(config.model)
         detector = revert_sync_batchnorm(detector)
-    refuse_other_weights(detector, loaded)
-    refuse_other_model(config.model.to_dict(), content_of(loaded))
+    refuse_other_model(detector, config.model.to_dict(), loaded)
     _load_weights(detector, loaded)
     detector.cfg = config
     detector.dataset_meta = _describe_training(loaded, config)

@@ -1,11 +1,10 @@
 """Models; importing this package registers them, and MMDetection imports it before it builds any model."""
 
 from mmcell.models.cbam import CBAM, CBAMResNet
-from mmcell.models.mask_head import CellMaskHead
+from mmcell.models.mask_head import CellMaskHead, CellRoIExtractor
 from mmcell.models.mask_tta import MaskTTAModel
 from mmcell.models.padding import BatchMinSizePad
 from mmcell.models.pretrained import CheckedPretrainedInit
-from mmcell.models.roi_extractor import CellRoIExtractor
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.models.tiled_detector import TiledDetector
 from mmcell.models.torchvision_parts import (
@@ -16,19 +15,6 @@ from mmcell.models.torchvision_parts import (
     TorchvisionMaskHead,
 )
 
-__all__ = [
-           'CBAM',
-           'BatchMinSizePad',
-           'CBAMResNet',
-           'CellMaskHead',
-           'CellRoIExtractor',
-           'CheckedPretrainedInit',
-           'MaskTTAModel',
-           'PlainOutputConvNeXt',
-           'SparseMaxIoUAssigner',
-           'TiledDetector',
-           'TorchvisionAnchorGenerator',
-           'TorchvisionAssigner',
-           'TorchvisionBBoxCoder',
-           'TorchvisionMaskHead',
-]
+__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellMaskHead', 'CellRoIExtractor', 'CheckedPretrainedInit',
+           'MaskTTAModel', 'PlainOutputConvNeXt', 'SparseMaxIoUAssigner', 'TiledDetector', 'TorchvisionAnchorGenerator',
+           'TorchvisionAssigner', 'TorchvisionBBoxCoder', 'TorchvisionMaskHead']

@@ -91,7 +91,6 @@ class CBAM(BaseModule):
 class _GatedBlock:
     """Mixin for a block of a ResNet: the block's output, after the addition and ReLU, goes through a CBAM.
 
-    With gradient checkpointing (``with_cp``), the CBAM is recomputed in the backward pass, as the rest of the block is.
     The attribute is called ``output_cbam``, because a CBAM plugin inside the block is called ``cbam``.
     """
 

@@ -15,14 +15,7 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 
 from mmcell.boxes.fusion import fuse_boxes
-from mmcell.boxes.views import (
-    View,
-    all_views,
-    boxes_from_view,
-    boxes_to_view,
-    masks_from_view,
-    matrix_of_meta,
-)
+from mmcell.boxes.views import View, all_views, boxes_from_view, boxes_to_view, masks_from_view, matrix_of_meta
 from mmcell.errors import MmcellError
 from mmcell.masks.pasting import paste_masks
 from mmcell.models.mask_head import add_masks
@@ -73,10 +66,10 @@ class MaskTTAModel(BaseTTAModel):
                 or not self.module.roi_head.with_mask:
             raise MmcellError('test-time augmentation of masks needs Mask R-CNN or Cascade Mask R-CNN, whose mask head '
                               f'accepts any box; {type(self.module).__name__} is neither')
-        self.mask_threshold = self.module.roi_head.test_cfg.mask_thr_binary
+        test_cfg = self.module.roi_head.test_cfg
+        self.mask_threshold = test_cfg.mask_thr_binary
         if self.mask_threshold <= 0:
             raise MmcellError(f'test_cfg.rcnn.mask_thr_binary must be positive, got {self.mask_threshold}')
-        test_cfg = self.module.roi_head.test_cfg
         tta_cfg = dict(tta_cfg or {})
         self.max_per_img = tta_cfg.pop('max_per_img', test_cfg.max_per_img)
         self.wbf = tta_cfg.pop('wbf', None)
@@ -136,10 +129,7 @@ class MaskTTAModel(BaseTTAModel):
 
     def _predict_views(self, views: Iterable[tuple[Tensor, list[DetDataSample]]],
                        data_samples: list[DetDataSample] | None = None) -> list[DetDataSample]:
-        """Predicts one view after another and merges them.
-
-        The results are written into ``data_samples``; if ``data_samples`` is None, new data samples are returned.
-        """
+        """Predicts one view after another, and merges them into ``data_samples``, or into new ones if it is None."""
         predicted_views = []
         for inputs, samples in views:
             features = self.module.extract_feat(inputs)
@@ -157,9 +147,8 @@ class MaskTTAModel(BaseTTAModel):
     def _detect(self, features: tuple[Tensor, ...], samples: list[DetDataSample]) -> None:
         """Adds boxes in px of the view, as the detector's own ``predict`` finds them, to one view of each image."""
         proposals = self.module.rpn_head.predict(features, samples, rescale=False)
-        roi_head = self.module.roi_head
-        metainfos = [sample.metainfo for sample in samples]
-        detections_per_image = roi_head.predict_bbox(features, metainfos, proposals, roi_head.test_cfg)
+        detections_per_image = self.module.roi_head.predict_bbox(
+            features, [sample.metainfo for sample in samples], proposals, self.module.roi_head.test_cfg)
         for sample, detections in zip(samples, detections_per_image, strict=True):
             sample.pred_instances = detections
 
@@ -188,9 +177,8 @@ class MaskTTAModel(BaseTTAModel):
 
     def _merge_boxes(self, bboxes: list[Tensor], scores: list[Tensor], labels: list[Tensor]) -> InstanceData:
         """Merges bboxes (N_v, 4) in px of the image, scores (N_v,) and labels (N_v,), one tensor per view v."""
-        # Example with two views. If both have the same box, with scores .9 and .7, NMS keeps one box with .9, and
-        # fusion gives one box with (.9 + .7) / 2 = .8. If only one view has the box, with .9, NMS keeps .9 and fusion
-        # gives .9 / 2 = .45, because half of the views have missed the cell.
+        # Example: two views have the same box, with scores .9 and .7. NMS keeps .9, fusion gives (.9 + .7) / 2 = .8. If
+        # only one view has the box, with .9, NMS keeps .9, and fusion gives .9 / 2 = .45.
         all_bboxes, all_scores, all_labels = (torch.cat(parts) for parts in (bboxes, scores, labels))
         if len(bboxes) == 1 or len(all_bboxes) == 0:
             # The detector has already merged the boxes of one view.
@@ -209,16 +197,10 @@ class MaskTTAModel(BaseTTAModel):
 
     def _add_masks(self, results: list[DetDataSample],
                    predicted_views: list[tuple[tuple[Tensor, ...], Sequence[DetDataSample]]]) -> None:
-        """Adds the mask of each merged box, averaged over all views, as RLE.
-
-        Args:
-            results: One data sample per image, with bboxes (N, 4) in px of the image, and labels.
-            predicted_views: Features of each view, and its data samples, one per image.
-        """
+        """Adds the mask of each merged box, averaged over all views, as RLE."""
         # Example with two images that have 2 boxes and 1 box. In each view, bbox2roi gives 3 RoIs, whose first column
         # (the index of the image) is 0, 0, 1. The mask head gives 3 masks, and split([2, 1]) returns masks 0 and 1 to
-        # the first image and mask 2 to the second image. A position in a mask with the probability .9 in 5 of 8 views
-        # and .1 in 3 of them has the mean (5 * .9 + 3 * .1) / 8 = .6 and is inside at a threshold of .5.
+        # the first image and mask 2 to the second image.
         detections_per_image = [result.pred_instances for result in results]
         n_boxes = [len(detections) for detections in detections_per_image]
         mask_sums = [0.] * len(results)

@@ -160,14 +160,9 @@ class _Matches:
         self.low_quality = torch.zeros_like(self.best_box)
 
     def add(self, prior_index: Tensor, box_index: Tensor, ious: Tensor, min_pos_iou: float, all_ties: bool) -> None:
-        """Adds a batch of P pairs.
+        """Adds a batch of P pairs: their indices (P,) and IoUs (P,).
 
-        Args:
-            prior_index: Indices (P,) int64 of the priors.
-            box_index: Indices (P,) int64 of the boxes.
-            ious: IoUs (P,) of the pairs.
-            min_pos_iou: Smallest IoU for which a box takes its best prior.
-            all_ties: Whether a box takes all priors with its greatest IoU, or only the first of them.
+        A box takes its best prior if their IoU is at least ``min_pos_iou``, and with ``all_ties`` all priors with it.
         """
         self._update_best_box(prior_index, box_index, ious)
         self.box_max.scatter_reduce_(0, box_index, ious, 'amax')
@@ -197,11 +192,9 @@ class _Matches:
         self.best_box.scatter_reduce_(0, priors, boxes, 'amin')
 
     def add_boxes_without_overlap(self, min_pos_iou: float, all_ties: bool) -> None:
-        """Lets boxes without any overlap take priors; must be called after the last batch.
+        """Lets boxes without any overlap, whose IoU is 0 with all priors, take priors; called after the last batch.
 
-        A box without overlap has the IoU 0 with all priors. If ``min_pos_iou`` is 0 or less, the box takes all of them,
-        or only the first prior without ``all_ties``. Only the last of these boxes counts, because later boxes overwrite
-        earlier boxes.
+        Only the last of these boxes counts, because later boxes overwrite earlier boxes.
         """
         last = (self.box_max == 0).nonzero().flatten()[-1:] + 1
         if min_pos_iou <= 0 and len(last):

@@ -67,12 +67,7 @@ class TiledDetector(BaseModel):
         self._register_load_state_dict_pre_hook(self._add_prefix)
 
     def make_grid(self, input_size: tuple[int, int], result_size: tuple[int, int] | None = None) -> TileGrid:
-        """Lays tiles over an image; see :func:`mmcell.tiles.tiling.make_grid`.
-
-        Args:
-            input_size: (height, width) of the image after the test pipeline, in px.
-            result_size: (height, width) of the frame in which results are given; None means ``input_size``.
-        """
+        """Lays tiles over an image of a size (height, width); see :func:`mmcell.tiles.tiling.make_grid`."""
         return make_grid(*input_size, self.tile_px, self.overlap_px, self.align_px, result_size)
 
     @property

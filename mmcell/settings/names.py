@@ -1,9 +1,9 @@
 """Whether a config has a setting of a given name, and which names it has instead."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from difflib import get_close_matches
-from importlib import import_module
+from pkgutil import resolve_name
 
 from mmcell.errors import MmcellError
 
@@ -47,7 +47,10 @@ def refuse_unknown_setting(config: Mapping, key: str) -> None:
             if part not in value:
                 arguments = _arguments_of(value, '.'.join(path))
                 if part in arguments:
-                    _refuse_entry_of_nothing(key, [*path, part])
+                    parent, rest = '.'.join([*path, part]), key.split('.')[len(path) + 1:]
+                    if rest and rest[0].isdecimal():
+                        raise UnknownSettingError(f'{key}: the config has no list {parent}. To set it, write '
+                                                  f'{parent}="[…]"')
                     return
                 elsewhere = [] if path else _find_elsewhere(config, part)
                 raise UnknownSettingError(_describe_unknown(key, path, part, [*value, *arguments], elsewhere))
@@ -64,22 +67,34 @@ def refuse_unknown_setting(config: Mapping, key: str) -> None:
         path.append(part)
 
 
-def _refuse_entry_of_nothing(key: str, path: Sequence[str]) -> None:
-    rest = key.split('.')[len(path):]
-    if rest and rest[0].isdecimal():
-        parent = '.'.join(path)
-        raise UnknownSettingError(f'{key}: the config has no list {parent}. To set it, write {parent}="[…]"')
+def iterate_dicts(value: object, path: tuple[str, ...] = (),
+                  left_out: Container[str] = ()) -> Iterator[tuple[tuple[str, ...], Mapping]]:
+    """Yields every dict in nested dicts and lists, a dict before those inside it, with the keys that lead to it.
+
+    Args:
+        value: The resolved config, as nested dicts and lists, or a part of it.
+        path: The keys that lead to the part.
+        left_out: Names of dicts that are left out, with all that is inside them.
+    """
+    if isinstance(value, Mapping):
+        if path and path[-1] in left_out:
+            return
+        yield path, value
+        value = value.items()
+    elif isinstance(value, list | tuple):
+        value = enumerate(value)
+    else:
+        return
+    for key, part in value:
+        yield from iterate_dicts(part, (*path, str(key)), left_out)
 
 
 def _find_elsewhere(config: Mapping, name: str) -> list[str]:
     """Returns keys of settings inside others that have a name: randomness.seed for 'seed', for example."""
-    def find_inside(value: Mapping) -> Iterator[str]:
-        for key, part in value.items():
-            if isinstance(part, Mapping):
-                yield from [f'{key}.{name}'] * (name in part)
-                yield from (f'{key}.{inner}' for inner in find_inside(part))
+    inside = ['.'.join([*path, name]) for path, settings in iterate_dicts(config)
+              if path and name in settings and not any(map(str.isdecimal, path))]
     read = [f'{part}.{name}' for part in _READERS if part and name in _arguments_of({}, part)]
-    return list(dict.fromkeys([*find_inside(config), *read]))[:MAX_SUGGESTIONS]
+    return list(dict.fromkeys([*inside, *read]))[:MAX_SUGGESTIONS]
 
 
 def _describe_unknown(key: str, path: Sequence[str], part: str, names: Sequence[str], elsewhere: list[str]) -> str:
@@ -98,11 +113,7 @@ def _arguments_of(settings: Mapping, name: str) -> list[str]:
         return [*looked_up, *argument_names(find_class(settings['type']))]
     if name not in _READERS:
         return looked_up
-    module, _, attribute = _READERS[name].partition(':')
-    reader: object = import_module(module)
-    for part in attribute.split('.'):
-        reader = getattr(reader, part)
-    return [*looked_up, *argument_names(reader)]
+    return [*looked_up, *argument_names(resolve_name(_READERS[name]))]
 
 
 def find_class(kind: object) -> Callable | None:

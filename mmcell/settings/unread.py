@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 
-from mmcell.settings.names import MAX_SUGGESTIONS, argument_names, find_class, takes_any_argument
+from mmcell.settings.names import MAX_SUGGESTIONS, argument_names, find_class, iterate_dicts, takes_any_argument
 
 # Dicts with a ``type`` whose other settings MMCV and MMEngine hand on in ways of their own.
 _LOOSE = {'norm_cfg', 'act_cfg', 'conv_cfg', 'init_cfg', 'roi_layer', 'nms', 'dcn', 'plugins', 'paramwise_cfg',
@@ -40,7 +40,8 @@ def describe_unread_settings(config: Mapping) -> list[str]:
         config: The resolved config, as nested dicts and lists.
     """
     return [f'{".".join([*path, name])} is read by nothing' + _suggest(path, name, known)
-            for path, name, known in _find_unread(config, ())]
+            for place, settings in iterate_dicts(config, left_out=_LOOSE)
+            for path, name, known in _find_unread(settings, place)]
 
 
 def _suggest(path: Sequence[str], name: str, known: Sequence[str]) -> str:
@@ -48,37 +49,17 @@ def _suggest(path: Sequence[str], name: str, known: Sequence[str]) -> str:
     return f': did you mean {" or ".join(".".join([*path, other]) for other in near)}?' if near else ''
 
 
-def _find_unread(value: object, path: tuple[str, ...]) -> Iterator[_Unread]:
-    """Yields the settings in nested dicts and lists that nothing reads."""
-    if isinstance(value, Mapping):
-        if path and path[-1] in _LOOSE:
-            return
-        known = _known_names(value)
-        if known is not None:
-            yield from ((path, name, known) for name in map(str, value) if name not in known)
-        if _is_two_stage(value):
-            yield from _find_unread_of_two_stage(value, path)
-        for name, part in value.items():
-            yield from _find_unread(part, (*path, str(name)))
-    elif isinstance(value, list | tuple):
-        for i, part in enumerate(value):
-            yield from _find_unread(part, (*path, str(i)))
-
-
-def _known_names(settings: Mapping) -> list[str] | None:
-    """Returns the names that a dict with a ``type`` may have; None if that is not known."""
+def _find_unread(settings: Mapping, path: tuple[str, ...]) -> Iterator[_Unread]:
     built = find_class(settings['type']) if 'type' in settings else None
-    if not isinstance(built, type) or takes_any_argument(built):
-        return None
-    return [*argument_names(built), *_TAKEN_OUT]
-
-
-def _is_two_stage(settings: Mapping) -> bool:
-    if 'type' not in settings or not {'train_cfg', 'test_cfg'} & settings.keys():
-        return False
-    from mmdet.models.detectors import TwoStageDetector
-    built = find_class(settings['type'])
-    return isinstance(built, type) and issubclass(built, TwoStageDetector)
+    if not isinstance(built, type):
+        return
+    if not takes_any_argument(built):
+        known = [*argument_names(built), *_TAKEN_OUT]
+        yield from ((path, name, known) for name in map(str, settings) if name not in known)
+    if {'train_cfg', 'test_cfg'} & settings.keys():
+        from mmdet.models.detectors import TwoStageDetector
+        if issubclass(built, TwoStageDetector):
+            yield from _find_unread_of_two_stage(settings, path)
 
 
 def _find_unread_of_two_stage(model: Mapping, path: tuple[str, ...]) -> Iterator[_Unread]:

@@ -11,7 +11,7 @@ import pytest
 from support.commands import CONFIG, TINY, TORCHRUN, read_log, run
 from support.paths import REPO
 
-from mmcell.checkpoints.weights import find_newest_complete, is_complete
+from mmcell.checkpoints.records import find_newest_complete, is_complete
 from mmcell.framework.safe_loading import load_tensors_only
 from mmcell.predictions.dump_file import load_results
 

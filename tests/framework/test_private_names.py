@@ -36,6 +36,8 @@ FUNCTIONS = {
     'mmdet.models.roi_heads:StandardRoIHead._mask_forward': 'self x rois pos_inds bbox_feats',
     'mmengine.hooks:CheckpointHook._save_best_checkpoint': 'self runner metrics',
     'mmengine.hooks:CheckpointHook._save_checkpoint_with_step': 'self runner step meta',
+    'mmengine.hooks:Hook._after_iter': 'self runner batch_idx data_batch outputs mode',
+    'mmengine.hooks:Hook._before_iter': 'self runner batch_idx data_batch mode',
     'mmengine.runner.checkpoint:_safe_torch_load': 'file map_location weights_only',
     'mmengine.runner.checkpoint:load_from_http': 'filename map_location model_dir progress',
     'pickle:_Unpickler.pop_mark': 'self',

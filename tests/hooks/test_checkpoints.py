@@ -19,9 +19,8 @@ from support.synthetic_data import write_annotations
 from support.toy_runner import toy_config, train
 
 from mmcell.checkpoints.fit import FitError
-from mmcell.checkpoints.records import read_record
+from mmcell.checkpoints.records import find_checkpoint, read_record
 from mmcell.checkpoints.runs import OtherRunError
-from mmcell.checkpoints.weights import find_checkpoint
 from mmcell.framework.console import ConsoleRunner, NoBatchError
 from mmcell.framework.safe_loading import WeightsError, load_tensors_only
 from mmcell.hooks.checkpoints import WholeFileBackend

@@ -1,6 +1,6 @@
 import pytest
 
-from mmcell.settings.values import parse_value, split_at_commas
+from mmcell.settings.options import parse_value, split_at_commas
 
 
 @pytest.mark.parametrize('text, current, expected', [

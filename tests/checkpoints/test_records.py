@@ -4,8 +4,7 @@ import os
 import pytest
 import torch
 
-from mmcell.checkpoints.records import read_record
-from mmcell.checkpoints.weights import find_checkpoint, find_newest_complete, is_complete
+from mmcell.checkpoints.records import find_checkpoint, find_newest_complete, is_complete, read_record
 from mmcell.framework.safe_loading import WeightsError
 
 

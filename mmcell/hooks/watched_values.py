@@ -1,15 +1,39 @@
-"""Hooks that stop a training before its first step, if it could not give what its config says."""
+"""Hooks for the validation value by which a training keeps the best checkpoint, stops early or lowers its rate."""
 
 from collections.abc import Iterator
 from difflib import get_close_matches
 
 from mmdet.registry import HOOKS
 from mmengine.hooks import CheckpointHook, EarlyStoppingHook, Hook
-from mmengine.runner import BaseLoop, Runner
+from mmengine.runner import Runner
 
-from mmcell.checkpoints.fit import FitError, count_fitting_weights, refuse_other_model, refuse_other_weights
-from mmcell.checkpoints.records import content_of
-from mmcell.framework.safe_loading import WeightsError
+from mmcell.checkpoints.fit import FitError
+from mmcell.evaluation.cell_metric import HEADLINES
+
+_KEY = 'early_stopping'
+
+
+@HOOKS.register_module()
+class CellEarlyStoppingHook(EarlyStoppingHook):
+    """``EarlyStoppingHook`` that stores in checkpoints how many validations have brought no better value.
+
+    The stock hook starts to count from 0 in each resumed run. An epoch is not counted if the run was killed after
+    its checkpoint was saved, but before it was validated. The arguments are those of
+    ``mmengine.hooks.EarlyStoppingHook``; the values of :class:`mmcell.evaluation.CellMetric` need no ``rule``.
+    """
+
+    _default_greater_keys = (*EarlyStoppingHook._default_greater_keys, *HEADLINES)
+
+    def before_train(self, runner: Runner) -> None:
+        """Takes the count and the best value from the checkpoint if the run is resumed."""
+        if _KEY in runner.message_hub.runtime_info:
+            state = runner.message_hub.get_info(_KEY)
+            self.wait_count, self.best_score = state['wait_count'], state['best_score']
+
+    def after_val_epoch(self, runner: Runner, metrics: dict) -> None:
+        """Decides as the stock hook does, and stores the count and the best value for the next checkpoint."""
+        super().after_val_epoch(runner, metrics)
+        runner.message_hub.update_info(_KEY, dict(wait_count=self.wait_count, best_score=self.best_score))
 
 
 @HOOKS.register_module()
@@ -56,44 +80,3 @@ class WatchedValueHook(Hook):
         for part in schedulers.values() if isinstance(schedulers, dict) else [schedulers or []]:
             yield from ((f'monitor of {type(scheduler).__name__}', scheduler.monitor)
                         for scheduler in part if hasattr(scheduler, 'monitor'))
-
-
-@HOOKS.register_module()
-class StartingCheckpointHook(Hook):
-    """Refuses to start or continue a training from a checkpoint that does not fit the model.
-
-    Without it, MMEngine trains with random weights in place of weights that do not fit, and finds another model at
-    ``--resume`` when it loads the state of the optimizer. The hook comes before MMEngine's ``EMAHook``, which reads the
-    checkpoint, too.
-    """
-
-    priority = 'VERY_HIGH'
-
-    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Compares the checkpoint with the model, and logs how many weights of ``load_from`` have a place in it.
-
-        Raises:
-            FitError: The checkpoint to resume from is of another model, or less than half of the model's weights are
-                in the checkpoint to start from.
-            WeightsError: The checkpoint to resume from has no optimizer state.
-        """
-        if not isinstance(runner._train_loop, BaseLoop):
-            return
-        if not runner._resume:
-            runner.logger.info(count_fitting_weights(runner.model, checkpoint, str(runner.cfg.get('load_from'))))
-            if 'state_dict' not in checkpoint:
-                # EMAHook only reads weights that are in ``state_dict``.
-                weights = dict(checkpoint)
-                checkpoint.clear()
-                checkpoint['state_dict'] = weights
-            return
-        if 'optimizer' not in checkpoint or 'message_hub' not in checkpoint:
-            raise WeightsError('the checkpoint to resume from has no optimizer state (best_*.pth never has): resume '
-                               'from epoch_*.pth or iter_*.pth, or start a new training from its weights with '
-                               '--cfg-options load_from=FILE')
-        try:
-            refuse_other_weights(runner.model, checkpoint)
-            refuse_other_model(runner.cfg.model.to_dict(), content_of(checkpoint))
-        except FitError as error:
-            raise FitError(f'--resume: {error}. To train this model from its first step, leave out --resume and name '
-                           'another folder with --work-dir FOLDER') from error
