@@ -8,7 +8,6 @@ strips of TIFFs.
 import re
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
 
@@ -72,10 +71,7 @@ def read_header(data: bytes | mmap) -> Header | None:
 
 
 def _read_jpeg(data: bytes | mmap) -> Header:
-    """Follows the markers of a JPEG to its end.
-
-    Decoders only warn about a missing end, and fill the rest of the picture with grey.
-    """
+    """Follows the markers to the end: decoders only warn if it is missing, and fill the rest with grey."""
     frame, position, n_scans, orientation = None, 2, 0, 1
     while found := _JPEG_MARKER.search(data, position):
         marker, position = found[1][0], found.end()
@@ -191,8 +187,8 @@ def _read_webp(data: bytes | mmap) -> Header:
                   is_lossless, orientation)
 
 
-def _read_jp2(data: bytes | mmap) -> Header:
-    """Finds the code stream among the boxes of a JP2 file."""
+def _find_code_stream(data: bytes | mmap) -> tuple[int, int]:
+    """Returns where the first code stream begins and ends among the boxes of a JP2 or JPEG XL file."""
     position = 0
     while True:
         length, kind = struct.unpack_from('>I4s', data, position)
@@ -202,9 +198,14 @@ def _read_jp2(data: bytes | mmap) -> Header:
         end = position + length if length else len(data)
         if end > len(data) or (length and length < begin):
             raise ImageReadError(_CUT)
-        if kind == b'jp2c':
-            return _read_j2k(data[position + begin:end])
+        if kind in (b'jp2c', b'jxlc', b'jxlp'):
+            return position + begin + 4 * (kind == b'jxlp'), end
         position = end
+
+
+def _read_jp2(data: bytes | mmap) -> Header:
+    begin, end = _find_code_stream(data)
+    return _read_j2k(data[begin:end])
 
 
 def _read_j2k(data: bytes) -> Header:
@@ -248,21 +249,15 @@ def _read_pnm(data: bytes | mmap) -> Header:
 
 
 def _read_gif(data: bytes | mmap) -> Header:
+    def color_bytes(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
     width, height, flags = struct.unpack_from('<HHB', data, 6)
-    return Header('GIF', height, width, 4, n_images=sum(1 for _ in _gif_images(data, 13 + _gif_colors(flags))))
-
-
-def _gif_colors(flags: int) -> int:
-    """Returns the size of a colour table in bytes."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _gif_images(data: bytes | mmap, position: int) -> Iterator[int]:
-    """Yields the positions of the images of a GIF."""
+    position, n_images = 13 + color_bytes(flags), 0
     while data[position] != 0x3b:
         if data[position] == 0x2c:
-            yield position
-            position += 11 + _gif_colors(data[position + 9])
+            n_images += 1
+            position += 11 + color_bytes(data[position + 9])
         elif data[position] == 0x21:
             position += 2
         else:
@@ -270,6 +265,7 @@ def _gif_images(data: bytes | mmap, position: int) -> Iterator[int]:
         while data[position]:
             position += data[position] + 1
         position += 1
+    return Header('GIF', height, width, 4, n_images=n_images)
 
 
 def _read_lerc(data: bytes | mmap) -> Header:
@@ -287,16 +283,8 @@ def _read_lerc(data: bytes | mmap) -> Header:
 
 
 def _read_jxl_box(data: bytes | mmap) -> Header:
-    """Finds the code stream among the boxes of a JPEG XL file."""
-    position = 0
-    while True:
-        length, kind = struct.unpack_from('>I4s', data, position)
-        if kind in (b'jxlc', b'jxlp'):
-            begin = position + 8 + 4 * (kind == b'jxlp')
-            return _read_jxl(data[begin:begin + 32])
-        if length < 8:
-            raise ImageReadError(_CUT)
-        position += length
+    begin, _ = _find_code_stream(data)
+    return _read_jxl(data[begin:begin + 32])
 
 
 def _read_jxl(data: bytes | mmap) -> Header:

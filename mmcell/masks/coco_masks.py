@@ -11,7 +11,7 @@ import numpy as np
 import pycocotools.mask
 
 from mmcell.errors import quote
-from mmcell.masks.rle_counts import compress_counts, find_invalid_rles, parse_rle
+from mmcell.masks.rle_counts import compress_counts, find_invalid_rles, parse_rles
 
 # pycocotools counts in fifths of a pixel with 32-bit integers, and needs memory for each of them along the outline.
 MAX_COORDINATE_PX = 1_000_000
@@ -63,12 +63,9 @@ def to_compressed_rles(masks: Sequence[object],
 
 
 def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProblem:
-    """Converts one mask of an image of this (height, width), or returns its problem.
-
-    A compressed RLE is not decoded here; its run lengths may still be wrong.
-    """
+    """Converts one mask, or returns its problem. The run lengths of a compressed RLE are not checked here."""
     if isinstance(mask, list):
-        return find_polygon_problem(mask) or _from_polygons(mask, size)
+        return _find_polygon_problem(mask) or _from_polygons(mask, size)
     if not isinstance(mask, dict) or not {'size', 'counts'} <= mask.keys():
         return MaskProblem("the segmentation is neither an RLE with 'size' and 'counts' nor a list of polygons",
                            quote(mask))
@@ -81,21 +78,20 @@ def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProble
         counts = counts.decode('ascii', errors='replace')
     elif not isinstance(counts, str):
         try:
-            lengths = parse_rle(mask)
+            lengths, _, n_lengths = parse_rles([mask])
         except ValueError as error:
             return MaskProblem(CANNOT_BE_DECODED, str(error))
-        counts, = compress_counts(lengths, np.array([len(lengths)]))
+        counts, = compress_counts(lengths, n_lengths)
     return {'size': list(size), 'counts': counts}
 
 
 def _from_polygons(polygons: list, size: tuple[int, int]) -> dict:
-    """Returns the RLE of the union of polygons that :func:`find_polygon_problem` accepts, in an image of this size."""
     polygons = [polygon for polygon in polygons if len(polygon) >= 6]
     rle = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, *size))
     return {'size': list(size), 'counts': rle['counts'].decode()}
 
 
-def find_polygon_problem(polygons: list) -> MaskProblem | None:
+def _find_polygon_problem(polygons: list) -> MaskProblem | None:
     """Returns why the polygons of an instance cannot be rasterised, or None if they can be."""
     if not polygons:
         return MaskProblem('the segmentation has no polygon', '[]')

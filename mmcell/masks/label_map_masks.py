@@ -13,7 +13,6 @@ from mmdet.structures.mask.structures import get_offsets_hv
 
 from mmcell.masks.layers import (
     check_layers,
-    count_pixels,
     find_boxes,
     join_stacks,
     number_instances,
@@ -55,8 +54,7 @@ class LabelMapMasks(BaseInstanceMasks):
     def _assign(self, layers: np.ndarray, layer_indices: np.ndarray, ids: np.ndarray) -> None:
         # Without instances no layer is needed. The shape (0, H, W) still holds the size of the frame.
         self.layers = np.ascontiguousarray(layers if len(ids) else layers[:0])
-        self.layer_indices = layer_indices
-        self.ids = ids
+        self.layer_indices, self.ids = layer_indices, ids
 
     @classmethod
     def _make(cls, layers: np.ndarray, layer_indices: np.ndarray, ids: np.ndarray) -> Self:
@@ -105,7 +103,7 @@ class LabelMapMasks(BaseInstanceMasks):
             width: Width of the frame in px.
 
         Raises:
-            ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rle`), or has another size.
+            ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rles`), or has another size.
         """
         positions, areas = foreground_pixels_of_all(rles)
         for rle in rles:
@@ -139,12 +137,11 @@ class LabelMapMasks(BaseInstanceMasks):
         sizes = {(item.height, item.width) for item in masks}
         if len(sizes) > 1:
             raise ValueError(f'masks must have one size (height, width), got {sorted(sizes)}')
-        stacks = {id(item.layers): item.layers for item in masks if len(item)}
-        layer_indices, ids = [item.layer_indices for item in masks], [item.ids for item in masks]
-        if len(stacks) > 1:
-            return cls._make(*join_stacks([item.layers for item in masks], layer_indices, ids))
-        layers = next(iter(stacks.values()), masks[0].layers)
-        return cls._make(layers, np.concatenate(layer_indices), np.concatenate(ids))
+        filled = [item for item in masks if len(item)] or masks[:1]
+        stacks, layer_indices, ids = zip(*((item.layers, item.layer_indices, item.ids) for item in filled), strict=True)
+        if all(stack is stacks[0] for stack in stacks):
+            return cls._make(stacks[0], np.concatenate(layer_indices), np.concatenate(ids))
+        return cls._make(*join_stacks(stacks, layer_indices, ids))
 
     @property
     def masks(self) -> NoReturn:
@@ -202,7 +199,7 @@ class LabelMapMasks(BaseInstanceMasks):
             yield numbered[layer, y1:y2, x1:x2] == number, x1, y1
 
     def _numbered_with_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the results of :func:`number_instances`, and layers and boxes as :func:`find_boxes` gives them."""
+        """Returns the numbered layers, the number of each instance, and the boxes by number."""
         numbered, numbers = number_instances(self.layers, self.layer_indices, self.ids)
         return numbered, numbers, find_boxes(numbered, numbers.max(initial=0))
 
@@ -210,7 +207,7 @@ class LabelMapMasks(BaseInstanceMasks):
     def areas(self) -> np.ndarray:
         """Areas of the instances in px, (N,) uint64."""
         numbered, numbers = number_instances(self.layers, self.layer_indices, self.ids)
-        return count_pixels(numbered, numbers.max(initial=0))[numbers - 1].astype(np.uint64)
+        return np.bincount(numbered.ravel(), minlength=numbers.max(initial=0) + 1)[numbers].astype(np.uint64)
 
     def to_ndarray(self) -> np.ndarray:
         """Returns all bitmaps (N, H, W) uint8. They cost N times the pixels; often :meth:`crops` is enough."""

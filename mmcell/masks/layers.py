@@ -19,18 +19,10 @@ _MAX_ID = np.iinfo(np.int32).max
 
 def check_layers(layers: np.ndarray, layer_indices: np.ndarray,
                  ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Checks the arguments of ``LabelMapMasks`` and converts their types.
-
-    Args:
-        layers: (L, H, W) integers from 0 to 2^31 - 1, 0 = background.
-        layer_indices: (N,) integers from 0 to L - 1, the layer of each instance.
-        ids: (N,) integers from 1 to 2^31 - 1, the id of each instance in its layer.
-
-    Returns:
-        The arguments as (L, H, W) int32, (N,) int64 and (N,) int64.
+    """Checks the arguments of ``LabelMapMasks``, and returns them as int32, int64 and int64.
 
     Raises:
-        ValueError: A shape, type or value is not one of those above.
+        ValueError: A shape, type or value is not one that ``LabelMapMasks`` takes.
     """
     layers, layer_indices, ids = np.asarray(layers), np.asarray(layer_indices), np.asarray(ids)
     if layers.ndim != 3 or layers.dtype.kind not in 'iu':
@@ -83,17 +75,16 @@ def place_in_layers(positions: np.ndarray, areas: np.ndarray, n_pixels: int) -> 
         offsets = offsets_of(areas)
         for label in np.flatnonzero(is_covered):
             pixels = positions[offsets[label - 1]:offsets[label]]
-            layer_indices[label - 1] = _paint_in_first_free(layers, pixels, label)
+            index = layer_indices[label - 1] = _first_free(layers, pixels)
+            if index == len(layers):
+                layers.append(np.zeros_like(first))
+            layers[index][pixels] = label
     return np.stack(layers), layer_indices
 
 
-def _paint_in_first_free(layers: list[np.ndarray], pixels: np.ndarray, label: int) -> int:
-    """Paints pixels into the first layer where all of them are background, or a new layer; returns its index."""
-    index = next((index for index, layer in enumerate(layers) if not layer[pixels].any()), len(layers))
-    if index == len(layers):
-        layers.append(np.zeros_like(layers[0]))
-    layers[index][pixels] = label
-    return index
+def _first_free(layers: list[np.ndarray], pixels: np.ndarray) -> int:
+    """Returns the index of the first layer in which all these pixels are background, or the number of layers."""
+    return next((index for index, layer in enumerate(layers) if not layer[pixels].any()), len(layers))
 
 
 def number_instances(layers: np.ndarray, layer_indices: np.ndarray,
@@ -136,11 +127,6 @@ def _renumber(label_map: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> np
     return np.where(ids[nearest] == label_map, numbers[nearest], 0)
 
 
-def count_pixels(numbered: np.ndarray, n_numbers: int) -> np.ndarray:
-    """Returns the areas in px, (n_numbers,) int64, of the instances 1 to ``n_numbers`` of numbered layers."""
-    return np.bincount(numbered.ravel(), minlength=n_numbers + 1)[1:]
-
-
 def find_boxes(numbered: np.ndarray, n_numbers: int) -> np.ndarray:
     """Finds the layer and the box of the instances 1 to ``n_numbers`` of numbered layers, in one pass over the pixels.
 
@@ -170,21 +156,12 @@ def put_into_frame(layers: np.ndarray, out_shape: tuple[int, int], top: int, lef
         (L, height, width) int32.
     """
     framed = np.zeros((len(layers), *out_shape), np.int32)
-    (y, source_y), (x, source_x) = (
-        _overlap(offset, size, frame_size)
-        for offset, size, frame_size in zip((top, left), layers.shape[1:], out_shape, strict=True))
-    framed[:, y, x] = layers[:, source_y, source_x]
+    # Slices end at the last row or column. Of 5 rows with top = -2 in a frame of 4, frame[0:3] becomes source[2:6].
+    target, source = (
+        tuple(slice(max(offset, 0), max(offset + size, 0)) for offset, size in zip(offsets, sizes, strict=True))
+        for offsets, sizes in (((top, left), layers.shape[1:]), ((-top, -left), out_shape)))
+    framed[:, *target] = layers[:, *source]
     return framed
-
-
-def _overlap(offset: int, size: int, frame_size: int) -> tuple[slice, slice]:
-    """Returns, along one axis, the part of the frame that is covered, and the part of the source that covers it."""
-    # A source of 5 px in a frame of 4 px. Offset -2: the frame's [0, 3) is covered by the source's [2, 5). Offset 3:
-    # [3, 4) by [0, 1). Offset 9: [4, 4) by [0, 0), which is nothing.
-    start = min(max(offset, 0), frame_size)
-    stop = max(min(offset + size, frame_size), start)
-    first = max(start - offset, 0)
-    return slice(start, stop), slice(first, first + stop - start)
 
 
 def join_stacks(stacks: Sequence[np.ndarray], layer_indices: Sequence[np.ndarray],
@@ -208,17 +185,11 @@ def join_stacks(stacks: Sequence[np.ndarray], layer_indices: Sequence[np.ndarray
     all_indices = np.concatenate(
         [indices + first_layer[id(stack)] for stack, indices in zip(stacks, layer_indices, strict=True)])
     numbered, numbers = number_instances(np.concatenate(list(distinct.values())), all_indices, np.concatenate(ids))
-    merged: list[np.ndarray] = []
-    destinations = np.array([_merge_into_first_free(merged, layer) for layer in numbered], np.int64)
+    merged, destinations = [], np.zeros(len(numbered), np.int64)
+    for source, layer in enumerate(numbered):
+        index = destinations[source] = _first_free(merged, layer > 0)
+        if index == len(merged):
+            merged.append(layer)
+        else:
+            merged[index] += layer
     return np.stack(merged), destinations[all_indices], numbers
-
-
-def _merge_into_first_free(merged: list[np.ndarray], layer: np.ndarray) -> int:
-    """Adds a layer to the first merged layer that it does not overlap, or as a new one; returns the index."""
-    is_inside = layer > 0
-    for index, target in enumerate(merged):
-        if not target[is_inside].any():
-            target += layer
-            return index
-    merged.append(layer)
-    return len(merged) - 1

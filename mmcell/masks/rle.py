@@ -89,21 +89,19 @@ def encode_runs(starts: np.ndarray, ends: np.ndarray, n_runs: np.ndarray, height
     goes_on[begins_of(n_runs)] = False
     is_first = ~goes_on[:-1]
     starts, ends, n_runs = starts[is_first], ends[~goes_on[1:]], sums_of_groups(is_first, n_runs)
-    # In an image of 8 pixels let instance 0 have the runs [0, 2) and [4, 5), instance 1 none, and instance 2 the run
-    # [2, 4): starts = [0, 4, 2], ends = [2, 5, 4], n_runs = [2, 0, 1]. The gaps to the run before are [0, 2, -3]; an
-    # instance's first gap counts from position 0 instead: [0, 2, 2]. Alternating with the lengths [2, 1, 2] this is
-    # [0, 2, 2, 1, 2, 2]. Behind the last runs are 8 - 5 = 3, 8 and 8 - 4 = 4 pixels, which are inserted behind each
-    # instance: [0, 2, 2, 1, 3], [8] and [2, 2, 4].
-    offsets = offsets_of(n_runs)
-    has_runs = n_runs > 0
-    first, last = offsets[:-1][has_runs], offsets[1:][has_runs] - 1
-    gaps = np.diff(ends, prepend=0) - (ends - starts)
-    gaps[first] = starts[first]
-    tails = np.full(len(n_runs), height * width)
-    tails[has_runs] -= ends[last]
-    has_tail = (tails > 0) | ~has_runs
-    counts = np.insert(np.stack([gaps, ends - starts], axis=1).ravel(), 2 * offsets[1:][has_tail], tails[has_tail])
-    return [{'size': [height, width], 'counts': text} for text in compress_counts(counts, 2 * n_runs + has_tail)]
+    # In an image of 8 pixels let instance 0 have the runs [0, 2) and [4, 8), instance 1 none, and instance 2 the run
+    # [2, 4). The borders between runs and background, up to the end of the image, are [0, 2, 4, 8, 8], [8] and
+    # [2, 4, 8]; their differences, which begin anew with each instance, are [0, 2, 2, 4, 0], [8] and [2, 2, 4]. The 0
+    # behind the last run of instance 0 is left out.
+    borders = np.insert(np.stack([starts, ends], axis=1).ravel(), 2 * offsets_of(n_runs)[1:], height * width)
+    n_counts = 2 * n_runs + 1
+    counts, offsets = np.diff(borders, prepend=0), offsets_of(n_counts)
+    first, last = offsets[:-1], offsets[1:] - 1
+    counts[first] = borders[first]
+    is_kept = np.ones(len(counts), bool)
+    is_kept[last] = (counts[last] > 0) | (n_runs == 0)
+    return [{'size': [height, width], 'counts': text}
+            for text in compress_counts(counts[is_kept], sums_of_groups(is_kept, n_counts))]
 
 
 def _runs_of_label_map(label_map: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -157,7 +155,7 @@ def decode_to_runs(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.nda
         empty.
 
     Raises:
-        ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rle`).
+        ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rles`).
     """
     # Two RLEs of 2 x 3 pixels with the run lengths [1, 2, 2, 1] and [0, 1, 4, 1], which end at [1, 3, 5, 6] and
     # [0, 1, 5, 6]. Every second one is inside the instance: ends [3, 6, 1, 6], lengths [2, 1, 1, 1], hence

@@ -72,34 +72,20 @@ def with_text_counts(rle: dict) -> dict:
     return {'size': list(rle['size']), 'counts': counts.decode() if isinstance(counts, bytes) else counts}
 
 
-def parse_rle(rle: dict) -> np.ndarray:
-    """Checks one RLE and returns its run lengths.
-
-    Args:
-        rle: ``{'size': [height, width], 'counts': …}``. The counts are a compressed str or bytes, or a list of ints.
-
-    Returns:
-        (n,) int64 run lengths, background first. Their sum is height * width.
-
-    Raises:
-        ValueError: The RLE is not valid: a key is missing, a character is out of range, a value is cut short, a run
-            length is negative, or their sum is not the number of pixels. ``pycocotools`` checks none of this.
-    """
-    return parse_rles([rle])[0]
-
-
 def parse_rles(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Checks N RLEs and returns their run lengths, in one pass over all of them.
 
     Args:
-        rles: N RLEs, compressed or not, as :func:`parse_rle` accepts them. They may differ in size.
+        rles: N dicts ``{'size': [height, width], 'counts': …}``, which may differ in size. The counts are a compressed
+            str or bytes, or a list of ints.
 
     Returns:
         The run lengths of all RLEs one after another, (C,) int64; (C,) int64, how many pixels of its image lie before
         the end of each of these runs; and (N,) int64, how many of them belong to each RLE.
 
     Raises:
-        ValueError: An RLE is not valid (see :func:`parse_rle`).
+        ValueError: An RLE is not valid: a key is missing, a character is out of range, a value is cut short, a run
+            length is negative, or their sum is not the number of pixels. ``pycocotools`` checks none of this.
     """
     n_pixels = np.array([_checked_n_pixels(rle) for rle in rles], np.int64)
     counts, n_counts = _read_counts([rle['counts'] for rle in rles])
@@ -120,7 +106,7 @@ def parse_rles(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def find_invalid_rles(rles: Sequence[dict]) -> dict[int, str]:
-    """Returns what is wrong with the RLEs that are not valid (see :func:`parse_rle`), by their index."""
+    """Returns what is wrong with the RLEs that are not valid (see :func:`parse_rles`), by their index."""
     try:
         # All at once is many times faster. Only if that fails, each RLE is read by itself.
         parse_rles(rles)
@@ -162,11 +148,7 @@ def _listed_counts(counts: Sequence[int]) -> np.ndarray:
 
 
 def _decompress(texts: list[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the run lengths of all compressed counts one after another, and (N,) how many belong to each string.
-
-    Raises:
-        ValueError: A string is not valid.
-    """
+    """Returns the run lengths of all compressed counts one after another, and (N,) how many belong to each string."""
     try:
         raws = [text.encode('ascii') if isinstance(text, str) else text for text in texts]
     except UnicodeEncodeError as error:
@@ -196,14 +178,7 @@ def _decompress(texts: list[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sum_differences(values: np.ndarray, n_values: np.ndarray) -> np.ndarray:
-    """Turns the stored values of RLEs back into run lengths.
-
-    From the fourth value of an RLE on, each is the difference from the run length two places before it.
-
-    Args:
-        values: (sum of n_values,) int64, the stored values of N RLEs one after another.
-        n_values: (N,) int64, the number of values per RLE.
-    """
+    """Turns the stored values of RLEs back into run lengths."""
     # Differences over two places are two interleaved sums: the columns of a table with two values per row, below a row
     # of zeros. No difference refers to the first value of an RLE, so that it counts as 0. The values [4, 3, 5, 37, -3]
     # and [1, 7] make the rows [0, 0], [0, 3], [5, 37], [-3, 0], [7, 0], whose sums are

@@ -50,10 +50,8 @@ def roi_averages(layers: Tensor, layer_indices: Tensor, ids: Tensor, rois_xyxy: 
 
 def _crop_instances(layers: Tensor, layer_indices: Tensor, ids: Tensor, first_px: Tensor,
                     crop_shape: tuple[int, int]) -> Tensor:
-    """Cuts out the bitmaps (K, height, width) bool of instances, beginning at the pixels ``first_px`` (K, 2), y and x.
-
-    Where a crop leaves the frame, the last row or column is repeated. No sample point lies there.
-    """
+    """Cuts out the bitmaps (K, height, width) bool of instances, beginning at the pixels ``first_px`` (K, 2), y and x."""
+    # Where a crop leaves the frame, the last row or column is repeated. No sample point lies there.
     height, width = layers.shape[1:]
     y = (first_px[:, :1] + torch.arange(crop_shape[0], device=layers.device)).clamp(max=height - 1)
     x = (first_px[:, 1:] + torch.arange(crop_shape[1], device=layers.device)).clamp(max=width - 1)

@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from mmcell.masks.rle import decode_to_runs, encode_runs
-from mmcell.ragged import elements_of, groups_of, index_in_group, offsets_of, reduce_groups, sums_of_groups
+from mmcell.masks.rle import decode_to_runs, encode_runs, extents_of_runs
+from mmcell.ragged import elements_of, groups_of, index_in_group, offsets_of, sums_of_groups
 
 # The number of pixels of masks that are written out one by one at the same time. It bounds the memory.
 _MAX_PIXELS = 1 << 20
@@ -55,7 +55,7 @@ class MaskRuns:
 
         Raises:
             ValueError: An RLE and the part differ in size, or an RLE is not valid (see
-                :func:`mmcell.masks.rle_counts.parse_rle`).
+                :func:`mmcell.masks.rle_counts.parse_rles`).
         """
         left, top, right, bottom = (0, 0, width, height) if rect_xyxy is None else map(int, rect_xyxy)
         part_height, part_width = bottom - top, right - left
@@ -97,10 +97,7 @@ class MaskRuns:
     @cached_property
     def extents_xyxy(self) -> np.ndarray:
         """Tight boxes (N, 4) int64 xyxy in px; x2 and y2 are one past the last pixel. All are 0 for an empty mask."""
-        x, y_start, y_end = self.columns
-        return np.stack([reduce_groups(np.minimum, x, self.n_runs), reduce_groups(np.minimum, y_start, self.n_runs),
-                         reduce_groups(np.maximum, x + 1, self.n_runs), reduce_groups(np.maximum, y_end, self.n_runs)],
-                        axis=1)
+        return extents_of_runs(self.starts, self.ends, self.n_runs, self.height)
 
     @property
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
