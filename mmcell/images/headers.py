@@ -113,19 +113,14 @@ def check_jpeg(header: Header, data: bytes, pixels: np.ndarray, tables: bytes | 
     """
     if header.n_channels not in (1, 3) or header.sample_bytes > 1:
         return
-    if bytes(_HOLE_BYTES) not in data and not _ends_in_grey(pixels):
+    last_block = pixels[(pixels.shape[0] - 1) // 8 * 8:, (pixels.shape[1] - 1) // 8 * 8:]
+    ends_in_grey = (abs(last_block.astype(int) - 128) <= 2).all()
+    if bytes(_HOLE_BYTES) not in data and not ends_in_grey:
         return
     try:
         imagecodecs.jpegxl_encode_jpeg(data if tables is None else data[:2] + tables[2:-2] + data[2:])
     except imagecodecs.JpegxlError as error:
         raise ImageReadError('is damaged or cut short: a part of it is missing or filled with zeros') from error
-
-
-def _ends_in_grey(pixels: np.ndarray) -> bool:
-    """Whether the last visible pixels of a JPEG have the middle grey that decoders put where codes are missing."""
-    height, width = pixels.shape[:2]
-    last_block = pixels[(height - 1) // 8 * 8:, (width - 1) // 8 * 8:]
-    return bool((abs(last_block.astype(int) - 128) <= 2).all())
 
 
 def _read_png(data: bytes | mmap) -> Header:

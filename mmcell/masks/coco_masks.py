@@ -72,13 +72,13 @@ def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProble
     if not isinstance(mask['size'], list | tuple) or list(mask['size']) != list(size):
         return MaskProblem('the mask size is not the size of the image',
                            f"{quote(mask['size'])} in place of {list(size)} (height, width)")
-    mask = {**mask, 'size': list(size)}  # some programs write 40.0 for 40
     counts = mask['counts']
     if isinstance(counts, bytes):
         counts = counts.decode('ascii', errors='replace')
     elif not isinstance(counts, str):
         try:
-            lengths, _, n_lengths = parse_rles([mask])
+            # Some programs write 40.0 for 40 in the mask's own size.
+            lengths, _, n_lengths = parse_rles([{'size': list(size), 'counts': counts}])
         except ValueError as error:
             return MaskProblem(CANNOT_BE_DECODED, str(error))
         counts, = compress_counts(lengths, n_lengths)

@@ -10,15 +10,9 @@ import torch
 from mmdet.structures.bbox import HorizontalBoxes, get_box_type
 from mmdet.structures.mask import BaseInstanceMasks, BitmapMasks
 from mmdet.structures.mask.structures import get_offsets_hv
+from scipy import ndimage
 
-from mmcell.masks.layers import (
-    check_layers,
-    find_boxes,
-    join_stacks,
-    number_instances,
-    place_in_layers,
-    put_into_frame,
-)
+from mmcell.masks.layers import check_layers, join_stacks, number_instances, place_in_layers, put_into_frame
 from mmcell.masks.rle import encode_label_map, encode_runs, foreground_pixels_of_all
 from mmcell.masks.roi_averages import roi_averages
 from mmcell.masks.warps import resize_labels, warp_labels
@@ -199,9 +193,17 @@ class LabelMapMasks(BaseInstanceMasks):
             yield numbered[layer, y1:y2, x1:x2] == number, x1, y1
 
     def _numbered_with_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the numbered layers, the number of each instance, and the boxes by number."""
+        """Returns the results of :func:`number_instances`, and (M, 5) int64: layer and box xyxy of each number.
+
+        x2 and y2 are one past the last pixel, and all five are 0 for an instance without pixels.
+        """
         numbered, numbers = number_instances(self.layers, self.layer_indices, self.ids)
-        return numbered, numbers, find_boxes(numbered, numbers.max(initial=0))
+        boxes = np.zeros((numbers.max(initial=0), 5), np.int64)
+        for box, slices in zip(boxes, ndimage.find_objects(numbered, len(boxes)) if len(boxes) else [], strict=True):
+            if slices is not None:
+                layer, y, x = slices
+                box[:] = layer.start, x.start, y.start, x.stop, y.stop
+        return numbered, numbers, boxes
 
     @property
     def areas(self) -> np.ndarray:
@@ -287,11 +289,9 @@ class LabelMapMasks(BaseInstanceMasks):
         Raises:
             ValueError: ``pad_val`` is not 0 and there are pixels to pad. They would belong to all instances.
         """
-        if not len(self):
-            return self.reframe(out_shape)
-        assert out_shape[0] >= self.height and out_shape[1] >= self.width, (
+        assert not len(self) or (out_shape[0] >= self.height and out_shape[1] >= self.width), (
             f'cannot pad (height, width) {(self.height, self.width)} to the smaller {tuple(out_shape)}')
-        if pad_val and tuple(out_shape) != (self.height, self.width):
+        if pad_val and len(self) and tuple(out_shape) != (self.height, self.width):
             raise ValueError(f'masks can be padded with background (0) only, got pad_val={pad_val}: in a label map '
                              'a pixel cannot belong to all instances')
         return self.reframe(out_shape)
@@ -355,15 +355,12 @@ class LabelMapMasks(BaseInstanceMasks):
 
     def rotate(self, out_shape: tuple[int, int], angle: float, center: tuple[float, float] | None = None,
                scale: float = 1.0, border_value: int = 0, interpolation: str = 'bilinear') -> Self:
-        """Rotates clockwise and scales. See :meth:`translate` for the other arguments.
+        """Rotates clockwise and scales. See :meth:`shear` for the other arguments.
 
         Args:
-            out_shape: (height, width) in px, which must be the size of the masks.
             angle: Angle in degrees.
             center: (x, y) in px, the fixed point. The default is the middle of the frame.
             scale: Factor of the size.
-            border_value: Must be 0, background.
-            interpolation: See :func:`warp_labels`.
         """
         if center is None:
             center = ((self.width - 1) * .5, (self.height - 1) * .5)

@@ -8,7 +8,6 @@ background.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from mmcell.ragged import begins_of, offsets_of
 
@@ -27,21 +26,16 @@ def check_layers(layers: np.ndarray, layer_indices: np.ndarray,
     layers, layer_indices, ids = np.asarray(layers), np.asarray(layer_indices), np.asarray(ids)
     if layers.ndim != 3 or layers.dtype.kind not in 'iu':
         raise ValueError(f'layers must be an array (L, H, W) of integers, got {layers.shape} {layers.dtype}')
-    _check_range('layers', layers, 0, _MAX_ID)
-    for name, values in (('layer_indices', layer_indices), ('ids', ids)):
-        if values.ndim != 1 or (values.size and values.dtype.kind not in 'iu'):
+    for name, values, lowest, highest in (('layers', layers, 0, _MAX_ID), ('ids', ids, 1, _MAX_ID),
+                                          ('layer_indices', layer_indices, 0, len(layers) - 1)):
+        if name != 'layers' and (values.ndim != 1 or (values.size and values.dtype.kind not in 'iu')):
             raise ValueError(f'{name} must be an array (N,) of integers, got {values.shape} {values.dtype}')
+        if values.size and not (values.min() >= lowest and values.max() <= highest):
+            raise ValueError(f'{name} must be from {lowest} to {highest}, got {values.min()} to {values.max()}')
     if len(layer_indices) != len(ids):
         raise ValueError('each instance needs a layer and an id: layer_indices and ids must have the same length, got '
                          f'{len(layer_indices)} and {len(ids)}')
-    _check_range('layer_indices', layer_indices, 0, len(layers) - 1)
-    _check_range('ids', ids, 1, _MAX_ID)
     return layers.astype(np.int32, copy=False), layer_indices.astype(np.int64), ids.astype(np.int64)
-
-
-def _check_range(name: str, values: np.ndarray, lowest: int, highest: int) -> None:
-    if values.size and not (values.min() >= lowest and values.max() <= highest):
-        raise ValueError(f'{name} must be from {lowest} to {highest}, got {values.min()} to {values.max()}')
 
 
 def place_in_layers(positions: np.ndarray, areas: np.ndarray, n_pixels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,11 +54,10 @@ def place_in_layers(positions: np.ndarray, areas: np.ndarray, n_pixels: int) -> 
     layer_indices = np.zeros(n_instances, np.int64)
     if n_instances == 0:
         return np.zeros((0, n_pixels), np.int32), layer_indices
-    # All instances are painted into the first layer. Those that lose a pixel to an earlier instance are then taken out
-    # and painted again, one by one. Instances 1, 2, 3 with the pixels [0, 1, 2], [2, 3], [4] have labels
-    # [1, 1, 1, 2, 2, 3]. If a position occurs several times, numpy keeps the value that is assigned last. Because of
-    # the reversed order that is the first instance: first = [1, 1, 1, 2, 3, 0]. Read at the positions, the labels are
-    # [1, 1, 1, 1, 2, 3], so instance 2 lost a pixel. Layers: [1, 1, 1, 0, 3, 0] and [0, 0, 2, 2, 0, 0].
+    # All instances are painted into the first layer, in reverse, so that a pixel keeps its first instance. Those that
+    # lose a pixel are then taken out and painted again, one by one. Instances 1, 2, 3 with the pixels [0, 1, 2],
+    # [2, 3], [4] give first = [1, 1, 1, 2, 3, 0]. Read at the positions, this is [1, 1, 1, 1, 2, 3]:
+    # 2 has lost a pixel. Layers: [1, 1, 1, 0, 3, 0] and [0, 0, 2, 2, 0, 0].
     first = np.zeros(n_pixels, np.int32)
     first[positions[::-1]] = labels[::-1]
     is_covered = np.zeros(n_instances + 1, bool)
@@ -125,22 +118,6 @@ def _renumber(label_map: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> np
         return table[label_map]
     nearest = np.minimum(np.searchsorted(ids, label_map), len(ids) - 1)
     return np.where(ids[nearest] == label_map, numbers[nearest], 0)
-
-
-def find_boxes(numbered: np.ndarray, n_numbers: int) -> np.ndarray:
-    """Finds the layer and the box of the instances 1 to ``n_numbers`` of numbered layers, in one pass over the pixels.
-
-    Returns:
-        (n_numbers, 5) int64: layer, x1, y1, x2, y2 in px. x2 and y2 are one past the last column and row, so that
-        x2 - x1 is the width. All five are 0 for an instance without pixels.
-    """
-    boxes = np.zeros((n_numbers, 5), np.int64)
-    slices_per_instance = ndimage.find_objects(numbered, n_numbers) if n_numbers else []
-    for index, slices in enumerate(slices_per_instance):
-        if slices is not None:
-            layer, y, x = slices
-            boxes[index] = layer.start, x.start, y.start, x.stop, y.stop
-    return boxes
 
 
 def put_into_frame(layers: np.ndarray, out_shape: tuple[int, int], top: int, left: int) -> np.ndarray:

@@ -50,14 +50,18 @@ def encode_label_map(label_map: np.ndarray) -> EncodedInstances:
     """
     if label_map.ndim != 2 or label_map.dtype.kind not in 'iub':
         raise ValueError(f'a label map must be an array (H, W) of integers, got {label_map.shape} {label_map.dtype}')
+    # The map [[1, 2, 1, 0], [1, 2, 0, 0]] has the pixels [1, 1, 2, 2, 1, 0, 0, 0] and the runs [0, 2), [2, 4), [4, 5)
+    # and [5, 8) with the labels [1, 2, 1, 0]. Without the background and sorted by label, which keeps the order of
+    # positions within a label, they are [0, 2), [4, 5) and [2, 4) with the labels [1, 1, 2]: n_runs = [2, 1].
     height, width = label_map.shape
-    labels, starts, ends = _runs_of_label_map(label_map)
+    pixels = label_map.ravel(order='F')
+    starts = begins_of_runs(pixels)
+    ends = starts + np.diff(starts, append=pixels.size)
+    labels = pixels[starts].astype(np.int64)
     if labels.min(initial=0) < 0:
         raise ValueError(f'instance ids must be positive (0 is background), got {labels.min()}')
-    # The map [[1, 2, 1, 0], [1, 2, 0, 0]] has the runs: labels [1, 2, 1], starts [0, 2, 4], ends [2, 4, 5].
-    # Sorted by label, which keeps the order of positions within a label: [1, 1, 2], [0, 4, 2], [2, 5, 4]. Instance 1
-    # begins at run 0 and instance 2 at run 2: they have n_runs = [2, 1] and the areas [2 + 1, 2] = [3, 2].
-    order = np.argsort(labels, kind='stable')
+    order = np.flatnonzero(labels)
+    order = order[np.argsort(labels[order], kind='stable')]
     labels, starts, ends = labels[order], starts[order], ends[order]
     first_run = begins_of_runs(labels)
     n_runs = np.diff(first_run, append=len(labels))
@@ -102,18 +106,6 @@ def encode_runs(starts: np.ndarray, ends: np.ndarray, n_runs: np.ndarray, height
     is_kept[last] = (counts[last] > 0) | (n_runs == 0)
     return [{'size': [height, width], 'counts': text}
             for text in compress_counts(counts[is_kept], sums_of_groups(is_kept, n_counts))]
-
-
-def _runs_of_label_map(label_map: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the label, start and end of each run of equal pixels that are not 0, (R,) int64 each, by position."""
-    # The map [[1, 2, 1, 0], [1, 2, 0, 0]] gives the pixels [1, 1, 2, 2, 1, 0, 0, 0], with starts = [0, 2, 4, 5] and
-    # ends = [2, 4, 5, 8]. The last stretch is background and is left out.
-    pixels = label_map.ravel(order='F')
-    starts = begins_of_runs(pixels)
-    ends = starts + np.diff(starts, append=pixels.size)
-    labels = pixels[starts].astype(np.int64)
-    is_inside = labels != 0
-    return labels[is_inside], starts[is_inside], ends[is_inside]
 
 
 def extents_of_runs(starts: np.ndarray, ends: np.ndarray, n_runs: np.ndarray,

@@ -63,14 +63,11 @@ class MaskRuns:
         if wrong_size is not None:
             raise ValueError(f'a mask has size {list(wrong_size)}, the image {[part_height, part_width]} '
                              '(height, width); both must be equal')
-        # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1] have the runs
-        # [1, 4), [0, 1) and [5, 6), which belong to the masks [0, 2, 2].
+        # A run that goes on into the next column is cut there. In a part of height 2, the runs [1, 4), [0, 1) and
+        # [5, 6) have n_columns = [2, 1, 1], run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2].
+        # With the corner of the part at (x, y) = (4, 2) in an image of height 10, the columns begin at
+        # [42, 52, 42, 62]: starts are [43, 52, 42, 63].
         starts, ends, n_runs = decode_to_runs(rles)
-        mask = groups_of(n_runs)
-        # A run that goes on into the next column is cut there. [1, 4) covers the columns 0 and 1: n_columns =
-        # [2, 1, 1], run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2]. With the corner of the
-        # part at (x, y) = (4, 2) in an image of height 10, the columns begin at [42, 52, 42, 62]: starts are
-        # [43, 52, 42, 63].
         first_x = starts // part_height
         n_columns = (ends - 1) // part_height - first_x + 1
         run = groups_of(n_columns)
@@ -78,7 +75,7 @@ class MaskRuns:
         y_start = np.maximum(starts[run] - x * part_height, 0)
         y_end = np.minimum(ends[run] - x * part_height, part_height)
         column = (x + left) * height + top
-        return cls(column + y_start, column + y_end, np.bincount(mask[run], minlength=len(rles)), height, width)
+        return cls(column + y_start, column + y_end, sums_of_groups(n_columns, n_runs), height, width)
 
     @classmethod
     def concatenate(cls, parts: Sequence['MaskRuns']) -> 'MaskRuns':

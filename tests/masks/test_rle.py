@@ -98,8 +98,8 @@ def test_a_label_map_without_cells_gives_no_instance(shape):
 @given(st.lists(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 6))), max_size=5))
 def test_runs_have_the_pixels_and_the_boxes_of_the_masks(masks):
     # All counts are doubled by empty runs: [2, 3] becomes [2, 0, 0, 3, 0, 0] …, which pycocotools cannot read.
-    rles = [{'size': mask.shape, 'counts': [length for run in parse_rles([reference(mask)])[0] for length in (run, 0, 0)]}
-            for mask in masks]
+    rles = [{'size': mask.shape, 'counts': [
+        length for run in parse_rles([reference(mask)])[0] for length in (run, 0, 0)]} for mask in masks]
     starts, ends, n_runs = decode_to_runs(rles)
     assert (ends > starts).all() and len(n_runs) == len(masks)
     for mask, first, n in zip(masks, np.cumsum(n_runs) - n_runs, n_runs, strict=True):
