@@ -182,8 +182,8 @@ def _read_webp(data: bytes | mmap) -> Header:
                   is_lossless, orientation)
 
 
-def _find_code_stream(data: bytes | mmap) -> tuple[int, int]:
-    """Returns where the first code stream begins and ends among the boxes of a JP2 or JPEG XL file."""
+def _code_stream(data: bytes | mmap) -> bytes:
+    """Returns the first code stream among the boxes of a JP2 or JPEG XL file."""
     position = 0
     while True:
         length, kind = struct.unpack_from('>I4s', data, position)
@@ -194,13 +194,8 @@ def _find_code_stream(data: bytes | mmap) -> tuple[int, int]:
         if end > len(data) or (length and length < begin):
             raise ImageReadError(_CUT)
         if kind in (b'jp2c', b'jxlc', b'jxlp'):
-            return position + begin + 4 * (kind == b'jxlp'), end
+            return data[position + begin + 4 * (kind == b'jxlp'):end]
         position = end
-
-
-def _read_jp2(data: bytes | mmap) -> Header:
-    begin, end = _find_code_stream(data)
-    return _read_j2k(data[begin:end])
 
 
 def _read_j2k(data: bytes) -> Header:
@@ -277,11 +272,6 @@ def _read_lerc(data: bytes | mmap) -> Header:
     return Header('LERC', height, width, n_channels, 8, is_lossless=max_error <= (.5 if kind < 6 else 0))
 
 
-def _read_jxl_box(data: bytes | mmap) -> Header:
-    begin, _ = _find_code_stream(data)
-    return _read_jxl(data[begin:begin + 32])
-
-
 def _read_jxl(data: bytes | mmap) -> Header:
     """Reads the size from the first bits of a JPEG XL code stream (ISO 18181-1, SizeHeader)."""
     bits = int.from_bytes(data[2:18], 'little')
@@ -322,7 +312,8 @@ def read_exif_orientation(exif: bytes) -> int:
 
 
 _READERS = {b'\xff\xd8\xff': _read_jpeg, b'\x89PNG\r\n\x1a\n': _read_png, b'RIFF': _read_webp,
-            b'\0\0\0\x0cjP  \r\n\x87\n': _read_jp2, b'\xff\x4f\xff\x51': _read_j2k, b'BM': _read_bmp,
+            b'\0\0\0\x0cjP  \r\n\x87\n': lambda data: _read_j2k(_code_stream(data)), b'\xff\x4f\xff\x51': _read_j2k,
+            b'BM': _read_bmp,
             **{b'P%d' % number: _read_pnm for number in range(1, 7)},
             b'GIF87a': _read_gif, b'GIF89a': _read_gif, b'Lerc2 ': _read_lerc,
-            b'\xff\x0a': _read_jxl, b'\0\0\0\x0cJXL \r\n\x87\n': _read_jxl_box}
+            b'\xff\x0a': _read_jxl, b'\0\0\0\x0cJXL \r\n\x87\n': lambda data: _read_jxl(_code_stream(data))}

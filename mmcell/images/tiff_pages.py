@@ -88,6 +88,8 @@ class PageReader:
         if n_bytes > LIMITS.segment_bytes:
             refuse('segment_bytes', f'has {name}s of {self.segment_width}x{self.segment_height} px, which have '
                    f'{n_bytes:,} bytes when decoded', 'save it in smaller tiles')
+        # Rows and columns of segments in one plane; -(-a // b) divides and rounds up.
+        self._grid = -(-self.height // self.segment_height), -(-self.width // self.segment_width)
         n_segments = self.n_planes * self._grid[0] * self._grid[1]
         if not len(page.dataoffsets) == len(page.databytecounts) == n_segments:
             raise ImageReadError(f'is damaged: it states {len(page.dataoffsets)} positions and '
@@ -101,12 +103,6 @@ class PageReader:
         if is_bad.any():
             raise ImageReadError(f'is cut short or damaged: {name} {is_bad.argmax() + 1} of {len(begins)} lies outside '
                                  'the file')
-
-    @property
-    def _grid(self) -> tuple[int, int]:
-        """Rows and columns of segments in one plane."""
-        # -(-a // b) divides and rounds up.
-        return -(-self.height // self.segment_height), -(-self.width // self.segment_width)
 
     def read(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
         """Reads the stored samples (y1 - y0, x1 - x0, C) of a rectangle inside the page, in the dtype of the page.

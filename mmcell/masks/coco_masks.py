@@ -65,7 +65,11 @@ def to_compressed_rles(masks: Sequence[object],
 def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProblem:
     """Converts one mask, or returns its problem. The run lengths of a compressed RLE are not checked here."""
     if isinstance(mask, list):
-        return _find_polygon_problem(mask) or _from_polygons(mask, size)
+        if problem := _find_polygon_problem(mask):
+            return problem
+        polygons = [polygon for polygon in mask if len(polygon) >= 6]
+        rle = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, *size))
+        return {'size': list(size), 'counts': rle['counts'].decode()}
     if not isinstance(mask, dict) or not {'size', 'counts'} <= mask.keys():
         return MaskProblem("the segmentation is neither an RLE with 'size' and 'counts' nor a list of polygons",
                            quote(mask))
@@ -83,12 +87,6 @@ def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProble
             return MaskProblem(CANNOT_BE_DECODED, str(error))
         counts, = compress_counts(lengths, n_lengths)
     return {'size': list(size), 'counts': counts}
-
-
-def _from_polygons(polygons: list, size: tuple[int, int]) -> dict:
-    polygons = [polygon for polygon in polygons if len(polygon) >= 6]
-    rle = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, *size))
-    return {'size': list(size), 'counts': rle['counts'].decode()}
 
 
 def _find_polygon_problem(polygons: list) -> MaskProblem | None:

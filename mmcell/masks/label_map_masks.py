@@ -110,12 +110,6 @@ class LabelMapMasks(BaseInstanceMasks):
         return cls._make(layers, layer_indices, np.arange(1, len(rles) + 1))
 
     @classmethod
-    def random(cls, num_masks: int = 3, height: int = 32, width: int = 32, dtype: type = np.uint8,
-               rng: np.random.RandomState | None = None) -> Self:
-        """Returns the masks that ``BitmapMasks.random`` gives; see there. ``dtype`` has no effect on the result."""
-        return cls.from_bitmaps(BitmapMasks.random(num_masks, height, width, dtype, rng))
-
-    @classmethod
     def cat(cls, masks: Sequence[Self]) -> Self:
         """Concatenates the instances of several masks of one size.
 

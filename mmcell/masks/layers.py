@@ -85,9 +85,7 @@ def number_instances(layers: np.ndarray, layer_indices: np.ndarray,
     """Gives the named instances the numbers 1, 2, 3, … over all layers, in the order of layers, then ids.
 
     Args:
-        layers: (L, H, W) int32, 0 = background.
-        layer_indices: (N,) int64, the layer of each entry.
-        ids: (N,) positive int64, the id of each entry in its layer. Several entries may name the same instance.
+        layers, layer_indices, ids: As :func:`check_layers` returns them. Several entries may name the same instance.
 
     Returns:
         The layers (L, H, W) int32 with numbers in place of ids and 0 in place of ids that no entry names, and
@@ -146,9 +144,7 @@ def join_stacks(stacks: Sequence[np.ndarray], layer_indices: Sequence[np.ndarray
     """Joins the instances of several stacks in one stack. Layers that do not overlap are merged.
 
     Args:
-        stacks: K arrays (L_k, H, W) int32 of layers. The same array may occur several times.
-        layer_indices: K arrays (N_k,) int64, the layers of the instances of each stack.
-        ids: K arrays (N_k,) int64, the ids of the instances of each stack.
+        stacks, layer_indices, ids: K times what :func:`check_layers` returns. The same stack may occur several times.
 
     Returns:
         Layers (L, H, W) int32, and the layers (N,) int64 and ids (N,) int64 of all instances in their order.
