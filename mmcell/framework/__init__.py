@@ -3,6 +3,14 @@
 :func:`prepare` carries out all of them; ``docs/design.md`` lists them with their reasons.
 """
 
+from pkgutil import resolve_name
+from types import ModuleType
+
+# The function that changes a module right after its import.
+_CHANGES = {'mmdet.registry': 'registration:register_lazily',
+            'mmengine.runner.checkpoint': 'safe_loading:replace_loaders',
+            'mmdet.apis.det_inferencer': 'inferencer:accept_cells'}
+
 
 def prepare() -> None:
     """Changes MMEngine, MMCV and MMDetection for the whole process. Further calls change nothing.
@@ -21,21 +29,9 @@ def prepare() -> None:
     from mmcell.framework.after_import import run_after_import
     from mmcell.framework.ops import provide_mmcv_ops
     provide_mmcv_ops()
-    run_after_import('mmdet.registry', _register)
-    run_after_import('mmengine.runner.checkpoint', _load_safely)
-    run_after_import('mmdet.apis.det_inferencer', _accept_cells)
+    for name in _CHANGES:
+        run_after_import(name, _change)
 
 
-def _register(registries: object) -> None:
-    from mmcell.framework.registration import register_lazily
-    register_lazily(registries)
-
-
-def _load_safely(checkpoint_module: object) -> None:
-    from mmcell.framework.safe_loading import replace_loaders
-    replace_loaders(checkpoint_module)
-
-
-def _accept_cells(inferencer_module: object) -> None:
-    from mmcell.framework.inferencer import accept_cells
-    accept_cells(inferencer_module)
+def _change(module: ModuleType) -> None:
+    resolve_name(f'mmcell.framework.{_CHANGES[module.__name__]}')(module)

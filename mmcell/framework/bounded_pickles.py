@@ -60,21 +60,19 @@ class BoundedUnpickler(pickle._Unpickler):
             reason = ' '.join(str(error).split())
             raise pickle.UnpicklingError(f'{type(error).__name__}{reason and ": "}{reason}') from error
 
-    def _set_item(self, key: object, value: object) -> None:
-        parts = key if isinstance(key, tuple) else (key,)
-        if not isinstance(self.stack[-1], dict) or not all(isinstance(part, _PLAIN_KEYS) for part in parts):
-            raise pickle.UnpicklingError(f'it has a {type(key).__name__} of other values than numbers and texts as a '
-                                         f'key of a {type(self.stack[-1]).__name__}')
-        self.stack[-1][key] = value
+    def _set_items(self, items: list) -> None:
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            parts = key if isinstance(key, tuple) else (key,)
+            if not isinstance(self.stack[-1], dict) or not all(isinstance(part, _PLAIN_KEYS) for part in parts):
+                raise pickle.UnpicklingError(f'it has a {type(key).__name__} of other values than numbers and texts as '
+                                             f'a key of a {type(self.stack[-1]).__name__}')
+            self.stack[-1][key] = value
 
     def _setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._set_item(key, value)
+        self._set_items([self.stack.pop(-2), self.stack.pop()])
 
     def _setitems(self) -> None:
-        items = self.pop_mark()
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            self._set_item(key, value)
+        self._set_items(self.pop_mark())
 
     def _reduce(self) -> None:
         arguments = self.stack.pop()
@@ -132,25 +130,20 @@ class _Rehearsal(BoundedUnpickler):
             return _CONTAINERS[path]
         if path not in ('_codecs.encode', 'builtins.bytearray', 'builtins.complex') and not module.startswith('torch'):
             raise _TorchStops
-        return _view if name.startswith('_rebuild_') else _StandIn
+        return _View if name.startswith('_rebuild_') else _StandIn
 
     def persistent_load(self, pid: object) -> object:
         return _StandIn()
 
 
 class _StandIn:
-    """Stands for an object."""
-
     def __init__(self, *arguments: object) -> None:
         pass
 
 
-def _view(*arguments: object) -> _StandIn:
-    return _StandIn()
-
-
-def _empty_dict() -> dict:
-    return {}
+class _View(_StandIn):
+    # Its numbers say which part of existing memory a tensor shows.
+    makes_views = True
 
 
 def _hashed(keys: list | dict = ()) -> dict:
@@ -159,6 +152,4 @@ def _hashed(keys: list | dict = ()) -> dict:
     return {}
 
 
-# Its numbers say which part of existing memory a tensor shows.
-_view.makes_views = True
-_CONTAINERS = {'collections.OrderedDict': _empty_dict, 'collections.Counter': _hashed, 'builtins.set': _hashed}
+_CONTAINERS = {'collections.OrderedDict': lambda: {}, 'collections.Counter': _hashed, 'builtins.set': _hashed}

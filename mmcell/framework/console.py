@@ -3,8 +3,9 @@
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
+from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,7 +14,6 @@ from mmengine.config import Config
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
-from torch import nn
 
 from mmcell.errors import MmcellError
 from mmcell.framework.schedules import ScheduleError
@@ -37,13 +37,24 @@ class NoBatchError(MmcellError):
     """The data of a training do not fill one batch."""
 
 
+def _then_close_display(stage: Callable) -> Callable:
+    """Makes a method of ``Runner`` leave a terminal as it was, also after an error or Ctrl-C."""
+    @wraps(stage)
+    def stage_then_close_display(self: Runner) -> object:
+        try:
+            return stage(self)
+        finally:
+            # Not a stage of MMEngine: call_hook calls it on the hooks that have it.
+            self.call_hook('close_display')
+    return stage_then_close_display
+
+
 class ConsoleRunner(Runner):
     """``Runner`` with a short screen: mmcell's lines, warnings and errors. The log file is not changed.
 
-    Two hooks write the lines, whatever the config says: ``FirstScreenHook`` and ``ProgressHook``. ``FirstStepHook``
-    looks at the first batch. ``ClassCountHook``,
-    without which classes could be confused in silence, is added if the config does not have it. Under the stock
-    ``Runner`` the same configs run with MMEngine's full screen.
+    Two hooks write the lines, whatever the config says: ``FirstScreenHook`` and ``ProgressHook``. ``FirstStepHook``,
+    which looks at the first batch, and ``ClassCountHook``, without which classes could be confused in silence, are
+    added if the config does not have them. Under the stock ``Runner`` the same configs run with MMEngine's full screen.
     """
 
     @classmethod
@@ -105,28 +116,7 @@ class ConsoleRunner(Runner):
                 'train_dataloader.batch_size')
         return built
 
-    def train(self) -> nn.Module:
-        """Trains, and leaves a terminal as it was, also after an error or Ctrl-C."""
-        with self._closed_display():
-            return super().train()
-
-    def val(self) -> dict:
-        """Validates, and leaves a terminal as it was, also after an error or Ctrl-C."""
-        with self._closed_display():
-            return super().val()
-
-    def test(self) -> dict:
-        """Tests, and leaves a terminal as it was, also after an error or Ctrl-C."""
-        with self._closed_display():
-            return super().test()
-
-    @contextmanager
-    def _closed_display(self) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            # Not a stage of MMEngine: call_hook calls it on the hooks that have it.
-            self.call_hook('close_display')
+    train, val, test = map(_then_close_display, (Runner.train, Runner.val, Runner.test))
 
 
 def shorten_screen(logger: MMLogger) -> None:

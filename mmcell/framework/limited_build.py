@@ -52,18 +52,18 @@ def guard_lookups() -> None:
 
     Further calls change nothing.
     """
-    if not hasattr(Registry.get, '__wrapped__'):
-        Registry.get = _refusing_other_names(Registry.get)
+    if hasattr(Registry.get, '__wrapped__'):
+        return
+    stock_get = Registry.get
 
-
-def _refusing_other_names(get: Callable) -> Callable:
-    @wraps(get)
+    @wraps(stock_get)
     def get_if_allowed(registry: Registry, key: str) -> object:
         names = _allowed_names.get()
         if names is not None and key not in names:
             raise MmcellError(f'{key!r} is not on the list of classes that are built without trust')
-        return get(registry, key)
-    return get_if_allowed
+        return stock_get(registry, key)
+
+    Registry.get = get_if_allowed
 
 
 class _Budget(TorchDispatchMode):

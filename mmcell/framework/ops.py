@@ -16,24 +16,16 @@ from importlib.abc import Loader, MetaPathFinder
 EXT_NAME = 'mmcv._ext'
 
 
-class _TorchvisionExtLoader(Loader):
-
-    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
-        return types.ModuleType(spec.name)
-
-    def exec_module(self, module: types.ModuleType) -> None:
-        from mmcell.framework import torchvision_ext
-        vars(module).update({name: getattr(torchvision_ext, name) for name in torchvision_ext.__all__})
-        module.__getattr__ = torchvision_ext.__getattr__
-
-
-class _TorchvisionExtFinder(MetaPathFinder):
+class _TorchvisionExtFinder(MetaPathFinder, Loader):
 
     def find_spec(self, fullname: str, path: Sequence[str] | None = None,
                   target: types.ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
-        if fullname != EXT_NAME:
-            return None
-        return importlib.machinery.ModuleSpec(fullname, _TorchvisionExtLoader(), origin='torchvision')
+        return importlib.machinery.ModuleSpec(fullname, self, origin='torchvision') if fullname == EXT_NAME else None
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        from mmcell.framework import torchvision_ext
+        vars(module).update({name: value for name, value in vars(torchvision_ext).items() if not name.startswith('_')})
+        module.__getattr__ = torchvision_ext.__getattr__
 
 
 def provide_mmcv_ops() -> None:
@@ -44,10 +36,7 @@ def provide_mmcv_ops() -> None:
 
 
 def _repair_early_import() -> None:
-    """Gives ``mmdet.structures.mask`` its ``roi_align`` if it was imported before mmcell.
-
-    It could not import ``mmcv.ops`` then, and has a function instead of ``roi_align`` that only raises an error.
-    """
+    """Gives ``mmdet.structures.mask`` its ``roi_align``, in whose place it has a stub if imported before mmcell."""
     structures = sys.modules.get('mmdet.structures.mask.structures')
     if structures is not None and structures.roi_align.__module__ == structures.__name__:
         from mmcv.ops.roi_align import roi_align

@@ -78,22 +78,15 @@ def load_tensors_only(path: object, map_location: object = None) -> dict:
 
 
 def load_trusted(path: object, map_location: object = None) -> dict:
-    """Reads any checkpoint and runs the code that it holds: for trusted files only.
-
-    Args:
-        path: A file name, or an open binary file.
-        map_location: The device for the tensors, as in ``torch.load``.
-
-    Raises:
-        FileNotFoundError: The file does not exist.
-        WeightsError: The file is damaged, or not a checkpoint.
-    """
+    """Reads any checkpoint and runs the code that it holds: for trusted files only. See :func:`load_tensors_only`."""
     print_log(f'{path}: opened because you trust it, running whatever code it holds', logger='current', level=30)
     return _load(path, map_location, weights_only=False)
 
 
 def _load(path: object, map_location: object, weights_only: bool) -> dict:
-    damage = find_damage(path)
+    digits = _digits_in_name(path)
+    with _opened(path) as file:
+        damage, has_check_sums = _find_damage(file, digits), _has_check_sums(file)
     if damage is not None:
         raise WeightsError(f'{path}: damaged, or not a checkpoint ({damage}). Take another copy of the file')
     try:
@@ -117,34 +110,18 @@ def _load(path: object, map_location: object, weights_only: bool) -> dict:
             'file, add --trust-checkpoint; checkpoints that mmcell saves from it will not need it') from error
     if not isinstance(loaded, dict):
         raise WeightsError(f'{path}: not a checkpoint: a dict with weights expected, found {type(loaded).__name__}')
-    with _opened(path) as file:
-        if not _has_check_sums(file) and not _digits_in_name(path):
-            print_log(f'{path}: has the format of torch before 1.6, which has no check sums: damage to the file is not '
-                      'noticed. torch.save(torch.load(FILE), NEW) makes a file that has them', logger='current',
-                      level=30)
+    if not has_check_sums and not digits:
+        print_log(f'{path}: has the format of torch before 1.6, which has no check sums: damage to the file is not '
+                  'noticed. torch.save(torch.load(FILE), NEW) makes a file that has them', logger='current', level=30)
     return loaded
 
 
-def find_damage(path: object) -> str | None:
+def _find_damage(file: BinaryIO, digits: str) -> str | None:
     """Compares a file of ``torch.save`` with its check sums, at about the speed at which it is read.
 
-    A file that torch wrote before version 1.6 has no check sums. If its name ends with the first digits of its SHA-256
-    sum, as published files do (``resnet50-19c8e357.pth``), these are compared; otherwise damage is not found.
-
-    Args:
-        path: A file name, or an open binary file, whose position is set to its beginning.
-
-    Returns:
-        What is wrong with the file; None if its bytes are those that were written.
-
-    Raises:
-        OSError: The file cannot be read.
+    A file that torch wrote before version 1.6 has no check sums; it is compared with the first digits of its SHA-256
+    sum, if they are known. Returns what is wrong with the file; None if its bytes are those that were written.
     """
-    with _opened(path) as file:
-        return _find_damage(file, _digits_in_name(path))
-
-
-def _find_damage(file: BinaryIO, digits: str) -> str | None:
     size = file.seek(0, 2)
     if not _has_check_sums(file):
         file.seek(0)
@@ -194,6 +171,7 @@ def _has_check_sums(file: BinaryIO) -> bool:
 
 
 def _digits_in_name(path: object) -> str:
+    """Returns the digits with which published files are named after their SHA-256 sum: ``resnet50-19c8e357.pth``."""
     found = None if hasattr(path, 'read') else re.search(r'-([0-9a-f]{8,64})$', Path(path).stem)
     return found[1] if found else ''
 
@@ -212,7 +190,7 @@ def replace_loaders(checkpoint_module: ModuleType) -> None:
         return
     load_from_http = _with_explanation(checkpoint_module.load_from_http)
     checkpoint_module._safe_torch_load = _load_file
-    checkpoint_module.load_url = _without_code(checkpoint_module.load_url)
+    checkpoint_module.load_url = _load_url
     checkpoint_module.load_from_http = load_from_http
     checkpoint_module.CheckpointLoader.register_scheme(('http://', 'https://'), load_from_http, force=True)
 
@@ -226,23 +204,19 @@ def _load_file(path: object, map_location: object = None) -> dict:
     return load_trusted(path, map_location)
 
 
-def _without_code(load_url: Callable[..., dict]) -> Callable[..., dict]:
-    """Replaces MMEngine's ``load_url``, which is torch's function, by one that opens files with :func:`_load_file`."""
-    @wraps(load_url)
-    def load_url_safely(url: str, model_dir: str | None = None, map_location: object = None,
-                        progress: bool = True) -> dict:
-        cached = _cached_file(url, model_dir)
-        if not cached.exists():
-            cached.parent.mkdir(parents=True, exist_ok=True)
-            print(f'Downloading: "{url}" to {cached}', file=sys.stderr)
-            torch.hub.download_url_to_file(url, str(cached), progress=progress)
-        try:
-            return _load_file(cached, map_location)
-        except UntrustedCheckpointError:
-            raise
-        except WeightsError as error:
-            raise WeightsError(f'{error}: if {cached} is deleted, it is downloaded again') from error
-    return load_url_safely
+def _load_url(url: str, model_dir: str | None = None, map_location: object = None, progress: bool = True) -> dict:
+    """Does what torch's ``load_url`` does, but opens the file with :func:`_load_file`."""
+    cached = _cached_file(url, model_dir)
+    if not cached.exists():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        print(f'Downloading: "{url}" to {cached}', file=sys.stderr)
+        torch.hub.download_url_to_file(url, str(cached), progress=progress)
+    try:
+        return _load_file(cached, map_location)
+    except UntrustedCheckpointError:
+        raise
+    except WeightsError as error:
+        raise WeightsError(f'{error}: if {cached} is deleted, it is downloaded again') from error
 
 
 def _cached_file(url: str, model_dir: str | None = None) -> Path:

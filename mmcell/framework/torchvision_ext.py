@@ -19,19 +19,6 @@ import torch
 import torchvision  # loads the kernels into torch.ops.torchvision
 from torch import Tensor
 
-__all__ = [
-    'deform_conv_backward_input',
-    'deform_conv_backward_parameters',
-    'deform_conv_forward',
-    'get_compiler_version',
-    'get_compiling_cuda_version',
-    'modulated_deform_conv_backward',
-    'modulated_deform_conv_forward',
-    'nms',
-    'roi_align_backward',
-    'roi_align_forward',
-]
-
 
 class MissingOpError(RuntimeError):
     """An op of ``mmcv.ops`` was called for which torchvision has no kernel."""
@@ -122,16 +109,14 @@ def roi_align_backward(grad_output: Tensor, rois: Tensor, argmax_y: Tensor, argm
 def deform_conv_forward(input: Tensor, weight: Tensor, offset: Tensor, output: Tensor, columns: Tensor, ones: Tensor,
                         *, im2col_step: int, group: int, deformable_group: int, **geometry: int) -> None:
     """Writes the deformable convolution v1 (Dai et al. 2017) to ``output`` (N, C_out, H_out, W_out)."""
-    mask, bias = _absent_mask(offset), weight.new_zeros(weight.shape[0])
-    output.copy_(torch.ops.torchvision.deform_conv2d(
-        *_computable(input, weight, offset, mask, bias), *_geometry_v1(geometry), group, deformable_group, False))
+    output.copy_(_call_deform_conv([input, weight, offset], None, None, geometry, group, deformable_group))
 
 
 def deform_conv_backward_input(input: Tensor, offset: Tensor, grad_output: Tensor, grad_input: Tensor,
                                grad_offset: Tensor, weight: Tensor, columns: Tensor, *, im2col_step: int, group: int,
                                deformable_group: int, **geometry: int) -> None:
     """Adds the gradients of :func:`deform_conv_forward` to ``grad_input`` and ``grad_offset``."""
-    grads = _deform_conv_backward(grad_output, input, weight, offset, geometry, group, deformable_group)
+    grads = _call_deform_conv([grad_output, input, weight, offset], None, None, geometry, group, deformable_group)
     grad_input += grads[0]
     grad_offset += grads[2]
 
@@ -142,39 +127,16 @@ def deform_conv_backward_parameters(input: Tensor, offset: Tensor, grad_output: 
     """Adds ``scale`` times the gradient of :func:`deform_conv_forward` to ``grad_weight``."""
     # The gradient of the weight depends on the shape of the weight, but not on its values.
     weight = torch.zeros_like(grad_weight)
-    grad_weight += scale * _deform_conv_backward(
-        grad_output, input, weight, offset, geometry, group, deformable_group)[1]
-
-
-def _deform_conv_backward(grad_output: Tensor, input: Tensor, weight: Tensor, offset: Tensor, geometry: dict[str, int],
-                          group: int, deformable_group: int) -> tuple[Tensor, ...]:
-    """Returns the gradients with respect to input, weight, offset, mask (which is unused) and bias."""
-    mask, bias = _absent_mask(offset), weight.new_zeros(weight.shape[0])
-    return torch.ops.torchvision._deform_conv2d_backward(
-        *_computable(grad_output, input, weight, offset, mask, bias), *_geometry_v1(geometry), group,
-        deformable_group, False)
-
-
-def _absent_mask(offset: Tensor) -> Tensor:
-    """Returns the mask argument for a deformable convolution without mask; torchvision expects the shape (N, 1)."""
-    return offset.new_zeros((len(offset), 1))
-
-
-def _geometry_v1(geometry: dict[str, int]) -> list[int]:
-    """Sorts mmcv's v1 arguments into torchvision's order: stride, padding, dilation, each height first.
-
-    The kernel sizes are left out, because torchvision takes them from the weight.
-    """
-    return [geometry[name] for name in ('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW')]
+    grad_weight += scale * _call_deform_conv(
+        [grad_output, input, weight, offset], None, None, geometry, group, deformable_group)[1]
 
 
 def modulated_deform_conv_forward(input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor, offset: Tensor,
                                   mask: Tensor, output: Tensor, columns: Tensor, *, group: int, deformable_group: int,
                                   with_bias: bool, **geometry: int) -> None:
     """Writes the modulated deformable convolution v2 (Zhu et al. 2019) to ``output`` (N, C_out, H_out, W_out)."""
-    bias = bias if with_bias else weight.new_zeros(weight.shape[0])
-    output.copy_(torch.ops.torchvision.deform_conv2d(
-        *_computable(input, weight, offset, mask, bias), *_geometry_v2(geometry), group, deformable_group, True))
+    output.copy_(_call_deform_conv(
+        [input, weight, offset], mask, bias if with_bias else None, geometry, group, deformable_group))
 
 
 def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor, ones: Tensor, offset: Tensor,
@@ -182,16 +144,28 @@ def modulated_deform_conv_backward(input: Tensor, weight: Tensor, bias: Tensor, 
                                    grad_bias: Tensor, grad_offset: Tensor, grad_mask: Tensor, grad_output: Tensor, *,
                                    group: int, deformable_group: int, with_bias: bool, **geometry: int) -> None:
     """Adds the gradients of :func:`modulated_deform_conv_forward` to the ``grad_*`` tensors."""
-    used_bias = bias if with_bias else weight.new_zeros(weight.shape[0])
-    grads = torch.ops.torchvision._deform_conv2d_backward(
-        *_computable(grad_output, input, weight, offset, mask, used_bias), *_geometry_v2(geometry), group,
-        deformable_group, True)
+    grads = _call_deform_conv([grad_output, input, weight, offset], mask, bias if with_bias else None, geometry, group,
+                              deformable_group)
     for total, grad in zip((grad_input, grad_weight, grad_offset, grad_mask), grads, strict=False):
         total += grad
     if with_bias:
         grad_bias += grads[4]
 
 
-def _geometry_v2(geometry: dict[str, int]) -> list[int]:
-    """Sorts mmcv's v2 arguments into torchvision's order: stride, padding, dilation, each height first."""
-    return [geometry[name] for name in ('stride_h', 'stride_w', 'pad_h', 'pad_w', 'dilation_h', 'dilation_w')]
+def _call_deform_conv(tensors: list[Tensor], mask: Tensor | None, bias: Tensor | None, geometry: dict[str, int],
+                      group: int, deformable_group: int) -> Tensor | tuple[Tensor, ...]:
+    """Computes a deformable convolution of input, weight and offset; with ``grad_output`` before them, its gradients.
+
+    The gradients are those of input, weight, offset, mask and bias. The kernel's size is that of the weight. Of a
+    convolution without mask (v1), torchvision expects a mask of the shape (N, 1).
+    """
+    weight, offset = tensors[-2:]
+    used_mask = offset.new_zeros((len(offset), 1)) if mask is None else mask
+    used_bias = weight.new_zeros(len(weight)) if bias is None else bias
+    # Torchvision's order, with mmcv's names in v1 and v2.
+    names = (('dH', 'dW', 'padH', 'padW', 'dilationH', 'dilationW') if mask is None else
+             ('stride_h', 'stride_w', 'pad_h', 'pad_w', 'dilation_h', 'dilation_w'))
+    ops = torch.ops.torchvision
+    return (ops.deform_conv2d if len(tensors) == 3 else ops._deform_conv2d_backward)(
+        *_computable(*tensors, used_mask, used_bias), *(geometry[name] for name in names), group, deformable_group,
+        mask is not None)

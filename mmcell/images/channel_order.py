@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -25,7 +24,6 @@ MIN_BRIGHTNESS = 100
 MIN_HUE = .1
 # So many images of a set are looked at, which are spread evenly over the set.
 MAX_IMAGES = 20
-_Item = TypeVar('_Item')
 
 
 def other_order(channel_order: str) -> str:
@@ -79,24 +77,22 @@ def nuclear_hue(image: np.ndarray) -> float:
     return float(contrast[0] / contrast[1]) if contrast[1] > 1e-6 else 0.
 
 
-def read_samples(image: ImageFile, side_px: int = 512, n_per_side: int = 3) -> np.ndarray:
-    """Reads squares that are spread evenly over an image of any size, and returns them below one another.
+def read_samples(image: ImageFile) -> np.ndarray:
+    """Reads 3 x 3 squares that are spread evenly over an image of any size, and returns them below one another.
 
     Args:
         image: The open image.
-        side_px: The side of a square in px, if the image is not smaller.
-        n_per_side: The number of squares along each side of the image.
 
     Returns:
-        (n_per_side² * height, width, 3) uint8, in the channel order of ``image``.
+        (9 * height, width, 3) uint8, in the channel order of ``image``; 512 x 512 px per square if the image has them.
     """
-    height, width = min(side_px, image.height), min(side_px, image.width)
-    tops, lefts = (np.linspace(0, side - square, n_per_side).astype(int).tolist()
+    height, width = min(SIDE_PX, image.height), min(SIDE_PX, image.width)
+    tops, lefts = (np.linspace(0, side - square, 3).astype(int).tolist()
                    for side, square in ((image.height, height), (image.width, width)))
     return np.concatenate([image.read(left, top, left + width, top + height) for top in tops for left in lefts])
 
 
-def spread_evenly(items: Sequence[_Item]) -> Sequence[_Item]:
+def spread_evenly(items: Sequence) -> Sequence:
     """Returns at most ``MAX_IMAGES`` of some items, which are spread evenly over them."""
     return items[::max(1, -(-len(items) // MAX_IMAGES))]
 

@@ -1,4 +1,4 @@
-"""Turns stored samples into grey values or RGB, and these into uint8."""
+"""Turns stored samples into grey values or RGB, and these into uint8; or into a label map."""
 
 from collections.abc import Iterable
 
@@ -11,6 +11,7 @@ _PHOTOMETRIC = tifffile.PHOTOMETRIC
 _CCITT, _JPEG = (2, 3, 4), 7
 # Values of the tag ExtraSamples.
 _ASSOCIATED_ALPHA, _ALPHA = 1, 2
+_MAX_ID = np.iinfo(np.int32).max
 
 
 def interpret_tiff(samples: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
@@ -52,10 +53,8 @@ def interpret_tiff(samples: np.ndarray, page: tifffile.TiffPage) -> np.ndarray:
 
 
 def _find_photometric(page: tifffile.TiffPage, n_samples: int) -> int | None:
-    """Returns what the samples mean; for files that do not say it, what libtiff takes them for, or None.
-
-    tifffile takes samples of unknown kind for white-is-zero.
-    """
+    """Returns what the samples mean; for files that do not say it, what libtiff takes them for, or None."""
+    # tifffile takes samples of unknown kind for white-is-zero.
     if 262 in page.tags:
         return page.photometric
     if n_samples == 1:
@@ -161,16 +160,15 @@ def stretch_between(pixels: np.ndarray, floor: np.ndarray, ceiling: np.ndarray) 
 def find_percentiles(bands: Iterable[np.ndarray], percentiles: tuple[float, float]) -> np.ndarray:
     """Computes two percentiles of each channel, (2, C) float64, from a histogram of uint8 or uint16 pixels.
 
-    The values equal numpy.percentile's of the whole image in float32. Example with one channel and the four pixels 3,
-    0, 5, 5: ``counts`` is [1, 0, 0, 1, 0, 2], and ``n_up_to`` is [1, 1, 1, 2, 2, 4]. The 40th percentile has the rank
-    (4 - 1) * .4 = 1.2 among the sorted pixels 0, 3, 5, 5, and so lies between the pixels of rank 1 and 2. The pixel of
-    rank 1 is the first value with ``n_up_to`` above 1, which is 3; the pixel of rank 2 is 5; the result is
-    3 + .2 * (5 - 3).
+    The values equal numpy.percentile's of the whole image in float32.
 
     Args:
         bands: Parts (h, W, C) that make up the image together.
         percentiles: Two numbers from 0 to 100.
     """
+    # The four pixels 3, 0, 5, 5 have the counts [1, 0, 0, 1, 0, 2] and n_up_to [1, 1, 1, 2, 2, 4]. The 40th percentile
+    # has the rank (4 - 1) * .4 = 1.2 and lies between the pixels of rank 1 and 2, the first values with n_up_to above 1
+    # and 2, which are 3 and 5: 3 + .2 * (5 - 3).
     counts = 0
     for colors in bands:
         counts = counts + np.stack([np.bincount(channel.ravel(), minlength=1 << 16)
@@ -182,3 +180,33 @@ def find_percentiles(bands: Iterable[np.ndarray], percentiles: tuple[float, floa
     # NumPy interpolates from the nearer end, which matters for the last bit.
     share, span = (ranks % 1)[:, None], above - below
     return np.where(share < .5, below + span * share, above - span * (1 - share))
+
+
+def to_label_map(samples: np.ndarray) -> np.ndarray:
+    """Turns the samples (H, W, C) of a mask file, of any dtype, into a label map (H, W) int32, 0 for background.
+
+    Raises:
+        ImageReadError: The array has several channels, or values that are not instance ids: values that are not whole,
+            not finite, negative or above 2^31 - 1, or floating-point values so large that neighbouring whole numbers
+            become equal.
+    """
+    if samples.shape[2] != 1:
+        raise ImageReadError(f'has {samples.shape[2]} channels; an instance-id map has one channel: save the ids as '
+                             'grey values, not as colours')
+    ids = samples[:, :, 0]
+    if ids.dtype.kind not in 'biuf':
+        kind = 'complex values' if ids.dtype.kind == 'c' else f'values of type {ids.dtype}'
+        raise ImageReadError(f'has {kind}; an instance-id map has whole numbers')
+    if ids.dtype.kind == 'f' and not (np.isfinite(ids).all() and (ids == np.floor(ids)).all()):
+        raise ImageReadError('has ids that are not whole numbers; an instance-id map has 0 for background and one '
+                             'positive integer per cell')
+    lowest, highest = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
+    if lowest < 0 or highest > _MAX_ID:
+        raise ImageReadError(f'has ids from {lowest} to {highest}; ids from 0 to {_MAX_ID} are expected: write 0 for '
+                             'background, and give the cells new numbers')
+    # A float32 has 23 bits after the leading one: from 2^24 on, 16777217 would become 16777216.
+    if ids.dtype.kind == 'f' and highest > 2 << np.finfo(ids.dtype).nmant:
+        raise ImageReadError(f'has ids up to {highest}, but {ids.dtype} is exact only up to '
+                             f'{2 << np.finfo(ids.dtype).nmant}, so that different cells may have got the same id: '
+                             'save the ids as uint32')
+    return np.ascontiguousarray(ids, np.int32)

@@ -8,7 +8,6 @@ strips of TIFFs.
 import re
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from mmap import mmap
 
@@ -72,10 +71,7 @@ def read_header(data: bytes | mmap) -> Header | None:
 
 
 def _read_jpeg(data: bytes | mmap) -> Header:
-    """Follows the markers of a JPEG to its end.
-
-    Decoders only warn about a missing end, and fill the rest of the picture with grey.
-    """
+    """Follows the markers to the end: decoders only warn if it is missing, and fill the rest with grey."""
     frame, position, n_scans, orientation = None, 2, 0, 1
     while found := _JPEG_MARKER.search(data, position):
         marker, position = found[1][0], found.end()
@@ -117,19 +113,14 @@ def check_jpeg(header: Header, data: bytes, pixels: np.ndarray, tables: bytes | 
     """
     if header.n_channels not in (1, 3) or header.sample_bytes > 1:
         return
-    if bytes(_HOLE_BYTES) not in data and not _ends_in_grey(pixels):
+    last_block = pixels[(pixels.shape[0] - 1) // 8 * 8:, (pixels.shape[1] - 1) // 8 * 8:]
+    ends_in_grey = (abs(last_block.astype(int) - 128) <= 2).all()
+    if bytes(_HOLE_BYTES) not in data and not ends_in_grey:
         return
     try:
         imagecodecs.jpegxl_encode_jpeg(data if tables is None else data[:2] + tables[2:-2] + data[2:])
     except imagecodecs.JpegxlError as error:
         raise ImageReadError('is damaged or cut short: a part of it is missing or filled with zeros') from error
-
-
-def _ends_in_grey(pixels: np.ndarray) -> bool:
-    """Whether the last visible pixels of a JPEG have the middle grey that decoders put where codes are missing."""
-    height, width = pixels.shape[:2]
-    last_block = pixels[(height - 1) // 8 * 8:, (width - 1) // 8 * 8:]
-    return bool((abs(last_block.astype(int) - 128) <= 2).all())
 
 
 def _read_png(data: bytes | mmap) -> Header:
@@ -191,8 +182,8 @@ def _read_webp(data: bytes | mmap) -> Header:
                   is_lossless, orientation)
 
 
-def _read_jp2(data: bytes | mmap) -> Header:
-    """Finds the code stream among the boxes of a JP2 file."""
+def _code_stream(data: bytes | mmap) -> bytes:
+    """Returns the first code stream among the boxes of a JP2 or JPEG XL file."""
     position = 0
     while True:
         length, kind = struct.unpack_from('>I4s', data, position)
@@ -202,8 +193,8 @@ def _read_jp2(data: bytes | mmap) -> Header:
         end = position + length if length else len(data)
         if end > len(data) or (length and length < begin):
             raise ImageReadError(_CUT)
-        if kind == b'jp2c':
-            return _read_j2k(data[position + begin:end])
+        if kind in (b'jp2c', b'jxlc', b'jxlp'):
+            return data[position + begin + 4 * (kind == b'jxlp'):end]
         position = end
 
 
@@ -248,21 +239,15 @@ def _read_pnm(data: bytes | mmap) -> Header:
 
 
 def _read_gif(data: bytes | mmap) -> Header:
+    def color_bytes(flags: int) -> int:
+        return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
     width, height, flags = struct.unpack_from('<HHB', data, 6)
-    return Header('GIF', height, width, 4, n_images=sum(1 for _ in _gif_images(data, 13 + _gif_colors(flags))))
-
-
-def _gif_colors(flags: int) -> int:
-    """Returns the size of a colour table in bytes."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _gif_images(data: bytes | mmap, position: int) -> Iterator[int]:
-    """Yields the positions of the images of a GIF."""
+    position, n_images = 13 + color_bytes(flags), 0
     while data[position] != 0x3b:
         if data[position] == 0x2c:
-            yield position
-            position += 11 + _gif_colors(data[position + 9])
+            n_images += 1
+            position += 11 + color_bytes(data[position + 9])
         elif data[position] == 0x21:
             position += 2
         else:
@@ -270,6 +255,7 @@ def _gif_images(data: bytes | mmap, position: int) -> Iterator[int]:
         while data[position]:
             position += data[position] + 1
         position += 1
+    return Header('GIF', height, width, 4, n_images=n_images)
 
 
 def _read_lerc(data: bytes | mmap) -> Header:
@@ -284,19 +270,6 @@ def _read_lerc(data: bytes | mmap) -> Header:
     max_error, = struct.unpack_from('<d', data, position + 16 + 8 * (version >= 6))
     # The kinds 0 to 5 are integers, for which an error of one half changes nothing.
     return Header('LERC', height, width, n_channels, 8, is_lossless=max_error <= (.5 if kind < 6 else 0))
-
-
-def _read_jxl_box(data: bytes | mmap) -> Header:
-    """Finds the code stream among the boxes of a JPEG XL file."""
-    position = 0
-    while True:
-        length, kind = struct.unpack_from('>I4s', data, position)
-        if kind in (b'jxlc', b'jxlp'):
-            begin = position + 8 + 4 * (kind == b'jxlp')
-            return _read_jxl(data[begin:begin + 32])
-        if length < 8:
-            raise ImageReadError(_CUT)
-        position += length
 
 
 def _read_jxl(data: bytes | mmap) -> Header:
@@ -339,7 +312,8 @@ def read_exif_orientation(exif: bytes) -> int:
 
 
 _READERS = {b'\xff\xd8\xff': _read_jpeg, b'\x89PNG\r\n\x1a\n': _read_png, b'RIFF': _read_webp,
-            b'\0\0\0\x0cjP  \r\n\x87\n': _read_jp2, b'\xff\x4f\xff\x51': _read_j2k, b'BM': _read_bmp,
+            b'\0\0\0\x0cjP  \r\n\x87\n': lambda data: _read_j2k(_code_stream(data)), b'\xff\x4f\xff\x51': _read_j2k,
+            b'BM': _read_bmp,
             **{b'P%d' % number: _read_pnm for number in range(1, 7)},
             b'GIF87a': _read_gif, b'GIF89a': _read_gif, b'Lerc2 ': _read_lerc,
-            b'\xff\x0a': _read_jxl, b'\0\0\0\x0cJXL \r\n\x87\n': _read_jxl_box}
+            b'\xff\x0a': _read_jxl, b'\0\0\0\x0cJXL \r\n\x87\n': lambda data: _read_jxl(_code_stream(data))}

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcell.images.colors import find_percentiles, stretch_between, stretch_contrast, to_uint8
+from mmcell.images.colors import find_percentiles, stretch_between, stretch_contrast, to_label_map, to_uint8
 from mmcell.images.encoded_image import EncodedImage
 from mmcell.images.limits import ImageReadError, check_samples, errors_about
 from mmcell.images.orientation import stored_box, turn
 from mmcell.images.tiff_file import TiffImage
-from mmcell.masks.instance_ids import to_label_map
 
 CHANNEL_ORDERS = ('rgb', 'bgr')
 # TIFF in little and big endian, then BigTIFF in little and big endian.
@@ -32,9 +31,10 @@ def open_image(path: str | Path, channel_order: str = 'rgb',
     Args:
         path: File of one of the formats and codecs that docs/reference/file_formats.md lists, with any name.
         channel_order: 'rgb', or 'bgr' for files that are tagged RGB but hold blue first.
-        percentiles: (low, high) in percent, for example (1, 99.8): each channel is stretched so that these percentiles
-            of the whole image become 0 and 255, also if only a part is read. The whole image is gone through once for
-            it. None: no stretch.
+        percentiles: (low, high) in percent, for example (1, 99.8), for fluorescence images and 12-bit data: each
+            channel is stretched so that these percentiles of the whole image become 0 and 255, also if only a part is
+            read. The whole image is gone through once for it. A channel in which both percentiles have the same value
+            becomes 0. None: no stretch.
 
     Yields:
         The image.
@@ -157,10 +157,7 @@ class ImageFile:
             if self._stored.is_lossy:
                 raise ImageReadError('is compressed with a codec that may change values, which makes ids that nobody '
                                      'drew: save the map without compression, or with LZW, deflate or PNG')
-            try:
-                return to_label_map(samples)
-            except ValueError as error:
-                raise ImageReadError(str(error)) from error
+            return to_label_map(samples)
 
     def check_pixels(self) -> None:
         """Decodes the whole image, of any pixel type, part after part, so that damage in it is noticed.
@@ -225,18 +222,7 @@ def read_image(path: str | Path, channel_order: str = 'rgb',
       is refused. From a pyramid or slide, the image at full resolution is read. Only the file itself is read, whatever
       other files its metadata name.
 
-    Args:
-        path: File of one of the formats and codecs that docs/reference/file_formats.md lists, with any name.
-        channel_order: 'rgb', or 'bgr' for files that are tagged RGB but hold blue first.
-        percentiles: (low, high) in percent, for example (1, 99.8): each channel is stretched so that these
-            percentiles become 0 and 255. Meant for fluorescence images and 12-bit data. A channel in which both
-            percentiles have the same value becomes 0. None: no stretch.
-
-    Raises:
-        FileNotFoundError: There is no file ``path``.
-        ImageReadError: The file cannot be read, the rules above refuse its content, or it exceeds
-            :class:`mmcell.images.limits.Limits`.
-        ValueError: ``channel_order`` is neither 'rgb' nor 'bgr'.
+    Args, and the errors that are raised, are those of :func:`open_image`.
     """
     with open_image(path, channel_order, percentiles) as image:
         return image.read()

@@ -33,10 +33,7 @@ class TiffImage:
         file: The open file.
 
     Attributes:
-        height: Height in px, as stored.
-        width: Width in px, as stored.
-        n_channels: Number of stored channels.
-        orientation: Value of the tag Orientation, 1 to 8.
+        height, width, n_channels, orientation, reads_parts: As in :class:`mmcell.images.encoded_image.EncodedImage`.
         bits: Bits of a sample. They may be fewer than those of its type.
 
     Raises:
@@ -98,9 +95,10 @@ class TiffImage:
         try:
             with _as_image_read_error():
                 for read_sides in (_sides_from_ome, _sides_from_aperio, _sides_from_tags):
-                    sides_um = read_sides(self._tiff)
-                    if sides_um is not None:
-                        return _plausible_mpp(*sides_um)
+                    if sides_um := read_sides(self._tiff):
+                        x_um, y_um = sides_um
+                        is_square = abs(x_um - y_um) <= _MAX_SIDE_DIFFERENCE * x_um
+                        return (x_um + y_um) / 2 if is_square and MIN_MPP <= x_um <= MAX_MPP else None
         except ImageReadError:  # a damaged header, or text where a number should be
             pass
         return None
@@ -118,12 +116,6 @@ def _as_image_read_error() -> Iterator[None]:
                    ': it may be damaged, or not yet written completely')
         raise ImageReadError(
             f'cannot be read as TIFF: {type(error).__name__}: {in_one_line(error)}{way_out}') from error
-
-
-def _plausible_mpp(x_um: float, y_um: float) -> float | None:
-    """Returns the mean side of a pixel, or None if no microscope makes such pixels."""
-    is_square = abs(x_um - y_um) <= _MAX_SIDE_DIFFERENCE * x_um
-    return (x_um + y_um) / 2 if is_square and MIN_MPP <= x_um <= MAX_MPP else None
 
 
 def _sides_from_ome(tiff: tifffile.TiffFile) -> tuple[float, float] | None:

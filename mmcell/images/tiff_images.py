@@ -77,10 +77,7 @@ def _page_of(tiff: tifffile.TiffFile, image: ListedImage) -> tifffile.TiffPage:
 
 
 def _refuse_hidden_stack(page: tifffile.TiffPage) -> None:
-    """Raises an ImageReadError if a page stands for a whole stack whose planes lie in the file one after the other.
-
-    A description of a stack is not believed if the file is too small for it: programs copy descriptions.
-    """
+    """Raises an ImageReadError if a page stands for a whole stack whose planes lie in the file one after the other."""
     n_planes = 1
     if page.is_stk:
         n_planes = page.tags[33629].count
@@ -90,6 +87,7 @@ def _refuse_hidden_stack(page: tifffile.TiffPage) -> None:
     elif page.is_shaped:
         shape = _read_shaped(page)[0]
         n_planes = math.prod(shape) // max(math.prod(page.shaped), 1)
+    # A description of a stack is not believed if the file is too small for it: programs copy descriptions.
     file_end = page.parent.filehandle.size
     if n_planes > 1 and page.is_final and page.dataoffsets[0] + n_planes * page.nbytes <= file_end:
         raise ImageReadError(f'holds a stack of {n_planes} planes; {ONE_IMAGE}')

@@ -88,6 +88,8 @@ class PageReader:
         if n_bytes > LIMITS.segment_bytes:
             refuse('segment_bytes', f'has {name}s of {self.segment_width}x{self.segment_height} px, which have '
                    f'{n_bytes:,} bytes when decoded', 'save it in smaller tiles')
+        # Rows and columns of segments in one plane; -(-a // b) divides and rounds up.
+        self._grid = -(-self.height // self.segment_height), -(-self.width // self.segment_width)
         n_segments = self.n_planes * self._grid[0] * self._grid[1]
         if not len(page.dataoffsets) == len(page.databytecounts) == n_segments:
             raise ImageReadError(f'is damaged: it states {len(page.dataoffsets)} positions and '
@@ -101,12 +103,6 @@ class PageReader:
         if is_bad.any():
             raise ImageReadError(f'is cut short or damaged: {name} {is_bad.argmax() + 1} of {len(begins)} lies outside '
                                  'the file')
-
-    @property
-    def _grid(self) -> tuple[int, int]:
-        """Rows and columns of segments in one plane."""
-        # -(-a // b) divides and rounds up.
-        return -(-self.height // self.segment_height), -(-self.width // self.segment_width)
 
     def read(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
         """Reads the stored samples (y1 - y0, x1 - x0, C) of a rectangle inside the page, in the dtype of the page.
@@ -137,30 +133,19 @@ class PageReader:
         return samples[0] if self.n_planes == 1 else np.concatenate(list(samples), axis=2)
 
     def _paste(self, samples: np.ndarray, index: int, x0: int, y0: int, x_segment: int, y_segment: int) -> None:
-        """Copies the common part of a segment and the rectangle into the samples of the rectangle.
-
-        In the example of :meth:`read`, tile 0 begins left of and above the rectangle: its lower right corner, 4 rows
-        ``segment[12 - 0:]`` of 6 columns ``[10 - 0:]``, is copied to the upper left corner of the samples. Tile 4
-        begins at (16, 16), inside the rectangle: it is copied to ``samples[16 - 12:, 16 - 10:]``, of which 2 rows of 16
-        columns are common to both. A segment that the file lacks leaves the samples as they are.
-        """
+        """Copies the common part of a segment and the rectangle into the samples of the rectangle."""
         segment = self._decode(index, min(self.height - y_segment, self.segment_height),
                                min(self.width - x_segment, self.segment_width))
         if segment is None:
             return
+        # In the example of read(), segment[12:, 10:] of tile 0 becomes samples[0:4, 0:6]; tile 4, samples[4:, 6:].
         target = samples[max(y_segment - y0, 0):, max(x_segment - x0, 0):]
         source = segment[max(y0 - y_segment, 0):, max(x0 - x_segment, 0):]
         height, width = np.minimum(target.shape[:2], source.shape[:2])
         target[:height, :width] = source[:height, :width]
 
     def _decode(self, index: int, height: int, width: int) -> np.ndarray | None:
-        """Returns the samples (h, w, C) of one tile or strip, or None if the file lacks it.
-
-        Args:
-            index: Number of the segment.
-            height: Height in px of its part inside the image, which it must fill.
-            width: Width in px of this part.
-        """
+        """Returns the samples (h, w, C) of a segment, which has height x width px in the image; None if missing."""
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]

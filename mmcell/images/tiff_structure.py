@@ -5,8 +5,6 @@ that it cannot read, so that an image with a damaged tag would be taken for anot
 """
 
 import os
-from dataclasses import dataclass
-from functools import cached_property
 from typing import BinaryIO, NamedTuple
 
 import numpy as np
@@ -55,27 +53,6 @@ class ListedImage(NamedTuple):
     is_below: bool
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """How numbers are stored in a file. NDPI files are classic TIFFs with 32 further bits per value and position."""
-
-    order: str
-    is_big: bool
-    is_ndpi: bool
-
-    @cached_property
-    def tag(self) -> np.dtype:
-        """Code, type, number of values, and their position or, if they need no more bytes than it, the values."""
-        offset = f'{self.order}u{8 if self.is_big else 4}'
-        short = f'{self.order}u2'
-        return np.dtype([('code', short), ('type', short), ('count', offset), ('value', offset)])
-
-    @cached_property
-    def next_offset(self) -> np.dtype:
-        """Position of the next image."""
-        return np.dtype(f'{self.order}u{8 if self.is_big or self.is_ndpi else 4}')
-
-
 def list_images(file: BinaryIO) -> list[ListedImage]:
     """Lists the images of a TIFF: those of the main list, then those below them.
 
@@ -94,16 +71,22 @@ class _Parser:
         self.n_file_bytes = os.fstat(file.fileno()).st_size
         file.seek(0)
         begin = file.read(4)
-        order, is_big = '<' if begin[:2] == b'II' else '>', 43 in begin[2:4]
-        self.layout = _Layout(order, is_big, not is_big and order == '<' and file.name.lower().endswith('.ndpi'))
+        self.order, is_big = '<' if begin[:2] == b'II' else '>', 43 in begin[2:4]
+        # NDPI files are classic TIFFs with 32 further bits per value and position.
+        self.is_ndpi = not is_big and self.order == '<' and file.name.lower().endswith('.ndpi')
         self.first_offset_at = 8 if is_big else 4
+        self.count_type = np.dtype(f'{self.order}u{8 if is_big else 2}')
+        self.offset_type = np.dtype(f'{self.order}u{8 if is_big or self.is_ndpi else 4}')
+        # The value of a tag is the position of its numbers or, if they need no more bytes than it, the numbers.
+        short, long = f'{self.order}u2', f'{self.order}u{8 if is_big else 4}'
+        self.tag_type = np.dtype([('code', short), ('type', short), ('count', long), ('value', long)])
         self.seen: set[int] = set()
         self.n_header_bytes = 0
 
     def list_images(self) -> list[ListedImage]:
         images, below = [], []
-        offset = self._read_numbers(self.first_offset_at, self.layout.next_offset, 1, 'is cut short: it is only the '
-                                                                                      'beginning of a TIFF')[0]
+        offset = self._read_numbers(self.first_offset_at, self.offset_type, 1, 'is cut short: it is only the '
+                                                                               'beginning of a TIFF')[0]
         while offset:
             numbers, offset = self._read_image(int(offset), f'image {len(images) + 1}')
             below += [(len(images), int(sub_offset)) for sub_offset in numbers.get(330, ()) if sub_offset]
@@ -123,17 +106,15 @@ class _Parser:
         if len(self.seen) > LIMITS.pages:
             refuse('pages', 'lists too many images', 'save each image in its own file')
         missing = f'is cut short or damaged: the header of {name} lies outside the file'
-        count_type = np.dtype(f'{self.layout.order}u{8 if self.layout.is_big else 2}')
-        n_tags = int(self._read_numbers(offset, count_type, 1, missing)[0])
+        n_tags = int(self._read_numbers(offset, self.count_type, 1, missing)[0])
         if n_tags > _MAX_TAGS:
             raise ImageReadError(f'is damaged: the header of {name} has {n_tags:,} tags')
-        begin = offset + count_type.itemsize
-        tag_bytes = self.layout.tag.itemsize
-        content = self._read_numbers(begin, np.dtype('u1'), n_tags * tag_bytes, missing).tobytes()
-        tags, end = np.frombuffer(content, self.layout.tag), begin + len(content)
-        next_offset = int(self._read_numbers(end, self.layout.next_offset, 1, missing)[0])
+        begin = offset + self.count_type.itemsize
+        tags = self._read_numbers(begin, self.tag_type, n_tags, missing)
+        content, end = tags.tobytes(), begin + tags.nbytes
+        next_offset = int(self._read_numbers(end, self.offset_type, 1, missing)[0])
         high = ([int(number) << 32 for number in self._read_numbers(end + 8, np.dtype('<u4'), n_tags, missing)]
-                if self.layout.is_ndpi else None)
+                if self.is_ndpi else None)
         sizes = _TYPE_BYTES[tags['type']] * tags['count'].astype(np.float64)
         self.n_header_bytes += len(content) + sizes[sizes <= self.n_file_bytes].sum()
         if self.n_header_bytes > LIMITS.header_bytes:
@@ -146,9 +127,9 @@ class _Parser:
                 raise ImageReadError(f'is damaged: {tag_name} occurs twice')
             if kind not in _UNSIGNED or not count or (count > 1 and code not in _LISTS):
                 raise ImageReadError(f'is damaged: {tag_name} is not a number')
-            dtype, inline = np.dtype(self.layout.order + _UNSIGNED[kind]), self.layout.tag['value'].itemsize
+            dtype, inline = np.dtype(self.order + _UNSIGNED[kind]), self.tag_type['value'].itemsize
             if dtype.itemsize * count <= inline:
-                numbers[code] = np.frombuffer(content, dtype, count, (i + 1) * tag_bytes - inline)
+                numbers[code] = np.frombuffer(content, dtype, count, (i + 1) * tags.itemsize - inline)
             else:
                 numbers[code] = self._read_numbers(value + (high[i] if high else 0), dtype, count, 'is cut short or '
                                                    f'damaged: {tag_name} lies outside the file',

@@ -11,7 +11,7 @@ import numpy as np
 import pycocotools.mask
 
 from mmcell.errors import quote
-from mmcell.masks.rle_counts import compress_counts, find_invalid_rles, parse_rle
+from mmcell.masks.rle_counts import compress_counts, find_invalid_rles, parse_rles
 
 # pycocotools counts in fifths of a pixel with 32-bit integers, and needs memory for each of them along the outline.
 MAX_COORDINATE_PX = 1_000_000
@@ -63,39 +63,33 @@ def to_compressed_rles(masks: Sequence[object],
 
 
 def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProblem:
-    """Converts one mask of an image of this (height, width), or returns its problem.
-
-    A compressed RLE is not decoded here; its run lengths may still be wrong.
-    """
+    """Converts one mask, or returns its problem. The run lengths of a compressed RLE are not checked here."""
     if isinstance(mask, list):
-        return find_polygon_problem(mask) or _from_polygons(mask, size)
+        if problem := _find_polygon_problem(mask):
+            return problem
+        polygons = [polygon for polygon in mask if len(polygon) >= 6]
+        rle = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, *size))
+        return {'size': list(size), 'counts': rle['counts'].decode()}
     if not isinstance(mask, dict) or not {'size', 'counts'} <= mask.keys():
         return MaskProblem("the segmentation is neither an RLE with 'size' and 'counts' nor a list of polygons",
                            quote(mask))
     if not isinstance(mask['size'], list | tuple) or list(mask['size']) != list(size):
         return MaskProblem('the mask size is not the size of the image',
                            f"{quote(mask['size'])} in place of {list(size)} (height, width)")
-    mask = {**mask, 'size': list(size)}  # some programs write 40.0 for 40
     counts = mask['counts']
     if isinstance(counts, bytes):
         counts = counts.decode('ascii', errors='replace')
     elif not isinstance(counts, str):
         try:
-            lengths = parse_rle(mask)
+            # Some programs write 40.0 for 40 in the mask's own size.
+            lengths, _, n_lengths = parse_rles([{'size': list(size), 'counts': counts}])
         except ValueError as error:
             return MaskProblem(CANNOT_BE_DECODED, str(error))
-        counts, = compress_counts(lengths, np.array([len(lengths)]))
+        counts, = compress_counts(lengths, n_lengths)
     return {'size': list(size), 'counts': counts}
 
 
-def _from_polygons(polygons: list, size: tuple[int, int]) -> dict:
-    """Returns the RLE of the union of polygons that :func:`find_polygon_problem` accepts, in an image of this size."""
-    polygons = [polygon for polygon in polygons if len(polygon) >= 6]
-    rle = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, *size))
-    return {'size': list(size), 'counts': rle['counts'].decode()}
-
-
-def find_polygon_problem(polygons: list) -> MaskProblem | None:
+def _find_polygon_problem(polygons: list) -> MaskProblem | None:
     """Returns why the polygons of an instance cannot be rasterised, or None if they can be."""
     if not polygons:
         return MaskProblem('the segmentation has no polygon', '[]')

@@ -10,16 +10,9 @@ import torch
 from mmdet.structures.bbox import HorizontalBoxes, get_box_type
 from mmdet.structures.mask import BaseInstanceMasks, BitmapMasks
 from mmdet.structures.mask.structures import get_offsets_hv
+from scipy import ndimage
 
-from mmcell.masks.layers import (
-    check_layers,
-    count_pixels,
-    find_boxes,
-    join_stacks,
-    number_instances,
-    place_in_layers,
-    put_into_frame,
-)
+from mmcell.masks.layers import check_layers, join_stacks, number_instances, place_in_layers, put_into_frame
 from mmcell.masks.rle import encode_label_map, encode_runs, foreground_pixels_of_all
 from mmcell.masks.roi_averages import roi_averages
 from mmcell.masks.warps import resize_labels, warp_labels
@@ -55,8 +48,7 @@ class LabelMapMasks(BaseInstanceMasks):
     def _assign(self, layers: np.ndarray, layer_indices: np.ndarray, ids: np.ndarray) -> None:
         # Without instances no layer is needed. The shape (0, H, W) still holds the size of the frame.
         self.layers = np.ascontiguousarray(layers if len(ids) else layers[:0])
-        self.layer_indices = layer_indices
-        self.ids = ids
+        self.layer_indices, self.ids = layer_indices, ids
 
     @classmethod
     def _make(cls, layers: np.ndarray, layer_indices: np.ndarray, ids: np.ndarray) -> Self:
@@ -105,7 +97,7 @@ class LabelMapMasks(BaseInstanceMasks):
             width: Width of the frame in px.
 
         Raises:
-            ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rle`), or has another size.
+            ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rles`), or has another size.
         """
         positions, areas = foreground_pixels_of_all(rles)
         for rle in rles:
@@ -116,12 +108,6 @@ class LabelMapMasks(BaseInstanceMasks):
         # RLE positions count down the columns, so that a flat layer is a transposed label map.
         layers = layers.reshape(-1, width, height).transpose(0, 2, 1)
         return cls._make(layers, layer_indices, np.arange(1, len(rles) + 1))
-
-    @classmethod
-    def random(cls, num_masks: int = 3, height: int = 32, width: int = 32, dtype: type = np.uint8,
-               rng: np.random.RandomState | None = None) -> Self:
-        """Returns the masks that ``BitmapMasks.random`` gives; see there. ``dtype`` has no effect on the result."""
-        return cls.from_bitmaps(BitmapMasks.random(num_masks, height, width, dtype, rng))
 
     @classmethod
     def cat(cls, masks: Sequence[Self]) -> Self:
@@ -139,12 +125,11 @@ class LabelMapMasks(BaseInstanceMasks):
         sizes = {(item.height, item.width) for item in masks}
         if len(sizes) > 1:
             raise ValueError(f'masks must have one size (height, width), got {sorted(sizes)}')
-        stacks = {id(item.layers): item.layers for item in masks if len(item)}
-        layer_indices, ids = [item.layer_indices for item in masks], [item.ids for item in masks]
-        if len(stacks) > 1:
-            return cls._make(*join_stacks([item.layers for item in masks], layer_indices, ids))
-        layers = next(iter(stacks.values()), masks[0].layers)
-        return cls._make(layers, np.concatenate(layer_indices), np.concatenate(ids))
+        filled = [item for item in masks if len(item)] or masks[:1]
+        stacks, layer_indices, ids = zip(*((item.layers, item.layer_indices, item.ids) for item in filled), strict=True)
+        if all(stack is stacks[0] for stack in stacks):
+            return cls._make(stacks[0], np.concatenate(layer_indices), np.concatenate(ids))
+        return cls._make(*join_stacks(stacks, layer_indices, ids))
 
     @property
     def masks(self) -> NoReturn:
@@ -202,15 +187,23 @@ class LabelMapMasks(BaseInstanceMasks):
             yield numbered[layer, y1:y2, x1:x2] == number, x1, y1
 
     def _numbered_with_boxes(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns the results of :func:`number_instances`, and layers and boxes as :func:`find_boxes` gives them."""
+        """Returns the results of :func:`number_instances`, and (M, 5) int64: layer and box xyxy of each number.
+
+        x2 and y2 are one past the last pixel, and all five are 0 for an instance without pixels.
+        """
         numbered, numbers = number_instances(self.layers, self.layer_indices, self.ids)
-        return numbered, numbers, find_boxes(numbered, numbers.max(initial=0))
+        boxes = np.zeros((numbers.max(initial=0), 5), np.int64)
+        for box, slices in zip(boxes, ndimage.find_objects(numbered, len(boxes)) if len(boxes) else [], strict=True):
+            if slices is not None:
+                layer, y, x = slices
+                box[:] = layer.start, x.start, y.start, x.stop, y.stop
+        return numbered, numbers, boxes
 
     @property
     def areas(self) -> np.ndarray:
         """Areas of the instances in px, (N,) uint64."""
         numbered, numbers = number_instances(self.layers, self.layer_indices, self.ids)
-        return count_pixels(numbered, numbers.max(initial=0))[numbers - 1].astype(np.uint64)
+        return np.bincount(numbered.ravel(), minlength=numbers.max(initial=0) + 1)[numbers].astype(np.uint64)
 
     def to_ndarray(self) -> np.ndarray:
         """Returns all bitmaps (N, H, W) uint8. They cost N times the pixels; often :meth:`crops` is enough."""
@@ -290,11 +283,9 @@ class LabelMapMasks(BaseInstanceMasks):
         Raises:
             ValueError: ``pad_val`` is not 0 and there are pixels to pad. They would belong to all instances.
         """
-        if not len(self):
-            return self.reframe(out_shape)
-        assert out_shape[0] >= self.height and out_shape[1] >= self.width, (
+        assert not len(self) or (out_shape[0] >= self.height and out_shape[1] >= self.width), (
             f'cannot pad (height, width) {(self.height, self.width)} to the smaller {tuple(out_shape)}')
-        if pad_val and tuple(out_shape) != (self.height, self.width):
+        if pad_val and len(self) and tuple(out_shape) != (self.height, self.width):
             raise ValueError(f'masks can be padded with background (0) only, got pad_val={pad_val}: in a label map '
                              'a pixel cannot belong to all instances')
         return self.reframe(out_shape)
@@ -358,15 +349,12 @@ class LabelMapMasks(BaseInstanceMasks):
 
     def rotate(self, out_shape: tuple[int, int], angle: float, center: tuple[float, float] | None = None,
                scale: float = 1.0, border_value: int = 0, interpolation: str = 'bilinear') -> Self:
-        """Rotates clockwise and scales. See :meth:`translate` for the other arguments.
+        """Rotates clockwise and scales. See :meth:`shear` for the other arguments.
 
         Args:
-            out_shape: (height, width) in px, which must be the size of the masks.
             angle: Angle in degrees.
             center: (x, y) in px, the fixed point. The default is the middle of the frame.
             scale: Factor of the size.
-            border_value: Must be 0, background.
-            interpolation: See :func:`warp_labels`.
         """
         if center is None:
             center = ((self.width - 1) * .5, (self.height - 1) * .5)

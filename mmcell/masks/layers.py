@@ -8,7 +8,6 @@ background.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy import ndimage
 
 from mmcell.ragged import begins_of, offsets_of
 
@@ -19,37 +18,24 @@ _MAX_ID = np.iinfo(np.int32).max
 
 def check_layers(layers: np.ndarray, layer_indices: np.ndarray,
                  ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Checks the arguments of ``LabelMapMasks`` and converts their types.
-
-    Args:
-        layers: (L, H, W) integers from 0 to 2^31 - 1, 0 = background.
-        layer_indices: (N,) integers from 0 to L - 1, the layer of each instance.
-        ids: (N,) integers from 1 to 2^31 - 1, the id of each instance in its layer.
-
-    Returns:
-        The arguments as (L, H, W) int32, (N,) int64 and (N,) int64.
+    """Checks the arguments of ``LabelMapMasks``, and returns them as int32, int64 and int64.
 
     Raises:
-        ValueError: A shape, type or value is not one of those above.
+        ValueError: A shape, type or value is not one that ``LabelMapMasks`` takes.
     """
     layers, layer_indices, ids = np.asarray(layers), np.asarray(layer_indices), np.asarray(ids)
     if layers.ndim != 3 or layers.dtype.kind not in 'iu':
         raise ValueError(f'layers must be an array (L, H, W) of integers, got {layers.shape} {layers.dtype}')
-    _check_range('layers', layers, 0, _MAX_ID)
-    for name, values in (('layer_indices', layer_indices), ('ids', ids)):
-        if values.ndim != 1 or (values.size and values.dtype.kind not in 'iu'):
+    for name, values, lowest, highest in (('layers', layers, 0, _MAX_ID), ('ids', ids, 1, _MAX_ID),
+                                          ('layer_indices', layer_indices, 0, len(layers) - 1)):
+        if name != 'layers' and (values.ndim != 1 or (values.size and values.dtype.kind not in 'iu')):
             raise ValueError(f'{name} must be an array (N,) of integers, got {values.shape} {values.dtype}')
+        if values.size and not (values.min() >= lowest and values.max() <= highest):
+            raise ValueError(f'{name} must be from {lowest} to {highest}, got {values.min()} to {values.max()}')
     if len(layer_indices) != len(ids):
         raise ValueError('each instance needs a layer and an id: layer_indices and ids must have the same length, got '
                          f'{len(layer_indices)} and {len(ids)}')
-    _check_range('layer_indices', layer_indices, 0, len(layers) - 1)
-    _check_range('ids', ids, 1, _MAX_ID)
     return layers.astype(np.int32, copy=False), layer_indices.astype(np.int64), ids.astype(np.int64)
-
-
-def _check_range(name: str, values: np.ndarray, lowest: int, highest: int) -> None:
-    if values.size and not (values.min() >= lowest and values.max() <= highest):
-        raise ValueError(f'{name} must be from {lowest} to {highest}, got {values.min()} to {values.max()}')
 
 
 def place_in_layers(positions: np.ndarray, areas: np.ndarray, n_pixels: int) -> tuple[np.ndarray, np.ndarray]:
@@ -68,11 +54,10 @@ def place_in_layers(positions: np.ndarray, areas: np.ndarray, n_pixels: int) -> 
     layer_indices = np.zeros(n_instances, np.int64)
     if n_instances == 0:
         return np.zeros((0, n_pixels), np.int32), layer_indices
-    # All instances are painted into the first layer. Those that lose a pixel to an earlier instance are then taken out
-    # and painted again, one by one. Instances 1, 2, 3 with the pixels [0, 1, 2], [2, 3], [4] have labels
-    # [1, 1, 1, 2, 2, 3]. If a position occurs several times, numpy keeps the value that is assigned last. Because of
-    # the reversed order that is the first instance: first = [1, 1, 1, 2, 3, 0]. Read at the positions, the labels are
-    # [1, 1, 1, 1, 2, 3], so instance 2 lost a pixel. Layers: [1, 1, 1, 0, 3, 0] and [0, 0, 2, 2, 0, 0].
+    # All instances are painted into the first layer, in reverse, so that a pixel keeps its first instance. Those that
+    # lose a pixel are then taken out and painted again, one by one. Instances 1, 2, 3 with the pixels [0, 1, 2],
+    # [2, 3], [4] give first = [1, 1, 1, 2, 3, 0]. Read at the positions, this is [1, 1, 1, 1, 2, 3]:
+    # 2 has lost a pixel. Layers: [1, 1, 1, 0, 3, 0] and [0, 0, 2, 2, 0, 0].
     first = np.zeros(n_pixels, np.int32)
     first[positions[::-1]] = labels[::-1]
     is_covered = np.zeros(n_instances + 1, bool)
@@ -83,17 +68,16 @@ def place_in_layers(positions: np.ndarray, areas: np.ndarray, n_pixels: int) -> 
         offsets = offsets_of(areas)
         for label in np.flatnonzero(is_covered):
             pixels = positions[offsets[label - 1]:offsets[label]]
-            layer_indices[label - 1] = _paint_in_first_free(layers, pixels, label)
+            index = layer_indices[label - 1] = _first_free(layers, pixels)
+            if index == len(layers):
+                layers.append(np.zeros_like(first))
+            layers[index][pixels] = label
     return np.stack(layers), layer_indices
 
 
-def _paint_in_first_free(layers: list[np.ndarray], pixels: np.ndarray, label: int) -> int:
-    """Paints pixels into the first layer where all of them are background, or a new layer; returns its index."""
-    index = next((index for index, layer in enumerate(layers) if not layer[pixels].any()), len(layers))
-    if index == len(layers):
-        layers.append(np.zeros_like(layers[0]))
-    layers[index][pixels] = label
-    return index
+def _first_free(layers: list[np.ndarray], pixels: np.ndarray) -> int:
+    """Returns the index of the first layer in which all these pixels are background, or the number of layers."""
+    return next((index for index, layer in enumerate(layers) if not layer[pixels].any()), len(layers))
 
 
 def number_instances(layers: np.ndarray, layer_indices: np.ndarray,
@@ -101,9 +85,7 @@ def number_instances(layers: np.ndarray, layer_indices: np.ndarray,
     """Gives the named instances the numbers 1, 2, 3, … over all layers, in the order of layers, then ids.
 
     Args:
-        layers: (L, H, W) int32, 0 = background.
-        layer_indices: (N,) int64, the layer of each entry.
-        ids: (N,) positive int64, the id of each entry in its layer. Several entries may name the same instance.
+        layers, layer_indices, ids: As :func:`check_layers` returns them. Several entries may name the same instance.
 
     Returns:
         The layers (L, H, W) int32 with numbers in place of ids and 0 in place of ids that no entry names, and
@@ -136,27 +118,6 @@ def _renumber(label_map: np.ndarray, ids: np.ndarray, numbers: np.ndarray) -> np
     return np.where(ids[nearest] == label_map, numbers[nearest], 0)
 
 
-def count_pixels(numbered: np.ndarray, n_numbers: int) -> np.ndarray:
-    """Returns the areas in px, (n_numbers,) int64, of the instances 1 to ``n_numbers`` of numbered layers."""
-    return np.bincount(numbered.ravel(), minlength=n_numbers + 1)[1:]
-
-
-def find_boxes(numbered: np.ndarray, n_numbers: int) -> np.ndarray:
-    """Finds the layer and the box of the instances 1 to ``n_numbers`` of numbered layers, in one pass over the pixels.
-
-    Returns:
-        (n_numbers, 5) int64: layer, x1, y1, x2, y2 in px. x2 and y2 are one past the last column and row, so that
-        x2 - x1 is the width. All five are 0 for an instance without pixels.
-    """
-    boxes = np.zeros((n_numbers, 5), np.int64)
-    slices_per_instance = ndimage.find_objects(numbered, n_numbers) if n_numbers else []
-    for index, slices in enumerate(slices_per_instance):
-        if slices is not None:
-            layer, y, x = slices
-            boxes[index] = layer.start, x.start, y.start, x.stop, y.stop
-    return boxes
-
-
 def put_into_frame(layers: np.ndarray, out_shape: tuple[int, int], top: int, left: int) -> np.ndarray:
     """Moves layers into another frame. What lies outside the new frame is cut off, what was outside is background.
 
@@ -170,21 +131,12 @@ def put_into_frame(layers: np.ndarray, out_shape: tuple[int, int], top: int, lef
         (L, height, width) int32.
     """
     framed = np.zeros((len(layers), *out_shape), np.int32)
-    (y, source_y), (x, source_x) = (
-        _overlap(offset, size, frame_size)
-        for offset, size, frame_size in zip((top, left), layers.shape[1:], out_shape, strict=True))
-    framed[:, y, x] = layers[:, source_y, source_x]
+    # Slices end at the last row or column. Of 5 rows with top = -2 in a frame of 4, frame[0:3] becomes source[2:6].
+    target, source = (
+        tuple(slice(max(offset, 0), max(offset + size, 0)) for offset, size in zip(offsets, sizes, strict=True))
+        for offsets, sizes in (((top, left), layers.shape[1:]), ((-top, -left), out_shape)))
+    framed[:, *target] = layers[:, *source]
     return framed
-
-
-def _overlap(offset: int, size: int, frame_size: int) -> tuple[slice, slice]:
-    """Returns, along one axis, the part of the frame that is covered, and the part of the source that covers it."""
-    # A source of 5 px in a frame of 4 px. Offset -2: the frame's [0, 3) is covered by the source's [2, 5). Offset 3:
-    # [3, 4) by [0, 1). Offset 9: [4, 4) by [0, 0), which is nothing.
-    start = min(max(offset, 0), frame_size)
-    stop = max(min(offset + size, frame_size), start)
-    first = max(start - offset, 0)
-    return slice(start, stop), slice(first, first + stop - start)
 
 
 def join_stacks(stacks: Sequence[np.ndarray], layer_indices: Sequence[np.ndarray],
@@ -192,9 +144,7 @@ def join_stacks(stacks: Sequence[np.ndarray], layer_indices: Sequence[np.ndarray
     """Joins the instances of several stacks in one stack. Layers that do not overlap are merged.
 
     Args:
-        stacks: K arrays (L_k, H, W) int32 of layers. The same array may occur several times.
-        layer_indices: K arrays (N_k,) int64, the layers of the instances of each stack.
-        ids: K arrays (N_k,) int64, the ids of the instances of each stack.
+        stacks, layer_indices, ids: K times what :func:`check_layers` returns. The same stack may occur several times.
 
     Returns:
         Layers (L, H, W) int32, and the layers (N,) int64 and ids (N,) int64 of all instances in their order.
@@ -208,17 +158,11 @@ def join_stacks(stacks: Sequence[np.ndarray], layer_indices: Sequence[np.ndarray
     all_indices = np.concatenate(
         [indices + first_layer[id(stack)] for stack, indices in zip(stacks, layer_indices, strict=True)])
     numbered, numbers = number_instances(np.concatenate(list(distinct.values())), all_indices, np.concatenate(ids))
-    merged: list[np.ndarray] = []
-    destinations = np.array([_merge_into_first_free(merged, layer) for layer in numbered], np.int64)
+    merged, destinations = [], np.zeros(len(numbered), np.int64)
+    for source, layer in enumerate(numbered):
+        index = destinations[source] = _first_free(merged, layer > 0)
+        if index == len(merged):
+            merged.append(layer)
+        else:
+            merged[index] += layer
     return np.stack(merged), destinations[all_indices], numbers
-
-
-def _merge_into_first_free(merged: list[np.ndarray], layer: np.ndarray) -> int:
-    """Adds a layer to the first merged layer that it does not overlap, or as a new one; returns the index."""
-    is_inside = layer > 0
-    for index, target in enumerate(merged):
-        if not target[is_inside].any():
-            target += layer
-            return index
-    merged.append(layer)
-    return len(merged) - 1

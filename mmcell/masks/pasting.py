@@ -59,19 +59,10 @@ def paste_masks(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width: 
 
 
 def _sample(masks: Tensor, bboxes_xyxy: Tensor, first_px: Tensor, crop_size: tuple[int, int]) -> Tensor:
-    """Samples masks at pixel centres of the image.
+    """Samples masks at ``crop_size`` (width, height) pixel centres of the image, from ``first_px`` (K, 2) on.
 
     The order of operations is the same as in MMDetection, so that rounding puts values at the threshold on the same
     side.
-
-    Args:
-        masks: (K, h, w) float.
-        bboxes_xyxy: (K, 4) float in px of the image.
-        first_px: (K, 2) int64, x and y of the first pixel of the image that is sampled.
-        crop_size: (width, height) in px, how many pixels of the image are sampled.
-
-    Returns:
-        (K, height, width) float32.
     """
     # ``relative`` is -1 at the first and 1 at the last border of the box. A mask with the two values 0 and 1 in a box
     # from x = 2 to x = 6, sampled at the 6 pixels from x = 1 on, gives [0, 0, 0.25, 0.75, 0.75, 0.25].
@@ -89,16 +80,10 @@ def _sample(masks: Tensor, bboxes_xyxy: Tensor, first_px: Tensor, crop_size: tup
 
 def _find_column_runs(inside: np.ndarray, first_px: np.ndarray,
                       height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds the runs down the columns of crops of an image.
-
-    Args:
-        inside: (K, h, w) bool, the crops.
-        first_px: (K, 2) int64, x and y of the pixel of the image where each crop begins.
-        height: Height of the image in px.
+    """Finds the runs down the columns of crops (K, h, w) that begin at the pixels ``first_px`` (K, 2), x and y.
 
     Returns:
-        The crop, the first position and one past the last position of each run, (R,) int64 each. Positions count down
-        the columns of the whole image.
+        The crop, the first position in the image and one past the last position of each run, (R,) int64 each.
     """
     # The columns of a crop [[1, 0, 0], [1, 1, 0], [0, 1, 0]] are [1, 1, 0], [0, 1, 1] and [0, 0, 0]. With a 0 before
     # and behind each column, the differences are [1, 0, -1, 0], [0, 1, 0, -1] and [0, 0, 0, 0]: runs begin at y = 0

@@ -50,14 +50,18 @@ def encode_label_map(label_map: np.ndarray) -> EncodedInstances:
     """
     if label_map.ndim != 2 or label_map.dtype.kind not in 'iub':
         raise ValueError(f'a label map must be an array (H, W) of integers, got {label_map.shape} {label_map.dtype}')
+    # The map [[1, 2, 1, 0], [1, 2, 0, 0]] has the pixels [1, 1, 2, 2, 1, 0, 0, 0] and the runs [0, 2), [2, 4), [4, 5)
+    # and [5, 8) with the labels [1, 2, 1, 0]. Without the background and sorted by label, which keeps the order of
+    # positions within a label, they are [0, 2), [4, 5) and [2, 4) with the labels [1, 1, 2]: n_runs = [2, 1].
     height, width = label_map.shape
-    labels, starts, ends = _runs_of_label_map(label_map)
+    pixels = label_map.ravel(order='F')
+    starts = begins_of_runs(pixels)
+    ends = starts + np.diff(starts, append=pixels.size)
+    labels = pixels[starts].astype(np.int64)
     if labels.min(initial=0) < 0:
         raise ValueError(f'instance ids must be positive (0 is background), got {labels.min()}')
-    # The map [[1, 2, 1, 0], [1, 2, 0, 0]] has the runs: labels [1, 2, 1], starts [0, 2, 4], ends [2, 4, 5].
-    # Sorted by label, which keeps the order of positions within a label: [1, 1, 2], [0, 4, 2], [2, 5, 4]. Instance 1
-    # begins at run 0 and instance 2 at run 2: they have n_runs = [2, 1] and the areas [2 + 1, 2] = [3, 2].
-    order = np.argsort(labels, kind='stable')
+    order = np.flatnonzero(labels)
+    order = order[np.argsort(labels[order], kind='stable')]
     labels, starts, ends = labels[order], starts[order], ends[order]
     first_run = begins_of_runs(labels)
     n_runs = np.diff(first_run, append=len(labels))
@@ -89,33 +93,19 @@ def encode_runs(starts: np.ndarray, ends: np.ndarray, n_runs: np.ndarray, height
     goes_on[begins_of(n_runs)] = False
     is_first = ~goes_on[:-1]
     starts, ends, n_runs = starts[is_first], ends[~goes_on[1:]], sums_of_groups(is_first, n_runs)
-    # In an image of 8 pixels let instance 0 have the runs [0, 2) and [4, 5), instance 1 none, and instance 2 the run
-    # [2, 4): starts = [0, 4, 2], ends = [2, 5, 4], n_runs = [2, 0, 1]. The gaps to the run before are [0, 2, -3]; an
-    # instance's first gap counts from position 0 instead: [0, 2, 2]. Alternating with the lengths [2, 1, 2] this is
-    # [0, 2, 2, 1, 2, 2]. Behind the last runs are 8 - 5 = 3, 8 and 8 - 4 = 4 pixels, which are inserted behind each
-    # instance: [0, 2, 2, 1, 3], [8] and [2, 2, 4].
-    offsets = offsets_of(n_runs)
-    has_runs = n_runs > 0
-    first, last = offsets[:-1][has_runs], offsets[1:][has_runs] - 1
-    gaps = np.diff(ends, prepend=0) - (ends - starts)
-    gaps[first] = starts[first]
-    tails = np.full(len(n_runs), height * width)
-    tails[has_runs] -= ends[last]
-    has_tail = (tails > 0) | ~has_runs
-    counts = np.insert(np.stack([gaps, ends - starts], axis=1).ravel(), 2 * offsets[1:][has_tail], tails[has_tail])
-    return [{'size': [height, width], 'counts': text} for text in compress_counts(counts, 2 * n_runs + has_tail)]
-
-
-def _runs_of_label_map(label_map: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the label, start and end of each run of equal pixels that are not 0, (R,) int64 each, by position."""
-    # The map [[1, 2, 1, 0], [1, 2, 0, 0]] gives the pixels [1, 1, 2, 2, 1, 0, 0, 0], with starts = [0, 2, 4, 5] and
-    # ends = [2, 4, 5, 8]. The last stretch is background and is left out.
-    pixels = label_map.ravel(order='F')
-    starts = begins_of_runs(pixels)
-    ends = starts + np.diff(starts, append=pixels.size)
-    labels = pixels[starts].astype(np.int64)
-    is_inside = labels != 0
-    return labels[is_inside], starts[is_inside], ends[is_inside]
+    # In an image of 8 pixels let instance 0 have the runs [0, 2) and [4, 8), instance 1 none, and instance 2 the run
+    # [2, 4). The borders between runs and background, up to the end of the image, are [0, 2, 4, 8, 8], [8] and
+    # [2, 4, 8]; their differences, which begin anew with each instance, are [0, 2, 2, 4, 0], [8] and [2, 2, 4]. The 0
+    # behind the last run of instance 0 is left out.
+    borders = np.insert(np.stack([starts, ends], axis=1).ravel(), 2 * offsets_of(n_runs)[1:], height * width)
+    n_counts = 2 * n_runs + 1
+    counts, offsets = np.diff(borders, prepend=0), offsets_of(n_counts)
+    first, last = offsets[:-1], offsets[1:] - 1
+    counts[first] = borders[first]
+    is_kept = np.ones(len(counts), bool)
+    is_kept[last] = (counts[last] > 0) | (n_runs == 0)
+    return [{'size': [height, width], 'counts': text}
+            for text in compress_counts(counts[is_kept], sums_of_groups(is_kept, n_counts))]
 
 
 def extents_of_runs(starts: np.ndarray, ends: np.ndarray, n_runs: np.ndarray,
@@ -157,7 +147,7 @@ def decode_to_runs(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.nda
         empty.
 
     Raises:
-        ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rle`).
+        ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rles`).
     """
     # Two RLEs of 2 x 3 pixels with the run lengths [1, 2, 2, 1] and [0, 1, 4, 1], which end at [1, 3, 5, 6] and
     # [0, 1, 5, 6]. Every second one is inside the instance: ends [3, 6, 1, 6], lengths [2, 1, 1, 1], hence

@@ -48,22 +48,16 @@ def compress_counts(counts: np.ndarray, n_counts: np.ndarray) -> list[str]:
     # and is cut at the groups [0, 6, 8].
     values = counts.copy()
     values[2:] -= counts[:-2]
-    is_difference = index_in_group(n_counts) >= 3
-    groups, n_groups = _to_five_bit_groups(np.where(is_difference, values, counts))
-    text = (groups + _CHAR_OFFSET).tobytes().decode('ascii')
-    cuts = offsets_of(n_groups)[offsets_of(n_counts)].tolist()
-    return [text[start:end] for start, end in pairwise(cuts)]
-
-
-def _to_five_bit_groups(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns all groups (uint8, with the continuation bit) in order, and the number of groups (N,) of each value."""
+    values = np.where(index_in_group(n_counts) >= 3, values, counts)
     # With the sign bit, n groups hold the numbers from -_LIMITS[n - 1] to _LIMITS[n - 1] - 1: the values [5, 37, -3]
     # need n_groups = [1, 2, 1]. Shifted by five bits per place, [5, 37, 37 >> 5, -3], they end in the five bits
     # [5, 5, 1, 29]. All but the last groups of values get the bit _MORE: [5, 37, 1, 29].
     n_groups = np.searchsorted(_LIMITS, np.where(values < 0, ~values, values), side='right') + 1
     groups = np.repeat(values, n_groups) >> 5 * index_in_group(n_groups) & 0x1f | _MORE
-    groups[offsets_of(n_groups)[1:] - 1] ^= _MORE
-    return groups.astype(np.uint8), n_groups
+    offsets = offsets_of(n_groups)
+    groups[offsets[1:] - 1] ^= _MORE
+    text = (groups + _CHAR_OFFSET).astype(np.uint8).tobytes().decode('ascii')
+    return [text[start:end] for start, end in pairwise(offsets[offsets_of(n_counts)].tolist())]
 
 
 def with_text_counts(rle: dict) -> dict:
@@ -72,34 +66,20 @@ def with_text_counts(rle: dict) -> dict:
     return {'size': list(rle['size']), 'counts': counts.decode() if isinstance(counts, bytes) else counts}
 
 
-def parse_rle(rle: dict) -> np.ndarray:
-    """Checks one RLE and returns its run lengths.
-
-    Args:
-        rle: ``{'size': [height, width], 'counts': …}``. The counts are a compressed str or bytes, or a list of ints.
-
-    Returns:
-        (n,) int64 run lengths, background first. Their sum is height * width.
-
-    Raises:
-        ValueError: The RLE is not valid: a key is missing, a character is out of range, a value is cut short, a run
-            length is negative, or their sum is not the number of pixels. ``pycocotools`` checks none of this.
-    """
-    return parse_rles([rle])[0]
-
-
 def parse_rles(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Checks N RLEs and returns their run lengths, in one pass over all of them.
 
     Args:
-        rles: N RLEs, compressed or not, as :func:`parse_rle` accepts them. They may differ in size.
+        rles: N dicts ``{'size': [height, width], 'counts': …}``, which may differ in size. The counts are a compressed
+            str or bytes, or a list of ints.
 
     Returns:
         The run lengths of all RLEs one after another, (C,) int64; (C,) int64, how many pixels of its image lie before
         the end of each of these runs; and (N,) int64, how many of them belong to each RLE.
 
     Raises:
-        ValueError: An RLE is not valid (see :func:`parse_rle`).
+        ValueError: An RLE is not valid: a key is missing, a character is out of range, a value is cut short, a run
+            length is negative, or their sum is not the number of pixels. ``pycocotools`` checks none of this.
     """
     n_pixels = np.array([_checked_n_pixels(rle) for rle in rles], np.int64)
     counts, n_counts = _read_counts([rle['counts'] for rle in rles])
@@ -120,7 +100,7 @@ def parse_rles(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def find_invalid_rles(rles: Sequence[dict]) -> dict[int, str]:
-    """Returns what is wrong with the RLEs that are not valid (see :func:`parse_rle`), by their index."""
+    """Returns what is wrong with the RLEs that are not valid (see :func:`parse_rles`), by their index."""
     try:
         # All at once is many times faster. Only if that fails, each RLE is read by itself.
         parse_rles(rles)
@@ -148,25 +128,16 @@ def _read_counts(all_counts: list[str | bytes | Sequence[int]]) -> tuple[np.ndar
     is_text = [isinstance(counts, str | bytes) for counts in all_counts]
     if all(is_text):
         return _decompress(all_counts)
-    pieces = [_decompress([counts])[0] if text else _listed_counts(counts)
+    pieces = [_decompress([counts])[0] if text else np.asarray(counts)
               for counts, text in zip(all_counts, is_text, strict=True)]
-    return np.concatenate(pieces), np.array([len(piece) for piece in pieces])
-
-
-def _listed_counts(counts: Sequence[int]) -> np.ndarray:
-    """Checks the counts of an RLE that is not compressed, and returns them as (n,) int64."""
-    lengths = np.asarray(counts)
-    if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in 'iu'):
-        raise ValueError(f'RLE counts must be a string or a list of integers, got {str(counts)[:60]}')
-    return lengths.astype(np.int64)
+    for lengths, counts in zip(pieces, all_counts, strict=True):
+        if lengths.ndim != 1 or (lengths.size and lengths.dtype.kind not in 'iu'):
+            raise ValueError(f'RLE counts must be a string or a list of integers, got {str(counts)[:60]}')
+    return np.concatenate([lengths.astype(np.int64) for lengths in pieces]), np.array(list(map(len, pieces)))
 
 
 def _decompress(texts: list[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the run lengths of all compressed counts one after another, and (N,) how many belong to each string.
-
-    Raises:
-        ValueError: A string is not valid.
-    """
+    """Returns the run lengths of all compressed counts one after another, and (N,) how many belong to each string."""
     try:
         raws = [text.encode('ascii') if isinstance(text, str) else text for text in texts]
     except UnicodeEncodeError as error:
@@ -196,20 +167,12 @@ def _decompress(texts: list[str | bytes]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sum_differences(values: np.ndarray, n_values: np.ndarray) -> np.ndarray:
-    """Turns the stored values of RLEs back into run lengths.
-
-    From the fourth value of an RLE on, each is the difference from the run length two places before it.
-
-    Args:
-        values: (sum of n_values,) int64, the stored values of N RLEs one after another.
-        n_values: (N,) int64, the number of values per RLE.
-    """
+    """Turns the stored values of RLEs back into run lengths."""
     # Differences over two places are two interleaved sums: the columns of a table with two values per row, below a row
-    # of zeros. No difference refers to the first value of an RLE, so that it counts as 0. The values [4, 3, 5, 37, -3]
-    # and [1, 7] make the rows [0, 0], [0, 3], [5, 37], [-3, 0], [7, 0], whose sums are
-    # [0, 0], [0, 3], [5, 40], [2, 40], [9, 40]. From each sum the one is subtracted that stands in its column before
-    # its RLE begins: [0, 0] for the first RLE, 40 and 2 for the values of the second one, 40 and 9: these are 0 and 7.
-    # With the first values put back, the run lengths are [4, 3, 5, 40, 2] and [1, 7].
+    # of zeros. No difference refers to the first value of an RLE, which counts as 0. The values [4, 3, 5, 37, -3] and
+    # [1, 7] make the rows [0, 0], [0, 3], [5, 37], [-3, 0], [7, 0] with the sums [0, 0], [0, 3], [5, 40], [2, 40],
+    # [9, 40]. From each, the sum in its column before its RLE begins is subtracted: 0 in the first RLE, 40 and 2 in the
+    # second one. With the first values put back, the run lengths are [4, 3, 5, 40, 2] and [1, 7].
     first = begins_of(n_values)
     table = np.zeros((len(values) // 2 + 2, 2), np.int64)
     flat = table.reshape(-1)[2:2 + len(values)]

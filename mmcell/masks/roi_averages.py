@@ -44,16 +44,15 @@ def roi_averages(layers: Tensor, layer_indices: Tensor, ids: Tensor, rois_xyxy: 
         rows, columns = (
             _bin_weights(starts[batch, axis], ends[batch, axis], first_px[batch, axis], out_shape[axis],
                          crop_shape[axis], layers.shape[1 + axis]) for axis in (0, 1))
-        averages[batch] = _multiply(rows, crops, columns).to(averages.dtype)
+        with torch.autocast(crops.device.type, enabled=False):
+            averages[batch] = (rows @ crops.to(rows.dtype) @ columns.transpose(1, 2)).to(averages.dtype)
     return averages
 
 
 def _crop_instances(layers: Tensor, layer_indices: Tensor, ids: Tensor, first_px: Tensor,
                     crop_shape: tuple[int, int]) -> Tensor:
-    """Cuts out the bitmaps (K, height, width) bool of instances, beginning at the pixels ``first_px`` (K, 2), y and x.
-
-    Where a crop leaves the frame, the last row or column is repeated. No sample point lies there.
-    """
+    """Cuts out the bitmaps (K, height, width) bool of instances, from the pixels ``first_px`` (K, 2), y and x, on."""
+    # Where a crop leaves the frame, the last row or column is repeated. No sample point lies there.
     height, width = layers.shape[1:]
     y = (first_px[:, :1] + torch.arange(crop_shape[0], device=layers.device)).clamp(max=height - 1)
     x = (first_px[:, 1:] + torch.arange(crop_shape[1], device=layers.device)).clamp(max=width - 1)
@@ -62,20 +61,10 @@ def _crop_instances(layers: Tensor, layer_indices: Tensor, ids: Tensor, first_px
 
 
 def _bin_weights(start: Tensor, end: Tensor, first_px: Tensor, n_bins: int, n_px: int, frame_size: int) -> Tensor:
-    """Computes the weights of a crop's pixels in the average of each bin, along one axis.
+    """Computes the weights (K, n_bins, n_px) of a crop's pixels in the average of each bin, along one axis.
 
-    The order of operations is the same as in the kernels, so that the sample points are equal in float32.
-
-    Args:
-        start: (K,) float, where each RoI begins, in px with pixel centres at whole numbers.
-        end: (K,) float, where each RoI ends.
-        first_px: (K,) int64, the first pixel of each crop.
-        n_bins: The number of bins.
-        n_px: The number of pixels of the crops.
-        frame_size: The number of pixels of the frame.
-
-    Returns:
-        (K, n_bins, n_px) float.
+    RoIs lie from ``start`` to ``end`` (K,) in px with pixel centres at whole numbers. The order of operations is the
+    same as in the kernels, so that the sample points are equal in float32.
     """
     # A RoI from 0.5 to 3.5 has two bins of 1.5 px, and ceil(1.5) = 2 samples in each: at 0.875 and 1.625, at 2.375 and
     # 3.125. The sample at 0.875 lies between the pixels 0 and 1, with the weights 0.125 and 0.875, the one at 1.625
@@ -100,12 +89,6 @@ def _bin_weights(start: Tensor, end: Tensor, first_px: Tensor, n_bins: int, n_px
     weights.scatter_add_(2, index, (1 - high_weight) * weight)
     weights.scatter_add_(2, index + 1, high_weight * weight)
     return weights[:, :, :n_px]
-
-
-def _multiply(rows: Tensor, crops: Tensor, columns: Tensor) -> Tensor:
-    """Multiplies rows (K, P, h), crops (K, h, w) and transposed columns (K, Q, w), in full precision under autocast."""
-    with torch.autocast(crops.device.type, enabled=False):
-        return rows @ crops.to(rows.dtype) @ columns.transpose(1, 2)
 
 
 def _precise_dtype(device: torch.device) -> torch.dtype:

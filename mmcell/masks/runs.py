@@ -10,8 +10,8 @@ from functools import cached_property
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
-from mmcell.masks.rle import decode_to_runs, encode_runs
-from mmcell.ragged import elements_of, groups_of, index_in_group, offsets_of, reduce_groups, sums_of_groups
+from mmcell.masks.rle import decode_to_runs, encode_runs, extents_of_runs
+from mmcell.ragged import elements_of, groups_of, index_in_group, offsets_of, sums_of_groups
 
 # The number of pixels of masks that are written out one by one at the same time. It bounds the memory.
 _MAX_PIXELS = 1 << 20
@@ -55,7 +55,7 @@ class MaskRuns:
 
         Raises:
             ValueError: An RLE and the part differ in size, or an RLE is not valid (see
-                :func:`mmcell.masks.rle_counts.parse_rle`).
+                :func:`mmcell.masks.rle_counts.parse_rles`).
         """
         left, top, right, bottom = (0, 0, width, height) if rect_xyxy is None else map(int, rect_xyxy)
         part_height, part_width = bottom - top, right - left
@@ -63,14 +63,11 @@ class MaskRuns:
         if wrong_size is not None:
             raise ValueError(f'a mask has size {list(wrong_size)}, the image {[part_height, part_width]} '
                              '(height, width); both must be equal')
-        # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1] have the runs
-        # [1, 4), [0, 1) and [5, 6), which belong to the masks [0, 2, 2].
+        # A run that goes on into the next column is cut there. In a part of height 2, the runs [1, 4), [0, 1) and
+        # [5, 6) have n_columns = [2, 1, 1], run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2].
+        # With the corner of the part at (x, y) = (4, 2) in an image of height 10, the columns begin at
+        # [42, 52, 42, 62]: starts are [43, 52, 42, 63].
         starts, ends, n_runs = decode_to_runs(rles)
-        mask = groups_of(n_runs)
-        # A run that goes on into the next column is cut there. [1, 4) covers the columns 0 and 1: n_columns =
-        # [2, 1, 1], run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2]. With the corner of the
-        # part at (x, y) = (4, 2) in an image of height 10, the columns begin at [42, 52, 42, 62]: starts are
-        # [43, 52, 42, 63].
         first_x = starts // part_height
         n_columns = (ends - 1) // part_height - first_x + 1
         run = groups_of(n_columns)
@@ -78,7 +75,7 @@ class MaskRuns:
         y_start = np.maximum(starts[run] - x * part_height, 0)
         y_end = np.minimum(ends[run] - x * part_height, part_height)
         column = (x + left) * height + top
-        return cls(column + y_start, column + y_end, np.bincount(mask[run], minlength=len(rles)), height, width)
+        return cls(column + y_start, column + y_end, sums_of_groups(n_columns, n_runs), height, width)
 
     @classmethod
     def concatenate(cls, parts: Sequence['MaskRuns']) -> 'MaskRuns':
@@ -97,10 +94,7 @@ class MaskRuns:
     @cached_property
     def extents_xyxy(self) -> np.ndarray:
         """Tight boxes (N, 4) int64 xyxy in px; x2 and y2 are one past the last pixel. All are 0 for an empty mask."""
-        x, y_start, y_end = self.columns
-        return np.stack([reduce_groups(np.minimum, x, self.n_runs), reduce_groups(np.minimum, y_start, self.n_runs),
-                         reduce_groups(np.maximum, x + 1, self.n_runs), reduce_groups(np.maximum, y_end, self.n_runs)],
-                        axis=1)
+        return extents_of_runs(self.starts, self.ends, self.n_runs, self.height)
 
     @property
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -23,6 +23,10 @@ from mmcell.masks.label_map_masks import LabelMapMasks
 from mmcell.masks.roi_averages import roi_averages
 
 
+def random_masks(**sizes):
+    return LabelMapMasks.from_bitmaps(BitmapMasks.random(**sizes))
+
+
 def cell_stacks(max_side=20, max_cells=7):
     """Draws bitmaps (N, H, W) uint8: noise, or squares that may touch, overlap, leave the frame, or be empty."""
     def fill(args):
@@ -182,14 +186,8 @@ def test_invalid_layers_are_refused(layers, layer_indices, ids, message):
         LabelMapMasks(layers, np.array(layer_indices), np.array(ids))
 
 
-def test_random_masks_equal_those_of_bitmaps():
-    args = dict(num_masks=4, height=9, width=11)
-    expected = BitmapMasks.random(**args, rng=np.random.RandomState(3))
-    assert_same(LabelMapMasks.random(**args, rng=np.random.RandomState(3)), expected)
-
-
 def test_has_no_attribute_with_bitmaps():
-    masks = LabelMapMasks.random()
+    masks = random_masks()
     assert not hasattr(masks, 'masks')
     with pytest.raises(AttributeError, match='to_ndarray'):
         masks.masks  # noqa: B018
@@ -202,7 +200,7 @@ def test_boxes_that_are_not_horizontal_are_refused(monkeypatch):
         __abstractmethods__ = frozenset()
     monkeypatch.setitem(get_box_type.__globals__['box_types'], 'tilted', TiltedBoxes)
     with pytest.raises(TypeError, match='hbox'):
-        LabelMapMasks.random().get_bboxes('tilted')
+        random_masks().get_bboxes('tilted')
 
 
 @given(pairs())
@@ -265,8 +263,8 @@ def test_cat_merges_layers_that_do_not_overlap():
 
 
 def test_cat_refuses_the_same_arguments_as_bitmaps():
-    for wrong, error in (([], ValueError), (LabelMapMasks.random(), AssertionError), ([None], AssertionError),
-                         ([LabelMapMasks.random(height=4), LabelMapMasks.random(height=5)], ValueError)):
+    for wrong, error in (([], ValueError), (random_masks(), AssertionError), ([None], AssertionError),
+                         ([random_masks(height=4), random_masks(height=5)], ValueError)):
         with pytest.raises(error):
             LabelMapMasks.cat(wrong)
 
@@ -297,7 +295,7 @@ def test_pad(pair, out_shape):
 
 
 def test_padding_can_only_be_background():
-    masks = LabelMapMasks.random(height=8, width=8)
+    masks = random_masks(height=8, width=8)
     with pytest.raises(ValueError, match='pad_val=1'):
         masks.pad((9, 8), pad_val=1)
     assert_same(masks.pad((8, 8), pad_val=1), BitmapMasks(masks.to_ndarray(), 8, 8))
@@ -313,7 +311,7 @@ def test_crop(pair, bbox):
 
 @pytest.mark.parametrize('bbox', [[0, 0, 3, 3], np.zeros((1, 4), int), np.array([0, 0, 2.5, 3])])
 def test_crop_refuses_the_same_boxes_as_bitmaps(bbox):
-    masks = LabelMapMasks.random()
+    masks = random_masks()
     expected = outcome(BitmapMasks.crop, BitmapMasks(masks.to_ndarray(), 32, 32), bbox)
     assert isinstance(expected, type)
     assert outcome(LabelMapMasks.crop, masks, bbox) is expected
@@ -379,7 +377,7 @@ def test_nearest_warps(pair, warp, amount, direction):
 
 @pytest.mark.parametrize('warp', ['translate', 'shear', 'rotate'])
 def test_warps_refuse_invalid_arguments(warp):
-    masks = LabelMapMasks.random(height=8, width=8)
+    masks = random_masks(height=8, width=8)
     with pytest.raises(ValueError, match='border_value=1'):
         WARPS[warp](masks, .5, 'horizontal', border_value=1)
     with pytest.raises(ValueError, match='interpolation must be one of'):

@@ -16,7 +16,7 @@ from mmcell.masks.rle import (
     extents_of_runs,
     foreground_pixels_of_all,
 )
-from mmcell.masks.rle_counts import parse_rle, parse_rles
+from mmcell.masks.rle_counts import parse_rles
 
 _SIDE = 2**31 - 1  # the greatest side
 
@@ -60,14 +60,14 @@ def test_parsing_agrees_with_pycocotools(mask):
     pixels[foreground_pixels_of_all([rle])[0]] = True
     np.testing.assert_array_equal(pixels.reshape(mask.shape, order='F'), mask)
     assert areas_px([rle]).tolist() == [mask.sum()]
-    runs = parse_rle(rle)
-    np.testing.assert_array_equal(parse_rle({'size': rle['size'], 'counts': runs.tolist()}), runs)
+    runs = parse_rles([rle])[0]
+    np.testing.assert_array_equal(parse_rles([{'size': rle['size'], 'counts': runs.tolist()}])[0], runs)
 
 
 @given(st.lists(st.tuples(hnp.arrays(bool, st.tuples(st.integers(0, 40), st.integers(0, 4))), st.booleans())))
 def test_parsing_many_rles_at_once_equals_parsing_them_one_by_one(masks_and_forms):
     rles = [reference(mask) for mask, _ in masks_and_forms]
-    one_by_one = [parse_rle(rle) for rle in rles]
+    one_by_one = [parse_rles([rle])[0] for rle in rles]
     for rle, runs, (_, is_listed) in zip(rles, one_by_one, masks_and_forms, strict=True):
         rle['counts'] = runs.tolist() if is_listed else rle['counts']
     runs, _, n_runs = parse_rles(rles)
@@ -98,8 +98,8 @@ def test_a_label_map_without_cells_gives_no_instance(shape):
 @given(st.lists(hnp.arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 6))), max_size=5))
 def test_runs_have_the_pixels_and_the_boxes_of_the_masks(masks):
     # All counts are doubled by empty runs: [2, 3] becomes [2, 0, 0, 3, 0, 0] …, which pycocotools cannot read.
-    rles = [{'size': mask.shape, 'counts': [length for run in parse_rle(reference(mask)) for length in (run, 0, 0)]}
-            for mask in masks]
+    rles = [{'size': mask.shape, 'counts': [
+        length for run in parse_rles([reference(mask)])[0] for length in (run, 0, 0)]} for mask in masks]
     starts, ends, n_runs = decode_to_runs(rles)
     assert (ends > starts).all() and len(n_runs) == len(masks)
     for mask, first, n in zip(masks, np.cumsum(n_runs) - n_runs, n_runs, strict=True):
@@ -153,7 +153,7 @@ def test_invalid_label_maps_are_refused(label_map, message):
 ])
 def test_invalid_rles_are_refused(rle, message):
     with pytest.raises(ValueError, match=message):
-        parse_rle(rle)
+        parse_rles([rle])[0]
     valid = {'size': [2, 2], 'counts': [1, 3]}
     with pytest.raises(ValueError, match=message):
         parse_rles([valid, rle, valid])

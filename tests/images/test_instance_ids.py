@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from mmcell.masks.instance_ids import to_label_map
+from mmcell.images.colors import to_label_map
+from mmcell.images.limits import ImageReadError
 
 
 def as_samples(*values, dtype):
@@ -31,7 +32,7 @@ def test_whole_numbers_of_any_type_are_ids(dtype, largest):
     (np.zeros((4, 4, 2), np.uint8), '2 channels'),
 ])
 def test_other_values_are_refused_with_the_way_out(samples, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(ImageReadError, match=words):
         to_label_map(samples)
 
 
