@@ -1,7 +1,9 @@
 """Computes all values of a set of predictions, and intervals for the values that may be compared."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from mmcell.evaluation.average_precision import (
     average_precisions_of,
     resampled_average_precisions,
 )
-from mmcell.evaluation.bootstrap import paired_differences, percentile_interval
+from mmcell.evaluation.bootstrap import percentile_interval
 from mmcell.evaluation.coco_matching import ClassMatches, match_classes
 from mmcell.evaluation.error_types import Verdicts, judge_predictions
 from mmcell.evaluation.image_statistics import image_statistics
@@ -47,8 +49,9 @@ class Evaluation:
     mask_matches: list[ClassMatches]
     verdicts: Verdicts
 
+    @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """Returns the 95 % percentile interval of each value that was resampled."""
+        """The 95 % percentile interval of each value that was resampled."""
         return {name: percentile_interval(values) for name, values in self.resampled.items()}
 
 
@@ -71,6 +74,13 @@ class EvaluatedFile:
     sources: dict[int, ImageSource]
     remarks: list[str]
     evaluation: Evaluation
+
+    def value_rows(self) -> list[dict]:
+        """Returns one row per value for a CSV file: the name of this file, the value, and its interval or NaN."""
+        intervals, undefined = self.evaluation.intervals, (math.nan, math.nan)
+        return [{'results': self.name, 'value': value, 'number': number,
+                 **dict(zip(('low', 'high'), intervals.get(value, undefined), strict=True))}
+                for value, number in self.evaluation.values.items()]
 
 
 def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray, size_bins_px: Sequence[float] = SIZE_BINS_PX,
@@ -116,8 +126,9 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, dict]:
         Names with ``{'first', 'second', 'difference', 'interval'}``. The difference is first minus second.
     """
     return {name: {'first': first.values[name], 'second': second.values[name],
-                   'difference': first.values[name] - second.values[name], 'interval': percentile_interval(differences)}
-            for name, differences in paired_differences(first.resampled, second.resampled).items()}
+                   'difference': first.values[name] - second.values[name],
+                   'interval': percentile_interval(values - second.resampled[name])}
+            for name, values in first.resampled.items() if name in second.resampled}
 
 
 def sweep(pairs: Pairs) -> dict:
