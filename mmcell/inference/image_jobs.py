@@ -77,14 +77,6 @@ class ImageJob:
         return output_paths(self.formats if formats is None else formats, self.folder, name,
                             len(self.predictor.class_names))
 
-    def conflicting_image(self, path: Path, name: str) -> str | None:
-        """Returns the image file from which the outputs called ``name`` were made, or None if it is ``path`` itself.
-
-        Returns None also if there are no such outputs yet.
-        """
-        image = read_record(self.folder, name).get('image')
-        return None if image == str(path.resolve()) else image
-
     def make_plan(self, image: ImageFile) -> PredictionPlan:
         """Returns how an image is predicted.
 

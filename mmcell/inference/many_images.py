@@ -11,7 +11,7 @@ from mmcell.errors import MmcellError, escape
 from mmcell.files.whole_files import remove_leftovers
 from mmcell.images.image_file import open_image
 from mmcell.inference.image_jobs import ImageJob, Outcome
-from mmcell.inference.image_records import record_path
+from mmcell.inference.image_records import read_record, record_path
 from mmcell.inference.processes import LostProcessError, gather
 from mmcell.inference.progress import Report, progress_bars
 
@@ -38,8 +38,8 @@ def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> No
     for path, name in images:
         if path.resolve() in outputs:
             raise MmcellError(f'the image {path} would be overwritten by an output: name another folder with --out')
-        other_image = job.conflicting_image(path, name)
-        if other_image is not None:
+        other_image = read_record(job.folder, name).get('image')
+        if other_image not in (None, str(path.resolve())):
             raise MmcellError(f'the outputs of {path} would replace the outputs of {other_image} in {job.folder}, '
                               f'because both are called {name}: name another folder with --out, or delete '
                               f'{record_path(job.folder, name)} if they may be replaced')

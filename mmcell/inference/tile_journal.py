@@ -43,10 +43,10 @@ class TileJournal:
         """Reads again which tiles are in the journal, including those that other processes wrote."""
         self._locations = {}
         for path in sorted(self.folder.glob('tiles-*.jsonl')):
-            for offset, record in _complete_lines(path):
-                # The line at offset 0 holds the settings.
-                if offset > 0 and 'tile' in record:
-                    self._locations[record['tile']] = path, offset
+            for begin, _, record in _complete_lines(path):
+                # The first line holds the settings.
+                if begin > 0 and 'tile' in record:
+                    self._locations[record['tile']] = path, begin
 
     def write(self, tile: int, cells: Cells) -> None:
         """Adds the cells of a tile.
@@ -70,7 +70,7 @@ class TileJournal:
             file = self._open['append'] = open(self.path, 'ab')  # noqa: SIM115
             if lines:
                 # An incomplete line at the end is cut off, so that the next line does not continue it.
-                file.truncate(_end_of_line(self.path, lines[-1][0]))
+                file.truncate(lines[-1][1])
                 file.seek(0, 2)
             else:
                 file.truncate(0)
@@ -110,7 +110,7 @@ def remove_journal(folder: str | Path, keep_settings: dict | None = None) -> lis
     # JSON turns tuples into lists, so that the settings equal those that were read from a file.
     folder, keep_settings = Path(folder), json.loads(json.dumps(keep_settings))
     for path in folder.glob('tiles-*.jsonl'):
-        _, first_record = next(_complete_lines(path), (0, {}))
+        *_, first_record = next(_complete_lines(path), [{}])
         if keep_settings is None or first_record.get('settings') != keep_settings:
             path.unlink()
             removed_settings.append(first_record.get('settings') or {})
@@ -119,10 +119,10 @@ def remove_journal(folder: str | Path, keep_settings: dict | None = None) -> lis
     return removed_settings
 
 
-def _complete_lines(path: Path) -> Iterator[tuple[int, dict]]:
-    """Yields the offset in bytes and the content of each line, up to the first line that is not complete JSON."""
+def _complete_lines(path: Path) -> Iterator[tuple[int, int, dict]]:
+    """Yields begin and end in bytes and the content of each line, up to the first line that is not complete JSON."""
     with open(path, 'rb') as file:
-        offset = 0
+        begin = 0
         for line in file:
             try:
                 record = json.loads(line) if line.endswith(b'\n') else None
@@ -130,11 +130,5 @@ def _complete_lines(path: Path) -> Iterator[tuple[int, dict]]:
                 record = None
             if not isinstance(record, dict):
                 return
-            yield offset, record
-            offset += len(line)
-
-
-def _end_of_line(path: Path, offset: int) -> int:
-    with open(path, 'rb') as file:
-        file.seek(offset)
-        return offset + len(file.readline())
+            yield begin, begin + len(line), record
+            begin += len(line)
