@@ -99,6 +99,12 @@ def new_indices(is_kept: np.ndarray) -> np.ndarray:
     return np.cumsum(is_kept) - 1
 
 
+def split_by(groups: np.ndarray) -> list[np.ndarray]:
+    """Returns the indices of the elements of each group, by ascending group: [7, 3, 7] gives [[1], [0, 2]]."""
+    order = np.argsort(groups, kind='stable')
+    return np.split(order, begins_of_runs(groups[order])[1:]) if len(order) else []
+
+
 def ranks_in_groups(groups: np.ndarray) -> np.ndarray:
     """Returns how many earlier elements are in the group of each element, int64.
 

@@ -25,11 +25,6 @@ def select_cells(cells: Cells, min_score: float = 0., labels: Sequence[int] | No
     cells = cells.take(keep)
     keep = cells.masks.areas_px >= max(min_area_px, 1)
     if drop_border:
-        keep &= ~touches_border(cells)
+        left, top, right, bottom = cells.masks.extents_xyxy.T
+        keep &= (left > 0) & (top > 0) & (right < cells.masks.width) & (bottom < cells.masks.height)
     return cells.take(keep)
-
-
-def touches_border(cells: Cells) -> np.ndarray:
-    """Returns (N,) bool: whether each cell has a pixel in the first or last row or column of the image."""
-    left, top, right, bottom = cells.masks.extents_xyxy.T
-    return (left == 0) | (top == 0) | (right == cells.masks.width) | (bottom == cells.masks.height)

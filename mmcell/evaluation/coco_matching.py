@@ -12,7 +12,7 @@ from mmcell.annotations.ground_truth import GroundTruth
 from mmcell.evaluation.pairs import Pairs
 from mmcell.predictions.cells import Predictions
 from mmcell.predictions.dump_file import ResultsError
-from mmcell.ragged import begins_of_runs, groups_of, label_components, ranks_in_groups
+from mmcell.ragged import begins_of_runs, groups_of, label_components, ranks_in_groups, split_by
 
 IOU_THRESHOLDS = np.linspace(.5, .95, 10)
 # The square root of the largest area in COCO's size ranges, 1e10 px².
@@ -204,8 +204,6 @@ def _match_greedily(detections: np.ndarray, cells: np.ndarray, ious: np.ndarray,
 
 def _rounds(detections: np.ndarray, cells: np.ndarray, n_detections: int, n_cells: int) -> list[np.ndarray]:
     """Returns the indices of the pairs of each round: the first detections of all clusters, the second ones, …"""
-    if len(detections) == 0:
-        return []
     # The pairs of detections [0, 0, 1, 2] and cells [0, 1, 1, 2] form two clusters: the detections 0 and 1, which share
     # cell 1, and detection 2. Three detections come before the cells, so that the graph has the edges 0-3, 0-4, 1-4 and
     # 2-5. The ranks of the detections in their clusters are [0, 1, 0]. Round one has the pairs [0, 1, 3] of the
@@ -213,8 +211,7 @@ def _rounds(detections: np.ndarray, cells: np.ndarray, n_detections: int, n_cell
     clusters = label_components(detections, n_detections + cells, n_detections + n_cells)
     with_pairs, index = np.unique(detections, return_inverse=True)
     ranks = ranks_in_groups(clusters[with_pairs])[index]
-    by_round = np.argsort(ranks, kind='stable')
-    return np.split(by_round, begins_of_runs(ranks[by_round])[1:])
+    return split_by(ranks)
 
 
 def _choose(detection: np.ndarray, iou: np.ndarray, is_open: np.ndarray,

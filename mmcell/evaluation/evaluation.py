@@ -8,13 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from mmcell.annotations.ground_truth import ImageSource
-from mmcell.evaluation.average_precision import (
-    CAPS,
-    PREFIXES,
-    SIZE_BINS_PX,
-    average_precisions_of,
-    resampled_average_precisions,
-)
+from mmcell.evaluation import average_precision
 from mmcell.evaluation.bootstrap import percentile_interval
 from mmcell.evaluation.coco_matching import ClassMatches, match_classes
 from mmcell.evaluation.error_types import Verdicts, judge_predictions
@@ -83,7 +77,8 @@ class EvaluatedFile:
                 for value, number in self.evaluation.values.items()]
 
 
-def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray, size_bins_px: Sequence[float] = SIZE_BINS_PX,
+def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray,
+             size_bins_px: Sequence[float] = average_precision.SIZE_BINS_PX,
              on_step: Callable[[str], None] = lambda step: None) -> Evaluation:
     """Measures predictions: average precision, segmentation scores, intervals and mistakes.
 
@@ -97,10 +92,10 @@ def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray, size_bin
     """
     truth, class_names = pairs.truth, pairs.truth.class_names
     on_step('average precision')
-    matches = {kind: match_classes(pairs, kind, size_bins_px) for kind in PREFIXES}
+    matches = {kind: match_classes(pairs, kind, size_bins_px) for kind in average_precision.PREFIXES}
     values = {}
     for kind, kind_matches in matches.items():
-        values |= average_precisions_of(kind_matches, truth, kind, CAPS, size_bins_px)
+        values |= average_precision.average_precisions_of(kind_matches, truth, kind, size_bins_px=size_bins_px)
     on_step('segmentation')
     painted = [image.above(score_threshold) for image in pairs.painted]
     statistics = [image_statistics(image, len(class_names)) for image in painted]
@@ -108,7 +103,7 @@ def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray, size_bin
     resampled = {}
     if len(weights):
         on_step('intervals')
-        resampled = {**resampled_average_precisions(matches['segm'], weights),
+        resampled = {**average_precision.resampled_average_precisions(matches['segm'], weights),
                      **resampled_segmentation_scores(statistics, class_names, weights)}
     on_step('errors')
     verdicts = judge_predictions(pairs, score_threshold)

@@ -1,21 +1,12 @@
 """Overlaps of true and predicted cells, as a sparse table of the pairs that share at least one pixel."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.sparse import csr_array
 
-from mmcell.masks.rle import decode_to_runs
-from mmcell.ragged import (
-    begins_of,
-    begins_of_runs,
-    groups_of,
-    index_in_group,
-    new_indices,
-    offsets_of,
-    sums_of_groups,
-)
+from mmcell.masks.runs import MaskRuns
+from mmcell.ragged import begins_of_runs, groups_of, index_in_group, new_indices
 
 
 @dataclass(frozen=True)
@@ -60,70 +51,8 @@ class Overlaps:
             pred_index=new_indices(is_kept)[self.pred_index[pairs]], intersections_px=self.intersections_px[pairs])
 
 
-@dataclass(frozen=True)
-class DecodedMasks:
-    """The runs of N masks in images that are laid one behind the other, so that each pixel has a position of its own.
-
-    Pixel (y, x) of an image has the position b + x * H + y, where H is the height of the image, and b is the number of
-    pixels of the images before it.
-
-    Attributes:
-        starts: (R,) int64, the first position of each run, mask after mask. A run lies in one column.
-        ends: (R,) int64, one past the last position of each run.
-        offsets: (N + 1,) int64. Mask i has the runs ``offsets[i]`` to ``offsets[i + 1] - 1``.
-    """
-
-    starts: np.ndarray
-    ends: np.ndarray
-    offsets: np.ndarray
-
-    @property
-    def mask_of_run(self) -> np.ndarray:
-        """The mask of each run, (R,) int64."""
-        return groups_of(np.diff(self.offsets))
-
-    @property
-    def areas_px(self) -> np.ndarray:
-        """The number of pixels of each mask, (N,) int64."""
-        return sums_of_groups(self.ends - self.starts, np.diff(self.offsets))
-
-    def part(self, masks: slice) -> 'DecodedMasks':
-        """Returns consecutive masks."""
-        offsets = self.offsets[masks.start:masks.stop + 1]
-        runs = slice(offsets[0], offsets[-1])
-        return DecodedMasks(self.starts[runs], self.ends[runs], offsets - offsets[0])
-
-
-def decode_masks(rles: Sequence[dict], image_index: np.ndarray, sizes: np.ndarray) -> DecodedMasks:
-    """Decodes masks of several images.
-
-    Args:
-        rles: N RLEs of the sizes of their images.
-        image_index: (N,) int64, the image of each mask.
-        sizes: (I, 2) int64, height and width of the images in px.
-
-    Raises:
-        ValueError: An RLE is not valid.
-    """
-    # Two images of 2 x 3 px, and in each of them one RLE, with the run lengths [1, 2, 3] and [0, 1, 5], have the runs
-    # [1, 3) and [0, 1). All images are full, so that the second image begins at 6, and its run is [6, 7). The first run
-    # covers the columns 0 and 1, and is cut into [1, 2) and [2, 3).
-    starts, ends, n_runs = decode_to_runs(rles)
-    masks = groups_of(n_runs)
-    heights, begins = sizes[image_index, 0][masks], begins_of(sizes.prod(axis=1))[image_index][masks]
-    columns = starts // heights
-    n_columns = (ends - 1) // heights - columns + 1
-    starts, ends = starts + begins, ends + begins
-    if (n_columns > 1).any():
-        runs = groups_of(n_columns)
-        tops = begins[runs] + (columns[runs] + index_in_group(n_columns)) * heights[runs]
-        starts, ends = np.maximum(starts[runs], tops), np.minimum(ends[runs], tops + heights[runs])
-        masks = masks[runs]
-    return DecodedMasks(starts, ends, offsets_of(np.bincount(masks, minlength=len(rles))))
-
-
-def overlaps_of_masks(true: DecodedMasks, predicted: DecodedMasks) -> Overlaps:
-    """Computes the overlaps of two sets of masks of the same images; masks of one set may overlap one another.
+def overlaps_of_masks(true: MaskRuns, predicted: MaskRuns) -> Overlaps:
+    """Computes the overlaps of two sets of masks in the same image; masks of one set may overlap one another.
 
     The time is proportional to the number of runs and of pairs of runs in one column that may overlap; the number of
     pixels does not matter.
@@ -140,8 +69,8 @@ def overlaps_of_masks(true: DecodedMasks, predicted: DecodedMasks) -> Overlaps:
     run = first[pred_run] + index_in_group(n_near)
     shared_px = np.minimum(ends[run], pred_ends[pred_run]) - np.maximum(starts[run], pred_starts[pred_run])
     is_shared = shared_px > 0
-    return _overlaps(shared_px[is_shared], true.mask_of_run[order[run[is_shared]]],
-                     predicted.mask_of_run[pred_order[pred_run[is_shared]]], true.areas_px, predicted.areas_px)
+    return _overlaps(shared_px[is_shared], groups_of(true.n_runs)[order[run[is_shared]]],
+                     groups_of(predicted.n_runs)[pred_order[pred_run[is_shared]]], true.areas_px, predicted.areas_px)
 
 
 def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> tuple[Overlaps, np.ndarray, np.ndarray]:

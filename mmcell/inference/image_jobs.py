@@ -159,13 +159,7 @@ class ImageJob:
         return {**image.fingerprint, 'settings': json.loads(json.dumps(settings))}
 
     def _notes_on_image(self, image: ImageFile, sample: np.ndarray, is_whole: bool) -> Iterator[str]:
-        """Yields remarks on an image.
-
-        Args:
-            image: The open image.
-            sample: Pixels of the image, (h, w, 3) uint8 RGB.
-            is_whole: Whether they are all of its pixels.
-        """
+        """Yields remarks on an image, of which ``sample`` (h, w, 3) has some pixels, or all if ``is_whole``."""
         if image.orientation != 1:
             # Some programs show the image as it is stored.
             yield 'turned as the tag Orientation in the file says; cells are in the frame of the turned image'

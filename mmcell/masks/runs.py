@@ -45,10 +45,11 @@ class MaskRuns:
         """Decodes masks that were predicted in an image, or in a part of it.
 
         Args:
-            rles: N COCO RLEs, all of the size of the part.
+            rles: N COCO RLEs of the size of their part.
             height: Height of the image in px.
             width: Width of the image in px.
-            rect_xyxy: (4,) int, the part in px of the image; None for the whole image.
+            rect_xyxy: (4,) int, the part in px of the image, or (N, 4) int, the part of each mask; None for the whole
+                image.
 
         Returns:
             The N masks in the whole image.
@@ -57,28 +58,28 @@ class MaskRuns:
             ValueError: An RLE and the part differ in size, or an RLE is not valid (see
                 :func:`mmcell.masks.rle_counts.parse_rle`).
         """
-        left, top, right, bottom = (0, 0, width, height) if rect_xyxy is None else map(int, rect_xyxy)
-        part_height, part_width = bottom - top, right - left
-        wrong_size = next((rle['size'] for rle in rles if tuple(rle['size']) != (part_height, part_width)), None)
-        if wrong_size is not None:
-            raise ValueError(f'a mask has size {list(wrong_size)}, the image {[part_height, part_width]} '
-                             '(height, width); both must be equal')
+        rects = np.broadcast_to((0, 0, width, height) if rect_xyxy is None else rect_xyxy, (len(rles), 4))
         # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1] have the runs
         # [1, 4), [0, 1) and [5, 6), which belong to the masks [0, 2, 2].
         starts, ends, n_runs = decode_to_runs(rles)
         mask = groups_of(n_runs)
+        part_sizes = (rects[:, 2:] - rects[:, :2])[:, ::-1]
+        for i in np.flatnonzero((np.array([rle['size'] for rle in rles]).reshape(-1, 2) != part_sizes).any(axis=1))[:1]:
+            raise ValueError(f"a mask has size {list(rles[i]['size'])}, the image {part_sizes[i].tolist()} "
+                             '(height, width); both must be equal')
         # A run that goes on into the next column is cut there. [1, 4) covers the columns 0 and 1: n_columns =
         # [2, 1, 1], run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2]. With the corner of the
         # part at (x, y) = (4, 2) in an image of height 10, the columns begin at [42, 52, 42, 62]: starts are
         # [43, 52, 42, 63].
+        part_height = part_sizes[mask, 0]
         first_x = starts // part_height
         n_columns = (ends - 1) // part_height - first_x + 1
         run = groups_of(n_columns)
-        x = first_x[run] + index_in_group(n_columns)
+        x, mask, part_height = first_x[run] + index_in_group(n_columns), mask[run], part_height[run]
         y_start = np.maximum(starts[run] - x * part_height, 0)
         y_end = np.minimum(ends[run] - x * part_height, part_height)
-        column = (x + left) * height + top
-        return cls(column + y_start, column + y_end, np.bincount(mask[run], minlength=len(rles)), height, width)
+        column = (x + rects[mask, 0]) * height + rects[mask, 1]
+        return cls(column + y_start, column + y_end, np.bincount(mask, minlength=len(rles)), height, width)
 
     @classmethod
     def concatenate(cls, parts: Sequence['MaskRuns']) -> 'MaskRuns':
@@ -121,6 +122,15 @@ class MaskRuns:
         """Returns the masks at the indices (K,) of integers, in their order."""
         runs = elements_of(self.n_runs, index)
         return replace(self, starts=self.starts[runs], ends=self.ends[runs], n_runs=self.n_runs[index])
+
+    @cached_property
+    def _offsets(self) -> np.ndarray:
+        return offsets_of(self.n_runs)
+
+    def part(self, masks: slice) -> 'MaskRuns':
+        """Returns consecutive masks, without copies of their runs."""
+        runs = slice(*self._offsets[[masks.start, masks.stop]])
+        return replace(self, starts=self.starts[runs], ends=self.ends[runs], n_runs=self.n_runs[masks])
 
     def areas_inside_px(self, rect_xyxy: np.ndarray) -> np.ndarray:
         """Counts the pixels (N,) int64 of each mask inside a rectangle (4,) int64 in px."""
