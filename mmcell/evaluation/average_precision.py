@@ -187,10 +187,7 @@ def _curves(matches: ClassMatches, size: int, cap: int | None, weights: np.ndarr
 def _interpolate(n_hits: np.ndarray, n_counted: np.ndarray, n_true: np.ndarray) -> np.ndarray:
     """Returns (n, 101), the largest precision at each of 101 recalls or beyond; 0 where a recall is not reached.
 
-    Args:
-        n_hits: (n, hits) float64, the number of hits from the best detection down to each hit.
-        n_counted: (n, hits) float64, the number of detections from the best one down to each hit.
-        n_true: (n,) float64, the number of true cells.
+    ``n_hits`` and ``n_counted`` (n, hits) are the numbers of hits and of detections from the best one down to each hit.
     """
     # n_hits = [[1, 2, 3]], n_counted = [[1, 3, 4]] and n_true = [4] give the precisions [[1, .67, .75]] at the recalls
     # [[.25, .5, .75]]. The largest precision at a hit or a later one is [[1, .75, .75]], with a 0 appended for recalls

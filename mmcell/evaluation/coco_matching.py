@@ -95,11 +95,7 @@ def match_classes(pairs: Pairs, kind: str, size_bins_px: Sequence[float] = (),
 
 
 def _order_detections(truth: GroundTruth, predicted: Predictions, cap: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Sorts detections by descending score, and those of equal score by image id.
-
-    Returns:
-        The indices of the detections that a cap leaves, and their ranks in their class and image, two int64 arrays.
-    """
+    """Returns the detections that a cap leaves, by score and then image id, and their ranks in class and image."""
     # The scores [.5, .9, .7] of three detections of one class in the images [0, 0, 1] give the order [1, 2, 0]. Their
     # groups of class and image in this order are [0, 1, 0], and the ranks [0, 0, 1].
     place_of_id = np.argsort(np.argsort(np.array(truth.image_ids, np.int64), kind='stable'))
@@ -173,10 +169,8 @@ def _match_greedily(detections: np.ndarray, cells: np.ndarray, ious: np.ndarray,
     matches the best detection of every cluster at once, the second round the second best, and so on.
 
     Args:
-        detections: (P,) int64, the detection of each candidate pair. Pairs are sorted by detection, best score of a
-            class and image first, and then by cell.
-        cells: (P,) int64, the true cell of each pair.
-        ious: (P,) float64, the IoU of each pair.
+        detections, cells, ious: (P,) each, the candidate pairs, sorted by detection, best score of a class and image
+            first, and then by cell.
         n_detections: The number of detections.
         is_unwanted: (sizes, cells) bool, whether a cell is to be ignored.
         is_crowd: (cells,) bool, whether a cell has ``iscrowd`` and may be matched any number of times.
@@ -219,8 +213,7 @@ def _choose(detection: np.ndarray, iou: np.ndarray, is_open: np.ndarray,
     """Chooses at most one pair per detection, at each size and threshold.
 
     Args:
-        detection: (P,) int64, the detection of each pair, ascending.
-        iou: (P,) float64, the IoU of each pair.
+        detection, iou: (P,) each, the pairs, ascending by detection.
         is_open: (sizes, thresholds, P) bool, whether the IoU of a pair reaches the threshold and its cell is free.
         is_wanted: (sizes, 1 or thresholds, P) bool, whether the cell of a pair is to be found.
 

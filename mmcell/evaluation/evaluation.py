@@ -71,10 +71,11 @@ class EvaluatedFile:
 
     def value_rows(self) -> list[dict]:
         """Returns one row per value for a CSV file: the name of this file, the value, and its interval or NaN."""
-        intervals, undefined = self.evaluation.intervals, (math.nan, math.nan)
-        return [{'results': self.name, 'value': value, 'number': number,
-                 **dict(zip(('low', 'high'), intervals.get(value, undefined), strict=True))}
-                for value, number in self.evaluation.values.items()]
+        rows = []
+        for value, number in self.evaluation.values.items():
+            low, high = self.evaluation.intervals.get(value, (math.nan, math.nan))
+            rows.append({'results': self.name, 'value': value, 'number': number, 'low': low, 'high': high})
+        return rows
 
 
 def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray,

@@ -81,17 +81,11 @@ def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> tuple[
 
     Args:
         true_map: (H, W) integers, 0 = background. Ids may have gaps.
-        pred_map: (H, W) integers, 0 = background. Ids may have gaps.
+        pred_map: The predicted map, of the same shape.
 
     Returns:
         The overlaps, and the ids (N,) and (M,) int64 of the true and the predicted instances, ascending.
-
-    Raises:
-        ValueError: The maps have different shapes.
     """
-    if true_map.shape != pred_map.shape:
-        raise ValueError('the two label maps of an image must have one shape, '
-                         f'got {true_map.shape} and {pred_map.shape}')
     # The true pixels [0, 7, 7, 7, 9, 9] and the predicted pixels [0, 0, 3, 3, 3, 0] make five stretches in which both
     # stay the same: starts = [0, 1, 2, 4, 5], lengths_px = [1, 1, 2, 1, 1]. The true ids are [7, 9] with the stretches
     # true_index = [-1, 0, 0, 1, 1], the predicted id is [3] with pred_index = [-1, -1, 0, 0, -1]. Both are inside a
@@ -109,13 +103,8 @@ def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> tuple[
 def _instances_of(labels: np.ndarray, lengths_px: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Finds the instances of a label map that is given as S stretches of equal pixels.
 
-    Args:
-        labels: (S,) integers, the value of each stretch.
-        lengths_px: (S,) int64, the number of pixels of each stretch.
-
     Returns:
-        The ids (N,) int64 in ascending order, the position of each stretch's id among them (S,), which is -1 in the
-        background, and the areas (N,) int64 in px.
+        The ids (N,) ascending, the position of each stretch among them (S,), -1 in the background, and the areas (N,).
     """
     # The labels [0, 7, 7, 9, 9] with the lengths [1, 1, 2, 1, 1] have the values [0, 7, 9] with the areas [1, 3, 2].
     # Without the background the positions of the values are [-1, 0, 1], so that this returns the ids [7, 9], the

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from mmengine.dist import is_main_process
 
-from mmcell.cells.filters import select_cells
+from mmcell.cells.cells import select_cells
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
 from mmcell.images.image_file import ImageFile

@@ -66,14 +66,10 @@ class TileJournal:
 
     def _file_to_append(self) -> IO[bytes]:
         if 'append' not in self._open:
-            lines = list(_complete_lines(self.path)) if self.path.exists() else []
             file = self._open['append'] = open(self.path, 'ab')  # noqa: SIM115
-            if lines:
-                # An incomplete line at the end is cut off, so that the next line does not continue it.
-                file.truncate(lines[-1][1])
-                file.seek(0, 2)
-            else:
-                file.truncate(0)
+            # An incomplete line at the end is cut off, so that the next line does not continue it.
+            file.truncate(max((end for _, end, _ in _complete_lines(self.path)), default=0))
+            if file.seek(0, 2) == 0:
                 file.write(json.dumps({'settings': self.settings}).encode() + b'\n')
         return self._open['append']
 

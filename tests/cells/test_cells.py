@@ -10,8 +10,7 @@ from mmengine.structures import InstanceData
 from support.cells import cells_from_label_map, rasterise
 from support.synthetic_data import discs
 
-from mmcell.cells.cells import Cells
-from mmcell.cells.filters import select_cells
+from mmcell.cells.cells import Cells, select_cells
 from mmcell.cells.measurements import measure_cells
 from mmcell.cells.outlines import outline_cells
 from mmcell.masks.rle import encode_label_map
