@@ -7,7 +7,7 @@ and group 2 has the elements 2 to 4.
 """
 
 import numpy as np
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 
@@ -59,6 +59,15 @@ def sums_of_groups(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     # The values [1, 2, 3, 4, 5] with the sizes [2, 0, 3] have the sums [0, 1, 3, 6, 10, 15] before each element and at
     # the end. At the offsets [0, 2, 2, 5] they are [0, 3, 3, 15], and the differences are [3, 0, 12].
     return np.diff(offsets_of(values)[offsets_of(sizes)])
+
+
+def sums_of_pairs(first: np.ndarray, second: np.ndarray, values: np.ndarray,
+                  shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Adds up the values (S,) of equal pairs of indices below ``shape``; returns the pairs, sorted, and their sums."""
+    table = csr_array((values, (first, second)), shape=shape)
+    table.sort_indices()
+    # A table of two rows with two entries and one entry has indptr = [0, 2, 3]: the first indices are [0, 0, 1].
+    return groups_of(np.diff(table.indptr)), table.indices.astype(np.int64), table.data
 
 
 def reduce_groups(function: np.ufunc, values: np.ndarray, sizes: np.ndarray, empty: float = 0) -> np.ndarray:

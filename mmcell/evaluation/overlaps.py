@@ -3,10 +3,8 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from mmcell.masks.runs import MaskRuns
-from mmcell.ragged import begins_of_runs, groups_of, index_in_group, new_indices
+from mmcell.ragged import begins_of_runs, new_indices, sums_of_pairs
 
 
 @dataclass(frozen=True)
@@ -51,28 +49,6 @@ class Overlaps:
             pred_index=new_indices(is_kept)[self.pred_index[pairs]], intersections_px=self.intersections_px[pairs])
 
 
-def overlaps_of_masks(true: MaskRuns, predicted: MaskRuns) -> Overlaps:
-    """Computes the overlaps of two sets of masks in the same image; masks of one set may overlap one another.
-
-    The time is proportional to the number of runs and of pairs of runs in one column that may overlap; the number of
-    pixels does not matter.
-    """
-    # True runs [2, 5) and [9, 12) have the starts [2, 9], and reached = [5, 12] is the greatest end so far. A predicted
-    # run [4, 10) meets true runs from the first that reaches beyond 4, which is run 0, up to the last that starts
-    # before 10, which is run 1. Between the two there may be shorter runs that have ended before: they share nothing.
-    order, pred_order = (np.argsort(masks.starts, kind='stable') for masks in (true, predicted))
-    starts, ends = true.starts[order], true.ends[order]
-    pred_starts, pred_ends = predicted.starts[pred_order], predicted.ends[pred_order]
-    first = np.searchsorted(np.maximum.accumulate(ends), pred_starts, 'right')
-    n_near = np.maximum(np.searchsorted(starts, pred_ends, 'left') - first, 0)
-    pred_run = groups_of(n_near)
-    run = first[pred_run] + index_in_group(n_near)
-    shared_px = np.minimum(ends[run], pred_ends[pred_run]) - np.maximum(starts[run], pred_starts[pred_run])
-    is_shared = shared_px > 0
-    return _overlaps(shared_px[is_shared], groups_of(true.n_runs)[order[run[is_shared]]],
-                     groups_of(predicted.n_runs)[pred_order[pred_run[is_shared]]], true.areas_px, predicted.areas_px)
-
-
 def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> tuple[Overlaps, np.ndarray, np.ndarray]:
     """Computes the overlaps of the instances of two label maps.
 
@@ -96,8 +72,8 @@ def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> tuple[
     true_ids, true_index, true_areas_px = _instances_of(true_pixels[starts], lengths_px)
     pred_ids, pred_index, pred_areas_px = _instances_of(pred_pixels[starts], lengths_px)
     both = (true_index >= 0) & (pred_index >= 0)
-    return (_overlaps(lengths_px[both], true_index[both], pred_index[both], true_areas_px, pred_areas_px),
-            true_ids, pred_ids)
+    pairs = sums_of_pairs(true_index[both], pred_index[both], lengths_px[both], (len(true_ids), len(pred_ids)))
+    return Overlaps(true_areas_px, pred_areas_px, *pairs), true_ids, pred_ids
 
 
 def _instances_of(labels: np.ndarray, lengths_px: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -114,13 +90,3 @@ def _instances_of(labels: np.ndarray, lengths_px: np.ndarray) -> tuple[np.ndarra
     is_instance = values != 0
     positions = np.where(is_instance, new_indices(is_instance), -1)
     return values[is_instance].astype(np.int64), positions[index], areas_px[is_instance]
-
-
-def _overlaps(shared_px: np.ndarray, true_index: np.ndarray, pred_index: np.ndarray, true_areas_px: np.ndarray,
-              pred_areas_px: np.ndarray) -> Overlaps:
-    """Adds up the numbers of pixels (S,) that S stretches of a true and a predicted cell share."""
-    table = csr_array((shared_px, (true_index, pred_index)), shape=(len(true_areas_px), len(pred_areas_px)))
-    table.sort_indices()
-    # A table of two rows with two entries and one entry has indptr = [0, 2, 3]: true_index is [0, 0, 1].
-    return Overlaps(true_areas_px, pred_areas_px, groups_of(np.diff(table.indptr)), table.indices.astype(np.int64),
-                    table.data)

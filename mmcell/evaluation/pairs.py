@@ -8,9 +8,9 @@ import numpy as np
 from mmcell.annotations.coco_json import AnnotationError
 from mmcell.annotations.ground_truth import GroundTruth, to_ground_truth
 from mmcell.errors import MmcellError
-from mmcell.evaluation.overlaps import Overlaps, overlaps_of_label_maps, overlaps_of_masks
+from mmcell.evaluation.overlaps import Overlaps, overlaps_of_label_maps
 from mmcell.masks.painting import paint_masks
-from mmcell.masks.runs import MaskRuns
+from mmcell.masks.runs import MaskRuns, intersections_px
 from mmcell.predictions.cells import Predictions, from_coco_results
 from mmcell.predictions.dump_file import ResultsError
 from mmcell.ragged import begins_of
@@ -68,7 +68,8 @@ class Pairs:
         Raises:
             AnnotationError, ResultsError: A cell has no mask, or its mask cannot be decoded.
         """
-        return overlaps_of_masks(*self._masks)
+        true, predicted = self._masks
+        return Overlaps(true.areas_px, predicted.areas_px, *intersections_px(true, predicted))
 
     @cached_property
     def painted(self) -> list[PaintedPair]:

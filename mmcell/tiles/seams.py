@@ -116,9 +116,9 @@ def find_pairs(pending: TileCells, new: TileCells, tile: int, grid: TileGrid) ->
     near = np.flatnonzero(overlaps(pending.extents_xyxy, rect))
     neighbours, tile_of_near = np.unique(pending.tiles[near], return_inverse=True)
     masks, new_masks = pending.cells.masks.take(near), new.cells.masks
-    i, j, shared = intersections_px(masks, new_masks, rect)
-    # The areas inside what both tiles see. A cell never leaves its own tile, so that it is enough to cut it off at the
-    # other tile: at the new tile for an earlier cell, at the tile of the earlier cell for a new cell.
+    i, j, shared = intersections_px(masks, new_masks)
+    # A cell never leaves its own tile: all shared pixels lie in the area that both tiles see, and cells are cut
+    # off at its border by the other tile: an earlier cell by the new tile, a new cell by the tile of the earlier cell.
     pending_area = masks.areas_inside_px(rect)[i]
     areas_per_neighbour = np.zeros((len(neighbours), len(new)), np.int64)
     for row, neighbour in enumerate(neighbours):

@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmcell.evaluation.overlaps import overlaps_of_label_maps, overlaps_of_masks
-from mmcell.masks.runs import MaskRuns
+from mmcell.evaluation.overlaps import Overlaps, overlaps_of_label_maps
+from mmcell.masks.runs import MaskRuns, intersections_px
 
 SHAPE = (9, 7)
 LABEL_MAPS = hnp.arrays(np.int32, SHAPE, elements=st.sampled_from([0, 0, 2, 3, 70000, 2**31 - 1]))
@@ -22,6 +22,10 @@ def decode(masks, image_index=None, n_images=1):
     left = width * (np.zeros(len(masks), int) if image_index is None else np.asarray(image_index, int))
     rects = np.stack([left, 0 * left, left + width, 0 * left + height], axis=1)
     return MaskRuns.from_rles(encode(masks), height, n_images * width, rects)
+
+
+def overlaps_of_masks(true, predicted):
+    return Overlaps(true.areas_px, predicted.areas_px, *intersections_px(true, predicted))
 
 
 def dense_ious(overlaps):

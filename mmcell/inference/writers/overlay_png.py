@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 
 from mmcell.cells.cells import Cells
+from mmcell.errors import MmcellError
 from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
 
@@ -16,7 +17,13 @@ _MAX_ENLARGED_PX = 16_000_000
 
 @contextmanager
 def writing_overlay_png(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
-    """Writes the image as the model was shown it, with cells outlined in the colours of their classes, and a legend."""
+    """Writes the image as the model was shown it, with cells outlined in the colours of their classes, and a legend.
+
+    Raises:
+        MmcellError: The image is too large to be held in memory as a whole.
+    """
+    if image.pixels is None:
+        raise MmcellError(f'{image.path}: is too large for an overlay: leave overlay out of --formats')
     rles: list[dict] = []
     labels: list[int] = []
 
