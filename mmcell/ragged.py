@@ -7,7 +7,7 @@ and group 2 has the elements 2 to 4.
 """
 
 import numpy as np
-from scipy.sparse import coo_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 
 
@@ -61,6 +61,15 @@ def sums_of_groups(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.diff(offsets_of(values)[offsets_of(sizes)])
 
 
+def sums_of_pairs(first: np.ndarray, second: np.ndarray, values: np.ndarray,
+                  shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Adds up the values (S,) of equal pairs of indices below ``shape``; returns the pairs, sorted, and their sums."""
+    table = csr_array((values, (first, second)), shape=shape)
+    table.sort_indices()
+    # A table of two rows with two entries and one entry has indptr = [0, 2, 3]: the first indices are [0, 0, 1].
+    return groups_of(np.diff(table.indptr)), table.indices.astype(np.int64), table.data
+
+
 def reduce_groups(function: np.ufunc, values: np.ndarray, sizes: np.ndarray, empty: float = 0) -> np.ndarray:
     """Returns ``function.reduce`` of the values of each group, (N, …), in the dtype of the values.
 
@@ -97,6 +106,12 @@ def new_indices(is_kept: np.ndarray) -> np.ndarray:
     The flags [True, False, True] give [0, 0, 1]: element 2 becomes element 1.
     """
     return np.cumsum(is_kept) - 1
+
+
+def split_by(groups: np.ndarray) -> list[np.ndarray]:
+    """Returns the indices of the elements of each group, by ascending group: [7, 3, 7] gives [[1], [0, 2]]."""
+    order = np.argsort(groups, kind='stable')
+    return np.split(order, begins_of_runs(groups[order])[1:]) if len(order) else []
 
 
 def ranks_in_groups(groups: np.ndarray) -> np.ndarray:

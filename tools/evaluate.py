@@ -217,17 +217,9 @@ def make_tables(args: argparse.Namespace, results: list['EvaluatedFile']) -> lis
     """
     from mmcell.evaluation import tables
     from mmcell.evaluation.per_image import worst_images
-    first, truth = results[0], results[0].pairs.truth
-    n_images, evaluation = len(truth.image_ids), first.evaluation
-    if len(results) > 1:
-        shown = [tables.values_table({file.name: file.evaluation.values for file in results}, n_images,
-                                     args.score_thr)]
-    else:
-        counts = (truth.count_by_class(cells.class_index) for cells in (truth, first.pairs.predictions))
-        shown = [tables.headline_table(evaluation, n_images, args.score_thr), tables.class_table(evaluation, *counts),
-                 tables.size_table(evaluation, truth.areas_px, args.size_bins),
-                 tables.confusion_table(evaluation.errors), tables.error_table(evaluation.errors)]
-    worst = worst_images(evaluation.images, args.worst)
+    first = results[0]
+    shown = tables.file_tables(first, args.size_bins) if len(results) == 1 else [tables.values_table(results)]
+    worst = worst_images(first.evaluation.images, args.worst)
     if worst:
         of_file = f' of {first.name}' if len(results) > 1 else ''
         shown.append(tables.images_table(
@@ -244,18 +236,20 @@ def write_files(args: argparse.Namespace, content: dict, shown: list['ValueTable
         OSError: A file cannot be read or written.
     """
     from mmcell.evaluation.per_image import with_average_precision, worst_images
-    from mmcell.evaluation.report_files import draw_images, write_image_rows, write_values
-    from mmcell.evaluation.tables import count
+    from mmcell.evaluation.pictures import draw_images
+    from mmcell.evaluation.report_files import write_report
+    from mmcell.evaluation.tables import count, images_table
     remarks, first, truth = [], results[0], results[0].pairs.truth
     for out in args.out:
-        write_values(out, content, shown, {file.name: file.evaluation for file in results})
+        write_report(out, content, shown, [row for file in results for row in file.value_rows()])
         what = 'the tables' if Path(out).suffix in TABLE_SUFFIXES else 'all values, not rounded,'
         remarks.append(f'wrote {what} to {out}')
     if args.per_image:
         rows = [{**({'results': file.name} if len(results) > 1 else {}), **row} for file in results
                 for row in with_average_precision(file.evaluation.images, truth, file.evaluation.mask_matches)]
         for out in args.per_image:
-            write_image_rows(out, rows, args.score_thr)
+            write_report(out, {'score_threshold': args.score_thr, 'images': rows},
+                         [images_table(rows, 'values of each image', args.score_thr)], rows)
             remarks.append(f'wrote the values of each image to {out}')
     if args.overlays is not None:
         images = [truth.place_of_image[row['image_id']] for row in worst_images(first.evaluation.images, args.worst)]
@@ -311,7 +305,7 @@ def describe(args: argparse.Namespace, truth: 'GroundTruth') -> dict:
     """Returns the part of the metrics file that describes software, annotations and settings."""
     from mmcell.checkpoints.provenance import describe_software
     from mmcell.evaluation.average_precision import CAPS
-    from mmcell.evaluation.metrics_file import describe_file
+    from mmcell.evaluation.report_files import describe_file
     return {'software': describe_software(PACKAGES),
             'annotations': {**describe_file(args.annotations), 'images': len(truth.image_ids),
                             'true_cells': truth.count_by_class(truth.class_index)},
@@ -321,10 +315,10 @@ def describe(args: argparse.Namespace, truth: 'GroundTruth') -> dict:
 
 def to_content(file: 'EvaluatedFile') -> dict:
     """Returns the part of the metrics file about one results file: the file, its values, intervals and mistakes."""
-    from mmcell.evaluation.metrics_file import describe_file
+    from mmcell.evaluation.report_files import describe_file
     evaluation = file.evaluation
     return {'results': {**describe_file(file.path), 'detections': len(file.pairs.predictions), 'notes': file.remarks},
-            'values': evaluation.values, 'intervals': evaluation.intervals(), 'errors': evaluation.errors}
+            'values': evaluation.values, 'intervals': evaluation.intervals, 'errors': evaluation.errors}
 
 
 if __name__ == '__main__':

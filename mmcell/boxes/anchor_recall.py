@@ -92,16 +92,13 @@ def recall_rows(best: Tensor, sizes_px: Tensor, labels: Tensor, class_names: Seq
         labels: Classes (K,) int64 of the cells, from 0.
         class_names: Names of all classes, in the order of their labels.
     """
+    between = [f'{low} to {high} px' for low, high in pairwise(SIZE_EDGES_PX)]
+    # A size that equals an edge belongs to the upper bin.
     size_bins = torch.bucketize(sizes_px, torch.tensor(SIZE_EDGES_PX, dtype=sizes_px.dtype), right=True)
     groups = [('all', torch.ones_like(labels, dtype=torch.bool))]
-    groups += [(name, size_bins == i) for i, name in enumerate(size_names())]
+    groups += [(name, size_bins == i) for i, name in enumerate(
+        [f'below {SIZE_EDGES_PX[0]} px', *between, f'{SIZE_EDGES_PX[-1]} px and more'])]
     groups += [(name, labels == i) for i, name in enumerate(class_names)]
     return [RecallRow(name, int(is_member.sum()),
                       tuple((best[is_member] >= threshold).double().mean().item() for threshold in IOU_THRESHOLDS),
                       best[is_member].double().mean().item()) for name, is_member in groups]
-
-
-def size_names() -> list[str]:
-    """Returns the names of the size bins; a size that equals an edge belongs to the upper bin."""
-    between = [f'{low} to {high} px' for low, high in pairwise(SIZE_EDGES_PX)]
-    return [f'below {SIZE_EDGES_PX[0]} px', *between, f'{SIZE_EDGES_PX[-1]} px and more']

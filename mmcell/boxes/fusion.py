@@ -88,10 +88,7 @@ def fuse_boxes(bboxes_xyxy: np.ndarray, scores: np.ndarray, labels: np.ndarray, 
 
 def _fuse(bboxes_xyxy: np.ndarray, weighted_scores: np.ndarray, labels: np.ndarray, clusters: np.ndarray,
           n_clusters: int, weights: np.ndarray) -> FusedBoxes:
-    """Returns the fused box of each cluster, that is, of each set of boxes that are fused into one box.
-
-    ``clusters`` (N,) holds the number of the cluster that each box belongs to, -1 for no cluster.
-    """
+    """Returns the fused box of each cluster; ``clusters`` (N,) are the clusters of the boxes, -1 for no cluster."""
     # Example of sums per cluster: np.bincount([0, 0, 1], [.8, 1.2, .5]) = [2.0, .5] adds the weights of the boxes of
     # cluster 0 and of cluster 1. The same call with weight times x1 gives the numerators of the mean x1.
     used = clusters >= 0

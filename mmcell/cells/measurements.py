@@ -37,12 +37,7 @@ def measure_cells(cells: Cells, mpp: float | None = None) -> dict[str, np.ndarra
 
 
 def _moments(cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Computes the moments of each cell's pixels.
-
-    Returns:
-        Four (N,) float64 arrays: mean column, mean row, larger and smaller eigenvalue of the covariance of columns and
-        rows.
-    """
+    """Returns mean column, mean row, and the larger and smaller eigenvalue of their covariance, (N,) float64 each."""
     # Cell by cell: with areas [4, 1], the columns [2, 2, 2, 3 | 3] have the sums [9, 3] and the means [2.25, 3];
     # np.repeat gives each pixel the mean of its cell, [2.25, 2.25, 2.25, 2.25, 3].
     area = cells.masks.areas_px

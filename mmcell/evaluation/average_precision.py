@@ -97,9 +97,8 @@ def average_precisions_of(matches: Sequence[ClassMatches], truth: ImageSet, kind
 def resampled_average_precisions(matches: Sequence[ClassMatches], weights: np.ndarray) -> dict[str, np.ndarray]:
     """Returns mask AP, AP50, AP@100 and AP50@100 of sets of images that are drawn with replacement.
 
-    An image that is drawn twice counts twice, with its cells and its detections. If
-    each image is drawn once, the values are those of :func:`average_precisions`. Classes without a true cell among the
-    drawn images do not count.
+    An image that is drawn twice counts twice, with its cells and its detections. If each image is drawn once, the
+    values are those of :func:`average_precisions`. Classes without a true cell among the drawn images do not count.
 
     Among detections of equal score, the copies of one detection stand side by side, not one copy of the image after
     the other. If scores have two digits, this changes a value by about .0001; if all scores are equal, by some
@@ -111,15 +110,8 @@ def resampled_average_precisions(matches: Sequence[ClassMatches], weights: np.nd
 
     Returns:
         Names with values, (n_resamples,) float64 each, from 0 to 1 or NaN.
-
-    Raises:
-        ValueError: The weights have another shape, or one of them is negative.
     """
-    weights = np.asarray(weights, np.float64)
-    n_images = matches[0].n_true.shape[1]
-    if weights.ndim != 2 or weights.shape[1] != n_images or (weights < 0).any():
-        raise ValueError(f'weights must be (n_resamples, {n_images}) and not negative, got {weights.shape}')
-    values = {}
+    weights, values = np.asarray(weights, np.float64), {}
     for cap in CAPS:
         # (n_resamples, classes, thresholds, recalls)
         precision = np.stack([_resampled_precision(class_matches, cap, weights) for class_matches in matches], axis=1)
@@ -129,10 +121,8 @@ def resampled_average_precisions(matches: Sequence[ClassMatches], weights: np.nd
 
 
 def _resampled_precision(matches: ClassMatches, cap: int | None, weights: np.ndarray) -> np.ndarray:
-    """Returns the precision (n_resamples, thresholds, recalls) of one class, for cells of every size.
-
-    The resamples are worked through in pieces, so that the curves fit into memory.
-    """
+    """Returns the precision (n_resamples, thresholds, recalls) of one class, for cells of every size."""
+    # The resamples are worked through in pieces, so that the curves fit into memory.
     step = max(1, _MAX_CURVE_VALUES // max(1, len(matches.images)))
     return np.concatenate([_curves(matches, 0, cap, weights[start:start + step])[0]
                            for start in range(0, len(weights), step)])
@@ -196,10 +186,7 @@ def _curves(matches: ClassMatches, size: int, cap: int | None, weights: np.ndarr
 def _interpolate(n_hits: np.ndarray, n_counted: np.ndarray, n_true: np.ndarray) -> np.ndarray:
     """Returns (n, 101), the largest precision at each of 101 recalls or beyond; 0 where a recall is not reached.
 
-    Args:
-        n_hits: (n, hits) float64, the number of hits from the best detection down to each hit.
-        n_counted: (n, hits) float64, the number of detections from the best one down to each hit.
-        n_true: (n,) float64, the number of true cells.
+    ``n_hits`` and ``n_counted`` (n, hits) are the numbers of hits and of detections from the best one down to each hit.
     """
     # n_hits = [[1, 2, 3]], n_counted = [[1, 3, 4]] and n_true = [4] give the precisions [[1, .67, .75]] at the recalls
     # [[.25, .5, .75]]. The largest precision at a hit or a later one is [[1, .75, .75]], with a 0 appended for recalls

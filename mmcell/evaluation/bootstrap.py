@@ -45,13 +45,3 @@ def percentile_interval(values: np.ndarray, level: float = .95) -> tuple[float, 
         return float('nan'), float('nan')
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def paired_differences(first: dict[str, np.ndarray], second: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Returns the first values minus the second ones, resample by resample, for the names that both have.
-
-    Args:
-        first: Names with their values on the resamples, (n_resamples,) each.
-        second: Names with their values on the same resamples.
-    """
-    return {name: first[name] - second[name] for name in first if name in second}

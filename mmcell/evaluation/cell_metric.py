@@ -12,8 +12,8 @@ from mmengine.logging import print_log
 from mmcell.annotations.ground_truth import GroundTruth, read_true_cells
 from mmcell.evaluation.average_precision import SIZE_BINS_PX, average_precisions
 from mmcell.evaluation.image_statistics import image_statistics
-from mmcell.evaluation.metrics_file import write_metrics
 from mmcell.evaluation.pairs import Pairs
+from mmcell.evaluation.report_files import write_metrics
 from mmcell.evaluation.segmentation_scores import segmentation_scores
 from mmcell.predictions.cells import Predictions, join_predictions, to_predictions
 

@@ -12,7 +12,7 @@ from mmcell.annotations.ground_truth import GroundTruth
 from mmcell.evaluation.pairs import Pairs
 from mmcell.predictions.cells import Predictions
 from mmcell.predictions.dump_file import ResultsError
-from mmcell.ragged import begins_of_runs, groups_of, label_components, ranks_in_groups
+from mmcell.ragged import begins_of_runs, groups_of, label_components, ranks_in_groups, split_by
 
 IOU_THRESHOLDS = np.linspace(.5, .95, 10)
 # The square root of the largest area in COCO's size ranges, 1e10 px².
@@ -95,11 +95,7 @@ def match_classes(pairs: Pairs, kind: str, size_bins_px: Sequence[float] = (),
 
 
 def _order_detections(truth: GroundTruth, predicted: Predictions, cap: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Sorts detections by descending score, and those of equal score by image id.
-
-    Returns:
-        The indices of the detections that a cap leaves, and their ranks in their class and image, two int64 arrays.
-    """
+    """Returns the detections that a cap leaves, by score and then image id, and their ranks in class and image."""
     # The scores [.5, .9, .7] of three detections of one class in the images [0, 0, 1] give the order [1, 2, 0]. Their
     # groups of class and image in this order are [0, 1, 0], and the ranks [0, 0, 1].
     place_of_id = np.argsort(np.argsort(np.array(truth.image_ids, np.int64), kind='stable'))
@@ -173,10 +169,8 @@ def _match_greedily(detections: np.ndarray, cells: np.ndarray, ious: np.ndarray,
     matches the best detection of every cluster at once, the second round the second best, and so on.
 
     Args:
-        detections: (P,) int64, the detection of each candidate pair. Pairs are sorted by detection, best score of a
-            class and image first, and then by cell.
-        cells: (P,) int64, the true cell of each pair.
-        ious: (P,) float64, the IoU of each pair.
+        detections, cells, ious: (P,) each, the candidate pairs, sorted by detection, best score of a class and image
+            first, and then by cell.
         n_detections: The number of detections.
         is_unwanted: (sizes, cells) bool, whether a cell is to be ignored.
         is_crowd: (cells,) bool, whether a cell has ``iscrowd`` and may be matched any number of times.
@@ -204,8 +198,6 @@ def _match_greedily(detections: np.ndarray, cells: np.ndarray, ious: np.ndarray,
 
 def _rounds(detections: np.ndarray, cells: np.ndarray, n_detections: int, n_cells: int) -> list[np.ndarray]:
     """Returns the indices of the pairs of each round: the first detections of all clusters, the second ones, …"""
-    if len(detections) == 0:
-        return []
     # The pairs of detections [0, 0, 1, 2] and cells [0, 1, 1, 2] form two clusters: the detections 0 and 1, which share
     # cell 1, and detection 2. Three detections come before the cells, so that the graph has the edges 0-3, 0-4, 1-4 and
     # 2-5. The ranks of the detections in their clusters are [0, 1, 0]. Round one has the pairs [0, 1, 3] of the
@@ -213,8 +205,7 @@ def _rounds(detections: np.ndarray, cells: np.ndarray, n_detections: int, n_cell
     clusters = label_components(detections, n_detections + cells, n_detections + n_cells)
     with_pairs, index = np.unique(detections, return_inverse=True)
     ranks = ranks_in_groups(clusters[with_pairs])[index]
-    by_round = np.argsort(ranks, kind='stable')
-    return np.split(by_round, begins_of_runs(ranks[by_round])[1:])
+    return split_by(ranks)
 
 
 def _choose(detection: np.ndarray, iou: np.ndarray, is_open: np.ndarray,
@@ -222,8 +213,7 @@ def _choose(detection: np.ndarray, iou: np.ndarray, is_open: np.ndarray,
     """Chooses at most one pair per detection, at each size and threshold.
 
     Args:
-        detection: (P,) int64, the detection of each pair, ascending.
-        iou: (P,) float64, the IoU of each pair.
+        detection, iou: (P,) each, the pairs, ascending by detection.
         is_open: (sizes, thresholds, P) bool, whether the IoU of a pair reaches the threshold and its cell is free.
         is_wanted: (sizes, 1 or thresholds, P) bool, whether the cell of a pair is to be found.
 

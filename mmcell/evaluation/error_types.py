@@ -38,11 +38,9 @@ class Verdicts:
 
     @cached_property
     def of_cells(self) -> tuple[np.ndarray, np.ndarray]:
-        """What is shown in pictures about the true cells and the predictions.
+        """What pictures show: (N,) str 'hit', 'wrong class' or 'missed', and (K,) str with 'spurious' for 'missed'.
 
-        These are (N,) str 'hit', 'wrong class' or 'missed', and (K,) str 'hit', 'wrong class' or 'spurious'. A true
-        cell that is not found has the verdict 'wrong class' if a prediction of another class has an IoU above .5 with
-        it.
+        A true cell that is not found is 'wrong class' if a prediction of another class has an IoU above .5 with it.
         """
         has_wrong_class = np.zeros(len(self.is_found), bool)
         has_wrong_class[self.nearest_true[self.kinds == 'classification']] = True

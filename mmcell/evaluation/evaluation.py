@@ -1,19 +1,15 @@
 """Computes all values of a set of predictions, and intervals for the values that may be compared."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from mmcell.annotations.ground_truth import ImageSource
-from mmcell.evaluation.average_precision import (
-    CAPS,
-    PREFIXES,
-    SIZE_BINS_PX,
-    average_precisions_of,
-    resampled_average_precisions,
-)
-from mmcell.evaluation.bootstrap import paired_differences, percentile_interval
+from mmcell.evaluation import average_precision
+from mmcell.evaluation.bootstrap import percentile_interval
 from mmcell.evaluation.coco_matching import ClassMatches, match_classes
 from mmcell.evaluation.error_types import Verdicts, judge_predictions
 from mmcell.evaluation.image_statistics import image_statistics
@@ -47,8 +43,9 @@ class Evaluation:
     mask_matches: list[ClassMatches]
     verdicts: Verdicts
 
+    @cached_property
     def intervals(self) -> dict[str, tuple[float, float]]:
-        """Returns the 95 % percentile interval of each value that was resampled."""
+        """The 95 % percentile interval of each value that was resampled."""
         return {name: percentile_interval(values) for name, values in self.resampled.items()}
 
 
@@ -72,8 +69,17 @@ class EvaluatedFile:
     remarks: list[str]
     evaluation: Evaluation
 
+    def value_rows(self) -> list[dict]:
+        """Returns one row per value for a CSV file: the name of this file, the value, and its interval or NaN."""
+        rows = []
+        for value, number in self.evaluation.values.items():
+            low, high = self.evaluation.intervals.get(value, (math.nan, math.nan))
+            rows.append({'results': self.name, 'value': value, 'number': number, 'low': low, 'high': high})
+        return rows
 
-def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray, size_bins_px: Sequence[float] = SIZE_BINS_PX,
+
+def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray,
+             size_bins_px: Sequence[float] = average_precision.SIZE_BINS_PX,
              on_step: Callable[[str], None] = lambda step: None) -> Evaluation:
     """Measures predictions: average precision, segmentation scores, intervals and mistakes.
 
@@ -87,10 +93,10 @@ def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray, size_bin
     """
     truth, class_names = pairs.truth, pairs.truth.class_names
     on_step('average precision')
-    matches = {kind: match_classes(pairs, kind, size_bins_px) for kind in PREFIXES}
+    matches = {kind: match_classes(pairs, kind, size_bins_px) for kind in average_precision.PREFIXES}
     values = {}
     for kind, kind_matches in matches.items():
-        values |= average_precisions_of(kind_matches, truth, kind, CAPS, size_bins_px)
+        values |= average_precision.average_precisions_of(kind_matches, truth, kind, size_bins_px=size_bins_px)
     on_step('segmentation')
     painted = [image.above(score_threshold) for image in pairs.painted]
     statistics = [image_statistics(image, len(class_names)) for image in painted]
@@ -98,7 +104,7 @@ def evaluate(pairs: Pairs, score_threshold: float, weights: np.ndarray, size_bin
     resampled = {}
     if len(weights):
         on_step('intervals')
-        resampled = {**resampled_average_precisions(matches['segm'], weights),
+        resampled = {**average_precision.resampled_average_precisions(matches['segm'], weights),
                      **resampled_segmentation_scores(statistics, class_names, weights)}
     on_step('errors')
     verdicts = judge_predictions(pairs, score_threshold)
@@ -116,8 +122,9 @@ def compare(first: Evaluation, second: Evaluation) -> dict[str, dict]:
         Names with ``{'first', 'second', 'difference', 'interval'}``. The difference is first minus second.
     """
     return {name: {'first': first.values[name], 'second': second.values[name],
-                   'difference': first.values[name] - second.values[name], 'interval': percentile_interval(differences)}
-            for name, differences in paired_differences(first.resampled, second.resampled).items()}
+                   'difference': first.values[name] - second.values[name],
+                   'interval': percentile_interval(values - second.resampled[name])}
+            for name, values in first.resampled.items() if name in second.resampled}
 
 
 def sweep(pairs: Pairs) -> dict:

@@ -85,12 +85,7 @@ def aji_plus_ratio(overlaps: Overlaps) -> tuple[float, float]:
 
 
 def _jaccard(overlaps: Overlaps, pairs: np.ndarray) -> tuple[float, float]:
-    """Returns the intersections of chosen pairs, and their unions plus the areas of all cells in none of these pairs.
-
-    Args:
-        overlaps: The overlaps of all cells.
-        pairs: The indices of the chosen pairs.
-    """
+    """Returns the intersections of chosen pairs, and their unions plus the areas of the cells in none of them."""
     without_true, without_pred = (
         np.delete(areas, index[pairs]).sum() for areas, index in (
             (overlaps.true_areas_px, overlaps.true_index), (overlaps.pred_areas_px, overlaps.pred_index)))

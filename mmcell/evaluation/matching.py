@@ -4,7 +4,7 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from mmcell.ragged import begins_of_runs, label_components
+from mmcell.ragged import label_components, split_by
 
 
 def match_greedily(true_index: np.ndarray, pred_index: np.ndarray, ious: np.ndarray,
@@ -69,25 +69,15 @@ def match_optimally(true_index: np.ndarray, pred_index: np.ndarray, weights: np.
 
 
 def _connected_groups(true_index: np.ndarray, pred_index: np.ndarray, pairs: np.ndarray) -> list[np.ndarray]:
-    """Divides some of the pairs into groups, so that pairs of different groups have no cell in common.
-
-    Args:
-        true_index: (P,) int, the true cell of each pair.
-        pred_index: (P,) int, the prediction of each pair.
-        pairs: The indices of the pairs to be divided.
-
-    Returns:
-        The indices of the pairs of each group.
-    """
-    if len(pairs) == 0:
+    """Divides the indices of some pairs into groups, so that pairs of different groups have no cell in common."""
+    if len(pairs) == 0:  # the largest index of no cell is not defined
         return []
     # The pairs 1 … 5 of true_index = [0, 1, 1, 2, 3, 3] and pred_index = [0, 1, 2, 2, 3, 4] are edges of a graph in
     # which the four true cells are the nodes 0 … 3 and the predictions the nodes 4 … 8: 1-5, 1-6, 2-6, 3-7 and 3-8.
     # Its connected groups are the pairs [1, 2, 3] and [4, 5].
     n_true, n_nodes = true_index.max() + 1, true_index.max() + pred_index.max() + 2
     groups = label_components(true_index[pairs], n_true + pred_index[pairs], n_nodes)[true_index[pairs]]
-    order = np.argsort(groups, kind='stable')
-    return np.split(pairs[order], begins_of_runs(groups[order])[1:])
+    return [pairs[group] for group in split_by(groups)]
 
 
 def match_at_iou(true_index: np.ndarray, pred_index: np.ndarray, ious: np.ndarray, min_iou: float) -> np.ndarray:

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmcell.evaluation.calibration import reliability
 from mmcell.evaluation.error_types import CORRECT, Verdicts, count_errors
 from mmcell.evaluation.pairs import PaintedPair
 
+# The number of bins of scores in Guo et al. 2017.
+N_BINS = 15
 MERGES_AND_SPLITS = ('n_merges', 'n_merged_true_cells', 'n_splits', 'n_split_pieces')
 
 
@@ -86,3 +87,31 @@ def merges_and_splits(painted: PaintedPair) -> dict[str, int]:
     pred_in_true = np.bincount(overlaps.true_index[pred_inside])
     merged, split = true_in_pred[true_in_pred > 1], pred_in_true[pred_in_true > 1]
     return dict(zip(MERGES_AND_SPLITS, (len(merged), int(merged.sum()), len(split), int(split.sum())), strict=True))
+
+
+def reliability(scores: np.ndarray, is_correct: np.ndarray, n_bins: int = N_BINS) -> dict:
+    """Returns the expected calibration error: whether the score of a prediction is the probability that it is correct.
+
+    Guo et al., "On Calibration of Modern Neural Networks", ICML 2017, eq. 3: scores are sorted into bins of equal
+    width. The error is the mean over the bins of |precision - mean score|, weighted by the number of predictions. 0 is
+    best, 1 is worst.
+
+    Args:
+        scores: (n,) float, from 0 to 1.
+        is_correct: (n,) bool, whether each prediction is correct.
+        n_bins: The number of bins.
+
+    Returns:
+        ``{'expected_calibration_error': float, 'bins': [{'from', 'to', 'n', 'mean_score', 'precision'}]}``. A score on
+        the border of two bins counts in the lower one, as in eq. 3, and a score of 0 in the first. Empty bins are left
+        out. The error is NaN if there are no predictions.
+    """
+    # With ten bins the scores [0, .05, .1, .62] are in the bins [0, 0, 0, 6].
+    bin_indices = np.clip(np.ceil(scores * n_bins).astype(int) - 1, 0, n_bins - 1)
+    bins = []
+    for i in np.unique(bin_indices):
+        inside = bin_indices == i
+        bins.append({'from': float(i / n_bins), 'to': float((i + 1) / n_bins), 'n': int(inside.sum()),
+                     'mean_score': float(scores[inside].mean()), 'precision': float(is_correct[inside].mean())})
+    weighted_gaps = sum(row['n'] * abs(row['precision'] - row['mean_score']) for row in bins)
+    return {'expected_calibration_error': weighted_gaps / len(scores) if len(scores) else float('nan'), 'bins': bins}

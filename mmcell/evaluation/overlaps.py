@@ -1,21 +1,10 @@
 """Overlaps of true and predicted cells, as a sparse table of the pairs that share at least one pixel."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.sparse import csr_array
 
-from mmcell.masks.rle import decode_to_runs
-from mmcell.ragged import (
-    begins_of,
-    begins_of_runs,
-    groups_of,
-    index_in_group,
-    new_indices,
-    offsets_of,
-    sums_of_groups,
-)
+from mmcell.ragged import begins_of_runs, new_indices, sums_of_pairs
 
 
 @dataclass(frozen=True)
@@ -60,90 +49,6 @@ class Overlaps:
             pred_index=new_indices(is_kept)[self.pred_index[pairs]], intersections_px=self.intersections_px[pairs])
 
 
-@dataclass(frozen=True)
-class DecodedMasks:
-    """The runs of N masks in images that are laid one behind the other, so that each pixel has a position of its own.
-
-    Pixel (y, x) of an image has the position b + x * H + y, where H is the height of the image, and b is the number of
-    pixels of the images before it.
-
-    Attributes:
-        starts: (R,) int64, the first position of each run, mask after mask. A run lies in one column.
-        ends: (R,) int64, one past the last position of each run.
-        offsets: (N + 1,) int64. Mask i has the runs ``offsets[i]`` to ``offsets[i + 1] - 1``.
-    """
-
-    starts: np.ndarray
-    ends: np.ndarray
-    offsets: np.ndarray
-
-    @property
-    def mask_of_run(self) -> np.ndarray:
-        """The mask of each run, (R,) int64."""
-        return groups_of(np.diff(self.offsets))
-
-    @property
-    def areas_px(self) -> np.ndarray:
-        """The number of pixels of each mask, (N,) int64."""
-        return sums_of_groups(self.ends - self.starts, np.diff(self.offsets))
-
-    def part(self, masks: slice) -> 'DecodedMasks':
-        """Returns consecutive masks."""
-        offsets = self.offsets[masks.start:masks.stop + 1]
-        runs = slice(offsets[0], offsets[-1])
-        return DecodedMasks(self.starts[runs], self.ends[runs], offsets - offsets[0])
-
-
-def decode_masks(rles: Sequence[dict], image_index: np.ndarray, sizes: np.ndarray) -> DecodedMasks:
-    """Decodes masks of several images.
-
-    Args:
-        rles: N RLEs of the sizes of their images.
-        image_index: (N,) int64, the image of each mask.
-        sizes: (I, 2) int64, height and width of the images in px.
-
-    Raises:
-        ValueError: An RLE is not valid.
-    """
-    # Two images of 2 x 3 px, and in each of them one RLE, with the run lengths [1, 2, 3] and [0, 1, 5], have the runs
-    # [1, 3) and [0, 1). All images are full, so that the second image begins at 6, and its run is [6, 7). The first run
-    # covers the columns 0 and 1, and is cut into [1, 2) and [2, 3).
-    starts, ends, n_runs = decode_to_runs(rles)
-    masks = groups_of(n_runs)
-    heights, begins = sizes[image_index, 0][masks], begins_of(sizes.prod(axis=1))[image_index][masks]
-    columns = starts // heights
-    n_columns = (ends - 1) // heights - columns + 1
-    starts, ends = starts + begins, ends + begins
-    if (n_columns > 1).any():
-        runs = groups_of(n_columns)
-        tops = begins[runs] + (columns[runs] + index_in_group(n_columns)) * heights[runs]
-        starts, ends = np.maximum(starts[runs], tops), np.minimum(ends[runs], tops + heights[runs])
-        masks = masks[runs]
-    return DecodedMasks(starts, ends, offsets_of(np.bincount(masks, minlength=len(rles))))
-
-
-def overlaps_of_masks(true: DecodedMasks, predicted: DecodedMasks) -> Overlaps:
-    """Computes the overlaps of two sets of masks of the same images; masks of one set may overlap one another.
-
-    The time is proportional to the number of runs and of pairs of runs in one column that may overlap; the number of
-    pixels does not matter.
-    """
-    # True runs [2, 5) and [9, 12) have the starts [2, 9], and reached = [5, 12] is the greatest end so far. A predicted
-    # run [4, 10) meets true runs from the first that reaches beyond 4, which is run 0, up to the last that starts
-    # before 10, which is run 1. Between the two there may be shorter runs that have ended before: they share nothing.
-    order, pred_order = (np.argsort(masks.starts, kind='stable') for masks in (true, predicted))
-    starts, ends = true.starts[order], true.ends[order]
-    pred_starts, pred_ends = predicted.starts[pred_order], predicted.ends[pred_order]
-    first = np.searchsorted(np.maximum.accumulate(ends), pred_starts, 'right')
-    n_near = np.maximum(np.searchsorted(starts, pred_ends, 'left') - first, 0)
-    pred_run = groups_of(n_near)
-    run = first[pred_run] + index_in_group(n_near)
-    shared_px = np.minimum(ends[run], pred_ends[pred_run]) - np.maximum(starts[run], pred_starts[pred_run])
-    is_shared = shared_px > 0
-    return _overlaps(shared_px[is_shared], true.mask_of_run[order[run[is_shared]]],
-                     predicted.mask_of_run[pred_order[pred_run[is_shared]]], true.areas_px, predicted.areas_px)
-
-
 def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> tuple[Overlaps, np.ndarray, np.ndarray]:
     """Computes the overlaps of the instances of two label maps.
 
@@ -152,17 +57,11 @@ def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> tuple[
 
     Args:
         true_map: (H, W) integers, 0 = background. Ids may have gaps.
-        pred_map: (H, W) integers, 0 = background. Ids may have gaps.
+        pred_map: The predicted map, of the same shape.
 
     Returns:
         The overlaps, and the ids (N,) and (M,) int64 of the true and the predicted instances, ascending.
-
-    Raises:
-        ValueError: The maps have different shapes.
     """
-    if true_map.shape != pred_map.shape:
-        raise ValueError('the two label maps of an image must have one shape, '
-                         f'got {true_map.shape} and {pred_map.shape}')
     # The true pixels [0, 7, 7, 7, 9, 9] and the predicted pixels [0, 0, 3, 3, 3, 0] make five stretches in which both
     # stay the same: starts = [0, 1, 2, 4, 5], lengths_px = [1, 1, 2, 1, 1]. The true ids are [7, 9] with the stretches
     # true_index = [-1, 0, 0, 1, 1], the predicted id is [3] with pred_index = [-1, -1, 0, 0, -1]. Both are inside a
@@ -173,20 +72,15 @@ def overlaps_of_label_maps(true_map: np.ndarray, pred_map: np.ndarray) -> tuple[
     true_ids, true_index, true_areas_px = _instances_of(true_pixels[starts], lengths_px)
     pred_ids, pred_index, pred_areas_px = _instances_of(pred_pixels[starts], lengths_px)
     both = (true_index >= 0) & (pred_index >= 0)
-    return (_overlaps(lengths_px[both], true_index[both], pred_index[both], true_areas_px, pred_areas_px),
-            true_ids, pred_ids)
+    pairs = sums_of_pairs(true_index[both], pred_index[both], lengths_px[both], (len(true_ids), len(pred_ids)))
+    return Overlaps(true_areas_px, pred_areas_px, *pairs), true_ids, pred_ids
 
 
 def _instances_of(labels: np.ndarray, lengths_px: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Finds the instances of a label map that is given as S stretches of equal pixels.
 
-    Args:
-        labels: (S,) integers, the value of each stretch.
-        lengths_px: (S,) int64, the number of pixels of each stretch.
-
     Returns:
-        The ids (N,) int64 in ascending order, the position of each stretch's id among them (S,), which is -1 in the
-        background, and the areas (N,) int64 in px.
+        The ids (N,) ascending, the position of each stretch among them (S,), -1 in the background, and the areas (N,).
     """
     # The labels [0, 7, 7, 9, 9] with the lengths [1, 1, 2, 1, 1] have the values [0, 7, 9] with the areas [1, 3, 2].
     # Without the background the positions of the values are [-1, 0, 1], so that this returns the ids [7, 9], the
@@ -196,13 +90,3 @@ def _instances_of(labels: np.ndarray, lengths_px: np.ndarray) -> tuple[np.ndarra
     is_instance = values != 0
     positions = np.where(is_instance, new_indices(is_instance), -1)
     return values[is_instance].astype(np.int64), positions[index], areas_px[is_instance]
-
-
-def _overlaps(shared_px: np.ndarray, true_index: np.ndarray, pred_index: np.ndarray, true_areas_px: np.ndarray,
-              pred_areas_px: np.ndarray) -> Overlaps:
-    """Adds up the numbers of pixels (S,) that S stretches of a true and a predicted cell share."""
-    table = csr_array((shared_px, (true_index, pred_index)), shape=(len(true_areas_px), len(pred_areas_px)))
-    table.sort_indices()
-    # A table of two rows with two entries and one entry has indptr = [0, 2, 3]: true_index is [0, 0, 1].
-    return Overlaps(true_areas_px, pred_areas_px, groups_of(np.diff(table.indptr)), table.indices.astype(np.int64),
-                    table.data)

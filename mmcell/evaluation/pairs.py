@@ -6,10 +6,11 @@ from functools import cached_property
 import numpy as np
 
 from mmcell.annotations.ground_truth import GroundTruth
-from mmcell.evaluation.overlaps import DecodedMasks, Overlaps, decode_masks, overlaps_of_label_maps, overlaps_of_masks
+from mmcell.evaluation.overlaps import Overlaps, overlaps_of_label_maps, overlaps_of_masks
 from mmcell.masks.painting import paint_masks
+from mmcell.masks.runs import MaskRuns
 from mmcell.predictions.cells import Predictions
-from mmcell.ragged import begins_of, index_in_group
+from mmcell.ragged import begins_of
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,8 @@ class Pairs:
     predictions: Predictions
 
     @cached_property
-    def _masks(self) -> tuple[DecodedMasks, DecodedMasks]:
-        truth, predictions = (decode_masks(cells.rles, cells.image_index, self.truth.sizes)
-                              for cells in (self.truth, self.predictions))
-        return truth, predictions
+    def _masks(self) -> tuple[MaskRuns, MaskRuns]:
+        return _decode(self.truth, self.truth), _decode(self.predictions, self.truth)
 
     @cached_property
     def overlaps(self) -> Overlaps:
@@ -71,15 +70,14 @@ class Pairs:
         score, so that the smaller of two overlapping cells is seen. A prediction equal to the truth, with equal scores,
         therefore gives the same map as the truth. Only what was compared is kept, not the maps.
         """
-        begins = begins_of(self.truth.sizes.prod(axis=1)).tolist()
-        return [self._paint(image, begin) for image, begin in enumerate(begins)]
+        return [self._paint(image, left) for image, left in enumerate(begins_of(self.truth.sizes[:, 1]).tolist())]
 
-    def _paint(self, image: int, begin: int) -> PaintedPair:
+    def _paint(self, image: int, left: int) -> PaintedPair:
         maps, first_cells = [], []
         for side, masks, scores in ((self.truth, self._masks[0], np.zeros(len(self.truth.rles))),
                                     (self.predictions, self._masks[1], self.predictions.scores)):
             own = cells_of_image(side.image_index, image)
-            maps.append(_paint(masks.part(own), scores[own], begin, tuple(self.truth.sizes[image])))
+            maps.append(_paint(masks.part(own), scores[own], left, self.truth.sizes[image]))
             first_cells.append(own.start)
         overlaps, *ids = overlaps_of_label_maps(*maps)
         # The first cell of the image has the number 1 in the map.
@@ -93,22 +91,19 @@ def cells_of_image(image_index: np.ndarray, image: int) -> slice:
     return slice(*np.searchsorted(image_index, [image, image + 1]).tolist())
 
 
-def _paint(masks: DecodedMasks, scores: np.ndarray, begin: int, size: tuple[int, int]) -> np.ndarray:
-    """Returns the label map (H, W) int32 of the N masks of an image, numbered from 1.
+def _decode(cells: GroundTruth | Predictions, truth: GroundTruth) -> MaskRuns:
+    """Decodes masks into one canvas, on which the images lie side by side, so that only masks of one image overlap."""
+    heights, widths = truth.sizes.T
+    lefts = begins_of(widths)
+    rects_xyxy = np.stack([lefts, np.zeros_like(lefts), lefts + widths, heights], axis=1)
+    return MaskRuns.from_rles(cells.rles, heights.max(initial=0), widths.sum(), rects_xyxy[cells.image_index])
 
-    A mask that others cover completely does not occur.
 
-    Args:
-        masks: The masks.
-        scores: (N,) float.
-        begin: The position of the first pixel of the image.
-        size: Height and width in px.
-    """
-    lengths = masks.ends - masks.starts
-    positions = np.repeat(masks.starts - begin, lengths) + index_in_group(lengths)
-    label_map = np.zeros(size, np.int32, order='F')
-    paint_masks(label_map, positions, masks.areas_px, scores, np.arange(1, len(scores) + 1))
-    return label_map
+def _paint(masks: MaskRuns, scores: np.ndarray, left: int, size: np.ndarray) -> np.ndarray:
+    """Returns the label map (H, W) int32 of the masks of the image at a column of the canvas, numbered from 1."""
+    label_map = np.zeros((masks.height, size[1]), np.int32, order='F')
+    paint_masks(label_map, masks.positions - left * masks.height, masks.areas_px, scores, np.arange(1, len(scores) + 1))
+    return label_map[:size[0]]
 
 
 def centroids_xy(label_map: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -1,6 +1,7 @@
 """Pictures of the true and the predicted cells of an image."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from mmcell.evaluation.error_types import Verdicts
 from mmcell.evaluation.pairs import Pairs, cells_of_image
 from mmcell.images.image_file import read_image
 from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
+from mmcell.visualization.overlay import picture_name, write_png
 
 
 def draw_image(source: ImageSource, pairs: Pairs, image: int, score_threshold: float, *,
@@ -51,3 +53,25 @@ def draw_image(source: ImageSource, pairs: Pairs, image: int, score_threshold: f
         return draw_cell_sets(pixels, cell_sets, truth.class_names, shown_classes, scale)
     except MmcellError as error:
         raise MmcellError(f'{source.path}: {error}') from error
+
+
+def draw_images(folder: Path, pairs: Pairs, sources: dict[int, ImageSource], images: Sequence[int],
+                verdicts: Verdicts, score_threshold: float) -> None:
+    """Draws some images into a folder, with hits, missed cells and spurious detections.
+
+    The names of the pictures begin with the place of the image among ``images``: 01_0007_abc.png.
+
+    Args:
+        folder: The folder, which is made if necessary.
+        sources: Where images are, by their places in the annotation file; the annotation file knows the others.
+        images: The places of the images that are drawn.
+        pairs, verdicts, score_threshold: As for :func:`draw_image`.
+
+    Raises:
+        MmcellError: An image cannot be read, or does not fit its cells.
+        OSError: An image does not exist, or a picture cannot be written.
+    """
+    for rank, image in enumerate(images, start=1):
+        source = sources.get(image) or pairs.truth.image_source(image)
+        picture = draw_image(source, pairs, image, score_threshold, verdicts=verdicts)
+        write_png(picture, folder / f'{rank:02d}_{picture_name(pairs.truth.image_ids[image], source.path)}')

@@ -1,89 +1,71 @@
-"""Writes the files of ``tools/evaluate.py``, whose suffixes say in which format they are, and the worst images."""
+"""Writes the files with the values of an evaluation; their suffixes say in which format they are."""
 
+import csv
+import hashlib
+import io
+import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.annotations.ground_truth import ImageSource
-from mmcell.evaluation.error_types import Verdicts
-from mmcell.evaluation.evaluation import Evaluation
-from mmcell.evaluation.metrics_file import write_csv, write_metrics, write_text
-from mmcell.evaluation.pairs import Pairs
-from mmcell.evaluation.pictures import draw_image
 from mmcell.evaluation.table_formats import ValueTable, to_latex, to_markdown
-from mmcell.evaluation.tables import images_table
-from mmcell.visualization.overlay import picture_name, write_png
+from mmcell.files.whole_files import written_whole
 
 _TABLE_FORMATS = {'.md': to_markdown, '.tex': to_latex}
 
 
-def write_values(path: str | Path, content: dict, tables: Sequence[ValueTable],
-                 evaluations: dict[str, Evaluation]) -> None:
-    """Writes the values of one or several results files.
+def write_report(path: str | Path, content: dict, tables: Sequence[ValueTable], rows: Sequence[dict]) -> None:
+    """Writes values to a file, completely or not at all. Only tables are rounded.
 
     Args:
-        path: The file. ``.md`` and ``.tex`` get the tables, ``.csv`` one line per value, every other suffix JSON.
-        content: The content of the JSON file.
-        tables: The tables that are printed.
-        evaluations: The values by the name of the results file.
+        path: The file. ``.md`` and ``.tex`` get the tables, ``.csv`` the rows, every other suffix JSON.
+        content: The content of the JSON file; NaN becomes null.
+        tables: The tables.
+        rows: At least one row; the keys of the first row are the columns. NaN becomes an empty cell.
 
     Raises:
         OSError: The file cannot be written.
     """
     suffix = Path(path).suffix
     if suffix in _TABLE_FORMATS:
-        write_text('\n'.join(map(_TABLE_FORMATS[suffix], tables)), path)
+        text = '\n'.join(map(_TABLE_FORMATS[suffix], tables))
     elif suffix == '.csv':
-        write_csv([row for name, evaluation in evaluations.items() for row in _value_rows(name, evaluation)], path)
+        file = io.StringIO()
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator='\n')
+        writer.writeheader()
+        writer.writerows(map(_without_nan, rows))
+        text = file.getvalue()
     else:
         write_metrics(content, path)
+        return
+    _write_text(text, path)
 
 
-def _value_rows(name: str, evaluation: Evaluation) -> list[dict]:
-    intervals, undefined = evaluation.intervals(), (float('nan'), float('nan'))
-    return [{'results': name, 'value': value, 'number': number,
-             **dict(zip(('low', 'high'), intervals.get(value, undefined), strict=True))}
-            for value, number in evaluation.values.items()]
-
-
-def write_image_rows(path: str | Path, rows: Sequence[dict], score_threshold: float) -> None:
-    """Writes the values of each image.
-
-    Args:
-        path: The file, which ends in ``.md``, ``.tex``, ``.csv`` or ``.json``.
-        rows: Rows of :func:`mmcell.evaluation.per_image.image_rows`.
-        score_threshold: The lowest score of the detections that count, except for average precision.
+def write_metrics(content: dict, path: str | Path) -> None:
+    """Writes a JSON file, completely or not at all. Numbers are not rounded; NaN, which JSON lacks, becomes null.
 
     Raises:
         OSError: The file cannot be written.
     """
-    suffix = Path(path).suffix
-    if suffix in _TABLE_FORMATS:
-        write_text(_TABLE_FORMATS[suffix](images_table(rows, 'values of each image', score_threshold)), path)
-    elif suffix == '.csv':
-        write_csv(rows, path)
-    else:
-        write_metrics({'score_threshold': score_threshold, 'images': rows}, path)
+    _write_text(json.dumps(_without_nan(content), indent=1, ensure_ascii=False, allow_nan=False) + '\n', path)
 
 
-def draw_images(folder: Path, pairs: Pairs, sources: dict[int, ImageSource], images: Sequence[int],
-                verdicts: Verdicts, score_threshold: float) -> None:
-    """Draws some images into a folder, with hits, missed cells and spurious detections.
+def _write_text(text: str, path: str | Path) -> None:
+    with written_whole([path]) as (temporary,):
+        # What UTF-8 does not have is written as \uXXXX.
+        temporary.write_text(text, encoding='utf-8', errors='backslashreplace', newline='\n')
 
-    The names of the pictures begin with the place of the image among ``images``: 01_0007_abc.png.
 
-    Args:
-        folder: The folder, which is made if necessary.
-        pairs: The true and the predicted cells.
-        sources: Where images are, by their places in the annotation file; the annotation file knows the others.
-        images: The places of the images that are drawn.
-        verdicts: The verdicts on the predictions with at least the score threshold.
-        score_threshold: Detections with a lower score are not drawn.
+def describe_file(path: str | Path) -> dict[str, str]:
+    """Returns the path and the SHA-256 of a file."""
+    with open(path, 'rb') as file:
+        return {'path': str(path), 'sha256': hashlib.file_digest(file, 'sha256').hexdigest()}
 
-    Raises:
-        MmcellError: An image cannot be read, or does not fit its cells.
-        OSError: An image does not exist, or a picture cannot be written.
-    """
-    for rank, image in enumerate(images, start=1):
-        source = sources.get(image) or pairs.truth.image_source(image)
-        picture = draw_image(source, pairs, image, score_threshold, verdicts=verdicts)
-        write_png(picture, folder / f'{rank:02d}_{picture_name(pairs.truth.image_ids[image], source.path)}')
+
+def _without_nan(value: object) -> object:
+    """Returns a value with None in place of each NaN, also inside dicts and lists."""
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value

@@ -23,7 +23,7 @@ def segmentation_scores(statistics: Sequence[ImageStatistics], class_names: Sequ
         pair of centroids).
 
     Raises:
-        ValueError: There is no image, or the number of names or weights is wrong.
+        ValueError: There is no image.
     """
     weights = np.ones(len(statistics)) if weights is None else np.asarray(weights)
     scores = resampled_segmentation_scores(statistics, class_names, weights[None])
@@ -43,11 +43,11 @@ def resampled_segmentation_scores(statistics: Sequence[ImageStatistics], class_n
         Names with values, (n_resamples,) float64 each.
 
     Raises:
-        ValueError: There is no image, or the number of names or weights is wrong.
+        ValueError: There is no image.
     """
-    labels = _labels(statistics, class_names)
-    if weights.ndim != 2 or weights.shape[1] != len(statistics):
-        raise ValueError(f'weights must have the shape (n, {len(statistics)}) for as many images, got {weights.shape}')
+    if not statistics:
+        raise ValueError('no image to score; at least one is needed')
+    labels = [(name, None if place is None else class_names[place]) for name, place in statistics[0]]
     # Three images have the numerators [3, 1, 0] and the denominators [4, 2, 0] of a score. With the two sets of weights
     # [1, 1, 1] and [0, 2, 1] the pooled values are [4 / 6, 2 / 4]. The values per image are [.75, .5, NaN]. The third
     # image does not define the score and takes no part, so that the image means are [1.25 / 2, 1 / 2].
@@ -67,20 +67,6 @@ def resampled_segmentation_scores(statistics: Sequence[ImageStatistics], class_n
         scores[f'{name}_pooled{suffix}'] = pooled[:, i]
         scores[f'{name}_image_mean{suffix}'] = averaged[:, i]
     return scores
-
-
-def _labels(statistics: Sequence[ImageStatistics], class_names: Sequence[str]) -> list[tuple[str, str | None]]:
-    """Returns the name and the class name of each score, in the order of the statistics; None means all classes.
-
-    Raises:
-        ValueError: There is no image, or the number of names is wrong.
-    """
-    if not statistics:
-        raise ValueError('no image to score; at least one is needed')
-    n_classes = sum(name == 'PQ' for name, _ in statistics[0]) - 1  # one PQ is that of all classes
-    if n_classes != len(class_names):
-        raise ValueError(f'the statistics have {n_classes} classes, but {len(class_names)} names are given')
-    return [(name, None if place is None else class_names[place]) for name, place in statistics[0]]
 
 
 def _divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:

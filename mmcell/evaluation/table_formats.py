@@ -1,7 +1,7 @@
 """Tables of texts, and how they are shown on a terminal, in Markdown and in LaTeX."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from rich import box
 from rich.cells import cell_len
@@ -15,29 +15,23 @@ _LATEX = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasci
           '>': r'\textgreater{}', **{letter: f'\\{letter}' for letter in '&%$#_{}'}}
 
 
-@dataclass
+@dataclass(frozen=True)
 class ValueTable:
     """A table of texts. The first column names the row; the others have numbers, except the column ``MEANING``.
 
     Attributes:
         headers: The header of each column.
+        rows: The cells of each row.
         title: The text above the table.
         caption: The text below the table, or None.
-        rows: The cells of each row.
-        section_ends: The indices of the rows below which there is a gap.
+        section_end: The index of the row below which there is a gap, or None.
     """
 
     headers: Sequence[str]
+    rows: Sequence[Sequence[str]]
     title: str
     caption: str | None = None
-    rows: list[tuple[str, ...]] = field(default_factory=list)
-    section_ends: set[int] = field(default_factory=set)
-
-    def add_row(self, *cells: str, end_section: bool = False) -> None:
-        """Appends a row, and a gap below it if ``end_section`` is True."""
-        if end_section:
-            self.section_ends.add(len(self.rows))
-        self.rows.append(cells)
+    section_end: int | None = None
 
 
 def print_whole(console: Console, table: ValueTable) -> None:
@@ -47,7 +41,7 @@ def print_whole(console: Console, table: ValueTable) -> None:
         is_value = index > 0 and header != MEANING
         shown.add_column(header, justify='right' if is_value else 'left', no_wrap=header != MEANING)
     for index, row in enumerate(table.rows):
-        shown.add_row(*row, end_section=index in table.section_ends)
+        shown.add_row(*row, end_section=index == table.section_end)
     widths = [max(map(cell_len, column)) for column in zip(table.headers, *table.rows, strict=True)]
     # Besides its text, each column needs a space and a divider or an edge.
     needed = sum(2 + (min(width, _MIN_TEXT_WIDTH) if header == MEANING else width)
@@ -74,9 +68,8 @@ def to_latex(table: ValueTable) -> str:
     """Returns a LaTeX ``tabular`` with the rules of the package booktabs; title and caption stand above as comments."""
     columns = ''.join('l' if index == 0 or header == MEANING else 'r' for index, header in enumerate(table.headers))
     lines = [' & '.join(_latex(cell) for cell in row) + r' \\' for row in (table.headers, *table.rows)]
-    for index in sorted(table.section_ends, reverse=True):
-        if index + 1 < len(table.rows):
-            lines.insert(index + 2, r'\midrule')
+    if table.section_end is not None:
+        lines.insert(table.section_end + 2, r'\midrule')
     comments = [f'% {line}' for text in (table.title, table.caption) if text for line in text.splitlines()]
     return '\n'.join([*comments, f'\\begin{{tabular}}{{{columns}}}', r'\toprule', lines[0], r'\midrule', *lines[1:],
                       r'\bottomrule', r'\end{tabular}', ''])

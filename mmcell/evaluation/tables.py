@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 
 from mmcell.evaluation.average_precision import size_names
-from mmcell.evaluation.evaluation import SWEPT_SCORES, Evaluation
+from mmcell.evaluation.evaluation import SWEPT_SCORES, EvaluatedFile
 from mmcell.evaluation.per_image import COUNTS, SCORES
 from mmcell.evaluation.table_formats import MEANING, ValueTable
 
@@ -33,88 +33,74 @@ HEADLINE = {
     'F1@IoU.90_pooled': 'cells found at IoU .90, any class',
     'F_d_pooled': 'cells found, centroids within 12 px',
 }
+# The row below which there is a gap.
+LAST_AP = list(HEADLINE).index('AP50@100')
 BY_CLASS = ('AP', 'AP50', 'AP50@100', 'PQ_pooled', 'F_c_pooled')
 BY_SIZE = ('AP', 'AP50', 'AP@100', 'AP50@100', 'AR', 'bbox_AP', 'bbox_AP50')
 
 
-def headline_table(evaluation: Evaluation, n_images: int, score_threshold: float) -> ValueTable:
-    """Returns the table of the values that are usually quoted, with their intervals and meanings.
+def file_tables(file: EvaluatedFile, size_bins_px: Sequence[float]) -> list[ValueTable]:
+    """Returns the tables about one results file: the usual values, the values by class and by size, and the mistakes.
 
     Args:
-        evaluation: The values.
-        n_images: The number of images that were measured.
-        score_threshold: The lowest score of the detections that count, except for average precision.
+        file: The results file with its values.
+        size_bins_px: Edges between the size bins of these values, as square roots of areas in px.
     """
-    intervals = evaluation.intervals()
-    table = ValueTable(
-        ['', 'value', *(['95 % interval'] if intervals else []), MEANING],
-        title=f"{count(n_images, 'image')}; values below AP50@100 count only detections with score >= "
-              f'{score_threshold:g}',
-        caption='_pooled: added over all images, then divided; _image_mean: mean over images that define it')
-    for name, meaning in HEADLINE.items():
-        interval_cells = [_interval(intervals[name])] if intervals else []
-        table.add_row(name, _number(evaluation.values[name]), *interval_cells, meaning,
-                      end_section=name == 'AP50@100')
-    return table
+    return [_headline_table(file), _class_table(file), _size_table(file, size_bins_px),
+            _confusion_table(file.evaluation.errors), _error_table(file.evaluation.errors)]
 
 
-def class_table(evaluation: Evaluation, n_true: dict[str, int], n_predicted: dict[str, int]) -> ValueTable:
-    """Returns the table with one row per class.
-
-    Args:
-        evaluation: The values.
-        n_true: The number of true cells of each class by its name.
-        n_predicted: The number of detections of each class by its name, regardless of their scores.
-    """
-    table = ValueTable(['', 'true cells', 'detections', *BY_CLASS], title='by class',
-                       caption='detections and AP: all scores; PQ and F_c: only scores >= '
-                               f"{evaluation.errors['score_threshold']:g}")
-    for name, count in n_true.items():
-        table.add_row(name, str(count), str(n_predicted[name]),
-                      *(_number(evaluation.values[f'{value}/{name}']) for value in BY_CLASS))
-    return table
+def _headline_table(file: EvaluatedFile) -> ValueTable:
+    values, intervals = file.evaluation.values, file.evaluation.intervals
+    rows = [(name, _number(values[name]), *([_interval(intervals[name])] if intervals else []), meaning)
+            for name, meaning in HEADLINE.items()]
+    return ValueTable(
+        ['', 'value', *(['95 % interval'] if intervals else []), MEANING], rows, _title_of_values(file),
+        '_pooled: added over all images, then divided; _image_mean: mean over images that define it', LAST_AP)
 
 
-def size_table(evaluation: Evaluation, areas_px: np.ndarray, size_bins_px: Sequence[float]) -> ValueTable:
-    """Returns the table with one row for all cells and one row per size bin.
+def _title_of_values(file: EvaluatedFile) -> str:
+    return (f"{count(len(file.pairs.truth.image_ids), 'image')}; values below AP50@100 count only detections with "
+            f"score >= {file.evaluation.errors['score_threshold']:g}")
 
-    As in COCO evaluation, a cell whose size is exactly an edge belongs to both bins.
 
-    Args:
-        evaluation: The values.
-        areas_px: (N,) float64, the areas of the true cells.
-        size_bins_px: Edges between the size bins, as square roots of areas in px.
-    """
-    table = ValueTable(['size', 'true cells', *BY_SIZE], title='by size (square root of area)')
-    edges = [0, *size_bins_px, math.inf]
+def _class_table(file: EvaluatedFile) -> ValueTable:
+    truth, values = file.pairs.truth, file.evaluation.values
+    n_true, n_predicted = (truth.count_by_class(cells.class_index) for cells in (truth, file.pairs.predictions))
+    rows = [(name, str(n_true[name]), str(n_predicted[name]),
+             *(_number(values[f'{value}/{name}']) for value in BY_CLASS)) for name in n_true]
+    return ValueTable(['', 'true cells', 'detections', *BY_CLASS], rows, 'by class',
+                      'detections and AP: all scores; PQ and F_c: only scores >= '
+                      f"{file.evaluation.errors['score_threshold']:g}")
+
+
+def _size_table(file: EvaluatedFile, size_bins_px: Sequence[float]) -> ValueTable:
+    """Returns a row for all cells and one per size bin. As in COCO, a cell that is as large as an edge is in two."""
+    areas_px, edges = file.pairs.truth.areas_px, [0, *size_bins_px, math.inf]
     counts = [len(areas_px), *(np.count_nonzero((low ** 2 <= areas_px) & (areas_px <= high ** 2))
                                for low, high in pairwise(edges) if size_bins_px)]
-    for ending, count in zip(['', *(f'/{name}' for name in size_names(size_bins_px))], counts, strict=True):
-        table.add_row(ending[1:] or 'all', str(count),
-                      *(_number(evaluation.values[f'{value}{ending}']) for value in BY_SIZE))
-    return table
+    endings = ['', *(f'/{name}' for name in size_names(size_bins_px))]
+    rows = [(ending[1:] or 'all', str(n), *(_number(file.evaluation.values[f'{value}{ending}']) for value in BY_SIZE))
+            for ending, n in zip(endings, counts, strict=True)]
+    return ValueTable(['size', 'true cells', *BY_SIZE], rows, 'by size (square root of area)')
 
 
-def confusion_table(errors: dict) -> ValueTable:
-    """Returns the table of matched cells, with true classes in rows and predicted classes in columns."""
+def _confusion_table(errors: dict) -> ValueTable:
     confusion = errors['confusion']
-    table = ValueTable(['true \\ predicted', *confusion['columns_predicted']],
-                       title=f"cells matched at IoU > .5 in label maps, score >= {errors['score_threshold']:g}")
-    for name, counts in zip(confusion['rows_true'], confusion['counts'], strict=True):
-        table.add_row(name, *map(str, counts))
-    return table
+    rows = [(name, *map(str, counts))
+            for name, counts in zip(confusion['rows_true'], confusion['counts'], strict=True)]
+    return ValueTable(['true \\ predicted', *confusion['columns_predicted']], rows,
+                      f"cells matched at IoU > .5 in label maps, score >= {errors['score_threshold']:g}")
 
 
-def error_table(errors: dict) -> ValueTable:
-    """Returns the table of kinds of error, with the F1 that would be reached if only this kind were mended."""
+def _error_table(errors: dict) -> ValueTable:
+    """Returns a row per kind of error, with the F1 that would be reached if only this kind were mended."""
     kinds = errors['error_kinds']
-    table = ValueTable(
-        ['error', 'number', 'F1 if mended'],
-        title=f"{kinds['n_correct']} of {count(kinds['n_predicted'], 'prediction')} correct, F1 {_number(kinds['F1'])}",
-        caption='overlapping masks stay whole; missed: no prediction is correct, and no other error is about the cell')
-    for name, kind in kinds['kinds'].items():
-        table.add_row(name, str(kind['n']), _number(kind['F1_if_mended']))
-    return table
+    rows = [(name, str(kind['n']), _number(kind['F1_if_mended'])) for name, kind in kinds['kinds'].items()]
+    return ValueTable(
+        ['error', 'number', 'F1 if mended'], rows,
+        f"{kinds['n_correct']} of {count(kinds['n_predicted'], 'prediction')} correct, F1 {_number(kinds['F1'])}",
+        'overlapping masks stay whole; missed: no prediction is correct, and no other error is about the cell')
 
 
 def error_lines(errors: dict) -> list[str]:
@@ -133,14 +119,12 @@ def error_lines(errors: dict) -> list[str]:
 
 def sweep_table(swept: dict) -> ValueTable:
     """Returns the table with one row per score threshold, in which the best value of each column is marked."""
-    table = ValueTable(['score >=', *SWEPT_SCORES], title='score thresholds; * marks the best values',
-                       caption='For validation data. The best values are too optimistic: measure other images at the '
-                               'best threshold.')
-    for row in swept['table']:
-        threshold = row['score_threshold']
-        table.add_row(f'{threshold:.2f}', *(
-            _number(row[name]) + (' *' if swept['best'][name] == threshold else '') for name in SWEPT_SCORES))
-    return table
+    rows = [(f"{row['score_threshold']:.2f}",
+             *(_number(row[name]) + (' *' if swept['best'][name] == row['score_threshold'] else '')
+               for name in SWEPT_SCORES)) for row in swept['table']]
+    return ValueTable(['score >=', *SWEPT_SCORES], rows, 'score thresholds; * marks the best values',
+                      'For validation data. The best values are too optimistic: measure other images at the best '
+                      'threshold.')
 
 
 def comparison_table(compared: dict[str, dict], first: str, second: str) -> ValueTable:
@@ -151,32 +135,22 @@ def comparison_table(compared: dict[str, dict], first: str, second: str) -> Valu
         first: The name of the first results file.
         second: The name of the second results file.
     """
-    table = ValueTable(['', 'first', 'second', 'difference', '95 % interval'],
-                       title=f'first: {first}\nsecond: {second}')
-    for name in HEADLINE:
-        row = compared[name]
-        table.add_row(name, _number(row['first']), _number(row['second']), _number(row['difference'], '+.3f'),
-                      _interval(row['interval'], '+.3f'))
-    return table
+    rows = [(name, _number(compared[name]['first']), _number(compared[name]['second']),
+             _number(compared[name]['difference'], '+.3f'), _interval(compared[name]['interval'], '+.3f'))
+            for name in HEADLINE]
+    return ValueTable(['', 'first', 'second', 'difference', '95 % interval'], rows,
+                      f'first: {first}\nsecond: {second}')
 
 
-def values_table(values_by_name: dict[str, dict[str, float]], n_images: int, score_threshold: float) -> ValueTable:
-    """Returns the table of the values in ``HEADLINE`` with one column per results file. * marks the best values.
-
-    Args:
-        values_by_name: The values of each results file, by the header of its column.
-        n_images: The number of images that were measured.
-        score_threshold: The lowest score of the detections that count, except for average precision.
-    """
-    table = ValueTable(['', *values_by_name, MEANING],
-                       title=f"{count(n_images, 'image')}; values below AP50@100 count only detections with score >= "
-                             f'{score_threshold:g}; * marks the best values')
+def values_table(files: Sequence[EvaluatedFile]) -> ValueTable:
+    """Returns the table of the values in ``HEADLINE`` with one column per results file. * marks the best values."""
+    rows = []
     for name, meaning in HEADLINE.items():
-        row = [values[name] for values in values_by_name.values()]
+        row = [file.evaluation.values[name] for file in files]
         best = max((value for value in row if not math.isnan(value)), default=math.nan)
-        table.add_row(name, *(_number(value) + (' *' if value == best else '') for value in row), meaning,
-                      end_section=name == 'AP50@100')
-    return table
+        rows.append((name, *(_number(value) + (' *' if value == best else '') for value in row), meaning))
+    return ValueTable(['', *(file.name for file in files), MEANING], rows,
+                      f'{_title_of_values(files[0])}; * marks the best values', None, LAST_AP)
 
 
 def images_table(rows: Sequence[dict], title: str, score_threshold: float,
@@ -192,12 +166,11 @@ def images_table(rows: Sequence[dict], title: str, score_threshold: float,
     """
     columns = [name for name in ('results', 'image_id', 'file_name', *COUNTS, *scores)
                if any(name in row for row in rows)]
-    table = ValueTable([name.replace('_', ' ') for name in columns], title=title,
-                       caption=f'only detections with score >= {score_threshold:g}; hit: mask IoU above .5 and right '
-                               'class; wrong class: spurious, but with such an IoU')
-    for row in rows:
-        table.add_row(*(_number(row[name]) if isinstance(row[name], float) else str(row[name]) for name in columns))
-    return table
+    texts = [[_number(row[name]) if isinstance(row[name], float) else str(row[name]) for name in columns]
+             for row in rows]
+    return ValueTable([name.replace('_', ' ') for name in columns], texts, title,
+                      f'only detections with score >= {score_threshold:g}; hit: mask IoU above .5 and right class; '
+                      'wrong class: spurious, but with such an IoU')
 
 
 def count(number: int, noun: str) -> str:

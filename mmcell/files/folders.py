@@ -99,13 +99,8 @@ def file_problem(path: str | Path) -> str | None:
 
 
 def refuse_unusable(path: str | Path) -> None:
-    """Raises the error for a file that cannot be used.
-
-    Raises:
-        FileError: :func:`file_problem` finds a problem.
-    """
-    problem = file_problem(path)
-    if problem:
+    """Raises a FileError if :func:`file_problem` finds a problem."""
+    if problem := file_problem(path):
         raise FileError(f'{path}: {problem}')
 
 

@@ -18,16 +18,12 @@ _OTHER_KINDS = {
 
 
 def read_text(path: str | Path, error: type[MmcellError]) -> str:
-    """Returns the text of a file in UTF-8, UTF-16 or UTF-32, with or without a byte order mark.
-
-    Args:
-        path: The file.
-        error: The class of the error that is raised.
+    """Returns the text of a file in UTF-8, UTF-16 or UTF-32; the arguments are those of :func:`read_json`.
 
     Raises:
         MmcellError: The file cannot be read, or is not text in one of these encodings.
     """
-    return decode_text(_read_bytes(path, error), path, error)
+    return _decode(_read_bytes(path, error), path, error)
 
 
 def read_json(path: str | Path, error: type[MmcellError]) -> object:
@@ -57,9 +53,11 @@ def parse_json(content: bytes, source: str | Path, error: type[MmcellError]) -> 
         MmcellError: The content is not JSON in a known encoding, an object has a key twice (of which JSON readers
             silently take one), a number has thousands of digits, or there are more than 100 levels of nesting.
     """
-    text = decode_text(content, source, error)
+    text = _decode(content, source, error)
     try:
         value = json.loads(text, object_pairs_hook=_without_repeated_keys)
+        if isinstance(value, dict | list) and _is_deeper_than(value, MAX_LEVELS):
+            raise RecursionError
     except json.JSONDecodeError as reason:
         raise error(f'{source}: is not JSON: {reason.msg} (line {reason.lineno}, column {reason.colno}); the file may '
                     'be cut short or damaged') from reason
@@ -68,14 +66,12 @@ def parse_json(content: bytes, source: str | Path, error: type[MmcellError]) -> 
     except ValueError as reason:  # the only other one that json raises
         raise error(f'{source}: a number in this JSON has thousands of digits: correct it') from reason
     except RecursionError as reason:
-        raise error(_too_deep(source)) from reason
-    if isinstance(value, dict | list) and _is_deeper_than(value, MAX_LEVELS):
-        raise error(_too_deep(source))
+        raise error(f'{source}: this JSON has more than {MAX_LEVELS} levels of objects and lists inside one '
+                    'another') from reason
     return value
 
 
-def decode_text(content: bytes, source: str | Path, error: type[MmcellError]) -> str:
-    """Returns the text that bytes encode; the arguments and errors are those of :func:`parse_json`."""
+def _decode(content: bytes, source: str | Path, error: type[MmcellError]) -> str:
     if not content.strip():
         raise error(f'{source}: is empty ({len(content)} bytes)')
     for beginning, description in _OTHER_KINDS.items():
@@ -107,11 +103,7 @@ def is_encodable(text: str) -> bool:
 
     A lone surrogate cannot. Python puts one in place of each byte of a file name that is not UTF-8.
     """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return text.encode(errors='ignore').decode() == text
 
 
 def _without_repeated_keys(pairs: list[tuple[str, object]]) -> dict:
@@ -141,7 +133,3 @@ def _is_deeper_than(value: object, n_levels: int) -> bool:
         if not parents:
             return False
     return True
-
-
-def _too_deep(source: str | Path) -> str:
-    return f'{source}: this JSON has more than {MAX_LEVELS} levels of objects and lists inside one another'

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import nn
 
-from mmcell.cells.filters import select_cells
+from mmcell.cells.cells import select_cells
 from mmcell.errors import MmcellError
 from mmcell.images.colors import stretch_contrast
 from mmcell.inference.predictor import Predictor

@@ -41,10 +41,10 @@ class DetectionLimit:
 
 
 def find_limit(model: nn.Module, key: str = 'model') -> DetectionLimit:
-    """Finds the limit of a detector.
+    """Finds the limit of a detector, possibly with views, but without tiles.
 
     Args:
-        model: The detector, possibly with views, but without tiles.
+        model: The detector.
         key: The key of the config that holds the settings of the detector without views.
     """
     if isinstance(model, MaskTTAModel):

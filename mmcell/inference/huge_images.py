@@ -75,12 +75,12 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
         gather(None)
         if n_processes > 1:
             share = np.array_split(missing, n_processes)[rank].tolist()
-            _predict_share(_predict_into(journal, share, model, read, grid), len(share), report)
+            _predict_share(_predict_into(journal, share, model, read, grid, report))
             journal.refresh()
             missing = []
         if rank == 0:
-            yield from _stitch(_predict_into(journal, missing, model, read, grid), journal, grid, model.border_px,
-                               len(missing), report)
+            batches = _predict_into(journal, missing, model, read, grid, report)
+            yield from _stitch(batches, journal, grid, model.border_px)
 
 
 def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume: bool) -> None:
@@ -94,31 +94,27 @@ def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume:
 
 
 def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, read: ReadRect,
-                  grid: TileGrid) -> Iterator[dict[int, Cells]]:
+                  grid: TileGrid, report: Report | None) -> Iterator[dict[int, Cells]]:
     """Predicts tiles in their order and writes their cells to the journal; yields the cells by tile of each batch."""
+    n_done = 0
     for batch in grid.batches_of_equal_shape(tiles, model.batch_size):
         crops = [torch.from_numpy(np.ascontiguousarray(read(*rect).transpose(2, 0, 1)))
                  for rect in grid.input_rects_xyxy[batch].tolist()]
         cells_by_tile = dict(zip(batch, model.predict_crops(crops, batch, grid, {}), strict=True))
         for tile, cells in cells_by_tile.items():
             journal.write(tile, cells)
+        n_done += len(batch)
+        if report is not None:
+            report(n_done, len(tiles))
         yield cells_by_tile
 
 
-def _predict_share(batches: Iterator[dict[int, Cells]], n_tiles: int, report: Report | None) -> None:
-    """Predicts the share of this process, and waits for the others; then an error in one process is raised in all.
-
-    Args:
-        batches: Iterator of :func:`_predict_into`, which predicts the tiles while it is consumed.
-        n_tiles: Number of tiles in the share.
-        report: As in :func:`predict_huge_image`.
-    """
-    error, n_done = None, 0
+def _predict_share(batches: Iterator[dict[int, Cells]]) -> None:
+    """Predicts the share of this process, and waits for the others; then an error in one process is raised in all."""
+    error = None
     try:
-        for cells_by_tile in batches:
-            n_done += len(cells_by_tile)
-            if report is not None:
-                report(n_done, n_tiles)
+        for _ in batches:
+            pass
     except Exception as raised:  # first reported to the other processes, then raised again
         error = raised
     messages = gather(None if error is None else f'{type(error).__name__}: {error}')
@@ -128,19 +124,15 @@ def _predict_share(batches: Iterator[dict[int, Cells]], n_tiles: int, report: Re
         raise OtherProcessError(f'another process stopped: {message}')
 
 
-def _stitch(batches: Iterator[dict[int, Cells]], journal: TileJournal, grid: TileGrid, border_px: float, n_tiles: int,
-            report: Report | None) -> Iterator[tuple[Cells, Cells]]:
+def _stitch(batches: Iterator[dict[int, Cells]], journal: TileJournal, grid: TileGrid,
+            border_px: float) -> Iterator[tuple[Cells, Cells]]:
     """Yields the cells of each tile and the cells that are final after it, in the order of the tiles.
 
     Tiles that are not in the journal are predicted when their turn comes, by taking the next batch.
     """
-    stitcher = SeamStitcher(grid, border_px)
-    n_done, latest_batch = 0, {}
+    stitcher, latest_batch = SeamStitcher(grid, border_px), {}
     for tile in range(len(grid)):
         while tile not in journal:
             latest_batch = next(batches)
-            n_done += len(latest_batch)
-            if report is not None:
-                report(n_done, n_tiles)
         cells = latest_batch[tile] if tile in latest_batch else journal.read(tile)
         yield cells, stitcher.add(tile, cells)

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 from mmengine.dist import is_main_process
 
-from mmcell.cells.filters import select_cells
+from mmcell.cells.cells import select_cells
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
 from mmcell.images.image_file import ImageFile
@@ -76,14 +76,6 @@ class ImageJob:
         """Returns the files that are written for an image called ``name``, in some formats or in those of the job."""
         return output_paths(self.formats if formats is None else formats, self.folder, name,
                             len(self.predictor.class_names))
-
-    def conflicting_image(self, path: Path, name: str) -> str | None:
-        """Returns the image file from which the outputs called ``name`` were made, or None if it is ``path`` itself.
-
-        Returns None also if there are no such outputs yet.
-        """
-        image = read_record(self.folder, name).get('image')
-        return None if image == str(path.resolve()) else image
 
     def make_plan(self, image: ImageFile) -> PredictionPlan:
         """Returns how an image is predicted.
@@ -167,13 +159,7 @@ class ImageJob:
         return {**image.fingerprint, 'settings': json.loads(json.dumps(settings))}
 
     def _notes_on_image(self, image: ImageFile, sample: np.ndarray, is_whole: bool) -> Iterator[str]:
-        """Yields remarks on an image.
-
-        Args:
-            image: The open image.
-            sample: Pixels of the image, (h, w, 3) uint8 RGB.
-            is_whole: Whether they are all of its pixels.
-        """
+        """Yields remarks on an image, of which ``sample`` (h, w, 3) has some pixels, or all if ``is_whole``."""
         if image.orientation != 1:
             # Some programs show the image as it is stored.
             yield 'turned as the tag Orientation in the file says; cells are in the frame of the turned image'

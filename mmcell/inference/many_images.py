@@ -11,7 +11,7 @@ from mmcell.errors import MmcellError, escape
 from mmcell.files.whole_files import remove_leftovers
 from mmcell.images.image_file import open_image
 from mmcell.inference.image_jobs import ImageJob, Outcome
-from mmcell.inference.image_records import record_path
+from mmcell.inference.image_records import read_record, record_path
 from mmcell.inference.processes import LostProcessError, gather
 from mmcell.inference.progress import Report, progress_bars
 
@@ -38,8 +38,8 @@ def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> No
     for path, name in images:
         if path.resolve() in outputs:
             raise MmcellError(f'the image {path} would be overwritten by an output: name another folder with --out')
-        other_image = job.conflicting_image(path, name)
-        if other_image is not None:
+        other_image = read_record(job.folder, name).get('image')
+        if other_image not in (None, str(path.resolve())):
             raise MmcellError(f'the outputs of {path} would replace the outputs of {other_image} in {job.folder}, '
                               f'because both are called {name}: name another folder with --out, or delete '
                               f'{record_path(job.folder, name)} if they may be replaced')
@@ -84,10 +84,8 @@ def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bo
 
 def _predict(path: Path, name: str, job: ImageJob, resume: bool, add_bar: Callable[[str], Report],
              is_alone: bool, is_postponed: bool = False) -> Outcome:
-    """Predicts an image, unless it is done, or must be postponed because all processes stream it together.
-
-    Whether an image is done or postponed is decided by one process for all, since they must all stream it or all not.
-    """
+    """Predicts an image, unless it is done, or must be postponed because all processes stream it together."""
+    # One process decides for all whether an image is done or postponed: they must all stream it or all not.
     with open_image(path, job.channel_order, job.percentiles) as image:
         plan = job.make_plan(image)
         if not is_postponed and resume and job.is_done(image, name, plan):
@@ -110,9 +108,6 @@ class _Failures:
     def catch(self, predict: Callable[..., Outcome], path: Path, *args: object) -> Outcome:
         """Returns the result of ``predict(path, ...)``, or an outcome with the message of its error.
 
-        The traceback of an error that does not concern the image or a file is printed on standard error, once for each
-        line of code that raises errors.
-
         Raises:
             LostProcessError, ModelFailureError, OSError: As :func:`predict_images` says.
         """
@@ -132,7 +127,7 @@ class _Failures:
         return outcome
 
     def _explain(self, error: Exception) -> str:
-        """Returns the reason of an unexpected error in one line."""
+        """Returns the reason of an unexpected error in one line; prints one traceback per line of code that fails."""
         reason = f'{type(error).__name__}: {error}'
         frame = traceback.extract_tb(error.__traceback__)[-1]
         place = type(error), frame.filename, frame.lineno

@@ -167,12 +167,7 @@ def _with_views(detector: nn.Module, config: dict) -> nn.Module:
 
 
 def _read_pipeline(config: dict) -> tuple[Sequence[float] | None, Compose]:
-    """Returns the percentiles of the loader of a config's test pipeline, and the transforms that come after it.
-
-    Raises:
-        DetectorError: There is no pipeline, it does not begin with a transform that loads an image, or a transform
-            cannot be built.
-    """
+    """Returns the percentiles of the loader of a config's test pipeline, and the transforms that come after it."""
     pipeline = find_test_dataset(config).get('pipeline')
     if not pipeline or not all(isinstance(transform, dict) and 'type' in transform for transform in pipeline):
         raise DetectorError('test_dataloader.dataset.pipeline of the config must be a list of transforms, got '
@@ -189,12 +184,7 @@ def _read_pipeline(config: dict) -> tuple[Sequence[float] | None, Compose]:
 
 
 def _build(registry: Registry, settings: dict, key: str) -> object:
-    """Builds a part of a config.
-
-    Raises:
-        DetectorError: The settings do not fit the class; the message names the key of the config.
-        MmcellError: The class itself refuses the settings.
-    """
+    """Builds a part of a config; an error that the class itself does not explain becomes a DetectorError."""
     try:
         return registry.build(settings)
     except MmcellError:

@@ -43,10 +43,10 @@ class TileJournal:
         """Reads again which tiles are in the journal, including those that other processes wrote."""
         self._locations = {}
         for path in sorted(self.folder.glob('tiles-*.jsonl')):
-            for offset, record in _complete_lines(path):
-                # The line at offset 0 holds the settings.
-                if offset > 0 and 'tile' in record:
-                    self._locations[record['tile']] = path, offset
+            for begin, _, record in _complete_lines(path):
+                # The first line holds the settings.
+                if begin > 0 and 'tile' in record:
+                    self._locations[record['tile']] = path, begin
 
     def write(self, tile: int, cells: Cells) -> None:
         """Adds the cells of a tile.
@@ -66,14 +66,10 @@ class TileJournal:
 
     def _file_to_append(self) -> IO[bytes]:
         if 'append' not in self._open:
-            lines = list(_complete_lines(self.path)) if self.path.exists() else []
             file = self._open['append'] = open(self.path, 'ab')  # noqa: SIM115
-            if lines:
-                # An incomplete line at the end is cut off, so that the next line does not continue it.
-                file.truncate(_end_of_line(self.path, lines[-1][0]))
-                file.seek(0, 2)
-            else:
-                file.truncate(0)
+            # An incomplete line at the end is cut off, so that the next line does not continue it.
+            file.truncate(max((end for _, end, _ in _complete_lines(self.path)), default=0))
+            if file.seek(0, 2) == 0:
                 file.write(json.dumps({'settings': self.settings}).encode() + b'\n')
         return self._open['append']
 
@@ -110,7 +106,7 @@ def remove_journal(folder: str | Path, keep_settings: dict | None = None) -> lis
     # JSON turns tuples into lists, so that the settings equal those that were read from a file.
     folder, keep_settings = Path(folder), json.loads(json.dumps(keep_settings))
     for path in folder.glob('tiles-*.jsonl'):
-        _, first_record = next(_complete_lines(path), (0, {}))
+        *_, first_record = next(_complete_lines(path), [{}])
         if keep_settings is None or first_record.get('settings') != keep_settings:
             path.unlink()
             removed_settings.append(first_record.get('settings') or {})
@@ -119,10 +115,10 @@ def remove_journal(folder: str | Path, keep_settings: dict | None = None) -> lis
     return removed_settings
 
 
-def _complete_lines(path: Path) -> Iterator[tuple[int, dict]]:
-    """Yields the offset in bytes and the content of each line, up to the first line that is not complete JSON."""
+def _complete_lines(path: Path) -> Iterator[tuple[int, int, dict]]:
+    """Yields begin and end in bytes and the content of each line, up to the first line that is not complete JSON."""
     with open(path, 'rb') as file:
-        offset = 0
+        begin = 0
         for line in file:
             try:
                 record = json.loads(line) if line.endswith(b'\n') else None
@@ -130,11 +126,5 @@ def _complete_lines(path: Path) -> Iterator[tuple[int, dict]]:
                 record = None
             if not isinstance(record, dict):
                 return
-            yield offset, record
-            offset += len(line)
-
-
-def _end_of_line(path: Path, offset: int) -> int:
-    with open(path, 'rb') as file:
-        file.seek(offset)
-        return offset + len(file.readline())
+            yield begin, begin + len(line), record
+            begin += len(line)

@@ -8,13 +8,25 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from scipy.sparse import coo_array, csr_array
 
+<<<<<<< HEAD
 from mmcell.masks.rle import decode_to_runs, encode_runs, extents_of_runs
 from mmcell.ragged import elements_of, groups_of, index_in_group, offsets_of, sums_of_groups
 
 # The number of pixels of masks that are written out one by one at the same time. It bounds the memory.
 _MAX_PIXELS = 1 << 20
+=======
+from mmcell.masks.rle import decode_to_runs, encode_runs
+from mmcell.ragged import (
+    elements_of,
+    groups_of,
+    index_in_group,
+    offsets_of,
+    reduce_groups,
+    sums_of_groups,
+    sums_of_pairs,
+)
+>>>>>>> sh_d
 
 
 @dataclass(frozen=True)
@@ -45,10 +57,11 @@ class MaskRuns:
         """Decodes masks that were predicted in an image, or in a part of it.
 
         Args:
-            rles: N COCO RLEs, all of the size of the part.
+            rles: N COCO RLEs of the size of their part.
             height: Height of the image in px.
             width: Width of the image in px.
-            rect_xyxy: (4,) int, the part in px of the image; None for the whole image.
+            rect_xyxy: (4,) int, the part in px of the image, or (N, 4) int, the part of each mask; None for the whole
+                image.
 
         Returns:
             The N masks in the whole image.
@@ -57,6 +70,7 @@ class MaskRuns:
             ValueError: An RLE and the part differ in size, or an RLE is not valid (see
                 :func:`mmcell.masks.rle_counts.parse_rles`).
         """
+<<<<<<< HEAD
         left, top, right, bottom = (0, 0, width, height) if rect_xyxy is None else map(int, rect_xyxy)
         part_height, part_width = bottom - top, right - left
         wrong_size = next((rle['size'] for rle in rles if tuple(rle['size']) != (part_height, part_width)), None)
@@ -68,13 +82,33 @@ class MaskRuns:
         # With the corner of the part at (x, y) = (4, 2) in an image of height 10, the columns begin at
         # [42, 52, 42, 62]: starts are [43, 52, 42, 63].
         starts, ends, n_runs = decode_to_runs(rles)
+=======
+        rects = np.broadcast_to((0, 0, width, height) if rect_xyxy is None else rect_xyxy, (len(rles), 4))
+        # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1] have the runs
+        # [1, 4), [0, 1) and [5, 6), which belong to the masks [0, 2, 2].
+        starts, ends, n_runs = decode_to_runs(rles)
+        mask = groups_of(n_runs)
+        part_sizes = (rects[:, 2:] - rects[:, :2])[:, ::-1]
+        for i in np.flatnonzero((np.array([rle['size'] for rle in rles]).reshape(-1, 2) != part_sizes).any(axis=1))[:1]:
+            raise ValueError(f"a mask has size {list(rles[i]['size'])}, the image {part_sizes[i].tolist()} "
+                             '(height, width); both must be equal')
+        # A run that goes on into the next column is cut there. [1, 4) covers the columns 0 and 1: n_columns =
+        # [2, 1, 1], run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2]. With the corner of the
+        # part at (x, y) = (4, 2) in an image of height 10, the columns begin at [42, 52, 42, 62]: starts are
+        # [43, 52, 42, 63].
+        part_height = part_sizes[mask, 0]
+>>>>>>> sh_d
         first_x = starts // part_height
         n_columns = (ends - 1) // part_height - first_x + 1
         run = groups_of(n_columns)
-        x = first_x[run] + index_in_group(n_columns)
+        x, mask, part_height = first_x[run] + index_in_group(n_columns), mask[run], part_height[run]
         y_start = np.maximum(starts[run] - x * part_height, 0)
         y_end = np.minimum(ends[run] - x * part_height, part_height)
+<<<<<<< HEAD
         column = (x + left) * height + top
+=======
+        column = (x + rects[mask, 0]) * height + rects[mask, 1]
+>>>>>>> sh_d
         return cls(column + y_start, column + y_end, sums_of_groups(n_columns, n_runs), height, width)
 
     @classmethod
@@ -116,38 +150,21 @@ class MaskRuns:
         runs = elements_of(self.n_runs, index)
         return replace(self, starts=self.starts[runs], ends=self.ends[runs], n_runs=self.n_runs[index])
 
+    @cached_property
+    def _offsets(self) -> np.ndarray:
+        return offsets_of(self.n_runs)
+
+    def part(self, masks: slice) -> 'MaskRuns':
+        """Returns consecutive masks, without copies of their runs."""
+        runs = slice(*self._offsets[[masks.start, masks.stop]])
+        return replace(self, starts=self.starts[runs], ends=self.ends[runs], n_runs=self.n_runs[masks])
+
     def areas_inside_px(self, rect_xyxy: np.ndarray) -> np.ndarray:
         """Counts the pixels (N,) int64 of each mask inside a rectangle (4,) int64 in px."""
-        return sums_of_groups(self._lengths_inside_px(rect_xyxy), self.n_runs)
-
-    def _lengths_inside_px(self, rect_xyxy: np.ndarray) -> np.ndarray:
-        """Counts the pixels (R,) int64 of each run inside a rectangle (4,) int64 in px."""
         left, top, right, bottom = rect_xyxy
         x, y_start, y_end = self.columns
         lengths = (np.minimum(y_end, bottom) - np.maximum(y_start, top)).clip(min=0)
-        return np.where((x >= left) & (x < right), lengths, 0)
-
-    def pixels_inside(self, rect_xyxy: np.ndarray) -> csr_array:
-        """Writes out the pixels of the masks inside a rectangle.
-
-        Args:
-            rect_xyxy: (4,) int64 in px.
-
-        Returns:
-            A sparse matrix (N, pixels of the rectangle) int32, 1 where the mask of the row is. Pixels of the rectangle
-            are counted down its columns.
-        """
-        # The masks of the example above, in the rectangle [4, 2, 6, 4] of 2 x 2 pixels. The runs have
-        # [1, 2, 1, 0] pixels inside; the last run is right of it. Within the rectangle they begin at the pixels
-        # [1, 2, 0, 5] (the 5 does not matter, as this run has no pixel). Each repeated and counted on: [1, 2, 3, 0].
-        # The masks have [3, 0, 1] of these, which are the rows [0, 1, 1, 1], [0, 0, 0, 0] and [1, 0, 0, 0].
-        x0, y0, x1, y1 = (int(value) for value in rect_xyxy)
-        lengths = self._lengths_inside_px(rect_xyxy)
-        x, y_start, _ = self.columns
-        first = (x - x0) * (y1 - y0) + np.maximum(y_start, y0) - y0
-        pixels = np.repeat(first, lengths) + index_in_group(lengths)
-        row_starts = offsets_of(sums_of_groups(lengths, self.n_runs))
-        return csr_array((np.ones(len(pixels), np.int32), pixels, row_starts), shape=(len(self), (x1 - x0) * (y1 - y0)))
+        return sums_of_groups(np.where((x >= left) & (x < right), lengths, 0), self.n_runs)
 
     def unite(self, groups: np.ndarray) -> 'MaskRuns':
         """Returns one mask per group, with the pixels of all masks of the group.
@@ -179,31 +196,32 @@ class MaskRuns:
         return encode_runs(self.starts, self.ends, self.n_runs, self.height, self.width)
 
 
-def intersections_px(masks: MaskRuns, others: MaskRuns, rect_xyxy: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Counts the pixels that each mask of one set shares with each mask of another set, inside a rectangle.
+def intersections_px(masks: MaskRuns, others: MaskRuns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Counts the pixels that each mask of one set shares with each mask of another set.
 
-    The cost depends on the pixels of the masks, and on the number of pairs of masks that meet at each pixel.
+    The time is proportional to the number of runs and of pairs of runs in one column that may overlap; the number of
+    pixels does not matter.
 
     Args:
-        masks: N masks.
+        masks: N masks, which may overlap one another.
         others: M masks in the same image.
-        rect_xyxy: (4,) int64, the rectangle in px.
 
     Returns:
-        Three arrays (P,) int64 with one entry per pair that shares a pixel: the index of the mask, the index of the
-        other mask, and the number of shared pixels.
+        Three arrays (P,) int64 with one entry per pair that shares a pixel: the index of the mask, ascending; the index
+        of the other mask, ascending for each mask; and the number of shared pixels.
     """
-    pairs = [np.zeros((3, 0), np.int64)]
-    for part in _split_by_area(masks):
-        pixels = masks.take(part).pixels_inside(rect_xyxy)
-        for other_part in _split_by_area(others):
-            # Rows of zeros and ones: the product of two rows is the number of pixels where both are 1.
-            shared = coo_array(pixels @ others.take(other_part).pixels_inside(rect_xyxy).T)
-            pairs.append(np.stack([part[shared.row], other_part[shared.col], shared.data]).astype(np.int64))
-    return tuple(np.concatenate(pairs, axis=1))
-
-
-def _split_by_area(masks: MaskRuns) -> list[np.ndarray]:
-    """Splits the indices of masks into parts, so that a part has about ``_MAX_PIXELS`` pixels, or a single mask."""
-    part = np.cumsum(masks.areas_px) // _MAX_PIXELS
-    return np.split(np.arange(len(masks)), np.flatnonzero(np.diff(part)) + 1) if len(masks) else []
+    # Runs [2, 5) and [9, 12) have the starts [2, 9], and reached = [5, 12] is the greatest end so far. Another run
+    # [4, 10) meets runs from the first that reaches beyond 4, which is run 0, up to the last that starts before 10,
+    # which is run 1. Between the two there may be shorter runs that have ended before: they share nothing.
+    order, other_order = (np.argsort(each.starts, kind='stable') for each in (masks, others))
+    starts, ends = masks.starts[order], masks.ends[order]
+    other_starts, other_ends = others.starts[other_order], others.ends[other_order]
+    first = np.searchsorted(np.maximum.accumulate(ends), other_starts, 'right')
+    n_near = np.maximum(np.searchsorted(starts, other_ends, 'left') - first, 0)
+    other_run = groups_of(n_near)
+    run = first[other_run] + index_in_group(n_near)
+    shared_px = np.minimum(ends[run], other_ends[other_run]) - np.maximum(starts[run], other_starts[other_run])
+    is_shared = shared_px > 0
+    return sums_of_pairs(groups_of(masks.n_runs)[order[run[is_shared]]],
+                         groups_of(others.n_runs)[other_order[other_run[is_shared]]], shared_px[is_shared],
+                         (len(masks), len(others)))

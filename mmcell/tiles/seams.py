@@ -116,9 +116,9 @@ def find_pairs(pending: TileCells, new: TileCells, tile: int, grid: TileGrid) ->
     near = np.flatnonzero(overlaps(pending.extents_xyxy, rect))
     neighbours, tile_of_near = np.unique(pending.tiles[near], return_inverse=True)
     masks, new_masks = pending.cells.masks.take(near), new.cells.masks
-    i, j, shared = intersections_px(masks, new_masks, rect)
-    # The areas inside what both tiles see. A cell never leaves its own tile, so that it is enough to cut it off at the
-    # other tile: at the new tile for an earlier cell, at the tile of the earlier cell for a new cell.
+    i, j, shared = intersections_px(masks, new_masks)
+    # A cell never leaves its own tile: all shared pixels lie in the area that both tiles see, and cells are cut
+    # off at its border by the other tile: an earlier cell by the new tile, a new cell by the tile of the earlier cell.
     pending_area = masks.areas_inside_px(rect)[i]
     areas_per_neighbour = np.zeros((len(neighbours), len(new)), np.int64)
     for row, neighbour in enumerate(neighbours):
@@ -166,17 +166,7 @@ def unite_and_deduplicate(placed: TileCells, pairs: Pairs, grid: TileGrid) -> Ce
 
 
 def _are_best_for_both(pairs: np.ndarray, tiles: np.ndarray, same_label: np.ndarray, iou: np.ndarray) -> np.ndarray:
-    """Tells in which pairs each cell is the best partner for the other cell, among all cells of its tile.
-
-    Args:
-        pairs: (P, 2) int64, the indices of two cells.
-        tiles: (N,) int64, the tile of each cell.
-        same_label: (P,) bool, whether the two cells have the same label.
-        iou: (P,) float64, the IoU of the two cells.
-
-    Returns:
-        (P,) bool.
-    """
+    """Tells in which pairs (P, 2) each cell is the best partner of the other in the tile of this cell, (P,) bool."""
     # The cells 0 and 1 are of tile 0, the cells 2 and 3 of tile 1. The pairs (0, 2), (1, 2) and (1, 3) have the IoUs
     # .9, .5 and .4 and equal labels. Sorted by cell, tile of the partner, label and IoU, every pair that is not the
     # first of its cell and tile is crossed out. Seen from the first cells that is (1, 3), as cell 1 prefers cell 2.
@@ -211,10 +201,7 @@ def _unite(placed: TileCells, groups: np.ndarray) -> TileCells:
 
 
 def _share_a_tile(group_pairs: np.ndarray, tiles: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Tells which pairs of groups (P, 2) have cells of the same tile: (P,) bool.
-
-    This tile has predicted two different cells, so that the groups are no duplicates. True for a group and itself.
-    """
+    """Tells which pairs of groups (P, 2) have cells of one tile, which are different cells: (P,) bool."""
     tiles_of_group: dict[int, set[int]] = {}
     for group, tile in zip(groups.tolist(), tiles.tolist(), strict=True):
         tiles_of_group.setdefault(group, set()).add(tile)
@@ -223,10 +210,7 @@ def _share_a_tile(group_pairs: np.ndarray, tiles: np.ndarray, groups: np.ndarray
 
 def _seam_distances_px(united: TileCells, index: np.ndarray, extents_xyxy: np.ndarray, is_united: np.ndarray,
                        grid: TileGrid) -> np.ndarray:
-    """Computes how far the boxes (P, 4) are from the seams of the tiles of the cells with the indices (P,), in px.
-
-    For united cells, which no single tile sees whole, the distance is 0.
-    """
+    """Returns how far boxes are from the seams of tiles, (P,) px; 0 for united cells, which no tile sees whole."""
     return np.where(is_united[index], 0., grid.seam_distances_px(united.tiles[index], extents_xyxy))
 
 
@@ -245,16 +229,9 @@ def _sort_winners_first(pairs: np.ndarray, united: TileCells, is_united: np.ndar
 
 
 def _find_unbeaten(beats: np.ndarray, distances_px: np.ndarray) -> np.ndarray:
-    """Finds the cells that are not beaten by a cell that stays.
+    """Returns the cells, ascending, that no cell that stays beats; ``beats`` (P, 2) are the winners and the losers.
 
     If cells beat each other in a ring, the one that is farthest from seams stays.
-
-    Args:
-        beats: (P, 2) int64, the indices of winner and loser.
-        distances_px: (N,) float64, the distance of each cell from the seams.
-
-    Returns:
-        The indices of the cells that stay, in ascending order.
     """
     # If 0 beats 1 and 1 beats 2: nothing beats 0, which stays, so that 1 is removed. Then nothing beats 2 any more, and
     # it stays. If 2 beats 0 as well, every cell is beaten. With the distances [5, 9, 3] cell 1 stays, and both its

@@ -141,13 +141,7 @@ def _tile_spans(length: int, tile_px: int, overlap_px: int, align_px: int) -> np
 
 def _move_to_whole_px(spans: np.ndarray, length: int, result_length: int,
                       max_move_px: int) -> tuple[np.ndarray, np.ndarray]:
-    """Moves the begins of tiles so that they are as close as possible to whole pixels of the result image.
-
-    Args:
-        spans: (n, 2) int64, where the tiles along one axis begin and end in the input image.
-        length: Size of the input image along the axis in px.
-        result_length: Size of the result image along the axis in px.
-        max_move_px: The farthest that a begin is moved towards 0.
+    """Moves the begins of spans (n, 2) towards 0, so that they are nearly whole pixels of the result image.
 
     Returns:
         The spans (n, 2) int64 in the input image and in the result image.

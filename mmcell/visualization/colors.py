@@ -59,11 +59,7 @@ def _distances(seen: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
 
 
 def _to_lab(colors: np.ndarray) -> np.ndarray:
-    """Returns how N colours, (N, 3) uint8 RGB, are seen by 3 kinds of vision: normal, protan, deutan.
-
-    Returns:
-        (3, N, 3) float32 CIELAB.
-    """
+    """Returns how N colours (N, 3) uint8 RGB are seen normally, protan and deutan: (3, N, 3) float32 CIELAB."""
     share = colors / 255
     linear = np.where(share <= .04045, share / 12.92, ((share + .055) / 1.055) ** 2.4)
     seen = np.stack([linear, *(linear @ matrix.T for matrix in _COLOR_BLINDNESS)]).clip(0, 1).astype(np.float32)

@@ -102,9 +102,8 @@ def _read_records(path: Path) -> tuple[list[dict], list[str]]:
             records.append({name: value for name, value in record.items() if _is_number(value)})
         elif line.strip('\0 \t'):
             bad_lines.append(number)
-    if not bad_lines:
-        return records, []
-    return records, [f'{path}: {len(bad_lines)} lines cannot be read and are left out, first line {bad_lines[0]}']
+    return records, [f'{path}: {len(bad_lines)} lines cannot be read and are left out, first line {first}'
+                     for first in bad_lines[:1]]
 
 
 def _is_number(value: object) -> bool:

@@ -111,11 +111,7 @@ class CellVisualizer(DetLocalVisualizer):
         return draw_cell_sets(image, cell_sets, names, shown_labels, self.scale, self.fill)
 
     def _class_names(self, largest: int) -> list[str]:
-        """Returns the class names of the data set, or 'class 0', 'class 1', … if they are not known.
-
-        Args:
-            largest: The largest label that is drawn; -1 if there is none.
-        """
+        """Returns the class names of the data set; if they are unknown, 'class 0' to the largest label that occurs."""
         names = self.dataset_meta.get('classes', [f'class {label}' for label in range(largest + 1)])
         if largest >= len(names):
             raise MmcellError(f'there is no class for label {largest}: the data set has the classes {list(names)}')

@@ -247,9 +247,3 @@ def test_matches_of_one_image_have_the_values_of_this_image(rng):
 def test_arguments_out_of_range_are_refused(arguments):
     with pytest.raises(ValueError, match=next(iter(arguments)).removesuffix('s')):
         measure(crowd(1), [], **arguments)
-
-
-@pytest.mark.parametrize('weights', [np.ones(2), np.ones((1, 3)), -np.ones((1, 2))])
-def test_weights_of_a_wrong_shape_or_sign_are_refused(weights):
-    with pytest.raises(ValueError, match=r'weights must be \(n_resamples, 2\)'):
-        resample(crowd(), [], weights)

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from mmcell.evaluation.bootstrap import paired_differences, percentile_interval, resample_weights
+from mmcell.evaluation.bootstrap import percentile_interval, resample_weights
 
 
 def test_as_many_images_are_drawn_as_there_are():
@@ -33,9 +33,3 @@ def test_interval_of_known_values():
     assert percentile_interval(values, level=.8) == pytest.approx((10, 90))
     assert percentile_interval(np.append(values, np.nan)) == pytest.approx((2.5, 97.5))
     assert all(map(math.isnan, percentile_interval(np.full(3, np.nan))))
-
-
-def test_differences_are_taken_resample_by_resample():
-    first, second = {'a': np.array([2., 1]), 'b': np.zeros(2)}, {'a': np.array([.5, 2.5]), 'c': np.zeros(2)}
-    differences = paired_differences(first, second)
-    assert list(differences) == ['a'] and differences['a'].tolist() == [1.5, -1.5]

@@ -6,9 +6,8 @@ import pytest
 from support.label_map_pairs import ImageCells, image_pair, pairs_of, synthetic_maps
 from support.synthetic_data import discs
 
-from mmcell.evaluation.calibration import reliability
 from mmcell.evaluation.error_types import ERROR_KINDS, count_errors, judge_predictions
-from mmcell.evaluation.mistakes import confusion_matrix, error_report, merges_and_splits
+from mmcell.evaluation.mistakes import confusion_matrix, error_report, merges_and_splits, reliability
 from mmcell.masks.rle import encode_label_map
 
 CATEGORIES = [dict(id=4, name='big'), dict(id=7, name='small')]

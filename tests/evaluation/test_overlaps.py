@@ -1,11 +1,11 @@
 import numpy as np
 import pycocotools.mask
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from mmcell.evaluation.overlaps import decode_masks, overlaps_of_label_maps, overlaps_of_masks
+from mmcell.evaluation.overlaps import Overlaps, overlaps_of_label_maps
+from mmcell.masks.runs import MaskRuns, intersections_px
 
 SHAPE = (9, 7)
 LABEL_MAPS = hnp.arrays(np.int32, SHAPE, elements=st.sampled_from([0, 0, 2, 3, 70000, 2**31 - 1]))
@@ -17,9 +17,15 @@ def encode(masks):
 
 
 def decode(masks, image_index=None, n_images=1):
-    """Decodes bitmaps (N, H, W) of one size, which lie in the first of the images if nothing else is said."""
-    index = np.zeros(len(masks), int) if image_index is None else np.asarray(image_index, int)
-    return decode_masks(encode(masks), index, np.array([masks.shape[1:]] * n_images))
+    """Decodes bitmaps (N, H, W) of images that lie side by side; all in the first one if nothing else is said."""
+    height, width = masks.shape[1:]
+    left = width * (np.zeros(len(masks), int) if image_index is None else np.asarray(image_index, int))
+    rects = np.stack([left, 0 * left, left + width, 0 * left + height], axis=1)
+    return MaskRuns.from_rles(encode(masks), height, n_images * width, rects)
+
+
+def overlaps_of_masks(true, predicted):
+    return Overlaps(true.areas_px, predicted.areas_px, *intersections_px(true, predicted))
 
 
 def dense_ious(overlaps):
@@ -69,19 +75,13 @@ def test_masks_of_different_images_share_nothing(true_masks, pred_masks, data):
     assert list(zip(overlaps.true_index, overlaps.pred_index, overlaps.intersections_px, strict=True)) == expected
 
 
-def test_decoded_masks_lie_in_images_one_behind_the_other():
-    masks = np.zeros((2, 2, 3), bool)
-    masks[0].T.flat[[1, 2]] = True
-    masks[1, 0, 0] = True
-    decoded = decode(masks, [0, 1], 2)
-    assert (decoded.starts.tolist(), decoded.ends.tolist()) == ([1, 2, 6], [2, 3, 7])
-    assert decoded.offsets.tolist() == [0, 2, 3]
-    assert decoded.areas_px.tolist() == [2, 1] and decoded.part(slice(1, 2)).starts.tolist() == [6]
-
-
-def test_maps_of_different_sizes_are_refused():
-    with pytest.raises(ValueError, match=r'one shape, got \(2, 3\) and \(3, 2\)'):
-        overlaps_of_label_maps(np.zeros((2, 3), int), np.zeros((3, 2), int))
+def test_masks_of_images_of_different_sizes_lie_side_by_side():
+    # The image of 2 x 3 px has the columns 0 to 2, the image of 1 x 2 px the columns 3 and 4 of a canvas 2 px high.
+    rles = [{'size': [2, 3], 'counts': [1, 2, 3]}, {'size': [1, 2], 'counts': [0, 2]}]
+    masks = MaskRuns.from_rles(rles, 2, 5, np.array([[0, 0, 3, 2], [3, 0, 5, 1]]))
+    assert (masks.starts.tolist(), masks.ends.tolist()) == ([1, 2, 6, 8], [2, 3, 7, 9])
+    assert masks.n_runs.tolist() == [2, 2] and masks.part(slice(1, 2)).starts.tolist() == [6, 8]
+    assert masks.areas_px.tolist() == [2, 2]
 
 
 def test_a_map_without_pixels_has_no_cells():

@@ -2,17 +2,15 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from mmcell.annotations.coco_json import categories
 from mmcell.cells.cells import Cells
-from mmcell.inference.writers.base import ImageInfo, WriteCells
-from mmcell.inference.writers.json_lists import writing_json_list
+from mmcell.inference.writers.base import ImageInfo, WriteCells, writing_json_list
 
 
-@contextmanager
-def writing_coco(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+def writing_coco(paths: list[Path], image: ImageInfo) -> AbstractContextManager[WriteCells]:
     """Writes a COCO annotation file of one image, with the RLE, box, area and score of each cell.
 
     The file follows the conventions of ``data_prep/to_coco.py``, so that ``CellDataset`` reads the predictions as
@@ -26,13 +24,7 @@ def writing_coco(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
     members = {'info': info,
                'images': [{'id': 1, 'file_name': path.name, 'height': image.height_px, 'width': image.width_px}],
                'categories': categories(image.class_names)}
-    with writing_json_list(paths[0], members, 'annotations') as add:
-
-        def write(cells: Cells, first_number: int) -> None:
-            for annotation in _annotations(cells, first_number):
-                add(annotation)
-
-        yield write
+    return writing_json_list(paths[0], members, 'annotations', _annotations)
 
 
 def _annotations(cells: Cells, first_number: int) -> Iterator[dict]:

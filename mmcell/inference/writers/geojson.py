@@ -1,7 +1,8 @@
 """Writes cells as GeoJSON that QuPath opens."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import shapely
@@ -9,15 +10,13 @@ import shapely
 from mmcell.cells.cells import Cells
 from mmcell.cells.measurements import measure_cells
 from mmcell.cells.outlines import outline_cells
-from mmcell.inference.writers.base import ImageInfo, WriteCells
-from mmcell.inference.writers.json_lists import writing_json_list
+from mmcell.inference.writers.base import ImageInfo, WriteCells, writing_json_list
 from mmcell.visualization.colors import class_colors
 
 _MEASUREMENT_NAMES = {'area_px': 'Area px^2', 'area_um2': 'Area um^2', 'eccentricity': 'Eccentricity'}
 
 
-@contextmanager
-def writing_geojson(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+def writing_geojson(paths: list[Path], image: ImageInfo) -> AbstractContextManager[WriteCells]:
     """Writes a FeatureCollection of QuPath's detection objects (QuPath 0.4 and later).
 
     Geometries are the outlines of :func:`outline_cells`, in pixels of the image at full resolution, which QuPath
@@ -25,13 +24,7 @@ def writing_geojson(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]
     (``PathObjectTypeAdapters.java``): objectType 'detection', name (the number of the cell), classification with name
     and colour, and measurements (score, area, eccentricity).
     """
-    with writing_json_list(paths[0], {'type': 'FeatureCollection'}, 'features') as add:
-
-        def write(cells: Cells, first_number: int) -> None:
-            for feature in _features(cells, first_number, image):
-                add(feature)
-
-        yield write
+    return writing_json_list(paths[0], {'type': 'FeatureCollection'}, 'features', partial(_features, image=image))
 
 
 def _features(cells: Cells, first_number: int, image: ImageInfo) -> Iterator[dict]:
@@ -49,8 +42,6 @@ def _features(cells: Cells, first_number: int, image: ImageInfo) -> Iterator[dic
 
 def _whole_numbers(geometry: dict) -> dict:
     """Returns the geometry with integer coordinates, which make shorter files than floats."""
-    return {'type': geometry['type'], 'coordinates': _to_int(geometry['coordinates'])}
-
-
-def _to_int(coordinates: Sequence | float) -> list | int:
-    return [_to_int(part) for part in coordinates] if isinstance(coordinates, Sequence) else int(coordinates)
+    def to_int(coordinates: Sequence | float) -> list | int:
+        return [to_int(part) for part in coordinates] if isinstance(coordinates, Sequence) else int(coordinates)
+    return {'type': geometry['type'], 'coordinates': to_int(geometry['coordinates'])}

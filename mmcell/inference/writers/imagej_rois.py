@@ -37,7 +37,8 @@ def writing_imagej_rois(paths: list[Path], image: ImageInfo) -> Iterator[WriteCe
             rows = zip(outline_cells(cells), cells.labels.tolist(), cells.scores.tolist(), strict=True)
             for number, (outline, label, score) in enumerate(rows, start=first_number):
                 roi = outline_to_roi(outline)
-                name = roi_name(number, image.class_names[label])
+                # Slashes mean folders in a zip. The name is also the name of the file in the zip.
+                name = shorten_name(f'{number:05}-{escape(image.class_names[label])}'.replace('/', '_'))
                 roi.name = _Utf16Text(name)
                 roi.group = label + 1
                 roi.stroke_color = bytes([255, *colors[label]])
@@ -55,15 +56,6 @@ class _Utf16Text(str):
 
     def __len__(self) -> int:
         return len(self.encode('utf-16-le')) // 2
-
-
-def roi_name(number: int, class_name: str) -> str:
-    """Returns the name of a ROI, which is also the name of its file in the zip.
-
-    Slashes, which mean folders in a zip, become underscores; characters that cannot be printed become escapes. Very
-    long names are cut.
-    """
-    return shorten_name(f'{number:05}-{escape(class_name)}'.replace('/', '_'))
 
 
 def outline_to_roi(outline: shapely.Polygon | shapely.MultiPolygon) -> roifile.ImagejRoi:

@@ -1,6 +1,5 @@
 """Writes cells as label maps in TIFF files."""
 
-import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 import tifffile
 
 from mmcell.cells.cells import Cells
-from mmcell.inference.writers.base import ImageInfo, WriteCells
+from mmcell.inference.writers.base import ImageInfo, WriteCells, writing_table
 from mmcell.masks.painting import paint_masks
 
 # Label maps with more pixels (the maps of all classes counted together) are kept on the disk, not in memory. As uint32,
@@ -68,16 +67,14 @@ def writing_label_tiff(paths: list[Path], image: ImageInfo) -> Iterator[WriteCel
     """
     map_path, table_path = paths
     label_map = LabelMapFile(map_path, image)
-    with open(table_path, 'w', encoding='utf-8', errors='backslashreplace', newline='') as file:
-        table = csv.writer(file)
-        table.writerow(['label', 'class', 'score'])
 
-        def write(cells: Cells, first_number: int) -> None:
-            numbers = first_number + np.arange(len(cells))
-            label_map.paint(cells, numbers)
-            for number, label, score in zip(numbers, cells.labels, cells.scores.tolist(), strict=True):
-                table.writerow([number, image.class_names[label], f'{score:.6g}'])
+    def paint(cells: Cells, first_number: int) -> Iterator[tuple]:
+        numbers = first_number + np.arange(len(cells))
+        label_map.paint(cells, numbers)
+        for number, label, score in zip(numbers, cells.labels, cells.scores.tolist(), strict=True):
+            yield number, image.class_names[label], f'{score:.6g}'
 
+    with writing_table(table_path, ['label', 'class', 'score'], paint) as write:
         yield write
     label_map.finish()
 
