@@ -112,11 +112,20 @@ def read_annotations(path: str | Path, *, masks_as_rle: bool = True, crowds_allo
         AnnotationError: The file is not COCO JSON, or some of its records cannot be used. The message has one line per
             kind of problem, with the number of records and the first of them.
     """
-    document = read_document(path)
+    return check_document(read_document(path), Path(path), masks_as_rle=masks_as_rle, crowds_allowed=crowds_allowed)
+
+
+def check_document(document: dict, source: str | Path, *, masks_as_rle: bool = True,
+                   crowds_allowed: bool = True) -> dict:
+    """Checks the content of an annotation file, and returns it in one form, as :func:`read_annotations` does.
+
+    Raises:
+        AnnotationError: Some of its records cannot be used.
+    """
     problems, complete = check_records(document, crowds_allowed)
     if problems:
-        raise AnnotationError(f'{path}: cannot be used\n' + '\n'.join(describe_problems(problems, document)) + '\n'
-                              + _how_to_repair(path, problems, crowds_allowed))
+        hint = [_how_to_repair(source, problems, crowds_allowed)] if isinstance(source, Path) else []
+        raise AnnotationError('\n'.join([f'{source}: cannot be used', *describe_problems(problems, document), *hint]))
     annotations = list(complete.values())
     if not masks_as_rle:
         annotations = [annotation if isinstance(original['segmentation'], dict)

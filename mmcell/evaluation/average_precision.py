@@ -44,7 +44,8 @@ def average_precisions(pairs: Pairs, *, kinds: Sequence[str] = ('segm', 'bbox'),
     as in pycocotools. A size bin includes both of its edges.
 
     Args:
-        pairs: The true and the predicted cells. Finding a cell with ``iscrowd`` is neither a hit nor a mistake.
+        pairs: The true and the predicted cells; :func:`mmcell.evaluation.pairs.pair_coco` makes them from COCO
+            annotations and results. Finding a cell with ``iscrowd`` is neither a hit nor a mistake.
         kinds: 'segm' for the values of masks, 'bbox' for the values of boxes.
         caps: How many detections count at most per image and class, best scores first; None counts every detection.
         size_bins_px: Ascending edges between the size bins, as square roots of areas in px. Without edges there are no

@@ -5,11 +5,15 @@ from functools import cached_property
 
 import numpy as np
 
-from mmcell.annotations.ground_truth import GroundTruth
-from mmcell.evaluation.overlaps import Overlaps, overlaps_of_label_maps, overlaps_of_masks
+from mmcell.annotations.coco_json import check_document
+from mmcell.annotations.ground_truth import GroundTruth, to_ground_truth
+from mmcell.evaluation.overlaps import Overlaps, overlaps_of_label_maps
 from mmcell.masks.painting import paint_masks
-from mmcell.masks.runs import MaskRuns
+from mmcell.masks.runs import MaskRuns, intersections_px
 from mmcell.predictions.cells import Predictions
+from mmcell.predictions.dump_file import ResultsError
+from mmcell.predictions.result_files import parse_results
+from mmcell.predictions.rules import describe_problems
 from mmcell.ragged import begins_of
 
 
@@ -60,7 +64,8 @@ class Pairs:
     @cached_property
     def overlaps(self) -> Overlaps:
         """The overlaps of the N true and M predicted cells, of which each keeps all its pixels."""
-        return overlaps_of_masks(*self._masks)
+        true, predicted = self._masks
+        return Overlaps(true.areas_px, predicted.areas_px, *intersections_px(true, predicted))
 
     @cached_property
     def painted(self) -> list[PaintedPair]:
@@ -84,6 +89,25 @@ class Pairs:
         true, predicted = (first + own_ids - 1 for first, own_ids in zip(first_cells, ids, strict=True))
         return PaintedPair(overlaps, self.truth.class_index[true], self.predictions.class_index[predicted],
                            self.predictions.scores[predicted], *map(centroids_xy, maps, ids))
+
+
+def pair_coco(document: dict, detections: list[dict]) -> Pairs:
+    """Returns the pairs of COCO annotations and COCO results in memory, which are checked as files are.
+
+    Args:
+        document: The content of an annotation file, see :func:`mmcell.annotations.coco_json.read_annotations`.
+        detections: The content of a JSON file with COCO results, see
+            :func:`mmcell.predictions.result_files.read_predictions`.
+
+    Raises:
+        AnnotationError: An annotation cannot be used; for example, its image is unknown.
+        ResultsError: A detection cannot be used.
+    """
+    truth = to_ground_truth(check_document(document, 'the annotation file'))
+    predictions, problems = parse_results(detections, truth)
+    if problems:
+        raise ResultsError(f'{len(problems)} of {len(detections)} detections are wrong\n{describe_problems(problems)}')
+    return Pairs(truth, predictions)
 
 
 def cells_of_image(image_index: np.ndarray, image: int) -> slice:

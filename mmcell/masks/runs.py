@@ -9,24 +9,15 @@ from functools import cached_property
 
 import numpy as np
 
-<<<<<<< HEAD
 from mmcell.masks.rle import decode_to_runs, encode_runs, extents_of_runs
-from mmcell.ragged import elements_of, groups_of, index_in_group, offsets_of, sums_of_groups
-
-# The number of pixels of masks that are written out one by one at the same time. It bounds the memory.
-_MAX_PIXELS = 1 << 20
-=======
-from mmcell.masks.rle import decode_to_runs, encode_runs
 from mmcell.ragged import (
     elements_of,
     groups_of,
     index_in_group,
     offsets_of,
-    reduce_groups,
     sums_of_groups,
     sums_of_pairs,
 )
->>>>>>> sh_d
 
 
 @dataclass(frozen=True)
@@ -70,19 +61,6 @@ class MaskRuns:
             ValueError: An RLE and the part differ in size, or an RLE is not valid (see
                 :func:`mmcell.masks.rle_counts.parse_rles`).
         """
-<<<<<<< HEAD
-        left, top, right, bottom = (0, 0, width, height) if rect_xyxy is None else map(int, rect_xyxy)
-        part_height, part_width = bottom - top, right - left
-        wrong_size = next((rle['size'] for rle in rles if tuple(rle['size']) != (part_height, part_width)), None)
-        if wrong_size is not None:
-            raise ValueError(f'a mask has size {list(wrong_size)}, the image {[part_height, part_width]} '
-                             '(height, width); both must be equal')
-        # A run that goes on into the next column is cut there. In a part of height 2, the runs [1, 4), [0, 1) and
-        # [5, 6) have n_columns = [2, 1, 1], run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2].
-        # With the corner of the part at (x, y) = (4, 2) in an image of height 10, the columns begin at
-        # [42, 52, 42, 62]: starts are [43, 52, 42, 63].
-        starts, ends, n_runs = decode_to_runs(rles)
-=======
         rects = np.broadcast_to((0, 0, width, height) if rect_xyxy is None else rect_xyxy, (len(rles), 4))
         # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1] have the runs
         # [1, 4), [0, 1) and [5, 6), which belong to the masks [0, 2, 2].
@@ -97,18 +75,13 @@ class MaskRuns:
         # part at (x, y) = (4, 2) in an image of height 10, the columns begin at [42, 52, 42, 62]: starts are
         # [43, 52, 42, 63].
         part_height = part_sizes[mask, 0]
->>>>>>> sh_d
         first_x = starts // part_height
         n_columns = (ends - 1) // part_height - first_x + 1
         run = groups_of(n_columns)
         x, mask, part_height = first_x[run] + index_in_group(n_columns), mask[run], part_height[run]
         y_start = np.maximum(starts[run] - x * part_height, 0)
         y_end = np.minimum(ends[run] - x * part_height, part_height)
-<<<<<<< HEAD
-        column = (x + left) * height + top
-=======
         column = (x + rects[mask, 0]) * height + rects[mask, 1]
->>>>>>> sh_d
         return cls(column + y_start, column + y_end, sums_of_groups(n_columns, n_runs), height, width)
 
     @classmethod

@@ -1,11 +1,15 @@
 import numpy as np
 import pycocotools.mask
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from support.label_map_pairs import ImageCells, pairs_of
 
-from mmcell.evaluation.pairs import centroids_xy
+from mmcell.annotations.coco_json import AnnotationError
+from mmcell.evaluation.pairs import centroids_xy, pair_coco
+from mmcell.masks.rle import encode_label_map
+from mmcell.predictions.dump_file import ResultsError
 
 SIZE = (6, 5)
 
@@ -51,3 +55,34 @@ def test_centroids_are_mean_pixel_positions():
     label_map = np.array([[0, 7, 7, 7], [0, 0, 0, 0], [2, 0, 0, 0]])
     assert centroids_xy(label_map, np.array([2, 7])).tolist() == [[0, 2], [2, 0]]
     assert centroids_xy(np.zeros((3, 4), int), np.zeros(0, int)).shape == (0, 2)
+
+
+def crowd():
+    """Returns COCO annotations of one image with two cells, and the same cells as COCO results."""
+    encoded = encode_label_map(np.array([[1, 1, 0], [0, 2, 2]]))
+    cells = [dict(image_id=83, category_id=4, segmentation=rle, bbox=bbox) for rle, bbox in zip(
+        encoded.rles, encoded.bboxes_xywh.tolist(), strict=True)]
+    document = dict(images=[dict(id=83, file_name='a.tif', height=2, width=3)], categories=[dict(id=4, name='a')],
+                    annotations=[dict(cell, id=number, area=2, iscrowd=0) for number, cell in enumerate(cells, 1)])
+    return document, [dict(cell, score=.5) for cell in cells]
+
+
+def test_annotations_and_results_in_memory_are_paired():
+    pairs = pair_coco(*crowd())
+    assert pairs.overlaps.ious.tolist() == [1, 1] and pairs.predictions.scores.tolist() == [.5, .5]
+
+
+@pytest.mark.parametrize('change', [
+    dict(image_id=5), dict(image_id=None), dict(image_id=[83]), dict(category_id=0), dict(category_id='a'),
+    dict(segmentation=None), dict(segmentation=dict(size=[3, 2], counts='06')),
+    dict(segmentation=dict(size=[2, 3], counts='é')), dict(bbox=[1, 2]), dict(image_id=...), dict(category_id=...),
+])
+def test_records_of_unknown_images_and_classes_and_bad_masks_end_in_a_message(change):
+    for side, error in ((0, AnnotationError), (1, ResultsError)):
+        document, results = crowd()
+        record = (document['annotations'], results)[side][1]
+        record.update(change)
+        for key in [key for key, value in change.items() if value is ...]:
+            del record[key]
+        with pytest.raises(error):
+            pair_coco(document, results)
