@@ -116,6 +116,19 @@ def _load(path: object, map_location: object, weights_only: bool) -> dict:
     return loaded
 
 
+def find_damage(path: object) -> str | None:
+    """Returns what is wrong with a file of ``torch.save``; None if its bytes are those that were written.
+
+    Args:
+        path: A file name, or an open binary file, whose position is set to its beginning.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with _opened(path) as file:
+        return _find_damage(file, _digits_in_name(path))
+
+
 def _find_damage(file: BinaryIO, digits: str) -> str | None:
     """Compares a file of ``torch.save`` with its check sums, at about the speed at which it is read.
 

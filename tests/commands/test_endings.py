@@ -28,7 +28,7 @@ ARGUMENTS = {
     'tools/evaluate.py': ['nowhere.pkl', 'nowhere.json'],
     'tools/submit.py': ['nowhere.pkl', '--annotations', 'nowhere.json'],
     'tools/ensemble.py': ['nowhere.pkl', '--out', 'new.pkl'],
-    'tools/predict.py': ['nowhere.pth', 'a_file', '--out', 'out'],
+    'tools/predict.py': ['nowhere.pth', 'nowhere.tif', '--out', 'out'],
     'tools/overlay.py': ['nowhere.pkl', '--annotations', 'nowhere.json', '--out', 'out'],
     'tools/curves.py': ['nowhere', '--out', 'new.png'],
     'tools/mmdet_tool.py': ['nowhere'],
@@ -94,7 +94,9 @@ def without_packages(tmp_path_factory):
 
 @every_command
 def test_ctrl_c_during_imports(script, without_packages):
-    ended = run_process(script, *ARGUMENTS[script], env=without_packages)
+    # predict.py looks for the images before it imports anything.
+    arguments = [argument.replace('nowhere.tif', 'a_file') for argument in ARGUMENTS[script]]
+    ended = run_process(script, *arguments, env=without_packages)
     assert ended.returncode == 130 and ended.stderr.startswith('interrupted') and ended.stderr.count('\n') == 1
 
 
