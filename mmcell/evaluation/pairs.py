@@ -125,9 +125,14 @@ def _decode(cells: GroundTruth | Predictions, truth: GroundTruth) -> MaskRuns:
 
 def _paint(masks: MaskRuns, scores: np.ndarray, left: int, size: np.ndarray) -> np.ndarray:
     """Returns the label map (H, W) int32 of the masks of the image at a column of the canvas, numbered from 1."""
-    label_map = np.zeros((masks.height, size[1]), np.int32, order='F')
-    paint_masks(label_map, masks.positions - left * masks.height, masks.areas_px, scores, np.arange(1, len(scores) + 1))
-    return label_map[:size[0]]
+    # A map of the height of the canvas could be huge, for a wide image beside a tall one. In a canvas of height 10 the
+    # run [43, 44) of an image of height 4 at column 3 becomes (4 - 3) * 4 + 3: [7, 8).
+    x, first_row, end_row = masks.columns
+    column = (x - left) * size[0]
+    masks = replace(masks, starts=column + first_row, ends=column + end_row, height=size[0], width=size[1])
+    label_map = np.zeros(size, np.int32, order='F')
+    paint_masks(label_map, masks.positions, masks.areas_px, scores, np.arange(1, len(scores) + 1))
+    return label_map
 
 
 def centroids_xy(label_map: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -38,7 +38,8 @@ def load_results(path: str | Path) -> list[dict]:
         content = path.read_bytes()
         results = _DumpUnpickler(content).load()
     except (pickle.UnpicklingError, OSError) as error:
-        raise ResultsError(f'{path}: cannot be read as a results file: {error}') from error
+        raise ResultsError(f'{path}: cannot be read as a results file: {error}. A pickle that tools/test.py --out '
+                           'wrote is expected') from error
     if not isinstance(results, list) or not all(isinstance(result, dict) for result in results):
         raise ResultsError(f'{path} must contain a list of dicts with img_id and pred_instances, which tools/test.py '
                            '--out writes')

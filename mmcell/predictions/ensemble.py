@@ -49,17 +49,29 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
 
     Raises:
         ClassesError: The models have other classes. Like all errors, it is raised by the call, before the first image.
-        EnsembleError: There is no model, the number of weights is wrong, or the models differ in images or image sizes.
+        EnsembleError: There is no model, the number of weights is wrong, the models differ in images or image sizes, or
+            a label has no class.
         ValueError: A weight is not positive.
     """
     weights = [1.] * len(models) if weights is None else weights
     if len(weights) != len(models) or not models:
         raise EnsembleError(f'{len(weights)} weights for {len(models)} results files: give one weight per file')
+    for results, name in zip(models, names, strict=True):
+        _check_labels(results, name)
     first, *others = ({result['img_id']: result for result in results} for results in models)
     by_id = [first, *(_with_labels_of(first, other, names[0], name)
                       for other, name in zip(others, names[1:], strict=True))]
     return (_fuse_image([results[image_id] for results in by_id], np.asarray(weights, np.float64), iou_threshold,
                         skip_threshold) for image_id in first)
+
+
+def _check_labels(results: list[dict], name: str) -> None:
+    """Raises EnsembleError if a label stands for none of the classes, as far as the results of a model name them."""
+    for result in results:
+        classes, labels = result.get('classes'), np.asarray(result['pred_instances']['labels'])
+        problem = None if classes is None else problem_of_labels(labels, len(classes))
+        if problem is not None:
+            raise EnsembleError(f"{name}: image {result['img_id']}: {problem}")
 
 
 def _check_same_images(first: dict, other: dict, first_name: str, other_name: str) -> None:
@@ -85,11 +97,8 @@ def _with_labels_of(first: dict, other: dict, first_name: str, other_name: str) 
         if classes is not None and wanted is not None:
             label_of = np.array(match_classes(classes, wanted, other_name, first_name), np.int64)
             instances = result['pred_instances']
-            labels = np.asarray(instances['labels'])
-            problem = problem_of_labels(labels, len(classes))
-            if problem is not None:
-                raise EnsembleError(f'{other_name}: image {image_id}: {problem}')
-            result = {**result, 'pred_instances': {**instances, 'labels': label_of[labels.astype(np.int64)]}}
+            labels = np.asarray(instances['labels']).astype(np.int64)
+            result = {**result, 'pred_instances': {**instances, 'labels': label_of[labels]}}
         changed[image_id] = result
     return changed
 

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pycocotools.mask
 import pytest
@@ -49,6 +51,30 @@ def test_overlapping_truth_shows_the_smaller_cell_whatever_the_order():
     for rles in (encode([bar(0, 8), bar(2, 4)]), encode([bar(2, 4), bar(0, 8)])):
         painted, = pairs_of(ImageCells((1, 8), rles, np.array([1, 1]), [], np.zeros(0, int), np.zeros(0))).painted
         assert sorted(painted.overlaps.true_areas_px.tolist()) == [2, 6]
+
+
+def test_images_are_painted_at_their_own_size_beside_others_that_are_taller_or_wider():
+    sizes = [(20_000, 3), (2, 20_000)]
+    masks = []
+    for size in sizes:
+        bitmap = np.zeros(size, np.uint8, order='F')
+        bitmap[1:3, 1:3] = 1
+        masks.append(pycocotools.mask.encode(bitmap))
+    document = dict(
+        images=[dict(id=i, file_name=f'{i}.tif', height=height, width=width)
+                for i, (height, width) in enumerate(sizes)],
+        categories=[dict(id=4, name='a')],
+        annotations=[dict(id=i + 1, image_id=i, category_id=4, segmentation={**mask, 'counts': mask['counts'].decode()},
+                          bbox=[1, 1, 2, 2 - i], area=4 - 2 * i, iscrowd=0) for i, mask in enumerate(masks)])
+    pairs = pair_coco(document, [])
+    tracemalloc.start()
+    painted = pairs.painted
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [image.overlaps.true_areas_px.tolist() for image in painted] == [[4], [2]]
+    assert [image.true_centroids_xy.tolist() for image in painted] == [[[1.5, 1.5]], [[1.5, 1.]]]
+    # A map of the largest height and the largest width would take 1.6 GB.
+    assert peak < 10_000_000
 
 
 def test_centroids_are_mean_pixel_positions():

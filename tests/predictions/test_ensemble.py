@@ -131,6 +131,13 @@ def test_results_that_do_not_belong_together_are_refused(second, message):
         fuse([result(classes=CLASSES), result(image_id=2, classes=CLASSES)], second)
 
 
+def test_labels_without_a_class_are_refused_in_the_first_model_too():
+    wrong = [result(((1, 1, 5, 5), .5, 2), classes=CLASSES)]
+    for models, name in (([wrong, [result(classes=CLASSES)]], 'A.pkl'), ([[result()], wrong], 'B.pkl')):
+        with pytest.raises(EnsembleError, match=f'{name}: image 1: labels 2 to 2 are predicted, but there are 2 cat'):
+            fuse(*models)
+
+
 def test_each_model_needs_a_weight():
     with pytest.raises(EnsembleError, match='1 weights for 2 results files: give one weight per file'):
         fuse([result()], [result()], weights=[1.])
