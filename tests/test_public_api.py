@@ -73,6 +73,7 @@ def test_an_array_is_predicted_in_tiles(tmp_path, image):
 
 @pytest.mark.parametrize('wrong, got', [
     (np.zeros((4, 4, 4), np.uint8), r'uint8 of shape \(4, 4, 4\)'),
+    (np.zeros((0, 4, 3), np.uint8), r'uint8 of shape \(0, 4, 3\)'),
     (np.zeros((4, 4, 3)), r'float64 of shape \(4, 4, 3\)'),
     ([[0, 1]], 'list')])
 def test_anything_but_an_rgb_image_is_refused(tmp_path, wrong, got):

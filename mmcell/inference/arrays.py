@@ -55,9 +55,10 @@ def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,
         The cells, best score first.
 
     Raises:
-        MmcellError: The image has another shape or type, or tiles of this size cannot be made.
+        MmcellError: The image has another shape or type or no pixel, or tiles of this size cannot be made.
     """
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+    is_rgb = isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim == 3 and image.shape[2] == 3
+    if not is_rgb or not image.size:
         form = f'{image.dtype} of shape {image.shape}' if isinstance(image, np.ndarray) else type(image).__name__
         raise MmcellError(f'the image must be an array (H, W, 3) of uint8 in the order red, green, blue, got {form}; '
                           'mmcell.read_image(path) returns such an array')

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmcell.annotations.coco_json import is_file
 from mmcell.annotations.ground_truth import ImageSet, ImageSource
 from mmcell.errors import list_some, quote
 from mmcell.files.text_files import is_finite_number, is_integer
@@ -32,7 +33,8 @@ class ResultFile:
         assumed: Notes about what the file leaves open, for people who read what is made from it.
         sources: Where the images of the file are, by their place in the image set and in the order of the file. A dump
             has entries for some images, and knows the file of each and how the model was shown it, unless MMDetection's
-            own class wrote the dump. Files of other kinds are about all images.
+            own class wrote the dump. If there is no such file any more, the file that the annotation file names is
+            taken, if it exists. Files of other kinds are about all images.
     """
 
     predictions: Predictions
@@ -80,8 +82,11 @@ def _read_dump(path: Path, images: ImageSet) -> ResultFile:
 def _source_of(sample: dict, stated: ImageSource) -> ImageSource:
     if not isinstance(sample.get('img_path'), str):
         return stated
-    return ImageSource(Path(sample['img_path']), sample.get('channel_order') or stated.channel_order,
-                       sample.get('percentiles'))
+    path = Path(sample['img_path'])
+    # The path may be relative to another folder, or the images may have been moved together with the annotation file.
+    if not is_file(path) and is_file(stated.path):
+        path = stated.path
+    return ImageSource(path, sample.get('channel_order') or stated.channel_order, sample.get('percentiles'))
 
 
 def _assumed_of_dump(samples: Sequence[dict], images: ImageSet, path: Path) -> list[str]:

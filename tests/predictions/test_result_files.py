@@ -2,6 +2,7 @@ import contextlib
 import json
 import pickle
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pycocotools.mask
@@ -11,7 +12,7 @@ from mmdet.evaluation import DumpDetResults
 from support.synthetic_data import discs
 
 from mmcell.annotations.coco_json import categories
-from mmcell.annotations.ground_truth import to_ground_truth
+from mmcell.annotations.ground_truth import ImageSource, to_ground_truth
 from mmcell.errors import MmcellError
 from mmcell.masks.rle import encode_label_map
 from mmcell.predictions.cells import to_coco_results
@@ -147,6 +148,21 @@ def test_each_fault_of_a_dump_is_named(tmp_path, samples, message):
     write_dump(tmp_path / 'r.pkl', samples)
     with pytest.raises(MmcellError, match=message):
         read_as_coco(tmp_path / 'r.pkl')
+
+
+def test_images_that_were_moved_with_the_annotation_file_are_found(tmp_path):
+    def source_of(img_path):
+        write_dump(tmp_path / 'r.pkl', [{**sample(), 'img_path': img_path, 'channel_order': 'bgr'}])
+        return read_predictions(tmp_path / 'r.pkl', to_ground_truth(ground_truth(), tmp_path / 'val.json')).sources[0]
+
+    stated, other = tmp_path / 'train/3/image.tif', tmp_path / 'other.tif'
+    assert source_of('gone.tif').path == Path('gone.tif')
+    stated.parent.mkdir(parents=True)
+    stated.touch()
+    assert source_of('gone.tif') == ImageSource(stated, 'bgr')
+    assert source_of('a' * 5000).path == stated
+    other.touch()
+    assert source_of(str(other)).path == other
 
 
 @pytest.mark.parametrize('name, content, error, message', [
