@@ -122,6 +122,7 @@ def check_document(document: dict, source: str | Path, *, masks_as_rle: bool = T
     Raises:
         AnnotationError: Some of its records cannot be used.
     """
+    _check_form(document, source)
     problems, complete = check_records(document, crowds_allowed)
     if problems:
         hint = [_how_to_repair(source, problems, crowds_allowed)] if isinstance(source, Path) else []
@@ -144,6 +145,28 @@ def _how_to_repair(path: str | Path, problems: Sequence[Problem], crowds_allowed
             f'{shlex.quote(str(path))} --out {shlex.quote(str(new_path))}{flags}')
 
 
+def _check_form(document: object, source: str | Path) -> None:
+    """Raises an AnnotationError if the content of a file is not that of an annotation file, whatever its records are.
+
+    A list of annotations that is missing is added.
+    """
+    if not isinstance(document, dict):
+        raise AnnotationError(f'{source}: is a JSON {type(document).__name__}, but an annotation file is an object with '
+                              'images, categories and annotations')
+    document.setdefault('annotations', [])
+    for key in SECTIONS:
+        if not isinstance(document.get(key), list):
+            raise AnnotationError(f'{source}: {key} must be a list, '
+                                  + (f'got {quote(document[key])}' if key in document else 'but is missing'))
+    if not document['categories']:
+        raise AnnotationError(f'{source}: has no category; at least one class is needed')
+    root, order = info_of(document).get('data_root', ''), info_of(document).get('channel_order')
+    if not isinstance(root, str):
+        raise AnnotationError(f'{source}: info.data_root must be the path of a folder, got {quote(root)}')
+    if order not in (None, *CHANNEL_ORDERS):
+        raise AnnotationError(f'{source}: info.channel_order must be one of {CHANNEL_ORDERS}, got {str(order)[:60]!r}')
+
+
 def read_document(path: str | Path) -> dict:
     """Reads a COCO annotation file whose records are not checked.
 
@@ -157,21 +180,7 @@ def read_document(path: str | Path) -> dict:
         raise FileNotFoundError(f'no annotation file {path}: make it with data_prep/to_coco.py (for PASCAL VOC with '
                                 'data_prep/voc_to_coco.py), or name an existing file (in a config: ann_file)')
     document = read_json(path, AnnotationError)
-    if not isinstance(document, dict):
-        raise AnnotationError(f'{path}: is a JSON {type(document).__name__}, but an annotation file is an object with '
-                              'images, categories and annotations')
-    document.setdefault('annotations', [])
-    for key in SECTIONS:
-        if not isinstance(document.get(key), list):
-            raise AnnotationError(f'{path}: {key} must be a list, '
-                                  + (f'got {quote(document[key])}' if key in document else 'but is missing'))
-    if not document['categories']:
-        raise AnnotationError(f'{path}: has no category; at least one class is needed')
-    root, order = info_of(document).get('data_root', ''), info_of(document).get('channel_order')
-    if not isinstance(root, str):
-        raise AnnotationError(f'{path}: info.data_root must be the path of a folder, got {quote(root)}')
-    if order not in (None, *CHANNEL_ORDERS):
-        raise AnnotationError(f'{path}: info.channel_order must be one of {CHANNEL_ORDERS}, got {str(order)[:60]!r}')
+    _check_form(document, path)
     other = find_file_of_other_set(path, document)
     if other is not None:
         raise AnnotationError(

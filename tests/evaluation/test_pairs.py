@@ -112,3 +112,14 @@ def test_records_of_unknown_images_and_classes_and_bad_masks_end_in_a_message(ch
             del record[key]
         with pytest.raises(error):
             pair_coco(document, results)
+
+
+@pytest.mark.parametrize(('key', 'message'), [('images', 'images must be a list, but is missing'),
+                                              ('categories', 'categories must be a list, but is missing')])
+def test_documents_without_a_section_end_in_a_message(key, message):
+    document, results = crowd()
+    del document[key]
+    with pytest.raises(AnnotationError, match=f'the annotation file: {message}'):
+        pair_coco(document, results)
+    with pytest.raises(AnnotationError, match='has no category'):
+        pair_coco({**crowd()[0], 'categories': []}, [])
