@@ -40,7 +40,10 @@ def parse_args() -> argparse.Namespace:
                         help='whether the training or the validation data and pipeline of the config are used '
                              '(default: train)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of random crops (default: 0)')
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.seed < 0:
+        parser.error(f'--seed must be at least 0, got {args.seed}')
+    return args
 
 
 def main() -> int:
@@ -72,7 +75,9 @@ def measure(cfg: 'Config', split: str, ann_file: str | None, seed: int) -> 'Tabl
     from mmengine.registry import init_default_scope
 
     from mmcell.boxes.anchor_recall import best_ious, box_sizes_px, lay_anchors, recall_rows
-    from mmcell.datasets.class_order import class_names
+    from mmcell.framework.console import without_onedl_notice
+    with without_onedl_notice():
+        from mmcell.datasets.class_order import class_names
     name = Path(cfg.filename).stem
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     generator, allowed_border = build_anchors(cfg, split)
