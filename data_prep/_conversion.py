@@ -21,9 +21,9 @@ def add_pool_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def positive_number(text: str) -> int:
-    """Returns the number that a text stands for; a number below 1 makes argparse print a message."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f'must be at least 1, got {text}')
+    """Returns the number that a text stands for; argparse prints a message if it is not a whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f'must be a whole number of at least 1, got {text}')
     return int(text)
 
 

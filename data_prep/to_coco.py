@@ -59,6 +59,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not 0 <= args.val_ratio < 1:
         parser.error(f'--val-ratio must be at least 0 and less than 1, got {args.val_ratio}')
+    if args.seed < 0:
+        parser.error(f'--seed must be at least 0, got {args.seed}')
     return args
 
 

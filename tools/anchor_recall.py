@@ -19,7 +19,7 @@ from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
     from mmdet.models.task_modules.prior_generators import AnchorGenerator
-    from mmengine.config import Config, ConfigDict
+    from mmengine.config import Config
     from mmengine.dataset import BaseDataset
     from rich.table import Table
 
@@ -40,7 +40,10 @@ def parse_args() -> argparse.Namespace:
                         help='whether the training or the validation data and pipeline of the config are used '
                              '(default: train)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of random crops (default: 0)')
-    return parser.parse_intermixed_args()
+    args = parser.parse_intermixed_args()
+    if args.seed < 0:
+        parser.error(f'--seed must be at least 0, got {args.seed}')
+    return args
 
 
 def main() -> int:
@@ -72,7 +75,9 @@ def measure(cfg: 'Config', split: str, ann_file: str | None, seed: int) -> 'Tabl
     from mmengine.registry import init_default_scope
 
     from mmcell.boxes.anchor_recall import best_ious, box_sizes_px, lay_anchors, recall_rows
-    from mmcell.datasets.class_order import class_names
+    from mmcell.framework.console import without_onedl_notice
+    with without_onedl_notice():
+        from mmcell.datasets.class_order import class_names
     name = Path(cfg.filename).stem
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     generator, allowed_border = build_anchors(cfg, split)
@@ -124,11 +129,12 @@ def build_dataset(cfg: 'Config', split: str, ann_file: str | None) -> 'BaseDatas
     """
     from mmdet.registry import DATASETS
 
+    from mmcell.datasets.browsing import base_configs
     from mmcell.datasets.class_order import class_names, order_classes
     if cfg.get(f'{split}_dataloader') is None:
         raise MmcellError(f'{cfg.filename} has no {split}_dataloader, which --split {split} needs')
     dataset = cfg[f'{split}_dataloader'].dataset
-    parts = innermost(dataset)
+    parts = base_configs(dataset)
     if ann_file is not None:
         if len(parts) > 1:
             raise MmcellError(f'--ann-file replaces only one annotation file, but {cfg.filename} has {len(parts)}')
@@ -143,12 +149,6 @@ def build_dataset(cfg: 'Config', split: str, ann_file: str | None) -> 'BaseDatas
     if names is not None:
         order_classes(built, names, parts[0].get('ann_file', 'the first data set'))
     return built
-
-
-def innermost(dataset: 'ConfigDict') -> list['ConfigDict']:
-    """Returns the configs of all data sets that read files, from a config that may wrap or join several data sets."""
-    wrapped = [dataset.dataset] if 'dataset' in dataset else dataset.get('datasets', [])
-    return [inner for part in wrapped for inner in innermost(part)] or [dataset]
 
 
 def draw_items(dataset: 'BaseDataset', seed: int, label: str) -> Iterator[dict]:

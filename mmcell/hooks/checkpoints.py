@@ -206,10 +206,11 @@ class CellCheckpointHook(CheckpointHook):
         if self.resumed is None:
             return
         yield from describe_changes(self.resumed, runner.cfg.to_dict(), self.record['data'])
-        if runner.epoch >= runner.max_epochs or runner.iter >= runner.max_iters:
-            yield (f'Nothing to train: {runner.iter} of {runner.max_iters} steps are done. To train longer, set a '
+        done = steps_done(runner)
+        if done >= runner.max_iters:
+            yield (f'Nothing to train: {done} of {runner.max_iters} steps are done. To train longer, set a '
                    'greater train_cfg.max_epochs or train_cfg.max_iters.')
-        elif has_same_schedule(self.resumed, runner.cfg) and follow_length(runner, steps_done(runner)):
+        elif has_same_schedule(self.resumed, runner.cfg) and follow_length(runner, done):
             yield ('--resume: the training has another length than at the checkpoint: the learning rate continues at '
                    f'{runner.optim_wrapper.param_groups[0]["lr"]:.3g}, as in a training that had this length from its '
                    'first step on')

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from mmcell.framework.console import show_line
 from mmcell.hooks.first_screen import is_epoch_based
+from mmcell.hooks.steps import steps_done
 
 # In characters. Values that do not fit into a line are left out.
 LINE_WIDTH = 120
@@ -39,24 +40,28 @@ class ProgressHook(Hook):
         self.display: ImageProgress | None = None
         self.is_training = False
         self.start = time.monotonic()
+        self.surplus = 0
         self.best_before: dict[str, str] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Stores that a training runs, and the time at which it starts."""
+        """Stores that a training runs, the time at which it starts, and how ``runner.iter`` differs from its steps."""
         self.is_training = True
         self.start = time.monotonic()
+        self.surplus = runner.iter - steps_done(runner)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                          outputs: dict | None = None) -> None:
         """Shows a line at every log interval, and at the last step of each epoch and of the training."""
         interval = next((hook.interval for hook in runner.hooks if isinstance(hook, LoggerHook)), 10)
         is_last = is_epoch_based(runner) and self.end_of_epoch(runner.train_dataloader, batch_idx)
-        if is_last or runner.iter + 1 == runner.max_iters or self.every_n_inner_iters(batch_idx, interval):
-            show_line(runner.logger, step_line(runner, batch_idx))
+        is_last |= runner.iter + 1 - self.surplus == runner.max_iters
+        if is_last or self.every_n_inner_iters(batch_idx, interval):
+            show_line(runner.logger, step_line(runner, batch_idx, self.surplus))
 
     def after_train(self, runner: Runner) -> None:
         """Shows how many steps are done, the time since the start or the resumption, and the best checkpoint."""
-        steps = f'{runner.iter:,} of {runner.max_iters:,} steps done in {to_clock(time.monotonic() - self.start)}'
+        done, duration = runner.iter - self.surplus, to_clock(time.monotonic() - self.start)
+        steps = f'{done:,} of {runner.max_iters:,} steps done in {duration}'
         best = file_names(best_checkpoints(runner))
         show_line(runner.logger, f'{steps}; checkpoints in {runner.work_dir}' + (f', best: {best}' if best else ''))
 
@@ -101,7 +106,7 @@ class ProgressHook(Hook):
             self.display = ImageProgress(name, len(dataloader.dataset))
 
 
-def step_line(runner: Runner, batch_idx: int) -> str:
+def step_line(runner: Runner, batch_idx: int, surplus: int) -> str:
     """Returns the line for a step: epoch, step, time left and loss, then as many further values as fit.
 
     The further values are the parts of the loss, the norm of the gradient (if it is logged) and the learning rate.
@@ -109,16 +114,22 @@ def step_line(runner: Runner, batch_idx: int) -> str:
     Args:
         runner: The runner of the training.
         batch_idx: The number of the step in its epoch, or in the training if it only counts steps; from 0.
+        surplus: By how much ``runner.iter`` is greater than the number of steps that are done, in a training that was
+            resumed with another number of steps per epoch.
     """
     values, _ = runner.log_processor.get_log_after_iter(runner, batch_idx, 'train')
     # With ``log_processor.log_with_hierarchy=True`` the names begin with this prefix.
     values = {name.removeprefix('train/'): value for name, value in values.items()}
     n_steps = f'{runner.max_iters:,}'
-    texts = [f'step {runner.iter + 1:>{len(n_steps)},}/{n_steps}']
+    done = runner.iter + 1 - surplus
+    texts = [f'step {done:>{len(n_steps)},}/{n_steps}']
     if is_epoch_based(runner):
         texts.insert(0, f'epoch {runner.epoch + 1:>{len(str(runner.max_epochs))}}/{runner.max_epochs}')
-    if 'eta' in runner.message_hub.runtime_info:
-        texts.append(f'left {to_clock(runner.message_hub.get_info("eta"))}')
+    # MMEngine multiplies the time per step by this number, which is wrong if there is a surplus, and can be 0.
+    assumed_left = runner.max_iters - runner.iter - 1
+    if 'eta' in runner.message_hub.runtime_info and (assumed_left or not surplus):
+        eta_s = runner.message_hub.get_info('eta')
+        texts.append(f'left {to_clock(eta_s / assumed_left * (runner.max_iters - done) if surplus else eta_s)}')
     losses = [name for name in values if 'loss' in name and name != 'loss']
     texts += [f'{name.removeprefix("loss_")} {values[name]:.4g}' for name in ('loss', *losses, 'grad_norm', 'lr')
               if name in values]

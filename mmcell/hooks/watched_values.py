@@ -19,7 +19,8 @@ class CellEarlyStoppingHook(EarlyStoppingHook):
 
     The stock hook starts to count from 0 in each resumed run. An epoch is not counted if the run was killed after
     its checkpoint was saved, but before it was validated. The arguments are those of
-    ``mmengine.hooks.EarlyStoppingHook``; the values of :class:`mmcell.evaluation.CellMetric` need no ``rule``.
+    ``mmengine.hooks.EarlyStoppingHook``; the values of :class:`mmcell.evaluation.cell_metric.CellMetric` need no
+    ``rule``.
     """
 
     _default_greater_keys = (*EarlyStoppingHook._default_greater_keys, *HEADLINES)

@@ -159,7 +159,8 @@ class LabelMapMasks(BaseInstanceMasks):
         Raises:
             IndexError: The index names no instance, or is an index of pixels.
         """
-        while isinstance(index, tuple) and len(index) > 1 and (index[-1] is ... or index[-1] == slice(None)):
+        while isinstance(index, tuple) and len(index) > 1 and (
+                index[-1] is ... or (isinstance(index[-1], slice) and index[-1] == slice(None))):
             index = index[:-1]
         if isinstance(index, tuple) and any(part is ... for part in index[:-1]):
             raise IndexError(f'masks can be indexed along the instances only, got the index {index!r}')

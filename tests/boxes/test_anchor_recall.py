@@ -12,6 +12,7 @@ from hypothesis import given
 from mmdet.models.task_modules.prior_generators import AnchorGenerator, MlvlPointGenerator, YOLOAnchorGenerator
 from mmdet.structures.bbox import bbox_overlaps
 from support.boxes import anchors, box_arrays, cell_boxes
+from support.commands import run as run_python
 from support.paths import REPO
 from support.synthetic_data import write_annotations
 
@@ -153,6 +154,17 @@ def test_crops_depend_on_the_seed(ann_file, tmp_path, monkeypatch, capsys):
         run(monkeypatch, config, '--ann-file', ann_file, '--seed', seed)
         tables.append(printed_rows(capsys))
     assert tables[0] == tables[1] and tables[0] != tables[2]
+
+
+def test_a_negative_seed_is_a_wrong_command_line(monkeypatch, capsys):
+    with pytest.raises(SystemExit, match='2'):
+        run(monkeypatch, CONFIGS / 'mask-rcnn_r50.py', '--seed', -1)
+    assert '--seed must be at least 0, got -1' in capsys.readouterr().err
+
+
+def test_the_notice_of_onedl_is_not_shown(ann_file):
+    config = CONFIGS / 'mask-rcnn_r50.py'
+    assert 'OneDL' not in run_python('tools/anchor_recall.py', config, '--ann-file', ann_file)
 
 
 def test_concatenated_data_sets(ann_file, tmp_path, monkeypatch, capsys):

@@ -94,7 +94,8 @@ def test_groups_of_images_stay_together():
 
 
 def test_wrong_options_are_refused(tmp_path):
-    for options in (['--group-by', '('], ['--val-ratio', '1'], ['--jobs', '0']):
+    for options in (['--group-by', '('], ['--val-ratio', '1'], ['--jobs', '0'], ['--jobs', 'all'],
+                    ['--seed', '-1']):
         run = convert(tmp_path, *options)
         assert run.returncode == 2 and options[0] in run.stderr
 

@@ -97,6 +97,19 @@ def test_a_resumed_training_begins_with_its_step(annotation_file, tmp_path, caps
     assert 'validation, epoch 2:  score: 0.7500  (best so far)' in shown
 
 
+def test_a_training_that_is_resumed_with_fewer_steps_per_epoch_counts_these(annotation_file, tmp_path, capsys):
+    train(validated_config(annotation_file, tmp_path / 'run', [.5, .25]))
+    capsys.readouterr()
+    cfg = validated_config(annotation_file, tmp_path / 'run', [.75], resume=True,
+                           load_from=str(tmp_path / 'run' / 'epoch_2.pth'))
+    cfg.train_cfg.max_epochs, cfg.train_dataloader.batch_size = 3, 10
+    train(cfg)
+    shown = capsys.readouterr().out
+    assert 'Nothing to train' not in shown
+    assert re.findall(r'epoch \d/.*?step .*?  left [\d:]+  ', shown) == ['epoch 3/3  step 3/3  left 0:00:00  ']
+    assert '3 of 3 steps done' in shown
+
+
 @pytest.mark.parametrize('nan_at', [0, -1])
 def test_an_error_closes_the_display(annotation_file, tmp_path, nan_at, monkeypatch):
     """In the first step, and in a validation, whose second image interrupts it as Ctrl-C does."""

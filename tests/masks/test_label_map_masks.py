@@ -629,7 +629,8 @@ def test_every_index_of_bitmap_masks(index):
 
 
 @pytest.mark.parametrize('index', [
-    4, -5, 1.5, 'a', [0, 9], [True, False], np.array([0.]), (0, 0), (..., 0), (slice(None), slice(0, 3)), (0, 1, 2, 3)],
+    4, -5, 1.5, 'a', [0, 9], [True, False], np.array([0.]), (0, 0), (..., 0), (slice(None), slice(0, 3)), (0, 1, 2, 3),
+    (np.array([0, 1]), np.array([0, 1]))],
     ids=repr)
 def test_an_index_of_pixels_or_of_no_instance_is_refused(index):
     masks = LabelMapMasks.from_bitmaps(np.ones((4, 5, 6), np.uint8))
