@@ -151,8 +151,8 @@ def _check_form(document: object, source: str | Path) -> None:
     A list of annotations that is missing is added.
     """
     if not isinstance(document, dict):
-        raise AnnotationError(f'{source}: is a JSON {type(document).__name__}, but an annotation file is an object with '
-                              'images, categories and annotations')
+        raise AnnotationError(f'{source}: is a JSON {type(document).__name__}, but an annotation file is an object '
+                              'with images, categories and annotations')
     document.setdefault('annotations', [])
     for key in SECTIONS:
         if not isinstance(document.get(key), list):
