@@ -76,11 +76,11 @@ def compare(name: str, reference: tuple[type, type], document: dict, detections:
 def by_mmcell(document: dict, detections: list[dict], kind: str, caps: list[int],
               size_bins_px: tuple[float, ...] = COCO_SIZE_BINS_PX) -> dict[str, float]:
     """Returns the values of mmcell, name to value."""
-    return average_precisions(pair_coco(document, detections), kinds=[kind], caps=caps, size_bins_px=size_bins_px)
+    return average_precisions(pair_unchecked(document, detections), kinds=[kind], caps=caps, size_bins_px=size_bins_px)
 
 
-def pair_coco(document: dict, detections: list[dict]) -> Pairs:
-    """Returns the pairs of COCO annotations and COCO results in memory, which are not checked."""
+def pair_unchecked(document: dict, detections: list[dict]) -> Pairs:
+    """Does what :func:`mmcell.evaluation.pairs.pair_coco` does, without its checks, as no reference has them."""
     truth = to_ground_truth(document)
     return Pairs(truth, join_predictions([Predictions(
         np.array([truth.place_of_image[detection['image_id']] for detection in detections], np.int64),

@@ -65,8 +65,9 @@ def match_classes(pairs: Pairs, kind: str, size_bins_px: Sequence[float] = (),
         The matches of each class, in the order of category ids.
 
     Raises:
-        AnnotationError, ResultsError: A cell has no mask or box, or its mask cannot be decoded.
-        ValueError: The kind is unknown, or the size bins do not rise.
+        AnnotationError, ResultsError: Boxes are to be matched, and a cell has none: NaN.
+        ValueError: The kind is unknown, the size bins do not rise, or a mask is not a valid RLE of the size of its
+            image.
     """
     if kind not in ('segm', 'bbox'):
         raise ValueError(f"kind must be 'segm' or 'bbox', got {kind!r}")

@@ -67,7 +67,7 @@ def judge_predictions(pairs: Pairs, score_threshold: float) -> Verdicts:
         score_threshold: Predictions with a lower score are left out.
 
     Raises:
-        AnnotationError, ResultsError: A cell has no mask, or its mask cannot be decoded.
+        ValueError: A mask is not a valid RLE of the size of its image.
     """
     true_classes, is_kept = pairs.truth.class_index, pairs.predictions.scores >= score_threshold
     pred_classes, scores = pairs.predictions.class_index[is_kept], pairs.predictions.scores[is_kept]

@@ -79,7 +79,7 @@ class Pairs:
 
     def _paint(self, image: int, left: int) -> PaintedPair:
         maps, first_cells = [], []
-        for side, masks, scores in ((self.truth, self._masks[0], np.zeros(len(self.truth.rles))),
+        for side, masks, scores in ((self.truth, self._masks[0], np.broadcast_to(0., len(self.truth.rles))),
                                     (self.predictions, self._masks[1], self.predictions.scores)):
             own = cells_of_image(side.image_index, image)
             maps.append(_paint(masks.part(own), scores[own], left, self.truth.sizes[image]))

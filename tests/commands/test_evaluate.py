@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from evaluation import pair_coco
+from evaluation import pair_unchecked
 from mmdet.registry import METRICS
 from mmengine.fileio import dump
 from support.synthetic_data import discs
@@ -146,10 +146,10 @@ def test_resampled_values_are_those_of_repeated_images(rng):
     detections = [{**detection, 'score': float(score)} for detection, score in zip(
         predictions(shift=2)[:20] + predictions(shift=4)[20:30], rng.random(30), strict=True)]
     weights = np.array([[1, 1, 1], [2, 0, 1], [0, 3, 0]])
-    resampled = measure(pair_coco(document, detections), .3, weights).resampled
+    resampled = measure(pair_unchecked(document, detections), .3, weights).resampled
     assert set(HEADLINE) <= set(resampled)
     for row, times in enumerate(weights):
-        values = measure(pair_coco(*with_repeated_images(document, detections, times)), .3, weights[:0, :0]).values
+        values = measure(pair_unchecked(*with_repeated_images(document, detections, times)), .3, weights[:0, :0]).values
         for name, resampled_values in resampled.items():
             assert resampled_values[row] == pytest.approx(values[name], abs=1e-12, nan_ok=True), name
 

@@ -12,7 +12,7 @@ from evaluation import (
     by_reference,
     document_of,
     max_difference,
-    pair_coco,
+    pair_unchecked,
     perturbed_detections,
 )
 from support.synthetic_data import discs
@@ -31,11 +31,11 @@ HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
 
 
 def measure(document, detections, **arguments):
-    return average_precisions(pair_coco(document, detections), **arguments)
+    return average_precisions(pair_unchecked(document, detections), **arguments)
 
 
 def resample(document, detections, weights):
-    return resampled_average_precisions(match_classes(pair_coco(document, detections), 'segm'), weights)
+    return resampled_average_precisions(match_classes(pair_unchecked(document, detections), 'segm'), weights)
 
 
 def crowd(n_images=2):
@@ -231,7 +231,7 @@ def test_resampled_values_are_those_of_the_repeated_images(rng):
 def test_matches_of_one_image_have_the_values_of_this_image(rng):
     document = crowd(3)
     detections = perturbed_detections(document, rng, 140)
-    pairs = pair_coco(document, detections)
+    pairs = pair_unchecked(document, detections)
     matches = match_classes(pairs, 'segm', (10, 20))
     for place, image in enumerate(document['images']):
         records = [[record for record in side if record['image_id'] == image['id']]

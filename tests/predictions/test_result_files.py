@@ -9,38 +9,16 @@ import pycocotools.mask
 import pytest
 import torch
 from mmdet.evaluation import DumpDetResults
-from support.synthetic_data import discs
+from support.disc_cells import CELLS, EMPTY, RECTANGLE_RLE, RECTANGLE_RUNS, SIZE, ground_truth
 
-from mmcell.annotations.coco_json import categories
 from mmcell.annotations.ground_truth import ImageSource, to_ground_truth
 from mmcell.errors import MmcellError
-from mmcell.masks.rle import encode_label_map
 from mmcell.predictions.cells import to_coco_results
 from mmcell.predictions.dump_file import ResultsError, load_results
 from mmcell.predictions.packed_results import SubmissionError, read_packed_results
 from mmcell.predictions.result_files import describe_unusual, read_predictions
 
-SIZE = (30, 40)
-CELLS = encode_label_map(discs(SIZE, [(1, 10, 10, 4), (2, 20, 25, 5), (3, 10, 32, 3)]))
 MASK = CELLS.rles[0]
-EMPTY = {'size': list(SIZE),
-         'counts': pycocotools.mask.encode(np.zeros(SIZE, np.uint8, order='F'))['counts'].decode()}
-# A rectangle, 4 px wide and 3 px high, as a bitmap, as run lengths down the columns, and as a compressed RLE.
-RECTANGLE = np.zeros(SIZE, np.uint8, order='F')
-RECTANGLE[5:8, 10:14] = 1
-RECTANGLE_RUNS = [10 * 30 + 5, 3, 27, 3, 27, 3, 27, 3, 1200 - 14 * 30 + 30 - 8]
-RECTANGLE_RLE = {'size': list(SIZE), 'counts': pycocotools.mask.encode(RECTANGLE)['counts'].decode()}
-
-
-def ground_truth():
-    annotations = [dict(id=i, image_id=3, category_id=i % 2 + 1, iscrowd=0, segmentation=rle, area=int(area),
-                        bbox=bbox.tolist())
-                   for i, (rle, area, bbox) in enumerate(
-                       zip(CELLS.rles, CELLS.areas_px, CELLS.bboxes_xywh, strict=True), start=1)]
-    images = [dict(id=image_id, file_name=f'train/{image_id}/image.tif', height=30, width=40) for image_id in (3, 8)]
-    return dict(images=images, categories=categories(['a', 'b', 'c']), annotations=annotations)
-
-
 TRUTH = to_ground_truth(ground_truth())
 
 
