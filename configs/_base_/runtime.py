@@ -21,7 +21,9 @@ default_hooks = dict(
     # The rules of the challenge allow fewer than 200 million trainable parameters.
     parameter_budget=dict(type='ParameterBudgetHook', max_trainable=199_999_999),
     step_seed=dict(type='StepSeedHook'),
-    finite_loss=dict(type='FiniteLossHook'))
+    finite_loss=dict(type='FiniteLossHook'),
+    stop=dict(type='StopHook'),
+    missed_validation=dict(type='MissedValidationHook'))
 
 env_cfg = dict(
     cudnn_benchmark=False,

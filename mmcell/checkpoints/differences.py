@@ -65,7 +65,7 @@ def compare_trainings(before: Mapping, now: Mapping) -> list[Difference]:
         # A training that was resumed has the name of its own checkpoint there.
         parts[0].pop('load_from')
         parts[1].pop('load_from')
-    return list(_compare(*parts, _WITHOUT_EFFECT))
+    return list(compare_settings(*parts, _WITHOUT_EFFECT))
 
 
 def compare_models(before: Mapping, now: Mapping) -> list[Difference]:
@@ -82,7 +82,7 @@ def compare_models(before: Mapping, now: Mapping) -> list[Difference]:
     # A class that only the checkpoint names is not looked up, because MMEngine imports names that it does not know.
     kinds = {*_kinds_in(now), *_SAME_RESULT, *_SAME_RESULT.values()}
     before, now = (_with_defaults(_unwrapped(model), kinds) for model in (before, now))
-    return list(_compare(before, now, _NOT_OF_WEIGHTS, 'model'))
+    return list(compare_settings(before, now, _NOT_OF_WEIGHTS, 'model'))
 
 
 def _unwrapped(model: Mapping) -> Mapping:
@@ -122,8 +122,15 @@ def _with_defaults(value: object, kinds: set) -> object:
     return {key: part for key, part in settings.items() if part is not None}
 
 
-def _compare(before: object, now: object, ignored: re.Pattern, name: str = '') -> Iterator[Difference]:
-    """Yields the settings that differ in nested dicts and lists; a setting that is None counts as not set."""
+def compare_settings(before: object, now: object, ignored: re.Pattern, name: str = '') -> Iterator[Difference]:
+    """Yields the settings that differ in nested dicts and lists; a setting that is None counts as not set.
+
+    Args:
+        before: One value.
+        now: The other value.
+        ignored: Matches the names of the settings that are not compared.
+        name: The name of the value itself; '' for a whole config.
+    """
     if ignored.fullmatch(name) or before == now:
         return
     if isinstance(before, Mapping) and isinstance(now, Mapping):
@@ -138,7 +145,7 @@ def _compare(before: object, now: object, ignored: re.Pattern, name: str = '') -
         yield Difference(name, _describe(before), _describe(now))
         return
     for key, *pair in parts:
-        yield from _compare(*pair, ignored, f'{name}.{key}' if name else str(key))
+        yield from compare_settings(*pair, ignored, f'{name}.{key}' if name else str(key))
 
 
 def _is_list(value: object) -> bool:

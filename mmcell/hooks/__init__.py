@@ -8,8 +8,10 @@ from mmcell.hooks.fit import ClassCountHook, FittingCheckpointHook, StartingChec
 from mmcell.hooks.pictures import CellVisualizationHook
 from mmcell.hooks.progress import ProgressHook
 from mmcell.hooks.steps import FiniteLossHook, NonFiniteLossError, StepSeedHook
+from mmcell.hooks.stopping import MissedValidationHook, StopHook
 from mmcell.hooks.watched_values import CellEarlyStoppingHook, WatchedValueHook
 
 __all__ = ['CellCheckpointHook', 'CellEarlyStoppingHook', 'CellVisualizationHook', 'ClassCountHook', 'FiniteLossHook',
-           'FirstScreenHook', 'FirstStepHook', 'FittingCheckpointHook', 'NonFiniteLossError', 'ParameterBudgetError',
-           'ParameterBudgetHook', 'ProgressHook', 'StartingCheckpointHook', 'StepSeedHook', 'WatchedValueHook']
+           'FirstScreenHook', 'FirstStepHook', 'FittingCheckpointHook', 'MissedValidationHook', 'NonFiniteLossError',
+           'ParameterBudgetError', 'ParameterBudgetHook', 'ProgressHook', 'StartingCheckpointHook', 'StepSeedHook',
+           'StopHook', 'WatchedValueHook']

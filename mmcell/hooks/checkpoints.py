@@ -28,6 +28,7 @@ from mmcell.evaluation.cell_metric import HEADLINES
 from mmcell.files.whole_files import remove_leftovers, written_whole
 from mmcell.framework.safe_loading import WeightsError
 from mmcell.framework.schedules import follow_length
+from mmcell.hooks.budget import count_parameters
 from mmcell.hooks.steps import steps_done
 
 BACKEND = 'mmcell_whole_files'
@@ -126,6 +127,8 @@ class CellCheckpointHook(CheckpointHook):
         if self.backend_args is None and self.file_client_args is None and '://' not in str(self.out_dir):
             self.backend_args = dict(backend=BACKEND)
         self.record: dict = {}
+        # Whether the checkpoint that is being saved is one of a training that was asked to stop.
+        self.is_stopping = False
         # What the checkpoint says that the training continues from, and the end of the schedule that the config makes.
         self.resumed: dict | None = None
         self.own_end = 0
@@ -140,6 +143,7 @@ class CellCheckpointHook(CheckpointHook):
         val_loop = runner.val_loop
         self.record = {
             'run': (self.resumed or {}).get('run') or runner.timestamp,
+            'parameters': dict(zip(('trainable', 'all'), count_parameters(runner.model), strict=True)),
             'software': describe_software(),
             'data': {'train': describe_data(runner.train_dataloader.dataset),
                      'val': [] if val_loop is None else describe_data(val_loop.dataloader.dataset)}}
@@ -164,6 +168,9 @@ class CellCheckpointHook(CheckpointHook):
         kept = [record for record in records if self.resumed is not None
                 and record.is_of_run(self.record['run']) and record.step <= runner.iter]
         self._adopt_best(runner, kept)
+        for record in kept:
+            if record.content.get('stopped'):
+                self.file_backend.remove(str(record.path))
         barrier()
         if is_main_process():
             remove_leftovers(self.out_dir, lambda name: name.endswith(('.pth', '.json')))
@@ -224,6 +231,8 @@ class CellCheckpointHook(CheckpointHook):
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Adds the description of training, software and data, and converts the content to plain types."""
         described = {**self.record, 'best': self._best_values(runner)}
+        if self.is_stopping:
+            described['stopped'] = True
         checkpoint['meta']['mmcell'] = described
         checkpoint.update(to_plain(checkpoint))
         if self.backend_args is not None and self.backend_args.get('backend') == BACKEND:
@@ -257,6 +266,20 @@ class CellCheckpointHook(CheckpointHook):
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         super()._save_checkpoint_with_step(runner, step, meta)
         self._remove_outdated()
+
+    def save_where_stopped(self, runner: Runner) -> None:
+        """Saves a checkpoint after the present step, as ``iter_STEP.pth``, also inside an epoch.
+
+        It is removed when the continued training has saved its next checkpoint.
+        """
+        step = runner.iter + 1
+        self.is_stopping = True
+        name = f'iter_{step}.pth'
+        self.last_ckpt = self.file_backend.join_path(self.out_dir, name)
+        runner.save_checkpoint(self.out_dir, name, self.file_client_args, save_optimizer=self.save_optimizer,
+                               save_param_scheduler=self.save_param_scheduler,
+                               meta=dict(epoch=runner.epoch, iter=step), by_epoch=False,
+                               backend_args=self.backend_args, **self.args)
 
     def _save_best_checkpoint(self, runner: Runner, metrics: dict) -> None:
         super()._save_best_checkpoint(runner, metrics)

@@ -83,9 +83,13 @@ def steps_done(runner: Runner) -> int:
     """
     if not isinstance(runner.train_loop, EpochBasedTrainLoop):
         return runner.iter
+    return runner.epoch * len(runner.train_dataloader) + steps_in_epoch(runner)
+
+
+def steps_in_epoch(runner: Runner) -> int:
+    """Returns the number of steps of the present epoch that are done; 0 between two epochs."""
     begun = runner.message_hub.runtime_info.get(_EPOCH)
-    inside = runner.iter - begun['step'] if begun is not None and begun['epoch'] == runner.epoch else 0
-    return runner.epoch * len(runner.train_dataloader) + inside
+    return runner.iter - begun['step'] if begun is not None and begun['epoch'] == runner.epoch else 0
 
 
 def _batch_of(runner: Runner) -> list[int | None]:

@@ -90,6 +90,28 @@ def read_trainings(work_dir: str | Path) -> list[Training]:
     return trainings
 
 
+@dataclass(frozen=True)
+class StepFacts:
+    """What the steps of the trainings in a work folder cost.
+
+    Attributes:
+        step_seconds: The median time of a step with its loading of data; None if it was not logged.
+        gpu_bytes: The greatest memory on a GPU; None if it was not logged, as without a GPU.
+    """
+
+    step_seconds: float | None
+    gpu_bytes: float | None
+
+
+def read_step_facts(work_dir: str | Path) -> StepFacts:
+    """Reads what MMEngine logged about the steps of all trainings in a work folder."""
+    records = [record for path in sorted(Path(work_dir).glob('*/vis_data/scalars.json'))
+               for record in _read_records(path)[0] if 'loss' in record]
+    seconds, memory = ([record[key] for record in records if key in record] for key in ('time', 'memory'))
+    # MMEngine logs the memory in MiB.
+    return StepFacts(float(np.median(seconds)) if seconds else None, max(memory) * 2 ** 20 if memory else None)
+
+
 def _read_records(path: Path) -> tuple[list[dict], list[str]]:
     """Returns the records of a file, and remarks on lines that are not complete, as a kill may leave them."""
     records, bad_lines = [], []

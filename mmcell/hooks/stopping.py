@@ -1,0 +1,103 @@
+"""A training that is asked to stop saves a checkpoint, from which it continues exactly where it stopped."""
+
+import signal
+import threading
+
+from mmdet.registry import HOOKS
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, Runner
+
+from mmcell.errors import MmcellError
+from mmcell.hooks.checkpoints import CellCheckpointHook
+from mmcell.hooks.steps import steps_in_epoch
+from mmcell.visualization.training_curves import CurveError, read_trainings
+
+
+class TrainingStopped(MmcellError):  # noqa: N818
+    """The training was asked to stop by the signal SIGTERM, and has saved a checkpoint."""
+
+
+@HOOKS.register_module()
+class StopHook(Hook):
+    """Ends a training after the present step when the process gets the signal SIGTERM.
+
+    ``kill``, Slurm and other schedulers send this signal before they end a process. If the config has a
+    ``CellCheckpointHook``, a checkpoint is saved inside the epoch. ``--resume`` continues from it, and the checkpoint
+    is removed as soon as the next regular one is there.
+    """
+
+    # After all hooks that change what a checkpoint holds.
+    priority = 'LOWEST'
+
+    def __init__(self) -> None:
+        self.is_asked = False
+        self.before: object = None
+
+    def before_train(self, runner: Runner) -> None:
+        """Takes over the signal. Only the main thread of a process can do so."""
+        if threading.current_thread() is threading.main_thread():
+            self.before = signal.signal(signal.SIGTERM, self._ask)
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.is_asked = True
+
+    def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
+                         outputs: dict | None = None) -> None:
+        """Saves a checkpoint and ends the training, if it was asked to stop.
+
+        The last step of an epoch is not the place, because the regular checkpoint follows there.
+
+        Raises:
+            TrainingStopped: The training was asked to stop.
+        """
+        if not self.is_asked or self.end_of_epoch(runner.train_dataloader, batch_idx):
+            return
+        self._give_back()
+        saver = next((hook for hook in runner.hooks if isinstance(hook, CellCheckpointHook)), None)
+        if saver is None:
+            raise TrainingStopped(f'stopped after step {runner.iter + 1}')
+        saver.save_where_stopped(runner)
+        raise TrainingStopped(f'stopped after step {runner.iter + 1} and saved {saver.last_ckpt}: the same command with '
+                              '--resume continues exactly from there')
+
+    def after_train(self, runner: Runner) -> None:
+        """Gives the signal back."""
+        self._give_back()
+
+    def _give_back(self) -> None:
+        if self.before is not None:
+            signal.signal(signal.SIGTERM, self.before)
+            self.before = None
+
+
+@HOOKS.register_module()
+class MissedValidationHook(Hook):
+    """Validates first, if the training was ended between a checkpoint and the validation that belongs to it.
+
+    A checkpoint is saved at the end of an epoch, before the validation. If the process is killed in between, MMEngine
+    goes on with the next epoch, so that the curves miss a value and the best checkpoint may be another one than without
+    the interruption. The log of the work folder tells whether the validation was done.
+    """
+
+    # After the hooks that prepare folders and displays.
+    priority = 'LOWEST'
+
+    def before_train(self, runner: Runner) -> None:
+        """Validates a resumed training, if the validation after its last epoch, or step, is missing."""
+        loop = runner.train_loop
+        by_epoch = isinstance(loop, EpochBasedTrainLoop)
+        done, last = (runner.epoch, runner.max_epochs) if by_epoch else (runner.iter, runner.max_iters)
+        is_inside = by_epoch and steps_in_epoch(runner) > 0
+        if not runner._resume or runner.val_loop is None or not done or is_inside or done < loop.val_begin:
+            return
+        if (done % loop.val_interval == 0 or done == last) and done not in validated_in(runner.work_dir):
+            runner.logger.info(f'validates first: the training was interrupted before the validation at {done}')
+            runner.val_loop.run()
+
+
+def validated_in(work_dir: str) -> set[int]:
+    """Returns the epochs, or steps, after which the newest training of a folder was validated, as its logs tell."""
+    try:
+        return read_trainings(work_dir)[-1].validated
+    except CurveError:
+        return set()

@@ -1,0 +1,1 @@
+"""Studies: several configs, seeds and folds, trained and tested with as little work as possible, and compared."""

@@ -1,0 +1,197 @@
+"""Trains and tests the runs of a study as processes of their own, so that a run that fails or is killed harms no other."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmcell.checkpoints.differences import compare_trainings, list_differences
+from mmcell.files.whole_files import written_whole
+from mmcell.studies.plan import Run, StudyError, Variant
+
+# How long a training may take to save a checkpoint after it was asked to stop.
+STOP_SECONDS = 120
+TRAINED = 'trained.json'
+LOG = 'study.log'
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run.
+
+    Attributes:
+        run: The run.
+        status: 'done', 'failed', or 'stopped' if the time was over.
+        message: Why it failed, or where it stopped; '' if it is done.
+    """
+
+    run: Run
+    status: str
+    message: str = ''
+
+
+@dataclass(frozen=True)
+class Commands:
+    """How runs are started.
+
+    Attributes:
+        folder: The folder of the study.
+        tools: The folder of train.py and test.py.
+        split: 'val' or 'test', the images that are predicted.
+        train_flags: Flags of ``tools/train.py`` beside config, work folder and settings, for example ``--amp``.
+        test_flags: Flags of ``tools/test.py``.
+        start: The command that starts a Python file: the interpreter, or torchrun with its arguments.
+        deadline: The time (``time.time``) at which a training that is not done is stopped; None for no limit.
+    """
+
+    folder: Path
+    tools: Path
+    split: str = 'val'
+    train_flags: tuple[str, ...] = ()
+    test_flags: tuple[str, ...] = ()
+    start: tuple[str, ...] = field(default_factory=lambda: (sys.executable,))
+    deadline: float | None = None
+
+    def train(self, run: Run) -> list[str]:
+        """Returns the command that trains a run, or continues its training."""
+        settings = (*run.variant.options, f'randomness.seed={run.seed}', *_fold_settings(run.fold))
+        return [*self.start, str(self.tools / 'train.py'), run.variant.config, '--resume', '--work-dir',
+                str(self.folder / run.folder), *self.train_flags, '--cfg-options', *settings]
+
+    def test(self, run: Run, variant: Variant) -> list[str]:
+        """Returns the command that predicts with the training of a run."""
+        flags = [part for key, value in variant.flags
+                 for part in ([f'--{key}'] if value.lower() == 'true' else [f'--{key}', value])
+                 if value.lower() not in ('false', 'none')]
+        settings = (*variant.options, *_fold_settings(run.fold))
+        return [*self.start, str(self.tools / 'test.py'), variant.config, str(self.folder / run.folder), '--split',
+                self.split, '--out', str(self.folder / run.predictions_of(variant)), '--work-dir',
+                str(self.folder / run.folder / 'tests'), *self.test_flags, *flags,
+                *(['--cfg-options', *settings] if settings else [])]
+
+
+def _fold_settings(fold: int | None) -> tuple[str, ...]:
+    return () if fold is None else (f'fold={fold}',)
+
+
+def is_done(run: Run, folder: Path) -> bool:
+    """Returns whether a run was trained and all its variants were tested."""
+    return (folder / run.folder / TRAINED).exists() and all(
+        (folder / run.predictions_of(variant)).exists() for variant in run.tested)
+
+
+def refuse_other_settings(run: Run, folder: Path) -> None:
+    """Stops if the folder of a run holds a finished training with other settings.
+
+    Raises:
+        StudyError: The settings differ.
+    """
+    path = folder / run.folder / TRAINED
+    if not path.exists():
+        return
+    before = json.loads(path.read_text(encoding='utf-8'))['settings']
+    changed = compare_trainings(before, json.loads(json.dumps(_plain(run.variant.training_settings))))
+    if changed:
+        raise StudyError(f'{path.parent} was trained with other settings: {list_differences(changed)}. Name another '
+                         'folder for this study with --out, or delete that folder to train again')
+
+
+def _plain(value: object) -> object:
+    """Returns nested dicts and lists of JSON's types; other values become texts."""
+    if isinstance(value, dict):
+        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def carry_out(run: Run, commands: Commands) -> Outcome:
+    """Trains a run as far as it is not trained, and predicts with those of its variants that have no predictions yet.
+
+    The output of all commands is appended to ``study.log`` in the folder of the run.
+    """
+    folder = commands.folder / run.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / TRAINED).exists():
+        status, seconds, peak_bytes = _call(commands.train(run), folder / LOG, commands.deadline)
+        if status is None:
+            return Outcome(run, 'stopped')
+        facts = _add_to_facts(folder, seconds, peak_bytes)
+        if status:
+            return Outcome(run, 'failed', _last_error(folder / LOG))
+        with written_whole([folder / TRAINED]) as (temporary,):
+            temporary.write_text(json.dumps({**facts, 'settings': _plain(run.variant.training_settings)}, indent=1))
+    for variant in run.tested:
+        if not (commands.folder / run.predictions_of(variant)).exists():
+            status, _, _ = _call(commands.test(run, variant), folder / LOG, commands.deadline)
+            if status is None:
+                return Outcome(run, 'stopped')
+            if status:
+                return Outcome(run, 'failed', _last_error(folder / LOG))
+    return Outcome(run, 'done')
+
+
+def _add_to_facts(folder: Path, seconds: float, peak_bytes: int) -> dict:
+    """Adds the time and the memory of a process to those of the processes that trained the same run before it."""
+    path = folder / 'effort.json'
+    before = json.loads(path.read_text()) if path.exists() else {'seconds': 0., 'peak_bytes': 0}
+    facts = {'seconds': before['seconds'] + seconds, 'peak_bytes': max(before['peak_bytes'], peak_bytes)}
+    with written_whole([path]) as (temporary,):
+        temporary.write_text(json.dumps(facts))
+    return facts
+
+
+def _call(command: Sequence[str], log: Path, deadline: float | None) -> tuple[int | None, float, int]:
+    """Runs a command; returns its exit status, its seconds and its peak memory in bytes.
+
+    The status is None if the command was stopped because the time was over.
+    """
+    begun = time.monotonic()
+    if deadline is not None and time.time() >= deadline:
+        return None, 0., 0
+    with open(log, 'ab') as file:
+        file.write(f'$ {" ".join(command)}\n'.encode())
+        file.flush()
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        stopped = False
+        try:
+            status, peak_bytes = _wait(process, deadline)
+            if status is None:
+                stopped = True
+                process.send_signal(signal.SIGTERM)
+                status, peak_bytes = _wait(process, time.time() + STOP_SECONDS)
+        except KeyboardInterrupt:
+            # The terminal sends Ctrl-C to the command as well, which then ends by itself.
+            _wait(process, time.time() + STOP_SECONDS)
+            raise
+        finally:
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+    return None if stopped else status, time.monotonic() - begun, peak_bytes
+
+
+def _wait(process: subprocess.Popen, deadline: float | None) -> tuple[int | None, int]:
+    """Waits for a process until a time; returns its exit status, None if it still runs, and its peak memory in bytes."""
+    pause = .01
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            return process.returncode, usage.ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
+        if deadline is not None and time.time() >= deadline:
+            return None, 0
+        time.sleep(pause)
+        pause = min(pause * 1.5, .5)
+
+
+def _last_error(log: Path) -> str:
+    """Returns the last line of a log that begins with 'error:', or its last line."""
+    lines = [line for line in log.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith('error:')]
+    return f'{(errors or lines or ["no output"])[-1]} (all output: {log})'

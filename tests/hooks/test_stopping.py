@@ -1,0 +1,131 @@
+"""Trainings that are asked to stop, or killed before a validation, in real training loops with a toy model."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from mmdet.registry import HOOKS, METRICS
+from mmengine.evaluator import BaseMetric
+from mmengine.hooks import Hook
+from support.synthetic_data import write_annotations
+from support.toy_runner import train
+
+from mmcell.framework.safe_loading import load_tensors_only
+from mmcell.hooks.stopping import TrainingStopped
+
+STOP = dict(default_hooks__stop=dict(type='StopHook'))
+
+
+@pytest.fixture
+def ann_file(raw_root, tmp_path, rng):
+    for path in (raw_root[0] / 'train').glob('*/image.tif'):
+        tifffile.imwrite(path, rng.integers(0, 256, (*tifffile.imread(path).shape[:2], 3), np.uint8))
+    path = tmp_path / 'train.json'
+    write_annotations(raw_root[0], path, ['a', 'b'])
+    return path
+
+
+@HOOKS.register_module()
+class TerminateHook(Hook):
+    """Sends SIGTERM to its own process before a step."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        if runner.iter + 1 == self.step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def hooks_until(step):
+    return [dict(type='StepSeedHook'), dict(type='FiniteLossHook'), dict(type='EMAHook', momentum=.1),
+            dict(type='TerminateHook', step=step)]
+
+
+def weights_of(path):
+    return load_tensors_only(path)['state_dict']
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.glob('*.pth'))
+
+
+# Inside the first epoch, at its last step (which is finished first), and inside the second epoch.
+@pytest.mark.parametrize(('asked_at', 'saved'), [(2, 'iter_2.pth'), (5, 'iter_6.pth'), (8, 'iter_8.pth')])
+def test_a_stopped_training_continues_exactly(ann_file, tmp_path, asked_at, saved):
+    before = signal.getsignal(signal.SIGTERM)
+    train(ann_file, tmp_path / 'at_once', **STOP)
+    run = tmp_path / 'stopped'
+    with pytest.raises(TrainingStopped, match='--resume continues exactly'):
+        train(ann_file, run, custom_hooks=hooks_until(asked_at), **STOP)
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert saved in files_in(run)
+    assert json.loads((run / saved).with_suffix('.json').read_text())['stopped'] is True
+    train(ann_file, run, resume=True, load_from=str(run / saved), **STOP)
+    expected = weights_of(tmp_path / 'at_once' / 'epoch_2.pth')
+    assert all(torch.equal(value, expected[name]) for name, value in weights_of(run / 'epoch_2.pth').items())
+    assert files_in(run) == ['epoch_1.pth', 'epoch_2.pth']
+
+
+def test_a_training_of_iterations_continues_exactly(ann_file, tmp_path):
+    settings = dict(train_dataloader__sampler=dict(type='SeededInfiniteSampler', shuffle=True),
+                    train_cfg=dict(type='IterBasedTrainLoop', max_iters=9), **STOP,
+                    default_hooks__checkpoint=dict(type='CellCheckpointHook', by_epoch=False, interval=4))
+    train(ann_file, tmp_path / 'at_once', **settings)
+    run = tmp_path / 'stopped'
+    with pytest.raises(TrainingStopped):
+        train(ann_file, run, custom_hooks=hooks_until(6), **settings)
+    train(ann_file, run, resume=True, load_from=str(run / 'iter_6.pth'), **settings)
+    expected = weights_of(tmp_path / 'at_once' / 'iter_9.pth')
+    assert all(torch.equal(value, expected[name]) for name, value in weights_of(run / 'iter_9.pth').items())
+    assert files_in(run) == ['iter_4.pth', 'iter_8.pth', 'iter_9.pth']
+
+
+@METRICS.register_module()
+class KilledMetric(BaseMetric):
+    """Gives the number of its call as a score, and fails at chosen calls, as a kill during a validation would."""
+
+    calls = 0
+    failing: tuple = ()
+
+    def process(self, data_batch, data_samples):
+        self.results.append(0)
+
+    def compute_metrics(self, results):
+        type(self).calls += 1
+        if self.calls in self.failing:
+            raise KeyboardInterrupt
+        return dict(score=float(self.calls))
+
+
+def validation(ann_file):
+    return dict(
+        val_dataloader=dict(
+            batch_size=1, num_workers=0, sampler=dict(type='DefaultSampler', shuffle=False),
+            dataset=dict(type='CellDataset', ann_file=str(ann_file), test_mode=True,
+                         pipeline=[dict(type='LoadTiff'), dict(type='PackCellInputs')])),
+        val_cfg=dict(type='ValLoop'), val_evaluator=dict(type='KilledMetric'), log_level='INFO',
+        train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1),
+        default_hooks__logger=dict(type='LoggerHook', interval=1),
+        visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
+        default_hooks__missed_validation=dict(type='MissedValidationHook'))
+
+
+@pytest.mark.parametrize(('failing', 'expected'), [((2,), 4), ((3,), 4), ((), 3)])
+def test_a_missed_validation_is_made_up_for(ann_file, tmp_path, monkeypatch, failing, expected):
+    monkeypatch.setattr(KilledMetric, 'calls', 0)
+    monkeypatch.setattr(KilledMetric, 'failing', failing)
+    run = tmp_path / 'run'
+    if failing:
+        with pytest.raises(KeyboardInterrupt):
+            train(ann_file, run, **validation(ann_file))
+        newest = f'epoch_{failing[0]}.pth'
+        train(ann_file, run, resume=True, load_from=str(run / newest), **validation(ann_file))
+    else:
+        train(ann_file, run, **validation(ann_file))
+        train(ann_file, run, resume=True, load_from=str(run / 'epoch_3.pth'), **validation(ann_file))
+    assert KilledMetric.calls == expected
