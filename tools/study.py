@@ -10,20 +10,24 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from _arguments import add_setting_argument, make_folder, plain_errors
 
 from mmcell.errors import MmcellError
 
-STUDY_KEYS = ('configs', 'seeds', 'cfg_options', 'vary', 'folds', 'question')
+if TYPE_CHECKING:
+    from mmcell.studies.execution import Commands, Outcome
+
+STUDY_KEYS = ('configs', 'seeds', 'settings', 'vary', 'question')
 EXAMPLE = """example:
   python tools/study.py configs/cell/mask-rcnn_r50.py configs/cell/mask-rcnn_convnext.py --out work_dirs/backbones
   python tools/study.py studies/backbones.py --out work_dirs/backbones --seeds 0 1 2 --budget 8h
-  python tools/study.py configs/cell/mask-rcnn_r50.py --out work_dirs/caps --vary model.test_cfg.rcnn.max_per_img=100,300,1000
+  python tools/study.py configs/cell/mask-rcnn_r50.py --out caps --vary model.test_cfg.rcnn.max_per_img=100,300
   python tools/study.py configs/cell/mask-rcnn_r50.py --out work_dirs/tiles --vary tile=none,512 --vary tta=false,true
 
-A study file is a config with the list configs, whose paths are relative to the file, and perhaps seeds, folds,
-cfg_options and vary. Flags of the command line replace its entries.
+A study file is a config with the list configs, whose paths are relative to the file, and perhaps the lists seeds and
+vary, the text question, and the dict settings, which changes all configs. Flags replace seeds and vary.
 
 Exit status: 0 if all runs are done, 3 if some failed or are left for another call, 1 if all failed or the study could
 not start, 2 if the command line is wrong, 130 after Ctrl-C.
@@ -40,14 +44,14 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--seeds', type=int, nargs='+', metavar='N',
                         help='train each config with each of these seeds (default: those of the study file, or 0)')
     parser.add_argument('--vary', action='append', metavar='KEY=V1,V2',
-                        help='also vary a setting of the configs, or a flag of tools/test.py: tile, overlap, upscale or '
-                             'tta. May be given several times, for all combinations (default: nothing is varied)')
+                        help='also vary a setting of the configs, or a flag of tools/test.py: tile, overlap, upscale '
+                             'or tta. May be given several times, for all combinations (default: nothing is varied)')
     add_setting_argument(parser, 'train_cfg.max_epochs=10 train_dataloader.batch_size=1')
     parser.add_argument('--max-epochs', type=int, metavar='N',
                         help='length of each training in epochs (default: as the configs say)')
     parser.add_argument('--budget', type=seconds, metavar='TIME',
-                        help='stop after this time, for example 90m or 8h, and say what is left: running trainings save '
-                             'a checkpoint, from which the same command continues (default: no limit)')
+                        help='stop after this time, for example 90m or 8h, and say what is left: running trainings '
+                             'save a checkpoint, from which the same command continues (default: no limit)')
     parser.add_argument('--jobs', type=int, default=1, metavar='N', help='how many runs go on at once (default: 1)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
                         help='pytorch: each run uses all GPUs of this machine, with torchrun; slurm: each run is a job '
@@ -88,9 +92,10 @@ def run(args: argparse.Namespace, begun: float) -> int:
     with without_onedl_notice():
         import mmcell.datasets  # noqa: F401
     from mmcell.studies.execution import Commands, is_done, refuse_other_settings
-    from mmcell.studies.plan import make_variants, parse_varied, plan_runs
+    from mmcell.studies.plan import flatten_settings, make_variants, parse_varied, plan_runs
     study = read_study(args)
-    options = [*study['cfg_options'], *([f'train_cfg.max_epochs={args.max_epochs}'] if args.max_epochs else [])]
+    options = [*flatten_settings(study['settings']), *(args.cfg_options or []),
+               *([f'train_cfg.max_epochs={args.max_epochs}'] if args.max_epochs else [])]
     variants = make_variants(study['configs'], options, dict(map(parse_varied, study['vary'])))
     runs = plan_runs(variants, study['seeds'])
     for planned in runs:
@@ -99,11 +104,22 @@ def run(args: argparse.Namespace, begun: float) -> int:
         for planned in runs:
             print(f'{"done" if is_done(planned, args.out) else "to do"}: {planned.folder}')
         return 0
-    commands = Commands(args.out, Path(__file__).parent, train_flags=('--amp',) if args.amp else (),
-                        deadline=None if args.budget is None else begun + args.budget)
-    outcomes = carry_out_all([planned for planned in runs if not is_done(planned, args.out)], commands, args)
+    start, launched = start_of(args.launcher)
+    deadline = None if args.budget is None else begun + args.budget
+    commands = Commands(args.out, Path(__file__).parent, ('--amp', *launched) if args.amp else launched, launched,
+                        start, deadline)
+    outcomes = carry_out_runs([planned for planned in runs if not is_done(planned, args.out)], commands, args)
     show_results(runs, variants, study, args)
     return report(outcomes, runs)
+
+
+def start_of(launcher: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns the command that starts a Python file, and the flags with which tools/ joins the processes."""
+    if launcher != 'pytorch':
+        return (sys.executable,), ()
+    from torch import cuda
+    return ((sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc-per-node',
+             str(max(cuda.device_count(), 1))), ('--launcher', 'pytorch'))
 
 
 def read_study(args: argparse.Namespace) -> dict:
@@ -113,30 +129,33 @@ def read_study(args: argparse.Namespace) -> dict:
         MmcellError: The study file has an unknown key, or is not the only argument.
     """
     from mmengine.config import Config
-    study = {'configs': args.configs, 'seeds': [0], 'cfg_options': [], 'vary': [], 'question': ''}
+    study = {'configs': args.configs, 'seeds': [0], 'settings': {}, 'vary': [], 'question': ''}
     first = Config.fromfile(args.configs[0])
     if 'configs' in first:
-        unknown = set(first.keys()) - set(STUDY_KEYS)
-        if unknown or len(args.configs) > 1:
-            raise MmcellError(f'the study file {args.configs[0]} must be the only config, and have only the keys '
-                              f'{", ".join(STUDY_KEYS)}; it also has {sorted(unknown)}')
+        unknown = sorted(set(first.keys()) - set(STUDY_KEYS))
+        if unknown:
+            raise MmcellError(f'{args.configs[0]}: the keys of a study file are {", ".join(STUDY_KEYS)}, got {unknown}')
+        if len(args.configs) > 1:
+            raise MmcellError(f'{args.configs[0]} is a study file and must be the only argument')
         study |= first.to_dict()
         study['configs'] = [str(Path(args.configs[0]).parent / config) for config in study['configs']]
-    study['cfg_options'] = [*study['cfg_options'], *(args.cfg_options or [])]
     for key, value in (('seeds', args.seeds), ('vary', args.vary)):
         study[key] = value or study[key]
     return study
 
 
-def carry_out_all(runs: list, commands: 'Commands', args: argparse.Namespace) -> list['Outcome']:
+def carry_out_runs(runs: list, commands: 'Commands', args: argparse.Namespace) -> list['Outcome']:
     """Carries runs out, up to --jobs at once, and prints a line when one begins and when it ends."""
-    from mmcell.studies.execution import carry_out
+    from torch import cuda
+
+    from mmcell.studies.pool import carry_out_all
+    numbers = {planned.folder: f'[{number}/{len(runs)}] {planned.folder}' for number, planned in enumerate(runs, 1)}
     outcomes = []
-    for number, planned in enumerate(runs, start=1):
-        print(f'[{number}/{len(runs)}] {planned.folder} …', flush=True)
-        outcomes.append(carry_out(planned, commands))
-        print(f'[{number}/{len(runs)}] {planned.folder}: {outcomes[-1].status} {outcomes[-1].message}'.rstrip(),
-              flush=True)
+    for outcome in carry_out_all(
+            runs, commands, args.jobs, 'slurm' if args.launcher == 'slurm' else 'local', cuda.device_count(),
+            on_begin=lambda planned: print(f'{numbers[planned.folder]} …', flush=True)):
+        outcomes.append(outcome)
+        print(f'{numbers[outcome.run.folder]}: {outcome.status} {outcome.message}'.rstrip(), flush=True)
     return outcomes
 
 

@@ -1,4 +1,4 @@
-"""Trains and tests the runs of a study as processes of their own, so that a run that fails or is killed harms no other."""
+"""Trains and tests the runs of a study in processes of their own, so that a run that fails harms no other."""
 
 import json
 import os
@@ -42,7 +42,6 @@ class Commands:
     Attributes:
         folder: The folder of the study.
         tools: The folder of train.py and test.py.
-        split: 'val' or 'test', the images that are predicted.
         train_flags: Flags of ``tools/train.py`` beside config, work folder and settings, for example ``--amp``.
         test_flags: Flags of ``tools/test.py``.
         start: The command that starts a Python file: the interpreter, or torchrun with its arguments.
@@ -51,7 +50,6 @@ class Commands:
 
     folder: Path
     tools: Path
-    split: str = 'val'
     train_flags: tuple[str, ...] = ()
     test_flags: tuple[str, ...] = ()
     start: tuple[str, ...] = field(default_factory=lambda: (sys.executable,))
@@ -70,7 +68,7 @@ class Commands:
                  if value.lower() not in ('false', 'none')]
         settings = (*variant.options, *_fold_settings(run.fold))
         return [*self.start, str(self.tools / 'test.py'), variant.config, str(self.folder / run.folder), '--split',
-                self.split, '--out', str(self.folder / run.predictions_of(variant)), '--work-dir',
+                'val', '--out', str(self.folder / run.predictions_of(variant)), '--work-dir',
                 str(self.folder / run.folder / 'tests'), *self.test_flags, *flags,
                 *(['--cfg-options', *settings] if settings else [])]
 
@@ -177,7 +175,7 @@ def _call(command: Sequence[str], log: Path, deadline: float | None) -> tuple[in
 
 
 def _wait(process: subprocess.Popen, deadline: float | None) -> tuple[int | None, int]:
-    """Waits for a process until a time; returns its exit status, None if it still runs, and its peak memory in bytes."""
+    """Waits for a process; returns its exit status, or None if it still runs at the deadline, and its peak memory."""
     pause = .01
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -177,6 +177,13 @@ def _as_file_name(name: str) -> str:
     return re.sub(r'[^\w.=+-]+', '_', name)
 
 
-def with_options(variant: Variant, options: Sequence[str]) -> Variant:
-    """Returns the variant with more settings in its commands; they are not part of what tells variants apart."""
-    return replace(variant, options=(*variant.options, *options))
+def flatten_settings(settings: Mapping, name: str = '') -> list[str]:
+    """Returns nested settings as the texts KEY=VALUE that ``--cfg-options`` takes; lists stay whole.
+
+    ``{'model': {'backbone': {'depth': 18}}}`` gives ``['model.backbone.depth=18']``.
+    """
+    options = []
+    for key, value in settings.items():
+        full = f'{name}.{key}' if name else str(key)
+        options += flatten_settings(value, full) if isinstance(value, Mapping) and value else [f'{full}={value!r}']
+    return options

@@ -82,8 +82,8 @@ def compare_with(first: Row, row: Row, name: str) -> tuple[float, tuple[float, f
     if not seeds:
         return None
     difference = float(np.mean([row.scores[seed].values[name] - first.scores[seed].values[name] for seed in seeds]))
-    resampled = np.mean([row.scores[seed].resampled[name] - first.scores[seed].resampled[name] for seed in seeds], axis=0)
-    return difference, percentile_interval(resampled)
+    resampled = [row.scores[seed].resampled[name] - first.scores[seed].resampled[name] for seed in seeds]
+    return difference, percentile_interval(np.mean(resampled, axis=0))
 
 
 def describe_changes(first: Variant, variant: Variant) -> str:

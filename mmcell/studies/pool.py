@@ -1,0 +1,88 @@
+"""Carries out the runs of a study in this process, in several processes of this machine, or as jobs of Slurm.
+
+Processes and jobs are submitit's.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+
+from mmcell.studies.execution import STOP_SECONDS, Commands, Outcome, carry_out
+from mmcell.studies.plan import Run
+
+POLL_SECONDS = 1
+# Jobs without a time budget may take as long as this.
+MAX_MINUTES = 7 * 24 * 60
+
+
+def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, cluster: str = 'local',
+                  n_gpus: int = 0, on_begin: Callable[[Run], None] = lambda run: None) -> Iterator[Outcome]:
+    """Carries out runs, up to ``n_jobs`` of them at the same time, and yields the outcome of each when it has ended.
+
+    Runs that have not begun when the time is over are yielded as stopped. If the generator is closed, or Ctrl-C ends
+    it, the runs that go on are told to stop: their trainings save a checkpoint.
+
+    Args:
+        runs: The runs that are not done.
+        commands: How they are started.
+        n_jobs: How many go on at the same time.
+        cluster: 'local' for this machine, 'slurm' for jobs of Slurm.
+        n_gpus: The number of GPUs of this machine, which runs get in turn, or of each job of Slurm.
+        on_begin: Called with each run when it begins.
+    """
+    if n_jobs == 1 and cluster == 'local':
+        for run in runs:
+            on_begin(run)
+            yield carry_out(run, commands)
+        return
+    import submitit
+    executor = submitit.AutoExecutor(commands.folder / 'jobs', cluster=cluster)
+    seconds = MAX_MINUTES * 60 if commands.deadline is None else commands.deadline - time.time() + 2 * STOP_SECONDS
+    executor.update_parameters(timeout_min=math.ceil(max(seconds, 60) / 60), name='mmcell-study')
+    waiting, free = list(runs)[::-1], list(range(n_jobs))[::-1]
+    going: dict[int, tuple[Run, submitit.Job]] = {}
+    with ExitStack() as stack:
+        stack.callback(lambda: _stop(job for _, job in going.values()))
+        while waiting or going:
+            while waiting and free:
+                place, run = free.pop(), waiting.pop()
+                on_begin(run)
+                if cluster == 'slurm':
+                    executor.update_parameters(gpus_per_node=n_gpus)
+                elif n_gpus:
+                    executor.update_parameters(gpus_per_node=1, local_visible_gpus=[place % n_gpus])
+                going[place] = run, executor.submit(RunJob(), run, commands)
+            for place, (run, job) in list(going.items()):
+                if job.done():
+                    del going[place]
+                    free.append(place)
+                    yield _outcome_of(run, job)
+            time.sleep(POLL_SECONDS)
+
+
+class RunJob:
+    """The job of one run. A job of Slurm that is ended before its time is put into the queue again, and continues."""
+
+    def __call__(self, run: Run, commands: Commands) -> Outcome:
+        """Carries out the run."""
+        return carry_out(run, commands)
+
+    def checkpoint(self, run: Run, commands: Commands) -> object:
+        """Returns the job that continues this one."""
+        from submitit.helpers import DelayedSubmission
+        return DelayedSubmission(self, run, commands)
+
+
+def _outcome_of(run: Run, job: object) -> Outcome:
+    error = job.exception()
+    return job.result() if error is None else Outcome(run, 'failed', str(error).strip().splitlines()[-1])
+
+
+def _stop(jobs: Iterator) -> None:
+    jobs = list(jobs)
+    for job in jobs:
+        job.cancel(check=False)
+    end = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < end and not all(job.done() for job in jobs):
+        time.sleep(.2)
