@@ -6,7 +6,6 @@ of tests, for example in max_per_img, share one training.
 """
 
 import argparse
-import re
 import sys
 import time
 from pathlib import Path
@@ -71,11 +70,12 @@ def parse_args() -> argparse.Namespace:
 
 
 def seconds(text: str) -> float:
-    """Returns the seconds of a time such as 90s, 90m, 8h or 1h30m."""
-    match = re.fullmatch(r'(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s)?', text)
-    if not match or not any(match.groups()):
-        raise argparse.ArgumentTypeError(f'a time such as 90m, 8h or 1h30m expected, got {text}')
-    return sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True))
+    """Returns the seconds of a time such as 90m; a text of another form makes argparse print a message."""
+    from mmcell.studies.times import parse_time
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main() -> int:

@@ -1,0 +1,110 @@
+"""What a study runs: variants, shared trainings, and the order of the runs."""
+
+import pytest
+
+from mmcell.studies.plan import (
+    StudyError,
+    differences,
+    flatten_settings,
+    make_variants,
+    parse_varied,
+    plan_runs,
+)
+from mmcell.studies.times import describe_time, parse_time
+
+BASE = """
+model = dict(backbone=dict(depth=50), test_cfg=dict(rcnn=dict(max_per_img=100)))
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(lr=.1)
+work_dir = 'a'
+"""
+
+
+@pytest.fixture
+def configs(tmp_path):
+    (tmp_path / 'base.py').write_text(BASE)
+    for name, text in (('deep', 'model = dict(backbone=dict(depth=101))'),
+                       ('many', 'model = dict(test_cfg=dict(rcnn=dict(max_per_img=300)))'),
+                       ('same', "work_dir = 'elsewhere'")):
+        (tmp_path / f'{name}.py').write_text(f"_base_ = ['base.py']\n{text}\n")
+    return {path.stem: str(path) for path in tmp_path.glob('*.py')}
+
+
+def test_variants_that_differ_only_in_tests_share_a_training(configs):
+    variants = make_variants([configs[name] for name in ('base', 'deep', 'many')])
+    runs = plan_runs(variants, [0, 1])
+    assert [(str(run.folder), [variant.name for variant in run.tested]) for run in runs] == [
+        ('base/seed0', ['base', 'many']), ('deep/seed0', ['deep']),
+        ('base/seed1', ['base', 'many']), ('deep/seed1', ['deep'])]
+    assert {str(run.predictions_of(variant)) for run in runs[:2] for variant in run.tested} == {
+        'base/seed0/base.pkl', 'base/seed0/many.pkl', 'deep/seed0/deep.pkl'}
+
+
+def test_varied_values_and_flags_are_combined(configs):
+    varied = dict(map(parse_varied, ['model.test_cfg.rcnn.max_per_img=50,300', 'tta=false,true']))
+    variants = make_variants([configs['base']], (), varied)
+    assert [variant.name for variant in variants] == [
+        'base max_per_img=50 tta=false', 'base max_per_img=50 tta=true', 'base max_per_img=300 tta=false',
+        'base max_per_img=300 tta=true']
+    assert variants[3].options == ('model.test_cfg.rcnn.max_per_img=300',)
+    assert variants[3].flags == (('tta', 'true'),)
+    run, = plan_runs(variants, [0])
+    assert str(run.folder) == 'base/seed0'
+    assert [str(change) for change in differences(variants[0], variants[3])] == [
+        'model.test_cfg.rcnn.max_per_img (50 there, 300 here)', 'tta (false there, true here)']
+
+
+def test_a_varied_setting_of_training_is_a_training_of_its_own(configs):
+    variants = make_variants([configs['base']], (), {'optim_wrapper.lr': ['.1', '.2']})
+    assert [str(run.folder) for run in plan_runs(variants, [0])] == ['base_lr=.1/seed0', 'base_lr=.2/seed0']
+
+
+def test_the_same_experiment_twice_is_refused(configs):
+    with pytest.raises(StudyError, match='base and same have the same settings'):
+        make_variants([configs['base'], configs['same']])
+
+
+def test_configs_of_one_name_get_the_names_of_their_folders(tmp_path):
+    for folder, depth in (('a', 18), ('b', 50)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / 'net.py').write_text(f'model = dict(depth={depth})\n')
+    variants = make_variants([str(tmp_path / folder / 'net.py') for folder in 'ab'])
+    assert [variant.name for variant in variants] == ['a/net', 'b/net']
+    assert [str(run.folder) for run in plan_runs(variants, [0])] == ['a_net/seed0', 'b_net/seed0']
+
+
+def test_folds_are_left_out_one_by_one(configs):
+    runs = plan_runs(make_variants([configs['base']]), [4], n_folds=2)
+    assert [(str(run.folder), run.fold) for run in runs] == [('base/seed4_fold0', 0), ('base/seed4_fold1', 1)]
+
+
+@pytest.mark.parametrize('text', ['lr', '=1', 'lr=', 'lr=1,,2', 'lr=[1,2'])
+def test_wrong_variations_are_refused(text):
+    with pytest.raises(StudyError, match='--vary'):
+        parse_varied(text)
+
+
+def test_lists_are_varied_as_wholes():
+    assert parse_varied('scales=[2],[4,8]') == ('scales', ['[2]', '[4,8]'])
+
+
+def test_settings_are_flattened_up_to_lists():
+    settings = {'model': {'depth': 18, 'cfg': {}}, 'pipeline': [{'type': 'A', 'size': (1, 2)}], 'name': 'x'}
+    assert flatten_settings(settings) == [
+        'model.depth=18', 'model.cfg={}', "pipeline=[{'type': 'A', 'size': (1, 2)}]", "name='x'"]
+
+
+@pytest.mark.parametrize(('text', 'expected_s'), [('90s', 90), ('90m', 5400), ('1.5h', 5400), ('1h30m', 5400)])
+def test_times(text, expected_s):
+    assert parse_time(text) == expected_s
+
+
+@pytest.mark.parametrize('text', ['', '90', 'm', '1h 30m', '-5m', '30m1h'])
+def test_wrong_times(text):
+    with pytest.raises(ValueError, match='90m'):
+        parse_time(text)
+
+
+@pytest.mark.parametrize(('seconds', 'expected'), [(5, '5 s'), (150, '2 min'), (9000, '2.5 h')])
+def test_times_in_words(seconds, expected):
+    assert describe_time(seconds) == expected
