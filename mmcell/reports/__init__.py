@@ -1,0 +1,1 @@
+"""Reports: one HTML file that shows what was measured, with pictures to look at."""
