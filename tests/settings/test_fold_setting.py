@@ -58,7 +58,8 @@ def test_a_fold_is_a_whole_number(fold):
 def test_data_sets_inside_wrappers_and_files_without_a_folder():
     own, other = (dict(type=CellDataset, ann_file=name) for name in ('train.json', 'b/train.json'))
     extra = dict(type='CocoDataset', ann_file='extra.json', fold=None)
-    cfg = config_of(dict(type='RepeatDataset', times=2, dataset=dict(type='ConcatDataset', datasets=[own, other, extra])),
+    joined = dict(type='ConcatDataset', datasets=[own, other, extra])
+    cfg = config_of(dict(type='RepeatDataset', times=2, dataset=joined),
                     dict(type='ConcatDataset', datasets=[dict(type='CellDataset', ann_file='b/val.json')]))
     apply_fold(cfg)
     first, second, third = cfg.train_dataloader.dataset.dataset.datasets
@@ -89,8 +90,8 @@ def test_a_data_set_with_a_file_of_another_name_keeps_it_if_it_has_a_fold():
 
 @pytest.mark.parametrize('train, val, message', [
     ('cells.json', None, "train_dataloader.dataset.ann_file is 'cells.json'; only train.json is replaced by the "
-                         'trainval.json beside it. Set train_dataloader.dataset.ann_file to the file with the folds and '
-                         'train_dataloader.dataset.fold=2, or fold=None'),
+                         'trainval.json beside it. Set train_dataloader.dataset.ann_file to the file with the folds '
+                         'and train_dataloader.dataset.fold=2, or fold=None'),
     ('a/train.json', 'a/train.json', "val_dataloader.dataset.ann_file is 'a/train.json'; only val.json"),
     ('mytrain.json', None, 'only train.json is replaced'),
     (dict(type='CellDataset'), None, 'train_dataloader.dataset.ann_file is None'),

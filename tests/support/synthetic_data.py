@@ -33,7 +33,7 @@ def discs(shape, centers_and_radii):
 
 
 def write_folds(ann_file, folds):
-    """Writes trainval.json beside an annotation file: the same file, whose images have these folds; returns its path."""
+    """Writes trainval.json beside an annotation file, the same file with a fold per image; returns its path."""
     document = json.loads(ann_file.read_text())
     for image, fold in zip(document['images'], folds, strict=True):
         image['fold'] = fold
