@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 import sys
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -82,8 +83,9 @@ def load_config(args: argparse.Namespace) -> 'Config':
     refuse_swapped_colors(cfg)
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
-    elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(default_work_dir(args.config, cfg.get('fold')))
+    else:
+        folder = str(cfg.get('work_dir') or default_work_dir(args.config))
+        cfg.work_dir = folder if cfg.get('fold') is None else folder_of_fold(folder, cfg.fold)
     make_folder(cfg.work_dir, '--work-dir')
     refuse_wrong_weights(cfg, args.config)
     return cfg
@@ -109,17 +111,20 @@ def use_no_workers(cfg: 'Config') -> None:
                 loader.pop(key, None)
 
 
-def default_work_dir(config: str | Path, fold: int | None = None) -> Path:
+def default_work_dir(config: str | Path) -> Path:
     """Returns the work folder of a config that names none: the path of the config below configs/, in work_dirs/.
 
-    Example: work_dirs/cell/mask-rcnn_r50 for configs/cell/mask-rcnn_r50.py, work_dirs/cell/mask-rcnn_r50_fold2 for its
-    fold 2, and work_dirs/mine for mine.py. Two configs of the same name in different folders have different work
-    folders.
+    Example: work_dirs/cell/mask-rcnn_r50 for configs/cell/mask-rcnn_r50.py, and work_dirs/mine for mine.py. Two configs
+    of the same name in different folders have different work folders.
     """
     path = Path(config).absolute().with_suffix('')
     n_parts = path.parts[::-1].index('configs') if 'configs' in path.parts else 1
-    folder = Path('work_dirs', *path.parts[-n_parts:])
-    return folder if fold is None else folder.with_name(f'{folder.name}_fold{fold}')
+    return Path('work_dirs', *path.parts[-n_parts:])
+
+
+def folder_of_fold(folder: str, fold: int) -> str:
+    """Returns the work folder of a fold, work_dirs/mine_fold2 for work_dirs/mine and work_dirs/mine_fold0."""
+    return re.sub(r'(_fold\d+)?$', f'_fold{fold}', folder, count=1)
 
 
 def make_folder(folder: str | Path, flag: str) -> None:

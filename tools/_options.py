@@ -29,7 +29,7 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --work-dir, --cfg-options, --launcher, --trust-checkpoint and the hidden --local_rank to a parser."""
     parser.add_argument('--work-dir', metavar='FOLDER',
                         help='folder for logs and outputs (default: work_dir of the config, or work_dirs/<path of '
-                             'the config below configs/> if the config has none)')
+                             'the config below configs/> if the config has none; with a fold, followed by _fold<N>)')
     add_setting_argument(parser, 'train_dataloader.batch_size=4 model.backbone.init_cfg=None')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm', 'mpi'], default='none',
                         help='what started the processes, if there are several (default: none, for a single process)')

@@ -96,7 +96,7 @@ def build_without_trust(config: Config, checkpoint: dict) -> nn.Module:
     try:
         with (DefaultScope.overwrite_default_scope('mmdet'), building_within(
                 names_in_models(), 10 * n_elements + 10**8, min(10 * n_tensors + 2000, MAX_OPERATIONS))):
-            return MODELS.build(ConfigDict(_without_initial_weights(config.model.to_dict())))
+            return MODELS.build(ConfigDict(without_initial_weights(config.model.to_dict())))
     # Wrong arguments make a constructor fail in any way.
     except Exception as error:
         reason = ' '.join((str(error) or type(error).__name__).split())[:200]
@@ -117,10 +117,11 @@ def _count_stored(checkpoint: dict) -> tuple[int, int]:
     return len(tensors), sum(elements.values())
 
 
-def _without_initial_weights(value: object) -> object:
+def without_initial_weights(value: object) -> object:
+    """Returns the settings of a model, nested dicts and lists, without how the weights of a new model are initialised."""
     if isinstance(value, dict):
-        return {key: _without_initial_weights(item) for key, item in value.items() if key not in _INITIAL_WEIGHTS}
-    return type(value)(map(_without_initial_weights, value)) if isinstance(value, list | tuple) else value
+        return {key: without_initial_weights(item) for key, item in value.items() if key not in _INITIAL_WEIGHTS}
+    return type(value)(map(without_initial_weights, value)) if isinstance(value, list | tuple) else value
 
 
 def parse_settings(text: str) -> dict:

@@ -80,7 +80,8 @@ def _check_same_images(first: dict, other: dict, first_name: str, other_name: st
         missing = [image_id for image_id in here if image_id not in there]
         if missing:
             raise EnsembleError(f'{has} has {len(missing)} images that {lacks} does not have: image ids '
-                                f'{list_some(missing)}')
+                                f'{list_some(missing)}. Predictions of different images, as of the folds of a '
+                                'cross-validation, are joined with --join ANNOTATIONS')
     for image_id, result in first.items():
         sizes = [_size_of(result), _size_of(other[image_id])]
         if all(sizes) and sizes[0] != sizes[1]:

@@ -84,9 +84,10 @@ def test_no_division_into_folds_is_better(cells, n_folds):
 
 def test_the_shares_of_images_and_of_every_class_are_close_in_all_folds():
     rng = np.random.default_rng(0)
-    n_images, cells = rng.integers(1, 9, 120), rng.poisson(rng.gamma(.4, 50, (120, 4)))
+    n_images, cells = rng.integers(1, 9, 40), rng.poisson(rng.gamma(.8, 30, (40, 3)))
     shares = shares_of(choose_folds(n_images, cells, 5, seed=0), np.column_stack([n_images, cells]), 5)
-    np.testing.assert_allclose(shares, .2, atol=.01)
+    # Without exchanges of two groups, .022.
+    np.testing.assert_allclose(shares, .2, atol=.012)
 
 
 def test_a_class_in_as_many_groups_as_folds_is_in_every_fold():

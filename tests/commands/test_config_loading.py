@@ -129,4 +129,7 @@ def test_a_fold_changes_the_data_and_the_work_folder(tmp_path, monkeypatch):
     assert cfg.train_dataloader.dataset == dict(type='CellDataset', ann_file='a/trainval.json', fold=2, held_out=False)
     assert cfg.work_dir == 'work_dirs/mine_fold2'
     assert load_config(parse_config_arguments(config)).work_dir == 'work_dirs/mine'
+    for named in ('runs/a', 'runs/a_fold2', 'runs/a_fold0'):
+        options = ['--cfg-options', 'fold=2', f'work_dir={named}']
+        assert load_config(parse_config_arguments(config, *options)).work_dir == 'runs/a_fold2'
     assert load_config(parse_config_arguments(config, '--work-dir', 'x', '--cfg-options', 'fold=2')).work_dir == 'x'
