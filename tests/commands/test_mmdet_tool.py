@@ -83,3 +83,14 @@ def test_names_of_tools(monkeypatch, capsys):
     monkeypatch.setattr(sys, 'argv', ['mmdet_tool.py'])
     command.main()
     assert {'get_flops', 'print_config', 'browse_dataset', 'test'} <= set(capsys.readouterr().out.split())
+
+
+def test_a_training_of_a_fold_is_left_to_the_command_of_the_project(annotation_file, tmp_path, monkeypatch, capsys):
+    loader = f"dict(num_workers=0, persistent_workers=False, dataset=dict(ann_file='{annotation_file}'))"
+    files = [f'{split}_dataloader = {loader}' for split in ('train', 'val')]
+    (tmp_path / 'mine.py').write_text('\n'.join([f"_base_ = ['{REPO / CONFIG}']", 'fold = 0', *files]))
+    monkeypatch.setattr(sys, 'path', list(sys.path))
+    monkeypatch.setattr(sys, 'argv', ['mmdet_tool.py', 'train', str(tmp_path / 'mine.py'), '--work-dir', str(tmp_path)])
+    assert command.main() == 1
+    assert ("error: the config has fold=0, but the training data are not those of a fold: start mmcell's tools/train.py"
+            in capsys.readouterr().err)
