@@ -96,7 +96,7 @@ def predict(model: FolderModel, trusted: bool) -> bool:
         Whether something was predicted.
 
     Raises:
-        MmcellError: There is a file in the place of the dump that this function did not write, or the prediction failed.
+        MmcellError: A file that this function did not write is in the place of the dump, or the prediction failed.
     """
     from mmcell.evaluation.report_files import describe_file
     from mmcell.files.whole_files import written_whole
@@ -115,7 +115,8 @@ def predict(model: FolderModel, trusted: bool) -> bool:
     unfinished = folder / model.dump.name
     _run_test(model, folder, unfinished, trusted)
     with written_whole([record_path, model.dump]) as (temporary_record, temporary_dump):
-        temporary_record.write_text(json.dumps({**origin, 'dump': describe_file(unfinished)['sha256']}), encoding='utf-8')
+        record = {**origin, 'dump': describe_file(unfinished)['sha256']}
+        temporary_record.write_text(json.dumps(record), encoding='utf-8')
         os.replace(unfinished, temporary_dump)
     return True
 

@@ -2,8 +2,8 @@
 
 Boxes are fused by weighted boxes fusion. A fused mask consists of the pixels that at least half of the masks cover,
 where each mask counts with its score times the weight of its model. Of a work folder, the checkpoint predicts the test
-images first, and the predictions are kept in the folder. Trainings that differ only in the fold that they held out count
-as one model: together they weigh as much as one other model.
+images first, and the predictions are kept in the folder. Trainings that differ only in the fold that they held out
+count as one model: together they weigh as much as one other model.
 
 With --join, nothing is fused: each image is taken from the one file that has it. Five files of a cross-validation, each
 with the predictions for the fold that its model has not seen, become the out-of-fold predictions of all images.
@@ -34,10 +34,10 @@ EXAMPLE = """example:
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, EXAMPLE, 'the file was written')
     parser.add_argument('results', nargs='+', type=Path, metavar='FILE_OR_FOLDER',
-                        help='files that tools/test.py --out wrote, one per model, or work folders. The best checkpoint '
-                             'of a work folder predicts the images, and the predictions are kept in the folder, for '
-                             'example as test.pkl; they are made again only for another checkpoint or other '
-                             'annotations')
+                        help='files that tools/test.py --out wrote, one per model, or work folders. The best '
+                             'checkpoint of a work folder predicts the images, and the predictions are kept in the '
+                             'folder, for example as test.pkl; they are made again only for another checkpoint or '
+                             'other annotations')
     parser.add_argument('--out', required=True, metavar='FILE.pkl', help='file to write, in the same format')
     parser.add_argument('--join', type=Path, metavar='ANNOTATIONS',
                         help='join files that hold different images; this annotation file says which images there must '

@@ -118,7 +118,7 @@ def _count_stored(checkpoint: dict) -> tuple[int, int]:
 
 
 def without_initial_weights(value: object) -> object:
-    """Returns the settings of a model, nested dicts and lists, without how the weights of a new model are initialised."""
+    """Returns the settings of a model, nested dicts and lists, without those about the weights of a new model."""
     if isinstance(value, dict):
         return {key: without_initial_weights(item) for key, item in value.items() if key not in _INITIAL_WEIGHTS}
     return type(value)(map(without_initial_weights, value)) if isinstance(value, list | tuple) else value

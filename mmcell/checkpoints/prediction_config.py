@@ -29,7 +29,7 @@ def make_prediction_config(config: Config, annotations: str | Path | None = None
         CheckpointConfigError: The test data of the config are no single file, are of a class that is not built without
             trust, or name no file.
         MmcellError: ``annotations`` is not an annotation file.
-        FileNotFoundError: ``annotations`` does not exist.
+        FileNotFoundError: There is no such annotation file.
     """
     tested = config.test_dataloader.get('dataset') or {}
     kind, file = tested.get('type'), annotations or tested.get('ann_file')
@@ -42,6 +42,9 @@ def make_prediction_config(config: Config, annotations: str | Path | None = None
                                     'with --annotations')
     if annotations is None:
         file, kept = Path(tested.get('data_root') or '', file), _KEPT
+        if not file.is_file():
+            raise FileNotFoundError(f'the config inside the checkpoint names the test images {file}, but there is no '
+                                    'such annotation file (seen from the current folder): name one with --annotations')
     else:
         kept = _KEPT - _FOLDERS if 'data_root' in info_of(read_document(file)) else _KEPT
     dataset = dict(type=kind, ann_file=str(Path(file).resolve()), test_mode=True,

@@ -21,6 +21,9 @@ def test_only_checked_parts_are_taken(config, tmp_path):
         test_cfg=dict(type='subprocess.Popen'), custom_imports=dict(imports=['nowhere']),
         test_dataloader=dict(sampler=dict(type='subprocess.Popen'), dataset=dict(
             ann_file='test.json', data_root=str(tmp_path), filter_cfg=dict(type='subprocess.Popen')))))
+    with pytest.raises(FileNotFoundError, match=f'test images {tmp_path}/test.json, but .*--annotations'):
+        make_prediction_config(config)
+    (tmp_path / 'test.json').touch()
     made = make_prediction_config(config)
     assert 'Popen' not in made.pretty_text and 'nowhere' not in made.pretty_text
     assert 'init_cfg' in config.model.backbone and 'init_cfg' not in made.pretty_text
@@ -50,5 +53,10 @@ def test_data_that_are_not_predicted(dataset, message):
     config = Config(dict(model={}, test_dataloader=dict(dataset=dataset)))
     with pytest.raises(CheckpointConfigError, match=message):
         make_prediction_config(config)
-    if 'MyDataset' in message:
-        assert make_prediction_config(config, trusted=True).test_dataloader.dataset.type == 'MyDataset'
+
+
+def test_a_trusted_checkpoint_may_have_data_of_any_class(tmp_path):
+    (tmp_path / 'x.json').touch()
+    dataset = dict(type='MyDataset', ann_file=str(tmp_path / 'x.json'))
+    config = Config(dict(model={}, test_dataloader=dict(dataset=dataset)))
+    assert make_prediction_config(config, trusted=True).test_dataloader.dataset == {**dataset, 'test_mode': True}
