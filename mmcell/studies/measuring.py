@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mmcell.annotations.ground_truth import read_ground_truth
 from mmcell.evaluation.bootstrap import resample_weights
 from mmcell.evaluation.evaluation import evaluate
-from mmcell.evaluation.ground_truth import read_ground_truth
-from mmcell.evaluation.result_files import read_result_file
+from mmcell.evaluation.pairs import Pairs
+from mmcell.predictions.result_files import read_predictions
 from mmcell.studies.plan import Run, StudyError, Variant
 from mmcell.studies.results import Row, Scores, read_effort
 
@@ -31,7 +32,7 @@ def measure(runs: Sequence[Run], variants: Sequence[Variant], folder: Path, scor
     """
     truth_file = _annotation_file(variants)
     truth = read_ground_truth(truth_file)
-    weights = resample_weights(len(truth['images']), n_resamples, seed=0)
+    weights = resample_weights(len(truth.image_ids), n_resamples, seed=0)
     rows = []
     for variant in variants:
         own = [run for run in runs if variant in run.tested]
@@ -39,10 +40,10 @@ def measure(runs: Sequence[Run], variants: Sequence[Variant], folder: Path, scor
         for run in own:
             path = folder / run.predictions_of(variant)
             if path.exists():
-                evaluation = evaluate(truth, read_result_file(path, truth).detections, score_threshold, weights)
+                evaluation = evaluate(Pairs(truth, read_predictions(path, truth).predictions), score_threshold, weights)
                 scores[run.seed] = Scores(evaluation.values, evaluation.resampled)
         rows.append(Row(variant, scores, read_effort([folder / run.folder for run in own])))
-    return rows, len(truth['images'])
+    return rows, len(truth.image_ids)
 
 
 def _annotation_file(variants: Sequence[Variant]) -> str:
