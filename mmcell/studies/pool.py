@@ -34,8 +34,11 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
     """
     if n_jobs == 1 and slurm is None:
         for run in runs:
-            on_begin(run)
-            yield carry_out(run, commands)
+            if _is_over(commands):
+                yield Outcome(run, 'stopped')
+            else:
+                on_begin(run)
+                yield carry_out(run, commands)
         return
     import submitit
     from torch import cuda
@@ -49,6 +52,8 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
     with ExitStack() as stack:
         stack.callback(lambda: _stop(job for _, job in going.values()))
         while waiting or going:
+            if _is_over(commands):
+                yield from (Outcome(waiting.pop(), 'stopped') for _ in list(waiting))
             while waiting and free:
                 place, run = free.pop(), waiting.pop()
                 on_begin(run)
@@ -60,7 +65,12 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
                     del going[place]
                     free.append(place)
                     yield _outcome_of(run, job)
-            time.sleep(POLL_SECONDS)
+            if going:
+                time.sleep(POLL_SECONDS)
+
+
+def _is_over(commands: Commands) -> bool:
+    return commands.deadline is not None and time.time() >= commands.deadline
 
 
 class RunJob:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmcell.checkpoints.records import read_records
 from mmcell.evaluation.bootstrap import percentile_interval
-from mmcell.evaluation.table_formats import ValueTable
+from mmcell.evaluation.table_formats import CHANGES, ValueTable
 from mmcell.studies.execution import TRAINED
 from mmcell.studies.plan import Variant, differences
 from mmcell.visualization.training_curves import read_step_facts
@@ -121,22 +121,25 @@ def study_table(rows: Sequence[Row], n_seeds: int, n_images: int, score_threshol
         n_images: The number of images that were measured.
         score_threshold: The lowest score of the detections that count for PQ and F1.
     """
-    table = ValueTable(
-        ['', 'seeds', *COLUMNS, f'{COMPARED} - first', '95 % interval', 's/step', 'GB', 'parameters', 'changes'],
-        title=f'{n_images} images; mean over the seeds, and range in brackets; PQ and F1 count only detections with '
-              f'score >= {score_threshold:g}',
-        caption='The intervals are paired over images: they say how much the choice of images matters, not how much '
-                'the seed does.')
-    for row in rows:
-        compared = None if row is rows[0] else compare_with(rows[0], row, COLUMNS[COMPARED])
-        table.add_row(
-            row.variant.name, f'{len(row.scores)}/{n_seeds}',
+    headers = ['', 'seeds', *COLUMNS, f'{COMPARED} - first', '95 % interval', 's/step', 'GB', 'parameters', CHANGES]
+    return ValueTable(
+        headers, [_table_row(rows[0], row, n_seeds) for row in rows],
+        f'{n_images} images; mean over the seeds, and range in brackets; PQ and F1 count only detections with score >= '
+        f'{score_threshold:g}',
+        'The intervals are paired over images: they say how much the choice of images matters, not how much the seed '
+        'does.')
+
+
+def _table_row(first: Row, row: Row, n_seeds: int) -> list[str]:
+    compared = None if row is first else compare_with(first, row, COLUMNS[COMPARED])
+    effort = row.effort
+    return [row.variant.name, f'{len(row.scores)}/{n_seeds}',
             *(_with_range(mean_and_range(row, name)) for name in COLUMNS.values()),
             '-' if compared is None else f'{compared[0]:+.3f}',
             '-' if compared is None else '{:+.3f} to {:+.3f}'.format(*compared[1]),
-            _or_dash(row.effort.step_seconds, '{:.2f}'), _or_dash(row.effort.peak_bytes, '{:.1f}', 1e-9),
-            _or_dash(row.effort.n_trainable, '{:.1f} M', 1e-6), describe_changes(rows[0].variant, row.variant))
-    return table
+            _or_dash(effort.step_seconds, '{:.2f}'), _or_dash(effort.peak_bytes, '{:.1f}', 1e-9),
+            _or_dash(effort.n_trainable, '{:.1f} M', 1e-6),
+            '-' if row is first else describe_changes(first.variant, row.variant)]
 
 
 def _with_range(values: tuple[float, float, float] | None) -> str:
