@@ -7,6 +7,7 @@ the study that is done.
 """
 
 import argparse
+import signal
 import sys
 import time
 from dataclasses import replace
@@ -101,6 +102,9 @@ def main() -> int:
 def carry_out(args: argparse.Namespace) -> int:
     """Carries the study out, prints and writes its table, and returns the exit status."""
     begun = time.time()
+    # Every way of ending the study lets the trainings save a checkpoint.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     make_folder(args.out, '--out')
     from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():
