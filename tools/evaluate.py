@@ -8,23 +8,20 @@ Average precision uses all detections, all other values only those with a score 
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from _measuring import measure, short_names, showing_progress
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.console import Console
 
     from mmcell.annotations.ground_truth import GroundTruth
     from mmcell.evaluation.evaluation import EvaluatedFile
     from mmcell.evaluation.table_formats import ValueTable
-    from mmcell.predictions.cells import Predictions
-    from mmcell.predictions.result_files import ResultFile
 
 # The upper limit of --size-bins. No cell is as large as this.
 MAX_SIZE_PX = 100000
@@ -131,12 +128,6 @@ def check_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
         parser.error('--out and --per-image name one file twice')
 
 
-def short_names(paths: list[str]) -> list[str]:
-    """Returns the file names without suffix, or the paths if two files have the same name."""
-    names = [Path(path).stem for path in paths]
-    return names if len(set(names)) == len(names) else paths
-
-
 def main() -> int:
     return run_command(parse_args, print_values)
 
@@ -167,7 +158,8 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
              **dict(zip(args.results, args.names, strict=True))}
     files = {path: read_predictions(path, truth) for path in (*args.results, args.compare) if path is not None}
     weights = resample_weights(len(truth.image_ids), args.resamples, args.seed)
-    evaluated = {path: measure(path, names[path], file, truth, weights, args, console) for path, file in files.items()}
+    evaluated = {path: measure(path, names[path], file, truth, weights, args.score_thr, args.size_bins, console)
+                 for path, file in files.items()}
     results = [evaluated[path] for path in args.results]
     first, *others = results
     content = {**describe(args, truth), **to_content(first)}
@@ -192,20 +184,6 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
         remarks = [*tables.error_lines(first.evaluation.errors), *remarks]
     for remark in remarks:
         console.print(remark, soft_wrap=True)
-
-
-def measure(path: str, name: str, file: 'ResultFile', truth: 'GroundTruth', weights: 'np.ndarray',
-            args: argparse.Namespace, console: 'Console') -> 'EvaluatedFile':
-    """Prints what is in a results file, and measures it."""
-    from mmcell.evaluation.evaluation import EvaluatedFile, evaluate
-    from mmcell.evaluation.pairs import Pairs
-    from mmcell.predictions.result_files import describe_unusual
-    remarks = [*file.assumed, *describe_unusual(file.predictions, truth)]
-    print_facts(path, file.predictions, remarks, truth, args, console)
-    pairs = Pairs(truth, file.predictions)
-    with showing_progress(path) as on_step:
-        return EvaluatedFile(path, name, pairs, file.sources, remarks,
-                             evaluate(pairs, args.score_thr, weights, args.size_bins, on_step))
 
 
 def make_tables(args: argparse.Namespace, results: list['EvaluatedFile']) -> list['ValueTable']:
@@ -269,36 +247,6 @@ def refuse_test_data(truth: 'GroundTruth') -> None:
         raise MmcellError('--sweep chooses a score threshold on the images that it measures, but the name of '
                           f'{truth.source}, or of a folder of its images, says that they are test data. Choose on '
                           'validation data, then measure here with --score-thr')
-
-
-def print_facts(path: str, predictions: 'Predictions', remarks: list[str], truth: 'GroundTruth',
-                args: argparse.Namespace, console: 'Console') -> None:
-    """Prints the numbers of detections, true cells and images, and notes on what is unusual in the results file."""
-    from mmcell.evaluation.tables import count
-    console.print(f"{path}: {count(len(predictions), 'detection')}; {args.annotations}: "
-                  f"{count(len(truth.rles), 'true cell')} in {count(len(truth.image_ids), 'image')}", soft_wrap=True)
-    for remark in remarks:
-        console.print(f'note: {remark}', soft_wrap=True)
-    highest = max(predictions.scores.tolist(), default=1)
-    if highest < args.score_thr:
-        console.print(f'note: no detection has a score >= {args.score_thr:g}, the highest has {highest:.3g}: all '
-                      'values but average precision are 0 or undefined. Give a lower --score-thr', soft_wrap=True)
-
-
-@contextmanager
-def showing_progress(label: str) -> Iterator[Callable[[str], None]]:
-    """Shows on standard error what the block is doing, if standard error is a terminal.
-
-    Args:
-        label: The text that is shown at first.
-
-    Yields:
-        A function that takes the name of a step, and shows it after the label.
-    """
-    from rich.console import Console
-    from rich.markup import escape
-    with Console(stderr=True).status(escape(label)) as status:
-        yield lambda step: status.update(escape(f'{label}: {step}'))
 
 
 def describe(args: argparse.Namespace, truth: 'GroundTruth') -> dict:
