@@ -69,6 +69,6 @@ def showing_progress(label: str) -> Iterator[Callable[[str], None]]:
 
 
 def short_names(paths: list[str]) -> list[str]:
-    """Returns the file names without suffix, or the paths if two files have the same name."""
-    names = [Path(path).stem for path in paths]
+    """Returns the names of folders, and of files without suffix; or the paths if two have the same name."""
+    names = [Path(path).name if Path(path).is_dir() else Path(path).stem for path in paths]
     return names if len(set(names)) == len(names) else paths

@@ -82,7 +82,8 @@ def size_table(file: EvaluatedFile, size_bins_px: Sequence[float]) -> ValueTable
     counts = [len(areas_px), *(np.count_nonzero((low ** 2 <= areas_px) & (areas_px <= high ** 2))
                                for low, high in pairwise(edges) if size_bins_px)]
     endings = ['', *(f'/{name}' for name in size_names(size_bins_px))]
-    rows = [(ending[1:] or 'all', str(n), *(number_text(file.evaluation.values[f'{value}{ending}']) for value in BY_SIZE))
+    values = file.evaluation.values
+    rows = [(ending[1:] or 'all', str(n), *(number_text(values[f'{value}{ending}']) for value in BY_SIZE))
             for ending, n in zip(endings, counts, strict=True)]
     return ValueTable(['size', 'true cells', *BY_SIZE], rows, 'by size (square root of area)')
 
@@ -116,8 +117,8 @@ def error_lines(errors: dict) -> list[str]:
              f"{'is' if n_splits == 1 else 'are'} split into {count(counted['n_split_pieces'], 'prediction')}"]
     if math.isnan(error):
         return [*lines, f'no detection has a score >= {threshold:g}: whether scores are reliable cannot be said']
-    return [*lines, f'scores >= {threshold:g} differ on average by {number_text(error)} from the share of predictions that '
-                    'is correct (expected calibration error)']
+    return [*lines, f'scores >= {threshold:g} differ on average by {number_text(error)} from the share of predictions '
+                    'that is correct (expected calibration error)']
 
 
 def sweep_table(swept: dict) -> ValueTable:

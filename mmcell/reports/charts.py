@@ -53,30 +53,19 @@ class Axis:
     Attributes:
         label: What it shows, with its unit.
         low: Where it begins.
-        high: Where it ends.
-        is_log: Whether it is logarithmic; low and high are then above 0.
+        high: Where it ends, above ``low``.
     """
 
     label: str
     low: float
     high: float
-    is_log: bool = False
 
     def share(self, value: float) -> float:
         """Returns where a value lies on the axis, from 0 at its beginning to 1 at its end."""
-        if self.is_log:
-            return (math.log(max(value, self.low)) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
         """Returns about five round values on the axis."""
-        if self.is_log:
-            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
-            for factors in ((1,), (1, 2, 5)):
-                ticks = [factor * 10. ** power for power in powers for factor in factors
-                         if self.low <= factor * 10. ** power * (1 + 1e-9) and factor * 10. ** power <= self.high]
-                if len(ticks) > 1:
-                    return ticks
         step = (self.high - self.low) / 5
         unit = 10 ** math.floor(math.log10(step))
         step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= step * .999)
@@ -84,15 +73,11 @@ class Axis:
         return [number * step for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def axis_over(label: str, values: Sequence[float], *, from_zero: bool = False, is_log: bool = False) -> Axis:
-    """Returns an axis that holds all values that are numbers."""
-    known = [value for value in values if math.isfinite(value) and (value > 0 or not is_log)]
-    low, high = (min(known), max(known)) if known else ((1, 10) if is_log else (0, 1))
-    if from_zero:
-        low, high = min(low, 0), max(high, 0)
-    if high <= low:
-        high = low * 10 if is_log else low + 1
-    return Axis(label, low, high, is_log)
+def axis_over(label: str, values: Sequence[float]) -> Axis:
+    """Returns an axis that holds 0 and all finite values."""
+    known = [0, *(value for value in values if math.isfinite(value))]
+    low, high = min(known), max(known)
+    return Axis(label, low, high if high > low else low + 1)
 
 
 def style_of_run(number: int) -> tuple[str, str]:

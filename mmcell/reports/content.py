@@ -82,48 +82,28 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Gallery:
-    """The images with their cells.
-
-    Attributes:
-        text: What is shown.
-        runs: The names of the results files.
-        threshold: The score threshold at first.
-        classes: One dict per class with its ``name`` and its ``color``.
-        images: One dict per image, see :func:`mmcell.reports.gallery.pack_image`.
-    """
-
-    text: str
-    runs: Sequence[str]
-    threshold: float
-    classes: Sequence[dict]
-    images: Sequence[dict]
-
-    @property
-    def data(self) -> dict:
-        """What the script of the page reads."""
-        return {'threshold': self.threshold, 'classes': self.classes, 'images': self.images}
-
-
-@dataclass(frozen=True)
 class Report:
     """A report.
 
     Attributes:
         title: Its title.
         subtitle: A line below the title.
-        sections: The sections.
-        gallery: The images; None without images.
+        overview: The sections before the gallery.
+        details: The sections after it.
+        gallery: The images, see :func:`mmcell.reports.gallery.gallery_of`; None without images.
         origin: Names and values that say where the report comes from.
         texts: Titles and long texts, which are hidden until somebody opens them.
+        notes: Sentences for the top of the page.
     """
 
     title: str
     subtitle: str
-    sections: Sequence[Section]
-    gallery: Gallery | None
+    overview: Sequence[Section]
+    details: Sequence[Section]
+    gallery: dict | None
     origin: Sequence[tuple[str, str]] = ()
     texts: Sequence[tuple[str, str]] = ()
+    notes: Sequence[str] = ()
 
 
 def name_table(table: ValueTable, name: str, n_files: int) -> ValueTable:

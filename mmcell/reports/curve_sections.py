@@ -67,7 +67,7 @@ def curve_section(runs: Sequence[Run]) -> Section:
     if any(len(each.trainings) > 1 for each in curves):
         text.append('Of several seeds, the line is the mean and the band reaches from the least to the greatest value.')
     return Section('curves', 'Training', text, charts=list(_charts(curves, by_epoch)),
-                   tables=[Table(_table(trainings), texts=('values',))], notes=notes)
+                   tables=[Table(_table(curves), texts=('values',))], notes=notes)
 
 
 def _read(run: Run) -> list[_Curves]:
@@ -87,11 +87,10 @@ def _charts(curves: Sequence[_Curves], by_epoch: bool) -> Iterator[Chart]:
         if not series:
             continue
         ends = [value for each in series for values in (each.y, each.low, each.high) for value in values]
-        is_rate = name == 'lr'
-        x = axis_over('epoch' if by_epoch else 'step', [place for each in series for place in each.x], from_zero=True)
-        y = axis_over('learning rate' if is_rate else name, ends, from_zero=not is_rate, is_log=is_rate)
+        x = axis_over('epoch' if by_epoch else 'step', [place for each in series for place in each.x])
+        y = axis_over('learning rate' if name == 'lr' else name, ends)
         title = f'{name} of {", ".join(each.name for each in series)} over {x.label}s'
-        yield Chart(draw_chart(series, x, y, title), caption, series)
+        yield Chart(draw_chart(series, x, y, title), caption, series if len(series) > 1 else ())
 
 
 def _to_series(curves: _Curves, kind: str, name: str, number: int, by_epoch: bool) -> Series:
@@ -121,12 +120,12 @@ def _bad_values(training: Training) -> Iterator[str]:
                    f'{bad_steps[0]:,}; these values are gaps in the curve.')
 
 
-def _table(trainings: Sequence[Training]) -> ValueTable:
-    """Returns a row per training with its best and last values."""
+def _table(curves: Sequence[_Curves]) -> ValueTable:
+    """Returns a row per training with its best and last values; of several seeds, in the order of their folders."""
     rows = []
-    for training in trainings:
+    for name, training in ((each.name, training) for each in curves for training in each.trainings):
         epochs = f' (epoch {max(training.epoch_ends):,})' if training.epoch_ends else ''
-        described = [describe_curve(training, kind, name) for kind, name in CURVES
-                     if name in getattr(training, kind) and name != 'lr']
-        rows.append((training.name, f'{training.n_steps:,}{epochs}', ' · '.join(described)))
+        described = [describe_curve(training, kind, value) for kind, value in CURVES
+                     if value in getattr(training, kind) and value != 'lr']
+        rows.append((name, f'{training.n_steps:,}{epochs}', ' · '.join(described)))
     return ValueTable(['training', 'last step', 'values'], rows, 'best and last values')

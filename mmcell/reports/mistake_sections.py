@@ -31,8 +31,8 @@ def confusion_section(files: Sequence[EvaluatedFile]) -> Section:
         shares[-1] = [None] * len(shares[-1])
         shown.append(Table(name_table(table, file.name, len(files)), shares=shares))
     return Section('confusion', 'Confused classes', [
-        'Each row is a true class: how many of its cells are predicted as each class, or missed. The stronger the tint, '
-        'the larger the share of the row. The last row counts detections without a true cell.'], tables=shown)
+        'Each row is a true class: how many of its cells are predicted as each class, or missed. The stronger the '
+        'tint, the larger the share of the row. The last row counts detections without a true cell.'], tables=shown)
 
 
 def error_section(files: Sequence[EvaluatedFile]) -> Section:
@@ -42,7 +42,7 @@ def error_section(files: Sequence[EvaluatedFile]) -> Section:
     for number, (file, own) in enumerate(zip(files, kinds, strict=True)):
         gains = [own['kinds'][name]['F1_if_mended'] - own['F1'] for name in KINDS]
         series.append(Series(file.name, style_of_run(number)[0], range(len(gains)), gains))
-    axis = axis_over('F1', [gain for each in series for gain in each.y], from_zero=True)
+    axis = axis_over('F1', [gain for each in series for gain in each.y])
     chart = Chart(draw_bars(list(KINDS), series, axis, 'gain of F1 if one kind of error were mended'),
                   'How much F1 would gain if only this kind of error were mended. Begin with the longest bar.',
                   series if len(files) > 1 else ())
@@ -52,9 +52,8 @@ def error_section(files: Sequence[EvaluatedFile]) -> Section:
         rows = [(*row, KINDS[row[0]]) for row in table.rows]
         shown.append(Table(name_table(
             ValueTable([*table.headers, MEANING], rows, table.title, table.caption), file.name, len(files))))
-    lines = [line for file in files for line in _lines(file, files)]
     return Section('errors', 'Kinds of error', [
-        'F1 counts a cell as found here if a detection of its class has an IoU above .5 with it.', *lines],
+        'F1 counts a cell as found here if a detection of its class has an IoU above .5 with it.', *_lines(files, 0)],
         charts=[chart], tables=shown)
 
 
@@ -69,23 +68,21 @@ def reliability_section(files: Sequence[EvaluatedFile]) -> Section:
                              [row['precision'] for row in bins], dash=dash, has_points=True))
         counts.append(Series(file.name, color, [row['mean_score'] for row in bins], [row['n'] for row in bins],
                              dash=dash, has_points=True))
-    errors = [f'{file.name}: the two differ by '
-              f"{tables.number_text(file.evaluation.errors['reliability']['expected_calibration_error'])} on average."
-              for file in files]
     threshold = files[0].evaluation.errors['score_threshold']
     x = Axis('score', 0, 1)
-    n_most = axis_over('detections', [n for each in counts for n in each.y], from_zero=True)
+    n_most = axis_over('detections', [n for each in counts for n in each.y])
     return Section('reliability', 'Can scores be relied on?', [
         'If a score were a probability, nine in ten detections with a score of .9 would be correct, and the dots would '
         f'lie on the dashed line. Below it, scores are too high. Only scores of at least {threshold:g} are counted.',
-        *errors], charts=[
+        *_lines(files, 1)], charts=[
         Chart(draw_chart(curves, x, Axis('share of detections that is correct', 0, 1), 'share of correct detections '
                                                                                        'over their scores'),
               'Share of correct detections, in bins of scores.', curves),
         Chart(draw_chart(counts, x, n_most, 'number of detections over their scores'),
-              'Number of detections in each bin. Bins with few detections say little.', counts)])
+              'Number of detections in each bin. Bins with few detections say little.',
+              counts if len(files) > 1 else ())])
 
 
-def _lines(file: EvaluatedFile, files: Sequence[EvaluatedFile]) -> list[str]:
-    name = f'{file.name}: ' if len(files) > 1 else ''
-    return [f'{name}{line}.' for line in tables.error_lines(file.evaluation.errors)[:1]]
+def _lines(files: Sequence[EvaluatedFile], index: int) -> list[str]:
+    """Returns one of the lines that tools/evaluate.py prints about mistakes, for each file."""
+    return [f'{file.name}: {tables.error_lines(file.evaluation.errors)[index]}.' for file in files]

@@ -57,7 +57,7 @@ def draw_intervals(names: Sequence[str], values: Sequence[float], ends: Sequence
         label: What the axis shows.
         title: What the chart shows, for people who do not see it.
     """
-    axis = axis_over(label, [*values, *(end for pair in ends for end in pair)], from_zero=True)
+    axis = axis_over(label, [*values, *(end for pair in ends for end in pair)])
 
     def left(value: float) -> float:
         return NAMES_WIDTH + 8 + axis.share(value) * (WIDTH - NAMES_WIDTH - 8 - 2 * RIGHT)

@@ -17,9 +17,9 @@ from mmcell.visualization.colors import class_colors
 
 # The values in large print, with what each says.
 TILES = {
-    'AP': 'Are cells found, of the right class and with an exact outline? The strictest value: the mean over ten '
-          'demands on the overlap, from an IoU of .50 to .95, over all scores.',
-    'AP50': 'Are cells found and of the right class, if an IoU of .50 is enough? Over all scores.',
+    'AP': 'Are cells found, of the right class and with an exact outline? The mean over ten demands on the overlap, '
+          'from an IoU of .50 to .95.',
+    'AP50': 'Are cells found and of the right class, if an IoU of .50 is enough?',
     'AP50@100': 'AP50 as on leaderboards, where only the 100 best detections per image and class count. It is far '
                 'below AP50 where images have more cells than that.',
     'PQ_pooled': 'Panoptic quality, whatever the class: the F1 of the cells that are found, times the mean IoU of '
@@ -51,6 +51,7 @@ def headline_section(files: Sequence[EvaluatedFile]) -> Section:
     if len(files) > 1:
         text.insert(0, f'The large numbers are those of {first.name}.')
     table = tables.headline_table(first) if len(files) == 1 else tables.values_table(files)
+    table = replace(table, title=f'all values; {table.title}')
     return Section('headline', 'Values', text, tiles, tables=[Table(table, is_folded=len(files) == 1)],
                    notes=[f'{file.name}: {remark}' for file in files for remark in file.remarks])
 
@@ -134,11 +135,12 @@ def size_section(files: Sequence[EvaluatedFile], size_bins_px: Sequence[float]) 
                      has_points=True)
               for file, own, (color, dash) in zip(files, found, map(style_of_run, range(len(files))), strict=True)]
     charts = [
-        Chart(draw_chart(counted, x, axis_over('cells', n_true.tolist(), from_zero=True), 'true and found cells by size',
+        Chart(draw_chart(counted, x, axis_over('cells', n_true.tolist()), 'true and found cells by size',
                          width), 'True cells by size, and how many of them are found. The last bar also holds the '
                                  'largest hundredth.', counted),
         Chart(draw_chart(shares, x, Axis('share of true cells that is found', 0, 1), 'share found by size'),
-              'Share of the true cells of each size that is found. Few cells make it jump.', shares)]
+              'Share of the true cells of each size that is found. Few cells make it jump.',
+              shares if len(files) > 1 else ())]
     return Section('sizes', 'Cells by size', [
         'A cell is found if a detection of its class has an IoU above .5 with it.'], charts=charts,
         tables=[Table(name_table(tables.size_table(file, size_bins_px), file.name, len(files))) for file in files])
