@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _measuring import measure, short_names, showing_progress
+from _options import refuse_other_suffix
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
@@ -35,6 +36,7 @@ EXAMPLE = """example:
   python tools/evaluate.py new.pkl annotations/val.json --compare old.pkl
   python tools/evaluate.py a.pkl b.pkl c.pkl annotations/val.json --out table.tex --out table.md
   python tools/evaluate.py results.pkl annotations/val.json --per-image images.csv --worst 20 --overlays worst
+  python tools/evaluate.py results.pkl annotations/val.json --report report.html
 """
 
 
@@ -68,6 +70,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--overlays', type=Path, metavar='FOLDER',
                         help='draw the --worst images of the first results into this folder, with hits, missed cells '
                              'and spurious detections (default: no pictures)')
+    parser.add_argument('--report', type=Path, metavar='FILE',
+                        help='also write a page to look at with the values, kinds of mistakes and images to this HTML '
+                             'file, as tools/report.py does (default: no page)')
     parser.add_argument('--size-bins', type=int, nargs='*', default=[16, 32], metavar='PX',
                         help='boundaries between the sizes that are measured separately, in px; the size of a cell is '
                              'the square root of its area (default: 16 32)')
@@ -76,6 +81,7 @@ def parse_args() -> argparse.Namespace:
                              '1000)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of these draws (default: 0)')
     args = parser.parse_intermixed_args()
+    refuse_other_suffix(parser, '--report', args.report, '.html', '.htm')
     check_numbers(parser, args)
     check_files(parser, args)
     return args
@@ -115,7 +121,8 @@ def check_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
     if len(args.results) > 1 and (args.sweep or args.compare is not None):
         parser.error('--sweep and --compare take one results file; several files are compared with the first anyway')
     inputs = [Path(path).resolve() for path in (*args.results, args.annotations, args.compare) if path is not None]
-    outputs = [*(('--out', path) for path in args.out), *(('--per-image', path) for path in args.per_image)]
+    outputs = [*(('--out', path) for path in args.out), *(('--per-image', path) for path in args.per_image),
+               *(('--report', path) for path in [args.report] if path is not None)]
     for flag, path in outputs:
         if Path(path).is_dir():
             parser.error(f'{flag} must be a file, but {path} is a folder')
@@ -125,7 +132,7 @@ def check_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
             parser.error(f'--per-image must end in .csv, .json, .md or .tex, got {path}')
     written = [Path(path).resolve() for _, path in outputs]
     if len(set(written)) < len(written):
-        parser.error('--out and --per-image name one file twice')
+        parser.error('--out, --per-image and --report name one file twice')
 
 
 def main() -> int:
@@ -178,6 +185,8 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
         shown.append(tables.comparison_table(differences, first.path, other.path))
     # Files are written before anything is printed, because a closed pipe can end the program while it prints.
     remarks = write_files(args, content, shown, results)
+    if args.report is not None:
+        remarks += write_page(args, [*results, *(evaluated[path] for path in [args.compare] if path is not None)])
     for table in shown:
         print_whole(console, table)
     if not others:
@@ -235,6 +244,17 @@ def write_files(args: argparse.Namespace, content: dict, shown: list['ValueTable
             draw_images(args.overlays, first.pairs, first.sources, images, first.evaluation.verdicts, args.score_thr)
         remarks.append(f"wrote {count(len(images), 'picture')} to {args.overlays}")
     return remarks
+
+
+def write_page(args: argparse.Namespace, files: list['EvaluatedFile']) -> list[str]:
+    """Writes the page of --report about results files; returns notes on it."""
+    import shlex
+
+    from mmcell.reports.report import write_report
+    with showing_progress('report') as on_step:
+        missing = write_report(args.report, ', '.join(file.name for file in files), shlex.join(['python', *sys.argv]),
+                               files=files, size_bins_px=args.size_bins, on_step=on_step)
+    return [*(f'note: {remark}' for remark in missing), f'wrote a page to look at to {args.report}']
 
 
 def refuse_test_data(truth: 'GroundTruth') -> None:
