@@ -25,9 +25,8 @@ class SeedGroup:
     """Trainings of one experiment, which differ only in their seed or fold.
 
     Attributes:
-        name: What the names of the folders have in common: 'study/r50' for 'study/r50/seed0' and 'study/r50/seed1'. The
-            name of the folder if the group has only one training.
-        places: The places of the N trainings among the folders that were given, in ascending order.
+        name: What the names of the trainings have in common: 'study/r50' for 'study/r50/seed0' and 'study/r50/seed1'.
+        places: The places of the N trainings among the trainings that were given, in ascending order.
         seeds: The N seeds; None for a training whose config sets no seed or is not known.
         folds: The N folds; None for a training without a fold.
     """
@@ -48,7 +47,7 @@ class SeedGroup:
         return f'{self.name}: mean of {" and ".join(parts) or f"{len(self.places)} trainings"}'
 
 
-def group_seeds(folders: Sequence[str | Path]) -> list[SeedGroup]:
+def group_seeds(folders: Sequence[str | Path], names: Sequence[str] | None = None) -> list[SeedGroup]:
     """Puts the trainings together that differ only in ``randomness.seed`` and ``fold``.
 
     What counts are the settings on which the result of a training depends
@@ -57,10 +56,12 @@ def group_seeds(folders: Sequence[str | Path]) -> list[SeedGroup]:
 
     Args:
         folders: N work folders, or folders of single runs in them (``work_dir/20260101_120000``).
+        names: N names, from which the names of the groups are made; None takes the folders.
 
     Returns:
         The groups, in the order of their first training. Each of the N trainings is in one group.
     """
+    names = [str(folder) for folder in folders] if names is None else names
     all_settings = [read_settings(folder) for folder in folders]
     groups: list[list[int]] = []
     for place, settings in enumerate(all_settings):
@@ -70,7 +71,7 @@ def group_seeds(folders: Sequence[str | Path]) -> list[SeedGroup]:
                 break
         else:
             groups.append([place])
-    return [SeedGroup(_common_name([str(folders[place]) for place in group]), tuple(group),
+    return [SeedGroup(_common_name([names[place] for place in group]), tuple(group),
                       tuple(_seed_of(all_settings[place]) for place in group),
                       tuple((all_settings[place] or {}).get('fold') for place in group)) for group in groups]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmcell.visualization.training_curves import Training
+from mmcell.visualization.training_curves import Training, summarise
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,33 @@ class Band:
     lowest: np.ndarray
     highest: np.ndarray
     end: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Trainings that are drawn as one curve.
+
+    Attributes:
+        label: The text in the legend.
+        trainings: At least one training; several trainings become a mean with a band.
+    """
+
+    label: str
+    trainings: Sequence[Training]
+
+
+def best_points(trainings: Sequence[Training], kind: str, name: str) -> list[tuple[Training, int, float]]:
+    """Returns each training that has a lowest loss or a best score of a name, with the step and the value.
+
+    Args: As in :func:`band_of`.
+    """
+    points = []
+    for training in trainings:
+        curve = getattr(training, kind).get(name)
+        step = summarise(kind, name, curve, training.lowest_is_best).best_step if curve else None
+        if step is not None:
+            points.append((training, step, curve[step]))
+    return points
 
 
 def band_of(trainings: Sequence[Training], kind: str, name: str) -> Band | None:

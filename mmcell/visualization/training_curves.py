@@ -61,6 +61,11 @@ class Training:
             ends[-1] = max(ends[-1], ends[-2] + length)
         return np.interp(list(steps), [0, *ends], [0, *epochs])
 
+    def moment(self, step: int) -> str:
+        """Returns when a step was done: 'epoch 3', or 'step 1,200' if the training counts only steps."""
+        # The step at the end of an epoch still belongs to this epoch.
+        return f'epoch {math.ceil(self.epochs_at([step])[0])}' if self.epoch_ends else f'step {step:,}'
+
 
 def read_trainings(work_dir: str | Path) -> list[Training]:
     """Reads all runs of a work folder in the order of their start. A resumed run continues the training before it.
@@ -242,7 +247,5 @@ def describe_curve(training: Training, kind: str, name: str) -> str:
 
 
 def _point(training: Training, curve: dict[int, float], step: int) -> str:
-    if not training.epoch_ends:
-        return f'{curve[step]:.4g} at step {step:,}'
-    # The step at the end of an epoch still belongs to this epoch.
-    return f'{curve[step]:.4g} at step {step:,} (epoch {math.ceil(training.epochs_at([step])[0]):g})'
+    epoch = f' ({training.moment(step)})' if training.epoch_ends else ''
+    return f'{curve[step]:.4g} at step {step:,}{epoch}'
