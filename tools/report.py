@@ -95,6 +95,7 @@ def report(args: argparse.Namespace) -> None:
     """
     import shlex
 
+    from mmcell.checkpoints.seeds import group_seeds
     from mmcell.reports.curve_sections import Run
     from mmcell.reports.gallery import MAX_IMAGES
     from mmcell.reports.report import write_report
@@ -105,7 +106,9 @@ def report(args: argparse.Namespace) -> None:
     with showing_progress('report') as on_step:
         missing = write_report(
             args.out, args.title or ', '.join(args.names.values()), shlex.join(['python', *sys.argv]), files=files,
-            runs=[Run(args.names[folder], [Path(folder)]) for folder in args.work_dirs], base=args.base,
+            runs=[Run(str(group), tuple(Path(args.work_dirs[place]) for place in group.places))
+                  for group in group_seeds(args.work_dirs, [args.names[folder] for folder in args.work_dirs])],
+            base=args.base,
             max_images=max_images, remarks=remarks, on_step=on_step)
     for remark in missing:
         print(f'note: {remark}')
@@ -147,10 +150,10 @@ def find_annotations(args: argparse.Namespace) -> tuple[str | None, list[str]]:
         return args.annotations, []
     if not args.results and not any(dumps_in(folder) for folder in args.work_dirs):
         return None, ['no results file was given, and the work folders hold no dump (*.pkl): nothing is measured']
-    from mmcell.checkpoints.records import read_records
-    from mmcell.reports.run_configs import find_validation_file, read_run_config
+    from mmcell.checkpoints.seeds import read_settings
+    from mmcell.reports.run_configs import find_validation_file
     for folder in args.work_dirs:
-        path = find_validation_file(read_run_config(folder, (read_records(folder) or [None])[-1]).settings)
+        path = find_validation_file(read_settings(folder) or {})
         if path is not None and path.is_file():
             return str(path), [f'the true cells are those of {path}, the validation file in the config of {folder}']
     if args.results:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
@@ -33,6 +33,7 @@ class Series:
         marked: The index of a point that gets a mark, for example the best epoch; None without a mark.
         dash: The lengths of dashes and gaps of the line, as SVG has them; '' for a line without gaps.
         has_points: Whether each value gets a dot.
+        is_thin: Whether the line is thin, for what is less important.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Series:
     marked: int | None = None
     dash: str = ''
     has_points: bool = False
+    is_thin: bool = False
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,7 @@ def thin_out(series: Series) -> Series:
     chosen = {name: [values[index] for index in kept] if len(values := getattr(series, name)) else ()
               for name in ('x', 'y', 'low', 'high')}
     marked = None if series.marked is None else kept.index(series.marked)
-    return Series(series.name, series.color, **chosen, marked=marked, dash=series.dash, has_points=series.has_points)
+    return replace(series, **chosen, marked=marked)
 
 
 def draw_chart(series: Sequence[Series], x: Axis, y: Axis, title: str, bar_width: float = 0) -> Markup:
@@ -155,8 +157,9 @@ def _curve(series: Series, left: Callable, top: Callable) -> Iterator[str]:
     path = _path(list(zip(series.x, series.y, strict=True)), left, top)
     if _is_pale(series.color):
         yield f'<path class="curve" style="stroke:currentColor;stroke-width:3.5" d="{path}"/>'
-    dash = f' stroke-dasharray="{escape(series.dash)}"' if series.dash else ''
-    yield f'<path class="curve"{dash} d="{path}"/>'
+    style = f' stroke-dasharray="{escape(series.dash)}"' if series.dash else ''
+    style += ' style="stroke-width:1"' if series.is_thin else ''
+    yield f'<path class="curve"{style} d="{path}"/>'
     for index, (x, y) in enumerate(zip(series.x, series.y, strict=True)):
         if math.isfinite(y) and (series.has_points or index == series.marked):
             yield (f'<circle class="bar" cx="{left(x):.1f}" cy="{top(y):.1f}" r="{5 if index == series.marked else 3}">'

@@ -13,8 +13,9 @@ from mmcell.reports.curve_sections import Run, curve_section
 from mmcell.reports.gallery import MAX_IMAGES
 from mmcell.reports.image_gallery import make_gallery
 from mmcell.reports.mistake_sections import confusion_section, error_section, reliability_section
-from mmcell.reports.origin import describe_origin, describe_trainings
+from mmcell.reports.origin import describe_origin
 from mmcell.reports.page import render_page
+from mmcell.reports.settings_section import config_texts, settings_section
 from mmcell.reports.value_sections import (
     class_section,
     comparison_section,
@@ -51,7 +52,7 @@ def write_report(path: str | Path, title: str, command: str, *, files: Sequence[
         tables: Tables that stand first on the page, for example that of a study.
         question: What the tables answer.
         base: A config file with which the configs of the runs are compared, see
-            :func:`mmcell.reports.origin.describe_trainings`.
+            :func:`mmcell.reports.settings_section.settings_section`.
         size_bins_px: The edges between the size bins that the files were measured with.
         max_images: How many images are shown at most, 0 for none.
         remarks: Notes for the top of the page, for example which results file was chosen.
@@ -64,13 +65,13 @@ def write_report(path: str | Path, title: str, command: str, *, files: Sequence[
         MmcellError: A work folder has no log of a training, or ``base`` cannot be read.
         OSError: A file cannot be read or written.
     """
-    facts, settings, texts = describe_trainings(runs, base)
+    settings = settings_section(runs, base)
     gallery, missing = make_gallery(files, max_images, on_step) if files else (None, [])
     on_step('values and curves')
     page = render_page(Report(
         title, _subtitle(files, runs), [*_study_sections(question, tables), *_overview(files)],
         [*([curve_section(runs)] if runs else []), *_details(files, size_bins_px), *([settings] if settings else [])],
-        gallery, [*describe_origin(command, files), *facts], texts, [*remarks, *missing]))
+        gallery, describe_origin(command, files, runs), config_texts(runs), [*remarks, *missing]))
     with written_whole([path]) as (temporary,):
         # A file name may hold bytes that are not text; they become visible codes.
         temporary.write_text(page, encoding='utf-8', errors='backslashreplace', newline='\n')

@@ -4,14 +4,11 @@ import ast
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from mmengine.config import Config
 
-from mmcell.checkpoints.config import CheckpointConfigError, parse_settings
 from mmcell.checkpoints.differences import compare_settings
-from mmcell.checkpoints.records import CheckpointRecord
 from mmcell.errors import MmcellError
 from mmcell.evaluation.table_formats import ValueTable
 from mmcell.framework.console import without_onedl_notice
@@ -30,40 +27,12 @@ class BaseConfigError(MmcellError):
     """A config that others are compared with cannot be read."""
 
 
-@dataclass(frozen=True)
-class RunConfig:
-    """The config of a training, with everything that it inherits and the settings of the command line.
-
-    Attributes:
-        text: The config as Python source; '' if the work folder has none.
-        settings: The same as nested dicts and lists; empty if the text holds more than plain settings.
-        name: The name of the config file, for example 'mask-rcnn_r50.py'; None if it is not known.
-    """
-
-    text: str
-    settings: dict
-    name: str | None
-
-
-def read_run_config(work_dir: str | Path, record: CheckpointRecord | None) -> RunConfig:
-    """Returns the config of the newest training in a work folder. No code of it is run.
-
-    Args:
-        work_dir: The work folder, or the folder of one run in it.
-        record: The record of a checkpoint of the training; None if there is none.
-    """
+def find_config_name(work_dir: str | Path) -> str | None:
+    """Returns the name of the config file of a work folder, for example 'mask-rcnn_r50.py'; None if it is not known."""
+    # MMEngine writes the config under its own name into the work folder, beside the folders of the runs.
     folder = Path(work_dir)
-    text = record.content.get('config') if record else None
-    if not isinstance(text, str):
-        logged = [path for path in [*sorted(folder.glob('*/vis_data/config.py')), folder / 'vis_data' / 'config.py']
-                  if path.with_name('scalars.json').is_file() and path.is_file()]
-        text = logged[-1].read_text(encoding='utf-8', errors='replace') if logged else ''
-    settings = {}
-    with suppress(CheckpointConfigError):
-        settings = parse_settings(text)
-    # MMEngine writes the config under its own name into the work folder.
-    names = [path.name for path in (*folder.glob('*.py'), *folder.parent.glob('*.py'))]
-    return RunConfig(text, settings, names[0] if len(names) == 1 else None)
+    names = [path.name for path in folder.glob('*.py')] or [path.name for path in folder.parent.glob('*.py')]
+    return names[0] if len(names) == 1 else None
 
 
 def find_validation_file(settings: Mapping) -> Path | None:
@@ -105,7 +74,7 @@ def read_base(config: Path) -> tuple[str, dict] | None:
     return ', '.join(bases), _resolve(Config.fromstring, f'_base_ = {paths!r}\n', '.py', where=config)
 
 
-def read_settings(config: str | Path) -> dict:
+def read_config_file(config: str | Path) -> dict:
     """Returns the settings of a config file with everything that it inherits.
 
     Raises:
