@@ -15,11 +15,12 @@ def render_page(report: Mapping) -> str:
     """Returns the HTML of a report.
 
     Args:
-        report: The content, as ``page.html.j2`` reads it: title, subtitle, sections, gallery (or None), origin, texts.
+        report: The content, as ``page.html.j2`` reads it: title, subtitle, sections, origin, texts, and gallery:
+            the result of :func:`mmcell.reports.gallery.gallery_of`, or None.
     """
     gallery = report['gallery']
     # "<" is escaped so that no text in the data can end the script element.
-    data = '' if gallery is None else json.dumps(gallery['data'], separators=(',', ':')).replace('<', '\\u003c')
+    data = '' if gallery is None else json.dumps(gallery, separators=(',', ':')).replace('<', '\\u003c')
     return _template().render(report=report, gallery_json=Markup(data), css=Markup(_read('page.css')),
                               js=Markup(_read('page.js')))
 
