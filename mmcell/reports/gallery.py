@@ -24,7 +24,7 @@ from mmcell.visualization.colors import class_colors
 # More images would make the page slow to open, and longer than people look at.
 MAX_IMAGES = 200
 # The pictures of a page have about this many bytes together. As base64 text they take a third more.
-PICTURE_BYTES = 12_000_000
+PICTURE_BYTES = 16_000_000
 THUMBNAIL_SIDE_PX = 144
 # Browsers hold an opened picture with 4 bytes per pixel, and WebP has at most 16,383 px per side.
 _MAX_SIDE_PX = 4096
