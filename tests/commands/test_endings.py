@@ -32,6 +32,7 @@ ARGUMENTS = {
     'tools/predict.py': ['nowhere.pth', 'nowhere.tif', '--out', 'out'],
     'tools/overlay.py': ['nowhere.pkl', '--annotations', 'nowhere.json', '--out', 'out'],
     'tools/curves.py': ['nowhere', '--out', 'new.png'],
+    'tools/report.py': ['nowhere.pkl', '--annotations', 'nowhere.json', '--out', 'new.html'],
     'tools/mmdet_tool.py': ['nowhere'],
 }
 NO_SPACE = OSError(errno.ENOSPC, 'No space left on device', 'out/a.json')

@@ -1,0 +1,60 @@
+"""Pages with a gallery of synthetic images, for the tests of reports."""
+
+from dataclasses import replace
+
+import numpy as np
+from support.label_map_pairs import SIZE, image_pair, pairs_of, synthetic_maps
+
+from mmcell.annotations.coco_json import categories
+from mmcell.evaluation.pairs import Pairs
+from mmcell.reports.page import render_page
+
+LONG_NAME = 'slides/' + 'a_very_long_file_name_without_a_space_' * 5 + '.tif'
+CLASSES = categories(['lymphocyte', 'epithelial', 'neutrophil', 'a class without cells'])
+
+
+def synthetic_pairs(rng, names=('one.tif', LONG_NAME, 'empty.tif', '<b>&"quoted"</b>.tif')):
+    """Returns the pairs of images, of which the third has no cells; each image is predicted worse than the one before.
+
+    Predictions have scores with many digits, some of them exactly .5, and some cells are predicted twice.
+    """
+    images = []
+    for number in range(len(names)):
+        true_map, pred_map, true_classes, pred_classes = synthetic_maps(number % 3)
+        if number == 2:
+            images.append(image_pair(np.zeros(SIZE, int), np.zeros(SIZE, int)))
+            continue
+        cells = image_pair(true_map, pred_map, true_classes, pred_classes, rng.random(len(pred_classes)))
+        repeated = rng.permutation(len(pred_classes))[:8]
+        scores = np.concatenate([cells.pred_scores, rng.random(len(repeated))])
+        scores[::9] = .5
+        images.append(cells._replace(
+            pred_rles=cells.pred_rles + [cells.pred_rles[index] for index in repeated],
+            pred_classes=np.concatenate([pred_classes, pred_classes[repeated]]), pred_scores=scores))
+    pairs = pairs_of(*images, classes=CLASSES)
+    return Pairs(replace(pairs.truth, file_names=list(names)), pairs.predictions)
+
+
+def with_lower_scores(pairs):
+    """Returns the pairs as of another model, whose scores are lower and which lacks every fifth cell."""
+    kept = pairs.predictions.take(np.flatnonzero(np.arange(len(pairs.predictions)) % 5 > 0))
+    return Pairs(pairs.truth, replace(kept, scores=kept.scores * .8))
+
+
+def read_pixels(image):
+    """Returns a picture, whose colours differ between images."""
+    yy, xx = np.mgrid[:SIZE[0], :SIZE[1]]
+    return np.stack([200 + 0 * yy, 150 + yy // 2, 120 + (xx + 40 * image) % 100], axis=-1).astype(np.uint8)
+
+
+def page_of(gallery):
+    """Returns the HTML of a page with some text, numbers, a table, a config, and a gallery or None."""
+    cells = [{'text': text, 'text_column': False, 'is_best': text == '.805'} for text in ('run', '.805', '.771')]
+    tile = {'name': 'AP50', 'value': '.805', 'interval': '.77 to .83', 'meaning': 'The mean precision over recalls.'}
+    section = {'key': 'headline', 'title': 'Headline', 'text': 'What was measured.', 'tiles': [tile] * 3, 'charts': [],
+               'tables': [{'title': 'Values', 'headers': ['run', 'AP50', 'PQ'], 'rows': [cells] * 3,
+                           'caption': 'All cells.'}]}
+    return render_page({
+        'title': 'Cells of ' + LONG_NAME, 'subtitle': '4 images', 'sections': [section], 'gallery': gallery,
+        'origin': [('command', 'tools/report.py ' + LONG_NAME), ('commit', 'abcdef')],
+        'texts': [('config', 'model = dict(type="MaskRCNN")\n' * 20)]})
