@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _config import make_folder
+from _measuring import showing_progress
 from _options import add_setting_argument
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 
 if TYPE_CHECKING:
     from mmcell.studies.execution import Commands, Outcome
-    from mmcell.studies.plan import Run
+    from mmcell.studies.plan import Run, Variant
     from mmcell.studies.study_files import Study
 
 EXAMPLE = """example:
@@ -161,21 +162,40 @@ def carry_out_runs(runs: list['Run'], commands: 'Commands', args: argparse.Names
     return outcomes
 
 
-def show_results(runs: list, variants: list, study: 'Study', args: argparse.Namespace) -> None:
-    """Measures all predictions that are there, and prints and writes the table of the study."""
+def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study', args: argparse.Namespace) -> None:
+    """Measures all predictions that are there, prints and writes the table of the study, and writes its report."""
+    import shlex
+
     from rich.console import Console
 
-    from mmcell.evaluation.report_files import write_report
+    from mmcell.evaluation.report_files import write_report as write_table
     from mmcell.evaluation.table_formats import print_whole
+    from mmcell.reports.report import write_report
     from mmcell.studies.measuring import measure
     from mmcell.studies.results import study_table, to_records
-    rows, n_images = measure(runs, variants, args.out, args.score_thr, args.resamples)
-    table = study_table(rows, len(study.seeds), n_images, args.score_thr)
-    records = to_records(rows, len(study.seeds))
+    with showing_progress('measuring') as on_step:
+        measured = measure(runs, variants, args.out, args.score_thr, args.resamples, on_step)
+    n_planned = len(runs) // len({run.variant.name for run in runs})
+    table = study_table(measured.rows, n_planned, measured.n_images, args.score_thr)
+    records = to_records(measured.rows, n_planned)
     for suffix in ('md', 'csv', 'json', 'tex'):
-        write_report(args.out / f'table.{suffix}', {'question': study.question, 'rows': records}, [table], records)
+        write_table(args.out / f'table.{suffix}', {'question': study.question, 'rows': records}, [table], records)
     print_whole(Console(highlight=False, markup=False), table)
-    print(f'wrote table.md, table.csv, table.json and table.tex to {args.out}')
+    with showing_progress('report') as on_step:
+        write_report(args.out / 'report.html', study.question or f'Study {args.out.name}',
+                     shlex.join(['python', *sys.argv]), files=measured.files, runs=find_curves(runs, args.out),
+                     tables=[table], question=study.question, on_step=on_step)
+    print(f'wrote report.html, table.md, table.csv, table.json and table.tex to {args.out}')
+
+
+def find_curves(runs: list['Run'], folder: Path) -> list:
+    """Returns the trainings of each config that have logs, as one curve of the report."""
+    from mmcell.reports.curve_sections import Run as Curve
+    trained: dict[str, list[Path]] = {}
+    for run in runs:
+        if any((folder / run.folder).glob('*/vis_data/scalars.json')):
+            trained.setdefault(run.folder.parts[0], []).append(folder / run.folder)
+    return [Curve(name, tuple(folders)) for name, folders in trained.items()]
 
 
 def report(outcomes: list['Outcome'], n_runs: int) -> int:

@@ -55,7 +55,8 @@ def print_whole(console: Console, table: ValueTable) -> None:
 def to_markdown(table: ValueTable) -> str:
     """Returns a table in GitHub's Markdown, with its title above and its caption below."""
     lines = [' | '.join(_markdown(cell) for cell in row) for row in (table.headers, *table.rows)]
-    lines.insert(1, ' | '.join(['---', *('---' if header in _TEXT_COLUMNS else '---:' for header in table.headers[1:])]))
+    rule = ('---' if header in _TEXT_COLUMNS else '---:' for header in table.headers[1:])
+    lines.insert(1, ' | '.join(['---', *rule]))
     return '\n'.join([f'**{_markdown(table.title)}**', '', *(f'| {line} |' for line in lines),
                       *(['', _markdown(table.caption)] if table.caption else []), ''])
 
@@ -68,7 +69,8 @@ def _markdown(text: str) -> str:
 
 def to_latex(table: ValueTable) -> str:
     """Returns a LaTeX ``tabular`` with the rules of the package booktabs; title and caption stand above as comments."""
-    columns = ''.join('l' if index == 0 or header in _TEXT_COLUMNS else 'r' for index, header in enumerate(table.headers))
+    columns = ''.join('l' if index == 0 or header in _TEXT_COLUMNS else 'r'
+                      for index, header in enumerate(table.headers))
     lines = [' & '.join(_latex(cell) for cell in row) + r' \\' for row in (table.headers, *table.rows)]
     if table.section_end is not None:
         lines.insert(table.section_end + 2, r'\midrule')

@@ -12,12 +12,11 @@ from mmcell.hooks.checkpoints import CellCheckpointHook
 from mmcell.hooks.steps import steps_in_epoch
 from mmcell.visualization.training_curves import CurveError, read_trainings
 
-
 # SIGUSR2 is what Slurm sends some time before the limit of a job, if it is told to with --signal=USR2@SECONDS.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
 
-class TrainingStopped(MmcellError):  # noqa: N818
+class TrainingStopped(MmcellError):
     """The training was asked to stop by a signal. If it can, it has saved a checkpoint."""
 
 
@@ -61,8 +60,8 @@ class StopHook(Hook):
         if saver is None:
             raise TrainingStopped(f'stopped after step {runner.iter + 1}')
         saver.save_where_stopped(runner)
-        raise TrainingStopped(f'stopped after step {runner.iter + 1} and saved {saver.last_ckpt}: the same command with '
-                              '--resume continues exactly from there')
+        raise TrainingStopped(f'stopped after step {runner.iter + 1} and saved {saver.last_ckpt}: the same command '
+                              'with --resume continues exactly from there')
 
     def after_train(self, runner: Runner) -> None:
         """Gives the signals back."""

@@ -82,7 +82,7 @@ def test_a_study_that_is_killed_twice_gives_the_same_table(study, at_once):
 def test_the_table_tells_what_differs_and_by_how_much(at_once):
     first, second = at_once
     assert second['changes'] == ['model.rpn_head.anchor_generator.scales.0 (4 there, 8 here)']
-    assert first['n_seeds'] == second['n_seeds'] == 2
+    assert first['n_seeds'] == second['n_seeds'] == second['n_runs'] == 2
     for row in at_once:
         assert row['AP50_min'] <= row['AP50'] <= row['AP50_max']
         assert row['AP50_max'] > 0
