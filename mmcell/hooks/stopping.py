@@ -43,6 +43,9 @@ class StopHook(Hook):
 
     def _ask(self, number: int, frame: object) -> None:
         self.is_asked = True
+        # Schedulers send the signal to all processes of a job. torch would raise an error in the middle of the step
+        # when the workers of the data loader, of which no sample is needed any more, have ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                          outputs: dict | None = None) -> None:
