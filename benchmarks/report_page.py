@@ -20,6 +20,7 @@ from mmcell.errors import MmcellError
 from mmcell.evaluation.pairs import Pairs
 from mmcell.masks.rle import encode_label_map
 from mmcell.predictions.cells import Predictions, join_predictions
+from mmcell.reports.content import Report
 from mmcell.reports.gallery import gallery_of
 from mmcell.reports.page import render_page
 
@@ -64,8 +65,7 @@ def main() -> None:
     gallery_start = time.perf_counter()
     gallery = gallery_of(['results'], [pairs], .5, lambda image: noisy_image(pairs, image))
     gallery_s = time.perf_counter() - gallery_start
-    html = render_page({'title': 'Benchmark', 'subtitle': '', 'sections': [], 'gallery': gallery, 'origin': [],
-                        'texts': []}).encode()
+    html = render_page(Report('Benchmark', '', [], [], gallery)).encode()
     print(f'{args.images} images of {args.side}x{args.side} px with {n_cells[0]:.0f} true and {n_cells[1]:.0f} predicted '
           f'cells each\noverlaps: {gallery_start - start:.1f} s, gallery: {gallery_s:.1f} s\n'
           f'page: {len(html) / 1e6:.1f} MB, target {MAX_MB} MB', flush=True)

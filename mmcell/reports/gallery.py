@@ -61,7 +61,7 @@ def gallery_of(names: Sequence[str], pairs: Sequence[Pairs], score_threshold: fl
     max_bytes = PICTURE_BYTES // max(len(images), 1)
     class_names = truth.class_names
     return {
-        'text': text, 'threshold': score_threshold, 'kinds': _KINDS,
+        'text': text, 'threshold': score_threshold, 'kinds': list(_KINDS),
         'classes': [{'name': name, 'color': _to_css(color)}
                     for name, color in zip(class_names, class_colors(len(class_names)), strict=True)],
         'verdicts': {name: {'color': _to_css(color), 'dash_px': dash_px} for name, (color, dash_px) in VERDICTS.items()},

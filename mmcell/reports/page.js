@@ -58,11 +58,12 @@
 
   function count(place) {
     const {labels, scores, kinds} = state.predicted[place];
-    const counts = {true: state.truth[place].filter(isShown).length, predicted: 0, hits: 0};
+    const counts = {true: state.truth[place].filter(isShown).length, predicted: 0, hits: 0, wrong: 0};
     labels.forEach((label, index) => {
       if (scores[index] < state.threshold || !isShown(label)) return;
       counts.predicted += 1;
-      counts.hits += kinds[index] === 0;
+      counts.hits += gallery.kinds[kinds[index]] === 'correct';
+      counts.wrong += gallery.kinds[kinds[index]] === 'classification';
     });
     return counts;
   }
@@ -74,7 +75,7 @@
   function describe(counts) {
     const f1 = f1Of(counts);
     return `${counts.true} true, ${counts.predicted} predicted, ${counts.hits} hit, ${counts.true - counts.hits} missed, `
-      + `${counts.predicted - counts.hits} spurious${f1 === null ? '' : `, F1 ${f1.toFixed(3)}`}`;
+      + `${counts.predicted - counts.hits} spurious${counts.wrong ? ` (${counts.wrong} wrong class)` : ''}${f1 === null ? '' : `, F1 ${f1.toFixed(3)}`}`;
   }
 
   // ---- Panes
@@ -91,6 +92,7 @@
     pane.casings = paths.map(path => makeSvg('path', {class: 'casing', d: path}));
     pane.shapes = paths.map(path => makeSvg('path', {class: 'cell', d: path}));
     const {width, height, picture} = image;
+    pane.stage.style.aspectRatio = `${width} / ${height}`;
     pane.svg.replaceChildren(makeSvg('image', {href: picture, width, height}), ...pane.casings, ...pane.shapes);
   }
 
@@ -102,8 +104,8 @@
       const style = gallery.verdicts[verdict], color = byVerdict ? style.color : gallery.classes[label].color;
       shape.style.display = pane.casings[index].style.display = shown ? '' : 'none';
       shape.style.stroke = shape.style.fill = color;
-      shape.style.strokeDasharray = style.dash_px ? `${style.dash_px} ${Math.min(style.dash_px, 5)}` : '';
-      shape.setAttribute('class', verdict === 'hit' ? 'cell' : 'cell mistake');
+      shape.style.setProperty('--dash', style.dash_px);
+      shape.setAttribute('class', `cell ${verdict === 'hit' ? '' : 'mistake'} ${style.dash_px ? 'dashed' : ''}`);
       shape.dataset.verdict = verdict;
     });
   }
@@ -128,18 +130,22 @@
     for (const side of sides) {
       panes[side].svg.setAttribute('aria-label', `${image.name}: ${counts[side]} ${side} cells`);
     }
-    byId('caption').textContent = `${image.name}: ${describe(counts)}`;
+    byId('name').textContent = image.name;
+    byId('counts').textContent = describe(counts);
+    byId('verdicts').classList.toggle('colored', byId('paint').value === 'verdicts');
     byId('threshold-value').textContent = String(state.threshold);
     describeAll();
     markCard();
   }
 
   function describeAll() {
-    const total = {true: 0, predicted: 0, hits: 0};
+    const total = {true: 0, predicted: 0, hits: 0, wrong: 0};
     images.forEach((_, place) => {
       for (const [key, value] of Object.entries(count(place))) total[key] += value;
     });
-    byId('total').textContent = `${images.length === 1 ? 'One image' : `All ${images.length} images`}: ${describe(total)}`;
+    byId('total').textContent = (images.length === 1 ? 'One image' : `${images.length} images`)
+      + (state.label === null ? '' : `, ${gallery.classes[state.label].name}`)
+      + `, score at least ${state.threshold}: ${describe(total)}`;
   }
 
   function show(place) {
@@ -206,6 +212,9 @@
     state.view = [left, top, viewWidth, viewHeight];
     for (const {svg, stage} of Object.values(panes)) {
       svg.setAttribute('viewBox', state.view.join(' '));
+      // Lines are thinner where a px of the image is less than a px of the screen, or small cells would be all line.
+      const scale = Math.min(svg.clientWidth / viewWidth, svg.clientHeight / viewHeight);
+      svg.style.setProperty('--line-width', clamp(scale, .45, 1));
       // A finger on the whole image scrolls the page; on a part of it, it moves the part.
       stage.classList.toggle('zoomed', viewWidth < width);
     }
@@ -294,6 +303,7 @@
     sortImages();
   }
 
+  addEventListener('resize', () => { if (state.view) applyView(); });
   for (const side of sides) {
     listen(panes[side]);
     panes[side].svg.addEventListener('pointerover', event => pointAt(side, panes[side].shapes.indexOf(event.target)));
@@ -311,6 +321,7 @@
   byId('panes').addEventListener('change', event => {
     byId('viewer').classList.toggle('single', event.target.value !== 'both');
     for (const side of sides) panes[side].stage.hidden = ![side, 'both'].includes(event.target.value);
+    applyView();
   });
   for (const choice of document.querySelectorAll('input[name=class]')) {
     choice.addEventListener('change', () => { state.label = choice.value === '' ? null : Number(choice.value); sortAndDraw(); });

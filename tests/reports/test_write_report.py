@@ -50,7 +50,7 @@ def test_the_page_of_a_study(measured, tmp_path):
         files=measured, runs=[Run(name, (tmp_path / name / 'seed0', tmp_path / name / 'seed1'))
                               for name in ('old', 'new')])
     page = Page((tmp_path / 'page.html').read_text(encoding='utf-8'))
-    assert missing == [] and list(page.sections)[0] == 'study' and 'Does depth matter?' in page.sections['study']
+    assert missing == [] and next(iter(page.sections)) == 'study' and 'Does depth matter?' in page.sections['study']
     assert page.tables['study'] == [[list(row) for row in (table.headers, *table.rows)]]
     assert 'Intervals are paired.' in page.sections['study']
     assert {'comparison', 'curves', 'gallery', 'headline'} <= page.sections.keys()

@@ -6,7 +6,12 @@ import numpy as np
 from support.label_map_pairs import SIZE, image_pair, pairs_of, synthetic_maps
 
 from mmcell.annotations.coco_json import categories
+from mmcell.evaluation.error_types import judge_predictions
+from mmcell.evaluation.image_statistics import image_statistics
 from mmcell.evaluation.pairs import Pairs
+from mmcell.evaluation.per_image import image_rows
+from mmcell.evaluation.table_formats import ValueTable
+from mmcell.reports.content import Report, Section, Table, Tile
 from mmcell.reports.page import render_page
 
 LONG_NAME = 'slides/' + 'a_very_long_file_name_without_a_space_' * 5 + '.tif'
@@ -41,6 +46,12 @@ def with_lower_scores(pairs):
     return Pairs(pairs.truth, replace(kept, scores=kept.scores * .8))
 
 
+def rows_of(pairs, score_threshold):
+    """Returns the rows of the evaluation, one per image."""
+    statistics = [image_statistics(image.above(score_threshold), len(CLASSES)) for image in pairs.painted]
+    return image_rows(pairs.truth, statistics, judge_predictions(pairs, score_threshold))
+
+
 def read_pixels(image):
     """Returns a picture, whose colours differ between images."""
     yy, xx = np.mgrid[:SIZE[0], :SIZE[1]]
@@ -48,13 +59,10 @@ def read_pixels(image):
 
 
 def page_of(gallery):
-    """Returns the HTML of a page with some text, numbers, a table, a config, and a gallery or None."""
-    cells = [{'text': text, 'text_column': False, 'is_best': text == '.805'} for text in ('run', '.805', '.771')]
-    tile = {'name': 'AP50', 'value': '.805', 'interval': '.77 to .83', 'meaning': 'The mean precision over recalls.'}
-    section = {'key': 'headline', 'title': 'Headline', 'text': 'What was measured.', 'tiles': [tile] * 3, 'charts': [],
-               'tables': [{'title': 'Values', 'headers': ['run', 'AP50', 'PQ'], 'rows': [cells] * 3,
-                           'caption': 'All cells.'}]}
-    return render_page({
-        'title': 'Cells of ' + LONG_NAME, 'subtitle': '4 images', 'sections': [section], 'gallery': gallery,
-        'origin': [('command', 'tools/report.py ' + LONG_NAME), ('commit', 'abcdef')],
-        'texts': [('config', 'model = dict(type="MaskRCNN")\n' * 20)]})
+    """Returns the HTML of a page with a text, numbers, a table, long names, a config, and a gallery or None."""
+    table = ValueTable(['run', 'AP50', 'PQ'], [['first', '.805 *', '.771'], [LONG_NAME, '.771', '.805 *']], 'Values')
+    overview = [Section('headline', 'Headline', ['What was measured.'], tiles=[
+        Tile('AP50', '.805', '.77 to .83', 'The mean precision over recalls.')] * 3, tables=[Table(table)])]
+    return render_page(Report('Cells of ' + LONG_NAME, '4 images', overview, [], gallery,
+                              [('command', 'tools/report.py ' + LONG_NAME), ('commit', 'abcdef')],
+                              [('config', 'model = dict(type="MaskRCNN")\n' * 20)]))
