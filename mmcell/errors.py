@@ -30,8 +30,10 @@
         ├── ResumeError                 hooks/steps.py
         ├── ScheduleError               framework/schedules.py
         ├── SettingError                settings/options.py
+        ├── StudyError                  studies/plan.py
         ├── SubmissionError             predictions/packed_results.py
         ├── TorchvisionWeightsError     checkpoints/torchvision_weights.py
+        ├── TrainingStopped             hooks/stopping.py
         ├── UnknownSettingError         settings/names.py
         └── WeightsError                framework/safe_loading.py
             └── UntrustedCheckpointError

@@ -189,11 +189,12 @@ def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study', a
 
 
 def find_curves(runs: list['Run'], folder: Path) -> list:
-    """Returns the trainings of each config that have logs, as one curve of the report."""
+    """Returns the trainings of each config that have logged a step, as one curve of the report."""
     from mmcell.reports.curve_sections import Run as Curve
+    from mmcell.visualization.training_curves import read_step_facts
     trained: dict[str, list[Path]] = {}
     for run in runs:
-        if any((folder / run.folder).glob('*/vis_data/scalars.json')):
+        if read_step_facts(folder / run.folder).step_seconds is not None:
             trained.setdefault(run.folder.parts[0], []).append(folder / run.folder)
     return [Curve(name, tuple(folders)) for name, folders in trained.items()]
 

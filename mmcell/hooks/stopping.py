@@ -12,7 +12,7 @@ from mmcell.hooks.checkpoints import CellCheckpointHook
 from mmcell.hooks.steps import steps_in_epoch
 from mmcell.visualization.training_curves import CurveError, read_trainings
 
-# SIGUSR2 is what Slurm sends some time before the limit of a job, if it is told to with --signal=USR2@SECONDS.
+# SIGUSR2 is what Slurm sends some time before the limit of a job, if its option signal is USR2@SECONDS.
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
 

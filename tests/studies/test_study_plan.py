@@ -112,8 +112,8 @@ def test_times_in_words(seconds, expected):
 
 
 def test_experiments_have_settings_and_names_of_their_own(configs):
-    variants = make_variants([Experiment(configs['base']),
-                              Experiment(configs['base'], ('optim_wrapper.lr=.3',), 'fast')], ['model.backbone.depth=18'])
+    experiments = [Experiment(configs['base']), Experiment(configs['base'], ('optim_wrapper.lr=.3',), 'fast')]
+    variants = make_variants(experiments, ['model.backbone.depth=18'])
     assert [variant.name for variant in variants] == ['base', 'fast']
     assert variants[1].options == ('model.backbone.depth=18', 'optim_wrapper.lr=.3')
     assert [str(change) for change in differences(*variants)] == ['optim_wrapper.lr (0.1 there, 0.3 here)']
