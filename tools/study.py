@@ -158,7 +158,8 @@ def carry_out_runs(runs: list['Run'], commands: 'Commands', args: argparse.Names
     for outcome in carry_out_all(runs, commands, args.jobs, args.slurm if args.launcher == 'slurm' else None,
                                  on_begin=lambda run: print(f'{numbers[run.folder]} …', flush=True)):
         outcomes.append(outcome)
-        print(f'{numbers[outcome.run.folder]}: {outcome.status} {outcome.message}'.rstrip(), flush=True)
+        if outcome.has_begun:
+            print(f'{numbers[outcome.run.folder]}: {outcome.status} {outcome.message}'.rstrip(), flush=True)
     return outcomes
 
 

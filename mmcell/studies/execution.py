@@ -37,11 +37,13 @@ class Outcome:
         run: The run.
         status: 'done', 'failed', or 'stopped' if it was asked to stop or the time was over.
         message: Why it failed; '' otherwise.
+        has_begun: Whether something was done for it.
     """
 
     run: Run
     status: str
     message: str = ''
+    has_begun: bool = True
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
     if n_jobs == 1 and slurm is None:
         for run in runs:
             if _is_over(commands):
-                yield Outcome(run, 'stopped')
+                yield Outcome(run, 'stopped', has_begun=False)
             else:
                 on_begin(run)
                 yield carry_out(run, commands)
@@ -53,7 +53,7 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
         stack.callback(lambda: _stop(job for _, job in going.values()))
         while waiting or going:
             if _is_over(commands):
-                yield from (Outcome(waiting.pop(), 'stopped') for _ in list(waiting))
+                yield from (Outcome(waiting.pop(), 'stopped', has_begun=False) for _ in list(waiting))
             while waiting and free:
                 place, run = free.pop(), waiting.pop()
                 on_begin(run)

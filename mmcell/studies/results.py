@@ -1,6 +1,7 @@
 """The table of a study: values of each variant over its seeds, and their differences to the first variant."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
@@ -96,10 +97,15 @@ def compare_with(first: Row, row: Row, name: str) -> tuple[float, tuple[float, f
 
 
 def describe_changes(first: Variant, variant: Variant) -> str:
-    """Returns in a few words what differs from the first variant."""
+    """Returns in a few words what differs from the first variant; names are cut to their last parts."""
     changes = differences(first, variant)
-    shown = [f'{change.name}: {change.before} → {change.now}' for change in changes[:MAX_CHANGES]]
+    shown = [f'{_last_parts(change.name)}: {change.before} → {change.now}' for change in changes[:MAX_CHANGES]]
     return '; '.join(shown + ([f'{len(changes) - MAX_CHANGES} more'] if len(changes) > MAX_CHANGES else []))
+
+
+def _last_parts(name: str) -> str:
+    """Returns the last two words of the name of a setting: 'optimizer.lr', or 'dataset.pipeline.4'."""
+    return re.search(r'(?:[^.]+\.)?[^.]+(?:\.\d+)*$', name).group()
 
 
 def to_records(rows: Sequence[Row], n_planned: int) -> list[dict]:
