@@ -6,6 +6,7 @@
     └── MmcellError
         ├── AnchorSettingError          settings/anchors.py
         ├── AnnotationError             annotations/coco_json.py
+        ├── BaseConfigError             reports/run_configs.py
         ├── CheckpointConfigError       checkpoints/config.py
         ├── ClassesError                classes/matching.py
         ├── ColorError                  datasets/colors.py

@@ -106,6 +106,17 @@ class Report:
     notes: Sequence[str] = ()
 
 
-def name_table(table: ValueTable, name: str, n_files: int) -> ValueTable:
-    """Returns a table with the name of its results file before its title, if there are several files."""
-    return table if n_files == 1 else replace(table, title=f'{name}: {table.title}')
+def tables_of_files(names: Sequence[str], tables: Sequence[Table]) -> list[Table]:
+    """Returns the tables of N results files, one per file, as they stand below each other.
+
+    If there are several files, each title begins with the name of its file, and only the first table is open.
+
+    Args:
+        names: The N names of the files.
+        tables: Their N tables.
+    """
+    if len(names) == 1:
+        return list(tables)
+    return [replace(table, content=replace(table.content, title=f'{name}: {table.content.title}'),
+                    is_folded=table.is_folded or number > 0)
+            for number, (name, table) in enumerate(zip(names, tables, strict=True))]

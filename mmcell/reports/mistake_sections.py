@@ -6,7 +6,7 @@ from mmcell.evaluation import tables
 from mmcell.evaluation.evaluation import EvaluatedFile
 from mmcell.evaluation.table_formats import MEANING, ValueTable
 from mmcell.reports.charts import Axis, Series, axis_over, draw_chart, style_of_run
-from mmcell.reports.content import Chart, Section, Table, name_table
+from mmcell.reports.content import Chart, Section, Table, tables_of_files
 from mmcell.reports.row_charts import draw_bars
 
 # What the kinds of error are, in plain words.
@@ -29,10 +29,11 @@ def confusion_section(files: Sequence[EvaluatedFile]) -> Section:
                   for counts in file.evaluation.errors['confusion']['counts']]
         # The last row counts spurious detections, which are no true cells of a class.
         shares[-1] = [None] * len(shares[-1])
-        shown.append(Table(name_table(table, file.name, len(files)), shares=shares))
+        shown.append(Table(table, shares=shares))
     return Section('confusion', 'Confused classes', [
         'Each row is a true class: how many of its cells are predicted as each class, or missed. The stronger the '
-        'tint, the larger the share of the row. The last row counts detections without a true cell.'], tables=shown)
+        'tint, the larger the share of the row. The last row counts detections without a true cell.'],
+        tables=tables_of_files([file.name for file in files], shown))
 
 
 def error_section(files: Sequence[EvaluatedFile]) -> Section:
@@ -50,11 +51,10 @@ def error_section(files: Sequence[EvaluatedFile]) -> Section:
     for file in files:
         table = tables.error_table(file.evaluation.errors)
         rows = [(*row, KINDS[row[0]]) for row in table.rows]
-        shown.append(Table(name_table(
-            ValueTable([*table.headers, MEANING], rows, table.title, table.caption), file.name, len(files))))
+        shown.append(Table(ValueTable([*table.headers, MEANING], rows, table.title, table.caption)))
     return Section('errors', 'Kinds of error', [
         'F1 counts a cell as found here if a detection of its class has an IoU above .5 with it.', *_lines(files, 0)],
-        charts=[chart], tables=shown)
+        charts=[chart], tables=tables_of_files([file.name for file in files], shown))
 
 
 def reliability_section(files: Sequence[EvaluatedFile]) -> Section:

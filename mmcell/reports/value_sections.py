@@ -11,7 +11,7 @@ from mmcell.evaluation.average_precision import RECALLS, precision_curves
 from mmcell.evaluation.evaluation import EvaluatedFile, compare
 from mmcell.evaluation.per_image import with_average_precision
 from mmcell.reports.charts import Axis, Series, axis_over, draw_chart, style_of_run
-from mmcell.reports.content import Chart, Section, Table, Tile, name_table
+from mmcell.reports.content import Chart, Section, Table, Tile, tables_of_files
 from mmcell.reports.row_charts import draw_intervals
 from mmcell.visualization.colors import class_colors
 
@@ -81,7 +81,9 @@ def precision_section(files: Sequence[EvaluatedFile]) -> Section:
     colors = [f'#{red:02x}{green:02x}{blue:02x}'
               for red, green, blue in class_colors(len(files[0].pairs.truth.class_names))]
     curves = [precision_curves(file.evaluation.mask_matches, file.pairs.truth) for file in files]
-    names = [name for name, curve in curves[0].items() if not np.isnan(curve).any()][:_MAX_CURVES]
+    known = [name for name, curve in curves[0].items() if not np.isnan(curve).any()]
+    names = known[:_MAX_CURVES]
+    left_out = [f'The first {len(names)} of {len(known)} classes are drawn.'] if len(known) > len(names) else []
     color_of = dict(zip(files[0].pairs.truth.class_names, colors, strict=True))
     if len(files) == 1:
         series = [_precision_series(f'{name} (AP50 {_ap50_text(files[0], name)})', color_of[name], '', curves[0][name])
@@ -95,8 +97,8 @@ def precision_section(files: Sequence[EvaluatedFile]) -> Section:
     return Section('precision', 'Precision and recall', [
         'When the score that is demanded falls, more cells are found (recall, to the right), and a smaller share of '
         'the detections is right (precision, downwards). The area below a curve is AP50 of the class. A curve that '
-        'ends early says that cells are not found at any score; one that falls early, that high scores are wrong.'],
-        charts=charts if names else [])
+        'ends early says that cells are not found at any score; one that falls early, that high scores are wrong.',
+        *left_out], charts=charts)
 
 
 def _ap50_text(file: EvaluatedFile, name: str) -> str:
@@ -114,8 +116,8 @@ def _precision_chart(series: Sequence[Series], what: str, caption: str) -> Chart
 
 def class_section(files: Sequence[EvaluatedFile]) -> Section:
     """Returns the table of the values of each class, one per results file."""
-    return Section('classes', 'Classes', ['Values of rare classes depend on a few cells.'],
-                   tables=[Table(name_table(tables.class_table(file), file.name, len(files))) for file in files])
+    return Section('classes', 'Classes', ['Values of rare classes depend on a few cells.'], tables=tables_of_files(
+        [file.name for file in files], [Table(tables.class_table(file)) for file in files]))
 
 
 def size_section(files: Sequence[EvaluatedFile], size_bins_px: Sequence[float]) -> Section:
@@ -143,7 +145,8 @@ def size_section(files: Sequence[EvaluatedFile], size_bins_px: Sequence[float]) 
               shares if len(files) > 1 else ())]
     return Section('sizes', 'Cells by size', [
         'A cell is found if a detection of its class has an IoU above .5 with it.'], charts=charts,
-        tables=[Table(name_table(tables.size_table(file, size_bins_px), file.name, len(files))) for file in files])
+        tables=tables_of_files([file.name for file in files],
+                               [Table(tables.size_table(file, size_bins_px)) for file in files]))
 
 
 def image_section(files: Sequence[EvaluatedFile]) -> Section:
@@ -155,5 +158,6 @@ def image_section(files: Sequence[EvaluatedFile]) -> Section:
                       key=lambda row: (math.isnan(row['F1']), row['F1'], -row['missed'] - row['spurious']))
         table = tables.images_table(rows, 'values of each image, the lowest F1 first',
                                     evaluation.errors['score_threshold'])
-        shown.append(Table(name_table(table, file.name, len(files)), texts=('file name',), is_folded=True))
-    return Section('values-of-images', 'Values of each image', tables=shown)
+        shown.append(Table(table, texts=('file name',), is_folded=True))
+    return Section('values-of-images', 'Values of each image', tables=tables_of_files(
+        [file.name for file in files], shown))
