@@ -1,5 +1,7 @@
 """Outlines of cells as polygons, and as paths for pictures in web pages."""
 
+import itertools
+
 import numpy as np
 import shapely
 
@@ -37,8 +39,8 @@ def outline_paths(masks: MaskRuns) -> list[str]:
     """Returns the outline of each of N masks along the edges of its pixels as an SVG path, '' for an empty mask.
 
     Every ring is a closed part: the square from (2, 1) to (4, 3) is 'M2 1h2v2h-2z'. Filled by the rule ``evenodd``, a
-    path covers exactly the pixels of the mask. Coordinates are those of :func:`outline_cells`, which takes about fifteen
-    times as long, because it also finds out which ring is a hole in which piece.
+    path covers exactly the pixels of the mask. Coordinates are those of :func:`outline_cells`, which takes about
+    fifteen times as long, because it also finds out which ring is a hole in which piece.
     """
     # Every run has a horizontal edge at its top and one at its bottom. Each edge has an end on the vertical line at the
     # left of its column and one on the line at the right. Between two columns the outline runs where exactly one of
@@ -70,7 +72,7 @@ def outline_paths(masks: MaskRuns) -> list[str]:
     ends = np.searchsorted(mask[walk[begins]], np.arange(len(masks) + 1)).tolist()
     # The "z" of a ring stands before the next ring: it closes the last ring of a mask instead of the first.
     return [''.join(parts[start:end])[1:] + 'z' * (end > start)
-            for start, end in zip(ends[:-1], ends[1:], strict=True)]
+            for start, end in itertools.pairwise(ends)]
 
 
 def _walk_rings(partners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

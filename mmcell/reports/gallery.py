@@ -64,7 +64,8 @@ def gallery_of(names: Sequence[str], pairs: Sequence[Pairs], score_threshold: fl
         'text': text, 'threshold': score_threshold, 'kinds': list(_KINDS),
         'classes': [{'name': name, 'color': _to_css(color)}
                     for name, color in zip(class_names, class_colors(len(class_names)), strict=True)],
-        'verdicts': {name: {'color': _to_css(color), 'dash_px': dash_px} for name, (color, dash_px) in VERDICTS.items()},
+        'verdicts': {name: {'color': _to_css(color), 'dash_px': dash_px}
+                     for name, (color, dash_px) in VERDICTS.items()},
         'images': [_pack_image(truth, [each.predictions for each in pairs], image, read_pixels(image), max_bytes)
                    for image in images],
         'truth': pack([truth.class_index[cells_of_image(truth.image_index, image)].tolist() for image in images]),
