@@ -12,13 +12,13 @@ from _conversion import path_between, print_skipped
 
 from mmcell.annotations import coco_json, raw_layout
 from mmcell.annotations.raw_layout import LayoutError, TestImage, TrainImage
-from mmcell.annotations.splits import choose_validation_groups
+from mmcell.annotations.splits import choose_folds, choose_validation_groups
 from mmcell.errors import quote
 from mmcell.files.folders import list_folder
 from mmcell.files.parallel import map_with_progress
 from mmcell.images.channel_order import other_order, spread_evenly
 
-TEST_JSON = 'test.json'
+TEST_JSON, TRAINVAL_JSON = 'test.json', 'trainval.json'
 
 
 def read_images(args: argparse.Namespace) -> tuple[list[TrainImage], list[TestImage], str]:
@@ -122,22 +122,59 @@ def choose_validation_ids(images: list[TrainImage], val_ratio: float, seed: int,
         images: The training images. Their ids count from 1 in this order.
         val_ratio: The wanted share of validation, at least 0 and less than 1.
         seed: The seed of the random choices.
+        group_by: As in :func:`find_groups`.
+    """
+    group_of_image, n_images, n_cells = find_groups(images, group_by)
+    is_validation = choose_validation_groups(n_images, n_cells, val_ratio, seed)
+    return set((np.flatnonzero(is_validation[group_of_image]) + 1).tolist())
+
+
+def divide_into_folds(images: list[TrainImage], n_folds: int, seed: int, group_by: re.Pattern | None) -> list[int]:
+    """Returns the fold of each image; :func:`mmcell.annotations.splits.choose_folds` chooses them.
+
+    Args:
+        images: The training images.
+        n_folds: The number of folds.
+        seed: The seed of the random choices.
+        group_by: As in :func:`find_groups`.
+
+    Raises:
+        LayoutError: There are fewer groups than folds.
+    """
+    group_of_image, n_images, n_cells = find_groups(images, group_by)
+    if len(n_images) < n_folds:
+        of = f' of {len(images)} training images (--group-by)' if group_by else ''
+        unit = 'group' if group_by else 'training image'
+        raise LayoutError(f'--folds {n_folds}: the number of {unit}s{of} is only {len(n_images)}, and each fold needs '
+                          f'at least one {unit}: ' + (f'give --folds {len(n_images)}' if len(n_images) > 1
+                                                      else 'leave --folds out'))
+    return choose_folds(n_images, n_cells, n_folds, seed)[group_of_image].tolist()
+
+
+def find_groups(images: list[TrainImage], group_by: re.Pattern | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Finds the images that must stay together.
+
+    Args:
+        images: I images.
         group_by: Images whose folder names have the same match are one group, which is not divided. An image whose
             folder name does not match is a group by itself, as is every image if this is None.
+
+    Returns:
+        The group of each image (I,); the number of images of each group (G,); and its number of cells of each class,
+        (G, C).
     """
     names = [Path(image.file_name).parent.name for image in images]
     # Example with '^patient-(.)': the folders patient-A_1 and patient-A_2 both have the key ('A', ''). A folder with
     # the name A does not match, and has the key ('', 'A'), so that it does not get into their group.
     keys = [(group_key(name, group_by), '') if group_by and group_by.search(name) else ('', name) for name in names]
     group_indices = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    group_of_image = np.array([group_indices[key] for key in keys], int)
     n_classes = max((max(cells_by_class(image), default=0) for image in images), default=0)
-    n_images, n_cells = np.zeros(len(group_indices)), np.zeros((len(group_indices), n_classes))
-    for key, image in zip(keys, images, strict=True):
-        n_images[group_indices[key]] += 1
+    n_cells = np.zeros((len(group_indices), n_classes))
+    for group, image in zip(group_of_image, images, strict=True):
         for number, count in cells_by_class(image).items():
-            n_cells[group_indices[key], number - 1] += count
-    is_validation = choose_validation_groups(n_images, n_cells, val_ratio, seed)
-    return {image_id for image_id, key in enumerate(keys, start=1) if is_validation[group_indices[key]]}
+            n_cells[group, number - 1] += count
+    return group_of_image, np.bincount(group_of_image, minlength=len(group_indices)).astype(float), n_cells
 
 
 def group_key(name: str, group_by: re.Pattern) -> str:
@@ -147,11 +184,13 @@ def group_key(name: str, group_by: re.Pattern) -> str:
 
 
 def build_documents(train_images: list[TrainImage], test_images: list[TestImage], names: list[str],
-                    val_ids: set[int], data_root: Path, out: Path, channel_order: str | None) -> dict[Path, dict]:
+                    val_ids: set[int], folds: list[int] | None, data_root: Path, out: Path,
+                    channel_order: str | None) -> dict[Path, dict]:
     """Returns the content of every annotation file by its path.
 
     ``info.data_root`` in the files is the path of the data root relative to the folder of the files, and
-    ``info.channel_order`` the channel order, unless it is None.
+    ``info.channel_order`` the channel order, unless it is None. The image records of ``trainval.json`` have the entry
+    ``fold``, unless ``folds`` is None.
     """
     info = {'description': 'cells, converted by mmcell', 'data_root': path_between(out, data_root)}
     if channel_order is not None:
@@ -164,6 +203,9 @@ def build_documents(train_images: list[TrainImage], test_images: list[TestImage]
         images, cells = coco_json.subset(image_records, annotations, ids)
         documents[out / f'{name}.json'] = {
             'info': info, 'categories': categories, 'images': images, 'annotations': cells}
+    if folds is not None:
+        document = documents[out / TRAINVAL_JSON]
+        document['images'] = [{**record, 'fold': fold} for record, fold in zip(document['images'], folds, strict=True)]
     if test_images:
         images = coco_json.test_records(test_images, raw_layout.TEST_FOLDER)
         documents[out / TEST_JSON] = {'info': info, 'categories': categories, 'images': images, 'annotations': []}

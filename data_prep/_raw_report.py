@@ -23,8 +23,7 @@ def print_table(train_images: list[TrainImage], names: list[str], val_ids: set[i
     table = Table('', *(name for name, _ in splits), title='cells')
     table.add_row('images', *(str(len(images)) for _, images in splits))
     for number, name in enumerate(names, start=1):
-        table.add_row(name, *(
-            str(sum(cells_by_class(image).get(number, 0) for image in images)) for _, images in splits))
+        table.add_row(name, *(str(_count_cells(images, number)) for _, images in splits))
     counts = [[sum(cells_by_class(image).values()) for image in images] for _, images in splits]
     table.add_row('cells', *(str(sum(values)) for values in counts))
     table.add_row('cells per image: median', *(f'{np.median(values):g}' if values else '-' for values in counts))
@@ -34,6 +33,46 @@ def print_table(train_images: list[TrainImage], names: list[str], val_ids: set[i
     table.add_row('smallest image, px', *(values[0] if values else '-' for values in sizes))
     table.add_row('largest image, px', *(values[-1] if values else '-' for values in sizes))
     Console(markup=False, emoji=False).print(table)
+
+
+def print_folds(train_images: list[TrainImage], names: list[str], folds: list[int]) -> None:
+    """Prints the images and the cells of each class of each fold.
+
+    Args:
+        train_images: The training images.
+        names: The names of the classes.
+        folds: The fold of each image.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    parts = _images_by_fold(train_images, folds)
+    table = Table('', *(f'fold {fold}' for fold in parts), title='folds of trainval')
+    table.add_row('images', *(str(len(images)) for images in parts.values()))
+    for number, name in enumerate(names, start=1):
+        table.add_row(name, *(str(_count_cells(images, number)) for images in parts.values()))
+    Console(markup=False, emoji=False).print(table)
+
+
+def describe_missing_classes(train_images: list[TrainImage], names: list[str], folds: list[int]) -> list[str]:
+    """Returns one sentence per fold that a class has no cell in; the arguments are those of :func:`print_folds`."""
+    sentences = []
+    for fold, images in _images_by_fold(train_images, folds).items():
+        missing = [name for number, name in enumerate(names, start=1)
+                   if _count_cells(train_images, number) and not _count_cells(images, number)]
+        if missing:
+            sentences.append(f'fold {fold} has no cell of {list_some(missing)}, which cannot be measured on it then: '
+                             'its cells lie in too few images or groups for so many folds')
+    return sentences
+
+
+def _images_by_fold(train_images: list[TrainImage], folds: list[int]) -> dict[int, list[TrainImage]]:
+    return {fold: [image for image, own_fold in zip(train_images, folds, strict=True) if own_fold == fold]
+            for fold in sorted(set(folds))}
+
+
+def _count_cells(images: list[TrainImage], number: int) -> int:
+    """Returns the number of cells of a class in images."""
+    return sum(cells_by_class(image).get(number, 0) for image in images)
 
 
 def print_notes(train_images: list[TrainImage], test_images: list[TestImage], val_ids: set[int],

@@ -12,6 +12,7 @@ from mmcell.errors import escape
 
 EXAMPLE = r"""examples:
   python data_prep/to_coco.py DATA_ROOT --out annotations/ --channel-order bgr
+  python data_prep/to_coco.py DATA_ROOT --out annotations/ --folds 5
   python data_prep/to_coco.py DATA_ROOT --class-names epithelial lymphocyte --group-by '^(patient\d+)' --val-ratio .25
 
 DATA_ROOT contains:
@@ -22,7 +23,8 @@ DATA_ROOT contains:
   test_image_name_to_ids.json      list of the test images, [{"file_name": …, "id": …, "height": …, "width": …}, …]
 
 The folder --out then contains train.json, val.json (validation), trainval.json (both together) and, if there are test
-images, test.json. The images stay where they are.
+images, test.json. The images stay where they are. With --folds, each image in trainval.json also has a fold: a
+training with --cfg-options fold=0 holds the images of fold 0 out and is validated on them.
 """
 
 
@@ -37,12 +39,16 @@ def parse_args() -> argparse.Namespace:
                         help='fraction of the training images that is used for validation, at least 0 and less than '
                              '1; for example .25 for a quarter. Each class occurs in training and in validation if '
                              'that is possible (default: .2)')
+    parser.add_argument('--folds', type=int, metavar='N',
+                        help='also divide the training images into N folds for cross-validation, which are written '
+                             'into trainval.json: each fold has about the same share of the images and of the cells of '
+                             'each class (default: no folds)')
     parser.add_argument('--seed', type=int, default=0, metavar='N',
-                        help='whole number that the random choices of the split depend on; the same number always '
-                             'gives the same split, another number may give another (default: 0)')
+                        help='whole number that the random choices of the split and of the folds depend on; the same '
+                             'number always gives the same split, another number may give another (default: 0)')
     parser.add_argument('--group-by', type=regular_expression, metavar='REGEX',
                         help='regular expression for folder names under train/. Images with the same match are kept '
-                             'together, either all in training or all in validation, for example all images of a '
+                             'together, in training or in validation and in one fold, for example all images of a '
                              r"patient: '^(TCGA-\w+-\w+)'. If the expression has parentheses, only the part inside the "
                              'first pair is compared (default: every image by itself)')
     parser.add_argument('--class-names', nargs='+', metavar='NAME',
@@ -59,6 +65,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if not 0 <= args.val_ratio < 1:
         parser.error(f'--val-ratio must be at least 0 and less than 1, got {args.val_ratio}')
+    if args.folds is not None and args.folds < 2:
+        parser.error(f'--folds must be at least 2, got {args.folds}')
     if args.seed < 0:
         parser.error(f'--seed must be at least 0, got {args.seed}')
     return args
@@ -83,9 +91,10 @@ def convert(args: argparse.Namespace) -> ExitStatus:
         choose_class_names,
         choose_validation_ids,
         describe_swapped_colors,
+        divide_into_folds,
         read_images,
     )
-    from _raw_report import find_warnings, print_notes, print_table
+    from _raw_report import describe_missing_classes, find_warnings, print_folds, print_notes, print_table
 
     from mmcell.annotations.coco_json import write_documents
     from mmcell.annotations.file_sets import as_file_set
@@ -93,13 +102,16 @@ def convert(args: argparse.Namespace) -> ExitStatus:
         train_images, test_images, skipped = read_images(args)
         names = choose_class_names(train_images, args.class_names)
         val_ids = choose_validation_ids(train_images, args.val_ratio, args.seed, args.group_by)
+        folds = divide_into_folds(train_images, args.folds, args.seed, args.group_by) if args.folds else None
         swapped = describe_swapped_colors(train_images, test_images, args.channel_order or 'rgb')
         # If the files look swapped and nobody has said that they are, the annotation files leave the question open,
         # so that readers of these files look at the images and warn as well.
         order = args.channel_order or (None if swapped else 'rgb')
-        documents = build_documents(train_images, test_images, names, val_ids, args.data_root, args.out, order)
+        documents = build_documents(train_images, test_images, names, val_ids, folds, args.data_root, args.out, order)
         write_documents(as_file_set(documents))
     print_table(train_images, names, val_ids)
+    if folds is not None:
+        print_folds(train_images, names, folds)
     print_notes(train_images, test_images, val_ids, args.data_root)
     if swapped:
         print(f'warning: {escape(swapped)}', file=sys.stderr)
@@ -108,7 +120,8 @@ def convert(args: argparse.Namespace) -> ExitStatus:
     if not test_images and stale.exists():
         stale.unlink()
         print(f'removed {escape(stale)}, which an earlier conversion had written, because there are no test images now')
-    for sentence in find_warnings(train_images, names, val_ids):
+    for sentence in [*find_warnings(train_images, names, val_ids),
+                     *describe_missing_classes(train_images, names, folds or [])]:
         print(f'warning: {sentence}', file=sys.stderr)
     if skipped:
         print(f'skipped {skipped}', file=sys.stderr)

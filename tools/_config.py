@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 def read_config(args: argparse.Namespace, path: str) -> 'Config':
     """Reads a config file, and puts the settings of --cfg-options into it, if the command has this option.
 
+    If the config has a ``fold``, its training and validation data are those of the fold.
+
     Args:
         args: The parsed command line.
         path: The config file.
@@ -49,6 +51,8 @@ def read_config(args: argparse.Namespace, path: str) -> 'Config':
             for name in flags:
                 error.add_note(f'To give the flag of this name, write --{name.replace("_", "-")} without --cfg-options')
             raise
+    from mmcell.settings.folds import apply_fold
+    apply_fold(cfg)
     return cfg
 
 
@@ -79,7 +83,7 @@ def load_config(args: argparse.Namespace) -> 'Config':
     if args.work_dir is not None:
         cfg.work_dir = args.work_dir
     elif cfg.get('work_dir') is None:
-        cfg.work_dir = str(default_work_dir(args.config))
+        cfg.work_dir = str(default_work_dir(args.config, cfg.get('fold')))
     make_folder(cfg.work_dir, '--work-dir')
     refuse_wrong_weights(cfg, args.config)
     return cfg
@@ -105,15 +109,17 @@ def use_no_workers(cfg: 'Config') -> None:
                 loader.pop(key, None)
 
 
-def default_work_dir(config: str | Path) -> Path:
+def default_work_dir(config: str | Path, fold: int | None = None) -> Path:
     """Returns the work folder of a config that names none: the path of the config below configs/, in work_dirs/.
 
-    Example: work_dirs/cell/mask-rcnn_r50 for configs/cell/mask-rcnn_r50.py, and work_dirs/mine for mine.py. Two configs
-    of the same name in different folders have different work folders.
+    Example: work_dirs/cell/mask-rcnn_r50 for configs/cell/mask-rcnn_r50.py, work_dirs/cell/mask-rcnn_r50_fold2 for its
+    fold 2, and work_dirs/mine for mine.py. Two configs of the same name in different folders have different work
+    folders.
     """
     path = Path(config).absolute().with_suffix('')
     n_parts = path.parts[::-1].index('configs') if 'configs' in path.parts else 1
-    return Path('work_dirs', *path.parts[-n_parts:])
+    folder = Path('work_dirs', *path.parts[-n_parts:])
+    return folder if fold is None else folder.with_name(f'{folder.name}_fold{fold}')
 
 
 def make_folder(folder: str | Path, flag: str) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from mmcell.annotations.coco_checks import SECTIONS
 from mmcell.annotations.coco_json import AnnotationError, read_annotations
 from mmcell.annotations.file_sets import info_of
+from mmcell.annotations.folds import part_of_fold
 from mmcell.annotations.raw_layout import TEST_FOLDER
 from mmcell.classes.matching import match_classes
 from mmcell.ragged import new_indices
@@ -124,18 +125,20 @@ class GroundTruth(ImageSet):
             is_crowd=self.is_crowd[cells])
 
 
-def read_true_cells(path: str | Path, crowds_allowed: bool = True) -> GroundTruth:
+def read_true_cells(path: str | Path, crowds_allowed: bool = True, fold: int | None = None) -> GroundTruth:
     """Reads an annotation file, which may have images without a cell, or no cell at all.
 
     Args:
         path: The file.
         crowds_allowed: Whether regions that are not annotated cell by cell are accepted.
+        fold: The number of a fold, of which only the images are returned; None returns all images.
 
     Raises:
         FileNotFoundError: There is no such file.
-        AnnotationError: :func:`mmcell.annotations.coco_json.read_annotations` refuses the file.
+        AnnotationError: :func:`mmcell.annotations.coco_json.read_annotations` refuses the file, or it has no such fold.
     """
-    return to_ground_truth(read_annotations(path, crowds_allowed=crowds_allowed), path)
+    document = read_annotations(path, crowds_allowed=crowds_allowed)
+    return to_ground_truth(part_of_fold(document, path, fold, held_out=True), path)
 
 
 def read_ground_truth(path: str | Path) -> GroundTruth:

@@ -50,6 +50,7 @@ def describe_data(dataset: object) -> list[dict]:
         - ann_file: The annotation file.
         - classes: The names of the classes.
         - channel_order: 'rgb' or 'bgr'; None if the data set does not say.
+        - fold, held_out: The arguments of :class:`mmcell.datasets.CellDataset`; missing without a fold.
         - images: Maps each file name in the annotation file to the size of the image file in bytes.
         - sha256: A hash over the images that are used, their annotations and sizes in bytes, and the categories.
           Folders are left out, so that data keep their hash when they are moved. Pixels are left out as well.
@@ -73,8 +74,11 @@ def _describe_coco(dataset: object) -> dict:
     images = {record['file_name']: n_bytes[record['id']] for record in records}
     content = [records, annotations, document['categories'], images]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    fold = getattr(dataset, 'fold', None)
     return {'ann_file': str(dataset.ann_file), 'classes': list(dataset.metainfo['classes']),
-            'channel_order': dataset.metainfo.get('channel_order'), 'images': images, 'sha256': digest.hexdigest()}
+            'channel_order': dataset.metainfo.get('channel_order'),
+            **({} if fold is None else {'fold': fold, 'held_out': dataset.held_out}),
+            'images': images, 'sha256': digest.hexdigest()}
 
 
 def compare_data(recorded: dict[str, list[dict]], tested: list[dict], split: str) -> list[str]:
@@ -90,11 +94,9 @@ def compare_data(recorded: dict[str, list[dict]], tested: list[dict], split: str
         One sentence per difference; an empty list if the data are the same.
     """
     warnings = []
-    trained_on = {image for part in recorded['train'] for image in part['images'].items()}
-    images = [image for part in tested for image in part['images'].items()]
-    n_known = sum(image in trained_on for image in images)
+    n_known, n_images = count_trained_on(recorded, tested)
     if n_known:
-        warnings.append(f'{n_known} of the {len(images)} images tested were in the training data of this checkpoint '
+        warnings.append(f'{n_known} of the {n_images} images tested were in the training data of this checkpoint '
                         '(same name and size in bytes): the values say little about new images')
     known_hashes = {part['sha256'] for part in recorded[split]} if recorded.get(split) else set()
     if known_hashes and known_hashes != {part['sha256'] for part in tested}:
@@ -108,3 +110,15 @@ def compare_data(recorded: dict[str, list[dict]], tested: list[dict], split: str
     warnings += [f'the checkpoint was trained on images that were read in the channel order {recorded_order}, and the '
                  f'same images are now read as {order}' for recorded_order, order in sorted(other_orders, key=str)]
     return warnings
+
+
+def count_trained_on(recorded: dict[str, list[dict]], tested: list[dict]) -> tuple[int, int]:
+    """Returns how many of the images under test were in the training data of a checkpoint, and how many are tested.
+
+    Images count as the same if their files have the same name and size in bytes.
+
+    Args: As in :func:`compare_data`.
+    """
+    trained_on = {image for part in recorded['train'] for image in part['images'].items()}
+    images = [image for part in tested for image in part['images'].items()]
+    return sum(image in trained_on for image in images), len(images)

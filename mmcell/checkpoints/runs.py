@@ -16,6 +16,8 @@ from mmcell.errors import MmcellError, list_some
 _IN_STATE = re.compile(r'optim_wrapper\.(optimizer|paramwise_cfg)\..*|param_scheduler(\..*)?|randomness\.seed')
 # Settings with which the saved state of optimizer and schedule does not fit.
 _NOT_RESUMABLE = re.compile(r'optim_wrapper\.optimizer\.type|param_scheduler(\.\d+\.type)?|train_cfg\.(type|by_epoch)')
+# Settings that say which images are held out; a training that goes on with others has already learnt from them.
+_OF_FOLD = re.compile(r'(train|val)_dataloader\..*\.(fold|held_out)')
 # Settings that only the start of a training reads.
 _OF_START = re.compile(r'model\..*(init_cfg|pretrained)(\..*)?')
 _WAYS_OUT = ('Continue that training with --resume and its own settings, train in another folder with --work-dir '
@@ -112,7 +114,8 @@ def describe_changes(resumed: dict, config: Mapping, data: Mapping) -> Iterator[
 
     Raises:
         FitError: The state in the checkpoint cannot be continued with the config, because its optimizer, its
-            learning-rate schedule or its unit of length (epochs or iterations) is another one.
+            learning-rate schedule or its unit of length (epochs or iterations) is another one, or another fold is held
+            out.
     """
     before = recorded_settings(resumed)
     if before is not None:
@@ -122,6 +125,11 @@ def describe_changes(resumed: dict, config: Mapping, data: Mapping) -> Iterator[
         if wrong:
             raise FitError('--resume: the saved state of optimizer and learning-rate schedule cannot be continued with '
                            f'{list_some(wrong)}. {_NEW_TRAINING}')
+        held_out = [change for change in differences if _OF_FOLD.fullmatch(change.name)]
+        if held_out:
+            raise FitError(f'--resume: another fold is held out: {list_some(held_out)}. The training of the checkpoint '
+                           'has learnt from images that this one is validated on: train each fold from its first step '
+                           'on, in a folder of its own (--work-dir FOLDER without --resume)')
         ignored = [change for change in differences if _IN_STATE.fullmatch(change.name)]
         if ignored:
             yield ('--resume: these settings have no effect, because optimizer, learning-rate schedule and seed '

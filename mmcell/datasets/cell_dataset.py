@@ -11,6 +11,7 @@ from mmengine.logging import print_log
 
 from mmcell.annotations.coco_json import AnnotationError, check_image_files, read_annotations
 from mmcell.annotations.file_sets import info_of
+from mmcell.annotations.folds import part_of_fold
 from mmcell.annotations.voc import CLASS_NAMES
 from mmcell.classes.matching import match_classes
 from mmcell.datasets.colors import ColorError
@@ -49,7 +50,8 @@ class CellDataset(_SeededSamples, CocoDataset):
     ``info.data_root`` of the annotation file, which the converter writes, names their folder relative to the folder of
     the annotation file.
 
-    ``metainfo`` receives classes, palette, ann_file and channel_order, so that metrics and checkpoints know them.
+    ``metainfo`` receives classes, palette, ann_file and channel_order, so that metrics and checkpoints know them, and
+    with a fold also fold and held_out.
 
     Args:
         ann_file: The path of a COCO JSON file. Its category and annotation ids are positive.
@@ -57,11 +59,15 @@ class CellDataset(_SeededSamples, CocoDataset):
             the images accordingly, unless it has a ``channel_order`` of its own, which then counts. None takes the
             order that the annotation file states. A warning appears if the file states another order than the config.
         data_prefix: The folder of the images as {'img': folder}, under ``data_root`` if that is given.
+        fold: The number of a fold of the annotation file, whose images have an entry ``fold``; the data set is one side
+            of it. None takes all images. The setting ``fold`` of a config sets it.
+        held_out: With a fold: True takes the images of the fold, False those of all other folds.
         kwargs: Further arguments of ``mmdet.datasets.CocoDataset``. No image is filtered out unless ``filter_cfg``
             asks for it.
 
     Raises:
-        AnnotationError: The file contradicts itself, has no image, or has no cell although ``test_mode`` is False.
+        AnnotationError: The file contradicts itself, has no image, has no such fold, or has no cell although
+            ``test_mode`` is False.
         ClassesError: ``metainfo`` names other classes than the file.
         ColorError: The files are 'bgr', but the pipeline reads them with a loader that does not know this.
         FileNotFoundError: The annotation file or an image does not exist.
@@ -70,15 +76,18 @@ class CellDataset(_SeededSamples, CocoDataset):
 
     METAINFO: dict = {}
 
-    def __init__(self, *args, channel_order: str | None = None, data_prefix: dict | None = None, **kwargs) -> None:
+    def __init__(self, *args, channel_order: str | None = None, data_prefix: dict | None = None,
+                 fold: int | None = None, held_out: bool = False, **kwargs) -> None:
         if channel_order not in (None, *CHANNEL_ORDERS):
             raise ValueError(f'channel_order must be None or one of {CHANNEL_ORDERS}, got {channel_order!r}')
         self.channel_order = channel_order
+        self.fold, self.held_out = fold, held_out
         super().__init__(*args, data_prefix=data_prefix or {'img': ''}, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """Reads the annotation file into one dict per image, as ``CocoDataset`` does, and checks it."""
-        document = read_annotations(self.ann_file, masks_as_rle=False)
+        document = part_of_fold(read_annotations(self.ann_file, masks_as_rle=False), self.ann_file, self.fold,
+                                self.held_out)
         self._adopt_classes(document['categories'])
         self._locate_images(document)
         self._adopt_channel_order(document)
@@ -132,6 +141,8 @@ class CellDataset(_SeededSamples, CocoDataset):
         names = self._metainfo.get('classes', in_file)
         indices = match_classes(names, in_file, 'the config', self.ann_file)
         self._metainfo.update(classes=tuple(names), ann_file=self.ann_file)
+        if self.fold is not None:
+            self._metainfo.update(fold=self.fold, held_out=self.held_out)
         self._metainfo.setdefault('palette', class_colors(len(names)))
         self.cat_ids = [categories[index]['id'] for index in indices]
         self.cat2label = {cat_id: label for label, cat_id in enumerate(self.cat_ids)}

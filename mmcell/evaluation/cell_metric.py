@@ -75,8 +75,10 @@ class CellMetric(BaseMetric):
 
     @cached_property
     def ground_truth(self) -> GroundTruth:
-        """The content of the annotation file, which is read only once."""
-        return read_true_cells(self.ann_file or self.dataset_meta['ann_file'])
+        """The content of the annotation file, which is read only once; of a held-out fold, only its images."""
+        meta = self.dataset_meta if isinstance(self.dataset_meta, dict) else {}
+        return read_true_cells(self.ann_file or meta['ann_file'],
+                               fold=meta.get('fold') if meta.get('held_out') else None)
 
     def process(self, data_batch: object, data_samples: Sequence[dict]) -> None:
         """Keeps the predicted cells of each image, with masks as RLE."""

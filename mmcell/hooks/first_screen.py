@@ -122,11 +122,13 @@ def describe_start(runner: Runner) -> Rows:
 def describe_data_set(label: str, dataloader: DataLoader) -> Rows:
     """Yields the rows for every data set in a data loader, also inside wrappers such as ``ConcatDataset``.
 
-    Each has a row with its annotation file, number of images, number of cells and channel order, and, if it has cells,
-    rows with the number of cells per class.
+    Each has a row with its annotation file, fold, number of images, number of cells and channel order, and, if it has
+    cells, rows with the number of cells per class.
     """
     for dataset in find_leaves(dataloader.dataset):
-        texts = [count_noun(len(dataset), 'image')]
+        fold = getattr(dataset, 'fold', None)
+        texts = [] if fold is None else [f'fold {fold}' if dataset.held_out else f'all folds but {fold}']
+        texts.append(count_noun(len(dataset), 'image'))
         counts = count_cells(dataset)
         # Test images have no annotations.
         if counts:

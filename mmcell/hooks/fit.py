@@ -9,7 +9,7 @@ from mmengine.runner import BaseLoop, Runner
 
 from mmcell.annotations.coco_json import read_annotations
 from mmcell.checkpoints.fit import FitError, count_fitting_weights, refuse_other_classes, refuse_other_model
-from mmcell.checkpoints.provenance import compare_data, describe_data, find_leaves
+from mmcell.checkpoints.provenance import compare_data, count_trained_on, describe_data, find_leaves
 from mmcell.classes.matching import ClassesError, are_alike
 from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.datasets.class_order import class_names, order_classes
@@ -25,6 +25,9 @@ class ClassCountHook(Hook):
     that is tested, resumed or fine-tuned, otherwise from the (first) training data; all other data sets are brought
     into their order. The number of classes of the model's heads must be that of the data, and the model must be shown
     the order of colours that it expects.
+
+    A training whose config has a ``fold`` is refused if its data are not those of the fold: mmcell's commands give the
+    data sets their fold, MMDetection's tools/train.py does not.
 
     MMDetection's ``NumClassCheckHook`` only counts classes, does not look at test data, and does not say which settings
     to change.
@@ -62,9 +65,11 @@ class ClassCountHook(Hook):
         Raises:
             ClassesError: Two data sets have different classes.
             ColorError: The model would be shown red and blue swapped.
-            FitError: The heads of the model have another number of classes than the data.
+            FitError: The heads of the model have another number of classes than the data, or the data are not those of
+                the fold.
         """
         refuse_swapped_colors(runner.cfg)
+        _refuse_other_fold(runner)
         names = class_names(runner.train_dataloader.dataset.metainfo)
         if names is not None:
             source = getattr(find_leaves(runner.train_dataloader.dataset)[0], 'ann_file', 'the training data')
@@ -81,6 +86,24 @@ class ClassCountHook(Hook):
         """Checks model and test data."""
         refuse_swapped_colors(runner.cfg)
         _check_classes(runner, runner.test_dataloader.dataset)
+
+
+def _refuse_other_fold(runner: Runner) -> None:
+    """Refuses a training whose config has a fold that training or validation data do not have."""
+    fold = runner.cfg.get('fold')
+    if fold is None:
+        return
+    loaders = {'training': runner.train_dataloader}
+    if runner.val_loop is not None:
+        loaders['validation'] = runner.val_loop.dataloader
+    for name, loader in loaders.items():
+        sides = {(leaf.fold, leaf.held_out) for leaf in find_leaves(loader.dataset)
+                 if getattr(leaf, 'fold', None) is not None}
+        if sides != {(fold, name == 'validation')}:
+            raise FitError(f'the config has fold={fold}, but the {name} data are '
+                           + ('another side of a fold' if sides else 'not those of a fold')
+                           + ": start mmcell's tools/train.py, which gives the data sets of the config their fold, or "
+                             'write fold and held_out into the data sets')
 
 
 def _check_classes(runner: Runner, dataset: object) -> None:
@@ -118,7 +141,8 @@ class FittingCheckpointHook(Hook):
     the start of a training.
 
     The hook warns if validation data differ from the training of the checkpoint, or are read in another channel order,
-    and if images under test were in the training data.
+    and if images under test were in the training data. If these images are a fold that is held out, it refuses the
+    test.
 
     Args:
         split: Which data are tested, 'val' or 'test'.
@@ -133,7 +157,7 @@ class FittingCheckpointHook(Hook):
         """Compares the weights with the model, and mmcell's record of the training data with the data under test.
 
         Raises:
-            FitError: The checkpoint is of another model.
+            FitError: The checkpoint is of another model, or was trained on images of the fold that is held out.
         """
         refuse_other_model(runner.model, runner.cfg.model.to_dict(), checkpoint)
         meta = checkpoint.get('meta')
@@ -141,11 +165,23 @@ class FittingCheckpointHook(Hook):
             return
         tested = describe_data(runner.test_dataloader.dataset)
         try:
+            _refuse_trained_on(meta['mmcell']['data'], tested)
             warnings = compare_data(meta['mmcell']['data'], tested, self.split)
         except (KeyError, TypeError, AttributeError) as error:
             warnings = [f'the record of the training data in the checkpoint cannot be read: {error!r}']
         for warning in warnings:
             runner.logger.warning(warning)
+
+
+def _refuse_trained_on(recorded: dict[str, list[dict]], tested: list[dict]) -> None:
+    """Refuses to test a checkpoint on a held-out fold whose images it was trained on."""
+    held_out = [part for part in tested if part.get('held_out')]
+    n_known, n_images = count_trained_on(recorded, held_out)
+    if n_known:
+        raise FitError(f'{n_known} of the {n_images} images of fold {held_out[0]["fold"]} were in the training data of '
+                       'this checkpoint (same name and size in bytes), so that its predictions are not out-of-fold: '
+                       'name the checkpoint of the training that held out this fold, or the fold of this checkpoint '
+                       'with --cfg-options fold=N')
 
 
 @HOOKS.register_module()

@@ -17,7 +17,7 @@ _READERS = {
 }
 # Settings that MMEngine and MMDetection look up without an argument of that name.
 _LOOKED_UP = {
-    '': ['find_unused_parameters', 'auto_scale_lr', 'tta_model', 'tta_pipeline', 'custom_imports', 'work_dir'],
+    '': ['find_unused_parameters', 'auto_scale_lr', 'tta_model', 'tta_pipeline', 'custom_imports', 'work_dir', 'fold'],
     'tta_model.tta_cfg': ['nms', 'max_per_img', 'wbf'],
     # Read if --amp replaces the optimizer wrapper; without --amp, the training stops at them.
     'optim_wrapper': ['dtype', 'loss_scale'],

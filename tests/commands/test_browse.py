@@ -4,6 +4,7 @@ import browse as command
 import numpy as np
 import pytest
 from support.commands import call
+from support.synthetic_data import write_folds
 
 from mmcell.images.image_file import read_image
 from mmcell.visualization.colors import class_colors
@@ -116,3 +117,13 @@ def test_the_pipeline_of_validation_images_loads_no_cells(run):
     status, out, _ = run('config.py', '--augmented', '--split', 'val', '--out', 'x')
     assert status == 0 and 'note: the pipeline loads no cells; that of --split train does' in out
     assert '4 cells drawn' in run('config.py', '--split', 'val', '--out', 'y')[1]
+
+
+def test_a_fold_is_drawn(run, tmp_path, annotation_file):
+    write_folds(annotation_file, [1, 0])
+    settings = ['fold=0', 'train_dataloader.dataset.ann_file=ann/train.json',
+                'val_dataloader.dataset.ann_file=ann/val.json']
+    for split, name in (('train', '0001_a.png'), ('val', '0002_b.png')):
+        status, out, errors = run('config.py', '--split', split, '--out', split, '--cfg-options', *settings)
+        assert status == 0, errors
+        assert '1 of 1 images' in out and name in pictures(tmp_path / split)

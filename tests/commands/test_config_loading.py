@@ -118,3 +118,15 @@ def test_a_work_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / 'file').write_text('')
     with pytest.raises(MmcellError, match='cannot write to the folder .*file/run .*--work-dir'):
         load_config(parse_config_arguments(tmp_path / 'config.py', '--work-dir', tmp_path / 'file' / 'run'))
+
+
+def test_a_fold_changes_the_data_and_the_work_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / 'configs').mkdir()
+    config = tmp_path / 'configs' / 'mine.py'
+    config.write_text("train_dataloader = dict(dataset=dict(type='CellDataset', ann_file='a/train.json'))")
+    cfg = load_config(parse_config_arguments(config, '--cfg-options', 'fold=2'))
+    assert cfg.train_dataloader.dataset == dict(type='CellDataset', ann_file='a/trainval.json', fold=2, held_out=False)
+    assert cfg.work_dir == 'work_dirs/mine_fold2'
+    assert load_config(parse_config_arguments(config)).work_dir == 'work_dirs/mine'
+    assert load_config(parse_config_arguments(config, '--work-dir', 'x', '--cfg-options', 'fold=2')).work_dir == 'x'

@@ -25,6 +25,7 @@ ARGUMENTS = {
     'tools/convert_torchvision.py': ['nowhere.pth', '--out', 'new.pth'],
     'tools/train.py': ['nowhere.py'],
     'tools/test.py': ['nowhere.py', 'nowhere.pth'],
+    'tools/study.py': ['nowhere.py', '--out', 'out'],
     'tools/evaluate.py': ['nowhere.pkl', 'nowhere.json'],
     'tools/submit.py': ['nowhere.pkl', '--annotations', 'nowhere.json'],
     'tools/ensemble.py': ['nowhere.pkl', '--out', 'new.pkl'],

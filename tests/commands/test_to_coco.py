@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -188,3 +189,69 @@ def test_parts_in_different_orders_are_warned_of(raw_root, tmp_path, rng):
     paint(raw_root[0], rng, train_step=1, test_step=-1)
     run = convert(raw_root[0], '--out', tmp_path / 'ann')
     assert 'nuclei look brown in 1 of 1 test images' in run.stderr and 'must have the same order' in run.stderr
+
+
+@pytest.fixture
+def six_images(raw_root):
+    """The folder of raw_root with six training images: three of each of the two, the first with cells of class 2."""
+    root, _ = raw_root
+    for name in ('a', 'b'):
+        for number in (1, 2):
+            shutil.copytree(root / 'train' / name, root / 'train' / f'{name}_{number}')
+    return root
+
+
+def fold_by_folder(path):
+    return {image['file_name'].split('/')[1]: image['fold'] for image in json.loads(path.read_text())['images']}
+
+
+def test_folds_are_written_to_the_file_of_all_images(six_images, tmp_path):
+    assert convert(six_images, '--out', tmp_path / 'without').returncode == 0
+    run = convert(six_images, '--out', tmp_path / 'ann', '--folds', '3')
+    assert run.returncode == 0 and 'warning' not in run.stderr, run.stderr
+    folds = fold_by_folder(tmp_path / 'ann' / 'trainval.json')
+    # Each fold has an image with cells of class 2, which a, a_1 and a_2 are, and one without.
+    assert sorted(folds[name] for name in ('a', 'a_1', 'a_2')) == [0, 1, 2]
+    assert sorted(folds[name] for name in ('b', 'b_1', 'b_2')) == [0, 1, 2]
+    for row in (['images', '2', '2', '2'], ['class1', '3', '3', '3'], ['class2', '1', '1', '1']):
+        assert re.search(r'\W+'.join(row), run.stdout.partition('fold 2')[2]), run.stdout
+    # The other files are as without folds, but for the id of the file set.
+    for name in ('train', 'val', 'trainval'):
+        documents = [json.loads((tmp_path / folder / f'{name}.json').read_text()) for folder in ('ann', 'without')]
+        for document in documents:
+            del document['info']['file_set']
+            for image in document['images']:
+                assert ('fold' in image) == (document is documents[0] and name == 'trainval')
+                image.pop('fold', None)
+        assert documents[0] == documents[1]
+
+
+def test_groups_are_in_one_fold(six_images, tmp_path):
+    assert convert(six_images, '--out', tmp_path / 'ann', '--folds', '2', '--group-by', '^(.)').returncode == 0
+    folds = fold_by_folder(tmp_path / 'ann' / 'trainval.json')
+    assert len({folds[name] for name in ('a', 'a_1', 'a_2')}) == len({folds[name] for name in ('b', 'b_1')}) == 1
+    assert folds['a'] != folds['b']
+
+
+def test_a_class_that_is_missing_from_a_fold_is_warned_of(six_images, tmp_path):
+    run = convert(six_images, '--out', tmp_path / 'ann', '--folds', '5', '--class-names', 'big', 'small', 'absent')
+    assert run.returncode == 0
+    lines = [line for line in run.stderr.splitlines() if line.startswith('warning: fold')]
+    assert len(lines) == 2 and all('has no cell of small, which cannot be measured' in line for line in lines)
+
+
+@pytest.mark.parametrize('flags, message', [
+    (['--folds', '7'], '--folds 7: the number of training images is only 6, and each fold needs at least one training '
+                       'image: give --folds 6'),
+    (['--folds', '3', '--group-by', '^(.)'], 'the number of groups of 6 training images (--group-by) is only 2, and '
+                                             'each fold needs at least one group: give --folds 2'),
+    (['--folds', '3', '--group-by', '^()'], 'is only 1, and each fold needs at least one group: leave --folds out')])
+def test_too_few_images_for_the_folds(six_images, tmp_path, flags, message):
+    run = convert(six_images, '--out', tmp_path / 'ann', *flags)
+    assert run.returncode == 1 and message in run.stderr and 'nothing was written' in run.stderr
+    assert not (tmp_path / 'ann').exists()
+
+
+def test_one_fold_is_none(tmp_path):
+    run = convert(tmp_path, '--folds', '1')
+    assert run.returncode == 2 and '--folds must be at least 2, got 1' in run.stderr

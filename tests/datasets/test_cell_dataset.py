@@ -10,6 +10,7 @@ from mmdet.structures.mask import BitmapMasks
 from mmengine.dataset import RepeatDataset
 from support.opened_files import recording_opens
 from support.stains import stained_image
+from support.synthetic_data import write_folds
 
 from mmcell.annotations.coco_json import AnnotationError
 from mmcell.classes.matching import ClassesError
@@ -283,3 +284,21 @@ def test_the_stock_loader_cannot_read_swapped_files(annotation_file):
 def test_wrong_channel_orders_are_refused(cls):
     with pytest.raises(ValueError, match="'gbr'"):
         cls(channel_order='gbr')
+
+
+def test_the_two_sides_of_a_fold(annotation_file):
+    path = write_folds(annotation_file, [1, 0])
+    for fold in (0, 1):
+        train, held_out = (build(path, fold=fold, held_out=side, pipeline=PIPELINE) for side in (False, True))
+        assert [[dataset[0]['data_samples'].img_id] for dataset in (train, held_out)] == [[1 + fold], [2 - fold]]
+        assert len(train) == len(held_out) == 1
+        assert (held_out.metainfo['fold'], held_out.metainfo['held_out']) == (fold, True)
+        assert train.metainfo['classes'] == held_out.metainfo['classes'] == ('big', 'small')
+    assert len(build(path)) == 2 and 'fold' not in build(path).metainfo
+
+
+def test_a_file_without_this_fold_is_refused(annotation_file):
+    with pytest.raises(AnnotationError, match='2 of 2 images have no fold.*--folds'):
+        build(annotation_file, fold=0)
+    with pytest.raises(AnnotationError, match='fold 2 cannot be held out'):
+        build(write_folds(annotation_file, [1, 0]), fold=2, held_out=True)

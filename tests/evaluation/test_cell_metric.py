@@ -183,3 +183,20 @@ def test_an_image_that_was_predicted_twice_counts_once(tmp_path):
     document = ground_truth()
     samples = samples_of(document, np.random.default_rng(1))
     assert evaluate(document, [*samples, samples[0]], tmp_path) == evaluate(document, samples, tmp_path)
+
+
+def test_only_the_images_of_a_held_out_fold_count(tmp_path, monkeypatch):
+    messages = []
+    monkeypatch.setattr('mmcell.evaluation.cell_metric.print_log', lambda message, **_: messages.append(message))
+    document = ground_truth(n_images=4)
+    for image in document['images']:
+        image['fold'] = image['id'] % 2
+    metric = new_metric(document, tmp_path)
+    metric.dataset_meta |= dict(fold=1, held_out=True)
+    samples = [sample for sample in samples_of(document) if sample['img_id'] in (1, 3)]
+    values = process_all(metric, samples).evaluate(2)
+    assert values['AP50'] == 1 and metric.ground_truth.image_ids == [1, 3]
+    assert not messages
+    # An image of the fold that was not predicted is named, as it is without folds.
+    process_all(metric, samples[:1]).evaluate(1)
+    assert messages == ['1 of 2 images were predicted; values are for these only']

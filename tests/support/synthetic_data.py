@@ -30,3 +30,13 @@ def discs(shape, centers_and_radii):
     for cell_id, y, x, radius in centers_and_radii:
         label_map[(yy - y) ** 2 + (xx - x) ** 2 <= radius ** 2] = cell_id
     return label_map
+
+
+def write_folds(ann_file, folds):
+    """Writes trainval.json beside an annotation file, the same file with a fold per image; returns its path."""
+    document = json.loads(ann_file.read_text())
+    for image, fold in zip(document['images'], folds, strict=True):
+        image['fold'] = fold
+    path = ann_file.with_name('trainval.json')
+    path.write_text(json.dumps(document))
+    return path
