@@ -11,10 +11,10 @@ from mmcell.reports.content import Chart, Section, Table
 from mmcell.visualization.seed_bands import Experiment, band_of
 from mmcell.visualization.training_curves import Training, describe_curve, read_trainings, summarise
 
-LOSSES = {'loss': 'Loss of the training, in the mean over the last steps.', 'lr': 'Learning rate.'}
+LOSSES = ('loss', 'lr')
 SCORES = ('AP', 'AP50')
-# Curves of at most this many values show a dot at each.
-_MAX_DOTS = 60
+# Curves of at most this many values show a dot at each, and tables of more trainings are folded.
+_MAX_DOTS, _MAX_ROWS = 60, 4
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,8 @@ def curve_section(runs: Sequence[Run]) -> Section:
         text.append('The line of several seeds is their mean; the band reaches from the lowest to the highest of them, '
                     'as far as all of them have values.')
     return Section('curves', 'Training', text, charts=list(_charts(experiments)),
-                   tables=[Table(_table(experiments), texts=('values',))], notes=notes)
+                   tables=[
+        Table(_table(experiments), texts=('values',), is_folded=len(trainings) > _MAX_ROWS)], notes=notes)
 
 
 def _read(run: Run) -> list[Experiment]:
@@ -71,8 +72,9 @@ def _charts(experiments: Sequence[Experiment]) -> Iterator[Chart]:
                     for name in training.scores})
     scores = [name for name in SCORES if name in known] or known[:2]
     by_epoch = all(training.epoch_ends for experiment in experiments for training in experiment.trainings)
-    captions = {('losses', name): caption for name, caption in LOSSES.items()}
-    captions |= {('scores', name): f'{name} on the validation images.' for name in scores}
+    captions = {('losses', 'loss'): 'Loss of the training, in the mean over the last steps.',
+                **{('scores', name): f'{name} on the validation images.' for name in scores},
+                ('losses', 'lr'): 'Learning rate.'}
     for (kind, name), caption in captions.items():
         series = {experiment.label: own for number, experiment in enumerate(experiments)
                   if (own := _series_of(experiment, kind, name, style_of_run(number), by_epoch))}
@@ -123,9 +125,10 @@ def _bad_values(training: Training) -> Iterator[str]:
 
 
 def _table(experiments: Sequence[Experiment]) -> ValueTable:
-    """Returns a row per training with its best and last values; of several seeds, in the order of their folders."""
+    """Returns a row per training with its best and last values; the names of several seeds contain their folders."""
     rows = []
-    for label, training in ((each.label, training) for each in experiments for training in each.trainings):
+    for label, training in ((each.label if len(each.trainings) == 1 else f'{each.label}: {training.name}', training)
+                            for each in experiments for training in each.trainings):
         epochs = f' (epoch {max(training.epoch_ends):,})' if training.epoch_ends else ''
         known = [('losses', 'loss'), *(('scores', name) for name in SCORES if name in training.scores)]
         rows.append((label, f'{training.n_steps:,}{epochs}',

@@ -40,14 +40,16 @@ def write_report(path: str | Path, title: str, command: str, *, files: Sequence[
     and the results file of one seed of each variant::
 
         write_report(folder / 'report.html', 'Backbones', command, tables=[table], question='Which backbone is best?',
-                     runs=[Run('r50', [folder / 'r50/seed0', folder / 'r50/seed1']), …],
-                     files=[EvaluatedFile('r50/seed0.pkl', 'r50', pairs, sources, remarks, evaluation), …])
+                     runs=[Run('r50', (folder / 'r50/seed0', folder / 'r50/seed1')), …],
+                     files=[EvaluatedFile('r50/seed0.pkl', 'r50', pairs, sources, remarks, evaluation), …],
+                     remarks=['Values, images and mistakes are those of seed 0.'])
 
     Args:
         path: The file.
         title: The title of the page.
         command: The command line that the report comes from.
-        files: What was measured, all on the same images: the first file is described, the others are compared with it.
+        files: What was measured, all on the same images: the first file is described, the others are compared with it,
+            for which all of them must have values on the same resampled images.
         runs: The trainings, whose curves are drawn and whose checkpoints and configs are described.
         tables: Tables that stand first on the page, for example that of a study.
         question: What the tables answer.

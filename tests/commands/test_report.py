@@ -217,9 +217,9 @@ def test_curves_of_several_runs(run, tmp_path):
     assert rows['first'][0] == '30 (epoch 3)' and 'AP50: best 0.4 at step 20 (epoch 2)' in rows['first'][1]
     assert {'second, training 1', 'second, training 2'} <= rows.keys()
     charts = [attributes['aria-label'] for tag, attributes in page.tags if tag == 'svg']
-    assert charts == ['loss of first, second, training 1, second, training 2 over epochs',
-                      'lr of first, second, training 1, second, training 2 over epochs'.replace('lr', 'learning rate'),
-                      'AP of first over epochs', 'AP50 of first over epochs']
+    everyone = 'first, second, training 1, second, training 2 over epochs'
+    assert charts == [f'loss of {everyone}', 'AP of first over epochs', 'AP50 of first over epochs',
+                      f'learning rate of {everyone}']
 
 
 def test_a_training_without_validation(run, tmp_path):
