@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from _browser import HOW_TO_INSTALL, open_browser
+from evaluation import document_of, pair_unchecked, perturbed_detections
 from playwright.sync_api import expect
 from support.report_pages import (
     CLASSES,
@@ -17,8 +18,10 @@ from support.report_pages import (
     with_lower_scores,
 )
 
+from mmcell.annotations.raw_layout import find_train_folders, read_train_image
 from mmcell.evaluation.error_types import count_errors, judge_predictions
 from mmcell.evaluation.per_image import worst_images
+from mmcell.images.image_file import read_image
 from mmcell.reports.gallery import gallery_of
 from mmcell.visualization.colors import class_colors
 
@@ -363,6 +366,27 @@ def test_one_image_and_images_without_any_cell(open_page, pairs, tmp_path):
     assert page.locator('#run').count() == 0 and page.locator('.card').count() == 1
     page.locator('#next').click()
     expect(page.locator('#name')).to_have_text('empty.tif')
+
+
+def test_real_images_with_predictions_that_are_made_from_their_cells(open_page, real_data, rng, tmp_path):
+    root = real_data / 'hw3'
+    document = document_of([read_train_image(folder, root) for folder in find_train_folders(root)[:5]])
+    pairs = pair_unchecked(document, perturbed_detections(document, rng, 150))
+    truth = pairs.truth
+    path = tmp_path / 'real.html'
+    path.write_text(page_of(gallery_of(['perturbed'], [pairs], .5, lambda place: read_image(
+        root / truth.file_names[place], 'bgr'))), encoding='utf-8')
+    page = open_page(path)
+    expected = count_errors(judge_predictions(pairs, .5))
+    expect(page.locator('#total')).to_have_text(re.compile('^5 images, '))
+    total = counts_of(page.locator('#total').text_content())
+    assert (total['true'], total['predicted'], total['hit']) == (
+        expected['n_true'], expected['n_predicted'], expected['n_correct']) and total['hit'] > 100
+    for side, n_cells in (('true', len(truth.rles)), ('predicted', len(pairs.predictions))):
+        assert 0 < page.locator(f'#{side}-pane .cell').count() < n_cells
+    height, width = truth.sizes[truth.file_names.index(page.locator('#name').text_content())]
+    picture = page.locator('#true-pane image')
+    assert [picture.get_attribute(key) for key in ('width', 'height')] == [str(width), str(height)]
 
 
 def test_a_browser_that_cannot_unpack_the_images_says_so(open_page):
