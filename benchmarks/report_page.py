@@ -59,15 +59,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     pairs = synthetic_pairs(args.images, args.side)
-    n_cells = len(pairs.truth.rles) / args.images, len(pairs.predictions) / args.images
+    n_true, n_predicted = (len(side.rles) / args.images for side in (pairs.truth, pairs.predictions))
     start = time.perf_counter()
     pairs.overlaps  # noqa: B018 (an evaluation has them)
     gallery_start = time.perf_counter()
     gallery = gallery_of(['results'], [pairs], .5, lambda image: noisy_image(pairs, image))
     gallery_s = time.perf_counter() - gallery_start
     html = render_page(Report('Benchmark', '', [], [], gallery)).encode()
-    print(f'{args.images} images of {args.side}x{args.side} px with {n_cells[0]:.0f} true and {n_cells[1]:.0f} predicted '
-          f'cells each\noverlaps: {gallery_start - start:.1f} s, gallery: {gallery_s:.1f} s\n'
+    print(f'{args.images} images of {args.side}x{args.side} px, each with {n_true:.0f} true and {n_predicted:.0f} '
+          f'predicted cells\noverlaps: {gallery_start - start:.1f} s, gallery: {gallery_s:.1f} s\n'
           f'page: {len(html) / 1e6:.1f} MB, target {MAX_MB} MB', flush=True)
     with tempfile.TemporaryDirectory() as folder:
         path = args.out or Path(folder) / 'page.html'
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def open_page(path: Path) -> tuple[float, float, float, float]:
-    """Returns the seconds until the page is loaded, until the first image is drawn, and for steps of zoom and slider."""
+    """Returns the seconds until the page is loaded and the first image drawn, and for a step of zoom and slider."""
     with open_browser() as browser:
         if browser is None:
             raise MmcellError(f'there is no Chromium. Install it: {HOW_TO_INSTALL}')
@@ -106,9 +106,10 @@ def synthetic_pairs(n_images: int, side: int) -> Pairs:
         shapes = rng.normal(size=((side // PITCH_PX + 1) ** 2, 7))
         true, predicted = (encode_label_map(irregular_cells(side, each, rng)) for each in (
             shapes, shapes + rng.normal(scale=.25, size=shapes.shape)))
-        annotations += [{'image_id': image, 'category_id': cell % N_CLASSES + 1, 'segmentation': rle, 'area': area,
-                         'bbox': bbox, 'iscrowd': 0} for cell, rle, area, bbox in zip(
-                             true.ids.tolist(), true.rles, true.areas_px.tolist(), true.bboxes_xywh.tolist(), strict=True)]
+        annotations += [
+            {'image_id': image, 'category_id': cell % N_CLASSES + 1, 'segmentation': rle, 'area': area, 'bbox': bbox,
+             'iscrowd': 0} for cell, rle, area, bbox in zip(
+                 true.ids.tolist(), true.rles, true.areas_px.tolist(), true.bboxes_xywh.tolist(), strict=True)]
         n_predicted = len(predicted.rles)
         is_wrong = rng.random(n_predicted) < .1
         predictions.append(Predictions(

@@ -1,6 +1,6 @@
 """Outlines of cells as polygons, and as paths for pictures in web pages."""
 
-from itertools import pairwise
+import itertools
 
 import numpy as np
 import shapely
@@ -72,7 +72,7 @@ def outline_paths(masks: MaskRuns) -> list[str]:
     ends = np.searchsorted(mask[walk[begins]], np.arange(len(masks) + 1)).tolist()
     # The "z" of a ring stands before the next ring: it closes the last ring of a mask instead of the first.
     return [''.join(parts[start:end])[1:] + 'z' * (end > start)
-            for start, end in pairwise(ends)]
+            for start, end in itertools.pairwise(ends)]
 
 
 def _walk_rings(partners: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -327,7 +327,10 @@
     choice.addEventListener('change', () => { state.label = choice.value === '' ? null : Number(choice.value); sortAndDraw(); });
   }
   (async () => {
-    if (!images.length) return;
+    if (!('DecompressionStream' in window)) {
+      byId('counts').textContent = 'This browser is too old to show the images: browsers since 2023 do.';
+      return;
+    }
     [state.truth, state.predicted] = await Promise.all([gallery.truth, gallery.runs[0].cells].map(unpack));
     sortImages();
     await show(order[0]);

@@ -21,7 +21,8 @@ CLASSES = categories(['lymphocyte', 'epithelial', 'neutrophil', 'a class without
 def synthetic_pairs(rng, names=('one.tif', LONG_NAME, 'empty.tif', '<b>&"quoted"</b>.tif')):
     """Returns the pairs of images, of which the third has no cells; each image is predicted worse than the one before.
 
-    Predictions have scores with many digits, some of them exactly .5, and some cells are predicted twice.
+    Predictions have scores with many digits, some of them exactly .5. The first eight predictions of an image repeat
+    later ones, four of them with another class.
     """
     images = []
     for number in range(len(names)):
@@ -31,11 +32,13 @@ def synthetic_pairs(rng, names=('one.tif', LONG_NAME, 'empty.tif', '<b>&"quoted"
             continue
         cells = image_pair(true_map, pred_map, true_classes, pred_classes, rng.random(len(pred_classes)))
         repeated = rng.permutation(len(pred_classes))[:8]
-        scores = np.concatenate([cells.pred_scores, rng.random(len(repeated))])
+        repeated_classes = pred_classes[repeated]
+        repeated_classes[:4] = repeated_classes[:4] % 3 + 1
+        scores = np.concatenate([rng.random(len(repeated)), cells.pred_scores])
         scores[::9] = .5
         images.append(cells._replace(
-            pred_rles=cells.pred_rles + [cells.pred_rles[index] for index in repeated],
-            pred_classes=np.concatenate([pred_classes, pred_classes[repeated]]), pred_scores=scores))
+            pred_rles=[cells.pred_rles[index] for index in repeated] + cells.pred_rles,
+            pred_classes=np.concatenate([repeated_classes, pred_classes]), pred_scores=scores))
     pairs = pairs_of(*images, classes=CLASSES)
     return Pairs(replace(pairs.truth, file_names=list(names)), pairs.predictions)
 
