@@ -111,10 +111,12 @@ def carry_out(args: argparse.Namespace) -> int:
     with without_onedl_notice():
         import mmcell.datasets  # noqa: F401
     from mmcell.studies.execution import is_done, refuse_other_settings
+    from mmcell.studies.measuring import refuse_unfit_data
     from mmcell.studies.plan import make_variants, parse_varied, plan_runs
     study = read_study(args)
     variants = make_variants(study.experiments, study.options, dict(map(parse_varied, study.varied)))
     runs = plan_runs(variants, study.seeds, study.n_folds)
+    refuse_unfit_data(variants, study.n_folds)
     for run in runs:
         refuse_other_settings(run, args.out)
     left = [run for run in runs if not is_done(run, args.out)]
@@ -173,19 +175,20 @@ def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study', a
     from mmcell.evaluation.table_formats import print_whole
     from mmcell.reports.report import write_report
     from mmcell.studies.measuring import measure
-    from mmcell.studies.results import study_table, to_records
+    from mmcell.studies.results import study_tables, to_records
     with showing_progress('measuring') as on_step:
         measured = measure(runs, variants, args.out, args.score_thr, args.resamples, on_step)
     n_planned = len(runs) // len({run.variant.name for run in runs})
-    table = study_table(measured.rows, n_planned, measured.n_images, args.score_thr)
+    tables = study_tables(measured.rows, n_planned, measured.n_images, args.score_thr)
     records = to_records(measured.rows, n_planned)
     for suffix in ('md', 'csv', 'json', 'tex'):
-        write_table(args.out / f'table.{suffix}', {'question': study.question, 'rows': records}, [table], records)
-    print_whole(Console(highlight=False, markup=False), table)
+        write_table(args.out / f'table.{suffix}', {'question': study.question, 'rows': records}, tables, records)
+    for table in tables:
+        print_whole(Console(highlight=False, markup=False), table)
     with showing_progress('report') as on_step:
         write_report(args.out / 'report.html', study.question or f'Study {args.out.name}',
                      shlex.join(['python', *sys.argv]), files=measured.files, runs=find_curves(runs, args.out),
-                     tables=[table], question=study.question, on_step=on_step)
+                     tables=tables, question=study.question, on_step=on_step)
     print(f'wrote report.html, table.md, table.csv, table.json and table.tex to {args.out}')
 
 

@@ -54,7 +54,9 @@ def gallery_of(names: Sequence[str], pairs: Sequence[Pairs], score_threshold: fl
     truth = pairs[0].truth
     verdicts = [judge_predictions(each, 0.) for each in pairs]
     images = order_images(truth, verdicts[0], score_threshold)
-    text = 'True cells are shown beside predicted cells, the image with the lowest F1 first.'
+    text = ('True cells are shown beside predicted cells, the image with the lowest F1 first. A hit is a detection of '
+            'the right class with an IoU above .5, and F1 is twice the hits, divided by all true and predicted cells; '
+            'F1@IoU.50_pooled does not look at the class.')
     if len(images) > max_images:
         text += f' Of {len(images):,} images, the page has the {max_images:,} with the lowest F1 in {names[0]}.'
     images = np.sort(images[:max_images]).tolist()

@@ -75,7 +75,9 @@ def _differences(configs: dict[Run, dict], base: str | Path | None) -> tuple[lis
 
 
 def _compare(before: tuple[str, dict], now: tuple[str, dict]) -> ValueTable:
-    return difference_table(before[1], now[1], (before[0], now[0]), f'{now[0]}: differences from {before[0]}')
+    # The names of several inherited files are too long for the head of a column.
+    heads = before[0] if len(before[0]) <= 40 else 'inherited', now[0]
+    return difference_table(before[1], now[1], heads, f'{now[0]}: differences from {before[0]}')
 
 
 def _find_base(run: Run) -> tuple[str, dict] | None:

@@ -55,11 +55,10 @@ def measure(runs: Sequence[Run], variants: Sequence[Variant], folder: Path, scor
         on_step: A function that is called with the name of each step before the step begins.
 
     Raises:
-        StudyError: The variants are validated on different annotation files.
         MmcellError: An annotation file or predictions cannot be read.
     """
     has_folds = runs[0].fold is not None
-    path = _find_annotation_file(variants, has_folds)
+    path = _annotation_file_of(variants[0], has_folds)
     truth = read_ground_truth(path)
     fold_of = folds_of_images(read_annotations(path), path) if has_folds else dict.fromkeys(truth.image_ids)
     scores: dict[str, dict[int, Scores]] = {variant.name: {} for variant in variants}
@@ -79,11 +78,23 @@ def measure(runs: Sequence[Run], variants: Sequence[Variant], folder: Path, scor
     return Measured(rows, shown, len(shown[0].pairs.truth.image_ids) if shown else len(truth.image_ids))
 
 
-def _find_annotation_file(variants: Sequence[Variant], has_folds: bool) -> str:
-    paths = dict.fromkeys(_annotation_file_of(variant, has_folds) for variant in variants)
+def refuse_unfit_data(variants: Sequence[Variant], n_folds: int | None) -> None:
+    """Stops a study before its first training if its predictions could not be measured.
+
+    Raises:
+        FileNotFoundError: There is no annotation file of the validation images.
+        StudyError: The variants are validated on different annotation files, or the file has another number of folds.
+        MmcellError: The annotation file cannot be read.
+    """
+    paths = dict.fromkeys(_annotation_file_of(variant, n_folds is not None) for variant in variants)
     if len(paths) > 1:
         raise StudyError(f'the configs are validated on different images and cannot be compared: {", ".join(paths)}')
-    return next(iter(paths))
+    path = next(iter(paths))
+    read_ground_truth(path)
+    folds = set(folds_of_images(read_annotations(path), path).values()) if n_folds else set()
+    if n_folds and folds != set(range(n_folds)):
+        raise StudyError(f'--folds {n_folds}: {path} has {len(folds)} folds: give their number, or convert the images '
+                         f'again with data_prep/to_coco.py … --folds {n_folds}')
 
 
 def _annotation_file_of(variant: Variant, has_folds: bool) -> str:

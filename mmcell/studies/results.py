@@ -128,8 +128,8 @@ def to_records(rows: Sequence[Row], n_planned: int) -> list[dict]:
     return records
 
 
-def study_table(rows: Sequence[Row], n_planned: int, n_images: int, score_threshold: float) -> ValueTable:
-    """Returns the table of a study with one row per variant.
+def study_tables(rows: Sequence[Row], n_planned: int, n_images: int, score_threshold: float) -> list[ValueTable]:
+    """Returns two tables with one row per variant: the values, and what differs from the first variant.
 
     Args:
         rows: The results of the variants.
@@ -137,16 +137,19 @@ def study_table(rows: Sequence[Row], n_planned: int, n_images: int, score_thresh
         n_images: The number of images that were measured.
         score_threshold: The lowest score of the detections that count for PQ and F1.
     """
-    headers = ['', 'runs', *COLUMNS, f'{COMPARED} - first', '95 % interval', 's/step', 'GB', 'parameters', CHANGES]
-    return ValueTable(
-        headers, [_table_row(rows[0], row, n_planned) for row in rows],
+    headers = ['', 'runs', *COLUMNS, f'{COMPARED} - first', '95 % interval', 's/step', 'GB', 'parameters']
+    values = ValueTable(
+        headers, [_values_of(rows[0], row, n_planned) for row in rows],
         f'{n_images} images; mean over the seeds, and range over seeds and folds in brackets; PQ and F1 count only '
         f'detections with score >= {score_threshold:g}',
         'The intervals are paired over images: they say how much the choice of images matters, not how much the seed '
         'does.')
+    changes = ValueTable(['', CHANGES], [[row.variant.name, describe_changes(rows[0].variant, row.variant)]
+                                         for row in rows[1:]], f'what differs from {rows[0].variant.name}')
+    return [values, changes] if len(rows) > 1 else [values]
 
 
-def _table_row(first: Row, row: Row, n_planned: int) -> list[str]:
+def _values_of(first: Row, row: Row, n_planned: int) -> list[str]:
     compared = None if row is first else compare_with(first, row, COLUMNS[COMPARED])
     effort = row.effort
     return [row.variant.name, f'{row.n_runs}/{n_planned}',
@@ -154,8 +157,7 @@ def _table_row(first: Row, row: Row, n_planned: int) -> list[str]:
             '-' if compared is None else f'{compared[0]:+.3f}',
             '-' if compared is None else '{:+.3f} to {:+.3f}'.format(*compared[1]),
             _or_dash(effort.step_seconds, '{:.2f}'), _or_dash(effort.peak_bytes, '{:.1f}', 1e-9),
-            _or_dash(effort.n_trainable, '{:.1f} M', 1e-6),
-            '-' if row is first else describe_changes(first.variant, row.variant)]
+            _or_dash(effort.n_trainable, '{:.1f} M', 1e-6)]
 
 
 def _with_range(values: tuple[float, float, float] | None) -> str:

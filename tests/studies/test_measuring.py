@@ -14,9 +14,9 @@ from mmcell.evaluation.pairs import Pairs
 from mmcell.masks.rle import encode_label_map
 from mmcell.predictions.dump_file import save_results
 from mmcell.predictions.result_files import read_predictions
-from mmcell.studies.measuring import measure, out_of_fold_path
+from mmcell.studies.measuring import measure, out_of_fold_path, refuse_unfit_data
 from mmcell.studies.plan import Experiment, StudyError, make_variants, plan_runs
-from mmcell.studies.results import compare_with, mean_and_range, study_table, to_records
+from mmcell.studies.results import compare_with, mean_and_range, study_tables, to_records
 
 SIZE = (40, 60)
 CELLS = encode_label_map(discs(SIZE, [(1, 10, 10, 6), (2, 24, 30, 8), (3, 12, 48, 5)]))
@@ -85,10 +85,12 @@ def test_an_unfinished_study_has_a_table(experiments, tmp_path, rng):
     runs = plan_runs(variants, [0, 1])
     measured = measure(runs, variants, tmp_path / 'study', .5, 10)
     assert not measured.files
-    assert study_table(measured.rows, 2, measured.n_images, .5).rows[0][:4] == ['one', '0/2', '-', '-']
+    assert study_tables(measured.rows, 2, measured.n_images, .5)[0].rows[0][:4] == ['one', '0/2', '-', '-']
     write_dump(tmp_path / 'study' / runs[0].predictions_of(variants[0]), range(1, N_IMAGES + 1), rng)
     measured = measure(runs, variants, tmp_path / 'study', .5, 10)
-    one, two = study_table(measured.rows, 2, measured.n_images, .5).rows
+    values, changes = study_tables(measured.rows, 2, measured.n_images, .5)
+    one, two = values.rows
+    assert changes.rows == [['two', 'model.depth: 50 → 18']]
     assert (one[1], two[1], two[2], two[7], one[7]) == ('1/2', '0/2', '-', '-', '-')
     assert float(one[2]) > 0
     assert [file.name for file in measured.files] == ['one']
@@ -143,9 +145,16 @@ def test_records_are_complete_and_not_rounded(experiments, tmp_path, rng):
     assert first['step_seconds'] is first['n_trainable'] is None
 
 
-def test_different_validation_images_are_refused(experiments, tmp_path):
+def test_data_that_cannot_be_measured_are_refused_before_any_training(experiments, tmp_path):
+    variants = make_variants(experiments)
+    refuse_unfit_data(variants, None)
+    refuse_unfit_data(variants, 3)
+    with pytest.raises(StudyError, match='--folds 5: .*trainval.json has 3 folds'):
+        refuse_unfit_data(variants, 5)
     write_annotations(tmp_path / 'other.json', [1, 2])
     other = Experiment(experiments[1].config, (f'val_dataloader.dataset.ann_file={tmp_path}/other.json',))
-    variants = make_variants([experiments[0], other])
     with pytest.raises(StudyError, match='validated on different images'):
-        measure(plan_runs(variants, [0]), variants, tmp_path, .5, 10)
+        refuse_unfit_data(make_variants([experiments[0], other]), None)
+    (tmp_path / 'val.json').unlink()
+    with pytest.raises(FileNotFoundError, match='val.json'):
+        refuse_unfit_data(variants, None)
