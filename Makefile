@@ -61,10 +61,12 @@ demo: $(READY)
 	$(BIN)/python tools/submit.py $(DEMO)/test.pkl --annotations $(DEMO)/annotations/test.json --out $(DEMO)/submission.zip
 	$(BIN)/python tools/submit.py --check $(DEMO)/submission.zip --annotations $(DEMO)/annotations/test.json
 	$(BIN)/python tools/overlay.py $(DEMO)/val.pkl --annotations $(DEMO)/annotations/val.json --out $(DEMO)/overlays
+	$(BIN)/python tools/report.py $(DEMO)/run $(DEMO)/val.pkl --title "Demo" --out $(DEMO)/report.html
 	@echo
 	@printf 'validation images: '
 	@grep -h 'Epoch(test)' $(DEMO)/run/*/*.log | grep -o 'AP: .*AP50@100: [0-9.]*' | tail -n 1 | grep .
 	@echo "submission: $(DEMO)/submission.zip    pictures: $(DEMO)/overlays"
+	@echo "report, to be opened in a browser: $(DEMO)/report.html"
 
 challenge: $(READY)
 	@test -n "$(DATA)" || { echo "name the folder with train/ and test_release/: make challenge DATA=folder" >&2; exit 1; }

@@ -6,6 +6,7 @@
     └── MmcellError
         ├── AnchorSettingError          settings/anchors.py
         ├── AnnotationError             annotations/coco_json.py
+        ├── BaseConfigError             reports/run_configs.py
         ├── CheckpointConfigError       checkpoints/config.py
         ├── ClassesError                classes/matching.py
         ├── ColorError                  datasets/colors.py
@@ -29,8 +30,10 @@
         ├── ResumeError                 hooks/steps.py
         ├── ScheduleError               framework/schedules.py
         ├── SettingError                settings/options.py
+        ├── StudyError                  studies/plan.py
         ├── SubmissionError             predictions/packed_results.py
         ├── TorchvisionWeightsError     checkpoints/torchvision_weights.py
+        ├── TrainingStopped             hooks/stopping.py
         ├── UnknownSettingError         settings/names.py
         └── WeightsError                framework/safe_loading.py
             └── UntrustedCheckpointError

@@ -8,23 +8,21 @@ Average precision uses all detections, all other values only those with a score 
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from _measuring import measure, short_names, showing_progress
+from _options import refuse_other_suffix
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich.console import Console
 
     from mmcell.annotations.ground_truth import GroundTruth
     from mmcell.evaluation.evaluation import EvaluatedFile
     from mmcell.evaluation.table_formats import ValueTable
-    from mmcell.predictions.cells import Predictions
-    from mmcell.predictions.result_files import ResultFile
 
 # The upper limit of --size-bins. No cell is as large as this.
 MAX_SIZE_PX = 100000
@@ -38,6 +36,7 @@ EXAMPLE = """example:
   python tools/evaluate.py new.pkl annotations/val.json --compare old.pkl
   python tools/evaluate.py a.pkl b.pkl c.pkl annotations/val.json --out table.tex --out table.md
   python tools/evaluate.py results.pkl annotations/val.json --per-image images.csv --worst 20 --overlays worst
+  python tools/evaluate.py results.pkl annotations/val.json --report report.html
 """
 
 
@@ -71,6 +70,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--overlays', type=Path, metavar='FOLDER',
                         help='draw the --worst images of the first results into this folder, with hits, missed cells '
                              'and spurious detections (default: no pictures)')
+    parser.add_argument('--report', type=Path, metavar='FILE',
+                        help='also write a page to look at with the values, kinds of mistakes and images to this HTML '
+                             'file, as tools/report.py does (default: no page)')
     parser.add_argument('--size-bins', type=int, nargs='*', default=[16, 32], metavar='PX',
                         help='boundaries between the sizes that are measured separately, in px; the size of a cell is '
                              'the square root of its area (default: 16 32)')
@@ -79,6 +81,7 @@ def parse_args() -> argparse.Namespace:
                              '1000)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of these draws (default: 0)')
     args = parser.parse_intermixed_args()
+    refuse_other_suffix(parser, '--report', args.report, '.html', '.htm')
     check_numbers(parser, args)
     check_files(parser, args)
     return args
@@ -118,7 +121,8 @@ def check_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
     if len(args.results) > 1 and (args.sweep or args.compare is not None):
         parser.error('--sweep and --compare take one results file; several files are compared with the first anyway')
     inputs = [Path(path).resolve() for path in (*args.results, args.annotations, args.compare) if path is not None]
-    outputs = [*(('--out', path) for path in args.out), *(('--per-image', path) for path in args.per_image)]
+    outputs = [*(('--out', path) for path in args.out), *(('--per-image', path) for path in args.per_image),
+               *(('--report', path) for path in [args.report] if path is not None)]
     for flag, path in outputs:
         if Path(path).is_dir():
             parser.error(f'{flag} must be a file, but {path} is a folder')
@@ -128,13 +132,7 @@ def check_files(parser: argparse.ArgumentParser, args: argparse.Namespace) -> No
             parser.error(f'--per-image must end in .csv, .json, .md or .tex, got {path}')
     written = [Path(path).resolve() for _, path in outputs]
     if len(set(written)) < len(written):
-        parser.error('--out and --per-image name one file twice')
-
-
-def short_names(paths: list[str]) -> list[str]:
-    """Returns the file names without suffix, or the paths if two files have the same name."""
-    names = [Path(path).stem for path in paths]
-    return names if len(set(names)) == len(names) else paths
+        parser.error('--out, --per-image and --report name one file twice')
 
 
 def main() -> int:
@@ -167,7 +165,8 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
              **dict(zip(args.results, args.names, strict=True))}
     files = {path: read_predictions(path, truth) for path in (*args.results, args.compare) if path is not None}
     weights = resample_weights(len(truth.image_ids), args.resamples, args.seed)
-    evaluated = {path: measure(path, names[path], file, truth, weights, args, console) for path, file in files.items()}
+    evaluated = {path: measure(path, names[path], file, truth, weights, args.score_thr, args.size_bins, console)
+                 for path, file in files.items()}
     results = [evaluated[path] for path in args.results]
     first, *others = results
     content = {**describe(args, truth), **to_content(first)}
@@ -186,26 +185,14 @@ def run(args: argparse.Namespace, console: 'Console') -> None:
         shown.append(tables.comparison_table(differences, first.path, other.path))
     # Files are written before anything is printed, because a closed pipe can end the program while it prints.
     remarks = write_files(args, content, shown, results)
+    if args.report is not None:
+        remarks += write_page(args, [*results, *(evaluated[path] for path in [args.compare] if path is not None)])
     for table in shown:
         print_whole(console, table)
     if not others:
         remarks = [*tables.error_lines(first.evaluation.errors), *remarks]
     for remark in remarks:
         console.print(remark, soft_wrap=True)
-
-
-def measure(path: str, name: str, file: 'ResultFile', truth: 'GroundTruth', weights: 'np.ndarray',
-            args: argparse.Namespace, console: 'Console') -> 'EvaluatedFile':
-    """Prints what is in a results file, and measures it."""
-    from mmcell.evaluation.evaluation import EvaluatedFile, evaluate
-    from mmcell.evaluation.pairs import Pairs
-    from mmcell.predictions.result_files import describe_unusual
-    remarks = [*file.assumed, *describe_unusual(file.predictions, truth)]
-    print_facts(path, file.predictions, remarks, truth, args, console)
-    pairs = Pairs(truth, file.predictions)
-    with showing_progress(path) as on_step:
-        return EvaluatedFile(path, name, pairs, file.sources, remarks,
-                             evaluate(pairs, args.score_thr, weights, args.size_bins, on_step))
 
 
 def make_tables(args: argparse.Namespace, results: list['EvaluatedFile']) -> list['ValueTable']:
@@ -259,6 +246,17 @@ def write_files(args: argparse.Namespace, content: dict, shown: list['ValueTable
     return remarks
 
 
+def write_page(args: argparse.Namespace, files: list['EvaluatedFile']) -> list[str]:
+    """Writes the page of --report about results files; returns notes on it."""
+    import shlex
+
+    from mmcell.reports.report import write_report
+    with showing_progress('report') as on_step:
+        missing = write_report(args.report, ', '.join(file.name for file in files), shlex.join(['python', *sys.argv]),
+                               files=files, size_bins_px=args.size_bins, on_step=on_step)
+    return [*(f'note: {remark}' for remark in missing), f'wrote a page to look at to {args.report}']
+
+
 def refuse_test_data(truth: 'GroundTruth') -> None:
     """Raises an error if an annotation file says that its images are test data.
 
@@ -269,36 +267,6 @@ def refuse_test_data(truth: 'GroundTruth') -> None:
         raise MmcellError('--sweep chooses a score threshold on the images that it measures, but the name of '
                           f'{truth.source}, or of a folder of its images, says that they are test data. Choose on '
                           'validation data, then measure here with --score-thr')
-
-
-def print_facts(path: str, predictions: 'Predictions', remarks: list[str], truth: 'GroundTruth',
-                args: argparse.Namespace, console: 'Console') -> None:
-    """Prints the numbers of detections, true cells and images, and notes on what is unusual in the results file."""
-    from mmcell.evaluation.tables import count
-    console.print(f"{path}: {count(len(predictions), 'detection')}; {args.annotations}: "
-                  f"{count(len(truth.rles), 'true cell')} in {count(len(truth.image_ids), 'image')}", soft_wrap=True)
-    for remark in remarks:
-        console.print(f'note: {remark}', soft_wrap=True)
-    highest = max(predictions.scores.tolist(), default=1)
-    if highest < args.score_thr:
-        console.print(f'note: no detection has a score >= {args.score_thr:g}, the highest has {highest:.3g}: all '
-                      'values but average precision are 0 or undefined. Give a lower --score-thr', soft_wrap=True)
-
-
-@contextmanager
-def showing_progress(label: str) -> Iterator[Callable[[str], None]]:
-    """Shows on standard error what the block is doing, if standard error is a terminal.
-
-    Args:
-        label: The text that is shown at first.
-
-    Yields:
-        A function that takes the name of a step, and shows it after the label.
-    """
-    from rich.console import Console
-    from rich.markup import escape
-    with Console(stderr=True).status(escape(label)) as status:
-        yield lambda step: status.update(escape(f'{label}: {step}'))
 
 
 def describe(args: argparse.Namespace, truth: 'GroundTruth') -> dict:

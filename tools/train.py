@@ -9,7 +9,7 @@ from _config import load_config
 from _launch import processes, stop_workers, use_gloo_without_gpu
 from _options import add_config_arguments
 
-from mmcell.commands.shell import make_parser, run_command
+from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ EXAMPLE = """example:
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, EXAMPLE, 'the training came to its end',
-                         'it could not start or stopped with an error')
+                         'it could not start or stopped with an error',
+                         'it was asked to stop by the signal SIGTERM or SIGUSR2')
     parser.add_argument('config', help='config file of the experiment')
     parser.add_argument('--resume', nargs='?', const='auto', metavar='CHECKPOINT',
                         help='continue the training of a checkpoint: of the file CHECKPOINT, or of the newest complete '
@@ -44,7 +45,7 @@ def main() -> int:
                                                           'checkpoint, if there is one')
 
 
-def train(args: argparse.Namespace) -> None:
+def train(args: argparse.Namespace) -> int:
     from mmcell.framework.safe_loading import trusting_checkpoints
     with trusting_checkpoints(args.trust_checkpoint):
         cfg = load_config(args)
@@ -56,9 +57,16 @@ def train(args: argparse.Namespace) -> None:
         from mmcell.framework.console import ConsoleRunner
         with processes(use_gloo_without_gpu(cfg)):
             runner = ConsoleRunner.from_cfg(cfg)
-            runner.train()
+            from mmcell.hooks.stopping import TrainingStopped
+            status = ExitStatus.DONE
+            try:
+                runner.train()
+            except TrainingStopped as stopped:
+                print(stopped, file=sys.stderr)
+                status = ExitStatus.PARTLY
             stop_workers(runner)
             del runner
+    return status
 
 
 def use_mixed_precision(cfg: 'Config') -> None:

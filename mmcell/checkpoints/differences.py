@@ -1,8 +1,10 @@
 """Compares the config of a training with the config that a checkpoint of another training holds."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
+from itertools import zip_longest
 
 from mmcell.checkpoints.config import CheckpointConfigError, parse_settings
 from mmcell.settings.names import defaults_of, find_class
@@ -125,6 +127,9 @@ def _with_defaults(value: object, kinds: set) -> object:
 def compare_settings(before: object, now: object, ignored: re.Pattern, name: str = '') -> Iterator[Difference]:
     """Yields the settings that differ in nested dicts and lists; a setting that is None counts as not set.
 
+    Of two classes with different arguments, only the common arguments are compared; the others are described with the
+    names of the classes. Entries that were added to a list or removed from it are found among those that stayed.
+
     Args:
         before: One value.
         now: The other value.
@@ -136,9 +141,11 @@ def compare_settings(before: object, now: object, ignored: re.Pattern, name: str
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         keys = dict.fromkeys([*before, *now])
         if before.get('type') != now.get('type'):
-            # Only one of the two classes has the other settings.
-            keys = [key for key in keys if key in before and key in now]
+            yield from _compare_types(before, now, ignored, name)
+            keys = [key for key in keys if key in before and key in now and key != 'type']
         parts = [(key, before.get(key), now.get(key)) for key in keys]
+    elif _is_list(before) and _is_list(now) and any(isinstance(part, Mapping) for part in (*before, *now)):
+        parts = _pair_entries(before, now)
     elif _is_list(before) and _is_list(now) and len(before) == len(now):
         parts = [(index, *pair) for index, pair in enumerate(zip(before, now, strict=True))]
     else:
@@ -148,10 +155,37 @@ def compare_settings(before: object, now: object, ignored: re.Pattern, name: str
         yield from compare_settings(*pair, ignored, f'{name}.{key}' if name else str(key))
 
 
+def _compare_types(before: Mapping, now: Mapping, ignored: re.Pattern, name: str) -> Iterator[Difference]:
+    name = f'{name}.type' if name else 'type'
+    if not ignored.fullmatch(name):
+        yield Difference(name, _describe_type(before, now), _describe_type(now, before))
+
+
+def _describe_type(value: Mapping, other: Mapping) -> str:
+    """Returns the name of a class with the arguments that only it has."""
+    own = ', '.join(f'{key}={part!r}' for key, part in value.items() if key not in other and part is not None)
+    return f'{_describe(value.get("type"))}{" with " if own else ""}{_shorten(own)}'
+
+
+def _pair_entries(before: Sequence, now: Sequence) -> Iterator[tuple[int, object, object]]:
+    """Yields the entries of two lists: their place in one of the lists, and both values.
+
+    Entries of the same type belong together, in their order. An entry that only one list has stands beside None.
+    """
+    kinds = [[repr(part.get('type')) if isinstance(part, Mapping) else repr(part) for part in parts]
+             for parts in (before, now)]
+    for _, begin, end, now_begin, now_end in SequenceMatcher(None, *kinds, autojunk=False).get_opcodes():
+        for offset, pair in enumerate(zip_longest(before[begin:end], now[now_begin:now_end])):
+            yield (now_begin if now_begin + offset < now_end else begin) + offset, *pair
+
+
 def _is_list(value: object) -> bool:
     return isinstance(value, list | tuple)
 
 
 def _describe(value: object) -> str:
-    text = 'not set' if value is None else repr(value)
+    return 'not set' if value is None else _shorten(repr(value))
+
+
+def _shorten(text: str) -> str:
     return text if len(text) <= 60 else f'{text[:60]}…'

@@ -95,6 +95,23 @@ def average_precisions_of(matches: Sequence[ClassMatches], truth: ImageSet, kind
     return values
 
 
+def precision_curves(matches: Sequence[ClassMatches], truth: ImageSet) -> dict[str, np.ndarray]:
+    """Returns the curves of precision over recall whose mean is the average precision; every detection counts.
+
+    Args:
+        matches: The matches of masks or boxes, see :func:`match_classes`.
+        truth: The classes.
+
+    Returns:
+        For each class name the interpolated precision (10 IoU thresholds, 101 recalls): the largest precision at each
+        of ``RECALLS`` or beyond it, 0 where a recall is not reached, NaN if the class has no cell to be found. The mean
+        of the first row is AP50 of the class.
+    """
+    places = np.argsort(truth.class_ids, kind='stable')
+    return {truth.class_names[place]: _curves(class_matches, 0, None, np.ones((1, class_matches.n_true.shape[1])))[0][0]
+            for place, class_matches in zip(places, matches, strict=True)}
+
+
 def resampled_average_precisions(matches: Sequence[ClassMatches], weights: np.ndarray) -> dict[str, np.ndarray]:
     """Returns mask AP, AP50, AP@100 and AP50@100 of sets of images that are drawn with replacement.
 

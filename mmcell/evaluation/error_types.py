@@ -27,6 +27,7 @@ class Verdicts:
         scores: (K,) float64.
         image_index: (K,) int64, ascending, the image of each prediction.
         nearest_true: (K,) int64, the true cell that each prediction overlaps most, -1 if it overlaps none.
+        found_true: (K,) int64, the true cell that each correct prediction has found, -1 for errors.
         is_found: (N,) bool, whether there is a correct prediction of a true cell.
     """
 
@@ -34,6 +35,7 @@ class Verdicts:
     scores: np.ndarray
     image_index: np.ndarray
     nearest_true: np.ndarray
+    found_true: np.ndarray
     is_found: np.ndarray
 
     @cached_property
@@ -85,9 +87,11 @@ def judge_predictions(pairs: Pairs, score_threshold: float) -> Verdicts:
         ['background', np.where(has_true_class, 'localisation', 'both')],
         np.where(has_true_class, 'duplicate', 'classification'))
     kinds[overlaps.pred_index[matched]] = CORRECT
+    found_true = np.full(len(scores), -1)
+    found_true[overlaps.pred_index[matched]] = overlaps.true_index[matched]
     is_found = np.zeros(len(true_classes), bool)
     is_found[overlaps.true_index[matched]] = True
-    return Verdicts(kinds, scores, pairs.predictions.image_index[is_kept], nearest_true, is_found)
+    return Verdicts(kinds, scores, pairs.predictions.image_index[is_kept], nearest_true, found_true, is_found)
 
 
 def _nearest(overlaps: Overlaps) -> tuple[np.ndarray, np.ndarray]:

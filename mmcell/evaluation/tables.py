@@ -46,13 +46,14 @@ def file_tables(file: EvaluatedFile, size_bins_px: Sequence[float]) -> list[Valu
         file: The results file with its values.
         size_bins_px: Edges between the size bins of these values, as square roots of areas in px.
     """
-    return [_headline_table(file), _class_table(file), _size_table(file, size_bins_px),
-            _confusion_table(file.evaluation.errors), _error_table(file.evaluation.errors)]
+    return [headline_table(file), class_table(file), size_table(file, size_bins_px),
+            confusion_table(file.evaluation.errors), error_table(file.evaluation.errors)]
 
 
-def _headline_table(file: EvaluatedFile) -> ValueTable:
+def headline_table(file: EvaluatedFile) -> ValueTable:
+    """Returns a row per value in ``HEADLINE``, with its interval if there are resampled values."""
     values, intervals = file.evaluation.values, file.evaluation.intervals
-    rows = [(name, _number(values[name]), *([_interval(intervals[name])] if intervals else []), meaning)
+    rows = [(name, number_text(values[name]), *([interval_text(intervals[name])] if intervals else []), meaning)
             for name, meaning in HEADLINE.items()]
     return ValueTable(
         ['', 'value', *(['95 % interval'] if intervals else []), MEANING], rows, _title_of_values(file),
@@ -64,28 +65,31 @@ def _title_of_values(file: EvaluatedFile) -> str:
             f"score >= {file.evaluation.errors['score_threshold']:g}")
 
 
-def _class_table(file: EvaluatedFile) -> ValueTable:
+def class_table(file: EvaluatedFile) -> ValueTable:
+    """Returns a row per class: its cells, and its values in ``BY_CLASS``."""
     truth, values = file.pairs.truth, file.evaluation.values
     n_true, n_predicted = (truth.count_by_class(cells.class_index) for cells in (truth, file.pairs.predictions))
     rows = [(name, str(n_true[name]), str(n_predicted[name]),
-             *(_number(values[f'{value}/{name}']) for value in BY_CLASS)) for name in n_true]
+             *(number_text(values[f'{value}/{name}']) for value in BY_CLASS)) for name in n_true]
     return ValueTable(['', 'true cells', 'detections', *BY_CLASS], rows, 'by class',
                       'detections and AP: all scores; PQ and F_c: only scores >= '
                       f"{file.evaluation.errors['score_threshold']:g}")
 
 
-def _size_table(file: EvaluatedFile, size_bins_px: Sequence[float]) -> ValueTable:
+def size_table(file: EvaluatedFile, size_bins_px: Sequence[float]) -> ValueTable:
     """Returns a row for all cells and one per size bin. As in COCO, a cell that is as large as an edge is in two."""
     areas_px, edges = file.pairs.truth.areas_px, [0, *size_bins_px, math.inf]
     counts = [len(areas_px), *(np.count_nonzero((low ** 2 <= areas_px) & (areas_px <= high ** 2))
                                for low, high in pairwise(edges) if size_bins_px)]
     endings = ['', *(f'/{name}' for name in size_names(size_bins_px))]
-    rows = [(ending[1:] or 'all', str(n), *(_number(file.evaluation.values[f'{value}{ending}']) for value in BY_SIZE))
+    values = file.evaluation.values
+    rows = [(ending[1:] or 'all', str(n), *(number_text(values[f'{value}{ending}']) for value in BY_SIZE))
             for ending, n in zip(endings, counts, strict=True)]
     return ValueTable(['size', 'true cells', *BY_SIZE], rows, 'by size (square root of area)')
 
 
-def _confusion_table(errors: dict) -> ValueTable:
+def confusion_table(errors: dict) -> ValueTable:
+    """Returns a row per true class, with the number of cells that were predicted as each class, or missed."""
     confusion = errors['confusion']
     rows = [(name, *map(str, counts))
             for name, counts in zip(confusion['rows_true'], confusion['counts'], strict=True)]
@@ -93,13 +97,13 @@ def _confusion_table(errors: dict) -> ValueTable:
                       f"cells matched at IoU > .5 in label maps, score >= {errors['score_threshold']:g}")
 
 
-def _error_table(errors: dict) -> ValueTable:
+def error_table(errors: dict) -> ValueTable:
     """Returns a row per kind of error, with the F1 that would be reached if only this kind were mended."""
     kinds = errors['error_kinds']
-    rows = [(name, str(kind['n']), _number(kind['F1_if_mended'])) for name, kind in kinds['kinds'].items()]
+    rows = [(name, str(kind['n']), number_text(kind['F1_if_mended'])) for name, kind in kinds['kinds'].items()]
     return ValueTable(
         ['error', 'number', 'F1 if mended'], rows,
-        f"{kinds['n_correct']} of {count(kinds['n_predicted'], 'prediction')} correct, F1 {_number(kinds['F1'])}",
+        f"{kinds['n_correct']} of {count(kinds['n_predicted'], 'prediction')} correct, F1 {number_text(kinds['F1'])}",
         'overlapping masks stay whole; missed: no prediction is correct, and no other error is about the cell')
 
 
@@ -113,14 +117,14 @@ def error_lines(errors: dict) -> list[str]:
              f"{'is' if n_splits == 1 else 'are'} split into {count(counted['n_split_pieces'], 'prediction')}"]
     if math.isnan(error):
         return [*lines, f'no detection has a score >= {threshold:g}: whether scores are reliable cannot be said']
-    return [*lines, f'scores >= {threshold:g} differ on average by {_number(error)} from the share of predictions that '
-                    'is correct (expected calibration error)']
+    return [*lines, f'scores >= {threshold:g} differ on average by {number_text(error)} from the share of predictions '
+                    'that is correct (expected calibration error)']
 
 
 def sweep_table(swept: dict) -> ValueTable:
     """Returns the table with one row per score threshold, in which the best value of each column is marked."""
     rows = [(f"{row['score_threshold']:.2f}",
-             *(_number(row[name]) + (' *' if swept['best'][name] == row['score_threshold'] else '')
+             *(number_text(row[name]) + (' *' if swept['best'][name] == row['score_threshold'] else '')
                for name in SWEPT_SCORES)) for row in swept['table']]
     return ValueTable(['score >=', *SWEPT_SCORES], rows, 'score thresholds; * marks the best values',
                       'For validation data. The best values are too optimistic: measure other images at the best '
@@ -135,8 +139,8 @@ def comparison_table(compared: dict[str, dict], first: str, second: str) -> Valu
         first: The name of the first results file.
         second: The name of the second results file.
     """
-    rows = [(name, _number(compared[name]['first']), _number(compared[name]['second']),
-             _number(compared[name]['difference'], '+.3f'), _interval(compared[name]['interval'], '+.3f'))
+    rows = [(name, number_text(compared[name]['first']), number_text(compared[name]['second']),
+             number_text(compared[name]['difference'], '+.3f'), interval_text(compared[name]['interval'], '+.3f'))
             for name in HEADLINE]
     return ValueTable(['', 'first', 'second', 'difference', '95 % interval'], rows,
                       f'first: {first}\nsecond: {second}')
@@ -148,7 +152,7 @@ def values_table(files: Sequence[EvaluatedFile]) -> ValueTable:
     for name, meaning in HEADLINE.items():
         row = [file.evaluation.values[name] for file in files]
         best = max((value for value in row if not math.isnan(value)), default=math.nan)
-        rows.append((name, *(_number(value) + (' *' if value == best else '') for value in row), meaning))
+        rows.append((name, *(number_text(value) + (' *' if value == best else '') for value in row), meaning))
     return ValueTable(['', *(file.name for file in files), MEANING], rows,
                       f'{_title_of_values(files[0])}; * marks the best values', None, LAST_AP)
 
@@ -166,7 +170,7 @@ def images_table(rows: Sequence[dict], title: str, score_threshold: float,
     """
     columns = [name for name in ('results', 'image_id', 'file_name', *COUNTS, *scores)
                if any(name in row for row in rows)]
-    texts = [[_number(row[name]) if isinstance(row[name], float) else str(row[name]) for name in columns]
+    texts = [[number_text(row[name]) if isinstance(row[name], float) else str(row[name]) for name in columns]
              for row in rows]
     return ValueTable([name.replace('_', ' ') for name in columns], texts, title,
                       f'only detections with score >= {score_threshold:g}; hit: mask IoU above .5 and right class; '
@@ -178,9 +182,11 @@ def count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
-def _number(value: float, form: str = '.3f') -> str:
+def number_text(value: float, form: str = '.3f') -> str:
+    """Returns a value as tables show it: rounded, or a dash for NaN."""
     return '-' if math.isnan(value) else f'{value:{form}}'
 
 
-def _interval(ends: tuple[float, float], form: str = '.3f') -> str:
-    return f'{_number(ends[0], form)} to {_number(ends[1], form)}'
+def interval_text(ends: tuple[float, float], form: str = '.3f') -> str:
+    """Returns an interval as tables show it: '0.530 to 0.620'."""
+    return f'{number_text(ends[0], form)} to {number_text(ends[1], form)}'

@@ -12,16 +12,19 @@ from mmcell.hooks.checkpoints import CellCheckpointHook
 from mmcell.hooks.steps import steps_in_epoch
 from mmcell.visualization.training_curves import CurveError, read_trainings
 
+# SIGUSR2 is what Slurm sends some time before the limit of a job, if its option signal is USR2@SECONDS.
+SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
-class TrainingStopped(MmcellError):  # noqa: N818
-    """The training was asked to stop by the signal SIGTERM, and has saved a checkpoint."""
+
+class TrainingStopped(MmcellError):
+    """The training was asked to stop by a signal. If it can, it has saved a checkpoint."""
 
 
 @HOOKS.register_module()
 class StopHook(Hook):
-    """Ends a training after the present step when the process gets the signal SIGTERM.
+    """Ends a training after the present step when the process gets the signal SIGTERM or SIGUSR2.
 
-    ``kill``, Slurm and other schedulers send this signal before they end a process. If the config has a
+    ``kill``, Slurm and other schedulers send such a signal before they end a process. If the config has a
     ``CellCheckpointHook``, a checkpoint is saved inside the epoch. ``--resume`` continues from it, and the checkpoint
     is removed as soon as the next regular one is there.
     """
@@ -31,15 +34,18 @@ class StopHook(Hook):
 
     def __init__(self) -> None:
         self.is_asked = False
-        self.before: object = None
+        self.before: dict[int, object] = {}
 
     def before_train(self, runner: Runner) -> None:
-        """Takes over the signal. Only the main thread of a process can do so."""
+        """Takes over the signals. Only the main thread of a process can do so."""
         if threading.current_thread() is threading.main_thread():
-            self.before = signal.signal(signal.SIGTERM, self._ask)
+            self.before = {number: signal.signal(number, self._ask) for number in SIGNALS}
 
     def _ask(self, number: int, frame: object) -> None:
         self.is_asked = True
+        # Schedulers send the signal to all processes of a job. torch would raise an error in the middle of the step
+        # when the workers of the data loader, of which no sample is needed any more, have ended.
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                          outputs: dict | None = None) -> None:
@@ -57,17 +63,17 @@ class StopHook(Hook):
         if saver is None:
             raise TrainingStopped(f'stopped after step {runner.iter + 1}')
         saver.save_where_stopped(runner)
-        raise TrainingStopped(f'stopped after step {runner.iter + 1} and saved {saver.last_ckpt}: the same command with '
-                              '--resume continues exactly from there')
+        raise TrainingStopped(f'stopped after step {runner.iter + 1} and saved {saver.last_ckpt}: the same command '
+                              'with --resume continues exactly from there')
 
     def after_train(self, runner: Runner) -> None:
-        """Gives the signal back."""
+        """Gives the signals back."""
         self._give_back()
 
     def _give_back(self) -> None:
-        if self.before is not None:
-            signal.signal(signal.SIGTERM, self.before)
-            self.before = None
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
 
 
 @HOOKS.register_module()

@@ -1,14 +1,22 @@
-"""Line and bar charts as inline SVG, whose colours follow the page."""
+"""Curves and histograms as inline SVG, whose colours follow the page."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup, escape
 
 # The size of a chart in units of the SVG, and the margins for the labels.
 WIDTH, HEIGHT = 420, 260
-LEFT, RIGHT, TOP, BOTTOM = 48, 10, 10, 40
+LEFT, RIGHT, TOP, BOTTOM = 48, 12, 22, 40
+# Colours of runs that people with colour-vision deficiencies can tell apart, on light and on dark pages. The contrast
+# to both is about 3 : 1. If there are more runs, the colours return with dashed lines.
+RUN_COLORS = ('#0072b2', '#d55e00', '#009e73', '#c2619b', '#b58900', '#808080')
+DASHES = ('', '7 3', '2 3')
+# Curves of more points are thinned: a chart is about this many pixels wide.
+_MAX_POINTS = 500
+# Colours that are lighter than this, of 255, are hardly seen on white, and get an edge.
+_PALE = 155
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,9 @@ class Series:
         low: The N lower ends of a band around the curve; empty without a band.
         high: The N upper ends.
         marked: The index of a point that gets a mark, for example the best epoch; None without a mark.
+        dash: The lengths of dashes and gaps of the line, as SVG has them; '' for a line without gaps.
+        has_points: Whether each value gets a dot.
+        is_thin: Whether the line is thin, for what is less important.
     """
 
     name: str
@@ -32,6 +43,9 @@ class Series:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     marked: int | None = None
+    dash: str = ''
+    has_points: bool = False
+    is_thin: bool = False
 
 
 @dataclass(frozen=True)
@@ -41,26 +55,19 @@ class Axis:
     Attributes:
         label: What it shows, with its unit.
         low: Where it begins.
-        high: Where it ends.
-        is_log: Whether it is logarithmic; low and high are then above 0.
+        high: Where it ends, above ``low``.
     """
 
     label: str
     low: float
     high: float
-    is_log: bool = False
 
     def share(self, value: float) -> float:
         """Returns where a value lies on the axis, from 0 at its beginning to 1 at its end."""
-        if self.is_log:
-            return (math.log(max(value, self.low)) - math.log(self.low)) / (math.log(self.high) - math.log(self.low))
         return (value - self.low) / (self.high - self.low)
 
     def ticks(self) -> list[float]:
         """Returns about five round values on the axis."""
-        if self.is_log:
-            exponents = range(math.ceil(math.log10(self.low)), math.floor(math.log10(self.high)) + 1)
-            return [10. ** exponent for exponent in exponents]
         step = (self.high - self.low) / 5
         unit = 10 ** math.floor(math.log10(step))
         step = next(factor * unit for factor in (1, 2, 5, 10) if factor * unit >= step * .999)
@@ -68,26 +75,39 @@ class Axis:
         return [number * step for number in range(first, math.floor(self.high / step + 1e-9) + 1)]
 
 
-def axis_over(label: str, values: Sequence[float], *, from_zero: bool = False, is_log: bool = False) -> Axis:
-    """Returns an axis that holds all values that are numbers."""
-    known = [value for value in values if math.isfinite(value) and (value > 0 or not is_log)]
-    low, high = (min(known), max(known)) if known else ((1, 10) if is_log else (0, 1))
-    if from_zero:
-        low = min(low, 0)
-    if high <= low:
-        high = low * 10 if is_log else low + 1
-    return Axis(label, low, high, is_log)
+def axis_over(label: str, values: Sequence[float]) -> Axis:
+    """Returns an axis that holds 0 and all finite values."""
+    known = [0, *(value for value in values if math.isfinite(value))]
+    low, high = min(known), max(known)
+    return Axis(label, low, high if high > low else low + 1)
+
+
+def style_of_run(number: int) -> tuple[str, str]:
+    """Returns the colour and the dashes of the lines of a run, the first of which has the number 0."""
+    return RUN_COLORS[number % len(RUN_COLORS)], DASHES[number // len(RUN_COLORS) % len(DASHES)]
+
+
+def thin_out(series: Series) -> Series:
+    """Returns a series of at most about 500 evenly spread points, with the last and the marked one among them."""
+    step = -(-len(series.x) // _MAX_POINTS)
+    if step <= 1:
+        return series
+    kept = sorted({*range(0, len(series.x), step), len(series.x) - 1, *({series.marked} - {None})})
+    chosen = {name: [values[index] for index in kept] if len(values := getattr(series, name)) else ()
+              for name in ('x', 'y', 'low', 'high')}
+    marked = None if series.marked is None else kept.index(series.marked)
+    return replace(series, **chosen, marked=marked)
 
 
 def draw_chart(series: Sequence[Series], x: Axis, y: Axis, title: str, bar_width: float = 0) -> Markup:
-    """Draws a chart.
+    """Draws curves, or the bars of a histogram.
 
     Args:
-        series: The curves.
+        series: The curves, or sets of bars, of which later ones cover earlier ones.
         x: The horizontal axis.
         y: The vertical axis.
         title: What the chart shows, for people who do not see it.
-        bar_width: The width of bars on the x axis; 0 draws curves.
+        bar_width: The width of bars on the x axis, which begin at their positions; 0 draws curves.
     """
     def left(value: float) -> float:
         return LEFT + x.share(value) * (WIDTH - LEFT - RIGHT)
@@ -95,39 +115,67 @@ def draw_chart(series: Sequence[Series], x: Axis, y: Axis, title: str, bar_width
     def top(value: float) -> float:
         return HEIGHT - BOTTOM - y.share(value) * (HEIGHT - TOP - BOTTOM)
 
-    parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">']
-    for tick in y.ticks():
-        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{top(tick):.1f}" y2="{top(tick):.1f}"/>'
-                     f'<text x="{LEFT - 6}" y="{top(tick) + 4:.1f}" text-anchor="end">{_number(tick)}</text>')
-    for tick in x.ticks():
-        parts.append(f'<line class="grid" x1="{left(tick):.1f}" x2="{left(tick):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-                     f'<text x="{left(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{_number(tick)}</text>')
-    parts.append(f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x.label)}</text>'
-                 f'<text x="12" y="{TOP + 4}" text-anchor="start" dominant-baseline="hanging" '
-                 f'transform="rotate(-90 12 {HEIGHT - BOTTOM}) translate(0 {HEIGHT - BOTTOM - TOP - 4})">'
-                 f'{escape(y.label)}</text>')
-    for one in series:
-        parts.append(f'<g style="--series:{one.color}"><title>{escape(one.name)}</title>')
-        if bar_width:
-            for position, value in zip(one.x, one.y, strict=True):
-                if math.isfinite(value):
-                    begin, end = left(position), left(position + bar_width)
-                    parts.append(f'<rect class="bar" x="{begin + 1:.1f}" y="{top(value):.1f}" '
-                                 f'width="{max(end - begin - 2, 1):.1f}" height="{top(y.low) - top(value):.1f}"/>')
-        else:
-            if len(one.low):
-                around = [*zip(one.x, one.high, strict=True), *list(zip(one.x, one.low, strict=True))[::-1]]
-                parts.append(f'<path class="band" d="{_path(around, left, top)}"/>')
-            parts.append(f'<path class="curve" d="{_path(list(zip(one.x, one.y, strict=True)), left, top)}"/>')
-            if one.marked is not None:
-                parts.append(f'<circle class="bar" cx="{left(one.x[one.marked]):.1f}" cy="{top(one.y[one.marked]):.1f}" '
-                             'r="4"/>')
+    parts = list(_grid(x, y, left, top))
+    for each in map(thin_out, series):
+        parts.append(f'<g style="--series:{escape(each.color)}"><title>{escape(each.name)}</title>')
+        parts += _bars(each, bar_width, left, top, top(y.low)) if bar_width else _curve(each, left, top)
         parts.append('</g>')
-    return Markup(''.join([*parts, '</svg>']))
+    return to_svg(parts, HEIGHT, title)
 
 
-def _path(points: Sequence[tuple[float, float]], left: object, top: object) -> str:
-    """Returns the SVG path through points; it has a gap where a value is NaN."""
+def to_svg(parts: Sequence[str], height: float, title: str) -> Markup:
+    """Returns a chart of parts in SVG; the title is for people who do not see it."""
+    return Markup(f'<svg class="chart" viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
+                  f'{"".join(parts)}</svg>')
+
+
+def _grid(x: Axis, y: Axis, left: Callable, top: Callable) -> Iterator[str]:
+    """Yields lines and numbers of both axes, and their labels."""
+    for tick in y.ticks():
+        yield (f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{top(tick):.1f}" y2="{top(tick):.1f}"/>'
+               f'<text x="{LEFT - 6}" y="{top(tick) + 4:.1f}" text-anchor="end">{number_text(tick)}</text>')
+    for tick in x.ticks():
+        yield (f'<line class="grid" x1="{left(tick):.1f}" x2="{left(tick):.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
+               f'<text x="{left(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{number_text(tick)}</text>')
+    yield (f'<text x="{(LEFT + WIDTH) / 2}" y="{HEIGHT - 4}" text-anchor="middle">{escape(x.label)}</text>'
+           f'<text x="4" y="12">{escape(y.label)}</text>')
+
+
+def _bars(series: Series, width: float, left: Callable, top: Callable, bottom: float) -> Iterator[str]:
+    for position, value in zip(series.x, series.y, strict=True):
+        if math.isfinite(value) and value:
+            begin, end = left(position), left(position + width)
+            yield (f'<rect class="bar" x="{begin + .5:.1f}" y="{top(value):.1f}" width="{max(end - begin - 1, 1):.1f}" '
+                   f'height="{bottom - top(value):.1f}"><title>{escape(series.name)}, {number_text(position)} to '
+                   f'{number_text(position + width)}: {number_text(value)}</title></rect>')
+
+
+def _curve(series: Series, left: Callable, top: Callable) -> Iterator[str]:
+    if len(series.low):
+        upper, lower = (list(zip(series.x, ends, strict=True)) for ends in (series.high, series.low))
+        yield f'<path class="band" d="{_path([*upper, *lower[::-1]], left, top)}"/>'
+    path = _path(list(zip(series.x, series.y, strict=True)), left, top)
+    if _is_pale(series.color):
+        yield f'<path class="curve" style="stroke:currentColor;stroke-width:3.5" d="{path}"/>'
+    style = f' stroke-dasharray="{escape(series.dash)}"' if series.dash else ''
+    style += ' style="stroke-width:1"' if series.is_thin else ''
+    yield f'<path class="curve"{style} d="{path}"/>'
+    for index, (x, y) in enumerate(zip(series.x, series.y, strict=True)):
+        if math.isfinite(y) and (series.has_points or index == series.marked):
+            yield (f'<circle class="bar" cx="{left(x):.1f}" cy="{top(y):.1f}" r="{5 if index == series.marked else 3}">'
+                   f'<title>{escape(series.name)}, {number_text(x)}: {y:.4g}</title></circle>')
+
+
+def _is_pale(color: str) -> bool:
+    """Whether a colour of the form #rrggbb is hardly seen on white."""
+    if not color.startswith('#'):
+        return False
+    red, green, blue = bytes.fromhex(color[1:])
+    return .299 * red + .587 * green + .114 * blue > _PALE
+
+
+def _path(points: Sequence[tuple[float, float]], left: Callable, top: Callable) -> str:
+    """Returns the SVG path through points; it has a gap where a value is NaN or infinite."""
     steps, is_down = [], False
     for x, y in points:
         if math.isfinite(y):
@@ -136,5 +184,9 @@ def _path(points: Sequence[tuple[float, float]], left: object, top: object) -> s
     return ''.join(steps)
 
 
-def _number(value: float) -> str:
-    return f'{value:.3g}'.replace('e+0', 'e').replace('e-0', 'e-') if abs(value) >= 1e-12 else '0'
+def number_text(value: float) -> str:
+    """Returns a number for an axis: 0.25, 10000, 1e-5."""
+    if abs(value) < 1e-12:
+        return '0'
+    text = f'{value:.4g}' if .001 <= abs(value) < 1e6 else f'{value:.3g}'
+    return text.replace('e+0', 'e').replace('e-0', 'e-').replace('e+', 'e')

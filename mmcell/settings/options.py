@@ -4,7 +4,8 @@ import ast
 from collections.abc import Sequence
 from functools import reduce
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.config.config import DELETE_KEY
 
 from mmcell.errors import MmcellError
 from mmcell.settings.names import refuse_unknown_setting
@@ -41,18 +42,38 @@ def apply_options(config: Config, options: Sequence[str]) -> None:
             if isinstance(before, dict) and isinstance(value, str | int | float) and not option.startswith('+'):
                 raise ValueError(f'{key} is a dict with the settings {", ".join(map(str, before))}; change one of them '
                                  f'with {key}.NAME=VALUE')
-            config.merge_from_dict({key: value})
+            _put(config, key, value)
         except (ValueError, TypeError, KeyError, AssertionError) as error:
             raise SettingError(f'--cfg-options {option}: {error}') from error
 
 
+def _put(config: Config, key: str, value: object) -> None:
+    """Puts a value into a config, as ``merge_from_dict`` does, and replaces elements of lists in the same way.
+
+    MMEngine merges into elements of lists without looking at ``_delete_``, and only if they are dicts.
+    """
+    first, *parents = key.split('.')
+    last = parents.pop() if parents else first
+    place = reduce(_step, parents, config.get(first))
+    is_element = isinstance(place, list) and last.isdecimal() and int(last) < len(place)
+    if is_element and not (isinstance(value, dict) and isinstance(place[int(last)], dict)):
+        place[int(last)] = value
+    elif is_element and value.get(DELETE_KEY):
+        place[int(last)] = ConfigDict({name: part for name, part in value.items() if name != DELETE_KEY})
+    else:
+        config.merge_from_dict({key: value})
+
+
 def _current_value(plain: dict, key: str) -> object:
-    def step(value: object, part: str) -> object:
-        if isinstance(value, dict):
-            return value.get(part)
-        return value[int(part)] if isinstance(value, list | tuple) and part.isdecimal() and int(part) < len(
-            value) else None
-    return reduce(step, key.split('.'), plain)
+    return reduce(_step, key.split('.'), plain)
+
+
+def _step(value: object, part: str) -> object:
+    """Returns the part of a dict or a list that a part of a name stands for; None if there is none."""
+    if isinstance(value, dict):
+        return value.get(part)
+    is_place = isinstance(value, list | tuple) and part.isdecimal() and int(part) < len(value)
+    return value[int(part)] if is_place else None
 
 
 def parse_value(text: str, current: object = None) -> object:

@@ -1,16 +1,20 @@
-"""Trains and tests the runs of a study in processes of their own, so that a run that fails harms no other."""
+"""Trains and tests the runs of a study as processes of their own, so that a run that fails harms no other."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
-from mmcell.checkpoints.differences import compare_trainings, list_differences
+from mmcell.checkpoints.differences import compare_trainings
+from mmcell.errors import list_some
 from mmcell.files.whole_files import written_whole
 from mmcell.studies.plan import Run, StudyError, Variant
 
@@ -18,6 +22,11 @@ from mmcell.studies.plan import Run, StudyError, Variant
 STOP_SECONDS = 120
 TRAINED = 'trained.json'
 LOG = 'study.log'
+# The exit status of tools/train.py after a training that was asked to stop.
+STOPPED_STATUS = 3
+
+# The commands that this process waits for.
+_going: list[subprocess.Popen] = []
 
 
 @dataclass(frozen=True)
@@ -26,13 +35,15 @@ class Outcome:
 
     Attributes:
         run: The run.
-        status: 'done', 'failed', or 'stopped' if the time was over.
-        message: Why it failed, or where it stopped; '' if it is done.
+        status: 'done', 'failed', or 'stopped' if it was asked to stop or the time was over.
+        message: Why it failed; '' otherwise.
+        has_begun: Whether something was done for it.
     """
 
     run: Run
     status: str
     message: str = ''
+    has_begun: bool = True
 
 
 @dataclass(frozen=True)
@@ -62,10 +73,9 @@ class Commands:
                 str(self.folder / run.folder), *self.train_flags, '--cfg-options', *settings]
 
     def test(self, run: Run, variant: Variant) -> list[str]:
-        """Returns the command that predicts with the training of a run."""
-        flags = [part for key, value in variant.flags
-                 for part in ([f'--{key}'] if value.lower() == 'true' else [f'--{key}', value])
-                 if value.lower() not in ('false', 'none')]
+        """Returns the command that predicts the validation images with the training of a run."""
+        flags = [part for key, value in variant.flags if value.lower() not in ('false', 'none')
+                 for part in ([f'--{key}'] if value.lower() == 'true' else [f'--{key}', value])]
         settings = (*variant.options, *_fold_settings(run.fold))
         return [*self.start, str(self.tools / 'test.py'), variant.config, str(self.folder / run.folder), '--split',
                 'val', '--out', str(self.folder / run.predictions_of(variant)), '--work-dir',
@@ -93,45 +103,76 @@ def refuse_other_settings(run: Run, folder: Path) -> None:
     if not path.exists():
         return
     before = json.loads(path.read_text(encoding='utf-8'))['settings']
-    changed = compare_trainings(before, json.loads(json.dumps(_plain(run.variant.training_settings))))
+    changed = compare_trainings(before, _to_plain(run.variant.training_settings))
     if changed:
-        raise StudyError(f'{path.parent} was trained with other settings: {list_differences(changed)}. Name another '
-                         'folder for this study with --out, or delete that folder to train again')
+        raise StudyError(f'{path.parent} was trained with other settings: {list_some(changed)}. Name another folder '
+                         'for this study with --out, or delete that folder to train again')
 
 
-def _plain(value: object) -> object:
+def _to_plain(value: object) -> object:
     """Returns nested dicts and lists of JSON's types; other values become texts."""
-    if isinstance(value, dict):
-        return {str(key): _plain(part) for key, part in value.items()}
+    if isinstance(value, Mapping):
+        return {str(key): _to_plain(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(part) for part in value]
+        return [_to_plain(part) for part in value]
     return value if value is None or isinstance(value, str | int | float | bool) else str(value)
 
 
 def carry_out(run: Run, commands: Commands) -> Outcome:
     """Trains a run as far as it is not trained, and predicts with those of its variants that have no predictions yet.
 
-    The output of all commands is appended to ``study.log`` in the folder of the run.
+    The output of all commands is appended to ``study.log`` in the folder of the run. If another process, for example
+    the rest of a study that was killed, still works on the run, it is waited for.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C, after the command that was going on has ended.
     """
     folder = commands.folder / run.folder
     folder.mkdir(parents=True, exist_ok=True)
-    if not (folder / TRAINED).exists():
-        status, seconds, peak_bytes = _call(commands.train(run), folder / LOG, commands.deadline)
-        if status is None:
+    with _locked(folder / '.lock', commands.deadline) as lock:
+        if lock is None:
             return Outcome(run, 'stopped')
-        facts = _add_to_facts(folder, seconds, peak_bytes)
-        if status:
-            return Outcome(run, 'failed', _last_error(folder / LOG))
-        with written_whole([folder / TRAINED]) as (temporary,):
-            temporary.write_text(json.dumps({**facts, 'settings': _plain(run.variant.training_settings)}, indent=1))
-    for variant in run.tested:
-        if not (commands.folder / run.predictions_of(variant)).exists():
-            status, _, _ = _call(commands.test(run, variant), folder / LOG, commands.deadline)
-            if status is None:
+        if not (folder / TRAINED).exists():
+            status, seconds, peak_bytes = _call(commands.train(run), folder / LOG, commands.deadline, lock)
+            facts = _add_to_facts(folder, seconds, peak_bytes)
+            if status in (None, STOPPED_STATUS):
                 return Outcome(run, 'stopped')
             if status:
                 return Outcome(run, 'failed', _last_error(folder / LOG))
+            with written_whole([folder / TRAINED]) as (temporary,):
+                settings = _to_plain(run.variant.training_settings)
+                temporary.write_text(json.dumps({**facts, 'settings': settings}, indent=1), encoding='utf-8')
+        for variant in run.tested:
+            if not (commands.folder / run.predictions_of(variant)).exists():
+                status, _, _ = _call(commands.test(run, variant), folder / LOG, commands.deadline, lock)
+                if status is None:
+                    return Outcome(run, 'stopped')
+                if status:
+                    return Outcome(run, 'failed', _last_error(folder / LOG))
     return Outcome(run, 'done')
+
+
+@contextmanager
+def _locked(path: Path, deadline: float | None) -> Iterator[IO | None]:
+    """Yields a file that no other process has locked; None if one still has at the deadline.
+
+    The commands inherit the file. The lock therefore lasts as long as this process or one of its commands.
+    """
+    with open(path, 'ab') as file:
+        is_said = False
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if deadline is not None and time.time() >= deadline:
+                    yield None
+                    return
+                if not is_said:
+                    print(f'{path.parent}: another process still works here; waiting for its end', flush=True)
+                is_said = True
+                time.sleep(1)
+        yield file
 
 
 def _add_to_facts(folder: Path, seconds: float, peak_bytes: int) -> dict:
@@ -144,10 +185,11 @@ def _add_to_facts(folder: Path, seconds: float, peak_bytes: int) -> dict:
     return facts
 
 
-def _call(command: Sequence[str], log: Path, deadline: float | None) -> tuple[int | None, float, int]:
+def _call(command: Sequence[str], log: Path, deadline: float | None, lock: IO) -> tuple[int | None, float, int]:
     """Runs a command; returns its exit status, its seconds and its peak memory in bytes.
 
-    The status is None if the command was stopped because the time was over.
+    The status is None if the command was stopped because the time was over. The command does not get the Ctrl-C of the
+    terminal, which would end a training without a checkpoint, but the signal SIGTERM.
     """
     begun = time.monotonic()
     if deadline is not None and time.time() >= deadline:
@@ -155,23 +197,26 @@ def _call(command: Sequence[str], log: Path, deadline: float | None) -> tuple[in
     with open(log, 'ab') as file:
         file.write(f'$ {" ".join(command)}\n'.encode())
         file.flush()
-        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-        stopped = False
+        process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   start_new_session=True, pass_fds=(lock.fileno(),))
+        _going.append(process)
+        is_over = False
         try:
             status, peak_bytes = _wait(process, deadline)
             if status is None:
-                stopped = True
+                is_over = True
                 process.send_signal(signal.SIGTERM)
                 status, peak_bytes = _wait(process, time.time() + STOP_SECONDS)
         except KeyboardInterrupt:
-            # The terminal sends Ctrl-C to the command as well, which then ends by itself.
+            process.send_signal(signal.SIGTERM)
             _wait(process, time.time() + STOP_SECONDS)
             raise
         finally:
             if process.returncode is None:
                 process.kill()
                 process.wait()
-    return None if stopped else status, time.monotonic() - begun, peak_bytes
+            _going.remove(process)
+    return None if is_over and status != 0 else status, time.monotonic() - begun, peak_bytes
 
 
 def _wait(process: subprocess.Popen, deadline: float | None) -> tuple[int | None, int]:
@@ -186,6 +231,13 @@ def _wait(process: subprocess.Popen, deadline: float | None) -> tuple[int | None
             return None, 0
         time.sleep(pause)
         pause = min(pause * 1.5, .5)
+
+
+def stop_commands(seconds: float) -> None:
+    """Asks the commands of this process to stop, and gives them time to save what they have."""
+    for process in _going:
+        process.send_signal(signal.SIGTERM)
+        _wait(process, time.time() + seconds)
 
 
 def _last_error(log: Path) -> str:

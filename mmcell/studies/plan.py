@@ -10,8 +10,7 @@ from mmengine.config import Config
 
 from mmcell.checkpoints.differences import Difference, compare_settings
 from mmcell.errors import MmcellError
-from mmcell.settings.options import apply_options
-from mmcell.settings.values import split_at_commas
+from mmcell.settings.options import apply_options, split_at_commas
 
 # Settings that only a test reads: variants that differ in nothing else share one training.
 _OF_TEST = re.compile(r'(.*\.)?test_cfg(\..*)?|test_\w+(\..*)?|tta_\w+(\..*)?')
@@ -24,6 +23,21 @@ _WITHOUT_EFFECT = re.compile(r'work_dir|log_\w+(\..*)?|visualizer(\..*)?|vis_bac
 
 class StudyError(MmcellError):
     """A study cannot be planned or continued; the message says why."""
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A config that takes part in a study.
+
+    Attributes:
+        config: The config file.
+        options: KEY=VALUE settings that only this experiment has.
+        name: Its name in tables; '' for the name of the file.
+    """
+
+    config: str
+    options: tuple[str, ...] = ()
+    name: str = ''
 
 
 @dataclass(frozen=True)
@@ -73,13 +87,13 @@ class Run:
         return self.folder / f'{_as_file_name(variant.name)}.pkl'
 
 
-def make_variants(configs: Sequence[str], options: Sequence[str] = (),
+def make_variants(experiments: Sequence[Experiment], options: Sequence[str] = (),
                   varied: Mapping[str, Sequence[str]] = ()) -> list[Variant]:
-    """Returns the variants of a study: every config with every combination of the varied values.
+    """Returns the variants of a study: every experiment with every combination of the varied values.
 
     Args:
-        configs: The config files.
-        options: KEY=VALUE settings of all variants.
+        experiments: The experiments.
+        options: KEY=VALUE settings of all variants; those of an experiment come after them.
         varied: The values of each setting that is varied, by its name; or of a flag in ``TEST_FLAGS``.
 
     Raises:
@@ -87,17 +101,17 @@ def make_variants(configs: Sequence[str], options: Sequence[str] = (),
         MmcellError: A config or a setting cannot be read.
     """
     varied = dict(varied)
-    names = _names_of(configs)
     variants = []
-    for config, name in zip(configs, names, strict=True):
+    for experiment, name in zip(experiments, _names_of(experiments), strict=True):
         for values in product(*varied.values()):
             chosen = list(zip(varied, values, strict=True))
-            own = tuple(f'{key}={value}' for key, value in chosen if key not in TEST_FLAGS)
+            all_options = (*options, *experiment.options,
+                           *(f'{key}={value}' for key, value in chosen if key not in TEST_FLAGS))
             flags = tuple((key, value) for key, value in chosen if key in TEST_FLAGS)
-            settings = Config.fromfile(config)
-            apply_options(settings, [*options, *own])
+            settings = Config.fromfile(experiment.config)
+            apply_options(settings, all_options)
             title = ' '.join([name, *(f'{key.split(".")[-1]}={value}' for key, value in chosen)])
-            variants.append(Variant(title, str(config), (*options, *own), flags, settings.to_dict()))
+            variants.append(Variant(title, experiment.config, all_options, flags, settings.to_dict()))
     for index, variant in enumerate(variants):
         for other in variants[:index]:
             if not differences(other, variant):
@@ -105,13 +119,14 @@ def make_variants(configs: Sequence[str], options: Sequence[str] = (),
     return variants
 
 
-def _names_of(configs: Sequence[str]) -> list[str]:
-    """Returns the names of the config files, with as many of their folders as necessary to tell them apart."""
-    for depth in range(1, 1 + max(len(Path(config).parts) for config in configs)):
-        names = ['/'.join(Path(config).with_suffix('').parts[-depth:]) for config in configs]
+def _names_of(experiments: Sequence[Experiment]) -> list[str]:
+    """Returns the names of experiments: their own, or those of the files, with folders as far as is necessary."""
+    for depth in range(1, 1 + max(len(Path(experiment.config).parts) for experiment in experiments)):
+        names = [experiment.name or '/'.join(Path(experiment.config).with_suffix('').parts[-depth:])
+                 for experiment in experiments]
         if len(set(names)) == len(names):
             return names
-    raise StudyError(f'a config is named twice: {", ".join(configs)}')
+    raise StudyError(f'two experiments have the same name: {", ".join(names)}')
 
 
 def parse_varied(text: str) -> tuple[str, list[str]]:
@@ -178,12 +193,14 @@ def _as_file_name(name: str) -> str:
 
 
 def flatten_settings(settings: Mapping, name: str = '') -> list[str]:
-    """Returns nested settings as the texts KEY=VALUE that ``--cfg-options`` takes; lists stay whole.
+    """Returns nested settings as the texts KEY=VALUE that ``--cfg-options`` takes.
 
-    ``{'model': {'backbone': {'depth': 18}}}`` gives ``['model.backbone.depth=18']``.
+    Lists and dicts with ``_delete_`` stay whole. ``{'model': {'backbone': {'depth': 18}}}`` gives
+    ``['model.backbone.depth=18']``.
     """
     options = []
     for key, value in settings.items():
         full = f'{name}.{key}' if name else str(key)
-        options += flatten_settings(value, full) if isinstance(value, Mapping) and value else [f'{full}={value!r}']
+        is_nested = isinstance(value, Mapping) and value and '_delete_' not in value
+        options += flatten_settings(value, full) if is_nested else [f'{full}={value!r}']
     return options

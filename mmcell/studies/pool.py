@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 
-from mmcell.studies.execution import STOP_SECONDS, Commands, Outcome, carry_out
+from mmcell.settings.options import parse_value
+from mmcell.studies.execution import STOP_SECONDS, Commands, Outcome, carry_out, stop_commands
 from mmcell.studies.plan import Run
 
 POLL_SECONDS = 1
@@ -16,8 +17,8 @@ POLL_SECONDS = 1
 MAX_MINUTES = 7 * 24 * 60
 
 
-def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, cluster: str = 'local',
-                  n_gpus: int = 0, on_begin: Callable[[Run], None] = lambda run: None) -> Iterator[Outcome]:
+def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: Sequence[str] | None = None,
+                  on_begin: Callable[[Run], None] = lambda run: None) -> Iterator[Outcome]:
     """Carries out runs, up to ``n_jobs`` of them at the same time, and yields the outcome of each when it has ended.
 
     Runs that have not begun when the time is over are yielded as stopped. If the generator is closed, or Ctrl-C ends
@@ -27,30 +28,36 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, cluster:
         runs: The runs that are not done.
         commands: How they are started.
         n_jobs: How many go on at the same time.
-        cluster: 'local' for this machine, 'slurm' for jobs of Slurm.
-        n_gpus: The number of GPUs of this machine, which runs get in turn, or of each job of Slurm.
+        slurm: None for this machine, whose GPUs the runs get in turn. Else the runs are jobs of Slurm, with these
+            parameters, KEY=VALUE, of submitit's ``AutoExecutor``.
         on_begin: Called with each run when it begins.
     """
-    if n_jobs == 1 and cluster == 'local':
+    if n_jobs == 1 and slurm is None:
         for run in runs:
-            on_begin(run)
-            yield carry_out(run, commands)
+            if _is_over(commands):
+                yield Outcome(run, 'stopped', has_begun=False)
+            else:
+                on_begin(run)
+                yield carry_out(run, commands)
         return
     import submitit
-    executor = submitit.AutoExecutor(commands.folder / 'jobs', cluster=cluster)
+    from torch import cuda
+    n_gpus = cuda.device_count()
+    executor = submitit.AutoExecutor(commands.folder / 'jobs', cluster='local' if slurm is None else 'slurm')
     seconds = MAX_MINUTES * 60 if commands.deadline is None else commands.deadline - time.time() + 2 * STOP_SECONDS
-    executor.update_parameters(timeout_min=math.ceil(max(seconds, 60) / 60), name='mmcell-study')
+    executor.update_parameters(timeout_min=math.ceil(max(seconds, 60) / 60), name='mmcell-study',
+                               **dict(map(_parse_parameter, slurm or ())))
     waiting, free = list(runs)[::-1], list(range(n_jobs))[::-1]
     going: dict[int, tuple[Run, submitit.Job]] = {}
     with ExitStack() as stack:
         stack.callback(lambda: _stop(job for _, job in going.values()))
         while waiting or going:
+            if _is_over(commands):
+                yield from (Outcome(waiting.pop(), 'stopped', has_begun=False) for _ in list(waiting))
             while waiting and free:
                 place, run = free.pop(), waiting.pop()
                 on_begin(run)
-                if cluster == 'slurm':
-                    executor.update_parameters(gpus_per_node=n_gpus)
-                elif n_gpus:
+                if slurm is None and n_gpus:
                     executor.update_parameters(gpus_per_node=1, local_visible_gpus=[place % n_gpus])
                 going[place] = run, executor.submit(RunJob(), run, commands)
             for place, (run, job) in list(going.items()):
@@ -58,7 +65,12 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, cluster:
                     del going[place]
                     free.append(place)
                     yield _outcome_of(run, job)
-            time.sleep(POLL_SECONDS)
+            if going:
+                time.sleep(POLL_SECONDS)
+
+
+def _is_over(commands: Commands) -> bool:
+    return commands.deadline is not None and time.time() >= commands.deadline
 
 
 class RunJob:
@@ -69,9 +81,15 @@ class RunJob:
         return carry_out(run, commands)
 
     def checkpoint(self, run: Run, commands: Commands) -> object:
-        """Returns the job that continues this one."""
+        """Returns the job that continues this one, after the training has saved a checkpoint."""
+        stop_commands(STOP_SECONDS)
         from submitit.helpers import DelayedSubmission
         return DelayedSubmission(self, run, commands)
+
+
+def _parse_parameter(text: str) -> tuple[str, object]:
+    key, _, value = text.partition('=')
+    return key, parse_value(value)
 
 
 def _outcome_of(run: Run, job: object) -> Outcome:

@@ -1,15 +1,17 @@
 """The table of a study: values of each variant over its seeds, and their differences to the first variant."""
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 
 import numpy as np
 
 from mmcell.checkpoints.records import read_records
 from mmcell.evaluation.bootstrap import percentile_interval
-from mmcell.evaluation.table_formats import ValueTable
+from mmcell.evaluation.table_formats import CHANGES, ValueTable
 from mmcell.studies.execution import TRAINED
 from mmcell.studies.plan import Variant, differences
 from mmcell.visualization.training_curves import read_step_facts
@@ -25,12 +27,14 @@ class Scores:
     """The values of one variant with one seed.
 
     Attributes:
-        values: Names with values.
+        values: Names with values; with folds, of the predictions of all folds together.
         resampled: Names with values on resampled images, (n_resamples,) each. All variants have the same resamples.
+        folds: The values of each fold, or ``values`` without folds.
     """
 
     values: Mapping[str, float]
     resampled: Mapping[str, np.ndarray]
+    folds: Sequence[Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -55,18 +59,24 @@ class Row:
     Attributes:
         variant: The variant.
         scores: Its scores by seed, as far as they are there.
+        n_runs: The number of its seeds, or seeds and folds, that are predicted.
         effort: What its trainings cost.
     """
 
     variant: Variant
     scores: Mapping[int, Scores]
+    n_runs: int
     effort: Effort
 
 
 def mean_and_range(row: Row, name: str) -> tuple[float, float, float] | None:
-    """Returns mean, least and greatest value over the seeds; None without a seed."""
-    values = [scores.values[name] for scores in row.scores.values()]
-    return (float(np.mean(values)), min(values), max(values)) if values else None
+    """Returns the mean over the seeds, and the lowest and the highest value of a seed or fold; None without a seed."""
+    if not row.scores:
+        return None
+    mean = float(np.mean([scores.values[name] for scores in row.scores.values()]))
+    # A value is not defined in a fold without a true cell, for example.
+    values = [fold[name] for scores in row.scores.values() for fold in scores.folds if not isnan(fold[name])]
+    return mean, min(values, default=mean), max(values, default=mean)
 
 
 def compare_with(first: Row, row: Row, name: str) -> tuple[float, tuple[float, float]] | None:
@@ -87,19 +97,25 @@ def compare_with(first: Row, row: Row, name: str) -> tuple[float, tuple[float, f
 
 
 def describe_changes(first: Variant, variant: Variant) -> str:
-    """Returns in a few words what differs from the first variant."""
+    """Returns in a few words what differs from the first variant; names are cut to their last parts."""
     changes = differences(first, variant)
-    shown = [f'{change.name}: {change.before} → {change.now}' for change in changes[:MAX_CHANGES]]
+    shown = [f'{_last_parts(change.name)}: {change.before} → {change.now}' for change in changes[:MAX_CHANGES]]
     return '; '.join(shown + ([f'{len(changes) - MAX_CHANGES} more'] if len(changes) > MAX_CHANGES else []))
 
 
-def to_records(rows: Sequence[Row], n_seeds: int) -> list[dict]:
+def _last_parts(name: str) -> str:
+    """Returns the last two words of the name of a setting: 'optimizer.lr', or 'dataset.pipeline.4'."""
+    return re.search(r'(?:[^.]+\.)?[^.]+(?:\.\d+)*$', name).group()
+
+
+def to_records(rows: Sequence[Row], n_planned: int) -> list[dict]:
     """Returns one dict per variant with all its values, not rounded; what is not known is NaN or None."""
     records = []
     for row in rows:
         record = {'name': row.variant.name, 'config': row.variant.config, 'options': list(row.variant.options),
                   'changes': [str(change) for change in differences(rows[0].variant, row.variant)],
-                  'n_seeds': len(row.scores), 'n_seeds_planned': n_seeds, 'step_seconds': row.effort.step_seconds,
+                  'n_seeds': len(row.scores), 'n_runs': row.n_runs, 'n_runs_planned': n_planned,
+                  'step_seconds': row.effort.step_seconds,
                   'peak_bytes': row.effort.peak_bytes, 'n_trainable': row.effort.n_trainable}
         for column, name in COLUMNS.items():
             mean, low, high = mean_and_range(row, name) or (float('nan'),) * 3
@@ -112,31 +128,36 @@ def to_records(rows: Sequence[Row], n_seeds: int) -> list[dict]:
     return records
 
 
-def study_table(rows: Sequence[Row], n_seeds: int, n_images: int, score_threshold: float) -> ValueTable:
-    """Returns the table of a study with one row per variant.
+def study_tables(rows: Sequence[Row], n_planned: int, n_images: int, score_threshold: float) -> list[ValueTable]:
+    """Returns two tables with one row per variant: the values, and what differs from the first variant.
 
     Args:
         rows: The results of the variants.
-        n_seeds: The number of seeds that were planned.
+        n_planned: The number of runs of each variant: of seeds, times folds.
         n_images: The number of images that were measured.
         score_threshold: The lowest score of the detections that count for PQ and F1.
     """
-    table = ValueTable(
-        ['', 'seeds', *COLUMNS, f'{COMPARED} - first', '95 % interval', 's/step', 'GB', 'parameters', 'changes'],
-        title=f'{n_images} images; mean over the seeds, and range in brackets; PQ and F1 count only detections with '
-              f'score >= {score_threshold:g}',
-        caption='The intervals are paired over images: they say how much the choice of images matters, not how much '
-                'the seed does.')
-    for row in rows:
-        compared = None if row is rows[0] else compare_with(rows[0], row, COLUMNS[COMPARED])
-        table.add_row(
-            row.variant.name, f'{len(row.scores)}/{n_seeds}',
+    headers = ['', 'runs', *COLUMNS, f'{COMPARED} - first', '95 % interval', 's/step', 'GB', 'parameters']
+    values = ValueTable(
+        headers, [_values_of(rows[0], row, n_planned) for row in rows],
+        f'{n_images} images; mean over the seeds, and range over seeds and folds in brackets; PQ and F1 count only '
+        f'detections with score >= {score_threshold:g}',
+        'The intervals are paired over images: they say how much the choice of images matters, not how much the seed '
+        'does.')
+    changes = ValueTable(['', CHANGES], [[row.variant.name, describe_changes(rows[0].variant, row.variant)]
+                                         for row in rows[1:]], f'what differs from {rows[0].variant.name}')
+    return [values, changes] if len(rows) > 1 else [values]
+
+
+def _values_of(first: Row, row: Row, n_planned: int) -> list[str]:
+    compared = None if row is first else compare_with(first, row, COLUMNS[COMPARED])
+    effort = row.effort
+    return [row.variant.name, f'{row.n_runs}/{n_planned}',
             *(_with_range(mean_and_range(row, name)) for name in COLUMNS.values()),
             '-' if compared is None else f'{compared[0]:+.3f}',
             '-' if compared is None else '{:+.3f} to {:+.3f}'.format(*compared[1]),
-            _or_dash(row.effort.step_seconds, '{:.2f}'), _or_dash(row.effort.peak_bytes, '{:.1f}', 1e-9),
-            _or_dash(row.effort.n_trainable, '{:.1f} M', 1e-6), describe_changes(rows[0].variant, row.variant))
-    return table
+            _or_dash(effort.step_seconds, '{:.2f}'), _or_dash(effort.peak_bytes, '{:.1f}', 1e-9),
+            _or_dash(effort.n_trainable, '{:.1f} M', 1e-6)]
 
 
 def _with_range(values: tuple[float, float, float] | None) -> str:

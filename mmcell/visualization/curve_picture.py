@@ -1,28 +1,38 @@
 """The picture of the curves of trainings."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from mmcell.visualization.colors import class_colors
-from mmcell.visualization.training_curves import Summary, Training, summarise
+from mmcell.visualization.seed_bands import Band, Experiment, band_of, best_points
+from mmcell.visualization.training_curves import Training
 
 # Curves with at most this many points show a dot at each.
 _MAX_DOTS = 60
+_BAND_ALPHA = .2
+# Text stays text in SVG and PDF files, and PDF files contain the font as TrueType, which journals ask for instead of
+# Type 3. A fixed salt and no date make the same picture the same file.
+_VECTOR_SETTINGS = {'svg.fonttype': 'none', 'svg.hashsalt': 'mmcell', 'pdf.fonttype': 42}
+_NO_DATE = {'png': {}, 'svg': {'Date': None}, 'pdf': {'CreationDate': None}}
 
 
-def draw_curves(trainings: Sequence[Training], losses: Sequence[str], scores: Sequence[str],
+def draw_curves(experiments: Sequence[Experiment], losses: Sequence[str], scores: Sequence[str],
                 by_epoch: bool = False) -> Figure:
-    """Draws one panel per value, with one line per training, in the same colour in each panel.
+    """Draws one panel per value, with one line per experiment, in the same colour in each panel.
 
-    A triangle marks the lowest loss, a star the best score, a square the last value. Crosses at the lower border are
-    values that are NaN or infinite.
+    The line of several trainings is their mean, in a band from the lowest to the highest of them, as far as all of them
+    have values; the rest of longer trainings is drawn as thin lines. A triangle marks the lowest loss, a star the best
+    score of each training, a square the last value. Crosses at the lower border are values that are NaN or infinite.
 
     Args:
-        trainings: The trainings.
+        experiments: The experiments.
         losses: Names of training values. Names of which a training has no value get no line for this training.
         scores: Names of validation values.
         by_epoch: Whether the axis shows epochs instead of steps; all trainings must count epochs.
@@ -32,13 +42,10 @@ def draw_curves(trainings: Sequence[Training], losses: Sequence[str], scores: Se
     n_rows = -(-len(panels) // n_columns)
     figure = Figure(figsize=(8 * (1 if n_columns == 1 else 1.5), 1 + 3 * n_rows), layout='constrained')
     all_axes = figure.subplots(n_rows, n_columns, sharex=True, squeeze=False).ravel()
-    colors = np.array(_line_colors(len(trainings))) / 255
+    colors = np.array(_line_colors(len(experiments))) / 255
     for axes, (kind, name) in zip(all_axes, panels, strict=False):
-        for training, color in zip(trainings, colors, strict=True):
-            curve = getattr(training, kind).get(name)
-            if curve:
-                _draw_curve(axes, training, curve, color, summarise(kind, name, curve),
-                            '*' if kind == 'scores' else 'v', by_epoch)
+        for experiment, color in zip(experiments, colors, strict=True):
+            _draw_experiment(axes, experiment.trainings, kind, name, color, by_epoch)
         axes.set_ylabel(f"{'training' if kind == 'losses' else 'validation'} {name}")
         if np.isfinite(axes.dataLim.y1):
             bottom, top = min(0, axes.dataLim.y0), max(0, axes.dataLim.y1)
@@ -51,14 +58,14 @@ def draw_curves(trainings: Sequence[Training], losses: Sequence[str], scores: Se
     for axes in all_axes[:len(panels)][-n_columns:]:
         axes.set_xlabel('epoch' if by_epoch else 'step')
         axes.tick_params(labelbottom=True)
-    handles = [Line2D([], [], color=color, label=training.name)
-               for training, color in zip(trainings, colors, strict=True)]
-    markers = {'v': 'lowest loss', '*': 'best score', 's': 'last value'}
-    handles += [Line2D([], [], color='grey', linestyle='', marker=marker, label=label,
-                       fillstyle='none' if marker == 's' else 'full')
-                for marker, label in markers.items() if marker != '*' or scores]
-    figure.legend(handles=handles, loc='outside upper left', ncols=2)
+    figure.legend(handles=_legend_handles(experiments, colors, bool(scores)), loc='outside upper left', ncols=2)
     return figure
+
+
+def write_figure(figure: Figure, path: Path, file_format: str) -> None:
+    """Writes a figure as 'png', 'svg' or 'pdf'; the same figure gives the same bytes."""
+    with rc_context(_VECTOR_SETTINGS):
+        figure.savefig(path, format=file_format, dpi=110, metadata=_NO_DATE[file_format])
 
 
 def _line_colors(n: int) -> list[tuple[int, int, int]]:
@@ -67,22 +74,81 @@ def _line_colors(n: int) -> list[tuple[int, int, int]]:
     return dark[:n]
 
 
-def _draw_curve(axes: Axes, training: Training, curve: dict[int, float], color: np.ndarray, summary: Summary,
-                best_marker: str, by_epoch: bool) -> None:
+def _legend_handles(experiments: Sequence[Experiment], colors: np.ndarray, has_scores: bool) -> list[Line2D | Patch]:
+    handles = [Line2D([], [], color=color, label=experiment.label)
+               for experiment, color in zip(experiments, colors, strict=True)]
+    has_band = any(len(experiment.trainings) > 1 for experiment in experiments)
+    if has_band:
+        handles.append(Patch(color='grey', alpha=_BAND_ALPHA, linewidth=0, label='band: lowest to highest'))
+    each = ' of each training' if has_band else ''
+    markers = {'v': f'lowest loss{each}', '*': f'best score{each}', 's': 'last value'}
+    return handles + [Line2D([], [], color='grey', linestyle='', marker=marker, label=label,
+                             fillstyle='none' if marker == 's' else 'full')
+                      for marker, label in markers.items() if marker != '*' or has_scores]
+
+
+def _draw_experiment(axes: Axes, trainings: Sequence[Training], kind: str, name: str, color: np.ndarray,
+                     by_epoch: bool) -> None:
+    """Draws a value of an experiment, as a band if there are several trainings that all have it."""
+    curves = [(training, getattr(training, kind)[name]) for training in trainings if getattr(training, kind).get(name)]
+    band = band_of(trainings, kind, name) if len(trainings) > 1 else None
+    if band is not None:
+        _draw_band(axes, band, color, by_epoch)
+    for training, curve in curves:
+        place = _places(training, curve, by_epoch)
+        if band is None:
+            _draw_line(axes, place, curve, color)
+        elif max(curve) > band.steps[-1]:
+            rest = [step for step in place if step >= band.steps[-1]]
+            axes.plot([place[step] for step in rest], [curve[step] for step in rest], color=color, linewidth=.7)
+    _mark_best(axes, trainings, kind, name, color, by_epoch)
+    for training, curve in curves:
+        _mark_bad_values(axes, _places(training, curve, by_epoch), curve, color)
+
+
+def _places(training: Training, curve: Mapping[int, float], by_epoch: bool) -> dict[int, float]:
+    """Returns where each step of a curve lies on the axis, in ascending order."""
     steps = sorted(curve)
-    place = dict(zip(steps, training.epochs_at(steps) if by_epoch else steps, strict=True))
-    values = np.array([curve[step] if np.isfinite(curve[step]) else np.nan for step in steps])
+    return dict(zip(steps, training.epochs_at(steps).tolist() if by_epoch else steps, strict=True))
+
+
+def _draw_band(axes: Axes, band: Band, color: np.ndarray, by_epoch: bool) -> None:
+    places = band.epochs if by_epoch else band.steps
+    axes.fill_between(places, band.lowest, band.highest, color=color, alpha=_BAND_ALPHA, linewidth=0)
+    _draw_line(axes, dict(enumerate(places.tolist())), dict(enumerate(band.mean.tolist())), color)
+
+
+def _draw_line(axes: Axes, place: Mapping[int, float], curve: Mapping[int, float], color: np.ndarray) -> None:
+    """Draws values as a line, and the last one as a square."""
+    values = np.array([curve[step] if np.isfinite(curve[step]) else np.nan for step in place])
     # A value without neighbours has no line, and would not be seen without a dot.
     is_gap = np.isnan([np.nan, *values, np.nan])
-    has_dot = ~is_gap[1:-1] & ((len(steps) <= _MAX_DOTS) | (is_gap[:-2] & is_gap[2:]))
+    has_dot = ~is_gap[1:-1] & ((len(values) <= _MAX_DOTS) | (is_gap[:-2] & is_gap[2:]))
     axes.plot(list(place.values()), values, '.-', color=color, markevery=has_dot.tolist())
-    if np.isfinite(curve[summary.last_step]):
-        axes.plot(place[summary.last_step], curve[summary.last_step], 's', color=color, markersize=11,
-                  fillstyle='none')
-    if summary.best_step is not None:
-        best = place[summary.best_step], curve[summary.best_step]
-        axes.plot(*best, best_marker, color=color, markersize=10)
-        axes.annotate(f'{best[1]:.3g}', best, (0, 9), textcoords='offset points', ha='center', color=color)
-    if summary.bad_steps:
-        axes.plot([place[step] for step in summary.bad_steps], [.03] * len(summary.bad_steps), 'x', color=color,
-                  transform=axes.get_xaxis_transform())
+    if np.isfinite(values[-1]):
+        axes.plot(place[max(place)], values[-1], 's', color=color, markersize=11, fillstyle='none')
+
+
+def _mark_best(axes: Axes, trainings: Sequence[Training], kind: str, name: str, color: np.ndarray,
+               by_epoch: bool) -> None:
+    """Marks the best value of each training, and writes it, or the mean and range of several, above the marks."""
+    points = best_points(trainings, kind, name)
+    if not points:
+        return
+    places = [_places(training, {step: value}, by_epoch)[step] for training, step, value in points]
+    values = [value for *_, value in points]
+    axes.plot(places, values, '*' if kind == 'scores' else 'v', color=color, markersize=10 if len(points) == 1 else 7)
+    best = values.index(max(values) if kind == 'scores' else min(values))
+    text, place = f'{values[best]:.3g}', places[best]
+    if len(points) > 1:
+        text = f'{np.mean(values):#.3g} ({min(values):#.3g}–{max(values):#.3g})'
+    elif kind == 'scores':
+        text += f' ({points[0][0].moment(points[0][1])})'
+    axes.annotate(text, (place, values[best]), (0, 9), textcoords='offset points', color=color,
+                  ha='center' if len(points) == 1 else 'right')
+
+
+def _mark_bad_values(axes: Axes, place: Mapping[int, float], curve: Mapping[int, float], color: np.ndarray) -> None:
+    bad = [place[step] for step in place if not np.isfinite(curve[step])]
+    if bad:
+        axes.plot(bad, [.03] * len(bad), 'x', color=color, transform=axes.get_xaxis_transform())

@@ -3,7 +3,7 @@
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -31,6 +31,9 @@ class Training:
         epoch_ends: The last logged step of each epoch; empty if the training counts only steps.
         validated: The numbers of the epochs, or of the steps, after which was a validation.
         remarks: What is unusual about the files.
+        runs: The folders of the runs, in the order of their start.
+        lowest_is_best: The names of the validation values of which the lowest is the best. Those whose names contain
+            'loss' always belong to them, as in MMEngine.
     """
 
     name: str
@@ -39,6 +42,8 @@ class Training:
     epoch_ends: dict[int, int] = field(default_factory=dict)
     validated: set[int] = field(default_factory=set)
     remarks: list[str] = field(default_factory=list)
+    runs: list[Path] = field(default_factory=list)
+    lowest_is_best: set[str] = field(default_factory=set)
 
     @property
     def n_steps(self) -> int:
@@ -55,6 +60,11 @@ class Training:
             length = (ends[-2] - (ends[-3] if len(ends) > 2 else 0)) / (1 if len(ends) > 2 else epochs[-2])
             ends[-1] = max(ends[-1], ends[-2] + length)
         return np.interp(list(steps), [0, *ends], [0, *epochs])
+
+    def moment(self, step: int) -> str:
+        """Returns when a step was done: 'epoch 3', or 'step 1,200' if the training counts only steps."""
+        # The step at the end of an epoch still belongs to this epoch.
+        return f'epoch {math.ceil(self.epochs_at([step])[0])}' if self.epoch_ends else f'step {step:,}'
 
 
 def read_trainings(work_dir: str | Path) -> list[Training]:
@@ -81,6 +91,7 @@ def read_trainings(work_dir: str | Path) -> list[Training]:
         if not trainings or not _is_resumed(path, steps[0], trainings[-1]):
             trainings.append(Training(f'{work_dir} ({path.parents[1].name})'))
         trainings[-1].remarks += remarks
+        trainings[-1].runs.append(path.parents[1])
         _append(trainings[-1], records, steps[0])
     if not trainings:
         raise CurveError(f'no training has logged a loss in {work_dir}/*/vis_data/scalars.json (files found: '
@@ -190,7 +201,7 @@ class Summary:
     """The remarkable points of a curve.
 
     Attributes:
-        best_step: The step of the lowest loss or of the highest score, the first among equal ones; None if no value is
+        best_step: The step of the lowest loss or of the best score, the first among equal ones; None if no value is
             finite, or if the values are neither losses nor scores.
         last_step: The step of the last value.
         bad_steps: The steps whose value is NaN or infinite.
@@ -201,20 +212,23 @@ class Summary:
     bad_steps: list[int]
 
 
-def summarise(kind: str, name: str, curve: dict[int, float]) -> Summary:
+def summarise(kind: str, name: str, curve: dict[int, float], lowest_is_best: Container[str] = ()) -> Summary:
     """Returns the remarkable points of a curve.
+
+    The best score is the one whose checkpoint a training keeps, by the rule of MMEngine's ``CheckpointHook``.
 
     Args:
         kind: 'losses' or 'scores', the attribute of ``Training`` that holds the curve.
         name: The name of the value. Of the training values, only those are losses whose names contain 'loss'.
         curve: At least one value by its step.
+        lowest_is_best: The names of the scores of which the lowest is the best, besides those that contain 'loss'.
     """
     finite = [step for step, value in sorted(curve.items()) if math.isfinite(value)]
     best_step = None
-    if kind == 'scores':
-        best_step = max(finite, key=curve.get, default=None)
-    elif 'loss' in name:
+    if 'loss' in name.lower() or (kind == 'scores' and name in lowest_is_best):
         best_step = min(finite, key=curve.get, default=None)
+    elif kind == 'scores':
+        best_step = max(finite, key=curve.get, default=None)
     return Summary(best_step, max(curve), [step for step, value in sorted(curve.items()) if not math.isfinite(value)])
 
 
@@ -223,7 +237,7 @@ def describe_curve(training: Training, kind: str, name: str) -> str:
     curve = getattr(training, kind).get(name)
     if not curve:
         return f'{name}: not logged'
-    summary = summarise(kind, name, curve)
+    summary = summarise(kind, name, curve, training.lowest_is_best)
     parts = [f'last {_point(training, curve, summary.last_step)}']
     if summary.best_step is not None:
         parts.insert(0, f"{'best' if kind == 'scores' else 'lowest'} {_point(training, curve, summary.best_step)}")
@@ -233,7 +247,5 @@ def describe_curve(training: Training, kind: str, name: str) -> str:
 
 
 def _point(training: Training, curve: dict[int, float], step: int) -> str:
-    if not training.epoch_ends:
-        return f'{curve[step]:.4g} at step {step:,}'
-    # The step at the end of an epoch still belongs to this epoch.
-    return f'{curve[step]:.4g} at step {step:,} (epoch {math.ceil(training.epochs_at([step])[0]):g})'
+    epoch = f' ({training.moment(step)})' if training.epoch_ends else ''
+    return f'{curve[step]:.4g} at step {step:,}{epoch}'

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import shapely
@@ -7,13 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from mmengine.structures import InstanceData
-from support.cells import cells_from_label_map, rasterise
+from support.cells import cells_from_label_map, fill_path, rasterise
 from support.synthetic_data import discs
 
 from mmcell.cells.cells import Cells, select_cells
 from mmcell.cells.measurements import measure_cells
-from mmcell.cells.outlines import outline_cells
+from mmcell.cells.outlines import outline_cells, outline_paths
+from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import encode_label_map
+from mmcell.masks.runs import MaskRuns
 
 
 @pytest.mark.parametrize('masks', ['rle', 'bitmaps'])
@@ -163,3 +167,26 @@ def test_zero_cells_have_zero_outlines_and_measurements():
     assert len(select_cells(no_cells, min_area_px=5, drop_border=True)) == 0
     assert len(outline_cells(no_cells)) == 0
     assert all(len(values) == 0 for values in measure_cells(no_cells, 1.).values())
+
+
+def test_paths_of_known_shapes():
+    label_map = np.zeros((10, 12), int)
+    label_map[1:3, 2:4] = 1
+    label_map[5:8, 5:8] = 2
+    label_map[6, 6] = 0
+    label_map[[1, 2, 1], [9, 9, 10]] = 3
+    masks = cells_from_label_map(label_map).masks
+    assert outline_paths(masks.take(np.array([0, 2]))) == ['M2 1h2v2h-2z', 'M9 1h2v1h-1v1h-1z']
+    with_hole = outline_paths(masks)[1]
+    assert with_hole.startswith('M5 5h3v3h-3z') and with_hole.count('z') == 2
+
+
+@given(arrays(bool, st.tuples(st.integers(0, 4), st.integers(1, 9), st.integers(1, 9))))
+def test_paths_cover_exactly_the_masks_and_have_no_needless_corner(bitmaps):
+    masks = MaskRuns.from_rles(masks_to_rles(bitmaps), *bitmaps.shape[1:])
+    paths = outline_paths(masks)
+    assert len(paths) == len(bitmaps)
+    for path, bitmap in zip(paths, bitmaps, strict=True):
+        assert np.array_equal(fill_path(path, bitmap.shape), bitmap)
+        assert (path == '') == (not bitmap.any())
+        assert not any(pair in path for pair in ('h0', 'v0')) and not re.search(r'h[-0-9]+h|v[-0-9]+v', path)

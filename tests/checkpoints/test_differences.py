@@ -1,12 +1,13 @@
 """Comparing the config of a training with the config in a checkpoint."""
 
 import copy
+import re
 
 import pytest
 from mmengine.config import Config
 from support.paths import REPO
 
-from mmcell.checkpoints.differences import compare_models, compare_trainings, recorded_settings
+from mmcell.checkpoints.differences import compare_models, compare_settings, compare_trainings, recorded_settings
 
 CONFIG = 'configs/cell/mask-rcnn_r18_demo.py'
 
@@ -112,3 +113,25 @@ def test_classes_that_only_a_checkpoint_names_are_not_looked_up(config, tmp_path
     for kind in ('never_imported', 'never_imported.Backbone', ['x'], {'a': 1}):
         hostile = {**model, 'backbone': {**model['backbone'], 'type': kind}}
         assert names(compare_models(hostile, model)) == ['model.backbone.type']
+
+
+def differences(before, now):
+    return [str(difference) for difference in compare_settings(before, now, re.compile('$.'))]
+
+
+def test_entries_of_lists_that_were_added_or_removed_are_found():
+    before = {'pipeline': [{'type': 'Load'}, {'type': 'Flip', 'prob': .5}, {'type': 'Pack'}]}
+    now = {'pipeline': [{'type': 'Load'}, {'type': 'Gray'}, {'type': 'Flip', 'prob': .5}, {'type': 'Pack'}]}
+    assert differences(before, now) == ["pipeline.1 (not set there, {'type': 'Gray'} here)"]
+    assert differences(now, before) == ["pipeline.1 ({'type': 'Gray'} there, not set here)"]
+    now['pipeline'][2] = {'type': 'Flip', 'prob': .7}
+    assert differences(before, now) == [
+        "pipeline.1 (not set there, {'type': 'Gray'} here)", 'pipeline.2.prob (0.5 there, 0.7 here)']
+    assert differences({'scales': [8]}, {'scales': [4]}) == ['scales.0 (8 there, 4 here)']
+    assert differences({'scales': [8]}, {'scales': [2, 4]}) == ['scales ([8] there, [2, 4] here)']
+
+
+def test_other_classes_are_described_with_their_own_arguments():
+    before = {'backbone': {'type': 'ResNet', 'depth': 50}}
+    now = {'backbone': {'type': 'CBAMResNet', 'depth': 50, 'after': 'stage'}}
+    assert differences(before, now) == ["backbone.type ('ResNet' there, 'CBAMResNet' with after='stage' here)"]

@@ -1,4 +1,5 @@
 import json
+from xml.etree import ElementTree
 
 import pytest
 from support.commands import call
@@ -44,6 +45,21 @@ def test_without_a_validation_or_without_ap50(run):
     assert run('b', '--out', 'b.svg')[0] == 0
     status, out, _ = run('c', '--out', 'c.pdf')
     assert status == 0 and 'coco/segm_mAP: best 0.3' in out
+
+
+def test_seeds_are_one_line_with_a_band(run, tmp_path):
+    for name, seed in dict(a=0, b=1, c=2).items():
+        (tmp_path / name / '20260101_000000' / 'vis_data' / 'config.py').write_text(
+            f"model = dict(type='Net')\nrandomness = dict(seed={seed})\nresume = False\n")
+    status, out, _ = run('a', 'b', '--out', 'seeds.svg')
+    assert status == 0 and [line.strip() for line in out.splitlines()][-5:] == [
+        'a and 1 more: mean of seeds 0, 1', 'loss: lowest 3 on average, from 3 to 3, at epoch 1, step 10',
+        'AP50: best 0.2 on average, from 0.2 to 0.2, at epoch 1',
+        'AP50: not all of the trainings have values at the same steps, so there is no band', 'wrote seeds.svg']
+    text = ''.join(ElementTree.parse(tmp_path / 'seeds.svg').getroot().itertext())
+    assert 'a and 1 more: mean of seeds 0, 1' in text and 'band: lowest to highest' in text
+    status, out, _ = run('a', 'b', '--no-bands', '--out', 'lines.svg')
+    assert status == 0 and 'mean of' not in out and 'band' not in (tmp_path / 'lines.svg').read_text()
 
 
 @pytest.mark.parametrize('args, message', [

@@ -25,12 +25,14 @@ ARGUMENTS = {
     'tools/convert_torchvision.py': ['nowhere.pth', '--out', 'new.pth'],
     'tools/train.py': ['nowhere.py'],
     'tools/test.py': ['nowhere.py', 'nowhere.pth'],
+    'tools/study.py': ['nowhere.py', '--out', 'out'],
     'tools/evaluate.py': ['nowhere.pkl', 'nowhere.json'],
     'tools/submit.py': ['nowhere.pkl', '--annotations', 'nowhere.json'],
     'tools/ensemble.py': ['nowhere.pkl', '--out', 'new.pkl'],
     'tools/predict.py': ['nowhere.pth', 'nowhere.tif', '--out', 'out'],
     'tools/overlay.py': ['nowhere.pkl', '--annotations', 'nowhere.json', '--out', 'out'],
     'tools/curves.py': ['nowhere', '--out', 'new.png'],
+    'tools/report.py': ['nowhere.pkl', '--annotations', 'nowhere.json', '--out', 'new.html'],
     'tools/mmdet_tool.py': ['nowhere'],
 }
 NO_SPACE = OSError(errno.ENOSPC, 'No space left on device', 'out/a.json')

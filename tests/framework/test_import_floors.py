@@ -7,7 +7,7 @@ from support.paths import REPO
 # From the top. A room may import from the rooms in later lines, but not from the other rooms in its own line.
 FLOORS = [
     ['benchmarks', 'tools'],
-    ['mmcell/hooks', 'mmcell/inference'],
+    ['mmcell/hooks', 'mmcell/inference', 'mmcell/reports', 'mmcell/studies'],
     ['data_prep', 'mmcell/checkpoints', 'mmcell/datasets', 'mmcell/evaluation'],
     ['mmcell/models', 'mmcell/predictions', 'mmcell/visualization'],
     ['mmcell/annotations', 'mmcell/tiles'],

@@ -1,8 +1,11 @@
 """Trainings that are asked to stop, or killed before a validation, in real training loops with a toy model."""
 
 import json
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 
 import numpy as np
 import pytest
@@ -41,6 +44,21 @@ class TerminateHook(Hook):
             os.kill(os.getpid(), signal.SIGTERM)
 
 
+@HOOKS.register_module()
+class TerminateAllHook(TerminateHook):
+    """Sends SIGTERM to its own process and to the workers of the data loader before a step, as schedulers do."""
+
+    def before_train_iter(self, runner, batch_idx, data_batch=None):
+        super().before_train_iter(runner, batch_idx, data_batch)
+        if runner.iter + 1 == self.step:
+            workers = multiprocessing.active_children()
+            assert len(workers) == 1
+            # Workers take a signal of the training itself for the end of the training.
+            subprocess.run(['kill', '-TERM', str(workers[0].pid)], check=True)
+            # Not join(), which would take the end of the worker from torch.
+            time.sleep(1)
+
+
 def hooks_until(step):
     return [dict(type='StepSeedHook'), dict(type='FiniteLossHook'), dict(type='EMAHook', momentum=.1),
             dict(type='TerminateHook', step=step)]
@@ -69,6 +87,14 @@ def test_a_stopped_training_continues_exactly(ann_file, tmp_path, asked_at, save
     expected = weights_of(tmp_path / 'at_once' / 'epoch_2.pth')
     assert all(torch.equal(value, expected[name]) for name, value in weights_of(run / 'epoch_2.pth').items())
     assert files_in(run) == ['epoch_1.pth', 'epoch_2.pth']
+
+
+def test_workers_that_get_the_signal_too_do_no_harm(ann_file, tmp_path):
+    run = tmp_path / 'stopped'
+    hooks = [dict(type='StepSeedHook'), dict(type='TerminateAllHook', step=3)]
+    with pytest.raises(TrainingStopped, match='stopped after step 3'):
+        train(ann_file, run, custom_hooks=hooks, train_dataloader__num_workers=1, **STOP)
+    assert files_in(run) == ['iter_3.pth']
 
 
 def test_a_training_of_iterations_continues_exactly(ann_file, tmp_path):

@@ -105,3 +105,15 @@ def test_a_single_value_does_not_replace_a_dict(config, option):
         apply_options(config, [option])
     apply_options(config, ['val_dataloader=None', "optim_wrapper.optimizer={'_delete_': True, 'type': 'SGD'}"])
     assert config.val_dataloader is None and config.optim_wrapper.optimizer == {'type': 'SGD'}
+
+
+def test_elements_of_lists_are_merged_replaced_and_set(config):
+    apply_options(config, ['train_dataloader.dataset.pipeline.2.crop_size=(64,64)',
+                           "train_dataloader.dataset.pipeline.3={'_delete_': True, 'type': 'RandomFlip', 'prob': 1.}",
+                           'model.rpn_head.anchor_generator.strides.0=2'])
+    pipeline = config.to_dict()['train_dataloader']['dataset']['pipeline']
+    assert pipeline[2]['crop_size'] == (64, 64)
+    assert pipeline[2]['type'] == 'RandomCrop'
+    assert pipeline[3] == {'type': 'RandomFlip', 'prob': 1.}
+    assert config.model.rpn_head.anchor_generator.strides == [2, 8, 16, 32, 64]
+    assert config.train_dataloader.dataset.pipeline[3].type == 'RandomFlip'

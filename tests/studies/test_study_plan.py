@@ -3,6 +3,7 @@
 import pytest
 
 from mmcell.studies.plan import (
+    Experiment,
     StudyError,
     differences,
     flatten_settings,
@@ -31,7 +32,7 @@ def configs(tmp_path):
 
 
 def test_variants_that_differ_only_in_tests_share_a_training(configs):
-    variants = make_variants([configs[name] for name in ('base', 'deep', 'many')])
+    variants = make_variants([Experiment(configs[name]) for name in ('base', 'deep', 'many')])
     runs = plan_runs(variants, [0, 1])
     assert [(str(run.folder), [variant.name for variant in run.tested]) for run in runs] == [
         ('base/seed0', ['base', 'many']), ('deep/seed0', ['deep']),
@@ -42,7 +43,7 @@ def test_variants_that_differ_only_in_tests_share_a_training(configs):
 
 def test_varied_values_and_flags_are_combined(configs):
     varied = dict(map(parse_varied, ['model.test_cfg.rcnn.max_per_img=50,300', 'tta=false,true']))
-    variants = make_variants([configs['base']], (), varied)
+    variants = make_variants([Experiment(configs['base'])], (), varied)
     assert [variant.name for variant in variants] == [
         'base max_per_img=50 tta=false', 'base max_per_img=50 tta=true', 'base max_per_img=300 tta=false',
         'base max_per_img=300 tta=true']
@@ -55,26 +56,26 @@ def test_varied_values_and_flags_are_combined(configs):
 
 
 def test_a_varied_setting_of_training_is_a_training_of_its_own(configs):
-    variants = make_variants([configs['base']], (), {'optim_wrapper.lr': ['.1', '.2']})
+    variants = make_variants([Experiment(configs['base'])], (), {'optim_wrapper.lr': ['.1', '.2']})
     assert [str(run.folder) for run in plan_runs(variants, [0])] == ['base_lr=.1/seed0', 'base_lr=.2/seed0']
 
 
 def test_the_same_experiment_twice_is_refused(configs):
     with pytest.raises(StudyError, match='base and same have the same settings'):
-        make_variants([configs['base'], configs['same']])
+        make_variants([Experiment(configs['base']), Experiment(configs['same'])])
 
 
 def test_configs_of_one_name_get_the_names_of_their_folders(tmp_path):
     for folder, depth in (('a', 18), ('b', 50)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / 'net.py').write_text(f'model = dict(depth={depth})\n')
-    variants = make_variants([str(tmp_path / folder / 'net.py') for folder in 'ab'])
+    variants = make_variants([Experiment(str(tmp_path / folder / 'net.py')) for folder in 'ab'])
     assert [variant.name for variant in variants] == ['a/net', 'b/net']
     assert [str(run.folder) for run in plan_runs(variants, [0])] == ['a_net/seed0', 'b_net/seed0']
 
 
 def test_folds_are_left_out_one_by_one(configs):
-    runs = plan_runs(make_variants([configs['base']]), [4], n_folds=2)
+    runs = plan_runs(make_variants([Experiment(configs['base'])]), [4], n_folds=2)
     assert [(str(run.folder), run.fold) for run in runs] == [('base/seed4_fold0', 0), ('base/seed4_fold1', 1)]
 
 
@@ -108,3 +109,19 @@ def test_wrong_times(text):
 @pytest.mark.parametrize(('seconds', 'expected'), [(5, '5 s'), (150, '2 min'), (9000, '2.5 h')])
 def test_times_in_words(seconds, expected):
     assert describe_time(seconds) == expected
+
+
+def test_experiments_have_settings_and_names_of_their_own(configs):
+    experiments = [Experiment(configs['base']), Experiment(configs['base'], ('optim_wrapper.lr=.3',), 'fast')]
+    variants = make_variants(experiments, ['model.backbone.depth=18'])
+    assert [variant.name for variant in variants] == ['base', 'fast']
+    assert variants[1].options == ('model.backbone.depth=18', 'optim_wrapper.lr=.3')
+    assert [str(change) for change in differences(*variants)] == ['optim_wrapper.lr (0.1 there, 0.3 here)']
+    assert [str(run.folder) for run in plan_runs(variants, [0])] == ['base/seed0', 'fast/seed0']
+    with pytest.raises(StudyError, match='two experiments have the same name: fast, fast'):
+        make_variants([Experiment(configs['base'], (), 'fast'), Experiment(configs['deep'], (), 'fast')])
+
+
+def test_dicts_that_replace_stay_whole():
+    settings = {'pipeline': {'2': {'_delete_': True, 'type': 'A'}}}
+    assert flatten_settings(settings) == ["pipeline.2={'_delete_': True, 'type': 'A'}"]

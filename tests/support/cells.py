@@ -1,5 +1,7 @@
 """Converts label maps to cells, and outlines to masks."""
 
+import re
+
 import numpy as np
 import shapely
 
@@ -23,3 +25,20 @@ def rasterise(outline, shape):
     """Returns the mask (H, W) bool of the pixels whose centre is inside an outline."""
     y, x = np.mgrid[:shape[0], :shape[1]] + .5
     return shapely.contains_xy(outline, x, y)
+
+
+def fill_path(path, shape):
+    """Returns the mask (H, W) bool that an SVG path of horizontal and vertical lines covers by the rule ``evenodd``."""
+    mask = np.zeros(shape, bool)
+    for ring in path.split('z')[:-1]:
+        x, y = first = [int(number) for number in re.match(r'M(\d+) (\d+)', ring).groups()]
+        steps = re.findall('([hv])(-?[0-9]+)', ring)
+        assert f"M{x} {y}{''.join(letter + number for letter, number in steps)}" == ring
+        for letter, number in steps:
+            to_x, to_y = (x + int(number), y) if letter == 'h' else (x, y + int(number))
+            mask[min(y, to_y):max(y, to_y), x:] ^= True
+            x, y = to_x, to_y
+        # "z" goes straight back to the beginning of the ring.
+        assert x == first[0] or y == first[1]
+        mask[min(y, first[1]):max(y, first[1]), x:] ^= True
+    return mask

@@ -16,9 +16,9 @@ PAGE = REPO / 'docs' / 'reference' / 'commands.md'
 COMMANDS = [
     'data_prep/to_coco.py', 'data_prep/voc_to_coco.py', 'data_prep/repair_coco.py', 'data_prep/make_demo_data.py',
     'tools/browse.py',
-    'tools/anchor_recall.py', 'tools/convert_torchvision.py', 'tools/train.py', 'tools/test.py', 'tools/evaluate.py',
-    'tools/submit.py', 'tools/ensemble.py', 'tools/predict.py', 'tools/overlay.py', 'tools/curves.py',
-    'tools/mmdet_tool.py']
+    'tools/anchor_recall.py', 'tools/convert_torchvision.py', 'tools/train.py', 'tools/test.py', 'tools/study.py',
+    'tools/evaluate.py', 'tools/submit.py', 'tools/ensemble.py', 'tools/predict.py', 'tools/overlay.py',
+    'tools/curves.py', 'tools/report.py', 'tools/mmdet_tool.py']
 INTRODUCTION = """# Commands
 
 Every command with all its flags, as `--help` shows them. This page is written from the commands themselves by

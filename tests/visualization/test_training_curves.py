@@ -3,7 +3,6 @@ import math
 
 import pytest
 
-from mmcell.visualization.curve_picture import draw_curves
 from mmcell.visualization.training_curves import (
     CurveError,
     Training,
@@ -46,6 +45,7 @@ def test_validations_of_epochs_are_placed_at_the_last_step_of_the_epoch(tmp_path
     assert training.losses == {'loss': {10: 3., 20: 2., 30: 1.}, 'lr': {10: 1., 20: 1., 30: 1.}}
     assert training.scores == {'AP': {20: .1}, 'AP50': {20: .2, 30: .4}}
     assert training.epoch_ends == {1: 20, 2: 30} and training.name == str(tmp_path)
+    assert training.runs == [tmp_path / '20260101_000000']
 
 
 def test_validations_of_iteration_based_trainings_keep_their_step(tmp_path):
@@ -125,6 +125,8 @@ def test_the_best_and_the_last_values():
     curve = {30: .2, 10: .5, 20: .2, 40: NAN}
     assert summarise('losses', 'loss', curve).best_step == 20
     assert summarise('scores', 'AP', curve).best_step == 10
+    assert summarise('scores', 'error', curve, {'error'}).best_step == 20
+    assert summarise('scores', 'val_loss', curve).best_step == 20
     assert summarise('losses', 'lr', curve).best_step is None
     assert summarise('losses', 'loss', {1: NAN, 2: math.inf}).best_step is None
     training = Training('x', {'loss': curve}, {}, {1: 20, 2: 40}, {1, 2})
@@ -132,33 +134,3 @@ def test_the_best_and_the_last_values():
         'loss: lowest 0.2 at step 20 (epoch 1); last nan at step 40 (epoch 2); NaN or infinite 1 times, first at '
         'step 40')
     assert describe_curve(training, 'scores', 'AP') == 'AP: not logged'
-
-
-def lines_of(axes):
-    """The lines of a panel: their places and values."""
-    return [[line.get_xdata().tolist(), line.get_ydata().tolist()] for line in axes.lines if len(line.get_xdata()) > 1]
-
-
-def test_the_picture_has_a_panel_per_value_and_a_line_per_training():
-    trainings = [Training('a', {'loss': {10: 3., 20: 2.}, 'loss_mask': {10: 1., 20: .5}}, {'AP': {20: .3}},
-                          {1: 10, 2: 20}, {2}), Training('b', {'loss': {10: 4., 20: 5.}}, {}, {1: 10, 2: 20})]
-    figure = draw_curves(trainings, ['loss', 'loss_mask'], ['AP'])
-    loss, mask, score = figure.axes
-    assert lines_of(loss) == [[[10, 20], [3., 2.]], [[10, 20], [4., 5.]]] and lines_of(mask) == [[[10, 20], [1., .5]]]
-    assert [axes.get_ylabel() for axes in figure.axes] == ['training loss', 'training loss_mask', 'validation AP']
-    assert loss.lines[0].get_color().tolist() != loss.lines[3].get_color().tolist()
-    # The only value of AP is a dot, the last value and the best value.
-    assert [line.get_marker() for line in score.lines] == ['.', 's', '*']
-    assert {text.get_text() for text in figure.legends[0].get_texts()} == {
-        'a', 'b', 'lowest loss', 'best score', 'last value'}
-    by_epoch = draw_curves(trainings, ['loss'], [], by_epoch=True)
-    assert lines_of(by_epoch.axes[0])[0] == [[1, 2], [3., 2.]] and by_epoch.axes[0].get_xlabel() == 'epoch'
-
-
-def test_values_that_are_no_numbers_are_marked_and_lonely_values_have_a_dot():
-    curve = dict.fromkeys(range(200), 1.) | {50: NAN, 52: math.inf}
-    line, _, _, crosses = draw_curves([Training('a', {'loss': curve})], ['loss'], []).axes[0].lines
-    assert [number for number, dot in enumerate(line.get_markevery()) if dot] == [51]
-    assert crosses.get_marker() == 'x' and crosses.get_xdata().tolist() == [50, 52]
-    only_nan = draw_curves([Training('a', {'loss': {1: NAN}})], ['loss'], [])
-    assert [line.get_marker() for line in only_nan.axes[0].lines if len(line.get_xdata())] == ['.', 'x']

@@ -1,0 +1,74 @@
+"""Reads what a study compares, from config files or from one study file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmengine.config import Config
+
+from mmcell.studies.plan import Experiment, StudyError, flatten_settings
+
+KEYS = ('question', 'configs', 'seeds', 'folds', 'vary', 'settings')
+EXPERIMENT_KEYS = ('config', 'settings', 'name')
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study compares.
+
+    Attributes:
+        experiments: The experiments, the first of which the others are compared with.
+        question: The question that the study answers; '' if it is not stated.
+        seeds: The seeds of the trainings.
+        n_folds: The number of folds of the data; None for the training and validation parts of the configs.
+        varied: Texts KEY=VALUE1,VALUE2, settings that are varied.
+        options: KEY=VALUE settings that all experiments have.
+    """
+
+    experiments: tuple[Experiment, ...]
+    question: str = ''
+    seeds: tuple[int, ...] = (0,)
+    n_folds: int | None = None
+    varied: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+
+
+def read_study(paths: Sequence[str]) -> Study:
+    """Reads a study from the paths of a command line.
+
+    Args:
+        paths: Config files, or one study file. A study file is a config with the list ``configs``, whose entries are
+            paths relative to the file, or dicts with the keys ``config``, and perhaps ``settings`` and ``name``. It may
+            also have ``question``, ``seeds``, ``folds``, ``vary``, and the dict ``settings`` for all experiments.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        StudyError: The study file has an unknown key or a value of another type, or there are other files beside it.
+    """
+    first = Config.fromfile(paths[0])
+    if 'configs' not in first:
+        return Study(tuple(Experiment(str(path)) for path in paths))
+    if len(paths) > 1:
+        raise StudyError(f'{paths[0]} is a study file, which must be the only file that is named')
+    content = first.to_dict()
+    _refuse_unknown(content, KEYS, paths[0])
+    experiments = tuple(_to_experiment(entry, paths[0]) for entry in content['configs'])
+    return Study(experiments, str(content.get('question', '')), tuple(content.get('seeds', (0,))),
+                 content.get('folds'), tuple(content.get('vary', ())),
+                 tuple(flatten_settings(content.get('settings', {}))))
+
+
+def _to_experiment(entry: str | Mapping, source: str) -> Experiment:
+    if isinstance(entry, str):
+        entry = {'config': entry}
+    if not isinstance(entry, Mapping) or 'config' not in entry:
+        raise StudyError(f'{source}: an entry of configs is a path, or a dict with the key config, got {entry!r}')
+    _refuse_unknown(entry, EXPERIMENT_KEYS, source)
+    return Experiment(str(Path(source).parent / entry['config']), tuple(flatten_settings(entry.get('settings', {}))),
+                      entry.get('name', ''))
+
+
+def _refuse_unknown(content: Mapping, keys: Sequence[str], source: str) -> None:
+    unknown = sorted(set(content) - set(keys))
+    if unknown:
+        raise StudyError(f'{source}: the keys are {", ".join(keys)}, got {", ".join(map(str, unknown))}')

@@ -1,0 +1,98 @@
+"""Studies with real trainings on demo data: killed and continued. All tests are slow."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from support.commands import CONFIG, TINY, run
+from support.paths import REPO
+
+pytestmark = pytest.mark.slow
+# What the clock and the machine decide.
+NOT_COMPARED = {'step_seconds', 'peak_bytes'}
+
+
+@pytest.fixture(scope='module')
+def study(tmp_path_factory):
+    """Writes demo images and a second config; returns the folder and the command of a study but for its --out."""
+    root = tmp_path_factory.mktemp('study')
+    run('data_prep/make_demo_data.py', root / 'data', '--images', 10, '--test-images', 1, '--size', 96)
+    run('data_prep/to_coco.py', root / 'data', '--out', root / 'annotations', '--jobs', 1, '--val-ratio', .3)
+    (root / 'wide.py').write_text(f"_base_ = ['{REPO / CONFIG}']\n"
+                                  'model = dict(rpn_head=dict(anchor_generator=dict(scales=[8])))\n')
+    files = [f'{split}_dataloader.dataset.ann_file={root}/annotations/{split}.json'
+             for split in ('train', 'val', 'test')]
+    return root, ['tools/study.py', REPO / CONFIG, root / 'wide.py', '--seeds', '0', '1', '--resamples', '50',
+                  '--max-epochs', '2', '--score-thr', '.05', '--cfg-options', *TINY, *files,
+                  'optim_wrapper.optimizer.lr=.002', 'train_dataloader.sampler.times=2']
+
+
+@pytest.fixture(scope='module')
+def at_once(study):
+    root, command = study
+    output = run(*command, '--out', root / 'at_once')
+    assert '[4/4] wide/seed1: done' in output
+    return read_rows(root / 'at_once')
+
+
+def read_rows(folder):
+    rows = json.loads((folder / 'table.json').read_text())['rows']
+    return [{key: value for key, value in row.items() if key not in NOT_COMPARED} for row in rows]
+
+
+def start(command, *arguments):
+    return subprocess.Popen([sys.executable, *map(str, [*command, *arguments])], cwd=REPO, start_new_session=True,
+                            env={**os.environ, 'OMP_NUM_THREADS': '1'}, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True)
+
+
+def wait_for_step(log, text):
+    end = time.monotonic() + 300
+    while time.monotonic() < end:
+        if log.exists() and text in log.read_text():
+            return
+        time.sleep(.1)
+    pytest.fail(f'{text!r} never appeared in {log}')
+
+
+def test_a_study_that_is_killed_twice_gives_the_same_table(study, at_once):
+    root, command = study
+    folder = root / 'killed'
+    killed = start(command, '--out', folder)
+    wait_for_step(folder / 'mask-rcnn_r18_demo' / 'seed0' / 'study.log', 'epoch 1/2  step  10/')
+    # As after a power failure: neither the study nor its training can save anything.
+    subprocess.run(['pkill', '-KILL', '-f', f'work-dir {folder}'], check=True)
+    killed.kill()
+    killed.communicate()
+    interrupted = start(command, '--out', folder)
+    wait_for_step(folder / 'wide' / 'seed0' / 'study.log', 'step  10/')
+    interrupted.send_signal(signal.SIGTERM)
+    output, _ = interrupted.communicate(timeout=120)
+    assert interrupted.returncode == 130 and 'the same command continues from here' in output
+    assert list((folder / 'wide' / 'seed0').glob('iter_*.pth')) or list((folder / 'wide' / 'seed0').glob('epoch_*.pth'))
+    output = run(*command, '--out', folder)
+    assert '[4/4]' not in output  # the first run was done before
+    assert read_rows(folder) == at_once
+
+
+def test_the_table_tells_what_differs_and_by_how_much(at_once):
+    first, second = at_once
+    assert second['changes'] == ['model.rpn_head.anchor_generator.scales.0 (4 there, 8 here)']
+    assert first['n_seeds'] == second['n_seeds'] == second['n_runs'] == 2
+    for row in at_once:
+        assert row['AP50_min'] <= row['AP50'] <= row['AP50_max']
+        assert row['AP50_max'] > 0
+    assert second['AP50_difference'] == pytest.approx(second['AP50'] - first['AP50'])
+    assert second['AP50_difference_low'] <= second['AP50_difference_high']
+    assert first['n_trainable'] < second['n_trainable'] + 1
+
+
+def test_a_done_study_is_only_measured_again(study, at_once):
+    root, command = study
+    output = run(*command, '--out', root / 'at_once')
+    assert '…' not in output
+    assert read_rows(root / 'at_once') == at_once

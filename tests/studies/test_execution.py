@@ -1,0 +1,190 @@
+"""How the runs of a study are carried out, with stand-ins for tools/train.py and tools/test.py."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.paths import REPO
+
+from mmcell.studies.execution import (
+    TRAINED,
+    Commands,
+    carry_out,
+    is_done,
+    refuse_other_settings,
+)
+from mmcell.studies.plan import Experiment, StudyError, make_variants, plan_runs
+from mmcell.studies.pool import carry_out_all
+
+# Trains in steps of .1 s, of which "stopped" counts those before a stop, and fails if the setting says so.
+TRAIN = '''
+import signal, sys, time
+from pathlib import Path
+folder = Path(sys.argv[sys.argv.index('--work-dir') + 1])
+asked = []
+signal.signal(signal.SIGTERM, lambda *_: asked.append(1))
+with open(folder / 'calls.txt', 'a') as file:
+    file.write(' '.join(sys.argv[1:]) + '\\n')
+if 'model.depth=13' in sys.argv:
+    print('error: there is no depth 13')
+    sys.exit(1)
+steps = folder / 'steps.txt'
+done = len(steps.read_text()) if steps.exists() else 0
+while done < 8:
+    time.sleep(.1)
+    done += 1
+    steps.write_text('x' * done)
+    if asked:
+        sys.exit(3)
+'''
+TEST = '''
+import sys
+from pathlib import Path
+Path(sys.argv[sys.argv.index('--out') + 1]).write_text(' '.join(sys.argv[1:]))
+'''
+
+
+@pytest.fixture
+def commands(tmp_path):
+    tools = tmp_path / 'tools'
+    tools.mkdir()
+    (tools / 'train.py').write_text(TRAIN)
+    (tools / 'test.py').write_text(TEST)
+    (tmp_path / 'net.py').write_text('model = dict(depth=50, test_cfg=dict(cap=1))\n')
+    return Commands(tmp_path / 'study', tools)
+
+
+def plan(commands, *options, seeds=(0,), **varied):
+    experiment = Experiment(str(commands.tools.parent / 'net.py'))
+    return plan_runs(make_variants([experiment], options, varied), seeds)
+
+
+def steps_of(run, commands):
+    path = commands.folder / run.folder / 'steps.txt'
+    return len(path.read_text()) if path.exists() else 0
+
+
+def test_a_run_is_trained_once_and_tested_with_each_variant(commands):
+    run, = plan(commands, **{'model.test_cfg.cap': ['1', '2'], 'tta': ['true']})
+    outcome = carry_out(run, commands)
+    assert (outcome.status, outcome.message) == ('done', '')
+    assert is_done(run, commands.folder)
+    folder = commands.folder / run.folder
+    assert 'randomness.seed=0' in (folder / 'calls.txt').read_text()
+    flags = [(commands.folder / run.predictions_of(variant)).read_text() for variant in run.tested]
+    assert ['cap=2' in text for text in flags] == [False, True]
+    assert all('--tta' in text and '--split val' in text for text in flags)
+    facts = json.loads((folder / TRAINED).read_text())
+    assert facts['seconds'] > .8
+    assert facts['peak_bytes'] > 1e6
+
+
+def test_only_missing_parts_are_done_again(commands):
+    run, = plan(commands)
+    carry_out(run, commands)
+    (commands.folder / run.predictions_of(run.variant)).unlink()
+    assert not is_done(run, commands.folder)
+    carry_out(run, commands)
+    assert is_done(run, commands.folder)
+    assert len((commands.folder / run.folder / 'calls.txt').read_text().splitlines()) == 1
+
+
+def test_a_failed_run_says_why(commands):
+    run, = plan(commands, 'model.depth=13')
+    outcome = carry_out(run, commands)
+    assert outcome.status == 'failed'
+    assert outcome.message.startswith('error: there is no depth 13 (all output: ')
+    assert not is_done(run, commands.folder)
+
+
+def test_the_time_ends_a_training_which_then_continues(commands):
+    run, = plan(commands)
+    in_time = Commands(commands.folder, commands.tools, deadline=time.time() + .6)
+    assert carry_out(run, in_time).status == 'stopped'
+    assert 0 < steps_of(run, commands) < 8
+    assert carry_out(run, in_time).status == 'stopped'
+    assert carry_out(run, commands).status == 'done'
+    assert steps_of(run, commands) == 8
+    assert len((commands.folder / run.folder / 'calls.txt').read_text().splitlines()) == 2
+
+
+def test_other_settings_are_refused_where_a_training_is_done(commands):
+    run, = plan(commands)
+    carry_out(run, commands)
+    refuse_other_settings(run, commands.folder)
+    other, = plan(commands, 'model.depth=18')
+    with pytest.raises(StudyError, match=r'trained with other settings: model\.depth \(50 there, 18 here\)'):
+        refuse_other_settings(other, commands.folder)
+    tested_otherwise, = plan(commands, 'model.test_cfg.cap=7')
+    refuse_other_settings(tested_otherwise, commands.folder)
+
+
+STUDY = '''
+import sys
+from pathlib import Path
+from mmcell.studies.execution import Commands, carry_out
+from mmcell.studies.plan import Experiment, make_variants, plan_runs
+root = Path(sys.argv[1])
+run, = plan_runs(make_variants([Experiment(str(root / 'net.py'))]), [0])
+print(carry_out(run, Commands(root / 'study', root / 'tools')).status)
+'''
+
+
+def start_study(commands):
+    return subprocess.Popen([sys.executable, '-c', STUDY, commands.tools.parent], stdout=subprocess.PIPE, text=True,
+                            env={**os.environ, 'PYTHONPATH': str(REPO)})
+
+
+def wait_for_steps(run, commands):
+    end = time.monotonic() + 60
+    while not steps_of(run, commands) and time.monotonic() < end:
+        time.sleep(.02)
+
+
+@pytest.mark.skipif(not Path('/proc').exists(), reason='needs processes of Linux')
+def test_a_killed_study_is_waited_for_and_nothing_runs_twice(commands):
+    run, = plan(commands)
+    killed = start_study(commands)
+    wait_for_steps(run, commands)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    # Its training goes on, and holds the lock of the folder.
+    assert steps_of(run, commands) < 8
+    assert carry_out(run, commands).status == 'done'
+    calls = (commands.folder / run.folder / 'calls.txt').read_text().splitlines()
+    # The second training finds all steps done.
+    assert len(calls) == 2
+    assert steps_of(run, commands) == 8
+
+
+def test_ctrl_c_lets_the_training_save(commands):
+    run, = plan(commands)
+    study = start_study(commands)
+    wait_for_steps(run, commands)
+    study.send_signal(signal.SIGINT)
+    study.communicate()
+    assert study.returncode != 0
+    assert 0 < steps_of(run, commands) < 8
+    # The lock is free again.
+    assert carry_out(run, commands).status == 'done'
+
+
+def test_several_runs_at_once_each_have_an_outcome(commands):
+    runs = [*plan(commands, seeds=(0, 1)), *plan(commands, 'model.depth=13', seeds=(2,))]
+    begun = []
+    outcomes = list(carry_out_all(runs, commands, 3, on_begin=begun.append))
+    assert [run.folder for run in begun] == [run.folder for run in runs]
+    assert sorted((str(outcome.run.folder), outcome.status) for outcome in outcomes) == [
+        ('net/seed0', 'done'), ('net/seed1', 'done'), ('net/seed2', 'failed')]
+    assert 'there is no depth 13' in next(outcome.message for outcome in outcomes if outcome.status == 'failed')
+
+
+def test_several_runs_stop_in_time(commands):
+    in_time = Commands(commands.folder, commands.tools, deadline=time.time())
+    outcomes = list(carry_out_all(plan(commands, seeds=(0, 1, 2)), in_time, 2))
+    assert [outcome.status for outcome in outcomes] == ['stopped'] * 3

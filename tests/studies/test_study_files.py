@@ -1,0 +1,70 @@
+"""Studies from config files and from study files, those of the project among them."""
+
+import pytest
+from mmengine.config import Config
+from support.paths import REPO
+
+from mmcell.studies.plan import StudyError, make_variants, parse_varied, plan_runs
+from mmcell.studies.study_files import read_study
+
+STUDIES = sorted((REPO / 'studies').glob('*.py'))
+
+
+def test_config_files_are_the_experiments():
+    study = read_study([f'{REPO}/configs/cell/mask-rcnn_r50.py', f'{REPO}/configs/cell/mask-rcnn_r18.py'])
+    assert [experiment.config.rpartition('/')[2] for experiment in study.experiments] == [
+        'mask-rcnn_r50.py', 'mask-rcnn_r18.py']
+    assert (study.seeds, study.n_folds, study.varied, study.options, study.question) == ((0,), None, (), (), '')
+
+
+def test_a_study_file_is_read_with_what_it_inherits(tmp_path):
+    (tmp_path / 'net.py').write_text('model = dict(depth=50)\n')
+    (tmp_path / 'base.py').write_text("configs = ['net.py']\nquestion = 'Why?'\nsettings = dict(model=dict(a=1))\n")
+    (tmp_path / 'study.py').write_text(
+        "_base_ = ['base.py']\nseeds = [3, 4]\nfolds = 5\nvary = ['model.a=1,2']\n"
+        "configs = ['net.py', dict(config='net.py', name='deep', settings=dict(model=dict(depth=101)))]\n")
+    study = read_study([str(tmp_path / 'study.py')])
+    assert study.question == 'Why?'
+    assert (study.seeds, study.n_folds, study.varied, study.options) == ((3, 4), 5, ('model.a=1,2',), ('model.a=1',))
+    plain, deep = study.experiments
+    assert plain.config == deep.config == str(tmp_path / 'net.py')
+    assert (deep.name, deep.options) == ('deep', ('model.depth=101',))
+
+
+@pytest.mark.parametrize(('text', 'message'), [
+    ("configs = ['a.py']\nseed = 1", r'the keys are question, .*, got seed$'),
+    ("configs = [dict(config='a.py', setting=1)]", r'the keys are config, settings, name, got setting$'),
+    ("configs = [dict(name='a')]", 'a path, or a dict with the key config'),
+])
+def test_wrong_study_files_are_refused(tmp_path, text, message):
+    (tmp_path / 'study.py').write_text(text)
+    with pytest.raises(StudyError, match=message):
+        read_study([str(tmp_path / 'study.py')])
+
+
+def test_a_study_file_stands_alone(tmp_path):
+    (tmp_path / 'study.py').write_text("configs = ['a.py']")
+    with pytest.raises(StudyError, match='must be the only file'):
+        read_study([str(tmp_path / 'study.py'), 'other.py'])
+
+
+@pytest.mark.parametrize('path', STUDIES, ids=lambda path: path.stem)
+def test_the_studies_of_the_project_can_be_planned(path):
+    study = read_study([str(path)])
+    variants = make_variants(study.experiments, study.options, dict(map(parse_varied, study.varied)))
+    assert study.question.endswith('?')
+    assert all(run.tested for run in plan_runs(variants, study.seeds))
+    assert f'python tools/study.py studies/{path.name} --out' in path.read_text(encoding='utf-8')
+
+
+def test_the_small_studies_have_the_same_cost():
+    small = [path for path in STUDIES if path.stem.endswith('_small')]
+    assert len(small) == 5
+    for path in small:
+        study = read_study([str(path)])
+        for variant in make_variants(study.experiments, study.options):
+            settings = Config(variant.settings)
+            loader = settings.train_dataloader
+            assert (settings.train_cfg.max_epochs, loader.batch_size, loader.sampler.times) == (4, 1, 2)
+            assert loader.dataset.pipeline[2].transforms[-1].crop_size == (256, 256)
+            assert settings.model.train_cfg.rcnn.sampler.num == 64
