@@ -11,6 +11,7 @@ EXAMPLE = """example:
   python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays
   python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays --matches
   python tools/overlay.py results.pkl --annotations annotations/test.json --out work_dirs/overlays --classes class3
+  python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays --formats svg pdf
 """
 
 
@@ -19,7 +20,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('results', help='file that tools/test.py --out wrote')
     parser.add_argument('--annotations', required=True, help='annotation file of the images that were predicted')
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER',
-                        help='folder for the pictures, one PNG per image')
+                        help='folder for the pictures')
+    parser.add_argument('--formats', nargs='+', choices=['png', 'svg', 'pdf'], default=['png'], metavar='FORMAT',
+                        help='one file per image and format: png; svg and pdf for papers, in which cells are outlines '
+                             'that can be edited, over the image at its own resolution (default: png)')
     parser.add_argument('--classes', nargs='+', metavar='NAME', help='draw only these classes (default: all)')
     parser.add_argument('--matches', action='store_true',
                         help='draw hits, wrong classes, missed cells and spurious detections in different colours and '
@@ -45,7 +49,7 @@ def draw(args: argparse.Namespace) -> None:
 
 
 def draw_all(args: argparse.Namespace) -> int:
-    """Writes one PNG per image of the dump, and returns the number of pictures.
+    """Writes the pictures of each image of the dump, and returns their number.
 
     Raises:
         MmcellError: The files do not fit together, a class is unknown, or --matches was given without true cells.
@@ -58,9 +62,10 @@ def draw_all(args: argparse.Namespace) -> int:
     from mmcell.annotations.ground_truth import read_true_cells
     from mmcell.evaluation.error_types import judge_predictions
     from mmcell.evaluation.pairs import Pairs
-    from mmcell.evaluation.pictures import draw_image
+    from mmcell.evaluation.pictures import compose_picture
     from mmcell.predictions.result_files import read_predictions
-    from mmcell.visualization.overlay import picture_name, write_png
+    from mmcell.visualization.overlay import picture_name
+    from mmcell.visualization.vector_pictures import write_cell_picture
     truth = read_true_cells(args.annotations, crowds_allowed=False)
     unknown = set(args.classes or ()) - set(truth.class_names)
     if unknown:
@@ -79,11 +84,13 @@ def draw_all(args: argparse.Namespace) -> int:
     pairs = Pairs(truth, file.predictions)
     verdicts = judge_predictions(pairs, args.score_thr) if args.matches else None
     shown = None if args.classes is None else [truth.class_names.index(name) for name in args.classes]
+    formats = dict.fromkeys(args.formats)
     for image, source in track(sources.items(), 'overlays', console=Console(stderr=True)):
-        picture = draw_image(source, pairs, image, args.score_thr, shown_classes=shown, scale=args.scale,
-                             verdicts=verdicts)
-        write_png(picture, args.out / picture_name(truth.image_ids[image], source.path))
-    return len(sources)
+        picture = compose_picture(source, pairs, image, args.score_thr, shown_classes=shown, scale=args.scale,
+                                  verdicts=verdicts)
+        for file_format in formats:
+            write_cell_picture(picture, args.out / picture_name(truth.image_ids[image], source.path, file_format))
+    return len(sources) * len(formats)
 
 
 if __name__ == '__main__':

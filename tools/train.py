@@ -54,6 +54,8 @@ def train(args: argparse.Namespace) -> int:
         if args.resume is not None:
             resume(cfg, args.resume)
         refuse_used_folder(cfg)
+        from mmcell.visualization.trackers import refuse_unusable_trackers
+        refuse_unusable_trackers(cfg.to_dict())
         from mmcell.framework.console import ConsoleRunner
         with processes(use_gloo_without_gpu(cfg)):
             runner = ConsoleRunner.from_cfg(cfg)

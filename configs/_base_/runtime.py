@@ -17,6 +17,7 @@ default_hooks = dict(
     # extends an inherited dict: an experiment that sets custom_hooks would remove them from there.
     class_count=dict(type='ClassCountHook'),
     watched_value=dict(type='WatchedValueHook'),
+    trackers=dict(type='TrackerHook'),
     starting_checkpoint=dict(type='StartingCheckpointHook'),
     # The rules of the challenge allow fewer than 200 million trainable parameters.
     parameter_budget=dict(type='ParameterBudgetHook', max_trainable=199_999_999),
@@ -30,8 +31,9 @@ env_cfg = dict(
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'))
 randomness = dict(seed=0)
-vis_backends = [dict(type='LocalVisBackend')]
-visualizer = dict(type='CellVisualizer', vis_backends=vis_backends, name='visualizer', classes=None, scale=2)
+# Trackers are further back ends: docs/guides/train.md.
+visualizer = dict(
+    type='CellVisualizer', vis_backends=[dict(type='LocalVisBackend')], name='visualizer', classes=None, scale=2)
 log_processor = dict(type='LogProcessor', window_size=20, by_epoch=True)
 
 # With --tta, tools/test.py and tools/predict.py predict every combination of these scales, flips and quarter turns. The

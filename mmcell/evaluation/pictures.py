@@ -10,14 +10,17 @@ from mmcell.errors import MmcellError
 from mmcell.evaluation.error_types import Verdicts
 from mmcell.evaluation.pairs import Pairs, cells_of_image
 from mmcell.images.image_file import read_image
-from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
-from mmcell.visualization.overlay import picture_name, write_png
+from mmcell.visualization.cell_panels import CellPicture, CellSet, compose_cell_sets
+from mmcell.visualization.overlay import picture_name
+from mmcell.visualization.vector_pictures import write_cell_picture
 
 
-def draw_image(source: ImageSource, pairs: Pairs, image: int, score_threshold: float, *,
-               shown_classes: Sequence[int] | None = None, scale: int = 2,
-               verdicts: Verdicts | None = None) -> np.ndarray:
-    """Draws the true cells of an image beside the predicted ones; only these if no true cell of any image is known.
+def compose_picture(source: ImageSource, pairs: Pairs, image: int, score_threshold: float, *,
+                    shown_classes: Sequence[int] | None = None, scale: int = 2,
+                    verdicts: Verdicts | None = None) -> CellPicture:
+    """Returns a picture of the true cells of an image beside the predicted ones.
+
+    It shows only the predicted ones if no true cell of any image is known.
 
     Args:
         source: Where the image is.
@@ -28,9 +31,6 @@ def draw_image(source: ImageSource, pairs: Pairs, image: int, score_threshold: f
         scale: The whole number by which the image is enlarged.
         verdicts: The verdicts on the predictions with at least this score, of all classes: cells are drawn as hit,
             wrong class, missed or spurious. None draws cells by their class.
-
-    Returns:
-        The picture, (height, width, 3) uint8 RGB.
 
     Raises:
         MmcellError: The image cannot be read, or has another size than its cells.
@@ -50,7 +50,7 @@ def draw_image(source: ImageSource, pairs: Pairs, image: int, score_threshold: f
     if truth.rles:
         cell_sets.insert(0, CellSet.true(truth.rles[true], truth.class_index[true].tolist(), true_verdicts))
     try:
-        return draw_cell_sets(pixels, cell_sets, truth.class_names, shown_classes, scale)
+        return compose_cell_sets(pixels, cell_sets, truth.class_names, shown_classes, scale)
     except MmcellError as error:
         raise MmcellError(f'{source.path}: {error}') from error
 
@@ -65,7 +65,7 @@ def draw_images(folder: Path, pairs: Pairs, sources: dict[int, ImageSource], ima
         folder: The folder, which is made if necessary.
         sources: Where images are, by their places in the annotation file; the annotation file knows the others.
         images: The places of the images that are drawn.
-        pairs, verdicts, score_threshold: As for :func:`draw_image`.
+        pairs, verdicts, score_threshold: As for :func:`compose_picture`.
 
     Raises:
         MmcellError: An image cannot be read, or does not fit its cells.
@@ -73,5 +73,5 @@ def draw_images(folder: Path, pairs: Pairs, sources: dict[int, ImageSource], ima
     """
     for rank, image in enumerate(images, start=1):
         source = sources.get(image) or pairs.truth.image_source(image)
-        picture = draw_image(source, pairs, image, score_threshold, verdicts=verdicts)
-        write_png(picture, folder / f'{rank:02d}_{picture_name(pairs.truth.image_ids[image], source.path)}')
+        picture = compose_picture(source, pairs, image, score_threshold, verdicts=verdicts)
+        write_cell_picture(picture, folder / f'{rank:02d}_{picture_name(pairs.truth.image_ids[image], source.path)}')

@@ -9,9 +9,10 @@ from mmcell.hooks.pictures import CellVisualizationHook
 from mmcell.hooks.progress import ProgressHook
 from mmcell.hooks.steps import FiniteLossHook, NonFiniteLossError, StepSeedHook
 from mmcell.hooks.stopping import MissedValidationHook, StopHook
+from mmcell.hooks.trackers import TrackerHook
 from mmcell.hooks.watched_values import CellEarlyStoppingHook, WatchedValueHook
 
 __all__ = ['CellCheckpointHook', 'CellEarlyStoppingHook', 'CellVisualizationHook', 'ClassCountHook', 'FiniteLossHook',
            'FirstScreenHook', 'FirstStepHook', 'FittingCheckpointHook', 'MissedValidationHook', 'NonFiniteLossError',
            'ParameterBudgetError', 'ParameterBudgetHook', 'ProgressHook', 'StartingCheckpointHook', 'StepSeedHook',
-           'StopHook', 'WatchedValueHook']
+           'StopHook', 'TrackerHook', 'WatchedValueHook']

@@ -47,9 +47,65 @@ class CellSet:
         return cls(f'predicted, score >= {score_threshold:g}', rles, labels, verdicts, 'spurious')
 
 
+@dataclass(frozen=True)
+class CellPanel:
+    """N cells over an image, as they are drawn.
+
+    Attributes:
+        heading: The text above the image.
+        rles: N compressed COCO RLEs of the size of the image, each with at least one pixel.
+        labels: N labels, from 0.
+        verdicts: N keys of ``VERDICTS``; None if cells have the colours of their classes.
+        colors: N RGB colours, each value 0–255.
+        dashes_px: The length of the dashes of N outlines in px of the picture; 0 for an outline without gaps.
+        width_px: The width of outlines in px of the picture.
+    """
+
+    heading: str
+    rles: list[dict]
+    labels: list[int]
+    verdicts: list[str] | None
+    colors: list[tuple[int, int, int]]
+    dashes_px: list[int]
+    width_px: int
+
+
+@dataclass(frozen=True)
+class CellPicture:
+    """An image with cells in panels side by side below a legend: what a picture shows, whatever draws it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        panels: At least one panel, from left to right.
+        legend: The entries of the legend.
+        class_names: The names of all classes, by label.
+        scale: The whole number by which height and width of the image are multiplied.
+        fill: The weight of the colour inside the outlines, from 0 to 1.
+    """
+
+    image: np.ndarray
+    panels: list[CellPanel]
+    legend: list[LegendEntry]
+    class_names: Sequence[str]
+    scale: int
+    fill: float
+
+
 def draw_cell_sets(image: np.ndarray, cell_sets: Sequence[CellSet], class_names: Sequence[str],
                    shown_labels: Sequence[int] | None = None, scale: int = 1, fill: float = .15) -> np.ndarray:
     """Draws each set of cells over the image, in panels side by side, below a legend.
+
+    The arguments and errors are those of :func:`compose_cell_sets`.
+
+    Returns:
+        The picture, (height, width, 3) uint8 RGB.
+    """
+    return paint(compose_cell_sets(image, cell_sets, class_names, shown_labels, scale, fill))
+
+
+def compose_cell_sets(image: np.ndarray, cell_sets: Sequence[CellSet], class_names: Sequence[str],
+                      shown_labels: Sequence[int] | None = None, scale: int = 1, fill: float = .15) -> CellPicture:
+    """Returns a picture of each set of cells over the image, in panels side by side, below a legend.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -59,9 +115,6 @@ def draw_cell_sets(image: np.ndarray, cell_sets: Sequence[CellSet], class_names:
         scale: The whole number by which height and width are multiplied.
         fill: The weight of the colour inside the outlines, from 0 to 1.
 
-    Returns:
-        The picture, (height, width, 3) uint8 RGB.
-
     Raises:
         MmcellError: The size of a mask differs from the size of the image.
     """
@@ -70,13 +123,19 @@ def draw_cell_sets(image: np.ndarray, cell_sets: Sequence[CellSet], class_names:
                           'image that was annotated and predicted. In a pipeline, load annotations after the resize, '
                           'and predict with rescale=True')
     shown_labels = range(len(class_names)) if shown_labels is None else shown_labels
-    panels = [_draw_panel(image, cells, class_colors(len(class_names)), set(shown_labels), scale, fill)
-              for cells in cell_sets]
+    panels = [_compose_panel(cells, class_colors(len(class_names)), set(shown_labels)) for cells in cell_sets]
     if any(cells.verdicts is not None for cells in cell_sets):
         legend = [LegendEntry(verdict, color, dash_px) for verdict, (color, dash_px) in VERDICTS.items()]
     else:
         legend = class_legend(class_names, shown_labels)
-    return lay_out(panels, legend)
+    return CellPicture(image, panels, legend, class_names, scale, fill)
+
+
+def paint(picture: CellPicture) -> np.ndarray:
+    """Returns the pixels of a picture, (height, width, 3) uint8 RGB."""
+    return lay_out([Panel(panel.heading, draw_instances(picture.image, panel.rles, panel.colors, picture.scale,
+                                                        picture.fill, panel.dashes_px, panel.width_px))
+                    for panel in picture.panels], picture.legend)
 
 
 def class_legend(class_names: Sequence[str], labels: Sequence[int] | None = None,
@@ -93,20 +152,19 @@ def class_legend(class_names: Sequence[str], labels: Sequence[int] | None = None
             for label in (range(len(class_names)) if labels is None else labels)]
 
 
-def _draw_panel(image: np.ndarray, cells: CellSet, colors: Sequence[tuple[int, int, int]], shown_labels: set[int],
-                scale: int, fill: float) -> Panel:
+def _compose_panel(cells: CellSet, colors: Sequence[tuple[int, int, int]], shown_labels: set[int]) -> CellPanel:
     is_drawn = [label in shown_labels and area_px > 0
                 for label, area_px in zip(cells.labels, areas_px(cells.rles), strict=True)]
     drawn = [index for index, drawn in enumerate(is_drawn) if drawn]
     rles = [cells.rles[index] for index in drawn]
+    labels = [cells.labels[index] for index in drawn]
     heading = f'{len(drawn)} {cells.title}'
     if cells.verdicts is None:
-        return Panel(heading, draw_instances(image, rles, [colors[cells.labels[i]] for i in drawn], scale, fill))
+        return CellPanel(heading, rles, labels, None, [colors[label] for label in labels], [0] * len(drawn), 1)
     verdicts = [cells.verdicts[index] for index in drawn]
     n_hits, n_wrong = verdicts.count('hit'), verdicts.count('wrong class')
     heading += f': {n_hits} hit, {len(drawn) - n_hits} {cells.mistake}'
     heading += f' ({n_wrong} wrong class)' if n_wrong else ''
     styles = [VERDICTS[verdict] for verdict in verdicts]
-    picture = draw_instances(image, rles, [color for color, _ in styles], scale, fill,
-                             [dash_px for _, dash_px in styles], width_px=2)
-    return Panel(heading, picture)
+    return CellPanel(heading, rles, labels, verdicts, [color for color, _ in styles],
+                     [dash_px for _, dash_px in styles], 2)

@@ -12,7 +12,7 @@ from mmcell.masks.rle import foreground_pixels_of_all
 from mmcell.ragged import begins_of
 
 
-def picture_name(img_id: int | str, img_path: str | Path) -> str:
+def picture_name(img_id: int | str, img_path: str | Path, file_format: str = 'png') -> str:
     """Returns a file name for the picture of an image, unique in a data set: the id of the image and a readable name.
 
     Examples: 0007_abc.png for image 7 in the file train/abc/image.tif, and 0012_consep_1.png for image 12 in the file
@@ -20,7 +20,7 @@ def picture_name(img_id: int | str, img_path: str | Path) -> str:
     """
     path = Path(img_path)
     # In the raw layout all images are called image.tif, and the name of the folder tells them apart.
-    return f"{img_id:0>4}_{shorten_name(path.parent.name if path.stem.lower() == 'image' else path.stem)}.png"
+    return f"{img_id:0>4}_{shorten_name(path.parent.name if path.stem.lower() == 'image' else path.stem)}.{file_format}"
 
 
 def draw_instances(image: np.ndarray, rles: list[dict], colors: list[tuple[int, int, int]], scale: int = 1,

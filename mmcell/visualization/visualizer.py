@@ -7,11 +7,22 @@ import numpy as np
 from mmdet.registry import VISUALIZERS
 from mmdet.structures import DetDataSample
 from mmdet.visualization import DetLocalVisualizer
+from mmengine.config import Config
+from mmengine.dist import master_only
+from mmengine.visualization.vis_backend import BaseVisBackend
 
 from mmcell.errors import MmcellError
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
 from mmcell.visualization.overlay import draw_instances, write_png
+from mmcell.visualization.trackers import (
+    LOCAL,
+    TrackedTraining,
+    add_values,
+    name_values,
+    start_tracker,
+    to_settings,
+)
 
 
 @VISUALIZERS.register_module()
@@ -22,8 +33,14 @@ class CellVisualizer(DetLocalVisualizer):
     RLEs and label maps are drawn without making N full-size bitmaps. Boxes, semantic and panoptic segmentations are
     not drawn. Unlike the stock class, which draws only in the first process, this class draws in every process.
 
+    Back ends of trackers (TensorBoard, W&B and others) are built when a training begins, so that a test needs no
+    tracker and a resumed training goes on in its run (:mod:`mmcell.visualization.trackers`).
+
     Args:
-        name, args, kwargs: The arguments of ``DetLocalVisualizer``. Its colours, line width and alpha have no effect.
+        name, image, save_dir, kwargs: The arguments of ``DetLocalVisualizer``. Its colours, line width and alpha have
+            no effect.
+        vis_backends: The back ends, as in ``DetLocalVisualizer``; a name stands for ``dict(type=name)``. If others than
+            ``LocalVisBackend`` are given, ``LocalVisBackend`` is there, too.
         classes: The names of the classes that are drawn; None draws all classes.
         scale: The whole number by which height and width are multiplied. Outlines are one pixel wide in the result.
         fill: The weight of the colour inside the outline, from 0 (not tinted) to 1 (colour only).
@@ -32,14 +49,67 @@ class CellVisualizer(DetLocalVisualizer):
         MmcellError: ``classes`` is a single text instead of a list.
     """
 
-    def __init__(self, name: str = 'visualizer', *args, classes: Sequence[str] | None = None, scale: int = 1,
-                 fill: float = .15, **kwargs) -> None:
+    def __init__(self, name: str = 'visualizer', image: np.ndarray | None = None,
+                 vis_backends: Sequence[str | dict | BaseVisBackend] | dict | None = None, save_dir: str | None = None,
+                 *, classes: Sequence[str] | None = None, scale: int = 1, fill: float = .15, **kwargs) -> None:
         if isinstance(classes, str):
             raise MmcellError(f'visualizer.classes must be a list of class names, got {classes!r}; write [{classes!r}]')
-        super().__init__(name, *args, **kwargs)
+        settings = [vis_backends] if isinstance(vis_backends, dict | str) else vis_backends
+        if settings and not any(isinstance(entry, BaseVisBackend) for entry in settings):
+            settings = to_settings(settings)
+        self._trackers = [entry for entry in settings or () if isinstance(entry, dict) and entry.get('type') != LOCAL]
+        super().__init__(name, image, [entry for entry in settings or () if entry not in self._trackers], save_dir,
+                         **kwargs)
+        self._folder = Path(save_dir or '.', 'vis_data')
+        self._config = Config()
+        self._started: dict[str, BaseVisBackend] | None = None
+        self.step: int | None = None
         self.classes = classes
         self.scale = scale
         self.fill = fill
+
+    def add_config(self, config: Config, **kwargs) -> None:
+        """Writes the config of a run to the log, and keeps it for trackers."""
+        self._config = config
+        super().add_config(config, **kwargs)
+
+    @property
+    def are_trackers_started(self) -> bool:
+        """Whether a training has begun for the trackers."""
+        return self._started is not None
+
+    @master_only
+    def start_trackers(self, training: TrackedTraining) -> None:
+        """Starts the trackers, or continues them if the training is resumed.
+
+        Raises:
+            TrackerError: A tracker cannot continue its run.
+        """
+        self._started = {}
+        for settings in self._trackers:
+            settings = dict(settings)
+            name = settings.pop('name', settings['type'])
+            self._started[name] = self._vis_backends[name] = start_tracker(settings, self._config, training)
+
+    @master_only
+    def add_scalars(self, scalar_dict: dict, step: int = 0, file_path: str | None = None, **kwargs) -> None:
+        """Logs values, and gives them to the trackers under names and at steps that all of them take.
+
+        Args:
+            scalar_dict: The values by their names.
+            step: The step; for validations the epoch, if the training counts epochs.
+            file_path: A second file in the folder of the log that gets the values.
+        """
+        if self._trackers and not self.are_trackers_started:
+            self.start_trackers(TrackedTraining(self._folder))
+        values = name_values(scalar_dict)
+        if 'iter' in scalar_dict or self.step is None:
+            self.step = step
+        for name, backend in self._vis_backends.items():
+            if name in (self._started or ()):
+                add_values(backend, values, self.step)
+            else:
+                backend.add_scalars(scalar_dict, step, file_path, **kwargs)
 
     @property
     def dataset_meta(self) -> dict:

@@ -1,6 +1,7 @@
 """Configs of commands and the processes that share a run, and what tools/train.py makes of its own arguments."""
 
 import argparse
+import re
 
 import mmengine.device
 import pytest
@@ -9,6 +10,8 @@ from _config import load_config
 from _launch import processes, use_gloo_without_gpu
 from _options import add_config_arguments
 from mmengine.config import Config
+from support.commands import CONFIG, call
+from support.paths import REPO
 from train import resume, use_mixed_precision
 
 from mmcell.errors import MmcellError
@@ -133,3 +136,20 @@ def test_a_fold_changes_the_data_and_the_work_folder(tmp_path, monkeypatch):
         options = ['--cfg-options', 'fold=2', f'work_dir={named}']
         assert load_config(parse_config_arguments(config, *options)).work_dir == 'runs/a_fold2'
     assert load_config(parse_config_arguments(config, '--work-dir', 'x', '--cfg-options', 'fold=2')).work_dir == 'x'
+
+
+@pytest.mark.parametrize('option, message', [
+    ('vis_backends=[TensorboardVisBackend]', r'no setting vis_backends .*did you mean visualizer\.vis_backends'),
+    ('visualizer.vis_backends=[TensorBoard]', 'there is no back end TensorBoard; did you mean TensorboardVisBackend'),
+    ('+vis_backends=[TensorboardVisBackend]', 'vis_backends is read by nothing: set visualizer.vis_backends')])
+def test_trackers_that_cannot_be_used_end_in_a_line_before_the_training(tmp_path, option, message):
+    ended = call('tools/train.py', CONFIG, '--work-dir', tmp_path / 'run', '--cfg-options', option)
+    assert ended.returncode == 1 and re.search(f'error: .*{message}', ended.stderr) and ended.stderr.count('\n') == 1
+    assert not list(tmp_path.glob('run/*'))
+
+
+def test_trackers_are_set_by_their_names_or_with_arguments(tmp_path):
+    backends = load_config(parse_config_arguments(
+        REPO / CONFIG, '--work-dir', tmp_path, '--cfg-options', 'visualizer.vis_backends=[TensorboardVisBackend,'
+        "{'type':'WandbVisBackend','init_kwargs':{'project':'cells'}}]")).visualizer.vis_backends
+    assert backends == ['TensorboardVisBackend', dict(type='WandbVisBackend', init_kwargs=dict(project='cells'))]

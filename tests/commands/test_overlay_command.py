@@ -34,7 +34,7 @@ def run(annotation_file, raw_root, tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, 'argv', ['overlay.py', 'results.pkl', '--annotations', str(annotations), '--out', 'o',
                                           *map(str, args)])
         status = command.main()
-        drawn = {path.name: read_image(path) for path in sorted(tmp_path.glob('o/*'))}
+        drawn = {path.name: read_image(path) for path in sorted(tmp_path.glob('o/*.png'))}
         return status, capsys.readouterr().err, drawn
     return run_command
 
@@ -65,6 +65,16 @@ def test_true_cells_are_beside_the_predicted_ones(run):
     assert {big, small} <= colors_in(true) and {big, small} <= colors_in(predicted)
     true, predicted = panels(drawn['0002_b.png'], 36, 44)
     assert big in colors_in(true) and colors_in(predicted) == {(200, 100, 50)}
+
+
+def test_files_for_papers_show_the_same_cells(run, tmp_path):
+    assert run('--matches', '--formats', 'svg', 'pdf', 'svg')[0] == 0
+    assert sorted(path.name for path in tmp_path.glob('o/*')) == [
+        '0001_a.pdf', '0001_a.svg', '0002_b.pdf', '0002_b.svg']
+    svg = (tmp_path / 'o' / '0001_a.svg').read_text()
+    # Of three true cells, one is hit, one has the wrong class and one is missed; two are predicted.
+    assert svg.count('<path ') == 5 and svg.count('inkscape:label="wrong class"') == 2
+    assert (tmp_path / 'o' / '0001_a.pdf').read_bytes().startswith(b'%PDF')
 
 
 def test_one_class_has_the_same_colour_alone_and_its_panels_are_always_there(run):

@@ -10,6 +10,7 @@ import time
 import pytest
 from support.commands import CONFIG, TINY, TORCHRUN, read_log, run
 from support.paths import REPO
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmcell.checkpoints.records import find_newest_complete, is_complete
 from mmcell.framework.safe_loading import load_tensors_only
@@ -99,7 +100,8 @@ def test_a_process_that_dies_ends_the_run_with_its_error(data, trained):
 def test_a_killed_run_goes_on_and_ends_alike(data):
     root, options = data
     command = [sys.executable, 'tools/train.py', CONFIG]
-    options = [*options, 'train_cfg.max_epochs=3', 'default_hooks.checkpoint.max_keep_ckpts=1']
+    options = [*options, 'train_cfg.max_epochs=3', 'default_hooks.checkpoint.max_keep_ckpts=1',
+               'default_hooks.logger.interval=1', 'visualizer.vis_backends=[TensorboardVisBackend]']
     environment = {**os.environ, 'OMP_NUM_THREADS': '1'}
     subprocess.run([*command, '--work-dir', root / 'whole', '--cfg-options', *options], cwd=REPO, env=environment,
                    check=True, capture_output=True)
@@ -116,6 +118,16 @@ def test_a_killed_run_goes_on_and_ends_alike(data):
     whole, killed = (load_tensors_only(root / name / 'epoch_3.pth')['state_dict'] for name in ('whole', 'killed'))
     assert all(whole[name].equal(killed[name]) for name in whole)
     assert not list((root / 'killed').glob('.*.tmp'))
+    curves, resumed_curves = (read_events(root / name) for name in ('whole', 'killed'))
+    assert curves == resumed_curves and {'train/loss', 'train/lr', 'val/AP50'} <= curves.keys()
+
+
+def read_events(work_dir):
+    """Returns the values that TensorBoard shows, by their names and steps, without the times of computing."""
+    folder, = {path.parent for path in work_dir.rglob('events.out.tfevents*')}
+    events = EventAccumulator(str(folder)).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)]
+            for tag in events.Tags()['scalars'] if not tag.endswith('time')}
 
 
 def test_a_full_disk_ends_the_run_with_the_last_checkpoint_whole(data):

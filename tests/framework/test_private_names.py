@@ -67,6 +67,7 @@ ATTRIBUTES = [
     'mmengine.runner:Runner._train_loop',
     'mmengine.runner:Runner._val_loop',
     'mmengine.visualization:Visualizer._dataset_meta',
+    'mmengine.visualization:Visualizer._vis_backends',
     'torch.storage:TypedStorage._untyped_storage',
     'torch.utils.data:DataLoader._iterator',
 ]
