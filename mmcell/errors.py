@@ -33,7 +33,8 @@
         ├── StudyError                  studies/plan.py
         ├── SubmissionError             predictions/packed_results.py
         ├── TorchvisionWeightsError     checkpoints/torchvision_weights.py
-        ├── TrainingStopped             hooks/stopping.py
+        ├── TrackerError                visualization/trackers.py
+        ├── TrainingStoppedError        hooks/stopping.py
         ├── UnknownSettingError         settings/names.py
         └── WeightsError                framework/safe_loading.py
             └── UntrustedCheckpointError

@@ -59,11 +59,11 @@ def train(args: argparse.Namespace) -> int:
         from mmcell.framework.console import ConsoleRunner
         with processes(use_gloo_without_gpu(cfg)):
             runner = ConsoleRunner.from_cfg(cfg)
-            from mmcell.hooks.stopping import TrainingStopped
+            from mmcell.hooks.stopping import TrainingStoppedError
             status = ExitStatus.DONE
             try:
                 runner.train()
-            except TrainingStopped as stopped:
+            except TrainingStoppedError as stopped:
                 print(stopped, file=sys.stderr)
                 status = ExitStatus.PARTLY
             stop_workers(runner)

@@ -16,7 +16,7 @@ from mmcell.visualization.training_curves import CurveError, read_trainings
 SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
 
-class TrainingStopped(MmcellError):
+class TrainingStoppedError(MmcellError):
     """The training was asked to stop by a signal. If it can, it has saved a checkpoint."""
 
 
@@ -54,16 +54,16 @@ class StopHook(Hook):
         The last step of an epoch is not the place, because the regular checkpoint follows there.
 
         Raises:
-            TrainingStopped: The training was asked to stop.
+            TrainingStoppedError: The training was asked to stop.
         """
         if not self.is_asked or self.end_of_epoch(runner.train_dataloader, batch_idx):
             return
         self._give_back()
         saver = next((hook for hook in runner.hooks if isinstance(hook, CellCheckpointHook)), None)
         if saver is None:
-            raise TrainingStopped(f'stopped after step {runner.iter + 1}')
+            raise TrainingStoppedError(f'stopped after step {runner.iter + 1}')
         saver.save_where_stopped(runner)
-        raise TrainingStopped(f'stopped after step {runner.iter + 1} and saved {saver.last_ckpt}: the same command '
+        raise TrainingStoppedError(f'stopped after step {runner.iter + 1} and saved {saver.last_ckpt}: the same command '
                               'with --resume continues exactly from there')
 
     def after_train(self, runner: Runner) -> None:

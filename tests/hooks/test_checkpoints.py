@@ -109,7 +109,7 @@ def test_a_record_lies_beside_each_checkpoint(ann_file, tmp_path):
     assert set(data['images']) == {'train/a/image.tif', 'train/b/image.tif'}
     assert Config.fromstring(record['config'], '.py').model.type == 'ToyModel'
     meta = load_tensors_only(tmp_path / 'run' / 'epoch_2.pth')['meta']
-    assert meta['mmcell'] == {key: record[key] for key in ('run', 'best', 'software', 'data')}
+    assert meta['mmcell'] == {key: record[key] for key in ('run', 'best', 'software', 'data', 'parameters')}
 
 
 def test_the_old_checkpoint_is_removed_only_when_the_new_one_exists(ann_file, tmp_path, monkeypatch):

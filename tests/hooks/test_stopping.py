@@ -18,7 +18,7 @@ from support.synthetic_data import write_annotations
 from support.toy_runner import train
 
 from mmcell.framework.safe_loading import load_tensors_only
-from mmcell.hooks.stopping import TrainingStopped
+from mmcell.hooks.stopping import TrainingStoppedError
 
 STOP = dict(default_hooks__stop=dict(type='StopHook'))
 
@@ -78,7 +78,7 @@ def test_a_stopped_training_continues_exactly(ann_file, tmp_path, asked_at, save
     before = signal.getsignal(signal.SIGTERM)
     train(ann_file, tmp_path / 'at_once', **STOP)
     run = tmp_path / 'stopped'
-    with pytest.raises(TrainingStopped, match='--resume continues exactly'):
+    with pytest.raises(TrainingStoppedError, match='--resume continues exactly'):
         train(ann_file, run, custom_hooks=hooks_until(asked_at), **STOP)
     assert signal.getsignal(signal.SIGTERM) == before
     assert saved in files_in(run)
@@ -92,7 +92,7 @@ def test_a_stopped_training_continues_exactly(ann_file, tmp_path, asked_at, save
 def test_workers_that_get_the_signal_too_do_no_harm(ann_file, tmp_path):
     run = tmp_path / 'stopped'
     hooks = [dict(type='StepSeedHook'), dict(type='TerminateAllHook', step=3)]
-    with pytest.raises(TrainingStopped, match='stopped after step 3'):
+    with pytest.raises(TrainingStoppedError, match='stopped after step 3'):
         train(ann_file, run, custom_hooks=hooks, train_dataloader__num_workers=1, **STOP)
     assert files_in(run) == ['iter_3.pth']
 
@@ -103,7 +103,7 @@ def test_a_training_of_iterations_continues_exactly(ann_file, tmp_path):
                     default_hooks__checkpoint=dict(type='CellCheckpointHook', by_epoch=False, interval=4))
     train(ann_file, tmp_path / 'at_once', **settings)
     run = tmp_path / 'stopped'
-    with pytest.raises(TrainingStopped):
+    with pytest.raises(TrainingStoppedError):
         train(ann_file, run, custom_hooks=hooks_until(6), **settings)
     train(ann_file, run, resume=True, load_from=str(run / 'iter_6.pth'), **settings)
     expected = weights_of(tmp_path / 'at_once' / 'iter_9.pth')
