@@ -15,7 +15,8 @@ from mmcell.errors import MmcellError, list_some
 # Settings whose effect is part of the state that a checkpoint holds.
 _IN_STATE = re.compile(r'optim_wrapper\.(optimizer|paramwise_cfg)\..*|param_scheduler(\..*)?|randomness\.seed')
 # Settings with which the saved state of optimizer and schedule does not fit.
-_NOT_RESUMABLE = re.compile(r'optim_wrapper\.optimizer\.type|param_scheduler(\.\d+\.type)?|train_cfg\.(type|by_epoch)')
+_NOT_RESUMABLE = re.compile(
+    r'optim_wrapper\.optimizer\.type|param_scheduler(\.\d+(\.type)?)?|train_cfg\.(type|by_epoch)')
 # Settings that say which images are held out; a training that goes on with others has already learnt from them.
 _OF_FOLD = re.compile(r'(train|val)_dataloader\..*\.(fold|held_out)')
 # Settings that only the start of a training reads.

@@ -63,8 +63,8 @@ class StopHook(Hook):
         if saver is None:
             raise TrainingStoppedError(f'stopped after step {runner.iter + 1}')
         saver.save_where_stopped(runner)
-        raise TrainingStoppedError(f'stopped after step {runner.iter + 1} and saved {saver.last_ckpt}: the same command '
-                              'with --resume continues exactly from there')
+        raise TrainingStoppedError(f'stopped after step {runner.iter + 1} and saved {saver.last_ckpt}: the same '
+                                   'command with --resume continues exactly from there')
 
     def after_train(self, runner: Runner) -> None:
         """Gives the signals back."""

@@ -374,7 +374,7 @@ def test_a_resumed_training_records_the_seed_that_it_goes_on_with(ann_file, tmp_
 
 @pytest.mark.parametrize('overrides, message', [
     (dict(optim_wrapper__optimizer=dict(type='SGD', lr=.1)), r"optimizer\.type \('AdamW' there, 'SGD' here\)"),
-    (dict(param_scheduler=[]), r'param_scheduler \(\[.*… there, \[\] here\)'),
+    (dict(param_scheduler=[]), r'param_scheduler\.0 \(\{.*… there, not set here\)'),
     (dict(model__n_hidden=9), 'of another model.*leave out --resume and name another folder with --work-dir FOLDER'),
     (dict(model__nan_at=50), r'model\.nan_at \(-1 there, 50 here\)'),
 ])
