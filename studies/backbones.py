@@ -1,4 +1,4 @@
-"""A2: which backbone and recipe finds the most cells, at 30 epochs each?
+"""A2 and A1: which backbone and recipe finds the most cells, at 30 epochs each?
 
     python tools/study.py studies/backbones.py --out work_dirs/studies/backbones
 
@@ -11,4 +11,6 @@ configs = [
     '../configs/cell/mask-rcnn_r50_tv-v2_30e.py',
     '../configs/cell/mask-rcnn_convnext_tv.py',
     '../configs/cell/mask-rcnn_r50_tv-v1_better.py',
+    # A1: the training of A2's ConvNeXt, tested with 300 detections.
+    '../configs/cell/mask-rcnn_convnext_tv_300-detections.py',
 ]

@@ -1,4 +1,4 @@
-"""A2 with the small budget of _base_/small_budget.py.
+"""A2 and A1 with the small budget of _base_/small_budget.py.
 
     python tools/study.py studies/backbones_small.py --out work_dirs/studies/backbones_small
 
@@ -12,10 +12,12 @@ _base_ = ['backbones.py', '_base_/small_budget_enlarged.py']
 settings = dict(optim_wrapper=dict(optimizer=dict(lr=2e-4)))
 imagenet = dict(model=dict(backbone=dict(
     style='caffe', init_cfg=dict(checkpoint='weights/resnet50_imagenet_caffe_rgb_fp16.pth'))))
+random_weights = dict(model=dict(backbone=dict(init_cfg=None)))
 configs = [
     dict(config='../configs/cell/mask-rcnn_r50_tv-v1.py', settings=imagenet),
     dict(config='../configs/cell/mask-rcnn_r50_tv-v2_30e.py', settings=imagenet),
-    dict(config='../configs/cell/mask-rcnn_convnext_tv.py', settings=dict(model=dict(backbone=dict(init_cfg=None)))),
+    dict(config='../configs/cell/mask-rcnn_convnext_tv.py', settings=random_weights),
     dict(config='../configs/cell/mask-rcnn_r50_tv-v1_better.py', settings=imagenet),
+    dict(config='../configs/cell/mask-rcnn_convnext_tv_300-detections.py', settings=random_weights),
 ]
-del imagenet
+del imagenet, random_weights
