@@ -28,7 +28,7 @@ def study(tmp_path_factory):
              for split in ('train', 'val', 'test')]
     return root, ['tools/study.py', REPO / CONFIG, root / 'wide.py', '--seeds', '0', '1', '--resamples', '50',
                   '--max-epochs', '2', '--score-thr', '.05', '--cfg-options', *TINY, *files,
-                  'optim_wrapper.optimizer.lr=.002', 'train_dataloader.sampler.times=2']
+                  'optim_wrapper.optimizer.lr=.002', 'train_dataloader.sampler.times=4']
 
 
 @pytest.fixture(scope='module')
