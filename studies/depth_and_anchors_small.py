@@ -3,10 +3,10 @@
     python tools/study.py studies/depth_and_anchors_small.py --out work_dirs/studies/depth_and_anchors_small
 
 The first row is the ResNet-50 with the ImageNet weights in weights/resnet50_imagenet_caffe_rgb_fp16.pth, which have
-Caffe's strides, and the same model with default anchors is the last one: it stands for D3. For ResNet-18 and ResNet-101
-no weights were at hand. They are trained from random weights as a whole, with the statistics of each crop in their
-BatchNorm, and so is the ResNet-50 of the second row, with which they can be compared. All have a learning rate of 2e-4.
-Images are padded to multiples of 32 px, not to 1,024 px.
+Caffe's strides, and the second one is the same model with default anchors: it stands for D3. For ResNet-18 and
+ResNet-101 no weights were at hand. They are trained from random weights as a whole, with the statistics of each crop in
+their BatchNorm, and so is the ResNet-50 of the third row, with which they can be compared. All have a learning rate of
+2e-4. Images are padded to multiples of 32 px, not to 1,024 px.
 """
 
 _base_ = ['depth_and_anchors.py', '_base_/small_budget.py']
@@ -24,13 +24,13 @@ random_weights = dict(model=dict(backbone=dict(
     init_cfg=None, frozen_stages=-1, norm_cfg=dict(requires_grad=True), norm_eval=False)))
 configs = [
     dict(config='../configs/cell/mask-rcnn_r50_small-anchors.py', settings=imagenet),
+    dict(config='../configs/cell/mask-rcnn_r101_default-anchors.py', settings=imagenet,
+         name='mask-rcnn_r50_default-anchors'),
     dict(config='../configs/cell/mask-rcnn_r50_small-anchors.py', settings=random_weights,
          name='mask-rcnn_r50_small-anchors_random-weights'),
     dict(config='../configs/cell/mask-rcnn_r18_small-anchors.py', settings=random_weights,
          name='mask-rcnn_r18_small-anchors_random-weights'),
     dict(config='../configs/cell/mask-rcnn_r101_small-anchors.py', settings=random_weights,
          name='mask-rcnn_r101_small-anchors_random-weights'),
-    dict(config='../configs/cell/mask-rcnn_r101_default-anchors.py', settings=imagenet,
-         name='mask-rcnn_r50_default-anchors'),
 ]
 del imagenet, random_weights
