@@ -89,7 +89,8 @@ def refuse_unfit_data(variants: Sequence[Variant], n_folds: int | None) -> None:
 
     Raises:
         FileNotFoundError: There is no annotation file of the validation images.
-        StudyError: The variants are validated on different annotation files, or the file has another number of folds.
+        StudyError: A variant has no validation data, the variants are validated on different annotation files, or the
+            file has another number of folds.
         MmcellError: The annotation file cannot be read.
     """
     paths = dict.fromkeys(_annotation_file_of(variant, n_folds is not None) for variant in variants)
@@ -105,6 +106,8 @@ def refuse_unfit_data(variants: Sequence[Variant], n_folds: int | None) -> None:
 
 def _annotation_file_of(variant: Variant, has_folds: bool) -> str:
     config = Config(deepcopy(variant.settings))
+    if not config.get('val_dataloader'):
+        raise StudyError(f'{variant.name} has no val_dataloader: a study measures predictions of the validation images')
     if has_folds:
         config.fold = 0
         apply_fold(config)

@@ -155,6 +155,9 @@ def test_data_that_cannot_be_measured_are_refused_before_any_training(experiment
     other = Experiment(experiments[1].config, (f'val_dataloader.dataset.ann_file={tmp_path}/other.json',))
     with pytest.raises(StudyError, match='validated on different images'):
         refuse_unfit_data(make_variants([experiments[0], other]), None)
+    without = Experiment(experiments[0].config, ('val_dataloader=None',), 'without')
+    with pytest.raises(StudyError, match='without has no val_dataloader'):
+        refuse_unfit_data(make_variants([without]), None)
     (tmp_path / 'val.json').unlink()
     with pytest.raises(FileNotFoundError, match='val.json'):
         refuse_unfit_data(variants, None)
