@@ -2,11 +2,12 @@
 
 Each training has a folder of its own inside --out. What is done is skipped, and what was interrupted is continued
 exactly where it stopped, so that the same command can be given again at any time. Configs that differ only in settings
-of tests, for example in max_per_img, share one training. The table is written after each call, also from the part of
-the study that is done.
+of tests, for example in max_per_img, share one training. The table is written at the end of each call, also from a part
+of the study, but not after Ctrl-C.
 """
 
 import argparse
+import os
 import signal
 import sys
 import time
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from _config import make_folder
 from _measuring import showing_progress
-from _options import add_setting_argument
+from _options import add_setting_argument, add_tile_arguments, tile_settings
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 
@@ -34,7 +35,7 @@ EXAMPLE = """example:
 
 A study file is a config with the list configs: paths relative to the file, or dicts with the keys config, settings and
 name. It may also have question, seeds, folds, vary and settings, which all configs get. Flags replace seeds, folds and
-vary.
+vary, and --cfg-options come after all settings of the file.
 """
 
 
@@ -84,6 +85,8 @@ def parse_args() -> argparse.Namespace:
         parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr:g}')
     if args.slurm and args.launcher != 'slurm':
         parser.error('--slurm has an effect only with --launcher slurm')
+    if args.jobs > 1 and args.launcher == 'pytorch':
+        parser.error('--launcher pytorch gives each run all GPUs of this machine: leave out --jobs')
     return args
 
 
@@ -103,10 +106,12 @@ def main() -> int:
 def carry_out(args: argparse.Namespace) -> int:
     """Carries the study out, prints and writes its table, and returns the exit status."""
     begun = time.time()
-    # Every way of ending the study lets the trainings save a checkpoint.
+    # Every way of ending the study lets the trainings save a checkpoint. nohup lets it ignore the end of the terminal.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
-    make_folder(args.out, '--out')
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+    if not args.dry_run:
+        make_folder(args.out, '--out')
     from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():
         import mmcell.datasets  # noqa: F401
@@ -116,17 +121,28 @@ def carry_out(args: argparse.Namespace) -> int:
     study = read_study(args)
     variants = make_variants(study.experiments, study.options, dict(map(parse_varied, study.varied)))
     runs = plan_runs(variants, study.seeds, study.n_folds)
+    refuse_wrong_flags(variants)
     refuse_unfit_data(variants, study.n_folds)
+    commands = make_commands(args, begun)
     for run in runs:
-        refuse_other_settings(run, args.out)
+        refuse_other_settings(run, commands)
     left = [run for run in runs if not is_done(run, args.out)]
     if args.dry_run:
         for run in runs:
             print(f'{"to do" if run in left else "done "}  {run.folder}')
         return ExitStatus.DONE
-    outcomes = carry_out_runs(left, make_commands(args, begun), args)
+    outcomes = carry_out_runs(left, commands, args)
     show_results(runs, variants, study, args)
     return report(outcomes, len(runs))
+
+
+def refuse_wrong_flags(variants: list['Variant']) -> None:
+    """Stops before the first training if tools/test.py would refuse its flags."""
+    parser = argparse.ArgumentParser(prog='study.py --vary', usage='a flag of tools/test.py has a wrong value')
+    add_tile_arguments(parser, '')
+    parser.add_argument('--tta', action='store_true')
+    for variant in variants:
+        tile_settings(parser.parse_args(variant.flag_texts))
 
 
 def read_study(args: argparse.Namespace) -> 'Study':
@@ -158,11 +174,27 @@ def carry_out_runs(runs: list['Run'], commands: 'Commands', args: argparse.Names
     numbers = {run.folder: f'[{number}/{len(runs)}] {run.folder}' for number, run in enumerate(runs, 1)}
     outcomes = []
     for outcome in carry_out_all(runs, commands, args.jobs, args.slurm if args.launcher == 'slurm' else None,
+                                 find_gpus() if args.jobs > 1 and args.launcher == 'none' else (),
                                  on_begin=lambda run: print(f'{numbers[run.folder]} …', flush=True)):
         outcomes.append(outcome)
         if outcome.has_begun:
-            print(f'{numbers[outcome.run.folder]}: {outcome.status} {outcome.message}'.rstrip(), flush=True)
+            reason = f', {outcome.message}' if outcome.message else ''
+            print(f'{numbers[outcome.run.folder]}: {outcome.status}{reason}', flush=True)
     return outcomes
+
+
+def find_gpus() -> list[int]:
+    """Returns the numbers of the GPUs that this command may use, as the variable CUDA_VISIBLE_DEVICES counts them."""
+    from torch import cuda
+
+    from mmcell.errors import MmcellError
+    visible = os.environ.get('CUDA_VISIBLE_DEVICES')
+    if visible is None or not cuda.device_count():
+        return list(range(cuda.device_count()))
+    try:
+        return [int(number) for number in visible.split(',')][:cuda.device_count()]
+    except ValueError as error:
+        raise MmcellError(f'--jobs: CUDA_VISIBLE_DEVICES is {visible}; name the GPUs by their numbers') from error
 
 
 def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study', args: argparse.Namespace) -> None:

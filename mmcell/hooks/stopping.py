@@ -3,7 +3,9 @@
 import signal
 import threading
 
+import torch
 from mmdet.registry import HOOKS
+from mmengine.dist import all_reduce, get_world_size
 from mmengine.hooks import Hook
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
@@ -56,13 +58,17 @@ class StopHook(Hook):
         Raises:
             TrainingStoppedError: The training was asked to stop.
         """
-        if not self.is_asked or self.end_of_epoch(runner.train_dataloader, batch_idx):
+        if self.end_of_epoch(runner.train_dataloader, batch_idx) or not _is_any(self.is_asked):
             return
-        self._give_back()
         saver = next((hook for hook in runner.hooks if isinstance(hook, CellCheckpointHook)), None)
         if saver is None:
+            self._give_back()
             raise TrainingStoppedError(f'stopped after step {runner.iter + 1}')
-        saver.save_where_stopped(runner)
+        try:
+            # Several senders may ask: a second signal must not end the process while it saves.
+            saver.save_where_stopped(runner)
+        finally:
+            self._give_back()
         raise TrainingStoppedError(f'stopped after step {runner.iter + 1} and saved {saver.last_ckpt}: the same '
                                    'command with --resume continues exactly from there')
 
@@ -74,6 +80,18 @@ class StopHook(Hook):
         for number, handler in self.before.items():
             signal.signal(number, handler)
         self.before = {}
+
+
+def _is_any(is_true: bool) -> bool:
+    """Returns whether a condition holds in any process of the training. All processes call this at the same step.
+
+    The signal reaches the processes at different steps. If one stopped alone, the others would wait for it for ever.
+    """
+    if get_world_size() > 1:
+        flag = torch.tensor(int(is_true))
+        all_reduce(flag, op='max')
+        is_true = bool(flag)
+    return is_true
 
 
 @HOOKS.register_module()

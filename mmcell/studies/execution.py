@@ -3,6 +3,8 @@
 import fcntl
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -13,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from mmcell.checkpoints.differences import compare_trainings
+from mmcell.checkpoints.differences import Difference, compare_settings, compare_trainings
 from mmcell.errors import list_some
 from mmcell.files.whole_files import written_whole
 from mmcell.studies.plan import Run, StudyError, Variant
@@ -21,9 +23,15 @@ from mmcell.studies.plan import Run, StudyError, Variant
 # How long a training may take to save a checkpoint after it was asked to stop.
 STOP_SECONDS = 120
 TRAINED = 'trained.json'
+# The settings with which a training was tested, by the name of the dump.
+TESTED = 'tested.json'
 LOG = 'study.log'
 # The exit status of tools/train.py after a training that was asked to stop.
 STOPPED_STATUS = 3
+
+# Begins the line of a command in the log.
+_PROMPT = '$ '
+_NOTHING = re.compile('(?!)')
 
 # The commands that this process waits for.
 _going: list[subprocess.Popen] = []
@@ -74,12 +82,10 @@ class Commands:
 
     def test(self, run: Run, variant: Variant) -> list[str]:
         """Returns the command that predicts the validation images with the training of a run."""
-        flags = [part for key, value in variant.flags if value.lower() not in ('false', 'none')
-                 for part in ([f'--{key}'] if value.lower() == 'true' else [f'--{key}', value])]
         settings = (*variant.options, *_fold_settings(run.fold))
         return [*self.start, str(self.tools / 'test.py'), variant.config, str(self.folder / run.folder), '--split',
                 'val', '--out', str(self.folder / run.predictions_of(variant)), '--work-dir',
-                str(self.folder / run.folder / 'tests'), *self.test_flags, *flags,
+                str(self.folder / run.folder / 'tests'), *self.test_flags, *variant.flag_texts,
                 *(['--cfg-options', *settings] if settings else [])]
 
 
@@ -93,20 +99,45 @@ def is_done(run: Run, folder: Path) -> bool:
         (folder / run.predictions_of(variant)).exists() for variant in run.tested)
 
 
-def refuse_other_settings(run: Run, folder: Path) -> None:
-    """Stops if the folder of a run holds a finished training with other settings.
+def refuse_other_settings(run: Run, commands: Commands) -> None:
+    """Stops if the folder of a run holds a finished training, or predictions, with other settings.
 
     Raises:
-        StudyError: The settings differ.
+        StudyError: The settings, or the flag ``--amp``, differ.
     """
+    folder = commands.folder
     path = folder / run.folder / TRAINED
-    if not path.exists():
-        return
-    before = json.loads(path.read_text(encoding='utf-8'))['settings']
-    changed = compare_trainings(before, _to_plain(run.variant.training_settings))
-    if changed:
-        raise StudyError(f'{path.parent} was trained with other settings: {list_some(changed)}. Name another folder '
-                         'for this study with --out, or delete that folder to train again')
+    if path.exists():
+        facts = _read_json(path)
+        changed = compare_trainings(facts['settings'], _to_plain(run.variant.training_settings))
+        precision = [' '.join({'--amp'} & set(flags)) or 'not set'
+                     for flags in (facts.get('flags', commands.train_flags), commands.train_flags)]
+        if precision[0] != precision[1]:
+            changed.append(Difference('--amp', *precision))
+        if changed:
+            raise StudyError(f'{path.parent} was trained with other settings: {list_some(changed)}. Name another '
+                             'folder for this study with --out, or delete that folder to train again')
+    tested = _read_json(folder / run.folder / TESTED)
+    for variant in run.tested:
+        dump = folder / run.predictions_of(variant)
+        if dump.exists() and dump.name in tested:
+            changed = list(compare_settings(tested[dump.name], _facts_of_test(variant), _NOTHING))
+            if changed:
+                raise StudyError(f'{dump} was predicted with other settings: {list_some(changed)}. Name another folder '
+                                 'for this study with --out, or delete that file to predict again')
+
+
+def _facts_of_test(variant: Variant) -> object:
+    return _to_plain({**variant.prediction_settings, **dict(variant.flags)})
+
+
+def _read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding='utf-8')) if path.exists() else {}
+
+
+def _write_json(content: Mapping, path: Path) -> None:
+    with written_whole([path]) as (temporary,):
+        temporary.write_text(json.dumps(content, indent=1), encoding='utf-8')
 
 
 def _to_plain(value: object) -> object:
@@ -138,18 +169,27 @@ def carry_out(run: Run, commands: Commands) -> Outcome:
             if status in (None, STOPPED_STATUS):
                 return Outcome(run, 'stopped')
             if status:
-                return Outcome(run, 'failed', _last_error(folder / LOG))
-            with written_whole([folder / TRAINED]) as (temporary,):
-                settings = _to_plain(run.variant.training_settings)
-                temporary.write_text(json.dumps({**facts, 'settings': settings}, indent=1), encoding='utf-8')
-        for variant in run.tested:
-            if not (commands.folder / run.predictions_of(variant)).exists():
-                status, _, _ = _call(commands.test(run, variant), folder / LOG, commands.deadline, lock)
-                if status is None:
-                    return Outcome(run, 'stopped')
-                if status:
-                    return Outcome(run, 'failed', _last_error(folder / LOG))
-    return Outcome(run, 'done')
+                return Outcome(run, 'failed', _describe_failure(status, folder / LOG))
+            _write_json({**facts, 'flags': commands.train_flags,
+                         'settings': _to_plain(run.variant.training_settings)}, folder / TRAINED)
+        return _test(run, commands, lock)
+
+
+def _test(run: Run, commands: Commands, lock: IO) -> Outcome:
+    """Predicts with the variants of a trained run; one that fails does not stop the others."""
+    folder = commands.folder / run.folder
+    outcome = Outcome(run, 'done')
+    for variant in run.tested:
+        dump = commands.folder / run.predictions_of(variant)
+        if not dump.exists():
+            # Before the test, so that no dump is without its settings.
+            _write_json({**_read_json(folder / TESTED), dump.name: _facts_of_test(variant)}, folder / TESTED)
+            status, _, _ = _call(commands.test(run, variant), folder / LOG, commands.deadline, lock)
+            if status is None:
+                return Outcome(run, 'stopped')
+            if status:
+                outcome = Outcome(run, 'failed', _describe_failure(status, folder / LOG))
+    return outcome
 
 
 @contextmanager
@@ -178,10 +218,9 @@ def _locked(path: Path, deadline: float | None) -> Iterator[IO | None]:
 def _add_to_facts(folder: Path, seconds: float, peak_bytes: int) -> dict:
     """Adds the time and the memory of a process to those of the processes that trained the same run before it."""
     path = folder / 'effort.json'
-    before = json.loads(path.read_text()) if path.exists() else {'seconds': 0., 'peak_bytes': 0}
-    facts = {'seconds': before['seconds'] + seconds, 'peak_bytes': max(before['peak_bytes'], peak_bytes)}
-    with written_whole([path]) as (temporary,):
-        temporary.write_text(json.dumps(facts))
+    before = _read_json(path)
+    facts = {'seconds': before.get('seconds', 0.) + seconds, 'peak_bytes': max(before.get('peak_bytes', 0), peak_bytes)}
+    _write_json(facts, path)
     return facts
 
 
@@ -195,7 +234,7 @@ def _call(command: Sequence[str], log: Path, deadline: float | None, lock: IO) -
     if deadline is not None and time.time() >= deadline:
         return None, 0., 0
     with open(log, 'ab') as file:
-        file.write(f'$ {" ".join(command)}\n'.encode())
+        file.write(f'{_PROMPT}{shlex.join(command)}\n'.encode())
         file.flush()
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    start_new_session=True, pass_fds=(lock.fileno(),))
@@ -213,7 +252,8 @@ def _call(command: Sequence[str], log: Path, deadline: float | None, lock: IO) -
             raise
         finally:
             if process.returncode is None:
-                process.kill()
+                # Also the processes that it started: workers of data loaders, and those of torchrun.
+                os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             _going.remove(process)
     return None if is_over and status != 0 else status, time.monotonic() - begun, peak_bytes
@@ -240,8 +280,14 @@ def stop_commands(seconds: float) -> None:
         _wait(process, time.time() + seconds)
 
 
-def _last_error(log: Path) -> str:
-    """Returns the last line of a log that begins with 'error:', or its last line."""
+def _describe_failure(status: int, log: Path) -> str:
+    """Returns the last message of the newest command in a log, or its last line; or the signal that ended it."""
     lines = [line for line in log.read_text(encoding='utf-8', errors='replace').splitlines() if line.strip()]
-    errors = [line for line in lines if line.startswith('error:')]
-    return f'{(errors or lines or ["no output"])[-1]} (all output: {log})'
+    begin = max(index for index, line in enumerate(lines) if line.startswith(_PROMPT))
+    lines = lines[begin + 1:] or ['no output']
+    errors = [line.removeprefix('error: ') for line in lines if line.startswith('error: ')]
+    reason = (errors or lines)[-1]
+    if status < 0 and not errors:
+        memory = ', perhaps because the memory was full' if status == -signal.SIGKILL else ''
+        reason = f'ended by the signal {signal.Signals(-status).name}{memory}; last line: {reason}'
+    return f'{reason} (all output: {log})'

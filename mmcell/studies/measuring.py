@@ -28,8 +28,8 @@ class Measured:
 
     Attributes:
         rows: One row per variant.
-        files: The results of the first measured seed of each variant that has one, in the order of the variants, as far
-            as they are about the same images as the first of them.
+        files: The results of the first measured seed of each variant that has one, in the order of the variants. All
+            are about the same images.
         n_images: The number of images that were measured.
     """
 
@@ -43,7 +43,8 @@ def measure(runs: Sequence[Run], variants: Sequence[Variant], folder: Path, scor
     """Measures all predictions that are there.
 
     With folds, the predictions of all folds of a seed are measured together. While folds are missing, those are
-    measured of which all variants have predictions. If all are there, the predictions are also gathered in one dump,
+    measured of which all variants have predictions, and only the seeds with the most of them, so that all values are
+    about the same images. If all are there, the predictions are also gathered in one dump,
     in the folder ``<training>/seed<number>_out_of_fold``.
 
     Args:
@@ -63,8 +64,14 @@ def measure(runs: Sequence[Run], variants: Sequence[Variant], folder: Path, scor
     fold_of = folds_of_images(read_annotations(path), path) if has_folds else dict.fromkeys(truth.image_ids)
     scores: dict[str, dict[int, Scores]] = {variant.name: {} for variant in variants}
     files: dict[str, EvaluatedFile] = {}
-    for seed in dict.fromkeys(run.seed for run in runs):
-        for name, dumps in _find_dumps(runs, variants, folder, seed).items():
+    seeds = dict.fromkeys(run.seed for run in runs)
+    dumps_of_seed = {seed: _find_dumps(runs, variants, folder, seed) for seed in seeds}
+    folds = [frozenset(dumps) for of_variants in dumps_of_seed.values() for dumps in of_variants.values()]
+    most = max(folds, key=len, default=None)
+    for seed, dumps_of_variant in dumps_of_seed.items():
+        for name, dumps in dumps_of_variant.items():
+            if dumps.keys() != most:
+                continue
             on_step(f'{name}, seed {seed}')
             if has_folds and len(dumps) == len(set(fold_of.values())):
                 _gather(dumps, path)
@@ -74,7 +81,6 @@ def measure(runs: Sequence[Run], variants: Sequence[Variant], folder: Path, scor
                 sum((folder / run.predictions_of(variant)).exists() for run in runs if variant in run.tested),
                 read_effort([folder / run.folder for run in runs if variant in run.tested])) for variant in variants]
     shown = [files[variant.name] for variant in variants if variant.name in files]
-    shown = [file for file in shown if file.pairs.truth.image_ids == shown[0].pairs.truth.image_ids]
     return Measured(rows, shown, len(shown[0].pairs.truth.image_ids) if shown else len(truth.image_ids))
 
 
@@ -83,7 +89,8 @@ def refuse_unfit_data(variants: Sequence[Variant], n_folds: int | None) -> None:
 
     Raises:
         FileNotFoundError: There is no annotation file of the validation images.
-        StudyError: The variants are validated on different annotation files, or the file has another number of folds.
+        StudyError: A variant has no validation data, the variants are validated on different annotation files, or the
+            file has another number of folds.
         MmcellError: The annotation file cannot be read.
     """
     paths = dict.fromkeys(_annotation_file_of(variant, n_folds is not None) for variant in variants)
@@ -99,6 +106,8 @@ def refuse_unfit_data(variants: Sequence[Variant], n_folds: int | None) -> None:
 
 def _annotation_file_of(variant: Variant, has_folds: bool) -> str:
     config = Config(deepcopy(variant.settings))
+    if not config.get('val_dataloader'):
+        raise StudyError(f'{variant.name} has no val_dataloader: a study measures predictions of the validation images')
     if has_folds:
         config.fold = 0
         apply_fold(config)

@@ -1,7 +1,7 @@
 """What a study has to run: which trainings, and which predictions of each of them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -14,6 +14,10 @@ from mmcell.settings.options import apply_options, split_at_commas
 
 # Settings that only a test reads: variants that differ in nothing else share one training.
 _OF_TEST = re.compile(r'(.*\.)?test_cfg(\..*)?|test_\w+(\..*)?|tta_\w+(\..*)?')
+# Those of them that decide about the predictions of the validation images.
+_OF_PREDICTION = re.compile(r'(.*\.)?test_cfg|tta_\w+')
+# What the plan of a study sets, with the flags that do so.
+_OF_PLAN = {'randomness.seed': '--seeds', 'fold': '--folds'}
 # Flags of tools/test.py that can be varied like settings.
 TEST_FLAGS = ('tile', 'overlap', 'upscale', 'tta')
 # Settings by which variants are not told apart: where files lie, and what is shown.
@@ -59,9 +63,20 @@ class Variant:
     settings: Mapping
 
     @property
+    def flag_texts(self) -> list[str]:
+        """The flags as they stand on the command line of ``tools/test.py``."""
+        return [part for key, value in self.flags if value.lower() not in ('false', 'none')
+                for part in ([f'--{key}'] if value.lower() == 'true' else [f'--{key}', value])]
+
+    @property
     def training_settings(self) -> dict:
         """The settings without those that only a test reads, as far as they stand in dicts."""
         return _without_test_settings(self.settings)
+
+    @property
+    def prediction_settings(self) -> dict:
+        """The settings, by their full names, that only a test reads and on which the predictions depend."""
+        return dict(_find_settings(self.settings, _OF_PREDICTION))
 
 
 @dataclass(frozen=True)
@@ -93,29 +108,39 @@ def make_variants(experiments: Sequence[Experiment], options: Sequence[str] = ()
 
     Args:
         experiments: The experiments.
-        options: KEY=VALUE settings of all variants; those of an experiment come after them.
+        options: KEY=VALUE settings of all variants, which come after those of an experiment.
         varied: The values of each setting that is varied, by its name; or of a flag in ``TEST_FLAGS``.
 
     Raises:
-        StudyError: Two variants are the same, or have the same name.
+        StudyError: Two variants are the same, or their files would have the same name, or a varied setting is one that
+            the study itself sets.
         MmcellError: A config or a setting cannot be read.
     """
     varied = dict(varied)
+    for key in varied.keys() & _OF_PLAN:
+        raise StudyError(f'--vary {key}: give {_OF_PLAN[key]} in its place, which makes the runs of one row of it')
     variants = []
     for experiment, name in zip(experiments, _names_of(experiments), strict=True):
         for values in product(*varied.values()):
             chosen = list(zip(varied, values, strict=True))
-            all_options = (*options, *experiment.options,
+            all_options = (*experiment.options, *options,
                            *(f'{key}={value}' for key, value in chosen if key not in TEST_FLAGS))
             flags = tuple((key, value) for key, value in chosen if key in TEST_FLAGS)
             settings = Config.fromfile(experiment.config)
             apply_options(settings, all_options)
             title = ' '.join([name, *(f'{key.split(".")[-1]}={value}' for key, value in chosen)])
+            if settings.get('fold') is not None:
+                raise StudyError(f'{title} has fold={settings.fold}: leave it out, and give --folds K, which trains '
+                                 'each config with each of the K folds')
             variants.append(Variant(title, experiment.config, all_options, flags, settings.to_dict()))
     for index, variant in enumerate(variants):
         for other in variants[:index]:
             if not differences(other, variant):
-                raise StudyError(f'{other.name} and {variant.name} have the same settings: name each experiment once')
+                raise StudyError(f'{other.name} and {variant.name} have the same settings: name each experiment once. '
+                                 'Seeds do not count: the study sets them, see --seeds')
+            if _as_file_name(other.name) == _as_file_name(variant.name):
+                raise StudyError(f'the files of {other.name} and {variant.name} would have the same name: give one of '
+                                 'them another name in a study file, or vary other values')
     return variants
 
 
@@ -147,7 +172,8 @@ def parse_varied(text: str) -> tuple[str, list[str]]:
 
 def differences(first: Variant, second: Variant) -> list[Difference]:
     """Returns the settings in which the second variant differs from the first, from their resolved configs."""
-    changed = list(compare_settings(first.settings, second.settings, _WITHOUT_EFFECT))
+    changed = [change for change in compare_settings(first.settings, second.settings, _WITHOUT_EFFECT)
+               if change.name not in _OF_PLAN]
     flags, own = dict(first.flags), dict(second.flags)
     return [*changed, *(Difference(key, flags.get(key, 'not set'), own.get(key, 'not set'))
                         for key in dict.fromkeys([*flags, *own]) if flags.get(key) != own.get(key))]
@@ -158,7 +184,7 @@ def plan_runs(variants: Sequence[Variant], seeds: Sequence[int], n_folds: int | 
 
     Args:
         variants: The variants. Those that differ only in settings of tests share one training.
-        seeds: The seeds.
+        seeds: The seeds. A seed that is named twice counts once.
         n_folds: The number of folds; None for the split of the config.
     """
     groups: list[list[Variant]] = []
@@ -170,8 +196,16 @@ def plan_runs(variants: Sequence[Variant], seeds: Sequence[int], n_folds: int | 
         else:
             groups.append([variant])
     folds = [None] if n_folds is None else range(n_folds)
-    return [Run(Path(_name_of_training(group), f'seed{seed}' if fold is None else f'seed{seed}_fold{fold}'),
-                group[0], tuple(group), seed, fold) for seed in seeds for fold in folds for group in groups]
+    return [Run(Path(name, f'seed{seed}' if fold is None else f'seed{seed}_fold{fold}'), group[0], tuple(group), seed,
+                fold)
+            for seed in dict.fromkeys(seeds) for fold in folds
+            for name, group in zip(_names_of_trainings(groups), groups, strict=True)]
+
+
+def _names_of_trainings(groups: Sequence[Sequence[Variant]]) -> list[str]:
+    names = [_name_of_training(group) for group in groups]
+    return [name if names.count(name) == 1 else _as_file_name(group[0].name)
+            for name, group in zip(names, groups, strict=True)]
 
 
 def _name_of_training(group: Sequence[Variant]) -> str:
@@ -186,6 +220,16 @@ def _without_test_settings(value: object, name: str = '') -> object:
     named = {key: f'{name}.{key}' if name else str(key) for key in value}
     return {key: _without_test_settings(part, named[key]) for key, part in value.items()
             if not _OF_TEST.fullmatch(named[key]) and not _WITHOUT_EFFECT.fullmatch(named[key])}
+
+
+def _find_settings(settings: Mapping, pattern: re.Pattern, name: str = '') -> Iterator[tuple[str, object]]:
+    """Yields the full names and the values of the settings in nested dicts whose names match a pattern."""
+    for key, value in settings.items():
+        full = f'{name}.{key}' if name else str(key)
+        if pattern.fullmatch(full):
+            yield full, value
+        elif isinstance(value, Mapping):
+            yield from _find_settings(value, pattern, full)
 
 
 def _as_file_name(name: str) -> str:

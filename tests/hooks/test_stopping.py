@@ -18,7 +18,8 @@ from support.synthetic_data import write_annotations
 from support.toy_runner import train
 
 from mmcell.framework.safe_loading import load_tensors_only
-from mmcell.hooks.stopping import TrainingStoppedError
+from mmcell.hooks.checkpoints import CellCheckpointHook
+from mmcell.hooks.stopping import TrainingStoppedError, _is_any
 
 STOP = dict(default_hooks__stop=dict(type='StopHook'))
 
@@ -87,6 +88,41 @@ def test_a_stopped_training_continues_exactly(ann_file, tmp_path, asked_at, save
     expected = weights_of(tmp_path / 'at_once' / 'epoch_2.pth')
     assert all(torch.equal(value, expected[name]) for name, value in weights_of(run / 'epoch_2.pth').items())
     assert files_in(run) == ['epoch_1.pth', 'epoch_2.pth']
+
+
+def test_a_second_signal_does_not_end_the_process_while_it_saves(ann_file, tmp_path, monkeypatch):
+    ended = []
+    monkeypatch.setattr(CellCheckpointHook, 'save_where_stopped', _asked_again(CellCheckpointHook.save_where_stopped))
+    before = signal.signal(signal.SIGTERM, lambda *_: ended.append(1))
+    try:
+        with pytest.raises(TrainingStoppedError, match='--resume continues exactly'):
+            train(ann_file, tmp_path / 'run', custom_hooks=hooks_until(2), **STOP)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not ended
+    assert files_in(tmp_path / 'run') == ['iter_2.pth']
+
+
+def _asked_again(save):
+    def ask_and_save(hook, runner):
+        os.kill(os.getpid(), signal.SIGTERM)
+        save(hook, runner)
+    return ask_and_save
+
+
+def _decide(folder, rank, asked_at, results):
+    torch.distributed.init_process_group('gloo', f'file://{folder}/meeting', rank=rank, world_size=2)
+    results.put((rank, next(step for step in range(9) if _is_any(rank == 1 and step >= asked_at))))
+
+
+def test_all_processes_stop_at_the_step_at_which_one_is_asked(tmp_path):
+    results = multiprocessing.Queue()
+    processes = [multiprocessing.Process(target=_decide, args=(tmp_path, rank, 3, results)) for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    assert sorted(results.get(timeout=120) for _ in processes) == [(0, 3), (1, 3)]
+    for process in processes:
+        process.join()
 
 
 def test_workers_that_get_the_signal_too_do_no_harm(ann_file, tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,7 @@ def test_a_failed_run_says_why(commands):
     run, = plan(commands, 'model.depth=13')
     outcome = carry_out(run, commands)
     assert outcome.status == 'failed'
-    assert outcome.message.startswith('error: there is no depth 13 (all output: ')
+    assert outcome.message.startswith('there is no depth 13 (all output: ')
     assert not is_done(run, commands.folder)
 
 
@@ -116,12 +117,43 @@ def test_the_time_ends_a_training_which_then_continues(commands):
 def test_other_settings_are_refused_where_a_training_is_done(commands):
     run, = plan(commands)
     carry_out(run, commands)
-    refuse_other_settings(run, commands.folder)
+    refuse_other_settings(run, commands)
     other, = plan(commands, 'model.depth=18')
     with pytest.raises(StudyError, match=r'trained with other settings: model\.depth \(50 there, 18 here\)'):
-        refuse_other_settings(other, commands.folder)
+        refuse_other_settings(other, commands)
+    with pytest.raises(StudyError, match=r'trained with other settings: --amp \(not set there, --amp here\)'):
+        refuse_other_settings(run, replace(commands, train_flags=('--amp',)))
+    refuse_other_settings(run, replace(commands, train_flags=('--launcher', 'pytorch')))
+
+
+def test_other_settings_are_refused_where_predictions_are_done(commands):
+    run, = plan(commands)
+    carry_out(run, commands)
     tested_otherwise, = plan(commands, 'model.test_cfg.cap=7')
-    refuse_other_settings(tested_otherwise, commands.folder)
+    with pytest.raises(StudyError, match=r'net\.pkl was predicted with other settings: .*test_cfg\.cap \(1 there, 7'):
+        refuse_other_settings(tested_otherwise, commands)
+    (commands.folder / run.predictions_of(run.variant)).unlink()
+    refuse_other_settings(tested_otherwise, commands)
+    assert carry_out(tested_otherwise, commands).status == 'done'
+    refuse_other_settings(tested_otherwise, commands)
+
+
+def test_a_test_that_fails_does_not_stop_the_others(commands):
+    run, = plan(commands, **{'model.test_cfg.cap': ['1', '2', '3']})
+    path = commands.tools / 'test.py'
+    path.write_text("import sys\nif 'model.test_cfg.cap=2' in sys.argv:\n    sys.exit('error: no 2')\n" + TEST)
+    outcome = carry_out(run, commands)
+    assert (outcome.status, outcome.message.partition(' (')[0]) == ('failed', 'no 2')
+    assert [(commands.folder / run.predictions_of(variant)).exists() for variant in run.tested] == [True, False, True]
+
+
+def test_the_reason_of_a_failure_is_that_of_the_last_command(commands):
+    run, = plan(commands, 'model.depth=13')
+    carry_out(run, commands)
+    (commands.tools / 'train.py').write_text("import os, signal\nprint('step 3', flush=True)\n"
+                                             'os.kill(os.getpid(), signal.SIGKILL)\n')
+    message = carry_out(run, commands).message
+    assert message.startswith('ended by the signal SIGKILL, perhaps because the memory was full; last line: step 3 (')
 
 
 STUDY = '''

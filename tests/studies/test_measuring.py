@@ -155,6 +155,20 @@ def test_data_that_cannot_be_measured_are_refused_before_any_training(experiment
     other = Experiment(experiments[1].config, (f'val_dataloader.dataset.ann_file={tmp_path}/other.json',))
     with pytest.raises(StudyError, match='validated on different images'):
         refuse_unfit_data(make_variants([experiments[0], other]), None)
+    without = Experiment(experiments[0].config, ('val_dataloader=None',), 'without')
+    with pytest.raises(StudyError, match='without has no val_dataloader'):
+        refuse_unfit_data(make_variants([without]), None)
     (tmp_path / 'val.json').unlink()
     with pytest.raises(FileNotFoundError, match='val.json'):
         refuse_unfit_data(variants, None)
+
+
+def test_a_seed_with_fewer_folds_than_another_is_left_out(experiments, tmp_path, rng):
+    variants = make_variants(experiments)
+    runs = plan_runs(variants, [0, 1], n_folds=3)
+    for run in runs[:8]:  # all folds of seed 0, and one fold of seed 1
+        write_dump(tmp_path / 'study' / run.predictions_of(run.variant), [1 + (run.fold - 1) % 3,
+                   4 + (run.fold - 1) % 3], rng)
+    measured = measure(runs, variants, tmp_path / 'study', .5, 30)
+    assert [(sorted(row.scores), row.n_runs) for row in measured.rows] == [([0], 4)] * 2
+    assert measured.n_images == N_IMAGES

@@ -25,16 +25,24 @@ def test_a_study_file_is_read_with_what_it_inherits(tmp_path):
         "configs = ['net.py', dict(config='net.py', name='deep', settings=dict(model=dict(depth=101)))]\n")
     study = read_study([str(tmp_path / 'study.py')])
     assert study.question == 'Why?'
-    assert (study.seeds, study.n_folds, study.varied, study.options) == ((3, 4), 5, ('model.a=1,2',), ('model.a=1',))
+    assert (study.seeds, study.n_folds, study.varied, study.options) == ((3, 4), 5, ('model.a=1,2',), ())
     plain, deep = study.experiments
     assert plain.config == deep.config == str(tmp_path / 'net.py')
-    assert (deep.name, deep.options) == ('deep', ('model.depth=101',))
+    assert plain.options == ('model.a=1',)
+    assert (deep.name, deep.options) == ('deep', ('model.a=1', 'model.depth=101'))
 
 
 @pytest.mark.parametrize(('text', 'message'), [
     ("configs = ['a.py']\nseed = 1", r'the keys are question, .*, got seed$'),
     ("configs = [dict(config='a.py', setting=1)]", r'the keys are config, settings, name, got setting$'),
     ("configs = [dict(name='a')]", 'a path, or a dict with the key config'),
+    ("configs = 'a.py'", "configs must be a list of paths or dicts, got 'a.py'"),
+    ("configs = []", 'configs must be a list of paths or dicts'),
+    ("configs = ['study.py']\nseeds = 3", 'seeds must be a list of whole numbers, got 3'),
+    ("configs = ['study.py']\nfolds = 1", 'folds must be a whole number greater than 1, got 1'),
+    ("configs = ['study.py']\nvary = 'lr=1,2'", 'vary must be a list of texts'),
+    ("configs = ['study.py']\nsettings = ['lr=1']", 'settings must be a dict'),
+    ("configs = ['nowhere.py']", 'no config .*nowhere.py. Paths in configs are relative to the study file'),
 ])
 def test_wrong_study_files_are_refused(tmp_path, text, message):
     (tmp_path / 'study.py').write_text(text)

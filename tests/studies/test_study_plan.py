@@ -55,6 +55,52 @@ def test_varied_values_and_flags_are_combined(configs):
         'model.test_cfg.rcnn.max_per_img (50 there, 300 here)', 'tta (false there, true here)']
 
 
+def test_common_settings_come_after_those_of_an_experiment(configs):
+    variant, = make_variants([Experiment(configs['base'], ('optim_wrapper.lr=.3',))], ['optim_wrapper.lr=.7'])
+    assert variant.settings['optim_wrapper']['lr'] == .7
+
+
+def test_trainings_have_folders_of_their_own_when_tests_and_trainings_vary(configs, tmp_path):
+    (tmp_path / 'deep_many.py').write_text(
+        "_base_ = ['deep.py']\nmodel = dict(test_cfg=dict(rcnn=dict(max_per_img=300)))\n")
+    experiments = [Experiment(configs[name]) for name in ('base', 'many', 'deep')]
+    experiments.append(Experiment(str(tmp_path / 'deep_many.py')))
+    runs = plan_runs(make_variants(experiments, (), {'optim_wrapper.lr': ['.1', '.2']}), [0])
+    assert [str(run.folder) for run in runs] == [
+        'base_lr=.1/seed0', 'base_lr=.2/seed0', 'deep_lr=.1/seed0', 'deep_lr=.2/seed0']
+
+
+def test_variants_whose_files_would_have_the_same_name_are_refused(configs):
+    with pytest.raises(StudyError, match='files of a b and a_b would have the same name'):
+        make_variants([Experiment(configs['base'], (), 'a b'), Experiment(configs['deep'], (), 'a_b')])
+
+
+@pytest.mark.parametrize(('key', 'flag'), [('randomness.seed', '--seeds'), ('fold', '--folds')])
+def test_what_the_study_sets_is_not_varied(configs, key, flag):
+    with pytest.raises(StudyError, match=f'--vary {key}: give {flag}'):
+        make_variants([Experiment(configs['base'])], (), {key: ['0', '1']})
+
+
+def test_configs_that_differ_in_the_seed_only_are_the_same(configs):
+    with pytest.raises(StudyError, match='Seeds do not count'):
+        make_variants([Experiment(configs['base'], (f'+randomness.seed={seed}',), str(seed)) for seed in (3, 4)])
+
+
+def test_a_config_with_a_fold_is_refused(configs):
+    with pytest.raises(StudyError, match='base has fold=1: leave it out'):
+        make_variants([Experiment(configs['base'], ('+fold=1',))])
+
+
+def test_a_seed_that_is_named_twice_counts_once(configs):
+    assert [run.seed for run in plan_runs(make_variants([Experiment(configs['base'])]), [1, 0, 1])] == [1, 0]
+
+
+def test_settings_of_predictions_are_those_that_only_tests_read(configs):
+    variant, = make_variants([Experiment(configs['base'], ('+tta_model.type=A', '+test_dataloader.batch_size=2'))])
+    assert variant.prediction_settings == {
+        'model.test_cfg': {'rcnn': {'max_per_img': 100}}, 'test_cfg': {'type': 'TestLoop'}, 'tta_model': {'type': 'A'}}
+
+
 def test_a_varied_setting_of_training_is_a_training_of_its_own(configs):
     variants = make_variants([Experiment(configs['base'])], (), {'optim_wrapper.lr': ['.1', '.2']})
     assert [str(run.folder) for run in plan_runs(variants, [0])] == ['base_lr=.1/seed0', 'base_lr=.2/seed0']
@@ -115,7 +161,7 @@ def test_experiments_have_settings_and_names_of_their_own(configs):
     experiments = [Experiment(configs['base']), Experiment(configs['base'], ('optim_wrapper.lr=.3',), 'fast')]
     variants = make_variants(experiments, ['model.backbone.depth=18'])
     assert [variant.name for variant in variants] == ['base', 'fast']
-    assert variants[1].options == ('model.backbone.depth=18', 'optim_wrapper.lr=.3')
+    assert variants[1].options == ('optim_wrapper.lr=.3', 'model.backbone.depth=18')
     assert [str(change) for change in differences(*variants)] == ['optim_wrapper.lr (0.1 there, 0.3 here)']
     assert [str(run.folder) for run in plan_runs(variants, [0])] == ['base/seed0', 'fast/seed0']
     with pytest.raises(StudyError, match='two experiments have the same name: fast, fast'):
