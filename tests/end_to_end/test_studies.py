@@ -96,3 +96,22 @@ def test_a_done_study_is_only_measured_again(study, at_once):
     output = run(*command, '--out', root / 'at_once')
     assert '…' not in output
     assert read_rows(root / 'at_once') == at_once
+
+
+def test_out_of_fold_values_of_five_folds_are_those_of_the_gathered_dump(tmp_path):
+    run('data_prep/make_demo_data.py', tmp_path / 'data', '--images', 10, '--test-images', 1, '--size', 96)
+    run('data_prep/to_coco.py', tmp_path / 'data', '--out', tmp_path / 'annotations', '--jobs', 1, '--folds', 5)
+    files = [f'{split}_dataloader.dataset.ann_file={tmp_path}/annotations/{split}.json'
+             for split in ('train', 'val', 'test')]
+    run('tools/study.py', REPO / CONFIG, '--out', tmp_path / 'study', '--folds', '5', '--resamples', '50',
+        '--max-epochs', '1', '--score-thr', '.05', '--cfg-options', *TINY, *files, 'optim_wrapper.optimizer.lr=.002',
+        'train_dataloader.sampler.times=3')
+    row, = read_rows(tmp_path / 'study')
+    assert row['n_runs'] == row['n_runs_planned'] == 5 and row['AP50_min'] < row['AP50_max']
+    run('tools/evaluate.py', tmp_path / 'study' / 'mask-rcnn_r18_demo' / 'seed0_out_of_fold' / 'mask-rcnn_r18_demo.pkl',
+        tmp_path / 'annotations' / 'trainval.json', '--score-thr', '.05', '--out', tmp_path / 'metrics.json')
+    values = json.loads((tmp_path / 'metrics.json').read_text())['values']
+    for column, name in (('AP', 'AP'), ('AP50', 'AP50'), ('AP50@100', 'AP50@100'), ('PQ', 'PQ_pooled'),
+                         ('F1', 'F1@IoU.50_pooled')):
+        assert row[column] == values[name], column
+    assert row['AP50'] > 0
