@@ -1,8 +1,9 @@
 """Draws losses and validation values of one or several trainings into one picture, and prints the best values.
 
-A training that was resumed is one line. Trainings that differ only in randomness.seed or fold are one line, their mean,
-in a band from the lowest to the highest of them. Trainings that share a work folder, but do not continue each other,
-are lines of their own. Marked are the lowest losses and the best validation values, which the best checkpoints have.
+A training that was resumed is one line. Trainings that differ only in randomness.seed or fold are drawn as one line:
+their mean, in a band from the lowest to the highest value. Trainings that share a work folder, but do not continue each
+other, are lines of their own. Marks show the lowest losses and the best validation values. The best value is the one
+whose checkpoint is kept.
 """
 
 import argparse

@@ -115,7 +115,8 @@ class MissedValidationHook(Hook):
         if not runner._resume or runner.val_loop is None or not done or is_inside or done < loop.val_begin:
             return
         if (done % loop.val_interval == 0 or done == last) and done not in validated_in(runner.work_dir):
-            runner.logger.info(f'validates first: the training was interrupted before the validation at {done}')
+            runner.logger.info('validates first: the training was interrupted before the validation of '
+                               f'{"epoch" if by_epoch else "step"} {done}')
             runner.val_loop.run()
 
 

@@ -1,4 +1,4 @@
-"""Tells trackers of experiments where a training begins and how far it is."""
+"""Starts trackers of experiments with a training, and gives them the steps of validations."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ from mmcell.visualization.visualizer import CellVisualizer
 class TrackerHook(Hook):
     """Starts the trackers in ``visualizer.vis_backends`` with a training, or continues them if it is resumed.
 
-    They have one run per training, however often it is resumed, and no run for a test. Validations lie at the step
-    after which they were made, as the losses do; MMEngine counts epochs for the former and steps for the latter.
+    Trackers have one run per training, however often it is resumed, and no run for a test. Values of validations get
+    the step after which they were measured, as losses do; MMEngine itself gives them the number of the epoch.
     """
 
     def __init__(self) -> None:
         self.run: str | None = None
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """Takes the time at which a resumed training started, after which the folder of its first run is named."""
+        """Reads when a resumed training first started: the folder of its first run has this time as its name."""
         if runner._resume:
             self.run = content_of(checkpoint).get('run')
 

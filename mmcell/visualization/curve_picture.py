@@ -17,6 +17,8 @@ from mmcell.visualization.training_curves import Training
 # Curves with at most this many points show a dot at each.
 _MAX_DOTS = 60
 _BAND_ALPHA = .2
+# The share of the height of a panel that a number needs.
+_MIN_ROOM = .15
 # Text stays text in SVG and PDF files, and PDF files contain the font as TrueType, which journals ask for instead of
 # Type 3. A fixed salt and no date make the same picture the same file.
 _VECTOR_SETTINGS = {'svg.fonttype': 'none', 'svg.hashsalt': 'mmcell', 'pdf.fonttype': 42}
@@ -50,7 +52,7 @@ def draw_curves(experiments: Sequence[Experiment], losses: Sequence[str], scores
         if np.isfinite(axes.dataLim.y1):
             bottom, top = min(0, axes.dataLim.y0), max(0, axes.dataLim.y1)
             # The numbers at the best points need room.
-            axes.set_ylim(bottom, top + .15 * (top - bottom or 1))
+            axes.set_ylim(bottom, top + _MIN_ROOM * (top - bottom or 1))
         axes.set_xlim(left=0)
     for axes in all_axes[len(panels):]:
         axes.set_visible(False)
@@ -79,7 +81,8 @@ def _legend_handles(experiments: Sequence[Experiment], colors: np.ndarray, has_s
                for experiment, color in zip(experiments, colors, strict=True)]
     has_band = any(len(experiment.trainings) > 1 for experiment in experiments)
     if has_band:
-        handles.append(Patch(color='grey', alpha=_BAND_ALPHA, linewidth=0, label='band: lowest to highest'))
+        handles.append(Patch(color='grey', alpha=_BAND_ALPHA, linewidth=0,
+                             label='band and brackets: lowest to highest'))
     each = ' of each training' if has_band else ''
     markers = {'v': f'lowest loss{each}', '*': f'best score{each}', 's': 'last value'}
     return handles + [Line2D([], [], color='grey', linestyle='', marker=marker, label=label,
@@ -131,7 +134,7 @@ def _draw_line(axes: Axes, place: Mapping[int, float], curve: Mapping[int, float
 
 def _mark_best(axes: Axes, trainings: Sequence[Training], kind: str, name: str, color: np.ndarray,
                by_epoch: bool) -> None:
-    """Marks the best value of each training, and writes it, or the mean and range of several, above the marks."""
+    """Marks the best value of each training, and writes it beside the marks; of several, their mean and range."""
     points = best_points(trainings, kind, name)
     if not points:
         return
@@ -144,8 +147,11 @@ def _mark_best(axes: Axes, trainings: Sequence[Training], kind: str, name: str, 
         text = f'{np.mean(values):#.3g} ({min(values):#.3g}–{max(values):#.3g})'
     elif kind == 'scores':
         text += f' ({points[0][0].moment(points[0][1])})'
-    axes.annotate(text, (place, values[best]), (0, 9), textcoords='offset points', color=color,
-                  ha='center' if len(points) == 1 else 'right')
+    # Below a low loss is nothing but the axis; the curve comes from above.
+    bottom, top = min(0, axes.dataLim.y0), max(0, axes.dataLim.y1)
+    is_below = kind == 'losses' and values[best] - bottom > _MIN_ROOM * (top - bottom)
+    axes.annotate(text, (place, values[best]), (0, -9 if is_below else 9), textcoords='offset points', color=color,
+                  va='top' if is_below else 'baseline', ha='center' if len(points) == 1 else 'right')
 
 
 def _mark_bad_values(axes: Axes, place: Mapping[int, float], curve: Mapping[int, float], color: np.ndarray) -> None:

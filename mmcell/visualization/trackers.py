@@ -1,7 +1,7 @@
-"""Trackers of experiments, such as TensorBoard and W&B: which are usable, and how a resumed training goes on in them.
+"""Trackers of experiments, such as TensorBoard and W&B: which can be used, and how a resumed training goes on in them.
 
-MMEngine's back ends (``mmengine.visualization.vis_backend``) write to the trackers. What is here makes the arguments
-with which they are built, and the names and steps of the values.
+MMEngine's back ends (``mmengine.visualization.vis_backend``) write to the trackers. This module makes the arguments of
+the back ends, and the names and steps of the values.
 """
 
 import json
@@ -187,9 +187,9 @@ def add_values(backend: BaseVisBackend, values: Mapping[str, float], step: int) 
 def name_values(values: Mapping[str, object]) -> dict[str, float]:
     """Returns the values that MMEngine logs under the names that they have in trackers.
 
-    Values of the training begin with 'train/' and those of validations with 'val/', which have the times of loading and
-    computing in common: trackers would mix them. In names, @ becomes '_at_', and other characters that not all trackers
-    take become '_'. The number of the step and what is no number are left out.
+    Names of training values get 'train/' in front, those of validation values 'val/'. Both have the values 'time' and
+    'data_time', which trackers would otherwise draw as one curve. In names, @ becomes '_at_', and other characters that
+    some trackers refuse become '_'. The number of the step, and values that are no numbers, are left out.
 
     Args:
         values: What ``LoggerHook`` passes on: of a training with the key 'iter' or 'loss', else of a validation.

@@ -57,7 +57,7 @@ def test_seeds_are_one_line_with_a_band(run, tmp_path):
         'AP50: best 0.2 on average, from 0.2 to 0.2, at epoch 1',
         'AP50: not all of the trainings have values at the same steps, so there is no band', 'wrote seeds.svg']
     text = ''.join(ElementTree.parse(tmp_path / 'seeds.svg').getroot().itertext())
-    assert 'a and 1 more: mean of seeds 0, 1' in text and 'band: lowest to highest' in text
+    assert 'a and 1 more: mean of seeds 0, 1' in text and 'band and brackets: lowest to highest' in text
     status, out, _ = run('a', 'b', '--no-bands', '--out', 'lines.svg')
     assert status == 0 and 'mean of' not in out and 'band' not in (tmp_path / 'lines.svg').read_text()
 

@@ -70,8 +70,14 @@ def test_several_seeds_are_a_mean_in_a_band_with_the_best_of_each(by_epoch):
     assert np.allclose(best.get_xydata(), [[20 * unit, .4], [10 * unit, .3]])
     assert [text.get_text() for text in score.texts] == ['0.350 (0.300–0.400)']
     assert {text.get_text() for text in figure.legends[0].get_texts()} == {
-        SEEDS.label, 'band: lowest to highest', 'lowest loss of each training', 'best score of each training',
-        'last value'}
+        SEEDS.label, 'band and brackets: lowest to highest', 'lowest loss of each training',
+        'best score of each training', 'last value'}
+
+
+@pytest.mark.parametrize('lowest, is_below', [(2., True), (.1, False)])
+def test_the_number_of_a_lowest_loss_is_below_the_curve_if_there_is_room(lowest, is_below):
+    text, = draw([Training('a', {'loss': {10: 4., 20: lowest}})], ['loss'], []).axes[0].texts
+    assert (text.get_position()[1] < 0) == is_below
 
 
 def test_seeds_without_a_common_value_are_lines():
