@@ -63,13 +63,13 @@ def test_a_study_that_is_killed_twice_gives_the_same_table(study, at_once):
     root, command = study
     folder = root / 'killed'
     killed = start(command, '--out', folder)
-    wait_for_step(folder / 'mask-rcnn_r18_demo' / 'seed0' / 'study.log', 'epoch 1/2  step  10/')
+    wait_for_step(folder / 'mask-rcnn_r18_demo' / 'seed0' / 'study.log', 'epoch 1/2  step 10/28')
     # As after a power failure: neither the study nor its training can save anything.
     subprocess.run(['pkill', '-KILL', '-f', f'work-dir {folder}'], check=True)
     killed.kill()
     killed.communicate()
     interrupted = start(command, '--out', folder)
-    wait_for_step(folder / 'wide' / 'seed0' / 'study.log', 'step  10/')
+    wait_for_step(folder / 'wide' / 'seed0' / 'study.log', 'step 10/28')
     interrupted.send_signal(signal.SIGTERM)
     output, _ = interrupted.communicate(timeout=120)
     assert interrupted.returncode == 130 and 'the same command continues from here' in output
