@@ -69,6 +69,14 @@ def showing_progress(label: str) -> Iterator[Callable[[str], None]]:
 
 
 def short_names(paths: list[str]) -> list[str]:
-    """Returns the names of folders, and of files without suffix; or the paths if two have the same name."""
-    names = [Path(path).name if Path(path).is_dir() else Path(path).stem for path in paths]
+    """Returns the names of folders, and of files without suffix, with as many folders above as make them different.
+
+    The names of ``r50/seed0``, ``r101/seed0`` and ``new.pkl`` are r50/seed0, r101/seed0 and new. Paths that cannot be
+    told apart in this way, such as ``a.pkl`` and ``a.json``, stay as they are.
+    """
+    parts = [(path if path.is_dir() else path.with_suffix('')).parts for path in map(Path, paths)]
+    names = []
+    for path, own in zip(paths, parts, strict=True):
+        endings = ((own[-n:], [other[-n:] for other in parts]) for n in range(1, len(own) + 1))
+        names.append(next((str(Path(*ending)) for ending, others in endings if others.count(ending) == 1), path))
     return names if len(set(names)) == len(names) else paths

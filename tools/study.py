@@ -220,7 +220,10 @@ def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study', a
     with showing_progress('report') as on_step:
         write_report(args.out / 'report.html', study.question or f'Study {args.out.name}',
                      shlex.join(['python', *sys.argv]), files=measured.files, runs=find_curves(runs, args.out),
-                     tables=tables, question=study.question, on_step=on_step)
+                     tables=tables, question=study.question, on_step=on_step,
+                     remarks=['The table and the curves are about all seeds. All other values, the images and the '
+                              'mistakes are those of the first seed of each config that has predictions.']
+                     if len({run.seed for run in runs}) > 1 else [])
     print(f'wrote report.html, table.md, table.csv, table.json and table.tex to {args.out}')
 
 

@@ -185,8 +185,11 @@ def _path(points: Sequence[tuple[float, float]], left: Callable, top: Callable) 
 
 
 def number_text(value: float) -> str:
-    """Returns a number for an axis: 0.25, 10000, 1e-5."""
+    """Returns a number for an axis: 0.25, 10000, 1.5e-4."""
     if abs(value) < 1e-12:
         return '0'
-    text = f'{value:.4g}' if .001 <= abs(value) < 1e6 else f'{value:.3g}'
-    return text.replace('e+0', 'e').replace('e-0', 'e-').replace('e+', 'e')
+    if .001 <= abs(value) < 1e6:
+        return f'{value:.4g}' if abs(value) < 1000 else f'{value:.6g}'
+    # Without exponent, 0.00015 would be wider than the margin of a chart.
+    digits, exponent = f'{value:.2e}'.split('e')
+    return f'{float(digits):g}e{int(exponent)}'

@@ -75,7 +75,7 @@
   function describe(counts) {
     const f1 = f1Of(counts);
     return `${counts.true} true, ${counts.predicted} predicted, ${counts.hits} hit, ${counts.true - counts.hits} missed, `
-      + `${counts.predicted - counts.hits} spurious${counts.wrong ? ` (${counts.wrong} wrong class)` : ''}${f1 === null ? '' : `, F1 ${f1.toFixed(3)}`}`;
+      + `${counts.predicted - counts.hits} spurious${counts.wrong ? ` (of which ${counts.wrong} wrong class)` : ''}${f1 === null ? '' : `, F1 ${f1.toFixed(3)}`}`;
   }
 
   // ---- Panes

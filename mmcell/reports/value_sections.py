@@ -65,7 +65,7 @@ def comparison_section(files: Sequence[EvaluatedFile]) -> Section:
         rows = [differences[name] for name in TILES]
         charts.append(Chart(
             draw_intervals(list(TILES), [row['difference'] for row in rows], [row['interval'] for row in rows],
-                           style_of_run(number)[0], f'{other.name} minus {first.name}',
+                           style_of_run(number)[0], 'difference',
                            f'differences of {other.name} to {first.name}, with 95 % intervals'),
             f'{other.name} compared with {first.name}: dots to the right of 0 are better than {first.name}.'))
         table = tables.comparison_table(differences, other.name, first.name)

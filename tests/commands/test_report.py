@@ -1,7 +1,10 @@
 import json
+import os
 import re
+from pathlib import Path
 
 import pytest
+from support.browser_pages import check_page_works
 from support.commands import call
 from support.html_pages import Page
 from support.report_files import CLASSES, ODD_CLASS, predictions, write_json, write_run, write_truth
@@ -301,3 +304,29 @@ def test_annotations_without_cells_are_refused(run, tmp_path):
     write_json(tmp_path / 'empty.json', {**document, 'annotations': []})
     ended = call('tools/report.py', 'a.json', '--annotations', 'empty.json', '--out', 'x.html')
     assert ended.returncode == 1 and 'no true cell to measure against' in ended.stderr
+
+
+def test_names_have_as_many_folders_as_make_them_different(run, tmp_path):
+    for name in ('r50/seed0', 'r101/seed0'):
+        write_run(tmp_path / name, config=f'model = dict(depth={name[1:3]})\n')
+    page = run('r50/seed0', tmp_path / 'r101/seed0', 'a.json', '--annotations', 'val.json')[1]
+    assert page.title == 'r50/seed0, r101/seed0, a'
+    (tmp_path / 'r50' / 'a.json').write_bytes((tmp_path / 'a.json').read_bytes())
+    (tmp_path / 'r101' / 'a.json').write_bytes((tmp_path / 'a.json').read_bytes())
+    assert run(tmp_path / 'r50/a.json', 'r101/a.json', '--annotations', 'val.json')[1].title == 'r50/a, r101/a'
+
+
+def test_a_page_with_everything_works_in_a_browser(run, tmp_path):
+    names = ['a_training_with_a_long_name_' * 3, 'results_with_a_long_name_' * 4, 'more_results_with_a_long_name_' * 4]
+    write_run(tmp_path / 'work', config=CONFIG)
+    run('work', 'a.json', 'b.json', '--names', *names)
+    check_page_works(tmp_path / 'page.html')
+
+
+@pytest.mark.slow
+def test_the_page_of_a_real_training_works_in_a_browser(tmp_path):
+    if 'MMCELL_REAL_RUN' not in os.environ:
+        pytest.skip('set MMCELL_REAL_RUN to the work folder of a training on real images that holds one dump')
+    ended = call('tools/report.py', Path(os.environ['MMCELL_REAL_RUN']).resolve(), '--out', tmp_path / 'page.html')
+    assert ended.returncode == 0, ended.stderr
+    check_page_works(tmp_path / 'page.html')

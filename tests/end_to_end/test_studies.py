@@ -8,7 +8,9 @@ import sys
 import time
 
 import pytest
+from support.browser_pages import check_page_works
 from support.commands import CONFIG, TINY, run
+from support.html_pages import Page
 from support.paths import REPO
 
 pytestmark = pytest.mark.slow
@@ -96,6 +98,15 @@ def test_a_done_study_is_only_measured_again(study, at_once):
     output = run(*command, '--out', root / 'at_once')
     assert '…' not in output
     assert read_rows(root / 'at_once') == at_once
+
+
+def test_the_page_of_a_study_works_in_a_browser(study, at_once):
+    path = study[0] / 'at_once' / 'report.html'
+    page = Page(path.read_text(encoding='utf-8'))
+    assert {'study', 'comparison', 'gallery', 'curves'} <= page.sections.keys()
+    assert ['wide', '2/2'] in [row[:2] for row in page.tables['study'][0]]
+    assert 'those of the first seed' in ' '.join(page.notes)
+    check_page_works(path)
 
 
 def test_out_of_fold_values_of_five_folds_are_those_of_the_gathered_dump(tmp_path):

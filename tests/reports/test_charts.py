@@ -15,6 +15,7 @@ from mmcell.reports.charts import (
     Series,
     axis_over,
     draw_chart,
+    number_text,
     style_of_run,
     thin_out,
 )
@@ -121,3 +122,8 @@ def test_intervals_with_names():
     [dot] = elements(svg, 'circle', 'bar')
     low, high = map(float, re.fullmatch(r'M([\d.]+) [\d.]+H([\d.]+)', line['d']).groups())
     assert float(dot['cx']) == pytest.approx((low + high) / 2, abs=.2) and 'a: +0.100, +0.000 to +0.200' in svg
+
+
+def test_small_numbers_are_no_wider_than_the_margin():
+    texts = [number_text(value) for value in (0, .25, 10000, 1e-5, .00015, -2.5e-4, 1.25e7, .0015)]
+    assert texts == ['0', '0.25', '10000', '1e-5', '1.5e-4', '-2.5e-4', '1.25e7', '0.0015']
