@@ -22,7 +22,7 @@ from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
 
 LOCAL = 'LocalVisBackend'
-# The package that each of MMEngine's back ends imports. AimVisBackend and others of other packages are not checked.
+# The package that each of MMEngine's back ends imports. Back ends of other origin are not checked.
 _PACKAGES = {'TensorboardVisBackend': 'tensorboard', 'WandbVisBackend': 'wandb', 'MLflowVisBackend': 'mlflow',
              'ClearMLVisBackend': 'clearml', 'NeptuneVisBackend': 'neptune', 'DVCLiveVisBackend': 'dvclive',
              'AimVisBackend': 'aim'}
@@ -57,14 +57,12 @@ def refuse_unusable_trackers(config: Mapping) -> None:
         TrackerError: ``vis_backends`` is set at the top level, where nothing reads it; a back end is unknown, or the
             package that it needs is not installed.
     """
-    backends = (config.get('visualizer') or {}).get('vis_backends') or []
-    backends = backends if isinstance(backends, list | tuple) else [backends]
-    if config.get('vis_backends') not in (None, backends):
+    kinds = _kinds_of((config.get('visualizer') or {}).get('vis_backends'))
+    # MMDetection's configs have both, and their children may change only the setting that counts.
+    if set(_kinds_of(config.get('vis_backends'))) - {*kinds, LOCAL}:
         raise TrackerError('vis_backends is read by nothing: set visualizer.vis_backends, for example --cfg-options '
                            '"visualizer.vis_backends=[TensorboardVisBackend]"')
-    for kind in (entry if isinstance(entry, str) else entry.get('type') for entry in backends):
-        if not isinstance(kind, str):
-            continue
+    for kind in kinds:
         if VISBACKENDS.get(kind) is None:
             near = get_close_matches(kind, VISBACKENDS.module_dict, cutoff=.3)
             raise TrackerError(f'visualizer.vis_backends: there is no back end {kind}; did you mean '
@@ -73,6 +71,13 @@ def refuse_unusable_trackers(config: Mapping) -> None:
         if package is not None and find_spec(package) is None:
             raise TrackerError(f'visualizer.vis_backends: {kind} needs the package {package}. Install it with "pip '
                                f'install {package}", or leave {kind} out')
+
+
+def _kinds_of(backends: object) -> list[str]:
+    """Returns the names of back ends in a setting; classes have no name that could be wrong."""
+    entries = backends if isinstance(backends, list | tuple) else [backends]
+    kinds = [entry.get('type') if isinstance(entry, Mapping) else entry for entry in entries]
+    return [kind for kind in kinds if isinstance(kind, str)]
 
 
 @dataclass(frozen=True)

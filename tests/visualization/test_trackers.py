@@ -24,6 +24,7 @@ def config(*backends, **others):
 
 @pytest.mark.parametrize('usable', [
     config(LOCAL), config('TensorboardVisBackend'), config(LOCAL, BOARD, vis_backends=[LOCAL, BOARD]), {},
+    config(BOARD, vis_backends=[LOCAL]),
     dict(visualizer=None), dict(visualizer=dict(vis_backends=BOARD)), config(dict(type=LocalVisBackend))])
 def test_what_can_be_used(usable):
     refuse_unusable_trackers(usable)
