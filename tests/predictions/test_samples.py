@@ -49,7 +49,7 @@ def readers(tmp_path, monkeypatch):
     test_set = read_test_set('test.json')
     save_results([entry(i) for i in IMAGES], 'good.pkl')
     args = Namespace(results='r.pkl', annotations='test.json', classes=None, score_thr=.5, scale=1, out=tmp_path,
-                     matches=False, max_images=None)
+                     matches=False, max_images=None, formats=['png'])
     return {
         'evaluate': lambda path: read_predictions(path, to_ground_truth(document)),
         'submit': lambda path: write_submission(read_predictions(path, test_set).predictions, test_set, 's.zip'),
