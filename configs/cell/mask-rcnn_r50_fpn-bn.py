@@ -7,8 +7,8 @@ longer side exceeds 1,024 px are shrunk to this length, smaller images keep thei
 (four fifths of 209 images), 10,020 steps in all, of which the first quarter, 2,505, is warm-up. Inferred: that
 torchvision's own enlarging of images is switched off, as smaller images keep their size; that there is no augmentation;
 and that stem and first stage are frozen, as is torchvision's default. With anchors for cells:
-mask-rcnn_r50_fpn-bn_half-anchors.py. Reported: validation AP .2899, AP50 .4394; test AP50 .3945. Value here: not run
-yet.
+mask-rcnn_r50_fpn-bn_half-anchors.py. Reported: validation AP .2899, AP50 .4394; test AP50 .3945. Value here:
+docs/studies/small_budget.md.
 """
 
 _base_ = [

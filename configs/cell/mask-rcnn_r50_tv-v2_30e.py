@@ -4,7 +4,8 @@
 
 Model and data are those of mask-rcnn_r50_tv-v2.py, but the backbone starts from ImageNet weights. The schedule is that
 of mask-rcnn_r50_tv-v1.py: 30 epochs of 84 steps, 2,520 in all. Read in the report: the model, 30 epochs. Inferred: the
-weights and everything that mask-rcnn_r50_tv-v1.py infers. Reported: test mAP .3128. Value here: not run yet.
+weights and everything that mask-rcnn_r50_tv-v1.py infers. Reported: test mAP .3128. Value here:
+docs/studies/small_budget.md.
 """
 
 _base_ = ['mask-rcnn_r50_tv-v2.py']
