@@ -60,7 +60,7 @@ def draw_curves(experiments: Sequence[Experiment], losses: Sequence[str], scores
     for axes in all_axes[:len(panels)][-n_columns:]:
         axes.set_xlabel('epoch' if by_epoch else 'step')
         axes.tick_params(labelbottom=True)
-    figure.legend(handles=_legend_handles(experiments, colors, bool(scores)), loc='outside upper left', ncols=2)
+    _add_legend(figure, _legend_handles(experiments, colors, bool(scores)))
     return figure
 
 
@@ -74,6 +74,15 @@ def _line_colors(n: int) -> list[tuple[int, int, int]]:
     """Returns n colours that differ and that are dark enough for a white background."""
     dark = [color for color in class_colors(3 * n + 10) if np.dot(color, (.299, .587, .114)) < 175]
     return dark[:n]
+
+
+def _add_legend(figure: Figure, handles: Sequence[Line2D | Patch]) -> None:
+    """Adds a legend of two columns, or of one if two are wider than the picture."""
+    legend = figure.legend(handles=handles, loc='outside upper left', ncols=2)
+    figure.draw_without_rendering()
+    if legend.get_window_extent().x1 > figure.bbox.x1:
+        legend.remove()
+        figure.legend(handles=handles, loc='outside upper left')
 
 
 def _legend_handles(experiments: Sequence[Experiment], colors: np.ndarray, has_scores: bool) -> list[Line2D | Patch]:

@@ -112,3 +112,12 @@ def test_text_stays_text_and_fonts_are_embedded(tmp_path):
     write_figure(figure, tmp_path / 'a.pdf', 'pdf')
     pdf = (tmp_path / 'a.pdf').read_bytes()
     assert b'/FontFile2' in pdf and b'/Type3' not in pdf and not re.search(rb'/(Creation|Mod)Date', pdf)
+
+
+@pytest.mark.parametrize('length', [4, 40, 45, 46, 80])
+def test_long_names_stay_inside_the_picture(length):
+    trainings = [Training(f'{number}' * length, {'loss': {10: 3., 20: 2.}}, {}) for number in range(6)]
+    figure = draw(trainings, ['loss'], [])
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
