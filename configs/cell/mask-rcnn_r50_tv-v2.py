@@ -15,8 +15,8 @@ Images are enlarged as in torchvision, to a short side of 800 px (long side at m
 images, batch 2) are 8,400 steps. The learning rate is .005, from 80 % of the training on .0005, and from 90 % on
 .00005, whatever max_epochs is. The printed code leaves torchvision's 100 detections per image; with 1,000 see
 mask-rcnn_r50_tv-v2_1000-detections.py. The model differs from torchvision's only in training: frozen layers keep their
-BatchNorm statistics. --resume also restores the state of the optimiser. Reported: mAP about .487. Value here: not run
-yet.
+BatchNorm statistics. --resume also restores the state of the optimiser. Reported: mAP about .487. Value here:
+docs/studies/small_budget.md.
 """
 
 _base_ = [

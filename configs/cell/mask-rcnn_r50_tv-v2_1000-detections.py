@@ -3,7 +3,7 @@ r"""How much does the limit of 100 detections cost system C1? mask-rcnn_r50_tv-v
     python tools/test.py configs/cell/mask-rcnn_r50_tv-v2_1000-detections.py \
         work_dirs/cell/mask-rcnn_r50_tv-v2 --split val
 
-The limits have no effect on training. Not a system of a report. Value here: not run yet.
+The limits have no effect on training. Not a system of a report. Value here: docs/studies/small_budget.md.
 """
 
 _base_ = ['mask-rcnn_r50_tv-v2.py']
