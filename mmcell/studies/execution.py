@@ -269,7 +269,7 @@ def _wait(process: subprocess.Popen, deadline: float | None) -> tuple[int | None
             return process.returncode, usage.ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
         if deadline is not None and time.time() >= deadline:
             return None, 0
-        time.sleep(pause)
+        time.sleep(pause if deadline is None else max(min(pause, deadline - time.time()), 0))
         pause = min(pause * 1.5, .5)
 
 

@@ -36,7 +36,8 @@ if 'model.depth=13' in sys.argv:
     sys.exit(1)
 steps = folder / 'steps.txt'
 done = len(steps.read_text()) if steps.exists() else 0
-while done < 8:
+n_steps = 40 if 'model.depth=40' in sys.argv else 8
+while done < n_steps:
     time.sleep(.1)
     done += 1
     steps.write_text('x' * done)
@@ -104,13 +105,13 @@ def test_a_failed_run_says_why(commands):
 
 
 def test_the_time_ends_a_training_which_then_continues(commands):
-    run, = plan(commands)
-    in_time = Commands(commands.folder, commands.tools, deadline=time.time() + .6)
+    run, = plan(commands, 'model.depth=40')
+    in_time = Commands(commands.folder, commands.tools, deadline=time.time() + 2)
     assert carry_out(run, in_time).status == 'stopped'
-    assert 0 < steps_of(run, commands) < 8
+    assert steps_of(run, commands) < 40
     assert carry_out(run, in_time).status == 'stopped'
     assert carry_out(run, commands).status == 'done'
-    assert steps_of(run, commands) == 8
+    assert steps_of(run, commands) == 40
     assert len((commands.folder / run.folder / 'calls.txt').read_text().splitlines()) == 2
 
 
@@ -162,7 +163,7 @@ from pathlib import Path
 from mmcell.studies.execution import Commands, carry_out
 from mmcell.studies.plan import Experiment, make_variants, plan_runs
 root = Path(sys.argv[1])
-run, = plan_runs(make_variants([Experiment(str(root / 'net.py'))]), [0])
+run, = plan_runs(make_variants([Experiment(str(root / 'net.py'))], ['model.depth=40']), [0])
 print(carry_out(run, Commands(root / 'study', root / 'tools')).status)
 '''
 
@@ -173,35 +174,35 @@ def start_study(commands):
 
 
 def wait_for_steps(run, commands):
-    end = time.monotonic() + 60
+    end = time.monotonic() + 120
     while not steps_of(run, commands) and time.monotonic() < end:
         time.sleep(.02)
 
 
 @pytest.mark.skipif(not Path('/proc').exists(), reason='needs processes of Linux')
 def test_a_killed_study_is_waited_for_and_nothing_runs_twice(commands):
-    run, = plan(commands)
+    run, = plan(commands, 'model.depth=40')
     killed = start_study(commands)
     wait_for_steps(run, commands)
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     # Its training goes on, and holds the lock of the folder.
-    assert steps_of(run, commands) < 8
+    assert steps_of(run, commands) < 40
     assert carry_out(run, commands).status == 'done'
     calls = (commands.folder / run.folder / 'calls.txt').read_text().splitlines()
     # The second training finds all steps done.
     assert len(calls) == 2
-    assert steps_of(run, commands) == 8
+    assert steps_of(run, commands) == 40
 
 
 def test_ctrl_c_lets_the_training_save(commands):
-    run, = plan(commands)
+    run, = plan(commands, 'model.depth=40')
     study = start_study(commands)
     wait_for_steps(run, commands)
     study.send_signal(signal.SIGINT)
     study.communicate()
     assert study.returncode != 0
-    assert 0 < steps_of(run, commands) < 8
+    assert 0 < steps_of(run, commands) < 40
     # The lock is free again.
     assert carry_out(run, commands).status == 'done'
 
