@@ -90,6 +90,12 @@ def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> di
     return settings
 
 
+def refuse_wrong_score(parser: argparse.ArgumentParser, score_threshold: float) -> None:
+    """Ends the program with a message if --score-thr is not a score."""
+    if not 0 <= score_threshold <= 1:
+        parser.error(f'--score-thr must be from 0 to 1, got {score_threshold:g}')
+
+
 def refuse_other_suffix(parser: argparse.ArgumentParser, flag: str, path: object, *suffixes: str) -> None:
     """Ends the program with a message if a file that is to be written does not end in one of the suffixes."""
     if path is not None and not str(path).endswith(suffixes):

@@ -154,7 +154,7 @@ def share_weights(models: Sequence[FolderModel | None]) -> list[float]:
 
 def _without_fold(config: 'Config') -> dict | None:
     """Returns the settings of a training as if it had held out fold 0; None if it held out no fold."""
-    from mmcell.settings.folds import leaf_settings
+    from mmcell.settings.data_sets import leaf_settings
     config = deepcopy(config)
     leaves = [leaf for loader in (config.get('train_dataloader'), config.get('val_dataloader')) if loader
               for _, leaf in leaf_settings(loader.dataset) if leaf.get('fold') is not None]

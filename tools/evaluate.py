@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _measuring import measure, short_names, showing_progress
-from _options import refuse_other_suffix
+from _options import refuse_other_suffix, refuse_wrong_score
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
@@ -89,8 +89,7 @@ def parse_args() -> argparse.Namespace:
 
 def check_numbers(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Ends the program with a message if a number of the command line cannot be used."""
-    if not 0 <= args.score_thr <= 1:
-        parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr:g}')
+    refuse_wrong_score(parser, args.score_thr)
     if args.resamples < 0 or args.seed < 0 or args.worst < 0:
         parser.error(f'--resamples, --seed and --worst must not be negative, got {args.resamples}, {args.seed} and '
                      f'{args.worst}')

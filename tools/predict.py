@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from _config import make_folder
 from _launch import is_first_process, processes, refuse_wrong_launcher
-from _options import add_setting_argument, add_tile_arguments, tile_settings
+from _options import add_setting_argument, add_tile_arguments, refuse_wrong_score, tile_settings
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError, escape
@@ -76,8 +76,7 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_intermixed_args()
     if args.mpp is not None and not 0 < args.mpp < inf:
         parser.error(f'--mpp must be a positive number, got {args.mpp}')
-    if not 0 <= args.score_thr <= 1:
-        parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr}')
+    refuse_wrong_score(parser, args.score_thr)
     if args.min_area < 0:
         parser.error(f'--min-area must not be negative, got {args.min_area}')
     if args.percentiles is not None and not 0 <= args.percentiles[0] < args.percentiles[1] <= 100:

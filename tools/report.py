@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _measuring import measure, short_names, showing_progress
-from _options import refuse_other_suffix
+from _options import refuse_other_suffix, refuse_wrong_score
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
@@ -61,8 +61,7 @@ def parse_args() -> argparse.Namespace:
 def check(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
     """Ends the program with a message if the command line contradicts itself."""
     refuse_other_suffix(parser, '--out', args.out, '.html', '.htm')
-    if not 0 <= args.score_thr <= 1:
-        parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr:g}')
+    refuse_wrong_score(parser, args.score_thr)
     if args.resamples < 0 or args.seed < 0 or (args.max_images or 0) < 0:
         parser.error(f'--resamples, --seed and --max-images must not be negative, got {args.resamples}, {args.seed} '
                      f'and {args.max_images}')
@@ -151,7 +150,7 @@ def find_annotations(args: argparse.Namespace) -> tuple[str | None, list[str]]:
     if not args.results and not any(dumps_in(folder) for folder in args.work_dirs):
         return None, ['no results file was given, and the work folders hold no dump (*.pkl): nothing is measured']
     from mmcell.checkpoints.seeds import read_settings
-    from mmcell.reports.run_configs import find_validation_file
+    from mmcell.settings.data_sets import find_validation_file
     for folder in args.work_dirs:
         path = find_validation_file(read_settings(folder) or {})
         if path is not None and path.is_file():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from _config import make_folder
 from _measuring import showing_progress
-from _options import add_setting_argument, add_tile_arguments, tile_settings
+from _options import add_setting_argument, add_tile_arguments, refuse_wrong_score, tile_settings
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 
@@ -81,8 +81,7 @@ def parse_args() -> argparse.Namespace:
         value = getattr(args, name)
         if value is not None and value < 1 + (name == 'folds'):
             parser.error(f'--{name.replace("_", "-")} must be at least {1 + (name == "folds")}, got {value}')
-    if not 0 <= args.score_thr <= 1:
-        parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr:g}')
+    refuse_wrong_score(parser, args.score_thr)
     if args.slurm and args.launcher != 'slurm':
         parser.error('--slurm has an effect only with --launcher slurm')
     if args.jobs > 1 and args.launcher == 'pytorch':
@@ -210,7 +209,7 @@ def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study', a
     from mmcell.studies.results import study_tables, to_records
     with showing_progress('measuring') as on_step:
         measured = measure(runs, variants, args.out, args.score_thr, args.resamples, on_step)
-    n_planned = len(runs) // len({run.variant.name for run in runs})
+    n_planned = len({(run.seed, run.fold) for run in runs})
     tables = study_tables(measured.rows, n_planned, measured.n_images, args.score_thr)
     records = to_records(measured.rows, n_planned)
     for suffix in ('md', 'csv', 'json', 'tex'):

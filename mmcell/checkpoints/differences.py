@@ -23,6 +23,7 @@ _NOT_OF_WEIGHTS = re.compile(
 # Classes of mmcell in which weights mean the same as in MMDetection's: they are faster, or differ in the last pixels.
 _SAME_RESULT = {'CellMaskHead': 'FCNMaskHead', 'CellRoIExtractor': 'SingleRoIExtractor',
                 'TorchvisionBBoxCoder': 'DeltaXYWHBBoxCoder', 'TorchvisionMaskHead': 'FCNMaskHead'}
+_NOTHING = re.compile('(?!)')
 _WRAPPERS = ('detector', 'module')
 
 
@@ -124,7 +125,8 @@ def _with_defaults(value: object, kinds: set) -> object:
     return {key: part for key, part in settings.items() if part is not None}
 
 
-def compare_settings(before: object, now: object, ignored: re.Pattern, name: str = '') -> Iterator[Difference]:
+def compare_settings(before: object, now: object, ignored: re.Pattern = _NOTHING,
+                     name: str = '') -> Iterator[Difference]:
     """Yields the settings that differ in nested dicts and lists; a setting that is None counts as not set.
 
     Of two classes with different arguments, only the common arguments are compared; the others are described with the
@@ -133,7 +135,7 @@ def compare_settings(before: object, now: object, ignored: re.Pattern, name: str
     Args:
         before: One value.
         now: The other value.
-        ignored: Matches the names of the settings that are not compared.
+        ignored: Matches the names of the settings that are not compared; by default all are.
         name: The name of the value itself; '' for a whole config.
     """
     if ignored.fullmatch(name) or before == now:

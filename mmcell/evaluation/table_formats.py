@@ -11,7 +11,7 @@ from rich.table import Table
 # The columns with sentences, which may be broken into several lines on a terminal.
 MEANING = 'meaning'
 CHANGES = 'changes'
-_TEXT_COLUMNS = (MEANING, CHANGES)
+TEXT_COLUMNS = (MEANING, CHANGES)
 _MIN_TEXT_WIDTH = 20
 _LATEX = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '<': r'\textless{}',
           '>': r'\textgreater{}', **{letter: f'\\{letter}' for letter in '&%$#_{}'}}
@@ -40,13 +40,13 @@ def print_whole(console: Console, table: ValueTable) -> None:
     """Prints a table completely, wider than the terminal if necessary, where rich would cut values off."""
     shown = Table(title=table.title, caption=table.caption, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for index, header in enumerate(table.headers):
-        is_value = index > 0 and header not in _TEXT_COLUMNS
-        shown.add_column(header, justify='right' if is_value else 'left', no_wrap=header not in _TEXT_COLUMNS)
+        is_value = index > 0 and header not in TEXT_COLUMNS
+        shown.add_column(header, justify='right' if is_value else 'left', no_wrap=header not in TEXT_COLUMNS)
     for index, row in enumerate(table.rows):
         shown.add_row(*row, end_section=index == table.section_end)
     widths = [max(map(cell_len, column)) for column in zip(table.headers, *table.rows, strict=True)]
     # Besides its text, each column needs a space and a divider or an edge.
-    needed = sum(2 + (min(width, _MIN_TEXT_WIDTH) if header in _TEXT_COLUMNS else width)
+    needed = sum(2 + (min(width, _MIN_TEXT_WIDTH) if header in TEXT_COLUMNS else width)
                  for header, width in zip(table.headers, widths, strict=True))
     shown.width = needed if needed > console.width else None
     console.print(shown, crop=False)
@@ -55,7 +55,7 @@ def print_whole(console: Console, table: ValueTable) -> None:
 def to_markdown(table: ValueTable) -> str:
     """Returns a table in GitHub's Markdown, with its title above and its caption below."""
     lines = [' | '.join(_markdown(cell) for cell in row) for row in (table.headers, *table.rows)]
-    rule = ('---' if header in _TEXT_COLUMNS else '---:' for header in table.headers[1:])
+    rule = ('---' if header in TEXT_COLUMNS else '---:' for header in table.headers[1:])
     lines.insert(1, ' | '.join(['---', *rule]))
     return '\n'.join([f'**{_markdown(table.title)}**', '', *(f'| {line} |' for line in lines),
                       *(['', _markdown(table.caption)] if table.caption else []), ''])
@@ -69,7 +69,7 @@ def _markdown(text: str) -> str:
 
 def to_latex(table: ValueTable) -> str:
     """Returns a LaTeX ``tabular`` with the rules of the package booktabs; title and caption stand above as comments."""
-    columns = ''.join('l' if index == 0 or header in _TEXT_COLUMNS else 'r'
+    columns = ''.join('l' if index == 0 or header in TEXT_COLUMNS else 'r'
                       for index, header in enumerate(table.headers))
     lines = [' & '.join(_latex(cell) for cell in row) + r' \\' for row in (table.headers, *table.rows)]
     if table.section_end is not None:

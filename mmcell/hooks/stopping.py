@@ -85,7 +85,8 @@ class StopHook(Hook):
 def _is_any(is_true: bool) -> bool:
     """Returns whether a condition holds in any process of the training. All processes call this at the same step.
 
-    The signal reaches the processes at different steps. If one stopped alone, the others would wait for it for ever.
+    The signal reaches the processes at different steps. If only one of them stopped, the others would wait for it for
+    ever.
     """
     if get_world_size() > 1:
         flag = torch.tensor(int(is_true))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
-from mmcell.evaluation.table_formats import MEANING, ValueTable
+from mmcell.evaluation.table_formats import TEXT_COLUMNS, ValueTable
 from mmcell.reports.charts import Series
 
 
@@ -53,7 +53,7 @@ class Table:
     """
 
     content: ValueTable
-    texts: Sequence[str] = (MEANING,)
+    texts: Sequence[str] = TEXT_COLUMNS
     shares: Sequence[Sequence[float | None]] = ()
     is_folded: bool = False
 

@@ -19,7 +19,7 @@ from mmcell.evaluation.pairs import Pairs, cells_of_image
 from mmcell.masks.runs import MaskRuns
 from mmcell.predictions.cells import Predictions
 from mmcell.visualization.cell_panels import VERDICTS
-from mmcell.visualization.colors import class_colors
+from mmcell.visualization.colors import class_colors, to_hex
 
 # More images would make the page slow to open, and longer than people look at.
 MAX_IMAGES = 200
@@ -64,9 +64,9 @@ def gallery_of(names: Sequence[str], pairs: Sequence[Pairs], score_threshold: fl
     class_names = truth.class_names
     return {
         'text': text, 'threshold': score_threshold, 'kinds': list(_KINDS),
-        'classes': [{'name': name, 'color': _to_css(color)}
+        'classes': [{'name': name, 'color': to_hex(color)}
                     for name, color in zip(class_names, class_colors(len(class_names)), strict=True)],
-        'verdicts': {name: {'color': _to_css(color), 'dash_px': dash_px}
+        'verdicts': {name: {'color': to_hex(color), 'dash_px': dash_px}
                      for name, (color, dash_px) in VERDICTS.items()},
         'images': [_pack_image(truth, [each.predictions for each in pairs], image, read_pixels(image), max_bytes)
                    for image in images],
@@ -148,7 +148,3 @@ def encode_picture(pixels: np.ndarray, max_bytes: int, max_side_px: int = _MAX_S
 
 def _to_data_address(encoded: bytes) -> str:
     return f'data:image/webp;base64,{base64.b64encode(encoded).decode()}'
-
-
-def _to_css(color: tuple[int, int, int]) -> str:
-    return '#{:02x}{:02x}{:02x}'.format(*color)

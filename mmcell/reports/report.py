@@ -15,7 +15,7 @@ from mmcell.reports.image_gallery import make_gallery
 from mmcell.reports.mistake_sections import confusion_section, error_section, reliability_section
 from mmcell.reports.origin import describe_origin
 from mmcell.reports.page import render_page
-from mmcell.reports.settings_section import config_texts, settings_section
+from mmcell.reports.settings_section import config_texts, read_configs, settings_section
 from mmcell.reports.value_sections import (
     class_section,
     comparison_section,
@@ -24,9 +24,6 @@ from mmcell.reports.value_sections import (
     precision_section,
     size_section,
 )
-
-# The columns of a study's table that hold text.
-_TEXTS = ('changes', 'meaning')
 
 
 def write_report(path: str | Path, title: str, command: str, *, files: Sequence[EvaluatedFile] = (),
@@ -67,13 +64,14 @@ def write_report(path: str | Path, title: str, command: str, *, files: Sequence[
         MmcellError: A work folder has no log of a training, or ``base`` cannot be read.
         OSError: A file cannot be read or written.
     """
-    settings = settings_section(runs, base)
+    configs = read_configs(runs)
+    settings = settings_section(configs, base)
     gallery, missing = make_gallery(files, max_images, on_step) if files else (None, [])
     on_step('values and curves')
     page = render_page(Report(
         title, _subtitle(files, runs), [*_study_sections(question, tables), *_overview(files)],
         [*([curve_section(runs)] if runs else []), *_details(files, size_bins_px), *([settings] if settings else [])],
-        gallery, describe_origin(command, files, runs), config_texts(runs), [*remarks, *missing]))
+        gallery, describe_origin(command, files, runs), config_texts(configs), [*remarks, *missing]))
     with written_whole([path]) as (temporary,):
         # A file name may hold bytes that are not text; they become visible codes.
         temporary.write_text(page, encoding='utf-8', errors='backslashreplace', newline='\n')
@@ -83,8 +81,7 @@ def write_report(path: str | Path, title: str, command: str, *, files: Sequence[
 def _study_sections(question: str, tables: Sequence[ValueTable]) -> list[Section]:
     if not tables:
         return []
-    return [Section('study', 'Study', [question] if question else [],
-                    tables=[Table(table, texts=_TEXTS) for table in tables])]
+    return [Section('study', 'Study', [question] if question else [], tables=list(map(Table, tables)))]
 
 
 def _overview(files: Sequence[EvaluatedFile]) -> list[Section]:

@@ -35,15 +35,6 @@ def find_config_name(work_dir: str | Path) -> str | None:
     return names[0] if len(names) == 1 else None
 
 
-def find_validation_file(settings: Mapping) -> Path | None:
-    """Returns the annotation file of the validation images that a config names; None if it names none."""
-    dataset = (settings.get('val_dataloader') or {}).get('dataset') or {}
-    while isinstance(dataset.get('dataset'), Mapping):
-        dataset = dataset['dataset']
-    file = dataset.get('ann_file')
-    return Path(dataset.get('data_root') or '', file) if isinstance(file, str) and file else None
-
-
 def find_config_file(name: str | None, folders: Sequence[Path]) -> Path | None:
     """Returns the config file of a name in the first folder that holds it, at any depth; None if it holds several."""
     for folder in folders:

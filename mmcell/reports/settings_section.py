@@ -1,6 +1,6 @@
 """The section about the settings of trainings: what differs from the config that each inherits from."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mmengine.config import Config
@@ -23,16 +23,21 @@ from mmcell.reports.run_configs import (
 _MAX_ROWS = 40
 
 
-def config_texts(runs: Sequence[Run]) -> list[tuple[str, str]]:
-    """Returns a title and the complete config of each run; of several seeds, that of the first."""
-    return [(f'config of {run.name}', Config(settings).pretty_text) for run, settings in _read_all(runs).items()]
+def read_configs(runs: Sequence[Run]) -> dict[Run, dict]:
+    """Returns the config of each run, of several seeds the first, as nested dicts and lists; known ones only."""
+    return {run: settings for run in runs if (settings := read_settings(run.work_dirs[0]))}
 
 
-def settings_section(runs: Sequence[Run], base: str | Path | None) -> Section | None:
+def config_texts(configs: Mapping[Run, dict]) -> list[tuple[str, str]]:
+    """Returns a title and the complete config of each run, for the configs that :func:`read_configs` returns."""
+    return [(f'config of {run.name}', Config(settings).pretty_text) for run, settings in configs.items()]
+
+
+def settings_section(configs: Mapping[Run, dict], base: str | Path | None) -> Section | None:
     """Returns the section with the settings that differ from a base, and from those of the first run.
 
     Args:
-        runs: The runs; of several seeds, the first counts.
+        configs: The configs that :func:`read_configs` returns.
         base: A config file with which the configs are compared; None: the config that each inherits from, if its file
             lies in the folder ``configs``.
 
@@ -42,7 +47,6 @@ def settings_section(runs: Sequence[Run], base: str | Path | None) -> Section | 
     Raises:
         BaseConfigError: ``base`` cannot be read.
     """
-    configs = _read_all(runs)
     if not configs:
         return None
     tables, notes = _differences(configs, base)
@@ -51,11 +55,7 @@ def settings_section(runs: Sequence[Run], base: str | Path | None) -> Section | 
         Table(table, texts=table.headers[1:], is_folded=len(table.rows) > _MAX_ROWS) for table in tables], notes=notes)
 
 
-def _read_all(runs: Sequence[Run]) -> dict[Run, dict]:
-    return {run: settings for run in runs if (settings := read_settings(run.work_dirs[0]))}
-
-
-def _differences(configs: dict[Run, dict], base: str | Path | None) -> tuple[list[ValueTable], list[str]]:
+def _differences(configs: Mapping[Run, dict], base: str | Path | None) -> tuple[list[ValueTable], list[str]]:
     """Returns the tables of what differs from the base, and from the first run; and what cannot be compared."""
     tables, notes = [], []
     given = None if base is None else (str(base), read_config_file(base))

@@ -13,7 +13,7 @@ from mmcell.evaluation.per_image import with_average_precision
 from mmcell.reports.charts import Axis, Series, axis_over, draw_chart, style_of_run
 from mmcell.reports.content import Chart, Section, Table, Tile, tables_of_files
 from mmcell.reports.row_charts import draw_intervals
-from mmcell.visualization.colors import class_colors
+from mmcell.visualization.colors import class_colors, to_hex
 
 # The values in large print, with what each says.
 TILES = {
@@ -78,8 +78,7 @@ def comparison_section(files: Sequence[EvaluatedFile]) -> Section:
 
 def precision_section(files: Sequence[EvaluatedFile]) -> Section:
     """Returns the curves of precision over recall at an IoU of .50: one chart per file, or per class of several."""
-    colors = [f'#{red:02x}{green:02x}{blue:02x}'
-              for red, green, blue in class_colors(len(files[0].pairs.truth.class_names))]
+    colors = map(to_hex, class_colors(len(files[0].pairs.truth.class_names)))
     curves = [precision_curves(file.evaluation.mask_matches, file.pairs.truth) for file in files]
     known = [name for name, curve in curves[0].items() if not np.isnan(curve).any()]
     names = known[:_MAX_CURVES]

@@ -1,10 +1,9 @@
 """The setting ``fold`` of a config: training on all folds of the images but one, and validation on that one."""
 
-from collections.abc import Iterator
-
 from mmengine.config import Config, ConfigDict
 
 from mmcell.errors import quote
+from mmcell.settings.data_sets import leaf_settings
 from mmcell.settings.names import argument_names, find_class
 from mmcell.settings.options import SettingError
 
@@ -42,21 +41,6 @@ def apply_fold(config: Config) -> None:
     for evaluator in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
         if evaluator.get('ann_file'):
             _measure_held_out(evaluator)
-
-
-def leaf_settings(dataset: ConfigDict, name: str = 'dataset') -> Iterator[tuple[str, ConfigDict]]:
-    """Yields the data sets that a data set repeats, mixes or joins, or itself, each with the name of its settings.
-
-    Args:
-        dataset: The settings of the data set.
-        name: Their name in the config, with dots between the levels.
-    """
-    inner = [(f'{name}.dataset', dataset['dataset'])] if 'dataset' in dataset else []
-    inner += [(f'{name}.datasets.{index}', part) for index, part in enumerate(dataset.get('datasets') or ())]
-    if not inner:
-        yield name, dataset
-    for place, part in inner:
-        yield from leaf_settings(part, place)
 
 
 def _hold_out(dataset: ConfigDict, name: str, fold: int, held_out: bool, replaced: str) -> None:

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import re
 import shlex
 import signal
 import subprocess
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from mmcell.checkpoints.differences import Difference, compare_settings, compare_trainings
+from mmcell.commands.shell import ExitStatus
 from mmcell.errors import list_some
 from mmcell.files.whole_files import written_whole
 from mmcell.studies.plan import Run, StudyError, Variant
@@ -26,12 +26,9 @@ TRAINED = 'trained.json'
 # The settings with which a training was tested, by the name of the dump.
 TESTED = 'tested.json'
 LOG = 'study.log'
-# The exit status of tools/train.py after a training that was asked to stop.
-STOPPED_STATUS = 3
 
 # Begins the line of a command in the log.
 _PROMPT = '$ '
-_NOTHING = re.compile('(?!)')
 
 # The commands that this process waits for.
 _going: list[subprocess.Popen] = []
@@ -89,6 +86,11 @@ class Commands:
                 *(['--cfg-options', *settings] if settings else [])]
 
 
+def is_over(deadline: float | None) -> bool:
+    """Returns whether a time (``time.time``) has come; None never comes."""
+    return deadline is not None and time.time() >= deadline
+
+
 def _fold_settings(fold: int | None) -> tuple[str, ...]:
     return () if fold is None else (f'fold={fold}',)
 
@@ -121,7 +123,7 @@ def refuse_other_settings(run: Run, commands: Commands) -> None:
     for variant in run.tested:
         dump = folder / run.predictions_of(variant)
         if dump.exists() and dump.name in tested:
-            changed = list(compare_settings(tested[dump.name], _facts_of_test(variant), _NOTHING))
+            changed = list(compare_settings(tested[dump.name], _facts_of_test(variant)))
             if changed:
                 raise StudyError(f'{dump} was predicted with other settings: {list_some(changed)}. Name another folder '
                                  'for this study with --out, or delete that file to predict again')
@@ -166,7 +168,7 @@ def carry_out(run: Run, commands: Commands) -> Outcome:
         if not (folder / TRAINED).exists():
             status, seconds, peak_bytes = _call(commands.train(run), folder / LOG, commands.deadline, lock)
             facts = _add_to_facts(folder, seconds, peak_bytes)
-            if status in (None, STOPPED_STATUS):
+            if status in (None, ExitStatus.PARTLY):  # tools/train.py was asked to stop
                 return Outcome(run, 'stopped')
             if status:
                 return Outcome(run, 'failed', _describe_failure(status, folder / LOG))
@@ -205,7 +207,7 @@ def _locked(path: Path, deadline: float | None) -> Iterator[IO | None]:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if deadline is not None and time.time() >= deadline:
+                if is_over(deadline):
                     yield None
                     return
                 if not is_said:
@@ -231,7 +233,7 @@ def _call(command: Sequence[str], log: Path, deadline: float | None, lock: IO) -
     terminal, which would end a training without a checkpoint, but the signal SIGTERM.
     """
     begun = time.monotonic()
-    if deadline is not None and time.time() >= deadline:
+    if is_over(deadline):
         return None, 0., 0
     with open(log, 'ab') as file:
         file.write(f'{_PROMPT}{shlex.join(command)}\n'.encode())
@@ -239,11 +241,11 @@ def _call(command: Sequence[str], log: Path, deadline: float | None, lock: IO) -
         process = subprocess.Popen(command, stdout=file, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    start_new_session=True, pass_fds=(lock.fileno(),))
         _going.append(process)
-        is_over = False
+        was_stopped = False
         try:
             status, peak_bytes = _wait(process, deadline)
             if status is None:
-                is_over = True
+                was_stopped = True
                 process.send_signal(signal.SIGTERM)
                 status, peak_bytes = _wait(process, time.time() + STOP_SECONDS)
         except KeyboardInterrupt:
@@ -256,7 +258,7 @@ def _call(command: Sequence[str], log: Path, deadline: float | None, lock: IO) -
                 os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
             _going.remove(process)
-    return None if is_over and status != 0 else status, time.monotonic() - begun, peak_bytes
+    return None if was_stopped and status != 0 else status, time.monotonic() - begun, peak_bytes
 
 
 def _wait(process: subprocess.Popen, deadline: float | None) -> tuple[int | None, int]:
@@ -267,7 +269,7 @@ def _wait(process: subprocess.Popen, deadline: float | None) -> tuple[int | None
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
             return process.returncode, usage.ru_maxrss * (1 if sys.platform == 'darwin' else 1024)
-        if deadline is not None and time.time() >= deadline:
+        if is_over(deadline):
             return None, 0
         time.sleep(pause if deadline is None else max(min(pause, deadline - time.time()), 0))
         pause = min(pause * 1.5, .5)

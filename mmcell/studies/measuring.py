@@ -10,14 +10,15 @@ from mmengine.config import Config
 
 from mmcell.annotations.coco_json import read_annotations
 from mmcell.annotations.folds import folds_of_images
-from mmcell.annotations.ground_truth import GroundTruth, read_ground_truth
+from mmcell.annotations.ground_truth import GroundTruth, read_ground_truth, to_ground_truth
 from mmcell.evaluation.bootstrap import resample_weights
 from mmcell.evaluation.evaluation import EvaluatedFile, evaluate
 from mmcell.evaluation.pairs import Pairs
 from mmcell.predictions.cells import join_predictions
 from mmcell.predictions.folds import gather_folds
 from mmcell.predictions.result_files import describe_unusual, read_predictions
-from mmcell.settings.folds import apply_fold, leaf_settings
+from mmcell.settings.data_sets import find_validation_file
+from mmcell.settings.folds import apply_fold
 from mmcell.studies.plan import Run, StudyError, Variant
 from mmcell.studies.results import Row, Scores, read_effort
 
@@ -60,8 +61,9 @@ def measure(runs: Sequence[Run], variants: Sequence[Variant], folder: Path, scor
     """
     has_folds = runs[0].fold is not None
     path = _annotation_file_of(variants[0], has_folds)
-    truth = read_ground_truth(path)
-    fold_of = folds_of_images(read_annotations(path), path) if has_folds else dict.fromkeys(truth.image_ids)
+    document = read_annotations(path, crowds_allowed=False)
+    truth = to_ground_truth(document, path)
+    fold_of = folds_of_images(document, path) if has_folds else dict.fromkeys(truth.image_ids)
     scores: dict[str, dict[int, Scores]] = {variant.name: {} for variant in variants}
     files: dict[str, EvaluatedFile] = {}
     seeds = dict.fromkeys(run.seed for run in runs)
@@ -111,8 +113,11 @@ def _annotation_file_of(variant: Variant, has_folds: bool) -> str:
     if has_folds:
         config.fold = 0
         apply_fold(config)
-    _, dataset = next(leaf_settings(config.val_dataloader.dataset))
-    return str(Path(dataset.get('data_root') or '', dataset.ann_file))
+    path = find_validation_file(config)
+    if path is None:
+        raise StudyError(f'{variant.name}: a study measures predictions of one annotation file, but val_dataloader '
+                         'names none or several')
+    return str(path)
 
 
 def _find_dumps(runs: Sequence[Run], variants: Sequence[Variant], folder: Path,

@@ -6,11 +6,10 @@ Processes and jobs are those of submitit.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from mmcell.settings.options import parse_value
-from mmcell.studies.execution import STOP_SECONDS, Commands, Outcome, carry_out, stop_commands
+from mmcell.studies.execution import STOP_SECONDS, Commands, Outcome, carry_out, is_over, stop_commands
 from mmcell.studies.plan import Run, StudyError
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
     """
     if n_jobs == 1 and slurm is None:
         for run in runs:
-            if _is_over(commands):
+            if is_over(commands.deadline):
                 yield Outcome(run, 'stopped', has_begun=False)
             else:
                 on_begin(run)
@@ -51,10 +50,9 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
     executor = _make_executor(commands, slurm)
     waiting, free = list(runs)[::-1], list(range(n_jobs))[::-1]
     going: dict[int, tuple[Run, Job]] = {}
-    with ExitStack() as stack:
-        stack.callback(lambda: _stop(job for _, job in going.values()))
+    try:
         while waiting or going:
-            if _is_over(commands):
+            if is_over(commands.deadline):
                 # Jobs may wait in the queue of Slurm for longer than the budget.
                 queued = [place for place, (_, job) in going.items() if job.state == 'PENDING']
                 for place in queued:
@@ -75,6 +73,8 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
                     yield _outcome_of(run, job)
             if going:
                 time.sleep(POLL_SECONDS)
+    finally:
+        _stop([job for _, job in going.values()])
 
 
 def _make_executor(commands: Commands, slurm: Sequence[str] | None) -> 'Executor':
@@ -94,10 +94,6 @@ def _make_executor(commands: Commands, slurm: Sequence[str] | None) -> 'Executor
     except (NameError, ValueError, TypeError, AssertionError, RuntimeError) as error:
         raise StudyError(f'--launcher slurm: {str(error).splitlines()[0]}') from error
     return executor
-
-
-def _is_over(commands: Commands) -> bool:
-    return commands.deadline is not None and time.time() >= commands.deadline
 
 
 class RunJob:
@@ -126,8 +122,7 @@ def _outcome_of(run: Run, job: object) -> Outcome:
     return job.result() if error is None else Outcome(run, 'failed', str(error).strip().splitlines()[-1])
 
 
-def _stop(jobs: Iterator) -> None:
-    jobs = list(jobs)
+def _stop(jobs: 'Sequence[Job]') -> None:
     for job in jobs:
         job.cancel(check=False)
     end = time.monotonic() + STOP_SECONDS

@@ -1,5 +1,6 @@
 """Class colours that people with colour-vision deficiencies can tell apart."""
 
+from collections.abc import Sequence
 from functools import cache
 
 import cv2
@@ -30,6 +31,11 @@ def class_colors(n_classes: int) -> list[tuple[int, int, int]]:
     """
     colors = _distinct_colors(n_classes)
     return [colors[i % len(colors)] for i in range(n_classes)]
+
+
+def to_hex(color: Sequence[int]) -> str:
+    """Returns an RGB colour, each value 0–255, as web pages and SVG files have it: '#0072b2'."""
+    return '#{:02x}{:02x}{:02x}'.format(*color)
 
 
 @cache

@@ -20,6 +20,7 @@ from mmcell.cells.outlines import outline_masks, outline_paths
 from mmcell.files.whole_files import written_whole
 from mmcell.masks.runs import MaskRuns
 from mmcell.visualization.cell_panels import CellPanel, CellPicture, paint
+from mmcell.visualization.colors import to_hex
 from mmcell.visualization.overlay import write_png
 from mmcell.visualization.panels import BACKGROUND, TEXT_COLOR, Sheet, arrange
 
@@ -72,13 +73,13 @@ def to_svg(picture: CellPicture) -> str:
              '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
              f'xmlns:inkscape="http://www.inkscape.org/namespaces/inkscape" {size} '
              f'viewBox="0 0 {sheet.width_px} {sheet.height_px}">',
-             f'<rect id="background" {size} fill="{_to_hex(BACKGROUND)}"/>', '<g id="legend">']
+             f'<rect id="background" {size} fill="{to_hex(BACKGROUND)}"/>', '<g id="legend">']
     for placed in sheet.boxes:
         left, top, right, bottom = placed.box_xyxy
         lines.append(f'<rect x="{left}" y="{top}" width="{right - left}" height="{bottom - top}" '
-                     f'fill="{_to_hex(placed.color)}"/>')
+                     f'fill="{to_hex(placed.color)}"/>')
     lines.append('</g>')
-    lines.append(f'<g id="text" fill="{_to_hex(TEXT_COLOR)}" font-family="\'{_FONT}\', sans-serif">')
+    lines.append(f'<g id="text" fill="{to_hex(TEXT_COLOR)}" font-family="\'{_FONT}\', sans-serif">')
     lines += [f'<text x="{placed.left}" y="{placed.baseline}" font-size="{placed.size_px}">'
               f'{escape(_clean(placed.text))}</text>' for placed in sheet.texts]
     lines.append('</g>')
@@ -114,7 +115,7 @@ def _svg_panel(picture: CellPicture, panel: CellPanel, name: str, corner_xy: tup
 def _svg_cells(picture: CellPicture, panel: CellPanel, cells: list[int], paths: list[str],
                verdict: str | None) -> Iterator[str]:
     """Yields a group with the outlines of cells of one colour."""
-    color, dash_px = _to_hex(panel.colors[cells[0]]), panel.dashes_px[cells[0]]
+    color, dash_px = to_hex(panel.colors[cells[0]]), panel.dashes_px[cells[0]]
     dashes = f' stroke-dasharray="{dash_px / picture.scale:g}"' if dash_px else ''
     yield f'<g {_layer(verdict or "cells")} fill="{color}" stroke="{color}"{dashes}>'
     yield from (f'<path d="{paths[cell]}"/>' for cell in cells)
@@ -132,10 +133,6 @@ def _clean(text: str) -> str:
 
 def _to_id(name: str) -> str:
     return re.sub(r'[^A-Za-z0-9_.-]', '_', name)
-
-
-def _to_hex(color: tuple[int, int, int]) -> str:
-    return '#{:02x}{:02x}{:02x}'.format(*color)
 
 
 def _to_base64_png(image: np.ndarray) -> str:

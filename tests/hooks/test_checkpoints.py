@@ -8,14 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tifffile
 import torch
 from mmengine.config import Config
 from mmengine.evaluator import BaseMetric
 from mmengine.runner.checkpoint import save_checkpoint
-from support.synthetic_data import write_annotations
 from support.toy_runner import toy_config, train
 
 from mmcell.checkpoints.fit import FitError
@@ -25,15 +22,6 @@ from mmcell.framework.console import ConsoleRunner, NoBatchError
 from mmcell.framework.safe_loading import WeightsError, load_tensors_only
 from mmcell.hooks.checkpoints import WholeFileBackend
 from mmcell.hooks.steps import ResumeError
-
-
-@pytest.fixture
-def ann_file(raw_root, tmp_path, rng):
-    for path in (raw_root[0] / 'train').glob('*/image.tif'):
-        tifffile.imwrite(path, rng.integers(0, 256, (*tifffile.imread(path).shape[:2], 3), np.uint8))
-    path = tmp_path / 'train.json'
-    write_annotations(raw_root[0], path, ['a', 'b'])
-    return path
 
 
 def differences(first, second, name=''):

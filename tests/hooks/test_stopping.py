@@ -7,14 +7,11 @@ import signal
 import subprocess
 import time
 
-import numpy as np
 import pytest
-import tifffile
 import torch
 from mmdet.registry import HOOKS, METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from support.synthetic_data import write_annotations
 from support.toy_runner import train
 
 from mmcell.framework.safe_loading import load_tensors_only
@@ -22,15 +19,6 @@ from mmcell.hooks.checkpoints import CellCheckpointHook
 from mmcell.hooks.stopping import TrainingStoppedError, _is_any
 
 STOP = dict(default_hooks__stop=dict(type='StopHook'))
-
-
-@pytest.fixture
-def ann_file(raw_root, tmp_path, rng):
-    for path in (raw_root[0] / 'train').glob('*/image.tif'):
-        tifffile.imwrite(path, rng.integers(0, 256, (*tifffile.imread(path).shape[:2], 3), np.uint8))
-    path = tmp_path / 'train.json'
-    write_annotations(raw_root[0], path, ['a', 'b'])
-    return path
 
 
 @HOOKS.register_module()

@@ -6,26 +6,14 @@ import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
-import numpy as np
 import pytest
-import tifffile
 from mmdet.registry import HOOKS, METRICS
 from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
-from support.synthetic_data import write_annotations
 from support.toy_runner import train
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mmcell.visualization.trackers import TrackerError
-
-
-@pytest.fixture
-def ann_file(raw_root, tmp_path, rng):
-    for path in (raw_root[0] / 'train').glob('*/image.tif'):
-        tifffile.imwrite(path, rng.integers(0, 256, (*tifffile.imread(path).shape[:2], 3), np.uint8))
-    path = tmp_path / 'train.json'
-    write_annotations(raw_root[0], path, ['a', 'b'])
-    return path
 
 
 @HOOKS.register_module()

@@ -18,8 +18,9 @@ from mmcell.predictions.result_files import read_predictions
 from mmcell.reports.curve_sections import Run
 from mmcell.reports.mistake_sections import confusion_section, reliability_section
 from mmcell.reports.report import write_report
-from mmcell.reports.run_configs import find_validation_file, read_base
+from mmcell.reports.run_configs import read_base
 from mmcell.reports.value_sections import precision_section, size_section
+from mmcell.settings.data_sets import find_validation_file
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from support.paths import REPO
+from support.study_tools import make_commands, plan
 
 from mmcell.studies.execution import (
     TRAINED,
@@ -19,7 +20,7 @@ from mmcell.studies.execution import (
     is_done,
     refuse_other_settings,
 )
-from mmcell.studies.plan import Experiment, StudyError, make_variants, plan_runs
+from mmcell.studies.plan import StudyError
 from mmcell.studies.pool import carry_out_all
 
 # Trains in steps of .1 s, of which "stopped" counts those before a stop, and fails if the setting says so.
@@ -53,17 +54,7 @@ Path(sys.argv[sys.argv.index('--out') + 1]).write_text(' '.join(sys.argv[1:]))
 
 @pytest.fixture
 def commands(tmp_path):
-    tools = tmp_path / 'tools'
-    tools.mkdir()
-    (tools / 'train.py').write_text(TRAIN)
-    (tools / 'test.py').write_text(TEST)
-    (tmp_path / 'net.py').write_text('model = dict(depth=50, test_cfg=dict(cap=1))\n')
-    return Commands(tmp_path / 'study', tools)
-
-
-def plan(commands, *options, seeds=(0,), **varied):
-    experiment = Experiment(str(commands.tools.parent / 'net.py'))
-    return plan_runs(make_variants([experiment], options, varied), seeds)
+    return make_commands(tmp_path, TRAIN, TEST, 'model = dict(depth=50, test_cfg=dict(cap=1))\n')
 
 
 def steps_of(run, commands):

@@ -65,9 +65,9 @@ def test_seeds_have_a_mean_a_range_and_a_paired_interval(experiments, tmp_path, 
     assert (first.n_runs, second.n_runs, measured.n_images) == (2, 2, N_IMAGES)
     truth = read_ground_truth(tmp_path / 'val.json')
     weights = resample_weights(N_IMAGES, 40, seed=0)
-    alone = {run.folder: evaluate(Pairs(truth, read_predictions(
+    by_run = {run.folder: evaluate(Pairs(truth, read_predictions(
         tmp_path / 'study' / run.predictions_of(run.variant), truth).predictions), .5, weights) for run in runs}
-    values = [alone[run.folder].values['AP50'] for run in runs]
+    values = [by_run[run.folder].values['AP50'] for run in runs]
     assert mean_and_range(first, 'AP50') == pytest.approx((np.mean(values[::2]), min(values[::2]), max(values[::2])))
     difference, (low, high) = compare_with(first, second, 'AP50')
     assert difference == pytest.approx(np.mean(values[1::2]) - np.mean(values[::2]))
@@ -75,7 +75,7 @@ def test_seeds_have_a_mean_a_range_and_a_paired_interval(experiments, tmp_path, 
     # With one seed, the interval is that of tools/evaluate.py --compare.
     for row in measured.rows:
         del row.scores[1]
-    expected = compare(alone[runs[1].folder], alone[runs[0].folder])['AP50']
+    expected = compare(by_run[runs[1].folder], by_run[runs[0].folder])['AP50']
     assert compare_with(first, second, 'AP50') == (
         pytest.approx(expected['difference']), pytest.approx(expected['interval']))
 

@@ -6,9 +6,10 @@ import time
 
 import pytest
 from support.paths import REPO
+from support.study_tools import make_commands, plan
 
 from mmcell.studies.execution import Commands
-from mmcell.studies.plan import Experiment, StudyError, make_variants, plan_runs
+from mmcell.studies.plan import StudyError
 from mmcell.studies.pool import carry_out_all
 
 TRAIN = '''
@@ -51,12 +52,7 @@ for id in "$@"; do echo "CANCELLED" > state_$id; done
 
 @pytest.fixture
 def commands(tmp_path):
-    tools = tmp_path / 'tools'
-    tools.mkdir()
-    (tools / 'train.py').write_text(TRAIN)
-    (tools / 'test.py').write_text(TEST)
-    (tmp_path / 'net.py').write_text('model = dict(depth=50)\n')
-    return Commands(tmp_path / 'study', tools)
+    return make_commands(tmp_path, TRAIN, TEST, 'model = dict(depth=50)\n')
 
 
 @pytest.fixture
@@ -73,23 +69,19 @@ def slurm(tmp_path, monkeypatch):
     return folder
 
 
-def plan(commands, seeds):
-    return plan_runs(make_variants([Experiment(str(commands.tools.parent / 'net.py'))]), seeds)
-
-
 def environment_of(run, commands):
     return (commands.folder / run.folder / 'environment.txt').read_text().split()
 
 
 def test_runs_get_the_gpus_in_turn(commands):
-    runs = plan(commands, (0, 1))
+    runs = plan(commands, seeds=(0, 1))
     outcomes = list(carry_out_all(runs, commands, 2, gpus=(2, 5)))
     assert [outcome.status for outcome in outcomes] == ['done', 'done']
     assert [environment_of(run, commands)[0] for run in runs] == ['2', '5']
 
 
 def test_a_run_is_a_job_of_slurm_with_the_parameters(commands, slurm):
-    run, = plan(commands, (0,))
+    run, = plan(commands)
     parameters = ['slurm_partition=gpu', 'gpus_per_node=1', 'timeout_min=720']
     outcome, = carry_out_all([run], commands, 1, parameters)
     assert (outcome.status, outcome.message) == ('done', '')
@@ -103,7 +95,7 @@ def test_a_run_is_a_job_of_slurm_with_the_parameters(commands, slurm):
 def test_a_job_that_is_still_queued_at_the_deadline_is_taken_back(commands, slurm):
     (slurm / 'full').touch()
     in_time = Commands(commands.folder, commands.tools, deadline=time.time() + 1)
-    outcomes = list(carry_out_all(plan(commands, (0, 1)), in_time, 1, []))
+    outcomes = list(carry_out_all(plan(commands, seeds=(0, 1)), in_time, 1, []))
     assert [(outcome.status, outcome.has_begun) for outcome in outcomes] == [('stopped', False)] * 2
     assert 'CANCELLED' in (slurm / 'state_1').read_text()
 
@@ -115,10 +107,10 @@ def test_a_job_that_is_still_queued_at_the_deadline_is_taken_back(commands, slur
 ])
 def test_wrong_parameters_are_refused(commands, slurm, parameter, message):
     with pytest.raises(StudyError, match=message):
-        list(carry_out_all(plan(commands, (0,)), commands, 1, [parameter]))
+        list(carry_out_all(plan(commands), commands, 1, [parameter]))
 
 
 def test_a_machine_without_slurm_says_so(commands, tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', str(tmp_path))
     with pytest.raises(StudyError, match='--launcher slurm: .*srun'):
-        list(carry_out_all(plan(commands, (0,)), commands, 1, []))
+        list(carry_out_all(plan(commands), commands, 1, []))

@@ -1,0 +1,36 @@
+"""The data sets that a config names."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+
+def leaf_settings(dataset: Mapping, name: str = 'dataset') -> Iterator[tuple[str, Mapping]]:
+    """Yields the data sets that a data set repeats, mixes or joins, or itself, each with the name of its settings.
+
+    Args:
+        dataset: The settings of the data set.
+        name: Their name in the config, with dots between the levels.
+    """
+    inner = [(f'{name}.dataset', dataset['dataset'])] if 'dataset' in dataset else []
+    inner += [(f'{name}.datasets.{index}', part) for index, part in enumerate(dataset.get('datasets') or ())]
+    if not inner:
+        yield name, dataset
+    for place, part in inner:
+        yield from leaf_settings(part, place)
+
+
+def find_validation_file(settings: Mapping) -> Path | None:
+    """Returns the annotation file of the validation images that a config names.
+
+    Args:
+        settings: The resolved config, as nested dicts and lists.
+
+    Returns:
+        The file; None if the config names none or several.
+    """
+    dataset = (settings.get('val_dataloader') or {}).get('dataset')
+    leaves = [leaf for _, leaf in leaf_settings(dataset)] if dataset else []
+    files = [leaf.get('ann_file') for leaf in leaves]
+    if len(files) != 1 or not isinstance(files[0], str) or not files[0]:
+        return None
+    return Path(leaves[0].get('data_root') or '', files[0])
