@@ -29,16 +29,8 @@ def read_config(args: argparse.Namespace, path: str) -> 'Config':
         FileNotFoundError: There is no such file.
         MmcellError: The code of the config has a mistake, or a setting does not exist or cannot be read.
     """
-    from mmengine.config import Config
-    try:
-        cfg = Config.fromfile(path)
-    except (FileNotFoundError, MmcellError):
-        raise
-    # A config is code: anything can go wrong in it.
-    except Exception as error:
-        place = f', line {error.lineno}: {error.text.strip()}' if isinstance(error, SyntaxError) and error.text else ''
-        raise MmcellError(f'the config {path}, or one that it inherits from, cannot be read: '
-                          f'{type(error).__name__}: {getattr(error, "msg", error)}{place}') from error
+    from mmcell.settings.config_files import read_config_file
+    cfg = read_config_file(path)
     options = getattr(args, 'cfg_options', None) or ()
     if options:
         from mmcell.framework.console import without_onedl_notice

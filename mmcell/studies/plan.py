@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
-from mmengine.config import Config
-
 from mmcell.checkpoints.differences import Difference, compare_settings
 from mmcell.errors import MmcellError
+from mmcell.settings.config_files import read_config_file
 from mmcell.settings.options import apply_options, split_at_commas
 
 # Settings that only a test reads: variants that differ in nothing else share one training.
@@ -126,7 +125,7 @@ def make_variants(experiments: Sequence[Experiment], options: Sequence[str] = ()
             all_options = (*experiment.options, *options,
                            *(f'{key}={value}' for key, value in chosen if key not in TEST_FLAGS))
             flags = tuple((key, value) for key, value in chosen if key in TEST_FLAGS)
-            settings = Config.fromfile(experiment.config)
+            settings = read_config_file(experiment.config)
             apply_options(settings, all_options)
             title = ' '.join([name, *(f'{key.split(".")[-1]}={value}' for key, value in chosen)])
             if settings.get('fold') is not None:

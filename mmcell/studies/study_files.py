@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.config import Config
-
 from mmcell.errors import quote
 from mmcell.files.text_files import is_integer
+from mmcell.settings.config_files import read_config_file
 from mmcell.studies.plan import Experiment, StudyError, flatten_settings
 
 KEYS = ('question', 'configs', 'seeds', 'folds', 'vary', 'settings')
@@ -67,7 +66,7 @@ def read_study(paths: Sequence[str]) -> Study:
         FileNotFoundError: There is no such file.
         StudyError: The study file has an unknown key or a value of another type, or there are other files beside it.
     """
-    first = Config.fromfile(paths[0])
+    first = read_config_file(paths[0])
     if 'configs' not in first:
         return Study(tuple(Experiment(str(path)) for path in paths))
     if len(paths) > 1:

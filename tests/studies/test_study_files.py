@@ -4,6 +4,7 @@ import pytest
 from mmengine.config import Config
 from support.paths import REPO
 
+from mmcell.errors import MmcellError
 from mmcell.studies.plan import StudyError, make_variants, parse_varied, plan_runs
 from mmcell.studies.study_files import read_study
 
@@ -48,6 +49,15 @@ def test_wrong_study_files_are_refused(tmp_path, text, message):
     (tmp_path / 'study.py').write_text(text)
     with pytest.raises(StudyError, match=message):
         read_study([str(tmp_path / 'study.py')])
+
+
+@pytest.mark.parametrize('name', ['study.py', 'net.py'])
+def test_a_mistake_in_a_config_ends_in_a_message(tmp_path, name):
+    (tmp_path / 'net.py').write_text('model = dict(depth=50)')
+    (tmp_path / 'study.py').write_text("configs = ['net.py']")
+    (tmp_path / name).write_text('model = dict(\n')
+    with pytest.raises(MmcellError, match=rf"the config .*{name}, .* cannot be read: SyntaxError: .* line 1: model"):
+        make_variants(read_study([str(tmp_path / 'study.py')]).experiments)
 
 
 def test_a_study_file_stands_alone(tmp_path):
