@@ -34,6 +34,17 @@ class EncodedInstances:
     areas_px: np.ndarray
     bboxes_xywh: np.ndarray
 
+    @classmethod
+    def from_rles(cls, rles: Sequence[dict]) -> 'EncodedInstances':
+        """Returns N masks as instances with the ids 1 to N; they may overlap, and have one size."""
+        return cls(np.arange(1, len(rles) + 1), list(rles), areas_px(rles), bboxes_xywh(rles))
+
+    def take(self, index: np.ndarray) -> 'EncodedInstances':
+        """Returns the instances that (K,) integers or (N,) bool name, in the order of the index."""
+        index = np.flatnonzero(index) if index.dtype == bool else index
+        return EncodedInstances(self.ids[index], [self.rles[place] for place in index], self.areas_px[index],
+                                self.bboxes_xywh[index])
+
 
 def encode_label_map(label_map: np.ndarray) -> EncodedInstances:
     """Encodes every instance of a label map.

@@ -6,10 +6,11 @@ from support.paths import REPO
 
 # From the top. A room may import from the rooms in later lines, but not from the other rooms in its own line.
 FLOORS = [
-    ['benchmarks', 'tools'],
+    ['benchmarks', 'data_prep', 'tools'],
     ['mmcell/hooks', 'mmcell/inference', 'mmcell/reports', 'mmcell/studies'],
-    ['data_prep', 'mmcell/checkpoints', 'mmcell/datasets', 'mmcell/evaluation'],
-    ['mmcell/models', 'mmcell/predictions', 'mmcell/visualization'],
+    ['mmcell/inspection'],
+    ['mmcell/checkpoints', 'mmcell/datasets', 'mmcell/evaluation', 'mmcell/writers'],
+    ['mmcell/layouts', 'mmcell/models', 'mmcell/predictions', 'mmcell/visualization'],
     ['mmcell/annotations', 'mmcell/tiles'],
     ['mmcell/boxes', 'mmcell/cells', 'mmcell/classes', 'mmcell/commands', 'mmcell/files', 'mmcell/framework',
      'mmcell/images', 'mmcell/settings'],

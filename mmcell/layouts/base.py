@@ -1,0 +1,121 @@
+"""What every layout has: how it is recognized, how its images are found, and how the cells of an image are read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmcell.errors import MmcellError, escape
+from mmcell.images.image_file import ImageFile
+from mmcell.masks.rle import EncodedInstances
+
+# The name of the class of cells whose file names no class at all.
+ONLY_CLASS = 'cell'
+
+
+class LayoutError(MmcellError):
+    """Files or folders do not follow their layout; the message says which path, what was found and what to do."""
+
+    def __str__(self) -> str:
+        """Returns the message in one line, also if the name of a file has line breaks."""
+        return escape(super().__str__())
+
+
+@dataclass(frozen=True)
+class LayoutOptions:
+    """What the user says about the files; the flags of ``data_prep/to_coco.py``. Each layout reads what it needs.
+
+    Attributes:
+        images: The folder of the images (``--images``); None: where the layout usually has them.
+        masks: The folder of the masks or annotations (``--masks``); None: where the layout usually has them.
+        mask_suffix: What the name of a mask has in addition to the name of its image, for example ``_masks``
+            (``--mask-suffix``); None: one of the usual ends.
+        class_table: A CSV file with the class of each cell (``--class-table``); None: a table beside each mask,
+            if there is one.
+        lists: Files that list the images of each part by the name of the part (``--lists``).
+    """
+
+    images: Path | None = None
+    masks: Path | None = None
+    mask_suffix: str | None = None
+    class_table: Path | None = None
+    lists: dict[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image that is to be converted, and where its cells come from. It can be pickled.
+
+    Attributes:
+        image: The image file.
+        files: The files with its cells, in the order that the layout wants; empty if they are in ``content``.
+        part: 'train', 'val' or 'test' if the layout says which part the image belongs to; None leaves it to the split.
+        content: What the layout has read already, for example the records of this image in a file of many images.
+        image_id: The id of the image in submissions; None numbers the images from 1.
+    """
+
+    image: Path
+    files: tuple[Path, ...] = ()
+    part: str | None = None
+    content: object = None
+    image_id: int | None = None
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What a layout has found in a folder. Nothing is passed over in silence: every file is in one of the lists.
+
+    Attributes:
+        sources: The images with cells, sorted by path; and images of the part 'test', whose cells may be unknown.
+        images_without_masks: Image files without a file of cells. They are not used for training.
+        masks_without_image: Files of cells without an image.
+        other_files: Files of other kinds.
+        leftovers: Hidden files, and leftovers of other programs.
+        notes: Sentences about the whole, for example a list of repairs with their numbers.
+    """
+
+    sources: list[Source]
+    images_without_masks: list[Path] = field(default_factory=list)
+    masks_without_image: list[Path] = field(default_factory=list)
+    other_files: list[Path] = field(default_factory=list)
+    leftovers: list[Path] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class SourceCells:
+    """The cells of one image, as a layout has read them.
+
+    Attributes:
+        cells, crowds, remarks, doubts: As in :class:`mmcell.annotations.annotated_image.AnnotatedImage`, with whole
+            paths in place of paths relative to the data root.
+        mpp: Micrometres per pixel, if the file of the cells says it.
+    """
+
+    cells: dict[str, EncodedInstances]
+    crowds: dict[str, EncodedInstances] = field(default_factory=dict)
+    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    doubts: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    mpp: float | None = None
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A layout of files.
+
+    Attributes:
+        name: The value of ``--layout``.
+        summary: What the files are, in one line for ``--help``.
+        recognize: Takes the data root, which may be a file, and returns what it contains, as a part of a sentence:
+            '60 images, each with a label map NAME_masks.tif'. None if it does not look like this layout. It only looks
+            at names, and at the beginning of a few files.
+        find_sources: Lists the images. Raises LayoutError if there is none.
+        read_cells: Reads the cells of one source, whose image is open. Raises LayoutError, ImageReadError or FileError
+            if the files cannot be used. It can be pickled (it is a function at the top of a module), because images are
+            converted by several processes.
+    """
+
+    name: str
+    summary: str
+    recognize: Callable[[Path], str | None]
+    find_sources: Callable[[Path, LayoutOptions], Listing]
+    read_cells: Callable[[Source, ImageFile, LayoutOptions], SourceCells]

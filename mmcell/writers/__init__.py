@@ -1,0 +1,1 @@
+"""Files of cells that other programs open; each format has its own module."""
