@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 
 from mmcell.masks.rle import EncodedInstances
 
+# Folders in which test images lie.
+TEST_FOLDERS = ('test', 'test_release')
+
 
 @dataclass(frozen=True)
 class AnnotatedImage:
@@ -20,7 +23,8 @@ class AnnotatedImage:
         image_id: The id of the image in submissions; None numbers the images from 1.
         mpp: Micrometres per pixel; None if the files do not say.
         remarks: What was left out or repaired, by its kind in words: the names of the files, cells or records that it
-            concerns. A kind is a text that goes on with a number, for example 'masks without any cell'.
+            concerns. It is printed as "kind: number (names)", for example with the kind 'left out, masks without any
+            cell' or 'polygons smaller than a pixel, which became one pixel'.
         doubts: For each mask that has a cell, its path relative to the data root, its class, and what is doubtful about
             it: see :func:`mmcell.annotations.mask_doubts.find_doubts`.
         looks_swapped: Whether red and blue look swapped when the file is read as RGB; None if its colours do not tell,

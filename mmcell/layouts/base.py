@@ -51,6 +51,8 @@ class Source:
         part: 'train', 'val' or 'test' if the layout says which part the image belongs to; None leaves it to the split.
         content: What the layout has read already, for example the records of this image in a file of many images.
         image_id: The id of the image in submissions; None numbers the images from 1.
+        problem: Why the image cannot be used, if that was seen while it was looked for. It is raised when the image is
+            read, so that ``--skip-bad`` leaves only this image out.
     """
 
     image: Path
@@ -58,6 +60,7 @@ class Source:
     part: str | None = None
     content: object = None
     image_id: int | None = None
+    problem: MmcellError | None = None
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,10 @@ class Listing:
         masks_without_image: Files of cells without an image.
         other_files: Files of other kinds.
         leftovers: Hidden files, and leftovers of other programs.
-        notes: Sentences about the whole, for example a list of repairs with their numbers.
+        notes: Lines about the whole that are printed, for example the kinds of repairs with their numbers.
+        remarks: Other things that were left out, as in :class:`mmcell.annotations.annotated_image.AnnotatedImage`.
+        class_names: The names of all classes in the order of their numbers, if the layout knows them; they may include
+            classes without a cell. None: the classes are those that occur.
     """
 
     sources: list[Source]
@@ -79,6 +85,8 @@ class Listing:
     other_files: list[Path] = field(default_factory=list)
     leftovers: list[Path] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    remarks: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    class_names: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -112,6 +120,7 @@ class Layout:
         read_cells: Reads the cells of one source, whose image is open. Raises LayoutError, ImageReadError or FileError
             if the files cannot be used. It can be pickled (it is a function at the top of a module), because images are
             converted by several processes.
+        has_stains: Whether the images may be stained tissue, in which swapped colours can be seen.
     """
 
     name: str
@@ -119,3 +128,4 @@ class Layout:
     recognize: Callable[[Path], str | None]
     find_sources: Callable[[Path, LayoutOptions], Listing]
     read_cells: Callable[[Source, ImageFile, LayoutOptions], SourceCells]
+    has_stains: bool = True
