@@ -9,7 +9,7 @@ import numpy as np
 import pycocotools.mask
 import tifffile
 
-from mmcell.annotations.raw_layout import find_train_folders, read_train_image
+from mmcell.layouts.class_maps import find_train_folders, read_train_image
 from mmcell.masks.rle import encode_label_map
 
 

@@ -14,8 +14,8 @@ import tifffile
 from support.commands import convert
 from support.paths import REPO
 
-from mmcell.annotations.raw_layout import read_train_image
 from mmcell.images.limits import ImageReadError
+from mmcell.layouts.class_maps import read_train_image
 
 
 def remove_image(root):

@@ -6,8 +6,8 @@ import tifffile
 from PIL import Image, ImageOps
 from support.image_files import read_everywhere
 
-from mmcell.annotations.raw_layout import LayoutError, read_train_image
 from mmcell.images.image_file import open_image, read_label_map
+from mmcell.layouts.class_maps import LayoutError, read_train_image
 
 
 @pytest.fixture
