@@ -103,7 +103,7 @@ def _check_names(names: list[str]) -> None:
         raise LayoutError(f'--class-names must differ from each other, got {names}')
     wrong = [name for name in names if not name or not name.isprintable() or name != name.strip()]
     if wrong:
-        raise LayoutError('names of classes must have no control characters, and no spaces at their ends, but there is '
+        raise LayoutError('names of classes must have no control characters and no spaces at their ends, but got '
                           f'{quote(wrong[0])}: give --class-names or --rename')
 
 

@@ -93,8 +93,8 @@ def add_class_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options about classes and colours."""
     parser.add_argument('--class-names', nargs='+', metavar='NAME',
                         help='names of class 1, 2, … in this order, for example --class-names epithelial lymphocyte. '
-                             'If the files name their classes, it is an order of these names (default: the names in the '
-                             'files, sorted; class1, class2, … if they have only numbers)')
+                             'If the files name their classes, it is an order of these names (default: the names in '
+                             'the files, sorted; class1, class2, … if they have only numbers)')
     parser.add_argument('--rename', nargs='+', default=[], type=lambda text: name_and_value(text, 'OLD=NEW'),
                         metavar='OLD=NEW',
                         help='give classes other names; classes that get the same name become one. OLD= without a new '
@@ -232,11 +232,11 @@ def read_images(listing: 'Listing', layout: 'Layout', options: 'LayoutOptions', 
     for kind, is_test in (('training', False), ('test', True)):
         sources = [source for source in listing.sources if (source.part == 'test') == is_test]
         samples = {source.image for source in spread_evenly(sources)} if layout.has_stains else set()
-        read = partial(read_source, layout=layout, options=options, root=root, color_samples=samples)
+        read = partial(read_source, read_cells=layout.read_cells, options=options, root=root, color_samples=samples)
         images, bad = map_with_progress(read, sources, args.jobs, f'{kind} images', args.skip_bad)
         print_skipped(bad, kind, len(images))
-        # A layout of the user's own returns None for images that are not meant.
-        images = [image for image in images if image is not None]
+        listing.images_without_masks.extend(image for image in images if isinstance(image, Path))
+        images = [image for image in images if not isinstance(image, Path)]
         if bad:
             skipped.append(f'{len(bad)} of {len(sources)} {kind} images')
         if not is_test and not images:

@@ -9,7 +9,7 @@ from mmcell.errors import MmcellError
 from mmcell.images.image_file import ImageFile
 from mmcell.masks.rle import EncodedInstances
 
-__all__ = ['ONLY_CLASS', 'Layout', 'LayoutError', 'LayoutOptions', 'Listing', 'Source', 'SourceCells']
+__all__ = ['ONLY_CLASS', 'Layout', 'LayoutError', 'LayoutOptions', 'Listing', 'ReadCells', 'Source', 'SourceCells']
 
 # The name of the class of cells whose file names no class at all.
 ONLY_CLASS = 'cell'
@@ -105,6 +105,9 @@ class SourceCells:
     mpp: float | None = None
 
 
+ReadCells = Callable[[Source, ImageFile, LayoutOptions], SourceCells | None]
+
+
 @dataclass(frozen=True)
 class Layout:
     """A layout of files.
@@ -126,5 +129,5 @@ class Layout:
     summary: str
     recognize: Callable[[Path], str | None]
     find_sources: Callable[[Path, LayoutOptions], Listing]
-    read_cells: Callable[[Source, ImageFile, LayoutOptions], SourceCells | None]
+    read_cells: ReadCells
     has_stains: bool = True

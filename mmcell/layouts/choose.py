@@ -55,6 +55,8 @@ def _refuse_unknown(root: Path) -> tuple[Layout, str]:
     try:
         class_maps.find_sources(root, LayoutOptions())
     except LayoutError as error:
+        if not root.exists():
+            raise
         layouts = '\n'.join(f'  {name}: {get_layout(name).summary}' for name in NAMES)
         error.add_note(f'No other layout was recognized either. Name it with --layout NAME, if it is one of\n{layouts}')
         raise

@@ -155,7 +155,7 @@ def read_train_image(folder: Path, data_root: Path, color_samples: Container[Pat
             mask with a wrong name, or the name of the folder is not UTF-8.
         ImageReadError: A file is no image, or a mask has values that are not instance ids.
     """
-    return read_source(_find_source(folder)[0], LAYOUT, LayoutOptions(), data_root, color_samples)
+    return read_source(_find_source(folder)[0], read_cells, LayoutOptions(), data_root, color_samples)
 
 
 def _find_source(folder: Path) -> tuple[Source, list[Path], list[Path]]:

@@ -11,7 +11,6 @@ from mmcell.errors import MmcellError, list_some
 from mmcell.files.folders import list_folder
 from mmcell.images.image_file import ImageFile
 from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
-from mmcell.masks.polygons import rasterize_flat_polygons
 from mmcell.masks.rle import EncodedInstances
 
 # Words in the name of a file, or of its folder, that say which part its images belong to.
@@ -108,6 +107,7 @@ def _part_of(path: Path, root: Path) -> str:
 
 def _repair_file(path: Path, options: LayoutOptions) -> tuple[dict, Path, list[str]]:
     """Returns the repaired content of a file, the folder of its images, and what was repaired and left out."""
+    from mmcell.masks.polygons import rasterize_flat_polygons
     document = read_document(path)
     folder = _find_image_folder(path, document, options.images)
     try:

@@ -9,7 +9,7 @@ from mmcell.files.folders import refuse_unusable
 from mmcell.files.text_files import is_encodable
 from mmcell.images.channel_order import file_looks_swapped
 from mmcell.images.image_file import open_image
-from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Source
+from mmcell.layouts.base import LayoutError, LayoutOptions, ReadCells, Source
 
 
 def find_root(data_root: Path, sources: list[Source]) -> Path:
@@ -22,13 +22,13 @@ def find_root(data_root: Path, sources: list[Source]) -> Path:
     return Path(os.path.commonpath([source.image.absolute().parent for source in sources]))
 
 
-def read_source(source: Source, layout: Layout, options: LayoutOptions, root: Path,
-                color_samples: Container[Path] = ()) -> AnnotatedImage | None:
-    """Reads an image and its cells; returns None for an image that the layout does not want.
+def read_source(source: Source, read_cells: ReadCells, options: LayoutOptions, root: Path,
+                color_samples: Container[Path] = ()) -> AnnotatedImage | Path:
+    """Reads an image and its cells; returns only the path of an image that the layout does not want.
 
     Args:
         source: The image, and where its cells come from.
-        layout: The layout that has found it.
+        read_cells: The function of the layout that has found it.
         options: What the user says about the files.
         root: The folder that names of files become relative to.
         color_samples: The image files that are asked whether red and blue look swapped.
@@ -45,9 +45,9 @@ def read_source(source: Source, layout: Layout, options: LayoutOptions, root: Pa
     with open_image(source.image) as image:
         image.check_pixels()
         is_swapped = file_looks_swapped(image) if source.image in color_samples else None
-        read = layout.read_cells(source, image, options)
+        read = read_cells(source, image, options)
     if read is None:
-        return None
+        return source.image
     doubts = tuple((relative_name(path, root), name, kinds) for path, name, kinds in read.doubts)
     remarks = {kind: tuple(relative_name(name, root) for name in names) for kind, names in read.remarks.items()}
     return AnnotatedImage(

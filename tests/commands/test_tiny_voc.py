@@ -80,7 +80,8 @@ def convert(*args):
 
 def read_voc_image(name, voc_root):
     files = (voc_root / 'SegmentationObject' / f'{name}.png', voc_root / 'SegmentationClass' / f'{name}.png')
-    return read_source(Source(voc_root / 'JPEGImages' / f'{name}.jpg', files), LAYOUT, LayoutOptions(), voc_root)
+    source = Source(voc_root / 'JPEGImages' / f'{name}.jpg', files)
+    return read_source(source, LAYOUT.read_cells, LayoutOptions(), voc_root)
 
 
 def build(path, **kwargs):

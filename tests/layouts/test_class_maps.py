@@ -35,7 +35,7 @@ def root(raw_root):
 def check_test_image(entry, root, color_samples=()):
     """Reads a test image as a conversion does; returns its name as it is in the annotation file."""
     source = find_test_source(entry, root / 'test_release')
-    return read_source(source, LAYOUT, LayoutOptions(), root, color_samples).file_name
+    return read_source(source, LAYOUT.read_cells, LayoutOptions(), root, color_samples).file_name
 
 
 def test_each_file_is_opened_once(root, rng):
