@@ -105,6 +105,7 @@ class GroundTruth(ImageSet):
         areas_px: (N,) float64, the areas in the annotation file.
         boxes_xywh: (N, 4) float64 in px.
         is_crowd: (N,) bool, whether it is a region that is not annotated cell by cell (``iscrowd``).
+        annotation_ids: (N,) int64, the ids in the annotation file.
     """
 
     image_index: np.ndarray
@@ -113,6 +114,7 @@ class GroundTruth(ImageSet):
     areas_px: np.ndarray
     boxes_xywh: np.ndarray
     is_crowd: np.ndarray
+    annotation_ids: np.ndarray
 
     def of_images(self, is_kept: np.ndarray) -> 'GroundTruth':
         """Returns the images with a flag, (I,) bool, and their cells."""
@@ -122,7 +124,7 @@ class GroundTruth(ImageSet):
             file_names=[self.file_names[place] for place in images],
             image_index=new_indices(is_kept)[self.image_index[cells]], class_index=self.class_index[cells],
             rles=[self.rles[cell] for cell in cells], areas_px=self.areas_px[cells], boxes_xywh=self.boxes_xywh[cells],
-            is_crowd=self.is_crowd[cells])
+            is_crowd=self.is_crowd[cells], annotation_ids=self.annotation_ids[cells])
 
 
 def read_true_cells(path: str | Path, crowds_allowed: bool = True, fold: int | None = None) -> GroundTruth:
@@ -181,4 +183,5 @@ def to_ground_truth(document: dict, source: str | Path = 'the annotation file') 
         rles=[annotation['segmentation'] for annotation in annotations],
         areas_px=np.array([annotation['area'] for annotation in annotations], np.float64),
         boxes_xywh=np.array([annotation['bbox'] for annotation in annotations], np.float64).reshape(-1, 4),
-        is_crowd=np.array([annotation['iscrowd'] for annotation in annotations], bool))
+        is_crowd=np.array([annotation['iscrowd'] for annotation in annotations], bool),
+        annotation_ids=np.array([annotation['id'] for annotation in annotations], np.int64))
