@@ -109,7 +109,7 @@ def print_notes(images: list[AnnotatedImage], is_validation: np.ndarray, test_im
             remarks[kind] = (*remarks.get(kind, ()), *names)
     for kind, names in remarks.items():
         print(f'{kind}: {len(names)} ({list_some([relative_name(name, root) for name in names])})')
-    if not any(kind.startswith('left out') for kind in remarks):
+    if not any('left out' in text for text in (*remarks, *listing.notes)):
         print('left out: nothing')
     passed_over = describe_leftovers(relative_name(path, root) for path in listing.leftovers)
     if passed_over:

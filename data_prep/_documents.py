@@ -19,23 +19,36 @@ TEST_JSON, TRAINVAL_JSON = 'test.json', 'trainval.json'
 _NUMBERED = re.compile(r'class([1-9][0-9]{0,3})')
 
 
-def rename_classes(images: list[AnnotatedImage], renames: dict[str, str]) -> list[AnnotatedImage]:
+def rename_classes(images: list[AnnotatedImage], known: list[str] | None,
+                   renames: dict[str, str]) -> tuple[list[AnnotatedImage], list[str] | None]:
     """Gives classes other names; classes that get the same name are joined, and cells of a class without name left out.
 
     Args:
         images: The images.
+        known: The names that the files list, also of classes without a cell; None if they do not.
         renames: The new name of each class by its old name; '' leaves the class out.
 
+    Returns:
+        The images, and the listed names, both with the new names.
+
     Raises:
-        LayoutError: No image has a class of one of the old names.
+        LayoutError: There is no class of one of the old names.
     """
-    found = find_classes(images)
+    found = list(dict.fromkeys([*(known or []), *find_classes(images)]))
     unknown = [name for name in renames if name not in found]
     if unknown:
-        raise LayoutError(f'--rename: no image has the class {quote(unknown[0])}; the classes are {list_some(found)}')
-    return [replace(image, cells=_rename(image.cells, renames), crowds=_rename(image.crowds, renames),
-                    doubts=tuple((path, renames.get(name, name), kinds) for path, name, kinds in image.doubts))
-            for image in images]
+        raise LayoutError(f'--rename: there is no class {quote(unknown[0])}; the classes are {list_some(found)}')
+    images = [replace(image, cells=_rename(image.cells, renames), crowds=_rename(image.crowds, renames),
+                      doubts=tuple((path, renames.get(name, name), kinds) for path, name, kinds in image.doubts))
+              for image in images]
+    return images, known and list(dict.fromkeys(filter(None, (renames.get(name, name) for name in known))))
+
+
+def describe_left_out(images: list[AnnotatedImage], renames: dict[str, str]) -> list[str]:
+    """Returns a line for each class that ``--rename OLD=`` leaves out, with the number of its cells."""
+    return [f'left out, cells of the class {name} (--rename): '
+            f'{sum(len(image.cells[name].ids) for image in images if name in image.cells)}'
+            for name, new_name in renames.items() if not new_name]
 
 
 def _rename(by_class: dict[str, EncodedInstances], renames: dict[str, str]) -> dict[str, EncodedInstances]:
@@ -85,8 +98,9 @@ def choose_class_names(images: list[AnnotatedImage], known: list[str] | None,
         if requested is not None and len(requested) < len(names):
             raise LayoutError(f'--class-names has {len(requested)} names, but there are masks up to {names[-1]}.tif: '
                               'give one name per class')
-        return rename_classes(images, dict(zip(found, [requested[int(name[5:]) - 1] for name in found], strict=True))
-                              if requested else {}), requested or names
+        if requested is None:
+            return images, names
+        return rename_classes(images, None, {name: requested[int(name[5:]) - 1] for name in found})[0], requested
     if requested is None:
         _check_names(names)
         return images, names

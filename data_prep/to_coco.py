@@ -154,6 +154,7 @@ def convert(args: argparse.Namespace) -> ExitStatus:
         build_documents,
         choose_class_names,
         choose_validation,
+        describe_left_out,
         describe_swapped_colors,
         divide_into_folds,
         rename_classes,
@@ -167,8 +168,10 @@ def convert(args: argparse.Namespace) -> ExitStatus:
         listing = layout.find_sources(args.data, options)
         root = find_root(args.data, listing.sources)
         images, test_images, skipped = read_images(listing, layout, options, root, args)
-        everything, names = choose_class_names(rename_classes([*images, *test_images], dict(args.rename)),
-                                               listing.class_names, args.class_names)
+        everything, renames = [*images, *test_images], dict(args.rename)
+        listing.notes.extend(describe_left_out(everything, renames))
+        everything, names = choose_class_names(*rename_classes(everything, listing.class_names, renames),
+                                               args.class_names)
         images, test_images = everything[:len(images)], everything[len(images):]
         is_validation = choose_validation(images, args.val_ratio, args.seed, args.group_by)
         folds = divide_into_folds(images, args.folds, args.seed, args.group_by) if args.folds else None
