@@ -40,7 +40,7 @@ def recognize_layout(root: Path) -> tuple[Layout, str]:
     """
     found = [(layout, text) for layout in map(get_layout, NAMES) if (text := layout.recognize(root))]
     if not found:
-        return _refuse_unknown(root)
+        return _take_for_class_maps(root)
     layout, text = found[0]
     if len(found) > 1 and layout.name != NAMES[0]:
         choices = '; '.join(f'--layout {layout.name} for {text}' for layout, text in found)
@@ -49,15 +49,16 @@ def recognize_layout(root: Path) -> tuple[Layout, str]:
     return layout, f'{text}{others}'
 
 
-def _refuse_unknown(root: Path) -> tuple[Layout, str]:
-    """Raises the error about a folder in which nothing is recognized, with a hint at what was probably meant."""
+def _take_for_class_maps(root: Path) -> tuple[Layout, str]:
+    """Returns class-maps for a folder that has the folder of training images, and raises an error for any other."""
     class_maps = get_layout(NAMES[0])
     try:
         class_maps.find_sources(root, LayoutOptions())
     except LayoutError as error:
         if not root.exists():
             raise
+        refusal = LayoutError(f'{root}: its files follow no known layout. As class-maps: {error}')
         layouts = '\n'.join(f'  {name}: {get_layout(name).summary}' for name in NAMES)
-        error.add_note(f'No other layout was recognized either. Name it with --layout NAME, if it is one of\n{layouts}')
-        raise
+        refusal.add_note(f'Name the layout with --layout NAME, if it is one of\n{layouts}')
+        raise refusal from error
     return class_maps, class_maps.summary
