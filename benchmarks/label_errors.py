@@ -18,15 +18,8 @@ from _planted_errors import TOGETHER, Planted, perturb_cells, plant_errors
 
 from mmcell.annotations.ground_truth import GroundTruth, read_true_cells
 from mmcell.evaluation.pairs import Pairs
-from mmcell.inspection.label_errors import (
-    KINDS,
-    MIN_SUSPICION,
-    MISSING,
-    SPURIOUS,
-    WRONG_CLASS,
-    LabelErrors,
-    find_label_errors,
-)
+from mmcell.inspection.label_errors import MIN_SUSPICION, LabelErrors, find_label_errors
+from mmcell.inspection.label_suspects import KINDS, MISSING, SPURIOUS, WRONG_CLASS
 from mmcell.predictions.cells import Predictions
 from mmcell.predictions.result_files import read_predictions
 
@@ -34,7 +27,8 @@ EXAMPLE = """examples:
   python benchmarks/label_errors.py trainval.json --predictions out_of_fold.pkl
   python benchmarks/label_errors.py trainval.json    (predictions are made from the labels by random changes)
 """
-HEADER = ('share', 'kind', 'planted', 'R-precision', 'AP', 'AP of raw scores', 'recall', 'precision', 'recall, any kind')
+HEADER = ('share', 'kind', 'planted', 'R-precision', 'AP', 'AP of raw scores', 'recall', 'precision',
+          'recall, any kind')
 
 
 def parse_args() -> argparse.Namespace:

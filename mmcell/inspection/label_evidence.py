@@ -5,14 +5,18 @@ from functools import cached_property
 
 import numpy as np
 from scipy.optimize import minimize
+from scipy.spatial import cKDTree
 from scipy.special import expit, logit
 
+from mmcell.cells.measurements import moments_of
 from mmcell.evaluation.overlaps import Overlaps
 from mmcell.evaluation.pairs import Pairs
 from mmcell.masks.runs import intersections_px
-from mmcell.ragged import offsets_of
 
 HIT_IOU = .5
+# A prediction is at the place of a labelled cell from this IoU on. It is lower than that of a hit, so that labels with
+# a wrong outline do not make the predictions that show the right one less probable.
+_PLACE_IOU = .3
 # Two predictions show the same thing if their IoU reaches the first value, or if the second share of the smaller lies
 # in the larger.
 _SAME_IOU, _SAME_INSIDE = .5, .7
@@ -20,7 +24,7 @@ _SAME_IOU, _SAME_INSIDE = .5, .7
 _SCORE_LIMITS = (.01, .999)
 # A class with fewer predictions that are right, or that are wrong, is calibrated together with the other classes.
 _MIN_EXAMPLES = 20
-# The number of cells of one class, next in size, that a cell is compared with.
+# The number of cells that a cell is compared with.
 _N_SIMILAR = 50
 
 
@@ -32,8 +36,10 @@ class Evidence:
         pairs: The labelled and the predicted cells.
         is_best: (M,) bool, whether a prediction has the best score of all that show the same thing.
         is_in_crowd: (M,) bool, whether most of a prediction lies in regions that are not annotated cell by cell.
-        place_probability: (M,) float64, the probability that a labelled cell of any class is where the prediction is.
-        class_probability: (N, C) float64, the probability of each class of each labelled cell, with the sum 1.
+        place_probability: (M,) float64, the probability that a labelled cell of any class has an IoU above .3 with the
+            prediction.
+        class_probability: (N, C) float64, the probability of each class of each labelled cell, with the sum 1. It means nothing
+            for cells that no prediction hits.
         support: (N,) float64, from 0 to 1, how well the predictions show that there is a cell.
     """
 
@@ -84,7 +90,7 @@ def gather_evidence(pairs: Pairs) -> Evidence:
     in_crowd_px = _sum_per_prediction(overlaps, truth.is_crowd[overlaps.true_index])
     is_in_crowd = 2 * in_crowd_px > overlaps.pred_areas_px
     cell_ious = np.where(truth.is_crowd[overlaps.true_index], 0., overlaps.ious)
-    is_right = largest(cell_ious, overlaps.pred_index, len(predictions)) > HIT_IOU
+    is_right = largest(cell_ious, overlaps.pred_index, len(predictions)) > _PLACE_IOU
     place_probability = _calibrate_by_class(
         predictions.scores, predictions.class_index, is_right, is_best & ~is_in_crowd)
     support = largest(place_probability[overlaps.pred_index] * np.minimum(1, overlaps.ious / HIT_IOU),
@@ -117,26 +123,38 @@ def find_best(pairs: Pairs) -> np.ndarray:
 
 
 def expected_support(evidence: Evidence) -> np.ndarray:
-    """Returns (N,) float64, the mean support of the other cells of the same class that are next in size.
+    """Returns (N,) float64, the mean support of the other cells that are most like each labelled cell.
 
-    Cells that touch the edge of their image are compared with one another, because models find them less often. If a
-    class has no other cell, the value is 0: nothing is known about its cells.
+    These are cells of the same class with the nearest size and elongation. Cells that touch the edge of their image are
+    compared with one another, because models find them less often. If there is no cell like it, the value is 0: nothing
+    is known about its kind.
     """
     truth, support = evidence.pairs.truth, evidence.support
+    is_used = ~truth.is_crowd & (evidence.overlaps.true_areas_px > 0)
+    features = np.zeros((len(support), 2))
+    masks = evidence.pairs.masks[0].take(np.flatnonzero(is_used))
+    *_, large, small = moments_of(masks)
+    # A pixel has a variance of 1 / 12 in itself: cells of one row are long, but not infinitely long.
+    features[is_used] = np.log(np.stack([masks.areas_px, np.sqrt((large + 1 / 12) / (small + 1 / 12))], axis=1))
     ends_xy = truth.boxes_xywh[:, :2] + truth.boxes_xywh[:, 2:]
     touches_edge = ((truth.boxes_xywh[:, :2] < 1) | (ends_xy > truth.sizes[truth.image_index, ::-1] - 1)).any(axis=1)
     groups = 2 * truth.class_index + touches_edge
     expected = np.zeros(len(support))
-    for group in np.unique(groups[~truth.is_crowd]):
-        cells = np.flatnonzero((groups == group) & ~truth.is_crowd)
-        # Equal areas are put in order by their support, so that the order of the cells does not matter.
-        cells = cells[np.lexsort((support[cells], truth.areas_px[cells]))]
-        n = len(cells)
-        begin = np.clip(np.arange(n) - _N_SIMILAR // 2, 0, max(n - _N_SIMILAR - 1, 0))
-        end = np.minimum(begin + _N_SIMILAR + 1, n)
-        sums = np.concatenate([[0.], np.cumsum(support[cells])])
-        expected[cells] = (sums[end] - sums[begin] - support[cells]) / np.maximum(end - begin - 1, 1)
+    for group in np.unique(groups[is_used]):
+        cells = np.flatnonzero((groups == group) & is_used)
+        expected[cells] = _mean_of_nearest(features[cells], support[cells])
     return expected
+
+
+def _mean_of_nearest(features: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Returns (n,) the mean of the values of the nearest others, by features (n, 2) that are scaled to equal spread."""
+    if len(values) < 2:
+        return np.zeros(len(values))
+    spread = features.std(axis=0)
+    scaled = features / np.where(spread > 0, spread, 1)
+    _, nearest = cKDTree(scaled).query(scaled, k=min(_N_SIMILAR + 1, len(values)))
+    is_other = nearest != np.arange(len(values))[:, None]
+    return np.where(is_other, values[nearest], 0).sum(axis=1) / is_other.sum(axis=1)
 
 
 def largest(values: np.ndarray, index: np.ndarray, n: int) -> np.ndarray:
@@ -195,7 +213,7 @@ def _class_probabilities(pairs: Pairs) -> np.ndarray:
         right, own_scores = one_hot[is_used, label], scores[is_used, label]
         is_enough = min(right.sum(), (~right).sum()) >= _MIN_EXAMPLES
         probability[:, label] = calibrate(own_scores, right, scores[:, label]) if is_enough else pooled[:, label]
-    return probability / probability.sum(axis=1, keepdims=True) if n_classes else probability
+    return probability / np.maximum(probability.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
 
 def _sum_per_prediction(overlaps: Overlaps, is_counted: np.ndarray) -> np.ndarray:
@@ -212,8 +230,3 @@ def covered_share(overlaps: Overlaps) -> np.ndarray:
     shared_px = _sum_per_prediction(overlaps, np.ones(len(overlaps.pred_index), bool))
     areas_px = overlaps.pred_areas_px
     return np.where(areas_px > 0, np.minimum(shared_px / np.maximum(areas_px, 1), 1), 1.)
-
-
-def pairs_by(index: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the pairs (P,) sorted by an index, and where the pairs of each index begin and end (n + 1,)."""
-    return np.argsort(index, kind='stable'), offsets_of(np.bincount(index, minlength=n))
