@@ -4,8 +4,13 @@ from mmcell.datasets.cell_dataset import CellDataset, CellMixDataset, TinyVOCDat
 from mmcell.datasets.compositions import CellCopyPaste, CellErasing, CellMosaic
 from mmcell.datasets.geometry import CapLongSide, CellAffine, RandomRotate90
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff, PackCellInputs
-from mmcell.datasets.samplers import SeededInfiniteSampler, SeededSampler
+from mmcell.datasets.samplers import (
+    ClassBalancedInfiniteSampler,
+    ClassBalancedSampler,
+    SeededInfiniteSampler,
+    SeededSampler,
+)
 
 __all__ = ['CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
-           'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler',
-           'SeededSampler', 'TinyVOCDataset']
+           'ClassBalancedInfiniteSampler', 'ClassBalancedSampler', 'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs',
+           'RandomRotate90', 'SeededInfiniteSampler', 'SeededSampler', 'TinyVOCDataset']
