@@ -12,8 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-# The first number in the tuple that a seed is derived from, so that seeds of samples, of steps and of the order in which
-# images are drawn do not coincide.
+# The first number in the tuple that a seed is derived from, so that seeds of samples, of steps, and of the order of
+# images do not coincide.
 SAMPLE, STEP, ORDER = 0, 1, 2
 
 
