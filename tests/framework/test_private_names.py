@@ -34,6 +34,7 @@ FUNCTIONS = {
         'self mask_preds bboxes labels img_meta rcnn_test_cfg rescale activate_map',
     'mmdet.models.roi_heads:CascadeRoIHead._mask_forward': 'self stage x rois',
     'mmdet.models.roi_heads:StandardRoIHead._mask_forward': 'self x rois pos_inds bbox_feats',
+    'mmengine.dataset:InfiniteSampler._infinite_indices': 'self',
     'mmengine.hooks:CheckpointHook._save_best_checkpoint': 'self runner metrics',
     'mmengine.hooks:CheckpointHook._save_checkpoint_with_step': 'self runner step meta',
     'mmengine.hooks:Hook._after_iter': 'self runner batch_idx data_batch outputs mode',
