@@ -53,8 +53,8 @@ class ClassBalancedCrop(RandomCrop):
 
     A fraction of the crops lies anywhere, as in the stock transform. For the others, one of the classes in the image is
     drawn, then one of its cells, then one of the windows that contain the box of this cell. In an image with 700
-    lymphocytes and one macrophage, at least half of these crops show the macrophage. Images that are smaller than the window in
-    a direction keep their size in it, and images without cells are cropped anywhere.
+    lymphocytes and one macrophage, at least half of these crops show the macrophage. Images that are smaller than the
+    window in a direction keep their size in it, and images without cells are cropped anywhere.
 
     Only the window changes: a transform before it may scale the image, and one behind it may scale the crop. Masks are
     cut out of the label maps, at a cost in proportion to the crop. Boxes are made from what is left of the masks, and

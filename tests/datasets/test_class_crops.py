@@ -1,4 +1,4 @@
-"""Crops around cells of rare classes: where windows lie, how often, and that masks and boxes stay true to the pixels."""
+"""Crops around cells of rare classes: where windows lie, how often, and masks and boxes that fit the pixels."""
 
 from collections import Counter
 

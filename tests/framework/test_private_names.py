@@ -27,6 +27,8 @@ FUNCTIONS = {
     'mmdet.datasets.transforms:Mosaic._mosaic_combine': 'self loc center_position_xy img_shape_wh',
     'mmdet.datasets.transforms:RandomAffine._get_random_homography_matrix': 'self height width',
     'mmdet.datasets.transforms:RandomAffine._get_translation_matrix': 'x y',
+    'mmdet.datasets.transforms:RandomCrop._get_crop_size': 'self image_size',
+    'mmdet.datasets.transforms:RandomCrop._rand_offset': 'self margin',
     'mmdet.datasets.transforms:RandomErasing._get_patches': 'self img_shape',
     'mmdet.datasets.transforms:RandomErasing._transform_bboxes': 'self results patches',
     'mmdet.datasets.transforms:RandomErasing._transform_masks': 'self results patches',
