@@ -153,10 +153,11 @@ def _encode(pixels: np.ndarray, size: list[int]) -> dict:
 def perturb_cells(truth: GroundTruth, rng: np.random.Generator) -> Predictions:
     """Makes predictions like those of a good model that has not seen the images.
 
-    A twenty-fifth of the cells is missed, and as many have the score of a spurious prediction. Masks move by up to a tenth of their width and height, and half of them grow or
-    shrink by a pixel. A tenth of the cells gets two predictions with the scores of two classes, the true class being
-    the second best in half of these. There are spurious predictions, a fifth as many as cells. Scores of hits have the
-    distribution Beta(6, 1.5), scores of spurious ones Beta(1.2, 5).
+    4 % of the cells are missed, and as many have the score of a spurious prediction. Masks move by up to a tenth of
+    their width and height, at least by up to a pixel, and half of them grow or shrink by a pixel. A tenth of the cells
+    has predictions of two classes, and the true class is the second best in half of these. There are spurious
+    predictions, a fifth as many as cells. Scores of hits have the distribution Beta(6, 1.5), scores of spurious ones
+    Beta(1.2, 5).
     """
     parts = []
     n_classes = len(truth.class_ids)
@@ -175,8 +176,8 @@ def perturb_cells(truth: GroundTruth, rng: np.random.Generator) -> Predictions:
         n_spurious = round(.2 * len(cells))
         drawn = rng.integers(0, len(cells), n_spurious)
         size = truth.sizes[image]
-        spurious = move_rles([rles[place] for place in drawn], rng.integers(-size.min() // 2, size.min() // 2 + 1,
-                                                                           (n_spurious, 2))) if n_spurious else []
+        shifts_px = rng.integers(-size.min() // 2, size.min() // 2 + 1, (n_spurious, 2))
+        spurious = move_rles([rles[place] for place in drawn], shifts_px) if n_spurious else []
         rows = [*zip(hits, labels, scores, strict=True),
                 *[(hits[place], others[place], min(second[place], 1.)) for place in np.flatnonzero(is_doubtful)],
                 *zip(spurious, rng.integers(0, n_classes, n_spurious), rng.beta(1.2, 5, n_spurious), strict=True)]

@@ -17,11 +17,12 @@ from mmcell.masks.runs import MaskRuns
 from mmcell.ragged import split_by
 from mmcell.visualization.colors import class_colors
 from mmcell.visualization.overlay import picture_name
+from mmcell.writers.geojson import whole_numbers
 
 TABLE = 'label_errors.csv'
 _SUFFIX = 'label_errors.geojson'
-_COLUMNS = ('rank', 'kind', 'suspicion', 'image_id', 'file_name', 'cell_id', 'other_cell_id', 'class', 'predicted_class',
-            'score', 'x_px', 'y_px', 'width_px', 'height_px', 'detail', 'geojson')
+_COLUMNS = ('rank', 'kind', 'suspicion', 'image_id', 'file_name', 'cell_id', 'other_cell_id', 'class',
+            'predicted_class', 'score', 'x_px', 'y_px', 'width_px', 'height_px', 'detail', 'geojson')
 # What the list of objects in QuPath shows, with the class in the file and the predicted class.
 _NAMES = {WRONG_CLASS: '{} → {}?', MISSING: 'no label → {1}?', SPURIOUS: '{} → no cell?',
           BADLY_LOCATED: '{} → elsewhere?', MERGED: '{} → several cells?', SPLIT: '{} → one cell?'}
@@ -110,7 +111,7 @@ def _features(errors: LabelErrors, group: np.ndarray) -> Iterator[dict]:
 
 def _feature(outline: shapely.Geometry, object_type: str, name: str, class_name: str, color: Sequence[int],
              measurements: dict[str, float]) -> dict:
-    return {'type': 'Feature', 'geometry': shapely.geometry.mapping(outline),
+    return {'type': 'Feature', 'geometry': whole_numbers(shapely.geometry.mapping(outline)),
             'properties': {'objectType': object_type, 'name': name,
                            'classification': {'name': class_name, 'color': list(color)},
                            'measurements': measurements}}

@@ -30,9 +30,8 @@ from mmcell.inspection.label_suspects import (
 from mmcell.predictions.cells import Predictions
 
 MIN_SUSPICION = .5
-# Where cells are easy, models that have not seen the images may reach this F1 or, with large cells, this mean IoU of hits,
-# but not both. The second IoU is beyond any model with masks of 28 x 28 px. Below the last F1, the model or the labels
-# are of no use.
+# Where cells are easy, models that have not seen the images may reach this F1 or this mean IoU of hits, hardly both.
+# Predictions that reach the second IoU are copies. Below the last F1, the model or the labels are of no use.
 _MOST_AGREEMENT, _MOST_IOU, _COPIED_IOU, _LEAST_AGREEMENT = .98, .85, .95, .3
 # Images with the most predictions of all are taken to be at the model's limit if their number is a multiple of the
 # first value, or if there are as many of them as the second value says.

@@ -38,8 +38,8 @@ class Evidence:
         is_in_crowd: (M,) bool, whether most of a prediction lies in regions that are not annotated cell by cell.
         place_probability: (M,) float64, the probability that a labelled cell of any class has an IoU above .3 with the
             prediction.
-        class_probability: (N, C) float64, the probability of each class of each labelled cell, with the sum 1. It means nothing
-            for cells that no prediction hits.
+        class_probability: (N, C) float64, the probability of each class of each labelled cell, with the sum 1. It
+            means nothing for cells that no prediction hits.
         support: (N,) float64, from 0 to 1, how well the predictions show that there is a cell.
     """
 
