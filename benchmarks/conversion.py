@@ -3,7 +3,9 @@
 For CoNSeP and for synthetic images, with one process and with two, a line shows the time of the whole command; its time
 for one image only, which is spent on starting Python and on importing packages; and the time in which a pool of as many
 processes does nothing but read and decode all images and masks once, as the conversion does to check them. The files
-are in the memory of the system, because they were read before. Each number is the median of the rounds.
+are in the memory of the system, because they were read before. Each number is the median of the rounds: seconds on the
+clock, and in brackets the seconds of all cores together, which other work on the machine changes less. The share is
+one of the latter.
 """
 
 import argparse
@@ -13,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from multiprocessing import Pool
 from pathlib import Path
 
@@ -71,12 +74,20 @@ def measure(name: str, root: Path, jobs: int, rounds: int, scratch: Path) -> str
         shutil.copytree(folders[0], one / TRAIN_FOLDER / folders[0].name)
     paths = [*(path for folder in folders for path in sorted(folder.glob('*.tif'))),
              *sorted((root / TEST_FOLDER).glob('*.tif'))]
-    times = [(seconds(lambda: convert(root, scratch / 'annotations', jobs)),
-              seconds(lambda: convert(one, scratch / 'annotations', jobs)),
-              seconds(lambda: read_all(paths, jobs))) for _ in range(rounds)]
-    whole, start, reading = np.median(times, axis=0)
-    return (f'| {name}: {len(folders)} training images, {len(paths)} files | {jobs} | {whole:.1f} s | {start:.1f} s | '
-            f'{reading:.2f} s | {reading / (whole - start):.0%} |')
+    times = [[clock_and_cpu_seconds(work) for work in (
+        lambda: convert(root, scratch / 'annotations', jobs), lambda: convert(one, scratch / 'annotations', jobs),
+        lambda: read_all(paths, jobs))] for _ in range(rounds)]
+    whole, start, reading = medians = np.median(times, axis=0)
+    return (f'| {name}: {len(folders)} training images, {len(paths)} files | {jobs} | '
+            + ' | '.join(f'{clock:.1f} ({cpu:.1f}) s' for clock, cpu in medians)
+            + f' | {reading[1] / (whole[1] - start[1]):.0%} |')
+
+
+def clock_and_cpu_seconds(work: Callable[[], object]) -> tuple[float, float]:
+    """Returns the seconds that work takes on the clock, and on all cores, with those of processes that have ended."""
+    before = sum(os.times()[:4])
+    clock = seconds(work)
+    return clock, sum(os.times()[:4]) - before
 
 
 def convert(root: Path, out: Path, jobs: int) -> None:
@@ -95,6 +106,8 @@ def read_all(paths: list[Path], jobs: int) -> None:
     with Pool(jobs) as pool:
         for _ in pool.imap(read_file, paths):
             pass
+        pool.close()
+        pool.join()  # the seconds of a process count when it has ended
 
 
 def read_file(path: Path) -> None:
