@@ -9,7 +9,7 @@ import numpy as np
 import pycocotools.mask
 import tifffile
 
-from mmcell.annotations.raw_layout import find_train_folders, read_train_image
+from mmcell.layouts.class_maps import find_train_folders, read_train_image
 from mmcell.masks.rle import encode_label_map
 
 
@@ -74,7 +74,7 @@ def write_fullest_of_consep(consep: Path | None, folder: Path) -> Iterator[Scene
     if consep is None:
         return
     images = [read_train_image(path, consep) for path in find_train_folders(consep)]
-    with_rles = [([rle for instances in image.instances_by_class.values() for rle in instances.rles], image)
+    with_rles = [([rle for instances in image.cells.values() for rle in instances.rles], image)
                  for image in images]
     for rles, image in sorted(with_rles, key=lambda pair: -len(pair[0]))[:2]:
         name = Path(image.file_name).parent.name

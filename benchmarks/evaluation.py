@@ -18,11 +18,12 @@ from label_map_rle import grid_of_discs
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mmcell.annotations.coco_json import categories, train_records
+from mmcell.annotations.annotated_image import AnnotatedImage
+from mmcell.annotations.coco_json import categories, to_records
 from mmcell.annotations.ground_truth import to_ground_truth
-from mmcell.annotations.raw_layout import TrainImage, find_train_folders, read_train_image
 from mmcell.evaluation.average_precision import average_precisions
 from mmcell.evaluation.pairs import Pairs
+from mmcell.layouts.class_maps import find_train_folders, read_train_image
 from mmcell.masks.rle import encode_label_map, encode_runs, foreground_pixels_of_all
 from mmcell.predictions.cells import Predictions, join_predictions
 from mmcell.ragged import groups_of
@@ -154,16 +155,16 @@ def consep_document(root: Path) -> dict:
 def synthetic_document() -> dict:
     """Returns annotations of three images of 600x600 px with 400 discs each, which alternate between two classes."""
     discs = grid_of_discs(600, 20)
-    by_class = {number: encode_label_map(np.where(discs % 2 == number - 1, discs, 0)) for number in (1, 2)}
-    return document_of([TrainImage(f'{index}.tif', *discs.shape, by_class) for index in range(3)])
+    by_class = {f'class{number}': encode_label_map(np.where(discs % 2 == number - 1, discs, 0)) for number in (1, 2)}
+    return document_of([AnnotatedImage(f'{index}.tif', *discs.shape, by_class) for index in range(3)])
 
 
-def document_of(images: list[TrainImage]) -> dict:
-    """Returns a COCO document of the images; its classes go up to the largest category id of the cells."""
-    records, annotations = train_records(images)
-    largest = max(annotation['category_id'] for annotation in annotations)
-    return {'images': records, 'annotations': annotations,
-            'categories': categories([f'class{number}' for number in range(1, largest + 1)])}
+def document_of(images: list[AnnotatedImage]) -> dict:
+    """Returns a COCO document of the images, whose classes are called class1, class2 …"""
+    largest = max(int(name.removeprefix('class')) for image in images for name in image.cells)
+    names = [f'class{number}' for number in range(1, largest + 1)]
+    records, annotations = to_records(images, names)
+    return {'images': records, 'annotations': annotations, 'categories': categories(names)}
 
 
 def perturbed_detections(document: dict, rng: np.random.Generator, n_per_image: int) -> list[dict]:

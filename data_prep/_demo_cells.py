@@ -7,7 +7,7 @@ import numpy as np
 import tifffile
 from scipy import ndimage
 
-from mmcell.annotations import raw_layout
+from mmcell.layouts import class_maps
 
 # Optical densities of haematoxylin and eosin in red, green, blue: the reference stains to which the method of
 # Macenko et al. 2009 normalises.
@@ -195,9 +195,9 @@ def render(rng: np.random.Generator, haematoxylin: np.ndarray, eosin: np.ndarray
 def write_train_folder(folder: Path, image: np.ndarray, label_maps: dict[int, np.ndarray], channel_order: str) -> None:
     """Writes ``image.tif`` and one ``class<k>.tif`` per class, after removing the masks of an earlier run."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stale in raw_layout.class_files(folder).values():
+    for stale in class_maps.class_files(folder).values():
         stale.unlink()
-    write_image(folder / raw_layout.IMAGE_FILE, image, channel_order)
+    write_image(folder / class_maps.IMAGE_FILE, image, channel_order)
     for number, label_map in label_maps.items():
         tifffile.imwrite(folder / f'class{number}.tif', label_map.astype(np.float64), compression='lzw')
 

@@ -48,19 +48,20 @@ def make_data(args: argparse.Namespace) -> None:
     import numpy as np
     from _demo_cells import make_scene, write_image, write_train_folder
 
-    from mmcell.annotations import raw_layout
+    from mmcell.annotations.id_list import TEST_FOLDER, TEST_IDS_FILE
+    from mmcell.layouts.class_maps import TRAIN_FOLDER
     seeds = np.random.SeedSequence(args.seed).spawn(args.images + args.test_images)
     scenes = (make_scene(np.random.default_rng(seed), args.size, args.density) for seed in seeds)
     for index in range(args.images):
-        write_train_folder(args.out / raw_layout.TRAIN_FOLDER / f'demo_{index:03d}', *next(scenes), args.channel_order)
-    test_folder = args.out / raw_layout.TEST_FOLDER
+        write_train_folder(args.out / TRAIN_FOLDER / f'demo_{index:03d}', *next(scenes), args.channel_order)
+    test_folder = args.out / TEST_FOLDER
     test_folder.mkdir(parents=True, exist_ok=True)
     entries = []
     for image_id, (image, _) in enumerate(scenes, start=1):
         name = f'demo_test_{image_id:03d}.tif'
         write_image(test_folder / name, image, args.channel_order)
         entries.append({'file_name': name, 'id': image_id, 'height': image.shape[0], 'width': image.shape[1]})
-    (args.out / raw_layout.TEST_IDS_FILE).write_text(json.dumps(entries, indent=1), encoding='utf-8')
+    (args.out / TEST_IDS_FILE).write_text(json.dumps(entries, indent=1), encoding='utf-8')
     print(f'wrote {args.images} training and {args.test_images} test images to {args.out}')
 
 

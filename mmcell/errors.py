@@ -18,7 +18,8 @@
         ├── FitError                    checkpoints/fit.py
         ├── ImageReadError              images/limits.py
         ├── ImageSelectionError         inference/image_files.py
-        ├── LayoutError                 annotations/raw_layout.py
+        ├── LayoutError                 annotations/annotated_image.py
+        ├── LiteralError                settings/literals.py
         ├── LostProcessError            inference/processes.py
         ├── ModelFailureError           inference/many_images.py
         ├── NoBatchError                framework/console.py

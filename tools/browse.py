@@ -2,7 +2,8 @@
 
 Without --augmented, the images are drawn as they are stored, with the cells of the annotation file. With --augmented,
 they are drawn as the model is shown them in training: after the pipeline of the config, with normalisation undone, and
-with the boxes and masks that the loss gets.
+with the boxes and masks that the loss gets. With --transforms, each image is drawn as it is stored, and beside it as
+these transforms change it.
 """
 
 import argparse
@@ -21,12 +22,13 @@ if TYPE_CHECKING:
     import numpy as np
     from mmengine.config import Config
 
-    from mmcell.datasets.browsing import BrowsedImage, ShownSamples, StoredImages
+    from mmcell.datasets.browsing import BrowsedImage, ShownSamples, StoredImages, TransformedSamples
     from mmcell.visualization.panels import Panel
 
 EXAMPLE = """example:
   python tools/browse.py annotations/train.json --out work_dirs/browse
   python tools/browse.py configs/cell/mask-rcnn_r50.py --augmented --draws 4 --n 10
+  python tools/browse.py annotations/train.json --transforms "dict(type='CellErasing', n_patches=3, ratio=.1)" --n 4
 """
 THUMBNAIL_PX = 320
 IMAGES_PER_SHEET = 60
@@ -41,8 +43,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--augmented', action='store_true',
                         help='draw what the model is shown, several times per image. Needs a config (default: draw the '
                              'images as they are stored)')
+    parser.add_argument('--transforms', nargs='+', action='extend', type=transform_config, metavar='TRANSFORM',
+                        help='draw each image before and after these transforms, which are written as in a config and '
+                             'follow the loading of image and cells (default: none)')
     parser.add_argument('--draws', type=int, default=4, metavar='N',
-                        help='with --augmented: how many times each image is drawn, side by side (default: 4)')
+                        help='with --augmented or --transforms: how many times each image is drawn, side by side '
+                             '(default: 4)')
     parser.add_argument('--seed', type=int, default=0, metavar='N', help='seed of these draws (default: 0)')
     parser.add_argument('--n', type=int, default=16, metavar='N',
                         help='how many images are drawn, evenly spread over the data set; 0 draws all (default: 16)')
@@ -60,6 +66,8 @@ def parse_args() -> argparse.Namespace:
     is_config = not args.source.endswith('.json')
     if min(args.scale, args.draws) < 1 or min(args.n, args.seed) < 0:
         parser.error('--scale and --draws must be at least 1, --n and --seed at least 0')
+    if args.augmented and args.transforms:
+        parser.error('--augmented draws the whole pipeline, --transforms only some transforms: give one of them')
     if not is_config and (args.augmented or args.cfg_options or args.split != 'train'):
         parser.error('--augmented, --split and --cfg-options need a config, but an annotation file was given: name '
                      'the config whose pipeline is to be shown')
@@ -68,6 +76,15 @@ def parse_args() -> argparse.Namespace:
                      '…dataset.data_prefix.img=FOLDER …dataset.channel_order=bgr')
     args.out = args.out or Path('work_dirs', 'browse', Path(args.source).stem)
     return args
+
+
+def transform_config(text: str) -> dict:
+    """Returns the config of a transform; a text that is none makes argparse print a message."""
+    from mmcell.settings.literals import LiteralError, parse_typed_dict
+    try:
+        return parse_typed_dict(text)
+    except LiteralError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def main() -> int:
@@ -89,18 +106,19 @@ def browse(args: argparse.Namespace) -> None:
     from mmcell.visualization.overlay import write_png
     from mmcell.visualization.panels import lay_out
     images = open_images(args)
+    n_draws = args.draws if args.augmented or args.transforms else 0
     n_drawn = min(args.n or len(images), len(images))
     indices = np.linspace(0, len(images) - 1, n_drawn).round().astype(int).tolist()
     thumbnails, counts, names = [], Counter(), Counter()
     for index in track(indices, 'images', console=Console(stderr=True)):
-        drawn = [images.draw(index, number) for number in range(args.draws)] if args.augmented else [images[index]]
+        drawn = ([] if args.augmented else [images[index]]) + [images.draw(index, number) for number in range(n_draws)]
         name = unused_name(drawn[0], names)
         panels = [draw_panel(image, images.classes, args.scale) for image in drawn]
         write_png(lay_out(panels, class_legend(images.classes)), args.out / f'{name}.png')
         thumbnails += [draw_thumbnail(image, images.classes, name) for image in drawn]
         counts.update(label for image in drawn for label in image.labels)
     legend = class_legend(images.classes, counts=[counts[label] for label in range(len(images.classes))])
-    n_columns = args.draws if args.augmented else int(np.ceil(np.sqrt(min(n_drawn, IMAGES_PER_SHEET))))
+    n_columns = n_draws + bool(args.transforms) if n_draws else int(np.ceil(np.sqrt(min(n_drawn, IMAGES_PER_SHEET))))
     per_sheet = IMAGES_PER_SHEET // n_columns * n_columns or n_columns
     starts = range(0, len(thumbnails), per_sheet)
     for number, start in enumerate(starts, start=1):
@@ -113,7 +131,7 @@ def browse(args: argparse.Namespace) -> None:
     print(f'wrote {n_drawn} pictures and {len(starts)} contact sheet{"s" if len(starts) > 1 else ""} to {args.out}')
 
 
-def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples':
+def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples | TransformedSamples':
     """Returns the images that the arguments ask for.
 
     Raises:
@@ -126,7 +144,7 @@ def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples':
     from mmcell.annotations.coco_json import read_annotations
     from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():
-        from mmcell.datasets.browsing import ShownSamples, StoredImages
+        from mmcell.datasets.browsing import ShownSamples, StoredImages, TransformedSamples
     init_default_scope('mmdet')
     if args.source.endswith('.json'):
         dataset = ConfigDict(type='CellDataset', ann_file=args.source, test_mode=True, pipeline=[dict(type='LoadTiff')])
@@ -135,12 +153,14 @@ def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples':
             dataset.channel_order = order
         if args.images is not None:
             dataset.data_prefix = dict(img=args.images)
-        return StoredImages(dataset)
+        return TransformedSamples(dataset, args.transforms, args.seed) if args.transforms else StoredImages(dataset)
     cfg = read_config(args, args.source)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     loader = cfg.get(f'{args.split}_dataloader')
     if loader is None:
         raise MmcellError(f'{args.source} has no {args.split}_dataloader: choose another --split')
+    if args.transforms:
+        return TransformedSamples(loader.dataset, args.transforms, args.seed)
     if not args.augmented:
         return StoredImages(loader.dataset)
     return ShownSamples(loader.dataset, find_preprocessor(cfg), args.split == 'train', args.seed)
@@ -174,7 +194,7 @@ def draw_panel(image: 'BrowsedImage', class_names: list[str], scale: int, width_
     from mmcell.visualization.panels import Panel
     colors = [class_colors(len(class_names))[label] for label in image.labels]
     picture = draw_instances(image.image, image.rles or [], colors if image.rles else [], scale, width_px=width_px)
-    heading = f'{len(image.labels)} cells'
+    heading = f'{image.title}: {len(image.labels)} cells' if image.title else f'{len(image.labels)} cells'
     if image.bboxes_xyxy is not None:
         draw_boxes(picture, image.bboxes_xyxy, colors, scale, width_px)
     if image.ignored_bboxes_xyxy is not None and len(image.ignored_bboxes_xyxy):

@@ -1,6 +1,6 @@
-"""Data: PASCAL VOC's 20 classes, from the annotation files that data_prep/voc_to_coco.py writes to ./annotations/voc.
+"""Data: PASCAL VOC's 20 classes, from the annotation files that data_prep/to_coco.py writes to ./annotations/voc.
 
-    python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --splits train=pascal_train.json val=test.json
+    python data_prep/to_coco.py VOCdevkit/VOC2012 --out annotations/voc --lists train=pascal_train.json val=test.json
 
 This command takes the images of Tiny PASCAL VOC (1,349 training images, 100 test images) with PASCAL VOC's masks, so
 that predictions of the test images can be measured. The test images serve as validation images. best_*.pth is therefore

@@ -1,6 +1,6 @@
 """System E1, its text: how good is Mask R-CNN with ResNet-50-FPN (ImageNet) and weight decay .1 on Tiny PASCAL VOC?
 
-    python data_prep/voc_to_coco.py VOCdevkit/VOC2012 --splits train=pascal_train.json val=test.json
+    python data_prep/to_coco.py VOCdevkit/VOC2012 --out annotations/voc --lists train=pascal_train.json val=test.json
     python tools/train.py configs/voc/mask-rcnn_r50.py
     python tools/test.py configs/voc/mask-rcnn_r50.py work_dirs/voc/mask-rcnn_r50/iter_30000.pth --split val
 

@@ -2,10 +2,16 @@
 
 from dataclasses import dataclass, field
 
+from mmcell.errors import MmcellError, escape
 from mmcell.masks.rle import EncodedInstances
 
-# Folders in which test images lie.
-TEST_FOLDERS = ('test', 'test_release')
+
+class LayoutError(MmcellError):
+    """Files or folders do not follow their layout; the message says which path, what was found and what to do."""
+
+    def __str__(self) -> str:
+        """Returns the message in one line, also if the name of a file has line breaks."""
+        return escape(super().__str__())
 
 
 @dataclass(frozen=True)
@@ -21,7 +27,7 @@ class AnnotatedImage:
         crowds: Regions that are not annotated cell by cell (``iscrowd`` 1 in COCO), in the same form.
         part: 'train', 'val' or 'test' if the files say which part the image belongs to; None leaves it to the split.
         image_id: The id of the image in submissions; None numbers the images from 1.
-        mpp: Micrometres per pixel; None if the files do not say.
+        mpp: Micrometres per pixel, if the file of the cells says it; the image file may say it as well.
         remarks: What was left out or repaired, by its kind in words: the names of the files, cells or records that it
             concerns. It is printed as "kind: number (names)", for example with the kind 'left out, masks without any
             cell' or 'polygons smaller than a pixel, which became one pixel'.

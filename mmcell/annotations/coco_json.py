@@ -6,9 +6,9 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mmcell.annotations.annotated_image import AnnotatedImage
 from mmcell.annotations.coco_checks import SECTIONS, Problem, check_records, describe_problems
 from mmcell.annotations.file_sets import find_file_of_other_set, info_of
-from mmcell.annotations.raw_layout import TestImage, TrainImage
 from mmcell.errors import MmcellError, quote
 from mmcell.files.text_files import read_json
 from mmcell.files.whole_files import remove_leftovers, written_whole
@@ -25,35 +25,32 @@ def categories(names: list[str]) -> list[dict]:
     return [{'id': number, 'name': name} for number, name in enumerate(names, start=1)]
 
 
-def train_records(images: Iterable[TrainImage]) -> tuple[list[dict], list[dict]]:
-    """Returns the COCO image records and annotation records of training images.
+def to_records(images: Iterable[AnnotatedImage], class_names: Sequence[str]) -> tuple[list[dict], list[dict]]:
+    """Returns the COCO image records and annotation records of images.
 
-    Image ids and annotation ids each count from 1, in the order of the images and of the cells in them.
-    """
-    image_records, annotations = [], []
-    for image_id, image in enumerate(images, start=1):
-        image_records.append(_image_record(image_id, image.file_name, image))
-        for category_id, instances in image.instances_by_class.items():
-            for rle, area_px, bbox_xywh in zip(
-                    instances.rles, instances.areas_px.tolist(), instances.bboxes_xywh.tolist(), strict=True):
-                annotations.append({
-                    'id': len(annotations) + 1, 'image_id': image_id, 'category_id': category_id,
-                    'segmentation': rle, 'area': area_px, 'bbox': bbox_xywh, 'iscrowd': 0})
-    return image_records, annotations
-
-
-def test_records(images: Iterable[TestImage], folder: str) -> list[dict]:
-    """Returns COCO image records of test images.
+    Images without an id of their own are numbered from 1, and so are the annotations, in the order of the images, of
+    the classes, and of the cells in them.
 
     Args:
-        images: The entries of the id list, whose ids are kept.
-        folder: The folder of the image files, relative to the data root.
+        images: The images, of which either all or none has an ``image_id``.
+        class_names: The names of the classes of category 1, 2 …; all classes of the images are among them.
     """
-    return [_image_record(image.image_id, f'{folder}/{image.file_name}', image) for image in images]
-
-
-def _image_record(image_id: int, file_name: str, image: TrainImage | TestImage) -> dict:
-    return {'id': image_id, 'file_name': file_name, 'height': image.height, 'width': image.width}
+    number_of_class = {name: number for number, name in enumerate(class_names, start=1)}
+    image_records, annotations = [], []
+    for number, image in enumerate(images, start=1):
+        image_id = number if image.image_id is None else image.image_id
+        scale = {} if image.mpp is None else {'mpp': image.mpp}
+        image_records.append({'id': image_id, 'file_name': image.file_name, 'height': image.height,
+                              'width': image.width, **scale})
+        for is_crowd, by_class in enumerate((image.cells, image.crowds)):
+            for name in sorted(by_class, key=number_of_class.__getitem__):
+                instances = by_class[name]
+                for rle, area_px, bbox_xywh in zip(
+                        instances.rles, instances.areas_px.tolist(), instances.bboxes_xywh.tolist(), strict=True):
+                    annotations.append({
+                        'id': len(annotations) + 1, 'image_id': image_id, 'category_id': number_of_class[name],
+                        'segmentation': rle, 'area': area_px, 'bbox': bbox_xywh, 'iscrowd': is_crowd})
+    return image_records, annotations
 
 
 def subset(image_records: list[dict], annotations: list[dict], image_ids: set[int]) -> tuple[list[dict], list[dict]]:
@@ -84,10 +81,13 @@ def write_documents(documents: dict[Path, dict]) -> None:
         for path, temporary, document in zip(documents, temporary_paths, documents.values(), strict=True):
             try:
                 with open(temporary, 'w', encoding='utf-8') as file:
-                    json.dump(document, file, separators=(',', ':'), ensure_ascii=False)
+                    # json.dump, which writes piece by piece, takes several times as long.
+                    file.write(json.dumps(document, separators=(',', ':'), ensure_ascii=False))
             except UnicodeEncodeError as error:
-                raise AnnotationError(f'{path}: cannot be written: the text {error.object!r:.200} is not Unicode. If '
-                                      'it is the name of a file or folder, rename it') from error
+                begin = error.object.rfind('"', 0, error.start) + 1
+                text = error.object[begin:error.object.find('"', error.start)]
+                raise AnnotationError(f'{path}: cannot be written: the text {text!r:.200} is not Unicode. If it is the '
+                                      'name of a file or folder, rename it') from error
 
 
 class AnnotationError(MmcellError):
@@ -177,17 +177,16 @@ def read_document(path: str | Path) -> dict:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f'no annotation file {path}: make it with data_prep/to_coco.py (for PASCAL VOC with '
-                                'data_prep/voc_to_coco.py), or name an existing file (in a config: ann_file)')
+        raise FileNotFoundError(f'no annotation file {path}: make it with data_prep/to_coco.py, or name an '
+                                'existing file (in a config: ann_file)')
     document = read_json(path, AnnotationError)
     _check_form(document, path)
     other = find_file_of_other_set(path, document)
     if other is not None:
         raise AnnotationError(
             f'{path}: {other} beside it is not from the same conversion, which was interrupted or of which a file was '
-            'replaced: an image may be in both files. Run data_prep/to_coco.py (for PASCAL VOC '
-            'data_prep/voc_to_coco.py) again. To combine the two files nevertheless, rename one, and name it in the '
-            'config (ann_file)')
+            'replaced: an image may be in both files. Run data_prep/to_coco.py again. To combine the two '
+            'files nevertheless, rename one, and name it in the config (ann_file)')
     return document
 
 

@@ -1,7 +1,7 @@
 """Repairs COCO annotation files of other programs, as far as no guess is needed."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mmcell.annotations.coco_checks import (
@@ -18,15 +18,23 @@ from mmcell.annotations.polygon_repair import cut_polygons, drop_small, flatten,
 from mmcell.files.text_files import is_integer
 from mmcell.images.image_file import open_image
 from mmcell.images.limits import ImageReadError
+from mmcell.masks.coco_masks import MAX_COORDINATE_PX, find_polygon_problem
+
+# Takes instances, each a list of polygons [x1, y1, x2, y2, …] in px, and the height and width of their image in px;
+# returns a compressed RLE for each, or None for an instance without a pixel in the image.
+Rasterize = Callable[[Sequence[Sequence[Sequence[float]]], int, int], list[dict | None]]
 
 
-def repair(document: dict, image_folder: Path | None, drop_crowds: bool) -> tuple[dict, list[str], list[str]]:
+def repair(document: dict, image_folder: Path | None, drop_crowds: bool,
+           rasterize: Rasterize | None = None) -> tuple[dict, list[str], list[str]]:
     """Repairs an annotation file.
 
     Args:
         document: Its content, as :func:`mmcell.annotations.coco_json.read_document` returns it. It is not changed.
         image_folder: The folder that ``file_name`` entries are relative to. None: sizes are not compared with files.
         drop_crowds: Whether regions that are not annotated cell by cell are left out.
+        rasterize: Turns polygons into RLEs. Without it, polygons stay polygons, and those that cover no pixel by the
+            rule of pycocotools are left out.
 
     Returns:
         The new content, which passes :func:`mmcell.annotations.coco_json.read_annotations`; one line per kind of
@@ -47,6 +55,8 @@ def repair(document: dict, image_folder: Path | None, drop_crowds: bool) -> tupl
     for annotation in _dicts(document['annotations']):
         image_id = annotation.get('image_id')
         _repair_annotation(annotation, images.get(image_id, {}) if is_integer(image_id) else {}, repairs)
+    if rasterize is not None:
+        _rasterize_polygons(document, images, rasterize, repairs)
     _remove_what_masks_give(document)
     document, left_out = _leave_out(document, image_folder, drop_crowds, repairs)
     return document, [f'{count} {text}' for text, count in repairs.items()], left_out
@@ -175,6 +185,26 @@ def _repair_annotation(annotation: dict, image: dict, repairs: Counter[str]) -> 
         repairs['annotations: run lengths of RLEs written as whole numbers'] += 1
     if mask is not None:
         annotation['segmentation'] = mask
+
+
+def _rasterize_polygons(document: dict, images: dict[int, dict], rasterize: Rasterize, repairs: Counter[str]) -> None:
+    """Writes the polygons of annotations as RLEs; those that are no polygons stay as they are for the checks."""
+    by_image: dict[int, list[dict]] = {}
+    for annotation in _dicts(document['annotations']):
+        image_id, polygons = annotation.get('image_id'), annotation.get('segmentation')
+        if is_integer(image_id) and image_id in images and isinstance(polygons, list) and not find_polygon_problem(
+                polygons):
+            by_image.setdefault(image_id, []).append(annotation)
+    for image_id, annotations in by_image.items():
+        size = [images[image_id].get(key) for key in ('height', 'width')]
+        if not all(is_integer(side) and 0 < side <= MAX_COORDINATE_PX for side in size):
+            continue
+        polygons = [[polygon for polygon in annotation['segmentation'] if len(polygon) >= 6]
+                    for annotation in annotations]
+        for annotation, rle in zip(annotations, rasterize(polygons, *size), strict=True):
+            if rle is not None:
+                annotation['segmentation'] = rle
+                repairs['annotations: polygons written as RLE, by the centres of the pixels'] += 1
 
 
 def _remove_what_masks_give(document: dict) -> None:

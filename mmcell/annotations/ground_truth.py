@@ -11,7 +11,7 @@ from mmcell.annotations.coco_checks import SECTIONS
 from mmcell.annotations.coco_json import AnnotationError, read_annotations
 from mmcell.annotations.file_sets import info_of
 from mmcell.annotations.folds import part_of_fold
-from mmcell.annotations.raw_layout import TEST_FOLDER
+from mmcell.annotations.id_list import TEST_FOLDER
 from mmcell.classes.matching import match_classes
 from mmcell.ragged import new_indices
 

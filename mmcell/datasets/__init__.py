@@ -1,11 +1,17 @@
 """Data sets, samplers and transforms that are registered with MMDetection."""
 
 from mmcell.datasets.cell_dataset import CellDataset, CellMixDataset, TinyVOCDataset
+from mmcell.datasets.class_crops import ClassBalancedCrop
 from mmcell.datasets.compositions import CellCopyPaste, CellErasing, CellMosaic
 from mmcell.datasets.geometry import CapLongSide, CellAffine, RandomRotate90
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff, PackCellInputs
-from mmcell.datasets.samplers import SeededInfiniteSampler, SeededSampler
+from mmcell.datasets.samplers import (
+    ClassBalancedInfiniteSampler,
+    ClassBalancedSampler,
+    SeededInfiniteSampler,
+    SeededSampler,
+)
 
 __all__ = ['CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
-           'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler',
-           'SeededSampler', 'TinyVOCDataset']
+           'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler', 'LoadCellAnnotations',
+           'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler', 'SeededSampler', 'TinyVOCDataset']

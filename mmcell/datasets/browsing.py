@@ -1,5 +1,6 @@
-"""The images of a data set as they are stored, and as a model is shown them, for people to look at."""
+"""The images of a data set as they are stored, and as transforms or a whole pipeline change them, to look at them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,6 +29,7 @@ class BrowsedImage:
         rles: N masks of the size of the image, or None if there are only boxes.
         bboxes_xyxy: (N, 4) boxes in px, or None if they are not looked at.
         ignored_bboxes_xyxy: (M, 4) boxes in px of cells that the loss ignores.
+        title: What this picture of the image is, if there are several; it stands at the beginning of the heading.
     """
 
     img_id: int | str
@@ -37,6 +39,7 @@ class BrowsedImage:
     rles: list[dict] | None
     bboxes_xyxy: np.ndarray | None = None
     ignored_bboxes_xyxy: np.ndarray | None = None
+    title: str = ''
 
 
 class StoredImages:
@@ -119,6 +122,80 @@ class ShownSamples:
         return BrowsedImage(sample.get('img_id', index), sample.get('img_path', ''), image,
                             truth.labels.tolist() if 'labels' in truth else [], _rles_of(truth, image.shape[:2]),
                             _boxes_of(truth), _boxes_of(ignored))
+
+
+class TransformedSamples:
+    """The images of a data set before and after transforms, to see what the transforms do.
+
+    Args:
+        config: The config of the data set. Of data sets that repeat, mix or join others, the images of the others are
+            taken. Its pipeline only decides how images are loaded.
+        transforms: The configs of the transforms, which follow the loading of the image and its cells. Transforms that
+            mix several images are allowed.
+        seed: The seed of all draws.
+    """
+
+    def __init__(self, config: ConfigDict, transforms: Sequence[dict], seed: int = 0) -> None:
+        self.datasets = [_with_transforms(base, transforms) for base in base_configs(config)]
+        self.is_bgr = [loader_of(base.get('pipeline', ())).order == 'bgr' for base in base_configs(config)]
+        self.entries = [(number, index) for number, dataset in enumerate(self.datasets)
+                        for index in range(len(dataset))]
+        self.seed = seed
+
+    @property
+    def classes(self) -> list[str]:
+        """The class names, by label."""
+        return list(self.datasets[0].metainfo['classes'])
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __getitem__(self, index: int) -> BrowsedImage:
+        """Loads an image without the transforms."""
+        number, own_index = self.entries[index]
+        return _browse_sample(self.datasets[number].dataset[own_index], self.is_bgr[number], 'original')
+
+    def draw(self, index: int, number: int) -> BrowsedImage:
+        """Draws a sample; the result depends only on the seed, the index and the number of the draw, from 0.
+
+        Raises:
+            MmcellError: The transforms give no sample, or one without an image.
+        """
+        dataset_number, own_index = self.entries[index]
+        with own_randomness(derive_seed(self.seed, index, number)):
+            try:
+                results = self.datasets[dataset_number][own_index]
+            except RuntimeError as error:
+                if 'always return None' not in str(error):
+                    raise
+                raise MmcellError('the transforms give no sample, however often they are tried: check whether one of '
+                                  'them drops images, for example RandomCrop without allow_negative_crop') from error
+        return _browse_sample(results, self.is_bgr[dataset_number], f'draw {number + 1}')
+
+
+def _with_transforms(base: ConfigDict, transforms: Sequence[dict]) -> BaseDataset:
+    """Builds a data set that loads its images with their cells, and passes them through transforms."""
+    loading = [part for part in base.get('pipeline', ()) if loader_of([part]).order is not None][:1]
+    loading = [*(loading or [dict(type='LoadTiff')]), dict(type='LoadCellAnnotations')]
+    return DATASETS.build(dict(type='CellMixDataset', dataset={**base, 'pipeline': loading}, pipeline=list(transforms)))
+
+
+def _browse_sample(results: dict, is_bgr: bool, title: str) -> BrowsedImage:
+    """Returns the image and the cells of a sample that is not packed.
+
+    Raises:
+        MmcellError: There is no image, because the last transform packs the sample.
+    """
+    if 'img' not in results:
+        raise MmcellError('the transforms end with a sample that has no image: leave out those that pack samples, as '
+                          'PackCellInputs does')
+    is_ignored = np.asarray(results.get('gt_ignore_flags', np.zeros(len(results['gt_bboxes_labels']), bool)))
+    masks = results.get('gt_masks')
+    boxes = results['gt_bboxes']
+    return BrowsedImage(
+        results.get('img_id', 0), results.get('img_path', ''), to_rgb(results['img'], is_bgr),
+        results['gt_bboxes_labels'][~is_ignored].tolist(), None if masks is None else masks_to_rles(masks[~is_ignored]),
+        _boxes_of(InstanceData(bboxes=boxes[~is_ignored])), _boxes_of(InstanceData(bboxes=boxes[is_ignored])), title)
 
 
 def base_configs(config: ConfigDict) -> list[ConfigDict]:

@@ -12,13 +12,13 @@ from mmengine.logging import print_log
 from mmcell.annotations.coco_json import AnnotationError, check_image_files, read_annotations
 from mmcell.annotations.file_sets import info_of
 from mmcell.annotations.folds import part_of_fold
-from mmcell.annotations.voc import CLASS_NAMES
 from mmcell.classes.matching import match_classes
 from mmcell.datasets.colors import ColorError
 from mmcell.datasets.loading import LoadTiff
 from mmcell.framework.randomness import SeededIndex, own_randomness
 from mmcell.images.channel_order import count_swapped
 from mmcell.images.image_file import CHANNEL_ORDERS
+from mmcell.layouts.voc import CLASS_NAMES
 from mmcell.visualization.colors import class_colors
 
 
@@ -194,7 +194,7 @@ class CellDataset(_SeededSamples, CocoDataset):
 class TinyVOCDataset(CellDataset):
     """``CellDataset`` for PASCAL VOC's 20 classes.
 
-    It reads Tiny PASCAL VOC's own JSON file and the files of ``data_prep/voc_to_coco.py``. The file must have VOC's
+    It reads Tiny PASCAL VOC's own JSON file and the files of ``data_prep/to_coco.py``. The file must have VOC's
     classes. Labels follow VOC's order, whatever the order in the file is.
 
     Args:

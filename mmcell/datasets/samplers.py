@@ -1,12 +1,16 @@
 """Samplers whose indices carry a seed for the augmentation of the sample."""
 
 from collections.abc import Iterator, Sized
-from itertools import islice
+from itertools import count, islice
 
+import numpy as np
 from mmdet.registry import DATA_SAMPLERS
-from mmengine.dataset import DefaultSampler, InfiniteSampler
+from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler
+from mmengine.logging import print_log
 
-from mmcell.framework.randomness import SAMPLE, SeededIndex, derive_seed
+from mmcell.datasets.class_balance import class_factors, count_cells, draw_by_weight, image_weights
+from mmcell.datasets.class_order import class_names
+from mmcell.framework.randomness import ORDER, SAMPLE, SeededIndex, derive_seed
 
 
 @DATA_SAMPLERS.register_module()
@@ -80,3 +84,91 @@ class SeededInfiniteSampler(InfiniteSampler):
         """Continues after the first ``num_samples`` samples of this process, counted from the start of the training."""
         super().skip(num_samples)
         self._n_skipped = num_samples
+
+
+class _BalancedPasses:
+    """Mixin for a sampler: in each pass, images with rare classes are drawn more often than others."""
+
+    def _weigh(self, dataset: BaseDataset, threshold: float | None, max_factor: float, unit: str) -> None:
+        """Stores the weights of the images, and logs what they do to the proportions of the classes."""
+        counts = count_cells(dataset)
+        factors = class_factors(counts, threshold, max_factor, unit)
+        self.weights = image_weights(counts, factors)
+        names = class_names(dataset.metainfo) or ()
+        shares = [totals / max(totals.sum(), 1e-9) for totals in (counts.sum(axis=0), self.weights @ counts)]
+        print_log(f'{type(self).__name__} draws images with rare classes up to {self.weights.max(initial=1):.2f} times '
+                  'as often as others. Proportions of cells, in the data and as drawn: '
+                  + ', '.join(f'{name} {before:.1%} -> {after:.1%}'
+                              for name, before, after in zip(names, *shares, strict=True)), logger='current')
+
+    def _draw_pass(self, pass_number: int) -> list[int]:
+        """Returns the indices of all processes in one pass; passes are numbered from 0."""
+        generator = np.random.default_rng(derive_seed(ORDER, self.seed, pass_number))
+        return draw_by_weight(self.weights, generator).tolist()
+
+
+@DATA_SAMPLERS.register_module()
+class ClassBalancedSampler(_BalancedPasses, SeededSampler):
+    """``SeededSampler`` that draws images with rare classes more often, in epochs of the same length.
+
+    An image has the weight r = max(1, sqrt(t / f)) of its rarest class, where f is the fraction of the class among all
+    cells (:func:`mmcell.datasets.class_balance.class_factors`). In a pass over N images, it is drawn N * r / sum(r)
+    times, rounded down or up at random (:func:`mmcell.datasets.class_balance.draw_by_weight`). The first lines of a
+    training say what this does to the proportions of the classes.
+
+    MMEngine's ``ClassBalancedDataset`` has the same formula, but rounds up, so that all factors between 1 and 2 count
+    as 2; it makes epochs longer, counts images instead of cells, and drops the seed that an index carries, so that a
+    resumed training would not continue exactly. CellViT (Hörst et al. 2024, Med. Image Anal. 94, 103143) adds up a
+    weight for every class that an image contains, so that images with several frequent classes are drawn more often,
+    too.
+
+    Args:
+        dataset: The data set. The weights come from its cells, also through wrappers.
+        threshold: t; classes with at least this fraction of the cells have the factor 1. None stands for
+            1 / number of classes.
+        max_factor: The greatest weight of an image; the smallest is 1.
+        unit: 'cells', or 'images' for f as the fraction of images that contain the class, as in LVIS.
+        times, seed, round_up: The arguments of :class:`SeededSampler`. There is no order without shuffling.
+
+    Raises:
+        ValueError: An argument is not one of those above, or ``shuffle`` is False.
+    """
+
+    def __init__(self, dataset: BaseDataset, threshold: float | None = None, max_factor: float = 5.,
+                 unit: str = 'cells', shuffle: bool = True, **kwargs) -> None:
+        super().__init__(dataset, shuffle=_only_shuffled(shuffle), **kwargs)
+        self._weigh(dataset, threshold, max_factor, unit)
+
+    def _indices_of_pass(self, pass_number: int) -> Iterator[int]:
+        indices = self._draw_pass(pass_number)
+        # As in DefaultSampler, the first samples are repeated if the processes cannot share all samples equally.
+        n_repeats = -(-self.total_size // max(len(indices), 1))
+        return iter((indices * n_repeats)[self.rank:self.total_size:self.world_size])
+
+
+@DATA_SAMPLERS.register_module()
+class ClassBalancedInfiniteSampler(_BalancedPasses, SeededInfiniteSampler):
+    """``SeededInfiniteSampler``, for iteration-based training, that draws images as :class:`ClassBalancedSampler`.
+
+    Args:
+        dataset, threshold, max_factor, unit: The arguments of :class:`ClassBalancedSampler`.
+        seed: The seed of the order of the images.
+
+    Raises:
+        ValueError: An argument is not one of those above, or ``shuffle`` is False.
+    """
+
+    def __init__(self, dataset: BaseDataset, threshold: float | None = None, max_factor: float = 5.,
+                 unit: str = 'cells', shuffle: bool = True, **kwargs) -> None:
+        super().__init__(dataset, shuffle=_only_shuffled(shuffle), **kwargs)
+        self._weigh(dataset, threshold, max_factor, unit)
+
+    def _infinite_indices(self) -> Iterator[int]:
+        for pass_number in count():
+            yield from self._draw_pass(pass_number)
+
+
+def _only_shuffled(shuffle: bool) -> bool:
+    if not shuffle:
+        raise ValueError('shuffle must be True: a class-balanced sampler has no fixed order')
+    return shuffle

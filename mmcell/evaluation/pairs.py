@@ -58,13 +58,14 @@ class Pairs:
     predictions: Predictions
 
     @cached_property
-    def _masks(self) -> tuple[MaskRuns, MaskRuns]:
+    def masks(self) -> tuple[MaskRuns, MaskRuns]:
+        """The masks of the N true and of the M predicted cells in one canvas, on which the images lie side by side."""
         return _decode(self.truth, self.truth), _decode(self.predictions, self.truth)
 
     @cached_property
     def overlaps(self) -> Overlaps:
         """The overlaps of the N true and M predicted cells, of which each keeps all its pixels."""
-        true, predicted = self._masks
+        true, predicted = self.masks
         return Overlaps(true.areas_px, predicted.areas_px, *intersections_px(true, predicted))
 
     @cached_property
@@ -79,8 +80,8 @@ class Pairs:
 
     def _paint(self, image: int, left: int) -> PaintedPair:
         maps, first_cells = [], []
-        for side, masks, scores in ((self.truth, self._masks[0], np.broadcast_to(0., len(self.truth.rles))),
-                                    (self.predictions, self._masks[1], self.predictions.scores)):
+        for side, masks, scores in ((self.truth, self.masks[0], np.broadcast_to(0., len(self.truth.rles))),
+                                    (self.predictions, self.masks[1], self.predictions.scores)):
             own = cells_of_image(side.image_index, image)
             maps.append(_paint(masks.part(own), scores[own], left, self.truth.sizes[image]))
             first_cells.append(own.start)

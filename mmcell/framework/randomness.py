@@ -12,8 +12,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-# The first number in the tuple that a seed is derived from, so that seeds of samples and of steps do not coincide.
-SAMPLE, STEP = 0, 1
+# The first number in the tuple that a seed is derived from, so that seeds of samples, of steps, and of the order of
+# images do not coincide.
+SAMPLE, STEP, ORDER = 0, 1, 2
 
 
 def derive_seed(*parts: int) -> int:

@@ -4,20 +4,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mmcell.errors import MmcellError, escape
+from mmcell.annotations.annotated_image import LayoutError
+from mmcell.errors import MmcellError
 from mmcell.images.image_file import ImageFile
 from mmcell.masks.rle import EncodedInstances
 
+__all__ = ['ONLY_CLASS', 'Layout', 'LayoutError', 'LayoutOptions', 'Listing', 'ReadCells', 'Source', 'SourceCells']
+
 # The name of the class of cells whose file names no class at all.
 ONLY_CLASS = 'cell'
-
-
-class LayoutError(MmcellError):
-    """Files or folders do not follow their layout; the message says which path, what was found and what to do."""
-
-    def __str__(self) -> str:
-        """Returns the message in one line, also if the name of a file has line breaks."""
-        return escape(super().__str__())
 
 
 @dataclass(frozen=True)
@@ -32,6 +27,8 @@ class LayoutOptions:
         class_table: A CSV file with the class of each cell (``--class-table``); None: a table beside each mask,
             if there is one.
         lists: Files that list the images of each part by the name of the part (``--lists``).
+        test_ids: The list of the test images and their ids (``--test-ids``); None: its usual place, if it is there.
+        drop_crowds: Whether regions that are not annotated cell by cell are left out (``--drop-crowds``).
     """
 
     images: Path | None = None
@@ -39,6 +36,8 @@ class LayoutOptions:
     mask_suffix: str | None = None
     class_table: Path | None = None
     lists: dict[str, Path] = field(default_factory=dict)
+    test_ids: Path | None = None
+    drop_crowds: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,6 +105,9 @@ class SourceCells:
     mpp: float | None = None
 
 
+ReadCells = Callable[[Source, ImageFile, LayoutOptions], SourceCells | None]
+
+
 @dataclass(frozen=True)
 class Layout:
     """A layout of files.
@@ -118,8 +120,8 @@ class Layout:
             at names, and at the beginning of a few files.
         find_sources: Lists the images. Raises LayoutError if there is none.
         read_cells: Reads the cells of one source, whose image is open. Raises LayoutError, ImageReadError or FileError
-            if the files cannot be used. It can be pickled (it is a function at the top of a module), because images are
-            converted by several processes.
+            if the files cannot be used, and returns None if the image is not meant. It can be pickled (it is a function
+            at the top of a module), because images are converted by several processes.
         has_stains: Whether the images may be stained tissue, in which swapped colours can be seen.
     """
 
@@ -127,5 +129,5 @@ class Layout:
     summary: str
     recognize: Callable[[Path], str | None]
     find_sources: Callable[[Path, LayoutOptions], Listing]
-    read_cells: Callable[[Source, ImageFile, LayoutOptions], SourceCells]
+    read_cells: ReadCells
     has_stains: bool = True

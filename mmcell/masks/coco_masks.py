@@ -65,7 +65,7 @@ def to_compressed_rles(masks: Sequence[object],
 def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProblem:
     """Converts one mask, or returns its problem. The run lengths of a compressed RLE are not checked here."""
     if isinstance(mask, list):
-        if problem := _find_polygon_problem(mask):
+        if problem := find_polygon_problem(mask):
             return problem
         polygons = [polygon for polygon in mask if len(polygon) >= 6]
         rle = pycocotools.mask.merge(pycocotools.mask.frPyObjects(polygons, *size))
@@ -89,7 +89,7 @@ def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProble
     return {'size': list(size), 'counts': counts}
 
 
-def _find_polygon_problem(polygons: list) -> MaskProblem | None:
+def find_polygon_problem(polygons: list) -> MaskProblem | None:
     """Returns why the polygons of an instance cannot be rasterised, or None if they can be."""
     if not polygons:
         return MaskProblem('the segmentation has no polygon', '[]')

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mmcell.annotations.ground_truth import ImageSet, read_true_cells
-from mmcell.annotations.raw_layout import TEST_FOLDER, read_test_ids
+from mmcell.annotations.id_list import TEST_FOLDER, read_test_ids
 from mmcell.errors import list_some, quote
 from mmcell.files.text_files import read_json
 from mmcell.files.whole_files import written_whole

@@ -33,7 +33,7 @@ def test_a_file_is_read_into_arrays_image_after_image(tmp_path):
     truth = read_ground_truth(path)
     assert truth.image_ids == [3, 8] and truth.sizes.tolist() == [[30, 40]] * 2 and truth.class_names == ['a', 'b', 'c']
     assert truth.image_index.tolist() == [0, 0, 1] and truth.class_index.tolist() == [0, 1, 1]
-    assert truth.rles == [CELLS.rles[1], CELLS.rles[2], CELLS.rles[0]]
+    assert truth.rles == [CELLS.rles[1], CELLS.rles[2], CELLS.rles[0]] and truth.annotation_ids.tolist() == [2, 3, 1]
     assert truth.areas_px.tolist() == CELLS.areas_px[[1, 2, 0]].tolist() and not truth.is_crowd.any()
     assert truth.boxes_xywh.tolist() == CELLS.bboxes_xywh[[1, 2, 0]].tolist()
     assert truth.count_by_class(truth.class_index) == {'a': 1, 'b': 2, 'c': 0}
@@ -47,6 +47,7 @@ def test_some_images_have_their_cells_and_places_of_their_own():
     truth = to_ground_truth(document).of_images(np.array([False, True]))
     assert truth.image_ids == [8] and truth.file_names == ['train/8/image.tif'] and truth.sizes.tolist() == [[30, 40]]
     assert truth.image_index.tolist() == [0] and truth.rles == CELLS.rles[:1] and truth.place_of_image == {8: 0}
+    assert truth.annotation_ids.tolist() == [1]
 
 
 @pytest.mark.parametrize('change, message', [

@@ -4,8 +4,8 @@ import pytest
 from support.synthetic_data import discs
 
 from mmcell.annotations.mask_doubts import BACKGROUND, BINARY, SCATTERED, describe_doubts, find_doubts
-from mmcell.annotations.raw_layout import class_files
 from mmcell.images.image_file import read_label_map
+from mmcell.layouts.class_maps import class_files
 from mmcell.masks.rle import encode_label_map
 
 CELLS = discs((60, 60), [(3, 12, 12, 6), (5, 40, 40, 7), (9, 12, 40, 5)])

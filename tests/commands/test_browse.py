@@ -80,6 +80,29 @@ def test_draws_stand_side_by_side(run, tmp_path):
     assert all((picture == again[name]).all() for name, picture in pictures(tmp_path / 'x').items())
 
 
+FLIP = "dict(type='RandomFlip', prob=1., direction='horizontal')"
+
+
+@pytest.mark.parametrize('source', ['ann/train.json', 'config.py'])
+def test_what_transforms_do_stands_beside_the_original(run, tmp_path, source):
+    paint = "{'type': 'CellErasing', 'n_patches': 1, 'ratio': 1., 'img_border_value': 9}"
+    status, out, _ = run(source, '--transforms', FLIP, '--draws', 2, '--out', 'x', '--scale', 4)
+    # Two images with four cells, three times each.
+    assert status == 0 and '2 of 2 images, 12 cells drawn: big 9, small 3' in out
+    picture = pictures(tmp_path / 'x')['0001_a.png']
+    original, *draws = [picture[-160:, left:left + 200] for left in (0, 208, 416)]
+    # The cells, drawn with their boxes, lie at the mirrored places. Outlines are not symmetric to the pixel.
+    assert all(is_tinted(draw)[:, ::-1][is_tinted(original)].mean() > .9 for draw in draws)
+    assert not is_tinted(draws[0])[is_tinted(original)].mean() > .9
+    status, out, _ = run(source, '--transforms', FLIP, paint, '--draws', 1, '--out', 'y')
+    assert status == 0 and '4 cells drawn' in out
+    assert [9, 9, 9] in pictures(tmp_path / 'y')['0001_a.png'][-1, -100:].tolist()
+
+
+def is_tinted(picture):
+    return (picture != [200, 100, 50]).any(axis=-1)
+
+
 def test_many_images_fill_several_sheets(run, tmp_path, monkeypatch):
     monkeypatch.setattr(command, 'IMAGES_PER_SHEET', 1)
     assert '2 contact sheets' in run('ann/train.json', '--out', 'x', '--n', 0)[1]
@@ -100,6 +123,11 @@ train_dataloader = dict(dataset=dict(type='ConcatDataset', datasets=[train_datal
     (['config.py', '--split', 'test'], 'has no test_dataloader: choose another --split'),
     (['config.py', '--cfg-options', 'train_dataloader.dataset.annfile=x.json'], 'did you mean'),
     (['config.py', '--augmented', '--cfg-options', 'model.detector=None'], 'has no data_preprocessor'),
+    (['ann/train.json', '--transforms', "dict(type='NoSuch')"], "type='NoSuch', but there is no class of this name"),
+    (['ann/train.json', '--transforms', "dict(type='RandomRotate90', prob=3)"], 'prob must be in [0, 1], got 3'),
+    (['ann/train.json', '--transforms', "dict(type='PackCellInputs')"], 'leave out those that pack samples'),
+    (['ann/train.json', '--transforms', "dict(type='FilterAnnotations', min_gt_bbox_wh=(999, 999))"],
+     'the transforms give no sample'),
 ])
 def test_what_cannot_be_drawn_is_said_in_one_line(run, args, message):
     status, _, errors = run(*args)
@@ -108,7 +136,9 @@ def test_what_cannot_be_drawn_is_said_in_one_line(run, args, message):
 
 
 @pytest.mark.parametrize('args', [['ann/train.json', '--augmented'], ['ann/train.json', '--split', 'val'],
-                                  ['config.py', '--images', 'x'], ['config.py', '--draws', '0']])
+                                  ['config.py', '--images', 'x'], ['config.py', '--draws', '0'],
+                                  ['config.py', '--augmented', '--transforms', FLIP],
+                                  ['config.py', '--transforms', "__import__('os').getcwd()"]])
 def test_arguments_that_make_no_sense(run, args):
     assert run(*args)[0] == 2
 

@@ -2,8 +2,8 @@ import numpy as np
 from _demo_cells import KINDS, make_scene, write_train_folder
 from scipy import ndimage
 
-from mmcell.annotations import raw_layout
 from mmcell.images.image_file import read_image, read_label_map
+from mmcell.layouts import class_maps
 
 
 def scene(seed=0, side=160, density=16.):
@@ -51,7 +51,7 @@ def test_the_files_are_in_the_raw_layout(tmp_path):
     with tifffile.TiffFile(folder / 'image.tif') as tiff:
         assert tiff.pages[0].compression.name == 'LZW' and tiff.pages[0].shape[2] == 4
     np.testing.assert_array_equal(read_image(folder / 'image.tif', 'bgr'), image)
-    files = raw_layout.class_files(folder)
+    files = class_maps.class_files(folder)
     assert files.keys() == maps.keys()
     for number, path in files.items():
         assert tifffile.imread(path).dtype == np.float64

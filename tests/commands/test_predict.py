@@ -24,9 +24,9 @@ from mmcell.errors import MmcellError
 from mmcell.inference import image_jobs, prediction_plan
 from mmcell.inference.detector import load_detector
 from mmcell.inference.image_records import read_record
-from mmcell.inference.writers import label_tiff
 from mmcell.models import MaskTTAModel
 from mmcell.tiles.tiling import make_grid
+from mmcell.writers import label_tiff
 
 
 @pytest.fixture
@@ -320,6 +320,18 @@ def test_resume_predicts_again_if_settings_changed(tmp_path, command, flags):
     command(image, '--formats', 'csv')
     assert 'in 1 images written' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
     assert '1 images were done before' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
+
+
+def test_editable_cells_are_annotations_of_qupath(tmp_path, command):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    kinds = []
+    for flags in ([], ['--editable', '--resume']):
+        assert '3 cells in 1 images written' in command(image, '--formats', 'geojson', *flags)[1].out
+        features = json.loads((tmp_path / 'out' / 'a.geojson').read_text())['features']
+        kinds.append({feature['properties']['objectType'] for feature in features})
+    assert kinds == [{'detection'}, {'annotation'}]
+    status, output = command(image, '--formats', 'csv', '--editable')
+    assert status == 2 and '--editable is about the format geojson' in output.err
 
 
 def test_resume_predicts_again_if_image_checkpoint_or_formats_changed(tmp_path, command, checkpoint):

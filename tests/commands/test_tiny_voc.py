@@ -1,8 +1,6 @@
 """From PASCAL VOC's folders to COCO JSON to the data set: masks, classes, and the refusal of bad files."""
 
 import json
-import subprocess
-import sys
 
 import cv2
 import numpy as np
@@ -11,16 +9,16 @@ import pytest
 from mmdet.datasets import VOCDataset
 from mmdet.registry import DATASETS
 from PIL import Image
+from support.commands import call
 from support.masks import paint_rles
-from support.paths import REPO
-from voc_to_coco import parse_args
 
-from mmcell.annotations.raw_layout import LayoutError
-from mmcell.annotations.voc import CLASS_NAMES, read_image_names, read_voc_image
 from mmcell.classes.matching import ClassesError
 from mmcell.errors import MmcellError
 from mmcell.files.folders import FileError
 from mmcell.images.limits import ImageReadError
+from mmcell.layouts.base import LayoutError, LayoutOptions, Source
+from mmcell.layouts.reading import read_source
+from mmcell.layouts.voc import CLASS_NAMES, LAYOUT, read_image_names
 from mmcell.masks.label_map_masks import LabelMapMasks
 
 BOTTLE, CAT, TRAIN = 5, 8, 19
@@ -77,8 +75,13 @@ def voc_root(tmp_path):
 
 
 def convert(*args):
-    command = [sys.executable, str(REPO / 'data_prep' / 'voc_to_coco.py'), '--jobs', '1', *map(str, args)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    return call('data_prep/to_coco.py', '--jobs', '1', *args)
+
+
+def read_voc_image(name, voc_root):
+    files = (voc_root / 'SegmentationObject' / f'{name}.png', voc_root / 'SegmentationClass' / f'{name}.png')
+    source = Source(voc_root / 'JPEGImages' / f'{name}.jpg', files)
+    return read_source(source, LAYOUT.read_cells, LayoutOptions(), voc_root)
 
 
 def build(path, **kwargs):
@@ -93,8 +96,8 @@ def test_the_classes_are_those_of_pascal_voc():
 def test_masks_equal_the_objects(voc_root):
     image = read_voc_image('2007_000001', voc_root)
     assert (image.file_name, image.height, image.width) == ('JPEGImages/2007_000001.jpg', 40, 60)
-    assert list(image.instances_by_class) == [BOTTLE, CAT]
-    bottles, cats = image.instances_by_class.values()
+    assert list(image.cells) == ['bottle', 'cat']
+    bottles, cats = image.cells.values()
     assert bottles.ids.tolist() == [1, 2] and cats.ids.tolist() == [3]
     decoded = paint_rles([*bottles.rles, *cats.rles], np.array([1, 2, 3]))
     np.testing.assert_array_equal(decoded, np.where(objects_a() == 255, 0, objects_a()))
@@ -103,7 +106,7 @@ def test_masks_equal_the_objects(voc_root):
 def test_random_masks_are_read_without_loss(voc_root, rng):
     objects = rng.choice([0, 1, 2, 7, 255], size=(33, 21))
     write_voc_image(voc_root, 'random', objects, {1: BOTTLE, 2: CAT, 7: BOTTLE})
-    bottles, cats = read_voc_image('random', voc_root).instances_by_class.values()
+    bottles, cats = read_voc_image('random', voc_root).cells.values()
     decoded = paint_rles([*bottles.rles, *cats.rles], np.array([1, 7, 2]))
     np.testing.assert_array_equal(decoded, np.where(objects == 255, 0, objects))
 
@@ -112,12 +115,12 @@ def test_void_pixels_of_an_object_do_not_affect_its_class(voc_root):
     classes = np.array(Image.open(voc_root / 'SegmentationClass' / '2007_000002.png'))
     classes[0, :3] = 255
     write_palette_png(voc_root / 'SegmentationClass' / '2007_000002.png', classes)
-    assert list(read_voc_image('2007_000002', voc_root).instances_by_class) == [TRAIN]
+    assert list(read_voc_image('2007_000002', voc_root).cells) == ['train']
 
 
 def test_an_image_may_have_no_object(voc_root):
     write_voc_image(voc_root, 'empty', np.full((8, 9), 255), {1: CAT})
-    assert read_voc_image('empty', voc_root).instances_by_class == {}
+    assert read_voc_image('empty', voc_root).cells == {}
 
 
 def set_pixels(folder, area, value):
@@ -197,9 +200,11 @@ def test_bad_lists_are_named(tmp_path, name, content, message):
 def test_from_folders_to_samples(voc_root, tmp_path):
     out = tmp_path / 'ann'
     (tmp_path / 'list.json').write_text('{"images": [{"file_name": "2007_000002.jpg", "id": 7}]}')
-    run = convert(voc_root, '--out', out, '--splits', 'train', f"tiny={tmp_path / 'list.json'}")
+    lists = [f"train={voc_root / 'ImageSets' / 'Segmentation' / 'train.txt'}", f"val={tmp_path / 'list.json'}"]
+    run = convert(voc_root, '--out', out, '--lists', *lists)
     assert run.returncode == 0, run.stderr
-    assert sorted(path.name for path in out.iterdir()) == ['tiny.json', 'train.json']
+    assert run.stdout.startswith('layout: voc (JPEGImages/, SegmentationObject/ and SegmentationClass/ of PASCAL VOC)')
+    assert sorted(path.name for path in out.iterdir()) == ['train.json', 'trainval.json', 'val.json']
     assert 'bottle' in run.stdout
     document = json.loads((out / 'train.json').read_text())
     assert [cat['id'] for cat in document['categories']] == list(range(1, 21))
@@ -214,7 +219,7 @@ def test_from_folders_to_samples(voc_root, tmp_path):
     assert isinstance(instances.masks, LabelMapMasks)
     assert instances.labels.tolist() == [BOTTLE - 1, BOTTLE - 1, CAT - 1]
     np.testing.assert_array_equal(instances.masks.to_ndarray(), [objects_a() == number for number in (1, 2, 3)])
-    train = build(out / 'tiny.json', pipeline=PIPELINE)[0]['data_samples']
+    train = build(out / 'val.json', pipeline=PIPELINE)[0]['data_samples']
     assert train.img_id == 2
     np.testing.assert_array_equal(train.gt_instances.masks.to_ndarray(), [objects_b() == 1])
 
@@ -231,17 +236,28 @@ def test_a_bad_image_stops_the_conversion_or_is_skipped(voc_root, tmp_path):
     (voc_root / 'ImageSets' / 'Segmentation' / 'train.txt').write_text('2007_000001\n2007_000003\n')
     run = convert(voc_root, '--out', tmp_path / 'ann', '--skip-bad')
     assert run.returncode == 3 and 'skipped: ' in run.stderr
-    assert run.stderr.splitlines()[-1] == 'skipped 1 of 3 images'
+    assert run.stderr.splitlines()[-1] == 'skipped 1 of 3 training images'
     assert [len(json.loads((tmp_path / 'ann' / f'{name}.json').read_text())['images'])
             for name in ('train', 'val')] == [1, 1]
 
 
-@pytest.mark.parametrize('splits', [['train', 'train=x'], ['a/b'], ['=x']])
-def test_splits_must_be_different_file_names(monkeypatch, capsys, splits):
-    monkeypatch.setattr(sys, 'argv', ['voc_to_coco.py', 'VOC2012', '--splits', *splits])
-    with pytest.raises(SystemExit, match='2'):
-        parse_args()
-    assert '--splits: every NAME must be a file name and must differ from the others' in capsys.readouterr().err
+@pytest.mark.parametrize('lists, message', [
+    (['train'], "'train' does not have the form PART=FILE"), (['train='], 'PART=FILE with one of train, val, test'),
+    (['a=b'], 'PART=FILE with one of train, val, test'), (['train=a', 'train=b'], 'every name may be given once')])
+def test_lists_must_name_a_part_each(tmp_path, lists, message):
+    run = convert(tmp_path, '--layout', 'voc', '--lists', *lists)
+    assert run.returncode == 2 and '--lists' in run.stderr and message in run.stderr
+
+
+def test_an_image_in_two_lists_is_refused(voc_root, tmp_path):
+    (voc_root / 'ImageSets' / 'Segmentation' / 'val.txt').write_text('2007_000001\n')
+    run = convert(voc_root, '--out', tmp_path / 'ann')
+    assert run.returncode == 1 and "'2007_000001', which is in the list of the part train as well" in run.stderr
+
+
+def test_a_share_of_validation_does_not_go_with_lists(voc_root, tmp_path):
+    run = convert(voc_root, '--out', tmp_path / 'ann', '--val-ratio', '.5')
+    assert run.returncode == 1 and '--val-ratio has no effect' in run.stderr
 
 
 POLYGON = [[2., 2., 2., 20., 20., 20., 20., 2.]]

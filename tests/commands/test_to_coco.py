@@ -5,12 +5,12 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
-from _raw_data import choose_validation_ids
+from _documents import choose_validation
 from support.commands import convert
 from support.masks import paint_rles
 from support.stains import stained_image
 
-from mmcell.annotations.raw_layout import TrainImage
+from mmcell.annotations.annotated_image import AnnotatedImage
 
 
 def test_label_maps_are_converted_without_loss(raw_root, tmp_path):
@@ -86,10 +86,10 @@ def test_a_single_image_is_used_for_training(raw_root, tmp_path):
 
 def test_groups_of_images_stay_together():
     names = ['TCGA-AA_1', 'TCGA-AA_2', 'other', 'TCGA-BB_1', 'TCGA-BB_2', 'another']
-    images = [TrainImage(f'train/{name}/image.tif', 8, 8) for name in names]
+    images = [AnnotatedImage(f'train/{name}/image.tif', 8, 8) for name in names]
     for pattern in (r'^(TCGA-\w\w)_', r'^TCGA-\w\w'):
         for seed in range(5):
-            chosen = choose_validation_ids(images, .3, seed, re.compile(pattern))
+            chosen = set((np.flatnonzero(choose_validation(images, .3, seed, re.compile(pattern))) + 1).tolist())
             assert len(chosen) == 2
             assert len(chosen & {1, 2}) in (0, 2) and len(chosen & {4, 5}) in (0, 2)
 

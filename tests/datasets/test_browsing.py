@@ -8,7 +8,7 @@ from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
 import mmcell  # noqa: F401
-from mmcell.datasets.browsing import ShownSamples, StoredImages
+from mmcell.datasets.browsing import ShownSamples, StoredImages, TransformedSamples
 from mmcell.masks.rle import encode_label_map
 
 # The images of ``raw_root`` have this colour everywhere.
@@ -114,6 +114,41 @@ def test_draws_of_an_image_differ_and_can_be_repeated(coloured, wrapped):
     assert {other_seed.draw(0, number).image.tobytes() for number in range(4)} != {d.image.tobytes() for d in draws}
     for draw in draws:
         assert len(draw.rles) == len(draw.labels) == len(draw.bboxes_xyxy)
+
+
+@pytest.mark.parametrize('loader', ['LoadTiff', 'LoadImageFromFile'])
+def test_transforms_are_drawn_in_true_colours_with_their_boxes_and_masks(annotation_file, raw_root, loader):
+    flip = dict(type='RandomFlip', prob=1., direction='vertical')
+    pipeline = [dict(type=loader), dict(type='RandomCrop', crop_size=(5, 5)), dict(type='PackCellInputs')]
+    samples = TransformedSamples(cells(annotation_file, pipeline), [flip])
+    original, drawn = samples[0], samples.draw(0, 2)
+    assert len(samples) == 2 and samples.classes == ['big', 'small']
+    assert (original.title, drawn.title) == ('original', 'draw 3')
+    label_maps = raw_root[1]['a']
+    masks = np.stack([label_maps[1] == 3, label_maps[1] == 9, label_maps[2] == 7])
+    for image, expected in ((original, masks), (drawn, masks[:, ::-1])):
+        assert (image.image == COLOR).all() and image.labels == [0, 0, 1]
+        np.testing.assert_array_equal(to_masks(image), expected)
+    assert original.bboxes_xyxy.tolist() == [[5, 5, 15, 16], [15, 5, 26, 16], [24, 24, 37, 37]]
+    assert drawn.bboxes_xyxy[:, 1].tolist() == [24, 24, 3]
+
+
+def test_draws_of_transforms_that_mix_images_can_be_repeated(coloured):
+    mix = [dict(type='CellMosaic', img_scale=(32, 32)), dict(type='RandomRotate90')]
+    first, again = (TransformedSamples(cells(coloured, LOAD), mix, seed=3) for _ in range(2))
+    draws = [first.draw(0, number).image.tobytes() for number in range(4)]
+    assert len(set(draws)) > 1
+    np.random.seed(99)
+    assert again.draw(0, 2).image.tobytes() == draws[2]
+
+
+def test_ignored_cells_are_drawn_apart_from_the_others(annotation_file):
+    document = json.loads(annotation_file.read_text())
+    document['annotations'][1]['iscrowd'] = 1
+    annotation_file.write_text(json.dumps(document))
+    drawn = TransformedSamples(cells(annotation_file, LOAD), []).draw(0, 0)
+    assert drawn.labels == [0, 1] and len(drawn.rles) == len(drawn.bboxes_xyxy) == 2
+    assert drawn.ignored_bboxes_xyxy.tolist() == [[15, 5, 26, 16]]
 
 
 def test_ignored_cells_and_pipelines_without_cells(annotation_file):

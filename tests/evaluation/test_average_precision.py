@@ -17,13 +17,14 @@ from evaluation import (
 )
 from support.synthetic_data import discs
 
-from mmcell.annotations.raw_layout import TrainImage, find_train_folders, read_train_image
+from mmcell.annotations.annotated_image import AnnotatedImage
 from mmcell.evaluation.average_precision import (
     average_precisions,
     average_precisions_of,
     resampled_average_precisions,
 )
 from mmcell.evaluation.coco_matching import match_classes
+from mmcell.layouts.class_maps import find_train_folders, read_train_image
 from mmcell.masks.rle import encode_label_map
 
 SHAPE = (150, 200)
@@ -45,8 +46,8 @@ def crowd(n_images=2):
         maps = {1: [(i + 1, 10, 10 + 9 * i, 3 + i % 2) for i in range(20 - index)],
                 2: [(i + 1, 40, 20 + 25 * i, 8 + i) for i in range(5)],
                 4: [(i + 1, 100, 30 + 50 * i, 14 + 5 * i) for i in range(3)]}
-        by_class = {number: encode_label_map(discs(SHAPE, cells)) for number, cells in maps.items()}
-        images.append(TrainImage(f'{index}.tif', *SHAPE, by_class))
+        by_class = {f'class{number}': encode_label_map(discs(SHAPE, cells)) for number, cells in maps.items()}
+        images.append(AnnotatedImage(f'{index}.tif', *SHAPE, by_class))
     document = document_of(images)
     renamed = {image['id']: 90 - 7 * image['id'] for image in document['images']}
     for image in document['images']:
@@ -162,7 +163,7 @@ def test_permuted_records_give_the_same_values(rng):
 def test_an_iou_equal_to_the_threshold_is_a_match(width, expected):
     label_map = np.zeros((30, 40), np.int32)
     label_map[5:15, 5:25] = 1
-    document = document_of([TrainImage('a.tif', 30, 40, {1: encode_label_map(label_map)})])
+    document = document_of([AnnotatedImage('a.tif', 30, 40, {'class1': encode_label_map(label_map)})])
     part = np.zeros_like(label_map)
     part[5:15, 5:5 + width] = 1
     detection = dict(image_id=1, category_id=1, score=.5, bbox=[5, 5, width, 10],

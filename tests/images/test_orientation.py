@@ -6,8 +6,8 @@ import tifffile
 from PIL import Image, ImageOps
 from support.image_files import read_everywhere
 
-from mmcell.annotations.raw_layout import LayoutError, read_train_image
 from mmcell.images.image_file import open_image, read_label_map
+from mmcell.layouts.class_maps import LayoutError, read_train_image
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_mask_is_turned_like_its_image(tmp_path, orientation):
     turned = {1: ids, 3: ids[::-1, ::-1], 6: np.rot90(ids, -1)}[orientation]
     np.testing.assert_array_equal(read_label_map(tmp_path / 'x' / 'class1.tif'), turned)
     train = read_train_image(tmp_path / 'x', tmp_path)
-    assert (train.height, train.width) == turned.shape and list(train.instances_by_class) == [1]
+    assert (train.height, train.width) == turned.shape and list(train.cells) == ['class1']
 
 
 @pytest.mark.parametrize('of_image, of_mask', [(3, 1), (1, 2), (2, 4)])

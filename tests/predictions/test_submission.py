@@ -14,7 +14,7 @@ from mmdet.registry import METRICS
 from support.paths import REPO
 from support.synthetic_data import discs
 
-from mmcell.annotations.raw_layout import LayoutError
+from mmcell.annotations.annotated_image import LayoutError
 from mmcell.masks.rle import encode_label_map
 from mmcell.predictions.cells import find_empty_and_repeated, join_predictions, to_coco_results, to_predictions
 from mmcell.predictions.dump_file import ResultsError, load_results

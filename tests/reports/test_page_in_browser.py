@@ -18,10 +18,10 @@ from support.report_pages import (
     with_lower_scores,
 )
 
-from mmcell.annotations.raw_layout import find_train_folders, read_train_image
 from mmcell.evaluation.error_types import count_errors, judge_predictions
 from mmcell.evaluation.per_image import worst_images
 from mmcell.images.image_file import read_image
+from mmcell.layouts.class_maps import find_train_folders, read_train_image
 from mmcell.reports.gallery import gallery_of
 from mmcell.visualization.colors import class_colors
 

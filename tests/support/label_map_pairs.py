@@ -47,8 +47,9 @@ def pairs_of(*images, classes=None) -> Pairs:
     detections = []
     for i, image in enumerate(images):
         document['annotations'] += [
-            dict(image_id=i, category_id=int(category_id), segmentation=rle, area=1, bbox=NO_BOX, iscrowd=0)
-            for rle, category_id in zip(image.true_rles, image.true_classes, strict=True)]
+            dict(id=number, image_id=i, category_id=int(category_id), segmentation=rle, area=1, bbox=NO_BOX, iscrowd=0)
+            for number, (rle, category_id) in enumerate(zip(image.true_rles, image.true_classes, strict=True),
+                                                        start=len(document['annotations']) + 1)]
         detections += [dict(image_id=i, category_id=int(category_id), segmentation=rle, score=float(score), bbox=NO_BOX)
                        for rle, category_id, score in zip(image.pred_rles, image.pred_classes, image.pred_scores,
                                                           strict=True)]

@@ -5,8 +5,8 @@ import os
 
 import numpy as np
 
-from mmcell.annotations.coco_json import categories, train_records
-from mmcell.annotations.raw_layout import find_train_folders, read_train_image
+from mmcell.annotations.coco_json import categories, to_records
+from mmcell.layouts.class_maps import find_train_folders, read_train_image
 
 
 def write_annotations(root, path, names):
@@ -17,7 +17,8 @@ def write_annotations(root, path, names):
         path: The annotation file to write.
         names: Names of the classes, for the category ids 1, 2 …
     """
-    images, annotations = train_records(read_train_image(folder, root) for folder in find_train_folders(root))
+    images, annotations = to_records([read_train_image(folder, root) for folder in find_train_folders(root)],
+                                     [f'class{number}' for number in range(1, len(names) + 1)])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(dict(info=dict(data_root=os.path.relpath(root, path.parent)), images=images,
                                     categories=categories(names), annotations=annotations)))

@@ -8,8 +8,8 @@ import numpy as np
 import tifffile
 
 from mmcell.cells.cells import Cells
-from mmcell.inference.writers.base import ImageInfo, WriteCells, writing_table
-from mmcell.masks.painting import paint_masks
+from mmcell.masks.painting import paint_masks, visible_areas_px
+from mmcell.writers.base import ImageInfo, WriteCells, writing_table
 
 # Label maps with more pixels (the maps of all classes counted together) are kept on the disk, not in memory. As uint32,
 # this many pixels take 400 MB.
@@ -59,22 +59,36 @@ class LabelMapFile:
             tifffile.imwrite(self.path, self.map.astype(dtype), compression='zlib', **self.options)
 
 
+def count_hidden_cells(cells: Cells, by_class: bool) -> tuple[int, int]:
+    """Counts the cells that lose pixels to others in a label map, and those of them of which no pixel is left.
+
+    Args:
+        cells: The cells of an image, painted by one call.
+        by_class: Whether each class has a label map of its own, so that only cells of one class compete.
+    """
+    positions, area_px = cells.masks.positions, cells.masks.areas_px
+    if by_class:
+        positions = positions + np.repeat(cells.labels, area_px) * cells.masks.height * cells.masks.width
+    visible_px = visible_areas_px(positions, area_px, cells.scores)
+    return np.count_nonzero(visible_px < area_px), np.count_nonzero(visible_px == 0)
+
+
 @contextmanager
 def writing_label_tiff(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
     """Writes all cells into one label map, and a CSV table with the columns label, class and score.
 
     0 is background; the other values are the numbers of the cells. See :class:`LabelMapFile` for overlaps and types.
+    Without scores there is no column of scores.
     """
     map_path, table_path = paths
     label_map = LabelMapFile(map_path, image)
 
-    def paint(cells: Cells, first_number: int) -> Iterator[tuple]:
-        numbers = first_number + np.arange(len(cells))
+    def paint(cells: Cells, numbers: np.ndarray) -> Iterator[tuple]:
         label_map.paint(cells, numbers)
         for number, label, score in zip(numbers, cells.labels, cells.scores.tolist(), strict=True):
-            yield number, image.class_names[label], f'{score:.6g}'
+            yield number, image.class_names[label], *image.only_with_scores(f'{score:.6g}')
 
-    with writing_table(table_path, ['label', 'class', 'score'], paint) as write:
+    with writing_table(table_path, ['label', 'class', *image.only_with_scores('score')], paint) as write:
         yield write
     label_map.finish()
 
@@ -88,8 +102,7 @@ def writing_class_label_tiffs(paths: list[Path], image: ImageInfo) -> Iterator[W
     """
     label_maps = [LabelMapFile(path, image, len(paths)) for path in paths]
 
-    def write(cells: Cells, first_number: int) -> None:
-        numbers = first_number + np.arange(len(cells))
+    def write(cells: Cells, numbers: np.ndarray) -> None:
         for label, label_map in enumerate(label_maps):
             label_map.paint(cells.take(cells.labels == label), numbers[cells.labels == label])
 

@@ -10,16 +10,19 @@ import pytest
 import tifffile
 from support.opened_files import recording_opens
 
-from mmcell.annotations.raw_layout import (
-    LayoutError,
-    check_test_image,
-    class_files,
-    find_train_folders,
-    read_test_ids,
-    read_train_image,
-)
+from mmcell.annotations.id_list import read_test_ids
 from mmcell.errors import MmcellError
 from mmcell.files.folders import FileError
+from mmcell.layouts.base import LayoutError, LayoutOptions
+from mmcell.layouts.class_maps import (
+    LAYOUT,
+    class_files,
+    find_sources,
+    find_test_source,
+    find_train_folders,
+    read_train_image,
+)
+from mmcell.layouts.reading import read_source
 
 LFS_POINTER = 'version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n'
 
@@ -29,14 +32,20 @@ def root(raw_root):
     return raw_root[0]
 
 
+def check_test_image(entry, root, color_samples=()):
+    """Reads a test image as a conversion does; returns its name as it is in the annotation file."""
+    source = find_test_source(entry, root / 'test_release')
+    return read_source(source, LAYOUT.read_cells, LayoutOptions(), root, color_samples).file_name
+
+
 def test_each_file_is_opened_once(root, rng):
     folder = root / 'train' / 'b'
     # Smaller files are also looked at as possible pointers of Git LFS.
     tifffile.imwrite(folder / 'image.tif', rng.integers(0, 256, (36, 44, 3), np.uint8), photometric='rgb')
     entry, = read_test_ids(root / 'test_image_name_to_ids.json')
     with recording_opens() as n_opens:
-        read_train_image(folder, root, color_samples=[folder])
-        check_test_image(entry, root / 'test_release', color_samples=[entry])
+        read_train_image(folder, root, color_samples=[folder / 'image.tif'])
+        check_test_image(entry, root, color_samples=[root / 'test_release' / entry.file_name])
     files = [folder / 'image.tif', folder / 'class1.tif', root / 'test_release' / entry.file_name]
     assert n_opens == {file.resolve(): 1 for file in files}
 
@@ -47,7 +56,7 @@ def rename(root, *names):
 
 def n_cells_of_b(root):
     image = read_train_image(root / 'train' / 'b', root)
-    return {number: len(instances.ids) for number, instances in image.instances_by_class.items()}, image.file_name
+    return {int(name[5:]): len(instances.ids) for name, instances in image.cells.items()}, image.file_name
 
 
 @pytest.mark.parametrize('name', ['image.TIF', 'Image.tif', 'image.tiff', 'IMAGE.TIFF'])
@@ -78,9 +87,9 @@ def test_files_that_may_be_masks_or_images_are_not_left_out(root, name, words):
                                   'Thumbs.db', '.ipynb_checkpoints'])
 def test_leftovers_in_an_image_folder_are_passed_over_and_listed(root, name):
     (root / 'train' / 'b' / name).write_bytes(b'\0\5\x16\7')
-    image = read_train_image(root / 'train' / 'b', root)
-    assert image.leftovers == (f'train/b/{name}',) and image.stray_files == ()
-    assert len(image.instances_by_class[1].ids) == 1
+    listing = find_sources(root, LayoutOptions())
+    assert listing.leftovers == [root / 'train' / 'b' / name] and listing.remarks == {}
+    assert n_cells_of_b(root)[0] == {1: 1}
 
 
 def replace_by(write):
@@ -108,7 +117,7 @@ def test_files_that_cannot_be_used_are_named(root, name, damage, words):
     with pytest.raises(FileError, match=f'{name}: .*{words}'):
         read_train_image(root / 'train' / 'b', root)
         for image in read_test_ids(root / 'test_image_name_to_ids.json'):
-            check_test_image(image, root / 'test_release')
+            check_test_image(image, root)
 
 
 def test_a_good_link_is_read(root):
@@ -220,8 +229,7 @@ def test_a_file_that_is_no_id_list_is_described_shortly(root, content, words):
 def test_a_test_image_is_found_by_another_form_of_its_name(root, in_list, on_disk):
     (root / 'test_release' / 't.tif').rename(root / 'test_release' / on_disk)
     (image,) = read_test_ids(write_ids(root, {**ENTRY, 'file_name': in_list}))
-    found = check_test_image(image, root / 'test_release')
-    assert found.file_name == on_disk and (root / 'test_release' / found.file_name).exists()
+    assert check_test_image(image, root) == f'test_release/{on_disk}'
 
 
 @pytest.mark.parametrize('names, in_list, words', [
@@ -233,13 +241,13 @@ def test_a_missing_test_image_is_named_with_similar_files(root, names, in_list, 
         shutil.copy(root / 'image', root / 'test_release' / name)
     (image,) = read_test_ids(write_ids(root, {**ENTRY, 'file_name': in_list}))
     with pytest.raises(LayoutError, match=words):
-        check_test_image(image, root / 'test_release')
+        check_test_image(image, root)
 
 
 def test_exchanged_height_and_width_are_called_so(root):
     (image,) = read_test_ids(write_ids(root, {**ENTRY, 'height': 20, 'width': 30}))
     with pytest.raises(LayoutError, match='height and width are exchanged'):
-        check_test_image(image, root / 'test_release')
+        check_test_image(image, root)
 
 
 def test_class_files_ignore_hidden_twins(tmp_path):

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from mmcell.annotations.raw_layout import LayoutError, TrainImage
 from mmcell.errors import escape, quote
 from mmcell.files.folders import refuse_unusable
 from mmcell.files.text_files import read_json, read_text
-from mmcell.images.image_file import open_image
+from mmcell.images.image_file import ImageFile
 from mmcell.images.limits import ImageReadError
-from mmcell.masks.rle import EncodedInstances, encode_label_map
+from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
+from mmcell.masks.rle import encode_label_map
 
 # The classes in the order of their numbers, from 1. Source: VOCinit.m in the challenge's development kit. Tiny PASCAL
 # VOC has the same classes with the same numbers.
@@ -80,42 +80,31 @@ def _image_name(entry: str, path: Path) -> str:
     return name
 
 
-def read_voc_image(name: str, voc_root: Path) -> TrainImage:
-    """Reads one image and its objects, which are encoded as RLE.
+def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCells:
+    """Reads the objects of one image, which are encoded as RLE.
 
     An object consists of all pixels that have its number in ``SegmentationObject``; they may form several separate
     pieces. Its class is the number that the same pixels have in ``SegmentationClass``. The border between objects,
     255 in both files, belongs to no object.
 
-    Args:
-        name: The name of the image without folder and suffix.
-        voc_root: The folder that contains ``JPEGImages``, ``SegmentationObject`` and ``SegmentationClass``.
-
     Raises:
-        FileError: The image or a mask does not exist, is a broken link, or is a pointer of Git LFS.
+        FileError: A mask does not exist, is a broken link, or is a pointer of Git LFS.
         ImageReadError: A file cannot be read, or a mask is not an image of palette indices.
         LayoutError: The three files differ in size, or an object has no class, several classes, or a class above 20.
     """
-    image_path = voc_root / IMAGE_FOLDER / f'{name}.jpg'
-    object_path, class_path = (voc_root / folder / f'{name}.png' for folder in (OBJECT_FOLDER, CLASS_FOLDER))
-    for path in (image_path, object_path, class_path):
+    object_path, class_path = source.files
+    for path in source.files:
         refuse_unusable(path)
-    with open_image(image_path) as image:
-        image.check_pixels()
-        height, width = image.height, image.width
     objects, classes = _read_palette_indices(object_path), _read_palette_indices(class_path)
     for path, indices in ((object_path, objects), (class_path, classes)):
-        if indices.shape != (height, width):
-            raise LayoutError(f'{path}: has (height, width) {indices.shape}, but {image_path} has {(height, width)}')
+        if indices.shape != (image.height, image.width):
+            raise LayoutError(f'{path}: has (height, width) {indices.shape}, but {image.path} has '
+                              f'{(image.height, image.width)}')
     objects[objects == VOID] = 0
     instances = encode_label_map(objects)
     class_numbers = _find_classes(instances.ids, objects, classes, f'{object_path} and {class_path}')
-    by_class = {}
-    for number in np.unique(class_numbers).tolist():
-        own = np.flatnonzero(class_numbers == number)
-        by_class[number] = EncodedInstances(instances.ids[own], [instances.rles[index] for index in own],
-                                            instances.areas_px[own], instances.bboxes_xywh[own])
-    return TrainImage(f'{IMAGE_FOLDER}/{name}.jpg', height, width, by_class)
+    return SourceCells({CLASS_NAMES[number - 1]: instances.take(class_numbers == number)
+                        for number in np.unique(class_numbers).tolist()})
 
 
 def _read_palette_indices(path: Path) -> np.ndarray:
@@ -144,3 +133,32 @@ def _find_classes(numbers: np.ndarray, objects: np.ndarray, classes: np.ndarray,
             raise LayoutError(f'{source}: object {number} has pixels with the class numbers {found}; expected exactly '
                               f'one number from 1 to {len(CLASS_NAMES)}, apart from void ({VOID})')
     return np.array([found[0] for found in classes_of.values()], np.int64)
+
+
+def recognize(root: Path) -> str | None:
+    """Returns what the folder contains, if it has the folders of PASCAL VOC."""
+    has_all = all((root / folder).is_dir() for folder in (IMAGE_FOLDER, OBJECT_FOLDER, CLASS_FOLDER))
+    return f'{IMAGE_FOLDER}/, {OBJECT_FOLDER}/ and {CLASS_FOLDER}/ of PASCAL VOC' if has_all else None
+
+
+def find_sources(root: Path, options: LayoutOptions) -> Listing:
+    """Lists the images that the lists of images name.
+
+    Raises:
+        FileNotFoundError: There is no list, or a list does not exist.
+        LayoutError: A file is not a list of images, or an image is in two lists.
+    """
+    lists = options.lists or {part: root / LIST_FOLDER / f'{part}.txt' for part in ('train', 'val')}
+    sources: dict[str, Source] = {}
+    for part, path in lists.items():
+        for name in read_image_names(path):
+            if name in sources:
+                raise LayoutError(f'{path}: contains the image {quote(name)}, which is in the list of the part '
+                                  f'{sources[name].part} as well')
+            masks = tuple(root / folder / f'{name}.png' for folder in (OBJECT_FOLDER, CLASS_FOLDER))
+            sources[name] = Source(root / IMAGE_FOLDER / f'{name}.jpg', masks, part)
+    return Listing(list(sources.values()), class_names=list(CLASS_NAMES))
+
+
+LAYOUT = Layout('voc', f'PASCAL VOC: {IMAGE_FOLDER}/, {OBJECT_FOLDER}/, {CLASS_FOLDER}/, and lists in '
+                f'{LIST_FOLDER.as_posix()}/', recognize, find_sources, read_cells, has_stains=False)
