@@ -81,7 +81,7 @@ def write_documents(documents: dict[Path, dict]) -> None:
         for path, temporary, document in zip(documents, temporary_paths, documents.values(), strict=True):
             try:
                 with open(temporary, 'w', encoding='utf-8') as file:
-                    # json.dump, which writes piece by piece, takes several times as long.
+                    # json.dump, which writes piece by piece, takes four times as long.
                     file.write(json.dumps(document, separators=(',', ':'), ensure_ascii=False))
             except UnicodeEncodeError as error:
                 begin = error.object.rfind('"', 0, error.start) + 1
