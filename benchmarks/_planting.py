@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from mmcell.masks.rle import encode_label_map
 from mmcell.masks.runs import MaskRuns
 
 MIN_CELLS = 10
@@ -42,16 +41,18 @@ def shift_masks(scene: Scene, rng: np.random.Generator) -> Scene | None:
 
 
 def _shift(scene: Scene, down: int, right: int) -> Scene:
+    x, y_start, y_end = scene.runs.columns
     height, width = scene.image.shape[:2]
-    move = np.float32([[1, 0, right], [0, 1, down]])
-    return _with_bitmaps(scene, lambda bitmap: cv2.warpAffine(bitmap, move, (width, height)))
+    y_start, y_end = np.clip(y_start + down, 0, height), np.clip(y_end + down, 0, height)
+    return _with_runs(scene, x + right, y_start, y_end, (y_end > y_start) & (x + right >= 0) & (x + right < width))
 
 
 def mirror_masks(scene: Scene, rng: np.random.Generator) -> Scene | None:
     """Mirrors all masks left to right."""
     if len(scene.rles) < MIN_CELLS:
         return None
-    return _with_bitmaps(scene, lambda bitmap: np.ascontiguousarray(bitmap[:, ::-1]))
+    x, y_start, y_end = scene.runs.columns
+    return _with_runs(scene, scene.image.shape[1] - 1 - x, y_start, y_end, np.ones(len(x), bool))
 
 
 def swap_two_classes(scene: Scene, rng: np.random.Generator) -> Scene | None:
@@ -148,10 +149,13 @@ def _paint(runs: MaskRuns) -> np.ndarray:
     return np.ascontiguousarray(bitmap.reshape(runs.width, runs.height).T)
 
 
-def _with_bitmaps(scene: Scene, change: Callable[[np.ndarray], np.ndarray]) -> Scene:
-    """Changes the bitmap of each mask; cells of which nothing is left are left out."""
-    runs = scene.runs
-    bitmaps = (change(_paint(runs.part(slice(index, index + 1)))) for index in range(len(runs)))
-    encoded = [encode_label_map(bitmap).rles for bitmap in bitmaps]
-    kept = [index for index, rles in enumerate(encoded) if rles]
-    return Scene(scene.image, [encoded[index][0] for index in kept], scene.classes[kept])
+def _with_runs(scene: Scene, x: np.ndarray, y_start: np.ndarray, y_end: np.ndarray, is_kept: np.ndarray) -> Scene:
+    """Replaces the runs of all masks, in their order, by those with a flag; masks without a run are left out."""
+    height, width = scene.image.shape[:2]
+    mask = np.repeat(np.arange(len(scene.rles)), scene.runs.n_runs)[is_kept]
+    starts, ends = (x * height + y_start)[is_kept], (x * height + y_end)[is_kept]
+    order = np.lexsort((starts, mask))
+    n_runs = np.bincount(mask, minlength=len(scene.rles))
+    rles = MaskRuns(starts[order], ends[order], n_runs, height, width).to_rles()
+    kept = np.flatnonzero(n_runs)
+    return Scene(scene.image, [rles[index] for index in kept], scene.classes[kept])

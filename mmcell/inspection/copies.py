@@ -8,6 +8,7 @@ from itertools import combinations
 from mmcell.inspection.alignment import MIN_CORRELATION, correlate_overlap, correlate_whole, similar_pairs
 from mmcell.inspection.findings import Finding, Place
 from mmcell.inspection.listed_images import ListedImage, list_images
+from mmcell.inspection.outliers import MIN_CONTRAST
 from mmcell.inspection.sets import InspectedSet
 
 # Comparing the key points of two images takes 1 to 5 ms. Of larger sets, pairs in different splits come first.
@@ -51,7 +52,9 @@ def _find_pairs(images: Sequence[ListedImage]) -> tuple[list[tuple[ListedImage, 
     """
     prints = [image.measures.prints for image in images]
     texts = {}
-    for first, second in _equal_pairs([image.measures.pixel_hash for image in images]):
+    # Empty images are equal, too, but show nothing that could be learned.
+    for first, second in _equal_pairs([image.measures.pixel_hash if image.measures.stain.contrast >= MIN_CONTRAST
+                                       else str(index) for index, image in enumerate(images)]):
         texts[first, second] = 'all pixels are equal'
     for pair in similar_pairs(prints):
         if pair not in texts:

@@ -12,6 +12,8 @@ from mmcell.inspection.sets import InspectedSet
 # Masks of one set are often shifted by a pixel or two, all in the same way: by (-1, -1) px in the challenge's images.
 # Half a pixel more than that differs from what is usual in the set.
 MIN_SHIFT_PX = 2.5
+# In fewer images, nothing is usual, and a shift is one against no shift.
+MIN_USUAL_IMAGES = 5
 # The paired t-statistic of the gain over the cells. 441 shifts are tried: at t = 6 (p = 1e-9 for many cells, .002 for
 # five), no shift passes by chance in one of thousands of images.
 MIN_GAIN, MIN_CELLS, MIN_SHARE_BETTER = 6., 5, .8
@@ -39,9 +41,10 @@ def _inspect(images: Sequence[ListedImage]) -> Iterator[Finding]:
     good = [fit for fit in fits if fit.n_cells >= MIN_CELLS and fit.mean.max() >= MIN_FIT]
     if not good:
         return
-    usual_px = np.median([fit.best_shift_px for fit in good], axis=0)
+    usual_px = (np.median([fit.best_shift_px for fit in good], axis=0) if len(good) >= MIN_USUAL_IMAGES
+                else np.zeros(2))
     usual_fit = float(np.median([fit.mean.max() for fit in good]))
-    if np.hypot(*usual_px) >= MIN_SHIFT_PX and len(good) >= 3:
+    if np.hypot(*usual_px) >= MIN_SHIFT_PX:
         yield Finding('shifted-masks', 'warning', 'Most masks lie beside their cells: they fit best if they are moved '
                       f'{describe_shift(usual_px)} (median of {len(good)} images).',
                       'Look at some images with tools/overlay.py, and correct the program that wrote the masks.')

@@ -60,6 +60,12 @@ def test_masks_of_a_whole_set_that_are_shifted_are_found(scenes):
     assert finding.kind == 'shifted-masks' and '4 px to the left' in finding.sentence
 
 
+def test_masks_of_the_only_image_that_are_shifted_are_found(scenes):
+    moved = np.roll(scenes[0].label_map, 5, axis=0)
+    finding = only_alarm(find_shifted_masks([inspected([replace(scenes[0], label_map=moved)])]))
+    assert finding.level == 'error' and '5 px up' in finding.places[0].detail
+
+
 def test_masks_that_are_mirrored_are_found(scenes):
     scene = scenes[PLACE]
     findings = find_shifted_masks([plant(scenes, replace(scene, label_map=scene.label_map[:, ::-1].copy()))])
@@ -163,6 +169,23 @@ def test_copies_of_an_image_in_another_split_are_errors(scenes, clean, kind):
 def test_copies_in_one_set_are_warnings(scenes):
     finding = only_alarm(find_copies([inspected([*scenes, change_image(scenes[PLACE], 'compressed')])]))
     assert (finding.kind, finding.level) == ('copies', 'warning')
+
+
+def test_empty_images_are_no_copies():
+    empty = Scene(np.full((60, 80, 3), 240, np.uint8), np.zeros((60, 80), np.int32), np.zeros(0, np.int64))
+    assert find_copies([inspected([empty]), inspected([empty], 'val')]) == []
+
+
+def test_parts_of_one_slide_in_two_splits_are_a_note(scenes):
+    def name(part, names):
+        return replace(part, truth=replace(part.truth, file_names=[f'train/{name}/image.tif' for name in names]))
+    train = name(inspected(scenes[:4]), ['TCGA-5P_1', 'TCGA-5P_2', 'a', 'b'])
+    val = name(inspected([make_scene(31), make_scene(32)], 'val'), ['TCGA-5P_3', 'c'])
+    finding, = find_copies([train, val])
+    assert (finding.kind, finding.level, len(finding.places)) == ('groups-in-two-splits', 'note', 3)
+    assert '--group-by' in finding.advice
+    numbered = name(inspected(scenes[:4]), ['train_1', 'train_2', 'train_3', 'train_4'])
+    assert find_copies([numbered, name(val, ['train_5', 'train_6'])]) == []
 
 
 def test_a_file_in_two_splits_is_an_error_unless_one_contains_others_by_design(clean):
