@@ -2,14 +2,16 @@
 
 **A pixel belongs to a polygon if its centre lies inside.** Coordinates are in px from the outer corner of the first
 pixel, so that pixel (y, x) has its centre at (x + .5, y + .5). A centre exactly on an outline belongs to the polygon
-at its right, or below it: polygons that share an edge share no pixel and leave none out. Inside is the rings of a polygon enclose an odd number of times (the even-odd rule), so that inner rings are holes, as in ImageJ.
-An instance of several polygons has the pixels of all of them.
+at its right, or below it: polygons that share an edge share no pixel and leave none out. Inside is what the rings of a
+polygon enclose an odd number of times (the even-odd rule), so that inner rings are holes, as in ImageJ. An instance of
+several polygons has the pixels of all of them.
 
 An instance that contains no centre but lies in the image gets the one pixel that contains a point inside of it. What
 lies beyond the borders of the image is cut off. Outlines along the edges of pixels, such as those of
 :func:`mmcell.cells.outlines.outline_masks`, give exactly the pixels that they enclose.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +19,7 @@ import numpy as np
 import shapely
 
 from mmcell.masks.rle import encode_runs
-from mmcell.ragged import begins_of_runs, groups_of, index_in_group, offsets_of, sums_of_groups
+from mmcell.ragged import begins_of_runs, groups_of, index_in_group, offsets_of
 
 # float64 holds coordinates of this size to .001 px.
 MAX_COORDINATE_PX = 1e12
@@ -77,11 +79,11 @@ def rasterize_geometries(geometries: Sequence[shapely.Geometry], height: int, wi
     # Rings of shapely end with their first point.
     is_last = np.append(ring[1:] != ring[:-1], True)[:len(ring)]
     n_points = np.bincount(ring[~is_last], minlength=len(rings))
-    return _rasterize(_Outlines(points[~is_last], n_points, polygon.astype(np.int64), instance[polygon].astype(np.int64),
-                                len(geometries)), height, width)
+    return _rasterize(_Outlines(points[~is_last], n_points, polygon, instance[polygon], len(geometries)), height, width)
 
 
-def rasterize_rings(instances: Sequence[Sequence[Sequence[np.ndarray]]], height: int, width: int) -> RasterizedInstances:
+def rasterize_rings(instances: Sequence[Sequence[Sequence[np.ndarray]]], height: int,
+                    width: int) -> RasterizedInstances:
     """Turns N instances into pixels.
 
     Args:
@@ -161,7 +163,7 @@ def _split_edges(n_columns: np.ndarray, instance: np.ndarray) -> list[slice]:
         return []
     part = offsets_of(n_columns)[begins] // _CROSSINGS_PER_PART
     borders = [*begins[begins_of_runs(part)].tolist(), len(instance)]
-    return [slice(start, end) for start, end in zip(borders, borders[1:], strict=False)]
+    return [slice(start, end) for start, end in itertools.pairwise(borders)]
 
 
 def _runs_of_edges(edges: np.ndarray, first: np.ndarray, n_columns: np.ndarray, polygon: np.ndarray,

