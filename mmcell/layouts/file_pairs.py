@@ -1,7 +1,7 @@
 """Finds images and the files of their cells by the names of files and folders."""
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmcell.errors import MmcellError
@@ -32,12 +32,14 @@ class FileKind:
         beginnings: What their names have before the name of their image.
         companions: The ends, with suffix, of further files with something about the same image, for example a table:
             '_classes.csv'. Each image gets those of them that exist.
+        other_ends: Ends, with suffix, of files that belong to another layout.
     """
 
     suffixes: tuple[str, ...]
     ends: tuple[str, ...] = ()
     beginnings: tuple[str, ...] = ('',)
     companions: tuple[str, ...] = ()
+    other_ends: tuple[str, ...] = ()
 
 
 def pair_files(root: Path, options: LayoutOptions, kind: FileKind) -> Listing:
@@ -65,7 +67,7 @@ def pair_files(root: Path, options: LayoutOptions, kind: FileKind) -> Listing:
         LayoutError: There is no pair of files.
     """
     if options.mask_suffix is not None:
-        kind = FileKind(kind.suffixes, (options.mask_suffix,), kind.beginnings, kind.companions)
+        kind = replace(kind, ends=(options.mask_suffix,))
     pairs = _Pairs(root, options, kind)
     listing = pairs.to_listing()
     if not any(source.files for source in listing.sources):
@@ -181,6 +183,8 @@ class _Pairs:
             self.unmatched.append(path)
 
     def _suffix_of(self, path: Path) -> str | None:
+        if path.name.lower().endswith(self.kind.other_ends):
+            return None
         return next((suffix for suffix in self.kind.suffixes if path.name.lower().endswith(suffix)), None)
 
     def _stem_of(self, path: Path) -> str:
