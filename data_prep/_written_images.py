@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from mmcell.annotations import coco_json
 from mmcell.annotations.ground_truth import GroundTruth, ImageSource, to_ground_truth
 from mmcell.errors import MmcellError, list_some
+from mmcell.files.output_names import name_outputs
 from mmcell.files.text_files import is_finite_number
 from mmcell.images.image_file import open_image
-from mmcell.inference.image_files import name_outputs
 from mmcell.predictions.result_files import read_predictions
 from mmcell.writers.base import ImageInfo
 from mmcell.writers.numbered_cells import NumberedCells, has_usable_ids, number_predicted_cells, number_true_cells

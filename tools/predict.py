@@ -128,7 +128,8 @@ def main() -> int:
 def predict(args: argparse.Namespace) -> int:
     """Predicts all images, and returns the exit status."""
     from mmcell.files.folders import file_problem
-    from mmcell.inference.image_files import find_images, name_outputs
+    from mmcell.files.output_names import name_outputs
+    from mmcell.inference.image_files import find_images
     from mmcell.inference.image_records import recorded_outputs
     refuse_wrong_launcher(args.launcher)
     paths = find_images(args.images, recorded_outputs(),
