@@ -2,7 +2,8 @@
 
 from mmcell.datasets.cell_dataset import CellDataset, CellMixDataset, TinyVOCDataset
 from mmcell.datasets.class_crops import ClassBalancedCrop
-from mmcell.datasets.compositions import CellCopyPaste, CellErasing, CellMosaic
+from mmcell.datasets.compositions import CellErasing, CellMosaic
+from mmcell.datasets.copy_paste import CellCopyPaste
 from mmcell.datasets.geometry import CapLongSide, CellAffine, RandomRotate90
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff, PackCellInputs
 from mmcell.datasets.samplers import (
