@@ -14,8 +14,8 @@ from _options import add_setting_argument, add_tile_arguments, refuse_wrong_scor
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError, escape
-from mmcell.inference.formats import FORMATS
 from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, STREAMED_PX, WHOLE_PX
+from mmcell.writers.formats import FORMATS
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -14,13 +14,13 @@ from mmcell.cells.cells import select_cells
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
 from mmcell.images.image_file import ImageFile
-from mmcell.inference.formats import output_paths
 from mmcell.inference.image_records import read_record, recording
 from mmcell.inference.prediction_plan import PredictionPlan
 from mmcell.inference.predictor import DetectedCells, Predictor
 from mmcell.inference.progress import Report
 from mmcell.inference.tile_journal import remove_journal
-from mmcell.inference.writers import ImageInfo, writing_cells
+from mmcell.writers import ImageInfo, writing_cells
+from mmcell.writers.formats import output_paths
 
 # Images in which all values (0 to 255) are below this one are reported as dark. 12-bit data in a 16-bit file have
 # values up to 16, while 8-bit images of stained or fluorescent cells have brighter pixels.
@@ -53,7 +53,7 @@ class ImageJob:
 
     Attributes:
         predictor: The detector with its views and tiles.
-        formats: Keys of ``mmcell.inference.formats.FORMATS``.
+        formats: Keys of ``mmcell.writers.formats.FORMATS``.
         folder: Where the outputs are written.
         channel_order: Channel order of the image files, 'rgb' or 'bgr'.
         percentiles: (low, high) in percent for the contrast stretch; None for no stretch.

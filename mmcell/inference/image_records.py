@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmcell.files.whole_files import written_whole
-from mmcell.inference.formats import FORMATS
+from mmcell.writers.formats import FORMATS
 
 
 def record_path(folder: Path, name: str) -> Path:

@@ -24,9 +24,9 @@ from mmcell.errors import MmcellError
 from mmcell.inference import image_jobs, prediction_plan
 from mmcell.inference.detector import load_detector
 from mmcell.inference.image_records import read_record
-from mmcell.inference.writers import label_tiff
 from mmcell.models import MaskTTAModel
 from mmcell.tiles.tiling import make_grid
+from mmcell.writers import label_tiff
 
 
 @pytest.fixture

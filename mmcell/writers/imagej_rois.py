@@ -13,8 +13,8 @@ from mmcell.cells.cells import Cells
 from mmcell.cells.outlines import outline_cells
 from mmcell.errors import escape
 from mmcell.files.names import shorten_name
-from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.visualization.colors import class_colors
+from mmcell.writers.base import ImageInfo, WriteCells
 
 # Segment types of java.awt.geom.PathIterator, of which ImageJ's composite ROIs consist.
 _MOVE_TO, _LINE_TO, _CLOSE = 0., 1., 4.
@@ -28,21 +28,23 @@ def writing_imagej_rois(paths: list[Path], image: ImageInfo) -> Iterator[WriteCe
 
     The shapes are the outlines of :func:`outline_cells`, which equal the masks exactly: a cell of one piece without
     holes is a traced ROI, any other cell a composite ROI. The name contains the number and the class of the cell, the
-    group is the label plus 1, the stroke has the colour of the class, and the property ``score`` holds the score.
+    group is the label plus 1, the stroke has the colour of the class, and the property ``score`` holds the score,
+    if the cells have scores.
     """
     colors = class_colors(len(image.class_names))
     with zipfile.ZipFile(paths[0], 'w') as archive:
 
-        def write(cells: Cells, first_number: int) -> None:
-            rows = zip(outline_cells(cells), cells.labels.tolist(), cells.scores.tolist(), strict=True)
-            for number, (outline, label, score) in enumerate(rows, start=first_number):
+        def write(cells: Cells, numbers: np.ndarray) -> None:
+            rows = zip(numbers, outline_cells(cells), cells.labels.tolist(), cells.scores.tolist(), strict=True)
+            for number, outline, label, score in rows:
                 roi = outline_to_roi(outline)
                 # Slashes mean folders in a zip. The name is also the name of the file in the zip.
                 name = shorten_name(f'{number:05}-{escape(image.class_names[label])}'.replace('/', '_'))
                 roi.name = _Utf16Text(name)
                 roi.group = label + 1
                 roi.stroke_color = bytes([255, *colors[label]])
-                roi.props = f'score: {score:.6g}\n'
+                if image.has_scores:
+                    roi.props = f'score: {score:.6g}\n'
                 archive.writestr(zipfile.ZipInfo(f'{name}.roi', _DATE), roi.tobytes(), zipfile.ZIP_DEFLATED)
 
         yield write

@@ -8,8 +8,8 @@ import numpy as np
 import tifffile
 
 from mmcell.cells.cells import Cells
-from mmcell.inference.writers.base import ImageInfo, WriteCells, writing_table
 from mmcell.masks.painting import paint_masks
+from mmcell.writers.base import ImageInfo, WriteCells, writing_table
 
 # Label maps with more pixels (the maps of all classes counted together) are kept on the disk, not in memory. As uint32,
 # this many pixels take 400 MB.
@@ -64,17 +64,17 @@ def writing_label_tiff(paths: list[Path], image: ImageInfo) -> Iterator[WriteCel
     """Writes all cells into one label map, and a CSV table with the columns label, class and score.
 
     0 is background; the other values are the numbers of the cells. See :class:`LabelMapFile` for overlaps and types.
+    Without scores there is no column of scores.
     """
     map_path, table_path = paths
     label_map = LabelMapFile(map_path, image)
 
-    def paint(cells: Cells, first_number: int) -> Iterator[tuple]:
-        numbers = first_number + np.arange(len(cells))
+    def paint(cells: Cells, numbers: np.ndarray) -> Iterator[tuple]:
         label_map.paint(cells, numbers)
         for number, label, score in zip(numbers, cells.labels, cells.scores.tolist(), strict=True):
-            yield number, image.class_names[label], f'{score:.6g}'
+            yield number, image.class_names[label], *image.only_with_scores(f'{score:.6g}')
 
-    with writing_table(table_path, ['label', 'class', 'score'], paint) as write:
+    with writing_table(table_path, ['label', 'class', *image.only_with_scores('score')], paint) as write:
         yield write
     label_map.finish()
 
@@ -88,8 +88,7 @@ def writing_class_label_tiffs(paths: list[Path], image: ImageInfo) -> Iterator[W
     """
     label_maps = [LabelMapFile(path, image, len(paths)) for path in paths]
 
-    def write(cells: Cells, first_number: int) -> None:
-        numbers = first_number + np.arange(len(cells))
+    def write(cells: Cells, numbers: np.ndarray) -> None:
         for label, label_map in enumerate(label_maps):
             label_map.paint(cells.take(cells.labels == label), numbers[cells.labels == label])
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mmcell.cells.cells import Cells
 
-# A function that writes some cells of an image. Its second argument is the number of the first cell; the numbers of the
-# other cells follow.
-WriteCells = Callable[[Cells, int], None]
+# A function that writes N cells of an image. Its second argument is their numbers, (N,) int64.
+WriteCells = Callable[[Cells, np.ndarray], None]
 # Bytes of a file name that are not UTF-8 are written as escapes like \udce4, which JSON also has.
 _TEXT = dict(encoding='utf-8', errors='backslashreplace', newline='')
 
@@ -31,6 +31,9 @@ class ImageInfo:
         pixels: (H, W, 3) uint8 RGB. None for an image that is too large to be held in memory as a whole; it gets no
             overlay.
         channel_order: 'rgb' or 'bgr', as the file was read; None if not known.
+        has_scores: Whether the cells have scores. True cells have none: their files say nothing about scores.
+        is_editable: Whether QuPath is to take the cells for annotations, whose shape can be edited there, and not for
+            detections, which it shows faster.
     """
 
     path: Path
@@ -40,11 +43,17 @@ class ImageInfo:
     mpp: float | None = None
     pixels: np.ndarray | None = None
     channel_order: str | None = None
+    has_scores: bool = True
+    is_editable: bool = False
+
+    def only_with_scores(self, *values: Any) -> tuple:
+        """Returns the values, which are about scores, or nothing if the cells have no scores."""
+        return values if self.has_scores else ()
 
 
 @contextmanager
 def writing_json_list(path: Path, members: dict, list_name: str,
-                      to_records: Callable[[Cells, int], Iterable[dict]]) -> Iterator[WriteCells]:
+                      to_records: Callable[[Cells, np.ndarray], Iterable[dict]]) -> Iterator[WriteCells]:
     """Yields a function that adds cells to the list at the end of a JSON object, which is complete after the block.
 
     Args:
@@ -58,9 +67,9 @@ def writing_json_list(path: Path, members: dict, list_name: str,
         file.write(json.dumps({**members, list_name: []}, ensure_ascii=False).removesuffix(']}'))
         separator = '\n'
 
-        def write(cells: Cells, first_number: int) -> None:
+        def write(cells: Cells, numbers: np.ndarray) -> None:
             nonlocal separator
-            for record in to_records(cells, first_number):
+            for record in to_records(cells, numbers):
                 file.write(separator + json.dumps(record, ensure_ascii=False, separators=(',', ':')))
                 separator = ',\n'
 
@@ -70,9 +79,9 @@ def writing_json_list(path: Path, members: dict, list_name: str,
 
 @contextmanager
 def writing_table(path: Path, header: Sequence[str],
-                  to_rows: Callable[[Cells, int], Iterable[Sequence]]) -> Iterator[WriteCells]:
+                  to_rows: Callable[[Cells, np.ndarray], Iterable[Sequence]]) -> Iterator[WriteCells]:
     """Yields a function that adds cells to a CSV file with a header; ``to_rows`` returns the rows of some cells."""
     with open(path, 'w', **_TEXT) as file:
         table = csv.writer(file)
         table.writerow(header)
-        yield lambda cells, first_number: table.writerows(to_rows(cells, first_number))
+        yield lambda cells, numbers: table.writerows(to_rows(cells, numbers))

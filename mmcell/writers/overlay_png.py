@@ -5,11 +5,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
-from mmcell.inference.writers.base import ImageInfo, WriteCells
 from mmcell.visualization.cell_panels import CellSet, draw_cell_sets
+from mmcell.writers.base import ImageInfo, WriteCells
 
 # Images up to this size are drawn at twice their size, so that the outlines do not hide small cells.
 _MAX_ENLARGED_PX = 16_000_000
@@ -27,7 +28,7 @@ def writing_overlay_png(paths: list[Path], image: ImageInfo) -> Iterator[WriteCe
     rles: list[dict] = []
     labels: list[int] = []
 
-    def write(cells: Cells, first_number: int) -> None:
+    def write(cells: Cells, numbers: np.ndarray) -> None:
         rles.extend(cells.masks.to_rles())
         labels.extend(cells.labels.tolist())
 

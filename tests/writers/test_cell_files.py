@@ -19,8 +19,8 @@ from support.synthetic_data import discs
 from mmcell.cells.cells import Cells
 from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
-from mmcell.inference.formats import FORMATS, output_paths
-from mmcell.inference.writers import ImageInfo, label_tiff, writing_cells
+from mmcell.writers import ImageInfo, label_tiff, writing_cells
+from mmcell.writers.formats import FORMATS, output_paths
 
 NAMES = ['epithelial', 'ß/class two']
 SHAPE = (60, 80)
@@ -42,9 +42,9 @@ def cells(label_map):
     return cells_from_label_map(label_map, labels=[0, 1, 0, 1, 1, 0])
 
 
-def write(folder, cells, *formats, mpp=None, pixels=None, n_parts=1, name='cell'):
+def write(folder, cells, *formats, mpp=None, pixels=None, n_parts=1, name='cell', **attributes):
     """Writes cells in several formats by ``n_parts`` calls; returns the paths of the files."""
-    image = ImageInfo(folder / 'images' / 'cell.tif', *SHAPE, NAMES, mpp, pixels)
+    image = ImageInfo(folder / 'images' / 'cell.tif', *SHAPE, NAMES, mpp, pixels, **attributes)
     with writing_cells(formats, folder, name, image) as add:
         for part in np.array_split(np.arange(len(cells)), n_parts):
             add(cells.take(part))
@@ -209,6 +209,49 @@ def test_overlay(tmp_path, cells):
     drawing = picture[-120:, :160, ::-1]
     assert (drawing == (0, 158, 115)).all(2).any() and (drawing == (240, 228, 66)).all(2).any()
     assert (drawing[40:60, 120:] == 128).all()
+
+
+def test_true_cells_have_no_score_in_any_file(tmp_path, cells):
+    formats = ['labels', 'geojson', 'rois', 'coco', 'csv']
+    _, table, outlines, rois, coco, measurements = write(tmp_path, cells, *formats, has_scores=False)
+    assert table.read_text(encoding='utf-8').splitlines()[:2] == ['label,class', '1,epithelial']
+    assert list(json.loads(outlines.read_text(encoding='utf-8'))['features'][0]['properties']['measurements']) == [
+        'Area px^2', 'Eccentricity']
+    assert [roi.props for roi in roifile.roiread(rois)] == [''] * 6
+    assert 'score' not in json.loads(coco.read_text(encoding='utf-8'))['annotations'][0]
+    assert measurements.read_text(encoding='utf-8').splitlines()[0].startswith('image,cell,class,area_px,')
+    assert not any(b'score' in path.read_bytes().lower() for path in (table, outlines, coco, measurements))
+
+
+def test_cells_have_the_numbers_that_are_given_in_all_formats(tmp_path, label_map, cells):
+    image = ImageInfo(tmp_path / 'cell.tif', *SHAPE, NAMES)
+    numbers = np.array([12, 7, 70_000, 9, 100, 1])
+    with writing_cells(list(FORMATS)[:-1], tmp_path, 'cell', image) as add:
+        for part in (slice(0, 4), slice(4, 6)):
+            add(cells.take(np.arange(6)[part]), numbers[part])
+    expected = np.append(0, numbers)[label_map]
+    written = tifffile.imread(tmp_path / 'cell_labels.tif')
+    assert written.dtype == np.uint32 and np.array_equal(written, expected)
+    class_maps = [tifffile.imread(tmp_path / f'cell_class{number}.tif') for number in (1, 2)]
+    assert np.array_equal(class_maps[0] + class_maps[1].astype(int), expected)
+    for name, column in (('cell_labels.csv', 'label'), ('cell_cells.csv', 'cell')):
+        rows = csv.DictReader((tmp_path / name).open(encoding='utf-8'))
+        assert [int(row[column]) for row in rows] == numbers.tolist()
+    features = json.loads((tmp_path / 'cell.geojson').read_text(encoding='utf-8'))['features']
+    assert [int(feature['properties']['name']) for feature in features] == numbers.tolist()
+    annotations = json.loads((tmp_path / 'cell_coco.json').read_text(encoding='utf-8'))['annotations']
+    assert [annotation['id'] for annotation in annotations] == numbers.tolist()
+    rois = roifile.roiread(tmp_path / 'cell_rois.zip')
+    assert [int(roi.name.split('-')[0]) for roi in rois] == numbers.tolist()
+
+
+def test_cells_that_are_to_be_edited_are_annotations_for_qupath(tmp_path, cells):
+    kinds = {}
+    for is_editable in (False, True):
+        path, = write(tmp_path, cells, 'geojson', is_editable=is_editable)
+        kinds[is_editable] = {feature['properties']['objectType'] for feature in json.loads(
+            path.read_text(encoding='utf-8'))['features']}
+    assert kinds == {False: {'detection'}, True: {'annotation'}}
 
 
 def test_an_overlay_of_an_image_that_is_not_in_memory_is_refused(tmp_path, cells):

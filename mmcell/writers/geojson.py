@@ -5,38 +5,40 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import shapely
 
 from mmcell.cells.cells import Cells
 from mmcell.cells.measurements import measure_cells
 from mmcell.cells.outlines import outline_cells
-from mmcell.inference.writers.base import ImageInfo, WriteCells, writing_json_list
 from mmcell.visualization.colors import class_colors
+from mmcell.writers.base import ImageInfo, WriteCells, writing_json_list
 
 _MEASUREMENT_NAMES = {'area_px': 'Area px^2', 'area_um2': 'Area um^2', 'eccentricity': 'Eccentricity'}
 
 
 def writing_geojson(paths: list[Path], image: ImageInfo) -> AbstractContextManager[WriteCells]:
-    """Writes a FeatureCollection of QuPath's detection objects (QuPath 0.4 and later).
+    """Writes a FeatureCollection of QuPath's detection or annotation objects (QuPath 0.4 and later).
 
     Geometries are the outlines of :func:`outline_cells`, in pixels of the image at full resolution, which QuPath
     expects; rasterised again, they give exactly the masks. The properties are those that QuPath reads
-    (``PathObjectTypeAdapters.java``): objectType 'detection', name (the number of the cell), classification with name
-    and colour, and measurements (score, area, eccentricity).
+    (``QuPathTypeAdapters.java``): objectType 'detection' or 'annotation', name (the number of the cell), classification
+    with name and colour, and measurements (score, area, eccentricity). QuPath lets only annotations be reshaped.
     """
     return writing_json_list(paths[0], {'type': 'FeatureCollection'}, 'features', partial(_features, image=image))
 
 
-def _features(cells: Cells, first_number: int, image: ImageInfo) -> Iterator[dict]:
+def _features(cells: Cells, numbers: np.ndarray, image: ImageInfo) -> Iterator[dict]:
     colors = class_colors(len(image.class_names))
     measured = {_MEASUREMENT_NAMES[key]: values.tolist()
                 for key, values in measure_cells(cells, image.mpp).items() if key in _MEASUREMENT_NAMES}
-    rows = zip(outline_cells(cells), cells.labels.tolist(), cells.scores.tolist(), strict=True)
-    for i, (outline, label, score) in enumerate(rows):
+    object_type = 'annotation' if image.is_editable else 'detection'
+    rows = zip(numbers.tolist(), outline_cells(cells), cells.labels.tolist(), cells.scores.tolist(), strict=True)
+    for i, (number, outline, label, score) in enumerate(rows):
         yield {'type': 'Feature', 'geometry': _whole_numbers(shapely.geometry.mapping(outline)),
-               'properties': {'objectType': 'detection', 'name': str(first_number + i),
+               'properties': {'objectType': object_type, 'name': str(number),
                               'classification': {'name': image.class_names[label], 'color': list(colors[label])},
-                              'measurements': {'Score': round(score, 6),
+                              'measurements': {**dict(image.only_with_scores(('Score', round(score, 6)))),
                                                **{key: round(values[i], 6) for key, values in measured.items()}}}}
 
 

@@ -1,4 +1,4 @@
-"""The output formats of predicted cells: their names, and the names of their files. Importing this is cheap."""
+"""The output formats of cells: their names, and the names of their files. Importing this is cheap."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """An output format; :mod:`mmcell.inference.writers` writes it.
+    """An output format; :mod:`mmcell.writers` writes it.
 
     Attributes:
         description: What the files are, with ``{0}`` in the place of the name of the image.
@@ -44,6 +44,6 @@ def output_paths(formats: Sequence[str], folder: Path, name: str, n_classes: int
         formats: Keys of ``FORMATS``.
         folder: Where the files are.
         name: The beginning of all file names.
-        n_classes: The number of classes of the model.
+        n_classes: The number of classes.
     """
     return [folder / f'{name}{suffix}' for key in formats for suffix in FORMATS[key].suffixes(n_classes)]
