@@ -1,5 +1,6 @@
 """Data sets, samplers and transforms that are registered with MMDetection."""
 
+from mmcell.datasets.albumentations_adapter import Albumentations
 from mmcell.datasets.cell_dataset import CellDataset, CellMixDataset, TinyVOCDataset
 from mmcell.datasets.class_crops import ClassBalancedCrop
 from mmcell.datasets.compositions import CellErasing, CellMosaic
@@ -13,6 +14,6 @@ from mmcell.datasets.samplers import (
     SeededSampler,
 )
 
-__all__ = ['CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
+__all__ = ['Albumentations', 'CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
            'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler', 'LoadCellAnnotations',
            'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler', 'SeededSampler', 'TinyVOCDataset']
