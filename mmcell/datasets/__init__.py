@@ -14,6 +14,7 @@ from mmcell.datasets.samplers import (
     SeededSampler,
 )
 
-__all__ = ['Albumentations', 'CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
-           'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler', 'LoadCellAnnotations',
-           'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler', 'SeededSampler', 'TinyVOCDataset']
+__all__ = ['Albumentations', 'CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing',
+           'CellMixDataset', 'CellMosaic', 'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler',
+           'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler',
+           'SeededSampler', 'TinyVOCDataset']

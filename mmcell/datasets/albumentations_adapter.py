@@ -66,7 +66,7 @@ class Albumentations(BaseTransform):
     def transform(self, results: dict) -> dict:
         """Applies the transforms to image, masks and boxes of the sample."""
         if results.get('gt_masks') is None or results.get('gt_seg_map') is not None:
-            raise ValueError('Albumentations needs gt_masks, and does not know gt_seg_map: it changes images with cells')
+            raise ValueError('Albumentations needs gt_masks, and takes no gt_seg_map: it is for images with cells')
         masks = to_label_map_masks(results['gt_masks'])
         layers, numbers = number_instances(masks.layers, masks.layer_indices, masks.ids)
         # Without this, the package draws from generators of its own. Old versions have no such method, and draw from
@@ -125,10 +125,10 @@ def _build(step: dict, package: ModuleType) -> object:
 def _checked_layers(changed: np.ndarray, layers: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Returns changed label maps (L, H, W), after checking that they have the size, and no new ids."""
     if changed.dtype.kind not in 'iu' or changed.shape != (len(layers), *size):
-        raise AlbumentationsError(f'the transforms give masks of the shape {changed.shape} and of type {changed.dtype}, '
-                                  f'not integers of the shape {(len(layers), *size)}')
+        raise AlbumentationsError(f'the transforms give masks of the shape {changed.shape} and of type '
+                                  f'{changed.dtype}, not integers of the shape {(len(layers), *size)}')
     for before, after in zip(layers, changed, strict=True):
         if not np.isin(np.unique(after), [0, *np.unique(before)]).all():
             raise AlbumentationsError('the transforms give cells that are not in the image, so that one of them '
-                                      'mixes the ids of cells: use it only for images, or interpolate masks with nearest')
+                                      'mixes the ids of cells: leave it out')
     return changed

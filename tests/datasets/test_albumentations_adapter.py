@@ -1,4 +1,4 @@
-"""The adapter for Albumentations: its contract with a stand-in, everywhere, and with the package, where it is installed.
+"""The adapter for Albumentations: its contract, tested with a stand-in, and the package, where it is installed.
 
 Each cell has its own colour, so that masks and boxes can be compared with the pixels.
 """
@@ -175,7 +175,7 @@ def test_wrong_transforms_are_named(package, transforms, message):
 
 def test_samples_without_masks_or_with_a_segmentation_are_refused(package):
     for wrong in (dict(sample(), gt_masks=None), dict(sample(), gt_seg_map=np.zeros((60, 90)))):
-        with pytest.raises(ValueError, match='needs gt_masks, and does not know gt_seg_map'):
+        with pytest.raises(ValueError, match='needs gt_masks, and takes no gt_seg_map'):
             Albumentations([dict(type='InPlaceFlip')])(wrong)
 
 

@@ -188,9 +188,9 @@ class Images(BaseDataset):
 @pytest.mark.parametrize('classes, expected', [(['a'], [.75, 0, .25, 0]), (['c', 'a'], [.375, 0, .625, 0]),
                                                ([1], [1 / 3, 2 / 3, 0, 0]), (['c'], [0, 0, 1, 0])])
 def test_each_class_is_equally_frequent_among_the_sources(classes, expected):
-    transform = CellCopyPaste(classes=classes)
+    transform, images = CellCopyPaste(classes=classes), Images()
     np.random.seed(0)
-    drawn = np.bincount([transform.get_indexes(Images()) for _ in range(3000)], minlength=4)
+    drawn = np.bincount([transform.get_indexes(images) for _ in range(3000)], minlength=4)
     expected = np.array(expected)
     assert (drawn[expected == 0] == 0).all()
     assert (expected == 1).any() or chisquare(drawn[expected > 0], 3000 * expected[expected > 0]).pvalue > .001
