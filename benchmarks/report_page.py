@@ -107,9 +107,10 @@ def synthetic_pairs(n_images: int, side: int) -> Pairs:
         true, predicted = (encode_label_map(irregular_cells(side, each, rng)) for each in (
             shapes, shapes + rng.normal(scale=.25, size=shapes.shape)))
         annotations += [
-            {'image_id': image, 'category_id': cell % N_CLASSES + 1, 'segmentation': rle, 'area': area, 'bbox': bbox,
-             'iscrowd': 0} for cell, rle, area, bbox in zip(
-                 true.ids.tolist(), true.rles, true.areas_px.tolist(), true.bboxes_xywh.tolist(), strict=True)]
+            {'id': len(annotations) + number, 'image_id': image, 'category_id': cell % N_CLASSES + 1,
+             'segmentation': rle, 'area': area, 'bbox': bbox, 'iscrowd': 0}
+            for number, (cell, rle, area, bbox) in enumerate(zip(
+                true.ids.tolist(), true.rles, true.areas_px.tolist(), true.bboxes_xywh.tolist(), strict=True), start=1)]
         n_predicted = len(predicted.rles)
         is_wrong = rng.random(n_predicted) < .1
         predictions.append(Predictions(

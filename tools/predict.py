@@ -30,6 +30,7 @@ EXAMPLE = f"""example:
   python tools/predict.py model.pth 'slides/**/*.tif' scan.png --out cells --formats geojson csv --mpp 0.25
   python tools/predict.py model.pth stack/ --out cells --percentiles 1 99.8 --classes lymphocyte --drop-border
   python tools/predict.py model.pth slide.svs --out cells --formats geojson --tile 1024 --tta
+  python tools/predict.py model.pth images/ --out cells --formats geojson --editable
   torchrun --nproc-per-node 2 tools/predict.py model.pth images/ --out cells --launcher pytorch
 
 formats and the files that they write for scan.tif into the folder --out:
@@ -58,6 +59,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--formats', nargs='+', choices=FORMATS, default=['labels', 'csv', 'overlay'],
                         metavar='FORMAT',
                         help=f'what to write: any of {", ".join(FORMATS)} (default: labels csv overlay)')
+    parser.add_argument('--editable', action='store_true',
+                        help='geojson: write the cells as annotations of QuPath, whose shape can be edited there '
+                             '(default: as detections, which QuPath shows faster)')
     add_image_arguments(parser)
     add_view_arguments(parser)
     add_filter_arguments(parser)
@@ -74,6 +78,8 @@ def parse_args() -> argparse.Namespace:
                              'class that the config inside names, such as one of your own. This runs any code that is '
                              'stored in the file: use it only for files whose origin you trust (default: refuse them)')
     args = parser.parse_intermixed_args()
+    if args.editable and 'geojson' not in args.formats:
+        parser.error('--editable is about the format geojson, which --formats does not name')
     if args.mpp is not None and not 0 < args.mpp < inf:
         parser.error(f'--mpp must be a positive number, got {args.mpp}')
     refuse_wrong_score(parser, args.score_thr)
@@ -122,7 +128,8 @@ def main() -> int:
 def predict(args: argparse.Namespace) -> int:
     """Predicts all images, and returns the exit status."""
     from mmcell.files.folders import file_problem
-    from mmcell.inference.image_files import find_images, name_outputs
+    from mmcell.files.output_names import name_outputs
+    from mmcell.inference.image_files import find_images
     from mmcell.inference.image_records import recorded_outputs
     refuse_wrong_launcher(args.launcher)
     paths = find_images(args.images, recorded_outputs(),
@@ -183,6 +190,7 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
         predictor, tuple(dict.fromkeys(args.formats)), args.out, args.channel_order or predictor.channel_order,
         args.percentiles or predictor.percentiles, args.mpp,
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
+        is_editable=args.editable,
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
                   'cfg_options': str(args.cfg_options), 'tta': args.tta})
 

@@ -53,6 +53,25 @@ class Cells:
         return cls(masks, bboxes, scores.astype(np.float32), labels.astype(np.int64))
 
     @classmethod
+    def from_rles(cls, rles: Sequence[dict], boxes_xywh: np.ndarray, labels: np.ndarray, height: int, width: int,
+                  scores: np.ndarray | None = None) -> 'Cells':
+        """Makes cells from arrays of an annotation file or of predictions.
+
+        Args:
+            rles: N compressed COCO RLEs of the size of the image.
+            boxes_xywh: (N, 4) float in px.
+            labels: (N,) int, the class of each cell, from 0.
+            height: Height of the image in px.
+            width: Width of the image in px.
+            scores: (N,) float; None for true cells, all of which get the score 1, so that all count the same.
+        """
+        bboxes_xyxy = np.array(boxes_xywh, float).reshape(-1, 4)
+        bboxes_xyxy[:, 2:] += bboxes_xyxy[:, :2]
+        scores = np.ones(len(rles)) if scores is None else scores
+        return cls(MaskRuns.from_rles(rles, height, width), bboxes_xyxy.astype(np.float32),
+                   np.asarray(scores, np.float32), np.asarray(labels, np.int64))
+
+    @classmethod
     def empty(cls, height: int, width: int) -> 'Cells':
         """Returns zero cells of an image of the given height and width in px."""
         return cls(MaskRuns.from_rles([], height, width), np.zeros((0, 4), np.float32), np.zeros(0, np.float32),

@@ -3,6 +3,7 @@
 import numpy as np
 
 from mmcell.cells.cells import Cells
+from mmcell.masks.runs import MaskRuns
 from mmcell.ragged import reduce_groups
 
 
@@ -24,7 +25,7 @@ def measure_cells(cells: Cells, mpp: float | None = None) -> dict[str, np.ndarra
         and eccentricity; with ``mpp`` also area_um2, centroid_x_um, centroid_y_um, major_axis_um and minor_axis_um.
     """
     area = cells.masks.areas_px
-    x_mean, y_mean, large, small = _moments(cells)
+    x_mean, y_mean, large, small = moments_of(cells.masks)
     lengths_px = {'centroid_x': x_mean + .5, 'centroid_y': y_mean + .5,
                   'major_axis': 4 * np.sqrt(large), 'minor_axis': 4 * np.sqrt(small)}
     ratio = np.divide(small, large, out=np.ones(len(cells)), where=large > 0)
@@ -36,12 +37,17 @@ def measure_cells(cells: Cells, mpp: float | None = None) -> dict[str, np.ndarra
     return measured
 
 
-def _moments(cells: Cells) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Returns mean column, mean row, and the larger and smaller eigenvalue of their covariance, (N,) float64 each."""
+def moments_of(masks: MaskRuns) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Returns the first and second moments of the pixels of N masks, which have at least one pixel each.
+
+    Returns:
+        The mean column, the mean row, and the larger and the smaller eigenvalue of their covariance in px squared,
+        (N,) float64 each.
+    """
     # Cell by cell: with areas [4, 1], the columns [2, 2, 2, 3 | 3] have the sums [9, 3] and the means [2.25, 3];
     # np.repeat gives each pixel the mean of its cell, [2.25, 2.25, 2.25, 2.25, 3].
-    area = cells.masks.areas_px
-    x, y = np.divmod(cells.masks.positions, cells.masks.height)
+    area = masks.areas_px
+    x, y = np.divmod(masks.positions, masks.height)
     x_mean, y_mean = (reduce_groups(np.add, values, area) / area for values in (x, y))
     dx, dy = (values - np.repeat(mean, area) for values, mean in ((x, x_mean), (y, y_mean)))
     xx, yy, xy = (reduce_groups(np.add, product, area) / area for product in (dx * dx, dy * dy, dx * dy))

@@ -55,12 +55,22 @@ def open_image(path: str | Path, channel_order: str = 'rgb',
     with ExitStack() as stack:
         try:
             file = stack.enter_context(open(path, 'rb'))
-            is_tiff = file.read(4) in _TIFF_BEGINNINGS
+            begins_as_tiff = file.read(4) in _TIFF_BEGINNINGS
         except OSError as error:
             raise ImageReadError(f'{path}: cannot be read: {error.strerror}') from error
         with errors_about(f'{path}: '):
-            stored = TiffImage(file) if is_tiff else EncodedImage(file)
+            stored = TiffImage(file) if begins_as_tiff else EncodedImage(file)
         yield ImageFile(path, os.fstat(file.fileno()), stored, channel_order == 'bgr', percentiles)
+
+
+def is_tiff(path: str | Path) -> bool:
+    """Returns whether a file begins as a TIFF does, whatever its name is.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    with open(path, 'rb') as file:
+        return file.read(4) in _TIFF_BEGINNINGS
 
 
 def file_fingerprint(path: Path, status: os.stat_result) -> dict:

@@ -19,8 +19,9 @@ from mmcell.inference.prediction_plan import PredictionPlan
 from mmcell.inference.predictor import DetectedCells, Predictor
 from mmcell.inference.progress import Report
 from mmcell.inference.tile_journal import remove_journal
-from mmcell.writers import ImageInfo, writing_cells
+from mmcell.writers.base import ImageInfo
 from mmcell.writers.formats import output_paths
+from mmcell.writers.writing import writing_cells
 
 # Images in which all values (0 to 255) are below this one are reported as dark. 12-bit data in a 16-bit file have
 # values up to 16, while 8-bit images of stained or fluorescent cells have brighter pixels.
@@ -59,6 +60,7 @@ class ImageJob:
         percentiles: (low, high) in percent for the contrast stretch; None for no stretch.
         mpp: Micrometres per pixel of all images; None if each file states its own.
         filters: Keyword arguments of :func:`select_cells`.
+        is_editable: As in :class:`mmcell.writers.base.ImageInfo`.
         settings: Everything else on which the outputs depend (for example the checkpoint), in JSON's types. Outputs of
             earlier runs are reused only if these settings and the attributes above are the same.
     """
@@ -70,6 +72,7 @@ class ImageJob:
     percentiles: tuple[float, float] | None
     mpp: float | None = None
     filters: dict = field(default_factory=dict)
+    is_editable: bool = False
     settings: dict = field(default_factory=dict)
 
     def output_paths(self, name: str, formats: tuple[str, ...] | None = None) -> list[Path]:
@@ -141,7 +144,8 @@ class ImageJob:
                plan: PredictionPlan) -> tuple[int, list[str]]:
         """Writes the cells of all parts; returns their number, and a note if the model reached its limit."""
         info = ImageInfo(image.path, image.height, image.width, self.predictor.class_names,
-                         image.mpp if self.mpp is None else self.mpp, pixels, self.channel_order)
+                         image.mpp if self.mpp is None else self.mpp, pixels, self.channel_order,
+                         is_editable=self.is_editable)
         n_cells, is_at_limit = 0, False
         with (recording(self.folder, name, {**self._make_record(image), 'formats': list(plan.formats)}),
               writing_cells(plan.formats, self.folder, name, info) as write):
@@ -155,7 +159,8 @@ class ImageJob:
     def _make_record(self, image: ImageFile) -> dict:
         settings = {**self.settings, **self.predictor.tile_settings, 'channel_order': self.channel_order,
                     'percentiles': self.percentiles, 'mpp': self.mpp, 'filters': self.filters,
-                    'class_names': self.predictor.class_names, 'in_tiles': self.predictor.tile_px is not None}
+                    'is_editable': self.is_editable, 'class_names': self.predictor.class_names,
+                    'in_tiles': self.predictor.tile_px is not None}
         return {**image.fingerprint, 'settings': json.loads(json.dumps(settings))}
 
     def _notes_on_image(self, image: ImageFile, sample: np.ndarray, is_whole: bool) -> Iterator[str]:

@@ -19,6 +19,24 @@ def painting_order(scores: np.ndarray, areas_px: np.ndarray) -> np.ndarray:
     return np.lexsort((np.arange(len(scores)), areas_px, -np.asarray(scores)))[::-1]
 
 
+def visible_areas_px(positions: np.ndarray, areas_px: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Counts the pixels of each mask, (N,) int64, that are left of it when all are painted into one label map.
+
+    The masks are painted in the order of :func:`painting_order`.
+
+    Args:
+        positions: (P,) int64, the pixels of the N masks, mask after mask.
+        areas_px: (N,) int64, the number of pixels of each mask.
+        scores: (N,) float.
+    """
+    # In the example of paint_masks, from the top, mask 1 has the pixels [1, 2, 3] and mask 0 has [0, 1]. Pixel 1 occurs
+    # first in mask 1, so that the masks keep [1, 3] pixels.
+    from_top = painting_order(scores, areas_px)[::-1]
+    mask = np.repeat(from_top, np.asarray(areas_px)[from_top])
+    _, first = np.unique(positions[elements_of(areas_px, from_top)], return_index=True)
+    return np.bincount(mask[first], minlength=len(from_top))
+
+
 def paint_masks(label_map: np.ndarray, positions: np.ndarray, areas_px: np.ndarray, scores: np.ndarray,
                 numbers: np.ndarray) -> None:
     """Paints masks into a label map, in place, in the order of :func:`painting_order`.

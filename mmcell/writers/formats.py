@@ -7,7 +7,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class OutputFormat:
-    """An output format; :mod:`mmcell.writers` writes it.
+    """An output format; :mod:`mmcell.writers.writing` writes it.
 
     Attributes:
         description: What the files are, with ``{0}`` in the place of the name of the image.

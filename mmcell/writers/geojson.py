@@ -35,14 +35,14 @@ def _features(cells: Cells, numbers: np.ndarray, image: ImageInfo) -> Iterator[d
     object_type = 'annotation' if image.is_editable else 'detection'
     rows = zip(numbers.tolist(), outline_cells(cells), cells.labels.tolist(), cells.scores.tolist(), strict=True)
     for i, (number, outline, label, score) in enumerate(rows):
-        yield {'type': 'Feature', 'geometry': _whole_numbers(shapely.geometry.mapping(outline)),
+        yield {'type': 'Feature', 'geometry': whole_numbers(shapely.geometry.mapping(outline)),
                'properties': {'objectType': object_type, 'name': str(number),
                               'classification': {'name': image.class_names[label], 'color': list(colors[label])},
                               'measurements': {**dict(image.only_with_scores(('Score', round(score, 6)))),
                                                **{key: round(values[i], 6) for key, values in measured.items()}}}}
 
 
-def _whole_numbers(geometry: dict) -> dict:
+def whole_numbers(geometry: dict) -> dict:
     """Returns the geometry with integer coordinates, which make shorter files than floats."""
     def to_int(coordinates: Sequence | float) -> list | int:
         return [to_int(part) for part in coordinates] if isinstance(coordinates, Sequence) else int(coordinates)

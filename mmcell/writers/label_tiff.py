@@ -8,7 +8,7 @@ import numpy as np
 import tifffile
 
 from mmcell.cells.cells import Cells
-from mmcell.masks.painting import paint_masks
+from mmcell.masks.painting import paint_masks, visible_areas_px
 from mmcell.writers.base import ImageInfo, WriteCells, writing_table
 
 # Label maps with more pixels (the maps of all classes counted together) are kept on the disk, not in memory. As uint32,
@@ -57,6 +57,20 @@ class LabelMapFile:
         if self.map is not None:
             dtype = np.uint16 if self.map.max(initial=0) <= _MAX_UINT16 else np.uint32
             tifffile.imwrite(self.path, self.map.astype(dtype), compression='zlib', **self.options)
+
+
+def count_hidden_cells(cells: Cells, by_class: bool) -> tuple[int, int]:
+    """Counts the cells that lose pixels to others in a label map, and those of them of which no pixel is left.
+
+    Args:
+        cells: The cells of an image, painted by one call.
+        by_class: Whether each class has a label map of its own, so that only cells of one class compete.
+    """
+    positions, area_px = cells.masks.positions, cells.masks.areas_px
+    if by_class:
+        positions = positions + np.repeat(cells.labels, area_px) * cells.masks.height * cells.masks.width
+    visible_px = visible_areas_px(positions, area_px, cells.scores)
+    return np.count_nonzero(visible_px < area_px), np.count_nonzero(visible_px == 0)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from mmcell.errors import MmcellError
 # A command line of each command, with names of files that do not exist.
 ARGUMENTS = {
     'data_prep/to_coco.py': ['nowhere', '--jobs', '1'],
+    'data_prep/from_coco.py': ['nowhere.json', '--out', 'out'],
     'data_prep/repair_coco.py': ['nowhere.json', '--out', 'new.json'],
     'data_prep/make_demo_data.py': ['a_file/nowhere', '--images', '1', '--size', '32'],
     'tools/browse.py': ['nowhere.json'],

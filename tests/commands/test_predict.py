@@ -322,6 +322,18 @@ def test_resume_predicts_again_if_settings_changed(tmp_path, command, flags):
     assert '1 images were done before' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
 
 
+def test_editable_cells_are_annotations_of_qupath(tmp_path, command):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    kinds = []
+    for flags in ([], ['--editable', '--resume']):
+        assert '3 cells in 1 images written' in command(image, '--formats', 'geojson', *flags)[1].out
+        features = json.loads((tmp_path / 'out' / 'a.geojson').read_text())['features']
+        kinds.append({feature['properties']['objectType'] for feature in features})
+    assert kinds == [{'detection'}, {'annotation'}]
+    status, output = command(image, '--formats', 'csv', '--editable')
+    assert status == 2 and '--editable is about the format geojson' in output.err
+
+
 def test_resume_predicts_again_if_image_checkpoint_or_formats_changed(tmp_path, command, checkpoint):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     command(image, '--formats', 'csv', 'geojson')

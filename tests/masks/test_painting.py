@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmcell.masks.painting import paint_masks, painting_order
+from mmcell.masks.painting import paint_masks, painting_order, visible_areas_px
 
 HEIGHT, WIDTH = 3, 4
 
@@ -36,3 +36,16 @@ def test_each_pixel_shows_the_uppermost_mask(seed: int) -> None:
     positions = np.concatenate([np.zeros(0, np.int64), *(np.flatnonzero(mask.ravel(order='F')) for mask in masks)])
     paint_masks(label_map, positions, masks.sum((1, 2)), scores, numbers)
     assert label_map.tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize('seed', range(10))
+def test_visible_areas_are_those_of_the_painted_map(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(0, 6))
+    masks = rng.random((n, HEIGHT, WIDTH)) < .5
+    scores, areas_px = rng.integers(0, 3, n) / 2, masks.sum((1, 2))
+    positions = np.concatenate([np.zeros(0, np.int64), *(np.flatnonzero(mask.ravel(order='F')) for mask in masks)])
+    label_map = np.zeros((HEIGHT, WIDTH), np.int64)
+    paint_masks(label_map, positions, areas_px, scores, np.arange(n) + 1)
+    expected = np.bincount(label_map.ravel(), minlength=n + 1)[1:]
+    assert visible_areas_px(positions, areas_px, scores).tolist() == expected.tolist()

@@ -14,7 +14,7 @@ REPO = Path(__file__).resolve().parents[2]
 PAGE = REPO / 'docs' / 'reference' / 'commands.md'
 # The order is the order in which a project needs the commands.
 COMMANDS = [
-    'data_prep/to_coco.py', 'data_prep/repair_coco.py', 'data_prep/make_demo_data.py',
+    'data_prep/to_coco.py', 'data_prep/from_coco.py', 'data_prep/repair_coco.py', 'data_prep/make_demo_data.py',
     'tools/browse.py',
     'tools/anchor_recall.py', 'tools/convert_torchvision.py', 'tools/train.py', 'tools/test.py', 'tools/study.py',
     'tools/evaluate.py', 'tools/submit.py', 'tools/ensemble.py', 'tools/predict.py', 'tools/overlay.py',

@@ -19,8 +19,10 @@ from support.synthetic_data import discs
 from mmcell.cells.cells import Cells
 from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
-from mmcell.writers import ImageInfo, label_tiff, writing_cells
+from mmcell.writers import label_tiff
+from mmcell.writers.base import ImageInfo
 from mmcell.writers.formats import FORMATS, output_paths
+from mmcell.writers.writing import writing_cells
 
 NAMES = ['epithelial', 'ß/class two']
 SHAPE = (60, 80)
