@@ -126,7 +126,7 @@ def test_only_what_was_edited_in_cellpose_differs(tmp_path, images):
     cells, corrected = export(tmp_path, 'labels')
     correct_in_cellpose(cells / 'a_labels.tif', corrected / 'a_seg.npy', [('delete', 1), ('draw', MASKS['drawn'])])
     correct_in_cellpose(cells / 'b_labels.tif', corrected / 'b_seg.npy')
-    lost, new = convert_back(tmp_path, images, 'label-maps')
+    lost, new = convert_back(tmp_path, images, 'cellpose')
     # Cellpose knows no classes: all cells come back in one.
     assert {name for _, name, _ in new} == {'cell'}
     lost, new = (Counter({(folder, counts) for folder, _, counts in cells.elements()}) for cells in (lost, new))
