@@ -3,15 +3,19 @@
 import json
 from collections import Counter
 
+import cv2
 import numpy as np
 import pytest
 import shapely
 import tifffile
 from pycocotools import mask as coco_mask
+from support.bright_detector import save_checkpoint
 from support.cells import rasterise
 from support.commands import call, convert
 from support.corrections import correct_in_cellpose, correct_in_imagej, correct_in_napari, correct_in_qupath
 from support.synthetic_data import discs
+
+from mmcell.masks.rle import encode_label_map
 
 SHAPE = (60, 80)
 NAMES = ['epithelial', 'lymphocyte']
@@ -82,6 +86,52 @@ def convert_back(tmp_path, images, layout):
     before, after = (read_cells(tmp_path / folder / 'trainval.json') for folder in ('before', 'after'))
     assert before.total() == 9
     return before - after, after - before
+
+
+def test_predicted_images_and_corrected_files_find_each_other(tmp_path):
+    # Two images have the same name, and one is an image.tif in a folder of its own.
+    squares = {'x.tif': 4, 's/x.tif': 5, 'p.one.png': 6, 'patient/image.tif': 7}
+    for name, side in squares.items():
+        path = tmp_path / 'images' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pixels = np.zeros((30, 40, 3), np.uint8)
+        pixels[9:9 + side, 5:5 + side, 1] = 250
+        cv2.imwrite(str(path), pixels)
+    (tmp_path / 'corrected').mkdir()
+    predicted = call('tools/predict.py', save_checkpoint(tmp_path / 'toy.pth'), f'{tmp_path}/images/**/*.*', '--out',
+                     tmp_path / 'cells', '--formats', 'geojson', '--editable', '--device', 'cpu')
+    assert predicted.returncode == 0, predicted.stderr
+    for path in (tmp_path / 'cells').glob('*.geojson'):
+        correct_in_qupath(path, tmp_path / 'corrected' / path.name)
+    converted = convert(tmp_path / 'images', '--layout', 'qupath', '--masks', tmp_path / 'corrected', '--out',
+                        tmp_path / 'after')
+    assert converted.returncode == 0, converted.stderr
+    document = json.loads((tmp_path / 'after' / 'trainval.json').read_text())
+    names = {image['id']: image['file_name'] for image in document['images']}
+    assert {names[record['image_id']]: record['bbox'] for record in document['annotations']} == {
+        name: [5, 9, side, side] for name, side in squares.items()}
+
+
+def test_cells_around_other_cells_are_no_regions(tmp_path):
+    shape = (60, 80)
+    rles = [encode_label_map(discs(shape, [(1, y, x, radius)])).rles[0]
+            for y, x, radius in ((30, 40, 22), (22, 32, 4), (38, 46, 4))]
+    cv2.imwrite(str(tmp_path / 'x.png'), np.zeros((*shape, 3), np.uint8))
+    (tmp_path / 'before').mkdir()
+    (tmp_path / 'before' / 'trainval.json').write_text(json.dumps({
+        'info': {'data_root': '..'}, 'images': [{'id': 1, 'file_name': 'x.png', 'height': 60, 'width': 80}],
+        'categories': [{'id': 1, 'name': 'cell'}],
+        'annotations': [{'id': number, 'image_id': 1, 'category_id': 1, 'segmentation': rle, 'iscrowd': 0}
+                        for number, rle in enumerate(rles, start=1)]}))
+    cells, corrected = export(tmp_path, 'geojson', '--editable')
+    correct_in_qupath(cells / 'x.geojson', corrected / 'x.geojson')
+    (tmp_path / 'images').mkdir()
+    (tmp_path / 'x.png').rename(tmp_path / 'images' / 'x.png')
+    converted = convert(tmp_path / 'images', '--layout', 'qupath', '--masks', corrected, '--out', tmp_path / 'after')
+    assert converted.returncode == 0, converted.stderr
+    document = json.loads((tmp_path / 'after' / 'trainval.json').read_text())
+    counts = [record['segmentation']['counts'] for record in document['annotations']]
+    assert Counter(counts) == Counter(rle['counts'] for rle in rles)
 
 
 def test_nothing_is_lost_on_the_way_through_qupath(tmp_path, images):
