@@ -48,13 +48,13 @@ def correct_in_qupath(path, out, edits=()):
 
 def _as_qupath_writes(feature, number):
     properties = dict(feature['properties'])
-    measurements = properties.pop('measurements', {})
-    if number % 3 == 1:
+    if number % 3 == 1 and 'measurements' in properties:
         # Versions before 0.4 list measurements, and the user has locked the object.
-        properties['measurements'] = [{'name': name, 'value': value} for name, value in measurements.items()]
+        properties['measurements'] = [
+            {'name': name, 'value': value} for name, value in properties['measurements'].items()]
         properties['isLocked'] = True
     elif number % 3 == 2:
-        properties.update(measurements=measurements, color=[255, 0, 0], metadata={'reader': 'second'})
+        properties.update(color=[255, 0, 0], metadata={'reader': 'second'})
     geometry = feature['geometry']
     polygons = geometry['coordinates'] if geometry['type'] == 'MultiPolygon' else [geometry['coordinates']]
     polygons = [[_as_jts_writes(ring) for ring in polygon] for polygon in polygons]
