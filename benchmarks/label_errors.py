@@ -67,17 +67,19 @@ def measure(clean: GroundTruth, predictions: Predictions, kinds: tuple[str, ...]
     for seed in range(rounds):
         planted = plant_errors(clean, kinds, share, np.random.default_rng(seed))
         errors = find_label_errors(planted.truth, predictions, min_suspicion=0)
+        removed = find_removed(planted, errors)
         for kind in kinds:
-            values[kind].append(values_of_kind(planted, errors, kind))
+            values[kind].append(values_of_kind(planted, errors, removed, kind))
     return [f'| {share:.0%} | {kind} | ' + ' | '.join(
         f'{value:.0f}' if place == 0 else '' if np.isnan(value) else f'{value:.2f}'
         for place, value in enumerate(np.mean(values[kind], axis=0))) + ' |' for kind in kinds]
 
 
-def values_of_kind(planted: Planted, errors: LabelErrors, kind: str) -> list[float]:
-    """Returns the values of one line for one planting."""
+def values_of_kind(planted: Planted, errors: LabelErrors, removed: dict[int, set[int]], kind: str) -> list[float]:
+    """Returns the values of one line for one planting; ``removed`` is the result of :func:`find_removed`."""
     wanted = planted.ids[kind]
-    names = [matched_ids(planted, errors, index, wanted, kind) for index in range(len(errors))]
+    names = [(removed.get(int(errors.predicted[index]), set()) if kind == MISSING else labelled_ids(errors, index))
+             & wanted for index in range(len(errors))]
     is_of_kind, is_reported = errors.kinds == kind, errors.suspicions >= MIN_SUSPICION
     is_right = np.array([bool(matched) for matched in names], bool)
     ranking = is_right[is_of_kind]
@@ -85,37 +87,29 @@ def values_of_kind(planted: Planted, errors: LabelErrors, kind: str) -> list[flo
     any_kind = set().union(*[names[index] for index in np.flatnonzero(is_reported)])
     of_kind = set().union(*[names[index] for index in np.flatnonzero(reported)])
     return [len(wanted), ranking[:len(wanted)].sum() / len(wanted), average_precision(ranking, len(wanted)),
-            average_precision(rank_by_scores(planted, errors, kind), len(wanted)), len(of_kind) / len(wanted),
+            average_precision(rank_by_scores(planted, errors, removed, kind), len(wanted)), len(of_kind) / len(wanted),
             is_right[reported].sum() / max(reported.sum(), 1), len(any_kind) / len(wanted)]
 
 
-def matched_ids(planted: Planted, errors: LabelErrors, index: int, wanted: set[int], kind: str) -> set[int]:
-    """Returns the planted errors that a suspect points at."""
-    if kind == MISSING:
-        return removed_ids(planted, errors).get(int(errors.predicted[index]), set()) & wanted
-    ids = {int(errors.truth.annotation_ids[cell]) for cell in (errors.cells[index], errors.other_cells[index])
-           if cell >= 0}
-    return ids & wanted
+def labelled_ids(errors: LabelErrors, index: int) -> set[int]:
+    """Returns the annotation ids of the labels that a suspect points at."""
+    return {int(errors.truth.annotation_ids[cell]) for cell in (errors.cells[index], errors.other_cells[index])
+            if cell >= 0}
 
 
-_removed: dict[int, dict[int, set[int]]] = {}
+def find_removed(planted: Planted, errors: LabelErrors) -> dict[int, set[int]]:
+    """Returns, by prediction, the ids of the removed labels with which it has an IoU above .5."""
+    overlaps = Pairs(planted.clean, errors.predictions).overlaps
+    is_removed = np.isin(planted.clean.annotation_ids, list(planted.ids.get(MISSING, ())))
+    removed: dict[int, set[int]] = {}
+    for pair in np.flatnonzero((overlaps.ious > .5) & is_removed[overlaps.true_index]).tolist():
+        cell_id = int(planted.clean.annotation_ids[overlaps.true_index[pair]])
+        removed.setdefault(int(overlaps.pred_index[pair]), set()).add(cell_id)
+    return removed
 
 
-def removed_ids(planted: Planted, errors: LabelErrors) -> dict[int, set[int]]:
-    """Returns, by prediction, the removed labels with which it has an IoU above .5."""
-    if id(errors) not in _removed:
-        _removed.clear()
-        pairs = Pairs(planted.clean, errors.predictions)
-        is_removed = np.isin(planted.clean.annotation_ids, list(planted.ids[MISSING]))
-        matched: dict[int, set[int]] = {}
-        for pair in np.flatnonzero((pairs.overlaps.ious > .5) & is_removed[pairs.overlaps.true_index]).tolist():
-            cell_id = int(planted.clean.annotation_ids[pairs.overlaps.true_index[pair]])
-            matched.setdefault(int(pairs.overlaps.pred_index[pair]), set()).add(cell_id)
-        _removed[id(errors)] = matched
-    return _removed[id(errors)]
-
-
-def rank_by_scores(planted: Planted, errors: LabelErrors, kind: str) -> np.ndarray | None:
+def rank_by_scores(planted: Planted, errors: LabelErrors, removed: dict[int, set[int]],
+                   kind: str) -> np.ndarray | None:
     """Returns whether labels or predictions are planted errors, ranked by raw scores as ObjectLab does; else None.
 
     Swapped: the best score of another class with an IoU above .5. Overlooked: the score of predictions that share no
@@ -127,7 +121,7 @@ def rank_by_scores(planted: Planted, errors: LabelErrors, kind: str) -> np.ndarr
         is_free = np.ones(len(scores), bool)
         is_free[overlaps.pred_index] = False
         order = np.flatnonzero(is_free)[np.argsort(-scores[is_free], kind='stable')]
-        removed, seen, ranking = removed_ids(planted, errors), set(), []
+        seen, ranking = set(), []
         for predicted in order.tolist():
             new = removed.get(predicted, set()) - seen
             seen |= new

@@ -20,7 +20,7 @@ from mmcell.predictions.cells import Predictions
 
 SIZE = (200, 200)
 N_CLASSES = 3
-# 81 discs per image, 20 px apart, and classes in turn. Even places are touched by no planted error.
+# 81 discs per image, 20 px apart, with the classes in turn.
 CENTERS = [(20 + 20 * row, 20 + 20 * column) for row in range(9) for column in range(9)]
 RADIUS = 8
 
@@ -78,7 +78,7 @@ def clean_scene(seed=0):
 
 
 def names(errors):
-    """Returns the kind, the id of the label and the centre of the box of each error."""
+    """Returns the kind of each error, and the id of the label, None for a missing one."""
     ids = [int(errors.truth.annotation_ids[index]) if index >= 0 else None for index in errors.cells]
     return list(zip(errors.kinds.tolist(), ids, strict=True))
 
@@ -99,7 +99,6 @@ def plant_spurious(labels, predictions):
 
 
 def plant_badly_located(labels, predictions):
-    # Without the neighbour on the left, the label does not lie on another cell.
     labels[0][PLACE] = (labels[0][PLACE][0], cell(PLACE, shift=(0, -7)))
 
 

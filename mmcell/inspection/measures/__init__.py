@@ -1,0 +1,1 @@
+"""What is measured on one image: each module one topic, from arrays to arrays."""
