@@ -1,8 +1,10 @@
 """Data sets, samplers and transforms that are registered with MMDetection."""
 
+from mmcell.datasets.albumentations_adapter import Albumentations
 from mmcell.datasets.cell_dataset import CellDataset, CellMixDataset, TinyVOCDataset
 from mmcell.datasets.class_crops import ClassBalancedCrop
-from mmcell.datasets.compositions import CellCopyPaste, CellErasing, CellMosaic
+from mmcell.datasets.compositions import CellErasing, CellMosaic
+from mmcell.datasets.copy_paste import CellCopyPaste
 from mmcell.datasets.geometry import CapLongSide, CellAffine, RandomRotate90
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff, PackCellInputs
 from mmcell.datasets.samplers import (
@@ -12,6 +14,7 @@ from mmcell.datasets.samplers import (
     SeededSampler,
 )
 
-__all__ = ['CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
-           'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler', 'LoadCellAnnotations',
-           'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler', 'SeededSampler', 'TinyVOCDataset']
+__all__ = ['Albumentations', 'CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing',
+           'CellMixDataset', 'CellMosaic', 'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler',
+           'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler',
+           'SeededSampler', 'TinyVOCDataset']

@@ -13,6 +13,8 @@ _PLACES = {
     'label-maps': ('label_maps', 'LABEL_MAPS'),
     'cellpose': ('label_maps', 'CELLPOSE'),
     'hovernet': ('label_maps', 'HOVERNET'),
+    'qupath': ('qupath', 'LAYOUT'),
+    'aperio': ('aperio', 'LAYOUT'),
     'voc': ('voc', 'LAYOUT'),
     'coco': ('coco', 'LAYOUT'),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from mmcell.errors import MmcellError
 from mmcell.files.folders import list_folder
 from mmcell.files.names import name_key
+from mmcell.files.output_names import name_outputs
 from mmcell.layouts.base import LayoutError, LayoutOptions, Listing, Source
 
 IMAGE_SUFFIXES = ('.tif', '.tiff', '.png', '.jpg', '.jpeg', '.bmp', '.webp', '.jp2', '.svs', '.ndpi', '.scn', '.qptiff',
@@ -133,6 +134,7 @@ class _Pairs:
         self.files = list(dict.fromkeys(path for paths, _ in lists for path in paths))
         self.leftovers = list(dict.fromkeys(path for _, paths in lists for path in paths))
         self.images = [path for path in self.files if self._may_be_image(path)]
+        self.output_names = name_outputs(self.images)
         self.by_key: dict[tuple, list[Path]] = defaultdict(list)
         for path in self.images:
             for name in {path.stem, path.stem.removesuffix('.ome'), path.name}:
@@ -206,8 +208,12 @@ class _Pairs:
     def _find_images(self, path: Path, name: str) -> list[Path]:
         images = self.by_key.get((self._folder_key(path), name_key(name)), [])
         if not images and (self.options.images is not None or self.options.masks is not None):
-            # The folders that the user names need not have the same subfolders.
-            images = [image for (_, key), paths in self.by_key.items() if key == name_key(name) for image in paths]
+            # The folders that the user names need not have the same subfolders. The outputs of tools/predict.py have
+            # names of their own, if images of several folders have the same name.
+            images = [image for image, output in zip(self.images, self.output_names, strict=True)
+                      if name_key(output) == name_key(name)]
+            images = images or [image for (_, key), paths in self.by_key.items() if key == name_key(name)
+                                for image in paths]
         return images
 
     def to_listing(self) -> Listing:
