@@ -28,6 +28,7 @@ from mmcell.images.image_file import ImageFile
 from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
 from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
 from mmcell.layouts.outlines import Outlines
+from mmcell.masks.polygons import MAX_COORDINATE_PX
 
 KIND = FileKind(('.xml',), ('_annotations', '-annotations', '_aperio'))
 NO_AREA = 'left out, regions without an area (arrows, rulers, fewer than three points)'
@@ -173,7 +174,7 @@ def _to_points(region: _Region) -> np.ndarray | None:
         points = np.array(region.vertices, np.float64).reshape(-1, 2)
     except ValueError:
         return None
-    return points if np.isfinite(points).all() else None
+    return points if (np.abs(points) <= MAX_COORDINATE_PX).all() else None
 
 
 def _cut_out(outlines: Outlines, holes: list[tuple[shapely.Polygon, _Region]]) -> None:
