@@ -108,6 +108,18 @@ def test_two_cells_under_one_id_are_found(scenes, with_bridge):
     assert ('neck' if with_bridge else '2 pieces') in place.detail
 
 
+def test_two_cells_that_touch_broadly_are_the_first_of_a_note(scenes):
+    scene = scenes[PLACE]
+    first = np.argwhere(scene.label_map == 1)
+    label_map = scene.label_map.copy()
+    beside = first + np.array([0, np.ptp(first[:, 1])])
+    beside = beside[beside[:, 1] < label_map.shape[1]]
+    label_map[tuple(beside[label_map[tuple(beside.T)] == 0].T)] = 1
+    findings = find_merged_cells([plant(scenes, Scene(scene.image, label_map, scene.classes))])
+    assert [finding.kind for finding in findings] == ['cells-like-two']
+    assert findings[0].places[0].cell_id == 1 + sum(len(other.classes) for other in scenes[:PLACE])
+
+
 def test_cells_in_pieces_that_are_usual_are_a_note(scenes):
     merged = [replace(scene, label_map=np.where(scene.label_map == 3, 1, scene.label_map)) for scene in scenes]
     assert [(finding.kind, finding.level) for finding in find_merged_cells([inspected(merged)])] == [
