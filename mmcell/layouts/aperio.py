@@ -34,6 +34,7 @@ KIND = FileKind(('.xml',), ('_annotations', '-annotations', '_aperio'))
 NO_AREA = 'left out, regions without an area (arrows, rulers, fewer than three points)'
 HOLES = 'negative regions, which were cut out of the cells that contain them'
 BAD_VERTEX = 'left out, regions with a vertex that has no finite X and Y'
+AMBIGUOUS = 'regions of the class Ambiguous, which are kept as a class (--rename Ambiguous= leaves them out)'
 _MAX_BYTES = 2 ** 29
 # Outlines through the centres of pixels are widened by so much, so that these centres are inside.
 _WIDENED_PX = 1e-3
@@ -121,6 +122,8 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
             holes.append((shapely.make_valid(shapely.Polygon(points)), region))
         else:
             outlines.add(_to_outline(points, region, are_pixels), region.class_name, region.label)
+            if region.class_name.lower() == 'ambiguous':
+                outlines.remark(AMBIGUOUS, region.label)
     _cut_out(outlines, holes)
     return outlines.to_cells(image, reader.mpp)
 

@@ -48,7 +48,8 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
     whose name ends with ``*`` (Region*, Ignore*) are those that QuPath ignores. An annotation is a region, and not a
     cell, if it contains the centres of ten or more other objects, or of two or more that fill less than a third of it;
     or if it has no class and is locked, or has children, and contains the centre of another object. Cells that are
-    drawn around others are kept, and so are detections.
+    drawn around others are kept, and so are detections, and annotations that mmcell wrote (``--editable``), even if
+    they lie around false detections.
 
     Raises:
         FileError: The file cannot be read.
@@ -60,7 +61,7 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
     for number, feature in enumerate(_iterate_features(read_geojson(source.files[0]), source.files[0]), start=1):
         kind = _add_feature(outlines, feature, f'#{number}')
         if len(outlines.geometries) > len(is_annotation):
-            is_annotation.append(kind not in _CELL_KINDS)
+            is_annotation.append(kind not in _CELL_KINDS and not _was_written_by_mmcell(feature))
             is_loose.append(not outlines.class_names[-1] and _is_locked_or_parent(feature))
     is_region = _find_regions(outlines.geometries, np.array(is_loose, bool)) & np.array(is_annotation, bool)
     outlines.take(~is_region, REGION)
@@ -147,6 +148,17 @@ def _object_kind(feature: dict, properties: dict) -> str:
 def _is_locked_or_parent(feature: dict) -> bool:
     properties = feature.get('properties')
     return isinstance(properties, dict) and (properties.get('isLocked') is True or bool(properties.get('childObjects')))
+
+
+def _was_written_by_mmcell(feature: dict) -> bool:
+    """Whether an annotation is a cell that mmcell wrote: it has a number as its name, and measurements of cells."""
+    properties = feature.get('properties') if isinstance(feature.get('properties'), dict) else {}
+    measurements = properties.get('measurements')
+    # Before QuPath 0.4 they were a list of {"name": …, "value": …}.
+    names = ([entry.get('name') for entry in measurements if isinstance(entry, dict)]
+             if isinstance(measurements, list) else measurements)
+    return (isinstance(names, dict | list) and {'Area px^2', 'Eccentricity'} <= {str(name) for name in names}
+            and str(properties.get('name')).isdecimal())
 
 
 def _class_of(properties: dict) -> str:

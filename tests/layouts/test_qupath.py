@@ -50,7 +50,8 @@ def test_every_form_of_the_whole_is_read(tmp_path, wrap):
 
 
 @pytest.mark.parametrize('classification, name', [
-    ({'name': 'Tumor', 'color': [200, 0, 0]}, 'Tumor'), ({'name': 'Tumor: Positive', 'colorRGB': -377282}, 'Tumor: Positive'),
+    ({'name': 'Tumor', 'color': [200, 0, 0]}, 'Tumor'),
+    ({'name': 'Tumor: Positive', 'colorRGB': -377282}, 'Tumor: Positive'),
     ({'names': ['Tumor', 'Positive'], 'color': [1, 2, 3]}, 'Tumor: Positive'), ({'names': []}, 'cell'), (None, 'cell'),
     ('Stroma', 'Stroma'), (3, 'class3'), (['Tumor', 'Negative'], 'Tumor: Negative'), ({'name': None}, 'cell')])
 def test_classifications_of_all_versions(tmp_path, classification, name):
@@ -92,14 +93,16 @@ def test_equal_and_touching_annotations_are_all_cells(tmp_path):
 
 
 @pytest.mark.parametrize('properties, extra', [
-    ({'objectType': 'tile'}, {}), ({'object_type': 'tmaCore'}, {}), ({'type': 'tile'}, {}), ({}, {'id': 'PathTileObject'})])
+    ({'objectType': 'tile'}, {}), ({'object_type': 'tmaCore'}, {}), ({'type': 'tile'}, {}),
+    ({}, {'id': 'PathTileObject'})])
 def test_tiles_and_cores_are_left_out(tmp_path, properties, extra):
     found = read(tmp_path, [feature(square(5, 6, 40), **properties) | extra])
     assert found.cells == {} and found.remarks == {qupath.NO_CELL: ('a.geojson: #1',)}
 
 
 @pytest.mark.parametrize('kind, coordinates', [
-    ('Point', [1, 2]), ('MultiPoint', [[1, 2]]), ('LineString', [[1, 2], [3, 4]]), ('MultiLineString', [[[1, 2], [3, 4]]])])
+    ('Point', [1, 2]), ('MultiPoint', [[1, 2]]), ('LineString', [[1, 2], [3, 4]]),
+    ('MultiLineString', [[[1, 2], [3, 4]]])])
 def test_points_and_lines_are_left_out(tmp_path, kind, coordinates):
     found = read(tmp_path, [feature({'type': kind, 'coordinates': coordinates})])
     assert found.cells == {} and found.remarks == {qupath.NO_AREA: ('a.geojson: #1',)}
@@ -109,7 +112,8 @@ def test_points_and_lines_are_left_out(tmp_path, kind, coordinates):
     None, {}, [], 'x', {'type': ['Polygon'], 'coordinates': []}, {'type': 'Polygon', 'coordinates': {}},
     {'type': 'Polygon', 'coordinates': []}, {'type': 'MultiPolygon', 'coordinates': [[]]}, {'type': 'Circle'},
     {'type': 'Polygon', 'coordinates': [[[1, 2], [3, 4]]]}, {'type': 'Polygon', 'coordinates': [[[1, 2], [3], [4, 5]]]},
-    {'type': 'Polygon', 'coordinates': [['ab', 'cd', 'ef']]}, {'type': 'Polygon', 'coordinates': [[[1, 1e300], [2, 2], [3, 1]]]},
+    {'type': 'Polygon', 'coordinates': [['ab', 'cd', 'ef']]},
+    {'type': 'Polygon', 'coordinates': [[[1, 1e300], [2, 2], [3, 1]]]},
     {'type': 'Polygon', 'coordinates': [[[1, float('nan')], [2, 2], [3, 1]]]}])
 def test_geometries_that_cannot_be_read_are_named(tmp_path, geometry):
     found = read(tmp_path, [feature(geometry), feature(square(5, 6, 4))])
@@ -160,5 +164,6 @@ def test_what_predictions_write_comes_back_bit_for_bit(tmp_path):
         add(cells)
     found = read_file(tmp_path / 'a.geojson')
     assert found.remarks == {}
+    rles = cells.masks.to_rles()
     for label, name in enumerate(names):
-        assert found.cells[name].rles == [cells.masks.to_rles()[place] for place in np.flatnonzero(np.equal(labels, label))]
+        assert found.cells[name].rles == [rles[place] for place in np.flatnonzero(np.equal(labels, label))]
