@@ -234,3 +234,11 @@ def test_robust_z_is_that_of_a_normal_distribution():
     values = np.random.default_rng(0).normal(5, 2, (4001, 1))
     assert robust_z(values, np.array([.1])).std() == pytest.approx(1, abs=.05)
     assert robust_z(np.array([[1.], [1.], [2.]]), np.array([.5])).ravel().tolist() == [0, 0, 2]
+
+
+def test_pairs_that_were_not_searched_for_overlaps_are_counted(scenes, monkeypatch):
+    monkeypatch.setattr('mmcell.inspection.copies.MAX_OVERLAP_PAIRS', 16)
+    train, val = inspected(scenes), inspected([make_scene(50), change_image(scenes[PLACE], 'cropped')], 'val')
+    findings = {finding.kind: finding for finding in find_copies([train, val])}
+    assert len(findings['copies-in-two-splits'].places) == 1
+    assert findings['overlaps-not-searched'].sentence.startswith('29 pairs')
