@@ -51,10 +51,6 @@ _SEGMENTS = {0: 2, 1: 2, 2: 4, 3: 6, 4: 0}
 _POINTS_PER_CURVE = 32
 
 
-class _RoiError(ValueError):
-    """A ROI cannot be read."""
-
-
 def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCells:
     """Reads the ROIs of a file as cells.
 
@@ -69,7 +65,7 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
         try:
             roi = _parse(content)
             geometry = _to_geometry(roi)
-        except _RoiError as error:
+        except ValueError as error:
             outlines.remark(BROKEN, f'{label} ({escape(error)[:100]})')
             continue
         if geometry is None:
@@ -123,7 +119,7 @@ def _parse(content: bytes) -> roifile.ImagejRoi:
         return roifile.ImagejRoi.frombytes(content)
     # What struct, numpy and the decoders raise if numbers in the file do not fit to its length.
     except (ValueError, TypeError, struct.error, IndexError, OverflowError, MemoryError, AssertionError) as error:
-        raise _RoiError(str(error)) from error
+        raise ValueError(str(error)) from error
 
 
 def _to_geometry(roi: roifile.ImagejRoi) -> shapely.Polygon | None:
@@ -180,7 +176,7 @@ def _path_to_rings(path: np.ndarray) -> list[np.ndarray]:
         kind = numbers[place]
         n_numbers = _SEGMENTS.get(kind)
         if n_numbers is None or place + n_numbers >= len(numbers) or (kind not in (0, 4) and not points):
-            raise _RoiError(f'its path has no valid segment at number {place}')
+            raise ValueError(f'its path has no valid segment at number {place}')
         ends = np.array(numbers[place + 1:place + 1 + n_numbers]).reshape(-1, 2)
         place += 1 + n_numbers
         if kind == 0:
