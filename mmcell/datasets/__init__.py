@@ -1,8 +1,10 @@
 """Data sets, samplers and transforms that are registered with MMDetection."""
 
+from mmcell.datasets.appearance import DefocusBlur, GammaJitter, ImageNoise, StainJitter
 from mmcell.datasets.cell_dataset import CellDataset, CellMixDataset, TinyVOCDataset
 from mmcell.datasets.class_crops import ClassBalancedCrop
 from mmcell.datasets.compositions import CellCopyPaste, CellErasing, CellMosaic
+from mmcell.datasets.deformation import ElasticDeformation, ScaleJitterCrop
 from mmcell.datasets.geometry import CapLongSide, CellAffine, RandomRotate90
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff, PackCellInputs
 from mmcell.datasets.samplers import (
@@ -13,5 +15,7 @@ from mmcell.datasets.samplers import (
 )
 
 __all__ = ['CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
-           'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler', 'LoadCellAnnotations',
-           'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler', 'SeededSampler', 'TinyVOCDataset']
+           'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler', 'DefocusBlur',
+           'ElasticDeformation', 'GammaJitter', 'ImageNoise', 'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs',
+           'RandomRotate90', 'ScaleJitterCrop', 'SeededInfiniteSampler', 'SeededSampler', 'StainJitter',
+           'TinyVOCDataset']
