@@ -4,6 +4,7 @@
 
     ValueError
     └── MmcellError
+        ├── AlbumentationsError         datasets/albumentations_adapter.py
         ├── AnchorSettingError          settings/anchors.py
         ├── AnnotationError             annotations/coco_json.py
         ├── BaseConfigError             reports/run_configs.py

@@ -1,7 +1,7 @@
 """Repairs COCO annotation files of other programs, as far as no guess is needed."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmcell.annotations.coco_checks import (
@@ -19,22 +19,19 @@ from mmcell.files.text_files import is_integer
 from mmcell.images.image_file import open_image
 from mmcell.images.limits import ImageReadError
 from mmcell.masks.coco_masks import MAX_COORDINATE_PX, find_polygon_problem
-
-# Takes instances, each a list of polygons [x1, y1, x2, y2, …] in px, and the height and width of their image in px;
-# returns a compressed RLE for each, or None for an instance without a pixel in the image.
-Rasterize = Callable[[Sequence[Sequence[Sequence[float]]], int, int], list[dict | None]]
+from mmcell.masks.polygons import rasterize_flat_polygons
 
 
 def repair(document: dict, image_folder: Path | None, drop_crowds: bool,
-           rasterize: Rasterize | None = None) -> tuple[dict, list[str], list[str]]:
+           polygons_to_rles: bool = False) -> tuple[dict, list[str], list[str]]:
     """Repairs an annotation file.
 
     Args:
         document: Its content, as :func:`mmcell.annotations.coco_json.read_document` returns it. It is not changed.
         image_folder: The folder that ``file_name`` entries are relative to. None: sizes are not compared with files.
         drop_crowds: Whether regions that are not annotated cell by cell are left out.
-        rasterize: Turns polygons into RLEs. Without it, polygons stay polygons, and those that cover no pixel by the
-            rule of pycocotools are left out.
+        polygons_to_rles: Whether polygons become RLEs by the rule of :mod:`mmcell.masks.polygons`. Otherwise they stay
+            polygons, and those that cover no pixel by the rule of pycocotools are left out.
 
     Returns:
         The new content, which passes :func:`mmcell.annotations.coco_json.read_annotations`; one line per kind of
@@ -55,8 +52,8 @@ def repair(document: dict, image_folder: Path | None, drop_crowds: bool,
     for annotation in _dicts(document['annotations']):
         image_id = annotation.get('image_id')
         _repair_annotation(annotation, images.get(image_id, {}) if is_integer(image_id) else {}, repairs)
-    if rasterize is not None:
-        _rasterize_polygons(document, images, rasterize, repairs)
+    if polygons_to_rles:
+        _rasterize_polygons(document, images, repairs)
     _remove_what_masks_give(document)
     document, left_out = _leave_out(document, image_folder, drop_crowds, repairs)
     return document, [f'{count} {text}' for text, count in repairs.items()], left_out
@@ -187,7 +184,7 @@ def _repair_annotation(annotation: dict, image: dict, repairs: Counter[str]) -> 
         annotation['segmentation'] = mask
 
 
-def _rasterize_polygons(document: dict, images: dict[int, dict], rasterize: Rasterize, repairs: Counter[str]) -> None:
+def _rasterize_polygons(document: dict, images: dict[int, dict], repairs: Counter[str]) -> None:
     """Writes the polygons of annotations as RLEs; those that are no polygons stay as they are for the checks."""
     by_image: dict[int, list[dict]] = {}
     for annotation in _dicts(document['annotations']):
@@ -201,10 +198,13 @@ def _rasterize_polygons(document: dict, images: dict[int, dict], rasterize: Rast
             continue
         polygons = [[polygon for polygon in annotation['segmentation'] if len(polygon) >= 6]
                     for annotation in annotations]
-        for annotation, rle in zip(annotations, rasterize(polygons, *size), strict=True):
+        found = rasterize_flat_polygons(polygons, *size)
+        for annotation, rle, is_below_pixel in zip(annotations, found.rles, found.is_below_pixel, strict=True):
             if rle is not None:
                 annotation['segmentation'] = rle
                 repairs['annotations: polygons written as RLE, by the centres of the pixels'] += 1
+            if is_below_pixel:
+                repairs['annotations: polygons that contain no centre of a pixel written as one pixel'] += 1
 
 
 def _remove_what_masks_give(document: dict) -> None:

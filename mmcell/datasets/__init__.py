@@ -1,9 +1,11 @@
 """Data sets, samplers and transforms that are registered with MMDetection."""
 
+from mmcell.datasets.albumentations_adapter import Albumentations
 from mmcell.datasets.appearance import DefocusBlur, GammaJitter, ImageNoise, StainJitter
 from mmcell.datasets.cell_dataset import CellDataset, CellMixDataset, TinyVOCDataset
 from mmcell.datasets.class_crops import ClassBalancedCrop
-from mmcell.datasets.compositions import CellCopyPaste, CellErasing, CellMosaic
+from mmcell.datasets.compositions import CellErasing, CellMosaic
+from mmcell.datasets.copy_paste import CellCopyPaste
 from mmcell.datasets.deformation import ElasticDeformation, ScaleJitterCrop
 from mmcell.datasets.geometry import CapLongSide, CellAffine, RandomRotate90
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff, PackCellInputs
@@ -14,8 +16,8 @@ from mmcell.datasets.samplers import (
     SeededSampler,
 )
 
-__all__ = ['CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing', 'CellMixDataset', 'CellMosaic',
-           'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler', 'DefocusBlur',
-           'ElasticDeformation', 'GammaJitter', 'ImageNoise', 'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs',
-           'RandomRotate90', 'ScaleJitterCrop', 'SeededInfiniteSampler', 'SeededSampler', 'StainJitter',
-           'TinyVOCDataset']
+__all__ = ['Albumentations', 'CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing',
+           'CellMixDataset', 'CellMosaic', 'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler',
+           'DefocusBlur', 'ElasticDeformation', 'GammaJitter', 'ImageNoise', 'LoadCellAnnotations', 'LoadTiff',
+           'PackCellInputs', 'RandomRotate90', 'ScaleJitterCrop', 'SeededInfiniteSampler', 'SeededSampler',
+           'StainJitter', 'TinyVOCDataset']

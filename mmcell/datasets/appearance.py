@@ -43,7 +43,7 @@ def _check_range(name: str, values: Sequence[float], least: float = 0) -> tuple[
 
 @TRANSFORMS.register_module()
 class StainJitter(_AppearanceTransform):
-    """Changes the amounts of haematoxylin, eosin and DAB at random (HED jitter of Tellez et al. 2018 and 2019).
+    """Changes the amounts of haematoxylin, eosin and DAB at random (HED jitter; Tellez et al. 2019, arXiv:1902.06543).
 
     For each stain, the amount s becomes alpha * s + beta, with alpha from U(1 - s_alpha, 1 + s_alpha) and beta from
     U(-s_beta, s_beta); see :func:`mmcell.images.appearance.change_stains` for the units. Laboratories differ most in

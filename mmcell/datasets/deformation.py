@@ -57,7 +57,7 @@ class ElasticDeformation(BaseTransform):
             return results
         has_masks = results.get('gt_masks') is not None
         if results.get('gt_seg_map') is not None or (not has_masks and len(results.get('gt_bboxes', ()))):
-            raise ValueError('ElasticDeformation needs masks for the boxes, and cannot deform a gt_seg_map: load masks, '
+            raise ValueError('ElasticDeformation makes boxes from masks, and cannot deform a gt_seg_map: load masks, '
                              'and no segmentation map')
         image = results['img']
         field = draw_field(image.shape[:2], self.sigma_px, self.amplitude_px, np.random.default_rng(seed))
@@ -78,8 +78,8 @@ class ScaleJitterCrop(BaseTransform):
     """Cuts out a window of random size and resizes it to one size, as large-scale jitter does (Ghiasi et al. 2021).
 
     ``RandomResize`` and ``RandomCrop`` give the same kind of samples, but resize the whole image first. Here the cost
-    depends on the window only. A window of ``crop_size`` divided by the scale is cut out and resized by the scale. Where
-    the image is smaller than the window, all of it is shown, by the same scale, and the output is smaller than
+    depends on the window only. A window of ``crop_size`` divided by the scale is cut out and resized by the scale.
+    Where the image is smaller than the window, all of it is shown, by the same scale, and the output is smaller than
     ``crop_size``; the model's preprocessor pads batches.
 
     Required keys: img, gt_masks (LabelMapMasks or BitmapMasks), gt_bboxes, gt_bboxes_labels; optionally
@@ -99,8 +99,8 @@ class ScaleJitterCrop(BaseTransform):
     def __init__(self, crop_size: tuple[int, int], ratio_range: tuple[float, float] = (.5, 2.),
                  uniform_fraction: float = .5) -> None:
         if min(crop_size) < 1 or not 0 < ratio_range[0] <= ratio_range[1] or not 0 <= uniform_fraction <= 1:
-            raise ValueError('crop_size must be at least 1 px, ratio_range (low, high) above 0, and uniform_fraction in '
-                             f'[0, 1], got {crop_size}, {ratio_range} and {uniform_fraction}')
+            raise ValueError('crop_size must be at least 1 px, ratio_range (low, high) above 0, and uniform_fraction '
+                             f'in [0, 1], got {crop_size}, {ratio_range} and {uniform_fraction}')
         self.crop_size, self.ratio_range, self.uniform_fraction = crop_size, ratio_range, uniform_fraction
 
     @cache_randomness

@@ -6,7 +6,7 @@ from itertools import count, islice
 import numpy as np
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import BaseDataset, DefaultSampler, InfiniteSampler
-from mmengine.logging import print_log
+from mmengine.logging import MMLogger
 
 from mmcell.datasets.class_balance import class_factors, count_cells, draw_by_weight, image_weights
 from mmcell.datasets.class_order import class_names
@@ -96,10 +96,12 @@ class _BalancedPasses:
         self.weights = image_weights(counts, factors)
         names = class_names(dataset.metainfo) or ()
         shares = [totals / max(totals.sum(), 1e-9) for totals in (counts.sum(axis=0), self.weights @ counts)]
-        print_log(f'{type(self).__name__} draws images with rare classes up to {self.weights.max(initial=1):.2f} times '
-                  'as often as others. Proportions of cells, in the data and as drawn: '
-                  + ', '.join(f'{name} {before:.1%} -> {after:.1%}'
-                              for name, before, after in zip(names, *shares, strict=True)), logger='current')
+        # Messages that go through print_log do not reach the screen.
+        MMLogger.get_current_instance().info(
+            f'{type(self).__name__} draws images with rare classes up to {self.weights.max(initial=1):.2f} times as '
+            'often as others. Proportions of cells, in the data and as drawn: '
+            + ', '.join(f'{name} {before:.1%} -> {after:.1%}'
+                        for name, before, after in zip(names, *shares, strict=True)))
 
     def _draw_pass(self, pass_number: int) -> list[int]:
         """Returns the indices of all processes in one pass; passes are numbered from 0."""

@@ -3,7 +3,7 @@
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import combinations
+from itertools import combinations, islice
 
 from mmcell.inspection.alignment import MIN_CORRELATION, correlate_overlap, correlate_whole, similar_pairs
 from mmcell.inspection.findings import Finding, Place
@@ -12,7 +12,7 @@ from mmcell.inspection.outliers import MIN_CONTRAST
 from mmcell.inspection.sets import InspectedSet
 
 # Comparing the key points of two images takes 1 to 5 ms. Of larger sets, pairs in different splits come first.
-MAX_OVERLAP_PAIRS = 40_000
+MAX_OVERLAP_PAIRS = 20_000
 # Names of one slide or patient: all but a last number.
 _LAST_NUMBER = re.compile(r'^(.*\d.*?)[ _.-]+\d+$')
 _SPLIT_AGAIN = ('Split the data again so that they are on one side: data_prep/to_coco.py … --group-by, or remove one '
@@ -51,7 +51,7 @@ def _find_pairs(images: Sequence[ListedImage]) -> tuple[list[tuple[ListedImage, 
     """Returns the pairs of images that have tissue in common, what they have in common, and how many were not searched.
     """
     prints = [image.measures.prints for image in images]
-    texts = {}
+    texts, overlaps = {}, {}
     # Empty images are equal, too, but show nothing that could be learned.
     for first, second in _equal_pairs([image.measures.pixel_hash if image.measures.stain.contrast >= MIN_CONTRAST
                                        else str(index) for index, image in enumerate(images)]):
@@ -61,15 +61,21 @@ def _find_pairs(images: Sequence[ListedImage]) -> tuple[list[tuple[ListedImage, 
             correlation, turn = correlate_whole(*(prints[index] for index in pair))
             if correlation >= MIN_CORRELATION:
                 texts[pair] = f'a copy{f", {turn}" if turn else ""}, correlation {correlation:.2f}'
-    others = [pair for pair in combinations(range(len(images)), 2) if pair not in texts]
-    others.sort(key=lambda pair: images[pair[0]].shares_a_split_with(images[pair[1]]))
-    for pair in others[:MAX_OVERLAP_PAIRS]:
+    n_pairs = len(images) * (len(images) - 1) // 2 - len(texts)
+    for pair in islice((pair for pair in _ordered_pairs(images) if pair not in texts), MAX_OVERLAP_PAIRS):
         correlation, share, turn = correlate_overlap(*(prints[index] for index in pair))
         if correlation >= MIN_CORRELATION:
-            texts[pair] = (f'{share:.0%} of the smaller image in common{f", {turn}" if turn else ""}, '
-                           f'correlation {correlation:.2f}')
-    return ([(images[first], images[second], text) for (first, second), text in texts.items()],
-            len(others[MAX_OVERLAP_PAIRS:]))
+            overlaps[pair] = (f'{share:.0%} of the smaller image in common{f", {turn}" if turn else ""}, '
+                              f'correlation {correlation:.2f}')
+    return ([(images[first], images[second], text) for (first, second), text in {**texts, **overlaps}.items()],
+            max(n_pairs - MAX_OVERLAP_PAIRS, 0))
+
+
+def _ordered_pairs(images: Sequence[ListedImage]) -> Iterator[tuple[int, int]]:
+    """Yields all pairs of images, first those in different splits. A list of them would be large for many images."""
+    for is_together in (False, True):
+        yield from ((first, second) for first, second in combinations(range(len(images)), 2)
+                    if images[first].shares_a_split_with(images[second]) == is_together)
 
 
 def _equal_pairs(hashes: Sequence[str]) -> Iterator[tuple[int, int]]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import binom
+from scipy.stats import binom, mannwhitneyu
 
 from mmcell.inspection.findings import Finding
 from mmcell.inspection.listed_images import ListedImage, list_images
@@ -26,6 +26,10 @@ P_VALUE, MIN_REGIONS, MIN_IMAGES = .01, 3, 6
 # Usual is the share that nine tenths of the other images do not exceed, or the share in all of them together with three
 # regions more, if that is larger: if n regions all have labels, the true share is 3 / n at most (95 % confidence).
 _USUAL_QUANTILE, _MORE_REGIONS = .9, 3
+# Cells whose labels were forgotten look like the others. Ink and debris do not: their likeness, contrast, solidity or
+# size is mostly above or mostly below that of the labelled cells. The first is the p-value of a Mann-Whitney test, the
+# second by how much the share of pairs in which the region without label has the greater value differs from one half.
+_UNLIKE_P, _UNLIKE_SHARE = .001, .2
 _MAX_NAMED = 10
 
 
@@ -37,8 +41,9 @@ def find_missing_labels(sets: Sequence[InspectedSet]) -> list[Finding]:
     tell the two apart by likeness, contrast, solidity and size. Most unlabelled regions are no cells, so that those
     which it takes for labelled ones look like cells. The criterion: of the regions of an image that look like cells, K
     of N have no label; and if the share that nine tenths of the other images do not exceed were the true one, K or more
-    would have a probability below .01, divided by the number of images. Predictions of a model find single missing
-    labels better; this needs none.
+    would have a probability below .01, divided by the number of images. Where these regions as a whole differ clearly
+    from the labelled cells of their image, as ink and debris do, there is no alarm. Predictions of a model find single
+    missing labels better; this needs none.
     """
     images = [image for image in list_images(sets) if image.measures.unlabeled is not None]
     return list(_inspect(images)) if len(images) >= MIN_IMAGES else []
@@ -49,7 +54,8 @@ def _inspect(images: Sequence[ListedImage]) -> Iterator[Finding]:
     n_unlabeled = np.array([len(index) for index, _ in found])
     n_all = n_unlabeled + [n_labeled for _, n_labeled in found]
     shares = n_unlabeled / n_all.clip(1)
-    is_alarm = exceeds_usual(n_unlabeled, n_all)
+    is_alarm = exceeds_usual(n_unlabeled, n_all) & [not _is_unlike(image.measures.unlabeled, index)
+                                                    for image, (index, _) in zip(images, found, strict=True)]
     order = [int(index) for index in np.argsort(-shares, kind='stable') if n_unlabeled[index]]
     places = {index: images[index].place(detail=_describe(images[index].measures.unlabeled.unlabeled, found[index][0],
                                                           n_all[index])) for index in order}
@@ -79,6 +85,16 @@ def exceeds_usual(n_unlabeled: np.ndarray, n_all: np.ndarray) -> np.ndarray:
                       for index in range(len(shares))])
     tail = binom.sf(n_unlabeled - 1, n_all, usual)
     return (tail < P_VALUE / len(shares)) & (n_unlabeled >= MIN_REGIONS)
+
+
+def _is_unlike(measured: Unlabeled, index: np.ndarray) -> bool:
+    """Whether unlabelled regions (their indices) differ as a whole from the labelled cells of their image."""
+    n_pairs = len(index) * len(measured.labeled.areas_px)
+    for name in ('likeness', 'contrast', 'solidity', 'areas_px') if n_pairs else ():
+        test = mannwhitneyu(getattr(measured.unlabeled, name)[index], getattr(measured.labeled, name))
+        if test.pvalue < _UNLIKE_P and abs(test.statistic / n_pairs - .5) > _UNLIKE_SHARE:
+            return True
+    return False
 
 
 def _cell_like(measured: Sequence[Unlabeled]) -> list[tuple[np.ndarray, int]]:

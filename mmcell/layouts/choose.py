@@ -10,6 +10,11 @@ from mmcell.layouts.custom import load_layout
 # if it is class-maps; otherwise the user has to say which is meant.
 _PLACES = {
     'class-maps': ('class_maps', 'LAYOUT'),
+    'label-maps': ('label_maps', 'LABEL_MAPS'),
+    'cellpose': ('label_maps', 'CELLPOSE'),
+    'hovernet': ('label_maps', 'HOVERNET'),
+    'qupath': ('qupath', 'LAYOUT'),
+    'aperio': ('aperio', 'LAYOUT'),
     'voc': ('voc', 'LAYOUT'),
     'coco': ('coco', 'LAYOUT'),
 }

@@ -7,16 +7,15 @@ from collections.abc import Container
 from difflib import get_close_matches
 from pathlib import Path
 
-import numpy as np
-
 from mmcell.annotations.annotated_image import AnnotatedImage
 from mmcell.annotations.id_list import TEST_FOLDER, TEST_IDS_FILE, TestImage, read_test_ids
 from mmcell.annotations.mask_doubts import find_doubts
 from mmcell.errors import MmcellError, list_some
 from mmcell.files.folders import file_problem, list_folder, refuse_unusable
 from mmcell.files.names import name_key
-from mmcell.images.image_file import ImageFile, open_image
+from mmcell.images.image_file import ImageFile
 from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
+from mmcell.layouts.label_files import read_label_file
 from mmcell.layouts.reading import read_source
 from mmcell.masks.rle import encode_label_map
 
@@ -180,7 +179,7 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
         return SourceCells({})
     cells, empty_masks, doubts = {}, [], []
     for number, path in zip(source.content, source.files, strict=True):
-        label_map = _read_mask(path, image)
+        label_map = read_label_file(path, image)
         instances = encode_label_map(label_map)
         if len(instances.ids):
             cells[f'class{number}'] = instances
@@ -200,22 +199,6 @@ def _find_image(folder: Path, paths: list[Path]) -> Path:
         raise LayoutError(f'{images[1]}: is a second image beside {images[0].name}; keep only one of them')
     refuse_unusable(images[0])
     return images[0]
-
-
-def _read_mask(path: Path, image: ImageFile) -> np.ndarray:
-    refuse_unusable(path)
-    with open_image(path) as mask:
-        label_map = mask.read_label_map()
-    if mask.orientation != image.orientation:
-        raise LayoutError(f'{path}: has the tag Orientation {mask.orientation}, but {IMAGE_FILE} has '
-                          f'{image.orientation}, so that mask and image may be turned differently; if they lie on each '
-                          'other as stored, remove the tag from both, otherwise save both upright')
-    if (mask.height, mask.width) != (image.height, image.width):
-        turned = (': it was saved with rows and columns exchanged'
-                  if (mask.width, mask.height) == (image.height, image.width) else '')
-        raise LayoutError(f'{path}: the mask is {mask.width} x {mask.height} px, but its image is '
-                          f'{image.width} x {image.height} px (width x height){turned}')
-    return label_map
 
 
 def find_test_source(entry: TestImage, folder: Path) -> Source:

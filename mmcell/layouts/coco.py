@@ -107,11 +107,10 @@ def _part_of(path: Path, root: Path) -> str:
 
 def _repair_file(path: Path, options: LayoutOptions) -> tuple[dict, Path, list[str]]:
     """Returns the repaired content of a file, the folder of its images, and what was repaired and left out."""
-    from mmcell.masks.polygons import rasterize_flat_polygons
     document = read_document(path)
     folder = _find_image_folder(path, document, options.images)
     try:
-        document, repairs, left_out = repair(document, folder, options.drop_crowds, rasterize_flat_polygons)
+        document, repairs, left_out = repair(document, folder, options.drop_crowds, polygons_to_rles=True)
     except MmcellError as error:
         raise type(error)(f'{path}: {error}') from error
     return document, folder, [*(f'repaired: {line}' for line in repairs), *(f'left out: {line}' for line in left_out)]

@@ -14,9 +14,9 @@ _STEPS_PER_PX = 32
 def draw_field(shape: tuple[int, int], sigma_px: float, amplitude_px: float, rng: np.random.Generator) -> np.ndarray:
     """Draws a displacement field: independent uniform numbers, smoothed by a Gaussian.
 
-    Neighbouring displacements at a distance d have the correlation exp(-d^2 / (4 sigma^2)). The field is drawn on a grid
-    with four points per sigma, which a field as smooth as this does not lose anything on, and enlarged: a wide Gaussian
-    over all pixels would take most of the time.
+    Displacements at a distance d have the correlation exp(-d^2 / (4 sigma^2)). The field is drawn on a grid with at
+    least four points per sigma, which is enough for a field as smooth as this, and enlarged: a wide Gaussian over all
+    pixels would take most of the time.
 
     Args:
         shape: (height, width) in px.
@@ -45,9 +45,13 @@ def draw_field(shape: tuple[int, int], sigma_px: float, amplitude_px: float, rng
 def field_points(field: np.ndarray) -> np.ndarray:
     """Returns the point (x, y) in px that each output pixel comes from, (H, W, 2) float32, kept inside the frame."""
     height, width = field.shape[:2]
-    points = field + np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=-1)
-    points = np.clip(points, 0, np.array([width - 1, height - 1]))
-    return (np.rint(points * _STEPS_PER_PX) / _STEPS_PER_PX).astype(np.float32)
+    points = field.astype(np.float32)
+    points[..., 0] += np.arange(width, dtype=np.float32)
+    points[..., 1] += np.arange(height, dtype=np.float32)[:, None]
+    points = np.rint(points * _STEPS_PER_PX) / _STEPS_PER_PX
+    np.clip(points[..., 0], 0, width - 1, out=points[..., 0])
+    np.clip(points[..., 1], 0, height - 1, out=points[..., 1])
+    return points
 
 
 def deform_image(image: np.ndarray, points: np.ndarray) -> np.ndarray:

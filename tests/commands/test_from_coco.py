@@ -256,6 +256,16 @@ def test_an_image_of_another_size_is_refused(tmp_path, data):
     assert 'the image file has another size' in refuse(tmp_path, tmp_path / 'annotations' / 'trainval.json')
 
 
+@pytest.mark.parametrize('name', ['..', 'a/..', '/', '...'])
+def test_an_image_without_a_name_is_refused(tmp_path, data, name):
+    path = tmp_path / 'annotations' / 'names.json'
+    document = json.loads((tmp_path / 'annotations' / 'trainval.json').read_text())
+    document['images'][0]['file_name'] = name
+    path.write_text(json.dumps({**document, 'info': {}}))
+    assert 'is not the name of a file' in refuse(tmp_path, path, '--formats', 'class-maps')
+    assert not (tmp_path / 'out').exists()
+
+
 @pytest.mark.parametrize('arguments, message', [
     (['x.json', 'y.json', '--predictions', 'z.pkl'], '--predictions belong to one annotation file'),
     (['x.json', '--score-thr', '.5'], '--score-thr needs --predictions'),

@@ -27,6 +27,9 @@ ENLARGED = dict(type='Resize', scale=(1333, 800), keep_ratio=True)
 GREY = dict(type='RandomGrayscale', prob=.2, keep_channels=True, channel_weights=(.299, .587, .114),
             color_format='rgb')
 BRIGHTNESS = dict(type='mmpretrain.ColorJitter', brightness=.3)
+LOAD = dict(type='LoadTiff'), dict(type='LoadCellAnnotations')
+PASTE = dict(type='CellCopyPaste', classes=['class3', 'class4'], max_num_pasted=10, max_covered=.2, places=20,
+             edge_px=1.)
 # Values of configs by their keys.
 RESNET = {'model.backbone.type': 'ResNet', 'model.backbone.norm_eval': True}
 CONVNEXT = {'model.backbone.type': 'mmpretrain.ConvNeXt', 'model.backbone.out_indices': [0, 1, 2, 3]}
@@ -121,6 +124,13 @@ RESNEXT = {'model.backbone.type': 'ResNeXt', 'model.backbone.groups': 32, 'model
 SYSTEMS = {
     'cell/mask-rcnn_r50': System(),
     'cell/mask-rcnn_r50_consep': System(n_images=22, steps=11 * 30),
+    'cell/mask-rcnn_r50_class-balanced': System(parts={
+        **RESNET, **ADAMW, 'train_dataloader.sampler': dict(type='ClassBalancedSampler', shuffle=True)}),
+    'cell/mask-rcnn_r50_rare-paste': System(train=None, parts={
+        **RESNET, **ADAMW, 'train_dataloader.dataset.dataset.pipeline': [*LOAD, CROP, FILTER],
+        'train_dataloader.dataset.pipeline': [PASTE, FLIPS, dict(type='PackCellInputs')]}),
+    'cell/mask-rcnn_r50_stain': System(
+        train=(CROP, FILTER, FLIPS, dict(type='StainJitter', alpha=.05, beta=.05))),
     'cell/mask-rcnn_r18': System(weights='torchvision://resnet18'),
     'cell/mask-rcnn_r101': System(weights='torchvision://resnet101'),
     'cell/mask-rcnn_x101-32x8d': System(weights='torchvision://resnext101_32x8d', parts=RESNEXT),

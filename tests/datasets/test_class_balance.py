@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, InfiniteSampler, RepeatDataset
+from mmengine.logging import MMLogger
 from scipy.stats import chisquare
 
 from mmcell.datasets import ClassBalancedInfiniteSampler, ClassBalancedSampler
@@ -162,7 +163,7 @@ def test_wrong_arguments_are_refused(kind, arguments, message):
 
 def test_the_log_says_what_happens_to_the_classes(monkeypatch):
     messages = []
-    monkeypatch.setattr('mmcell.datasets.samplers.print_log', lambda message, **_: messages.append(message))
+    monkeypatch.setattr(MMLogger.get_current_instance(), 'info', messages.append)
     sampler = ClassBalancedSampler(Images(), max_factor=3, seed=0)
     (message,) = messages
     share = (sampler.weights @ COUNTS)[2] / (sampler.weights @ COUNTS).sum()

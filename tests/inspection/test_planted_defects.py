@@ -108,6 +108,18 @@ def test_two_cells_under_one_id_are_found(scenes, with_bridge):
     assert ('neck' if with_bridge else '2 pieces') in place.detail
 
 
+def test_two_cells_that_touch_broadly_are_the_first_of_a_note(scenes):
+    scene = scenes[PLACE]
+    first = np.argwhere(scene.label_map == 1)
+    label_map = scene.label_map.copy()
+    beside = first + np.array([0, np.ptp(first[:, 1])])
+    beside = beside[beside[:, 1] < label_map.shape[1]]
+    label_map[tuple(beside[label_map[tuple(beside.T)] == 0].T)] = 1
+    findings = find_merged_cells([plant(scenes, Scene(scene.image, label_map, scene.classes))])
+    assert [finding.kind for finding in findings] == ['cells-like-two']
+    assert findings[0].places[0].cell_id == 1 + sum(len(other.classes) for other in scenes[:PLACE])
+
+
 def test_cells_in_pieces_that_are_usual_are_a_note(scenes):
     merged = [replace(scene, label_map=np.where(scene.label_map == 3, 1, scene.label_map)) for scene in scenes]
     assert [(finding.kind, finding.level) for finding in find_merged_cells([inspected(merged)])] == [
@@ -222,3 +234,11 @@ def test_robust_z_is_that_of_a_normal_distribution():
     values = np.random.default_rng(0).normal(5, 2, (4001, 1))
     assert robust_z(values, np.array([.1])).std() == pytest.approx(1, abs=.05)
     assert robust_z(np.array([[1.], [1.], [2.]]), np.array([.5])).ravel().tolist() == [0, 0, 2]
+
+
+def test_pairs_that_were_not_searched_for_overlaps_are_counted(scenes, monkeypatch):
+    monkeypatch.setattr('mmcell.inspection.copies.MAX_OVERLAP_PAIRS', 16)
+    train, val = inspected(scenes), inspected([make_scene(50), change_image(scenes[PLACE], 'cropped')], 'val')
+    findings = {finding.kind: finding for finding in find_copies([train, val])}
+    assert len(findings['copies-in-two-splits'].places) == 1
+    assert findings['overlaps-not-searched'].sentence.startswith('29 pairs')

@@ -13,6 +13,9 @@ _MARGIN_PX = 2
 # An image with fewer cells says too little about how cells look in it.
 MIN_CELLS = 8
 _MAX_SAMPLES, MAX_REGIONS = 20_000, 500
+# This share of the background is left out as unlike the rest; and colours farther from the mean of the cells than this
+# share of the pixels of cells are no cells.
+_TRIMMED, _TYPICAL = .1, .995
 # At least this depth makes a region solid, whatever the size of the cells.
 _MIN_OPENING_PX = 1
 
@@ -76,20 +79,45 @@ def find_unlabeled(density: np.ndarray, label_map: np.ndarray) -> Unlabeled | No
 
 
 def _likeness(density: np.ndarray, label_map: np.ndarray) -> np.ndarray | None:
-    """Returns the likeness (H, W) float32 of each pixel to the cells of the image; None if they do not differ."""
+    """Returns the likeness (H, W) float32 of each pixel to the cells of the image; None if they do not differ.
+
+    Pixels whose colours hardly any labelled cell has, for example of ink, have the likeness of the background.
+    """
     features = np.concatenate([cv2.GaussianBlur(density, (0, 0), sigma) for sigma in (_SIGMA_PX, 2 * _SIGMA_PX)], 2)
     is_cell = label_map > 0
     is_far = cv2.distanceTransform((~is_cell).astype(np.uint8), cv2.DIST_L2, 3) > _MARGIN_PX
     rng = np.random.default_rng(0)
-    samples = [_sample(rng, features[where]) for where in (is_cell, is_far)]
-    if min(map(len, samples)) < 100:
+    cells, background = (_sample(rng, features[where]) for where in (is_cell, is_far))
+    if min(len(cells), len(background)) < 100:
         return None
-    means = [values.mean(axis=0) for values in samples]
+    background = _trim(background)
+    means = [values.mean(axis=0) for values in (cells, background)]
     # Fisher's discriminant: the direction in which the two means differ most, relative to the scatter around them.
-    scatter = sum(np.cov(values, rowvar=False) for values in samples) + 1e-4 * np.eye(features.shape[2])
+    scatter = _covariance(cells) + _covariance(background)
     direction = np.linalg.solve(scatter, means[0] - means[1])
     length = float(direction @ (means[0] - means[1]))
-    return ((features - means[1]) @ (direction / length)).astype(np.float32) if length > 1e-6 else None
+    if length < 1e-6:
+        return None
+    likeness = (features - means[1]) @ (direction / length)
+    farthest = np.quantile(_distances(cells, cells), _TYPICAL)
+    return np.where(_distances(features.reshape(-1, features.shape[2]), cells).reshape(is_cell.shape) <= farthest,
+                    likeness, np.minimum(likeness, 0)).astype(np.float32)
+
+
+def _covariance(values: np.ndarray) -> np.ndarray:
+    return np.cov(values, rowvar=False) + 1e-4 * np.eye(values.shape[1])
+
+
+def _distances(values: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Returns the squared Mahalanobis distance (P,) of each value (P, F) to the mean of a reference (Q, F)."""
+    differences = values - reference.mean(axis=0)
+    return np.einsum('pf,fg,pg->p', differences, np.linalg.inv(_covariance(reference)), differences, optimize=True)
+
+
+def _trim(values: np.ndarray) -> np.ndarray:
+    """Leaves out the values that are farthest from the mean: ink, folds, and cells without a label."""
+    distances = _distances(values, values)
+    return values[distances <= np.quantile(distances, 1 - _TRIMMED)]
 
 
 def _sample(rng: np.random.Generator, values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,112 @@
+"""One label map per image: TIFF, PNG and .npy, Cellpose's _seg.npy, and HoVer-Net's .mat."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from mmcell.annotations.mask_doubts import find_doubts
+from mmcell.images.image_file import ImageFile
+from mmcell.layouts.base import ONLY_CLASS, Layout, LayoutOptions, Listing, Source, SourceCells
+from mmcell.layouts.class_tables import (
+    ROWS_WITHOUT_CELL,
+    SEVERAL_CLASSES,
+    UNCLASSIFIED,
+    WITHOUT_CLASS,
+    class_name,
+    name_from_map,
+    read_class_table,
+    split_by_name,
+)
+from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
+from mmcell.layouts.label_files import read_label_file, read_mat
+from mmcell.masks.rle import EncodedInstances, encode_label_map
+
+_TABLES = ('_classes.csv', '_labels.csv', '_types.csv', '_masks.csv', '_seg.csv')
+_CLASS_MAPS = tuple(f'_{word}{suffix}' for word in ('class', 'classes', 'type', 'types')
+                    for suffix in ('.tif', '.tiff', '.png', '.npy'))
+_KIND = FileKind(('.tif', '.tiff', '.png', '.npy'),
+                 ('_cp_masks', '_masks', '_mask', '_labels', '_label', '-labels', '-label', '_seg', '_instances',
+                  '_instance', '_inst', '_nuclei', '_cells'), companions=(*_TABLES, *_CLASS_MAPS),
+                 other_ends=('_seg.npy',))
+_CELLPOSE = FileKind(('_seg.npy',), companions=_TABLES, other_ends=())
+_HOVERNET = FileKind(('.mat',))
+
+
+def read_label_map(source: Source, image: ImageFile, options: LayoutOptions) -> SourceCells:
+    """Reads a label map, and the classes of its cells from a table or a map beside it, if there is one."""
+    if not source.files:
+        return SourceCells({})
+    path, *companions = source.files
+    label_map = read_label_file(path, image)
+    instances = encode_label_map(label_map)
+    tables = [other for other in companions if other.suffix.lower() == '.csv']
+    table = options.class_table or (tables[0] if tables else None)
+    maps = [other for other in companions if other.suffix.lower() != '.csv']
+    names, remarks = [ONLY_CLASS] * len(instances.ids), {}
+    if table is not None:
+        names, remarks = _names_from_table(table, instances, image.path)
+    elif maps:
+        names, is_mixed = name_from_map(label_map, read_label_file(maps[0], image), instances.ids)
+        remarks = _remark_mixed(instances, is_mixed, path)
+    return _to_cells(label_map, instances, names, remarks, path)
+
+
+def _names_from_table(table: Path, instances: EncodedInstances,
+                      image: Path) -> tuple[list[str], dict[str, tuple[str, ...]]]:
+    """Returns the name of the class of each cell, '' without one, and what is to be said about the table."""
+    classes = read_class_table(table, (image.name, image.stem))
+    known = set(instances.ids.tolist())
+    extra = tuple(f'{table.name}: {number}' for number in classes if number not in known)
+    return ([classes.get(number, '') for number in instances.ids.tolist()],
+            {ROWS_WITHOUT_CELL: extra} if extra else {})
+
+
+def _remark_mixed(instances: EncodedInstances, is_mixed: np.ndarray, path: Path) -> dict[str, tuple[str, ...]]:
+    mixed = tuple(f'{path.name}: {number}' for number in instances.ids[is_mixed].tolist())
+    return {SEVERAL_CLASSES: mixed} if mixed else {}
+
+
+def _to_cells(label_map: np.ndarray, instances: EncodedInstances, names: list[str],
+              remarks: dict[str, tuple[str, ...]], path: Path) -> SourceCells:
+    cells = split_by_name(instances, names)
+    if UNCLASSIFIED in cells:
+        remarks[WITHOUT_CLASS] = tuple(f'{path.name}: {number}' for number in cells[UNCLASSIFIED].ids.tolist())
+    if not cells:
+        remarks['masks without any cell'] = (str(path),)
+    # A label map is doubtful as a whole, whatever the classes of its cells are.
+    doubts = ((str(path), next(iter(cells)), tuple(find_doubts(label_map, instances, 1))),) if cells else ()
+    return SourceCells(cells, remarks=remarks, doubts=doubts)
+
+
+def read_hovernet(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCells:
+    """Reads a .mat file: the label map ``inst_map``, and the classes in ``type_map`` or ``inst_type``."""
+    if not source.files:
+        return SourceCells({})
+    path = source.files[0]
+    label_map, class_map, types = read_mat(path, image)
+    instances = encode_label_map(label_map)
+    names, remarks = [ONLY_CLASS] * len(instances.ids), {}
+    if class_map is not None:
+        names, is_mixed = name_from_map(label_map, class_map, instances.ids)
+        remarks = _remark_mixed(instances, is_mixed, path)
+    elif types is not None and len(types) == len(instances.ids):
+        names = [class_name(number) for number in types.tolist()]
+    return _to_cells(label_map, instances, names, remarks, path)
+
+
+def _find(kind: FileKind, root: Path, options: LayoutOptions) -> Listing:
+    return pair_files(root, options, kind)
+
+
+def _recognize(kind: FileKind, what: str) -> Callable[[Path], str | None]:
+    return partial(describe_pairs, kind=kind, what=what)
+
+
+LABEL_MAPS = Layout('label-maps', 'one label map per image, NAME_masks.tif, masks/NAME.png …, of all classes together',
+                    _recognize(_KIND, 'label maps'), partial(_find, _KIND), read_label_map)
+CELLPOSE = Layout('cellpose', 'NAME_seg.npy of Cellpose beside the images', _recognize(_CELLPOSE, 'files of Cellpose'),
+                  partial(_find, _CELLPOSE), read_label_map)
+HOVERNET = Layout('hovernet', '.mat files with inst_map and type_map, as of HoVer-Net and CoNSeP',
+                  _recognize(_HOVERNET, '.mat files'), partial(_find, _HOVERNET), read_hovernet)

@@ -1,0 +1,216 @@
+"""GeoJSON of QuPath: annotations, detections and cells.
+
+An object is a GeoJSON feature. What it is, and of which class, stands in its properties (QuPath 0.3 to 0.6)::
+
+    {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [[[1, 2], …]]}, "nucleusGeometry": {…},
+     "properties": {"objectType": "detection", "classification": {"name": "Tumor", "color": [200, 0, 0]}}}
+
+Since QuPath 0.5, the classification of derived classes is ``{"names": ["Tumor", "Positive"]}``, which stands for the
+class "Tumor: Positive". Older versions write the kind of object as ``"id": "PathDetectionObject"``.
+"""
+
+import gzip
+import io
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from mmcell.errors import escape, quote
+from mmcell.files.folders import refuse_unusable
+from mmcell.files.text_files import parse_json
+from mmcell.images.image_file import ImageFile
+from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
+from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
+from mmcell.layouts.outlines import Outlines
+
+KIND = FileKind(('.geojson', '.geojson.gz', '.geojson.zip'),
+                ('_annotations', '-annotations', ' - annotations', '_detections', '_cells', '_qupath', '_objects'))
+# Objects of these kinds are cells, whatever lies in them, and objects of those kinds are never cells.
+_CELL_KINDS = ('detection', 'cell')
+_OTHER_KINDS = ('tile', 'tma_core', 'tmacore', 'root')
+NO_AREA = 'left out, objects without an area (points, lines)'
+NO_CELL = 'left out, tiles, cores of tissue microarrays and other objects that are not cells'
+REGION = 'left out, regions: annotations around several objects, and those of an ignored class such as Region*'
+NO_OUTLINE = 'left out, objects whose geometry cannot be read'
+_MAX_BYTES = 2 ** 30
+
+
+def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCells:
+    """Reads the objects of a file, and leaves out those that are no cells, each with a remark.
+
+    A cell of QuPath has an outline, and perhaps another one of its nucleus; the outline of the cell is taken. Classes
+    whose name ends with ``*`` (Region*, Ignore*) are those that QuPath ignores. An annotation is a region, and not a
+    cell, if it contains the centres of ten or more other objects, or of two or more that fill less than a third of it.
+    Cells that are drawn around others are kept, and so are detections, and annotations that mmcell wrote
+    (``--editable``), even if they lie around false detections.
+
+    Raises:
+        FileError: The file cannot be read.
+        LayoutError: The file is not GeoJSON.
+    """
+    if not source.files:
+        return SourceCells({})
+    outlines, is_annotation = Outlines(source.files[0]), []
+    for number, feature in enumerate(_iterate_features(read_geojson(source.files[0]), source.files[0]), start=1):
+        kind = _add_feature(outlines, feature, f'#{number}')
+        if len(outlines.geometries) > len(is_annotation):
+            is_annotation.append(kind not in _CELL_KINDS and not _was_written_by_mmcell(feature))
+    outlines.take(~(_find_regions(outlines.geometries) & np.array(is_annotation, bool)), REGION)
+    return outlines.to_cells(image)
+
+
+def read_geojson(path: Path) -> object:
+    """Returns the content of a JSON file, which may be compressed with gzip, or the only file in a zip.
+
+    Raises:
+        FileError: The file does not exist, or cannot be read.
+        LayoutError: It is not JSON, or has more than 1 GB when it is unpacked.
+    """
+    refuse_unusable(path)
+    content = path.read_bytes()
+    try:
+        if content.startswith(b'\x1f\x8b'):
+            content = _read_bounded(gzip.GzipFile(fileobj=io.BytesIO(content)), path)
+        elif content.startswith(b'PK'):
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                names = [name for name in archive.namelist() if name.lower().endswith(('.geojson', '.json'))
+                         and not name.startswith('__MACOSX')]
+                if len(names) != 1:
+                    raise LayoutError(f'{path}: has {len(names)} GeoJSON files; one is expected')
+                with archive.open(names[0]) as file:
+                    content = _read_bounded(file, path)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        raise LayoutError(f'{path}: cannot be unpacked: {escape(error)[:200]}') from error
+    return parse_json(content, path, LayoutError)
+
+
+def _read_bounded(file: io.BufferedIOBase, path: Path) -> bytes:
+    content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise LayoutError(f'{path}: unfolds to more than 1 GB: export parts of the image')
+    return content
+
+
+def _iterate_features(content: object, path: Path) -> Iterator[dict]:
+    """Yields the features of a FeatureCollection, of a list, or the only one; features in features come after them."""
+    if isinstance(content, dict) and content.get('type') == 'FeatureCollection':
+        content = content.get('features')
+    features = [content] if isinstance(content, dict) else content
+    if not isinstance(features, list) or not all(
+            isinstance(feature, dict) and ('geometry' in feature or 'coordinates' in feature) for feature in features):
+        raise LayoutError(f'{path}: is not GeoJSON with a list of features, but {quote(content)}')
+    for feature in features:
+        yield feature
+        children = feature.get('childObjects') or feature.get('children')
+        if isinstance(children, list) and children:
+            yield from _iterate_features(children, path)
+
+
+def _add_feature(outlines: Outlines, feature: dict, label: str) -> str:
+    """Adds an object to the outlines, or to the remarks about what is left out; returns what kind of object it is."""
+    properties = feature.get('properties') if isinstance(feature.get('properties'), dict) else {}
+    geometry = feature.get('geometry', feature if 'coordinates' in feature else None)
+    form = geometry.get('type') if isinstance(geometry, dict) else None
+    kind, name = _object_kind(feature, properties), _class_of(properties)
+    if kind in _OTHER_KINDS:
+        outlines.remark(NO_CELL, label)
+    elif form in ('Point', 'MultiPoint', 'LineString', 'MultiLineString'):
+        outlines.remark(NO_AREA, label)
+    elif name.endswith('*'):
+        outlines.remark(REGION, label)
+    elif (shape := _to_shape(geometry)) is None:
+        outlines.remark(NO_OUTLINE, label)
+    else:
+        outlines.add(shape, name, label)
+    return kind
+
+
+def _object_kind(feature: dict, properties: dict) -> str:
+    kind = properties.get('objectType', properties.get('object_type', feature.get('id')))
+    return str(kind).lower().removeprefix('path').removesuffix('object')
+
+
+def _was_written_by_mmcell(feature: dict) -> bool:
+    """Whether an annotation is a cell that mmcell wrote: it has a number as its name, and measurements of cells."""
+    properties = feature.get('properties') if isinstance(feature.get('properties'), dict) else {}
+    measurements = properties.get('measurements')
+    # Before QuPath 0.4 they were a list of {"name": …, "value": …}.
+    names = ([entry.get('name') for entry in measurements if isinstance(entry, dict)]
+             if isinstance(measurements, list) else measurements)
+    return (isinstance(names, dict | list) and {'Area px^2', 'Eccentricity'} <= {str(name) for name in names}
+            and str(properties.get('name')).isdecimal())
+
+
+def _class_of(properties: dict) -> str:
+    """Returns the name of the class of an object, '' without one."""
+    found = properties.get('classification', properties.get('class'))
+    if isinstance(found, dict):
+        names = found.get('names')
+        found = ': '.join(map(str, names)) if isinstance(names, list) else found.get('name')
+    text = '' if found is None else ' '.join(str(found).split())
+    return text if text.isprintable() else escape(text)
+
+
+def _to_shape(geometry: object) -> shapely.Geometry | None:
+    """Returns the polygons of a GeoJSON geometry; None if it has none that can be read."""
+    if not isinstance(geometry, dict):
+        return None
+    coordinates, kind = geometry.get('coordinates'), geometry.get('type')
+    if kind == 'GeometryCollection' and isinstance(geometry.get('geometries'), list):
+        shapes = [shape for part in geometry['geometries'] if isinstance(part, dict) and part.get('type') in (
+            'Polygon', 'MultiPolygon') and (shape := _to_shape(part)) is not None]
+        parts = [part for shape in shapes for part in shapely.get_parts(shape)]
+        return shapely.multipolygons(parts) if parts else None
+    polygons = {'Polygon': [coordinates], 'MultiPolygon': coordinates}.get(kind)
+    if not isinstance(polygons, list):
+        return None
+    shapes = []
+    for rings in polygons:
+        rings = [_to_ring(ring) for ring in rings] if isinstance(rings, list) and rings else [None]
+        if rings[0] is None:
+            return None
+        shapes.append(shapely.Polygon(rings[0], [ring for ring in rings[1:] if ring is not None]))
+    return shapely.multipolygons(shapes) if shapes else None
+
+
+def _to_ring(ring: object) -> np.ndarray | None:
+    """Returns a list of points as (N, 2) float64, or None if it is no ring of three points or more."""
+    try:
+        points = np.array([point[:2] for point in ring], np.float64)
+    except (TypeError, ValueError, OverflowError, KeyError):
+        return None
+    return points if points.ndim == 2 and points.shape[1] == 2 and len(points) >= 3 else None
+
+
+def _find_regions(geometries: list[shapely.Geometry]) -> np.ndarray:
+    """Returns which of N geometries are regions, by the rule of :func:`read_cells`, (N,) bool."""
+    if not geometries:
+        return np.zeros(0, bool)
+    shapes = np.array(geometries, object)
+    is_finite = np.isfinite(shapely.bounds(shapes)).all(axis=1)
+    shapes[~is_finite] = None
+    # Outlines that cross themselves would fail; their boxes are enough to find what lies in them.
+    is_valid = shapely.is_valid(shapes)
+    shapes[~is_valid] = shapely.envelope(shapes[~is_valid])
+    centres = shapely.centroid(shapes)
+    inner, outer = shapely.STRtree(shapes).query(centres, predicate='within')
+    # Only what is smaller can be inside, or two equal outlines would each be a region of the other.
+    areas = shapely.area(shapes)
+    is_inside = (inner != outer) & (areas[inner] < areas[outer])
+    n_inside = np.bincount(outer[is_inside], minlength=len(shapes))
+    filled = np.bincount(outer[is_inside], areas[inner[is_inside]], len(shapes))
+    return (n_inside >= 10) | ((n_inside >= 2) & (filled < areas / 3))
+
+
+def find_sources(root: Path, options: LayoutOptions) -> Listing:
+    """Lists the images and the GeoJSON file of each."""
+    return pair_files(root, options, KIND)
+
+
+LAYOUT = Layout('qupath', 'GeoJSON of QuPath, NAME.geojson, beside the images or in another folder',
+                partial(describe_pairs, kind=KIND, what='GeoJSON files'), find_sources, read_cells)
