@@ -8,7 +8,7 @@ reports on the others.
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -130,13 +130,11 @@ def judge(sets: Sequence[InspectedSet], known: set[tuple[str, str]], task: Task,
     if task.defect in COPIES:
         changed = [*sets[:-1], add_image(sets[-1], measures)] if len(sets) > 1 else [add_image(sets[0], measures)]
         detect, kinds = find_copies, ('copies-in-two-splits', 'copies')
-        is_there = lambda place: place.file_name == sets[0].truth.file_names[task.place]  # noqa: E731
     else:
         changed = [replace_image(sets[0], task.place, scene, measures), *sets[1:]]
         kinds = (PLANTINGS[task.defect][1],)
         detect = {detector.__name__: detector for detector in DETECTORS}[DETECTOR_OF[kinds[0]]]
-        is_there = make_test(changed[0].truth, task)
-    after = detect(changed)
+    is_there, after = make_test(changed[0].truth, task), detect(changed)
     found = any(is_there(place) for finding in after if finding.kind in kinds and finding.level != 'note'
                 for place in finding.places)
     listed = any(is_there(place) for finding in after for place in finding.places[:10])
@@ -145,7 +143,7 @@ def judge(sets: Sequence[InspectedSet], known: set[tuple[str, str]], task: Task,
     return found, listed, len(others)
 
 
-def make_test(truth: GroundTruth, task: Task) -> object:
+def make_test(truth: GroundTruth, task: Task) -> Callable[[Place], bool]:
     """Returns a function that says whether a place is that of the defect: the image, or its merged (last) cell."""
     name, merged = truth.file_names[task.place], None
     if task.defect == 'two cells merged':

@@ -28,11 +28,13 @@ from mmcell.images.image_file import ImageFile
 from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
 from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
 from mmcell.layouts.outlines import Outlines
+from mmcell.masks.polygons import MAX_COORDINATE_PX
 
 KIND = FileKind(('.xml',), ('_annotations', '-annotations', '_aperio'))
 NO_AREA = 'left out, regions without an area (arrows, rulers, fewer than three points)'
 HOLES = 'negative regions, which were cut out of the cells that contain them'
 BAD_VERTEX = 'left out, regions with a vertex that has no finite X and Y'
+AMBIGUOUS = 'regions of the class Ambiguous, which are kept as a class (--rename Ambiguous= leaves them out)'
 _MAX_BYTES = 2 ** 29
 # Outlines through the centres of pixels are widened by so much, so that these centres are inside.
 _WIDENED_PX = 1e-3
@@ -120,6 +122,8 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
             holes.append((shapely.make_valid(shapely.Polygon(points)), region))
         else:
             outlines.add(_to_outline(points, region, are_pixels), region.class_name, region.label)
+            if region.class_name.lower() == 'ambiguous':
+                outlines.remark(AMBIGUOUS, region.label)
     _cut_out(outlines, holes)
     return outlines.to_cells(image, reader.mpp)
 
@@ -173,7 +177,7 @@ def _to_points(region: _Region) -> np.ndarray | None:
         points = np.array(region.vertices, np.float64).reshape(-1, 2)
     except ValueError:
         return None
-    return points if np.isfinite(points).all() else None
+    return points if (np.abs(points) <= MAX_COORDINATE_PX).all() else None
 
 
 def _cut_out(outlines: Outlines, holes: list[tuple[shapely.Polygon, _Region]]) -> None:

@@ -15,6 +15,7 @@ _PLACES = {
     'hovernet': ('label_maps', 'HOVERNET'),
     'qupath': ('qupath', 'LAYOUT'),
     'aperio': ('aperio', 'LAYOUT'),
+    'imagej': ('imagej', 'LAYOUT'),
     'voc': ('voc', 'LAYOUT'),
     'coco': ('coco', 'LAYOUT'),
 }

@@ -22,11 +22,12 @@ import shapely
 
 from mmcell.errors import escape, quote
 from mmcell.files.folders import refuse_unusable
-from mmcell.files.text_files import parse_json
+from mmcell.files.text_files import is_integer, parse_json
 from mmcell.images.image_file import ImageFile
 from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
 from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
 from mmcell.layouts.outlines import Outlines
+from mmcell.masks.polygons import MAX_COORDINATE_PX
 
 KIND = FileKind(('.geojson', '.geojson.gz', '.geojson.zip'),
                 ('_annotations', '-annotations', ' - annotations', '_detections', '_cells', '_qupath', '_objects'))
@@ -45,9 +46,10 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
 
     A cell of QuPath has an outline, and perhaps another one of its nucleus; the outline of the cell is taken. Classes
     whose name ends with ``*`` (Region*, Ignore*) are those that QuPath ignores. An annotation is a region, and not a
-    cell, if it contains the centres of ten or more other objects, or of two or more that fill less than a third of it.
-    Cells that are drawn around others are kept, and so are detections, and annotations that mmcell wrote
-    (``--editable``), even if they lie around false detections.
+    cell, if it contains the centres of ten or more other objects, or of two or more that fill less than a third of it;
+    or if it has no class and is locked, or has children, and contains the centre of another object. Cells that are
+    drawn around others are kept, and so are detections, and annotations that mmcell wrote (``--editable``), even if
+    they lie around false detections.
 
     Raises:
         FileError: The file cannot be read.
@@ -55,12 +57,14 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
     """
     if not source.files:
         return SourceCells({})
-    outlines, is_annotation = Outlines(source.files[0]), []
+    outlines, is_annotation, is_loose = Outlines(source.files[0]), [], []
     for number, feature in enumerate(_iterate_features(read_geojson(source.files[0]), source.files[0]), start=1):
         kind = _add_feature(outlines, feature, f'#{number}')
         if len(outlines.geometries) > len(is_annotation):
             is_annotation.append(kind not in _CELL_KINDS and not _was_written_by_mmcell(feature))
-    outlines.take(~(_find_regions(outlines.geometries) & np.array(is_annotation, bool)), REGION)
+            is_loose.append(not outlines.class_names[-1] and _is_locked_or_parent(feature))
+    is_region = _find_regions(outlines.geometries, np.array(is_loose, bool)) & np.array(is_annotation, bool)
+    outlines.take(~is_region, REGION)
     return outlines.to_cells(image)
 
 
@@ -97,18 +101,23 @@ def _read_bounded(file: io.BufferedIOBase, path: Path) -> bytes:
 
 
 def _iterate_features(content: object, path: Path) -> Iterator[dict]:
-    """Yields the features of a FeatureCollection, of a list, or the only one; features in features come after them."""
-    if isinstance(content, dict) and content.get('type') == 'FeatureCollection':
-        content = content.get('features')
+    """Yields the features of a FeatureCollection, of a list, or the only one; features in features come after them.
+
+    QuPath writes the children of an object into its properties (``childObjects``), if a hierarchy is exported. The
+    geometries of a GeometryCollection that is no part of a feature are features without properties.
+    """
+    if isinstance(content, dict) and content.get('type') in ('FeatureCollection', 'GeometryCollection'):
+        content = content.get('features' if content['type'] == 'FeatureCollection' else 'geometries')
     features = [content] if isinstance(content, dict) else content
     if not isinstance(features, list) or not all(
             isinstance(feature, dict) and ('geometry' in feature or 'coordinates' in feature) for feature in features):
         raise LayoutError(f'{path}: is not GeoJSON with a list of features, but {quote(content)}')
     for feature in features:
         yield feature
-        children = feature.get('childObjects') or feature.get('children')
-        if isinstance(children, list) and children:
-            yield from _iterate_features(children, path)
+        for owner in (feature, feature.get('properties')):
+            for key in ('childObjects', 'children'):
+                if isinstance(owner, dict) and owner.get(key):
+                    yield from _iterate_features(owner[key], path)
 
 
 def _add_feature(outlines: Outlines, feature: dict, label: str) -> str:
@@ -131,8 +140,14 @@ def _add_feature(outlines: Outlines, feature: dict, label: str) -> str:
 
 
 def _object_kind(feature: dict, properties: dict) -> str:
-    kind = properties.get('objectType', properties.get('object_type', feature.get('id')))
+    keys = (key for key in ('objectType', 'object_type', 'type') if key in properties)
+    kind = properties.get(next(keys, ''), feature.get('id'))
     return str(kind).lower().removeprefix('path').removesuffix('object')
+
+
+def _is_locked_or_parent(feature: dict) -> bool:
+    properties = feature.get('properties')
+    return isinstance(properties, dict) and (properties.get('isLocked') is True or bool(properties.get('childObjects')))
 
 
 def _was_written_by_mmcell(feature: dict) -> bool:
@@ -150,8 +165,11 @@ def _class_of(properties: dict) -> str:
     """Returns the name of the class of an object, '' without one."""
     found = properties.get('classification', properties.get('class'))
     if isinstance(found, dict):
-        names = found.get('names')
-        found = ': '.join(map(str, names)) if isinstance(names, list) else found.get('name')
+        found = found['names'] if isinstance(found.get('names'), list) else found.get('name')
+    if isinstance(found, list):
+        found = ': '.join(map(str, found))
+    if is_integer(found):
+        return f'class{found}'
     text = '' if found is None else ' '.join(str(found).split())
     return text if text.isprintable() else escape(text)
 
@@ -160,10 +178,10 @@ def _to_shape(geometry: object) -> shapely.Geometry | None:
     """Returns the polygons of a GeoJSON geometry; None if it has none that can be read."""
     if not isinstance(geometry, dict):
         return None
-    coordinates, kind = geometry.get('coordinates'), geometry.get('type')
+    coordinates, kind = geometry.get('coordinates'), str(geometry.get('type'))
     if kind == 'GeometryCollection' and isinstance(geometry.get('geometries'), list):
-        shapes = [shape for part in geometry['geometries'] if isinstance(part, dict) and part.get('type') in (
-            'Polygon', 'MultiPolygon') and (shape := _to_shape(part)) is not None]
+        shapes = [shape for part in geometry['geometries'] if isinstance(part, dict) and str(part.get('type')) in (
+            'Polygon', 'MultiPolygon', 'GeometryCollection') and (shape := _to_shape(part)) is not None]
         parts = [part for shape in shapes for part in shapely.get_parts(shape)]
         return shapely.multipolygons(parts) if parts else None
     polygons = {'Polygon': [coordinates], 'MultiPolygon': coordinates}.get(kind)
@@ -179,21 +197,23 @@ def _to_shape(geometry: object) -> shapely.Geometry | None:
 
 
 def _to_ring(ring: object) -> np.ndarray | None:
-    """Returns a list of points as (N, 2) float64, or None if it is no ring of three points or more."""
+    """Returns a list of points as (N, 2) float64; None if it is no ring of three finite points or more."""
     try:
         points = np.array([point[:2] for point in ring], np.float64)
     except (TypeError, ValueError, OverflowError, KeyError):
         return None
-    return points if points.ndim == 2 and points.shape[1] == 2 and len(points) >= 3 else None
+    is_ring = points.ndim == 2 and points.shape[1] == 2 and len(points) >= 3
+    return points if is_ring and (np.abs(points) <= MAX_COORDINATE_PX).all() else None
 
 
-def _find_regions(geometries: list[shapely.Geometry]) -> np.ndarray:
-    """Returns which of N geometries are regions, by the rule of :func:`read_cells`, (N,) bool."""
+def _find_regions(geometries: list[shapely.Geometry], is_loose: np.ndarray) -> np.ndarray:
+    """Returns which of N geometries are regions, by the rule of :func:`read_cells`, (N,) bool.
+
+    ``is_loose`` (N,) bool says which have no class and are locked or have children.
+    """
     if not geometries:
         return np.zeros(0, bool)
     shapes = np.array(geometries, object)
-    is_finite = np.isfinite(shapely.bounds(shapes)).all(axis=1)
-    shapes[~is_finite] = None
     # Outlines that cross themselves would fail; their boxes are enough to find what lies in them.
     is_valid = shapely.is_valid(shapes)
     shapes[~is_valid] = shapely.envelope(shapes[~is_valid])
@@ -204,7 +224,7 @@ def _find_regions(geometries: list[shapely.Geometry]) -> np.ndarray:
     is_inside = (inner != outer) & (areas[inner] < areas[outer])
     n_inside = np.bincount(outer[is_inside], minlength=len(shapes))
     filled = np.bincount(outer[is_inside], areas[inner[is_inside]], len(shapes))
-    return (n_inside >= 10) | ((n_inside >= 2) & (filled < areas / 3))
+    return (n_inside >= 10) | ((n_inside >= 2) & (filled < areas / 3)) | (is_loose & (n_inside >= 1))
 
 
 def find_sources(root: Path, options: LayoutOptions) -> Listing:

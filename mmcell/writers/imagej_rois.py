@@ -29,7 +29,8 @@ def writing_imagej_rois(paths: list[Path], image: ImageInfo) -> Iterator[WriteCe
     The shapes are the outlines of :func:`outline_cells`, which equal the masks exactly: a cell of one piece without
     holes is a traced ROI, any other cell a composite ROI. The name contains the number and the class of the cell, the
     group is the label plus 1, the stroke has the colour of the class, and the property ``score`` holds the score,
-    if the cells have scores.
+    if the cells have scores. The property ``class`` holds the name of the class if the name of the ROI, which is a
+    file name, cannot.
     """
     colors = class_colors(len(image.class_names))
     with zipfile.ZipFile(paths[0], 'w') as archive:
@@ -39,12 +40,13 @@ def writing_imagej_rois(paths: list[Path], image: ImageInfo) -> Iterator[WriteCe
             for number, outline, label, score in rows:
                 roi = outline_to_roi(outline)
                 # Slashes mean folders in a zip. The name is also the name of the file in the zip.
-                name = shorten_name(f'{number:05}-{escape(image.class_names[label])}'.replace('/', '_'))
+                class_name = escape(image.class_names[label])
+                name = shorten_name(f'{number:05}-{class_name}'.replace('/', '_'))
                 roi.name = _Utf16Text(name)
                 roi.group = label + 1
                 roi.stroke_color = bytes([255, *colors[label]])
-                if image.has_scores:
-                    roi.props = f'score: {score:.6g}\n'
+                stated = '' if name.endswith(f'-{class_name}') else f'class: {class_name}\n'
+                roi.props = _Utf16Text(stated + (f'score: {score:.6g}\n' if image.has_scores else ''))
                 archive.writestr(zipfile.ZipInfo(f'{name}.roi', _DATE), roi.tobytes(), zipfile.ZIP_DEFLATED)
 
         yield write

@@ -12,7 +12,7 @@ from pycocotools import mask as coco_mask
 from support.bright_detector import save_checkpoint
 from support.cells import rasterise
 from support.commands import call, convert
-from support.corrections import correct_in_cellpose, correct_in_napari, correct_in_qupath
+from support.corrections import correct_in_cellpose, correct_in_imagej, correct_in_napari, correct_in_qupath
 from support.synthetic_data import discs
 
 from mmcell.masks.rle import encode_label_map
@@ -148,6 +148,14 @@ def test_only_what_was_edited_in_qupath_differs(tmp_path, images):
         ('delete', 1), ('class', 2, 'lymphocyte'), ('shape', 5, [SQUARE]), ('new', 'lymphocyte', [DRAWN])])
     correct_in_qupath(cells / 'b.geojson', corrected / 'b.geojson')
     check_edits(*convert_back(tmp_path, images, 'qupath'))
+
+
+def test_only_what_was_edited_in_imagej_differs(tmp_path, images):
+    cells, corrected = export(tmp_path, 'rois')
+    correct_in_imagej(cells / 'a_rois.zip', corrected / 'a_rois.zip', [
+        ('delete', 1), ('class', 2, 'lymphocyte'), ('shape', 5, SQUARE[:-1]), ('new', 2, DRAWN[:-1])])
+    correct_in_imagej(cells / 'b_rois.zip', corrected / 'b_rois.zip')
+    check_edits(*convert_back(tmp_path, images, 'imagej'))
 
 
 def test_only_what_was_edited_in_napari_differs(tmp_path, images):

@@ -18,7 +18,7 @@ from support.synthetic_data import discs
 
 from mmcell.cells.cells import Cells
 from mmcell.datasets import CellDataset
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, escape
 from mmcell.writers import label_tiff
 from mmcell.writers.base import ImageInfo
 from mmcell.writers.formats import FORMATS, output_paths
@@ -63,7 +63,9 @@ def test_names_of_imagej_rois_are_whole_whatever_characters_they_have(tmp_path, 
         add(cells)
     rois = roifile.roiread(tmp_path / 'cell_rois.zip')
     assert [roi.name for roi in rois] == [f'0000{number}-{name_in_roi}' for number in (1, 2)]
-    assert [roi.props for roi in rois] == [f'score: {score:.6g}\n' for score in cells.scores]
+    is_whole = name_in_roi == escape(class_name)
+    stated = '' if is_whole else f'class: {escape(class_name)}\n'
+    assert [roi.props for roi in rois] == [f'{stated}score: {score:.6g}\n' for score in cells.scores]
     with zipfile.ZipFile(tmp_path / 'cell_rois.zip') as archive:
         assert archive.namelist() == [f'{roi.name}.roi' for roi in rois]
 
@@ -219,7 +221,7 @@ def test_true_cells_have_no_score_in_any_file(tmp_path, cells):
     assert table.read_text(encoding='utf-8').splitlines()[:2] == ['label,class', '1,epithelial']
     assert list(json.loads(outlines.read_text(encoding='utf-8'))['features'][0]['properties']['measurements']) == [
         'Area px^2', 'Eccentricity']
-    assert [roi.props for roi in roifile.roiread(rois)] == [''] * 6
+    assert {roi.props for roi in roifile.roiread(rois)} == {'', f'class: {NAMES[1]}\n'}
     assert 'score' not in json.loads(coco.read_text(encoding='utf-8'))['annotations'][0]
     assert measurements.read_text(encoding='utf-8').splitlines()[0].startswith('image,cell,class,area_px,')
     assert not any(b'score' in path.read_bytes().lower() for path in (table, outlines, coco, measurements))
