@@ -24,6 +24,12 @@ EXAMPLE = r"""examples:
 DATA is a folder, or a COCO file, in one of these layouts:
   class-maps   train/NAME/image.tif with one label map per class, class1.tif, class2.tif …; test images in
                test_release/ with their list test_image_name_to_ids.json
+  label-maps   one label map per image: NAME_masks.tif, NAME_label.png, masks/NAME.npy …
+  cellpose     NAME_seg.npy of Cellpose
+  hovernet     NAME.mat with inst_map and type_map, as of HoVer-Net and CoNSeP
+  qupath       NAME.geojson of QuPath
+  aperio       NAME.xml of Aperio ImageScope, as of MoNuSAC
+  imagej       ROIs of ImageJ and Fiji: NAME_rois.zip, NAME.roi
   coco         COCO JSON of another program, which is repaired as far as no guess is needed
   voc          PASCAL VOC: JPEGImages/, SegmentationObject/, SegmentationClass/, and lists in ImageSets/Segmentation/
   FILE.py      your own: a Python file with a function read_cells(image_path), which returns a label map per class

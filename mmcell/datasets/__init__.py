@@ -1,10 +1,12 @@
 """Data sets, samplers and transforms that are registered with MMDetection."""
 
 from mmcell.datasets.albumentations_adapter import Albumentations
+from mmcell.datasets.appearance import DefocusBlur, GammaJitter, ImageNoise, StainJitter
 from mmcell.datasets.cell_dataset import CellDataset, CellMixDataset, TinyVOCDataset
 from mmcell.datasets.class_crops import ClassBalancedCrop
 from mmcell.datasets.compositions import CellErasing, CellMosaic
 from mmcell.datasets.copy_paste import CellCopyPaste
+from mmcell.datasets.deformation import ElasticDeformation, ScaleJitterCrop
 from mmcell.datasets.geometry import CapLongSide, CellAffine, RandomRotate90
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff, PackCellInputs
 from mmcell.datasets.samplers import (
@@ -16,5 +18,6 @@ from mmcell.datasets.samplers import (
 
 __all__ = ['Albumentations', 'CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing',
            'CellMixDataset', 'CellMosaic', 'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler',
-           'LoadCellAnnotations', 'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'SeededInfiniteSampler',
-           'SeededSampler', 'TinyVOCDataset']
+           'DefocusBlur', 'ElasticDeformation', 'GammaJitter', 'ImageNoise', 'LoadCellAnnotations', 'LoadTiff',
+           'PackCellInputs', 'RandomRotate90', 'ScaleJitterCrop', 'SeededInfiniteSampler', 'SeededSampler',
+           'StainJitter', 'TinyVOCDataset']

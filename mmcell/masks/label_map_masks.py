@@ -12,6 +12,7 @@ from mmdet.structures.mask import BaseInstanceMasks, BitmapMasks
 from mmdet.structures.mask.structures import get_offsets_hv
 from scipy import ndimage
 
+from mmcell.masks.elastic import deform_labels
 from mmcell.masks.layers import check_layers, join_stacks, number_instances, place_in_layers, put_into_frame
 from mmcell.masks.rle import encode_label_map, encode_runs, foreground_pixels_of_all
 from mmcell.masks.roi_averages import roi_averages
@@ -369,6 +370,10 @@ class LabelMapMasks(BaseInstanceMasks):
         See :func:`mmcell.masks.warps.warp_labels`.
         """
         return self._map_layers(lambda layer: warp_labels(layer, matrix, out_shape, interpolation), *out_shape)
+
+    def deform(self, points: np.ndarray) -> Self:
+        """Samples all instances at the points (H, W, 2) of :func:`mmcell.masks.elastic.field_points`."""
+        return self._map_layers(lambda layer: deform_labels(layer, points), self.height, self.width)
 
     def _warp_in_frame(self, matrix: np.ndarray, out_shape: tuple[int, int], border_value: int,
                        interpolation: str) -> Self:

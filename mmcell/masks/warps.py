@@ -127,10 +127,23 @@ def _mark_outlines(label_map: np.ndarray) -> np.ndarray:
 
 def _sample_majority(label_map: np.ndarray, x: np.ndarray, y: np.ndarray, inverse: np.ndarray) -> np.ndarray:
     """Chooses the labels of the output pixels (x, y); the inverse matrix maps them to points (x, y) of the input."""
+    return sample_labels(label_map, *(row[0] * x + row[1] * y + row[2] for row in inverse))
+
+
+def sample_labels(label_map: np.ndarray, source_x: np.ndarray, source_y: np.ndarray) -> np.ndarray:
+    """Samples a label map at points: the instance that has at least half of the bilinear weights around the point.
+
+    Args:
+        label_map: (H, W) int32, 0 = background, also outside the frame.
+        source_x: (M,) float, x of the points in px. Pixel centres have whole coordinates.
+        source_y: (M,) float, y of the points in px.
+
+    Returns:
+        (M,) int32.
+    """
     # The map gets a border of background, so that every point in the frame or up to 1 px outside has four pixels around
     # it. For points farther outside, weights are clipped to 0 and 1, so that only pixels of the border count.
     padded = cv2.copyMakeBorder(label_map, 1, 1, 1, 1, cv2.BORDER_CONSTANT, value=0)
-    source_x, source_y = (row[0] * x + row[1] * y + row[2] for row in inverse)
     x_low = np.clip(np.floor(source_x), -1, label_map.shape[1] - 1)
     y_low = np.clip(np.floor(source_y), -1, label_map.shape[0] - 1)
     top_left = (y_low.astype(np.int64) + 1) * padded.shape[1] + x_low.astype(np.int64) + 1

@@ -129,6 +129,8 @@ SYSTEMS = {
     'cell/mask-rcnn_r50_rare-paste': System(train=None, parts={
         **RESNET, **ADAMW, 'train_dataloader.dataset.dataset.pipeline': [*LOAD, CROP, FILTER],
         'train_dataloader.dataset.pipeline': [PASTE, FLIPS, dict(type='PackCellInputs')]}),
+    'cell/mask-rcnn_r50_stain': System(
+        train=(CROP, FILTER, FLIPS, dict(type='StainJitter', alpha=.05, beta=.05))),
     'cell/mask-rcnn_r18': System(weights='torchvision://resnet18'),
     'cell/mask-rcnn_r101': System(weights='torchvision://resnet101'),
     'cell/mask-rcnn_x101-32x8d': System(weights='torchvision://resnext101_32x8d', parts=RESNEXT),

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import tifffile
+from to_coco import EXAMPLE
 
 from mmcell.layouts.base import LayoutError
 from mmcell.layouts.choose import NAMES, get_layout, recognize_layout
@@ -51,3 +52,8 @@ def test_an_unknown_folder_is_described_with_all_layouts(tmp_path):
 def test_an_unknown_name_is_refused():
     with pytest.raises(LayoutError, match='there is no layout cocoa: expected one of auto, class-maps'):
         get_layout('cocoa')
+
+
+def test_the_help_of_the_command_lists_every_layout():
+    listed = [line.split()[0] for line in EXAMPLE.splitlines() if line.startswith('  ') and not line.startswith('   ')]
+    assert set(NAMES) <= set(listed)

@@ -19,14 +19,21 @@ def config_of(train, val=None, **settings):
     return Config({'fold': 2, **loaders, **settings})
 
 
+def innermost(dataset):
+    """Returns the settings of the data set inside of all wrappers."""
+    while 'dataset' in dataset:
+        dataset = dataset['dataset']
+    return dataset
+
+
 @pytest.mark.parametrize('name', EXPERIMENTS)
 def test_every_config_has_folds(name):
     cfg = load(name)
     before = copy.deepcopy(cfg.to_dict())
     apply_options(cfg, ['fold=2'])
     apply_fold(cfg)
-    train, val = cfg.train_dataloader.dataset, cfg.val_dataloader.dataset
-    folder = before['train_dataloader']['dataset']['ann_file'].removesuffix('train.json')
+    train, val = innermost(cfg.train_dataloader.dataset), cfg.val_dataloader.dataset
+    folder = innermost(before['train_dataloader']['dataset'])['ann_file'].removesuffix('train.json')
     assert train.ann_file == val.ann_file == f'{folder}trainval.json'
     assert (train.fold, train.held_out, val.fold, val.held_out) == (2, False, 2, True)
     assert describe_unread_settings(cfg.to_dict()) == []
@@ -34,8 +41,9 @@ def test_every_config_has_folds(name):
     changed = cfg.to_dict()
     assert changed.pop('fold') == 2
     for split in ('train', 'val'):
-        changed[f'{split}_dataloader']['dataset']['ann_file'] = f'{folder}{split}.json'
-        del changed[f'{split}_dataloader']['dataset']['fold'], changed[f'{split}_dataloader']['dataset']['held_out']
+        dataset = innermost(changed[f'{split}_dataloader']['dataset'])
+        dataset['ann_file'] = f'{folder}{split}.json'
+        del dataset['fold'], dataset['held_out']
     assert changed == before
 
 

@@ -45,6 +45,7 @@ EXPERIMENTS = [
     'cell/mask-rcnn_r50_fpn-bn_half-anchors',
     'cell/mask-rcnn_r50_rare-paste',
     'cell/mask-rcnn_r50_small-anchors',
+    'cell/mask-rcnn_r50_stain',
     'cell/mask-rcnn_r50_tv-v1',
     'cell/mask-rcnn_r50_tv-v1_150-detections',
     'cell/mask-rcnn_r50_tv-v1_200-detections',
