@@ -86,6 +86,9 @@ def advise_sampling(cells: SeenCells, config: Mapping) -> Iterator[Advice]:
     shares, present = totals / totals.sum(), totals > 0
     rare = present & (shares < _RARE / max(present.sum(), 1))
     names = [f'{name} {share:.1%}' for name, share in zip(cells.class_names, shares, strict=True)]
+    if len(names) == 1:
+        yield Advice('sampling', 'There is only one class, so that all images can be drawn equally often.')
+        return
     if not rare.any():
         yield Advice('sampling', f'No class is rare (shares of the cells: {list_some(names)}): all images can be drawn '
                      'equally often.')

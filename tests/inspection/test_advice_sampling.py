@@ -68,6 +68,11 @@ def test_equally_frequent_classes_need_nothing():
     assert 'No class is rare' in advice.sentence
 
 
+def test_one_class_needs_nothing():
+    advice, = advise_sampling(seen_cells([[[0, 0, 9, 9]]], names=['one']), load('cell/mask-rcnn_r50').to_dict())
+    assert (advice.settings, advice.table) == ({}, ())
+
+
 def test_images_with_a_rare_class_are_drawn_more_often():
     config = load('cell/mask-rcnn_r50_tv-v1').to_dict()
     advice, = advise_sampling(images_of(*[(49, 0)] * 10, (0, 10)), config)
