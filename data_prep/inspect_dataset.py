@@ -13,7 +13,6 @@ from mmcell.errors import escape
 
 if TYPE_CHECKING:
     from mmcell.inspection.advice_record import Advice
-
     from mmcell.inspection.findings import Finding
     from mmcell.inspection.sets import InspectedSet
 
@@ -26,13 +25,14 @@ Name all files that belong together: copies of images are looked for between the
 train.json and val.json are named as well. The guide docs/guides/data_doctor.md explains every alarm.
 """
 PLACES_SHOWN = 3
+BASELINE = Path(__file__).resolve().parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50.py'
 
 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, EXAMPLE, 'there is no alarm', 'the inspection failed',
                          'there are alarms: errors or warnings')
     parser.add_argument('files', nargs='+', type=Path, metavar='ANNOTATIONS.json', help='COCO annotation files')
-    parser.add_argument('--config', type=Path, default=Path('configs/cell/mask-rcnn_r50.py'), metavar='CONFIG',
+    parser.add_argument('--config', type=Path, default=BASELINE, metavar='CONFIG',
                         help='config that the advice is about (default: configs/cell/mask-rcnn_r50.py)')
     parser.add_argument('--predictions', type=Path, metavar='RESULTS',
                         help='predictions of the images of the first file by models that have not seen them, as '
