@@ -104,10 +104,9 @@ def report_thinned(sets: Sequence[InspectedSet], args: argparse.Namespace) -> No
             if result:
                 part = replace_image(part, task.place, *result)
         thinned.append(part)
-    alarms = [finding for finding in {detector.__name__: detector for detector in DETECTORS}[
-        DETECTOR_OF['missing-labels']](thinned)]
+    find = {detector.__name__: detector for detector in DETECTORS}[DETECTOR_OF['missing-labels']]
     print(f'{THINNED} from all images:' + ''.join(
-        f'\n- {finding.kind}, {finding.level}: {finding.sentence}' for finding in alarms))
+        f'\n- {finding.kind}, {finding.level}: {finding.sentence}' for finding in find(thinned)))
 
 
 def make_tasks(part: InspectedSet, defect: str, args: argparse.Namespace) -> list[Task]:

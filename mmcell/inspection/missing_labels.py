@@ -45,8 +45,8 @@ def find_missing_labels(sets: Sequence[InspectedSet]) -> list[Finding]:
     which it takes for labelled ones look like cells. The criterion: of the regions of an image that look like cells, K
     of N have no label; and if the share that nine tenths of the other images do not exceed were the true one, K or more
     would have a probability below .01, divided by the number of images. Where these regions as a whole differ clearly
-    from the labelled cells of their image, as ink and debris do, there is no alarm. If labels are missing everywhere, no
-    image differs from the others: there is one alarm for all of them if more than 7 % of all these regions have no
+    from the labelled cells of their image, as ink and debris do, there is no alarm. If labels are missing everywhere,
+    no image differs from the others: there is one alarm for all of them if more than 7 % of all these regions have no
     label. Predictions of a model find single missing labels better; this needs none.
     """
     images = [image for image in list_images(sets) if image.measures.unlabeled is not None]
