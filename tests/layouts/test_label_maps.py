@@ -304,6 +304,8 @@ def test_a_mask_of_two_images_in_different_folders_is_a_question(tmp_path):
         write_map(tmp_path / 'data' / 'cells' / f'{name}.tif')
     run = convert(tmp_path / 'data', '--layout', 'label-maps', '--images', tmp_path / 'data' / 'raw', '--masks',
                   tmp_path / 'data' / 'cells', '--out', tmp_path / 'ann')
+    unnamed = convert(tmp_path / 'data', '--masks', tmp_path / 'data' / 'cells', '--out', tmp_path / 'ann')
+    assert unnamed.returncode == 1 and 'name the layout as well' in unnamed.stderr
     assert run.returncode == 1 and re.search(r'day1/a.png: .*day2/a.png has the same name', run.stderr), run.stderr
 
 
