@@ -27,8 +27,8 @@ class CellCopyPaste(CopyPaste):
       stock transform instead keeps objects with more than 300 px or with a box that changed by at most 10 px; these
       limits do not suit small cells.
     - With ``max_covered``, a cell is not pasted where any cell, pasted ones included, would lose more than this
-      fraction of its area to all pasted cells together. Then no cell is dropped. Cells that touch the border of the
-      source image are not pasted, because a part of them may be missing, nor are ignored ones.
+      fraction of its area to all pasted cells together. Below 1, no cell is dropped then. Cells that touch the border
+      of the source image are not pasted, because a part of them may be missing, nor are ignored ones.
 
     With ``classes``, only their cells are pasted. Source images are drawn so that each of these classes is equally
     frequent among the sources, in proportion to the cells that the images have of the class; images without such cells
