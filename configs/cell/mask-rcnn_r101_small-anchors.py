@@ -5,7 +5,8 @@
 The input has 1024x1024 px. Each level has one anchor size (16, 32, 48, 64 and 96 px on strides 4 to 64) in eight
 shapes. The optimiser is Adam with a constant learning rate of 5e-5. With 167 training images (four fifths of 209) and
 batch 2, an epoch has 84 steps; 150 epochs are 12,600 steps. Compare it with mask-rcnn_r101_default-anchors.py, and with
-the less deep backbones of system D2. Reported: AP50 .357. Cost and value here: not run yet.
+the less deep backbones of system D2. Reported: AP50 .357. Cost and value here:
+docs/studies/small_budget.md (from random weights only).
 
 The report names input, anchors, backbone, optimiser, batch and epochs. The following is inferred: the longer side
 becomes 1024 px and the rest is padded; there are no flips, no schedule and no weight decay. Everything else is as in
