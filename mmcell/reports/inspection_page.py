@@ -82,15 +82,18 @@ def _overview(sets: Sequence[InspectedSet], alarms: Sequence[Finding]) -> Sectio
 
 
 def _finding_section(finding: Finding, key: str, pictures: '_Pictures') -> Section:
+    return Section(key, f'{TITLES[finding.level]}: {finding.kind}', [finding.sentence, *filter(None, [finding.advice])],
+                   tables=_tabulate_places(finding, WHERE), pictures=pictures.of(finding.places))
+
+
+def _tabulate_places(finding: Finding, title: str) -> list[Table]:
+    """Returns a folded table of the first places of a finding, or nothing if it has none."""
     places = finding.places[:MAX_PLACES]
-    title = WHERE
     if len(finding.places) > MAX_PLACES:
         title += f' ({MAX_PLACES} of {len(finding.places)} places)'
-    tables = [Table(ValueTable([WHERE, 'cell', 'class', 'what is seen'], [
+    return [Table(ValueTable([WHERE, 'cell', 'class', 'what is seen'], [
         [place.file_name, '' if place.cell_id is None else str(place.cell_id), place.class_name or '', place.detail]
         for place in places], title), [WHERE, 'class', 'what is seen'], is_folded=True)] if places else []
-    return Section(key, f'{TITLES[finding.level]}: {finding.kind}', [finding.sentence, *filter(None, [finding.advice])],
-                   tables=tables, pictures=pictures.of(places))
 
 
 def _advice_section(advice: Sequence[Advice]) -> Section:
@@ -106,6 +109,8 @@ def _advice_section(advice: Sequence[Advice]) -> Section:
 
 def _notes_section(notes: Sequence[Finding]) -> Section:
     return Section('notes', 'Notes', ['Worth knowing, and no reason to worry.'] if notes else ['None.'],
+                   tables=[table for note in notes if note.kind != 'summary'
+                           for table in _tabulate_places(note, f'{note.kind}: {WHERE}')],
                    notes=[' '.join(filter(None, [note.sentence, note.advice])) for note in notes])
 
 
@@ -121,7 +126,7 @@ def _charts(sets: Sequence[InspectedSet]) -> list[Chart]:
     colors = [to_hex(color) for color in class_colors(len(by_class))]
     return [chart for chart in (
         _histogram(list(by_class.items()), colors, 'diameter, px', 'cells', 'Sizes: the diameters of circles of the '
-                   'same area as the cells. Later classes cover earlier ones.'),
+                   'same area as the cells. The last point counts all larger cells, too.'),
         _histogram([('images', crowds.astype(float))], RUN_COLORS[:1], 'cells in an image', 'images', 'Crowding.'),
     ) if chart]
 
@@ -134,11 +139,14 @@ def _histogram(values: Sequence[tuple[str, np.ndarray]], colors: Sequence[str], 
     # The largest hundredth would squeeze all others together.
     high = max(float(np.percentile(everything, 99)), 1.)
     edges = np.linspace(0, high, _N_BINS + 1)
-    series = [Series(name, color, edges[:-1].tolist(), np.histogram(each.clip(0, high), edges)[0].tolist())
+    # Bars of several classes would hide each other: their numbers are joined by lines.
+    is_single = len(values) == 1
+    positions = (edges[:-1] if is_single else (edges[:-1] + edges[1:]) / 2).tolist()
+    series = [Series(name, color, positions, np.histogram(each.clip(0, high), edges)[0].tolist())
               for (name, each), color in zip(values, colors, strict=True)]
     most = max(max(each.y) for each in series)
-    return Chart(draw_chart(series, Axis(x_label, 0, high), Axis(y_label, 0, max(most, 1)), caption, edges[1]), caption,
-                 series if len(series) > 1 else ())
+    return Chart(draw_chart(series, Axis(x_label, 0, high), Axis(y_label, 0, max(most, 1)), caption,
+                            edges[1] if is_single else 0), caption, () if is_single else series)
 
 
 class _Pictures:

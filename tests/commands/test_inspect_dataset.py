@@ -85,6 +85,9 @@ def test_an_image_in_two_files_is_an_error_on_the_screen_in_json_and_on_the_page
     assert 'train/&lt;b&gt;/image.tif' in page and '<b>/image.tif' not in page
     assert page.count('<img src="data:image/webp') >= 1 and not re.search(r'(src|href)="?https?:', page)
     assert alarms[0]['kind'] in page and 'Advice' in page
+    for finding in json.loads((tmp_path / 'report.json').read_text())['findings']:
+        if finding['level'] == 'note' and finding['kind'] != 'summary' and finding['places']:
+            assert f"{finding['kind']}: where" in page
 
 
 def test_the_written_config_has_the_advised_settings_and_files(files, tmp_path):
