@@ -16,7 +16,7 @@ _LEAST_INTENSITY = 1e-6
 # The natural logarithm of the intensity (0 to 1) of each grey value.
 _LOGARITHMS = np.log(np.maximum(np.arange(256) / 255, _LEAST_INTENSITY)).astype(np.float32)
 # Transmitted light leaves most pixels bright; in fluorescence most of the field is dark. Medians of 102 stained images
-# (45 of the challenge, 41 of CoNSeP, 16 of the Data Science Bowl 2018) are 59 to 243, the second lowest 108; those of 71
+# (45 of the challenge, 41 of CoNSeP, 16 of the Data Science Bowl 2018) are 59 to 243, the second lowest 108; of 71
 # images in fluorescence (Data Science Bowl 2018) are 0 to 23. All of them and 3 bright grey ones are judged right, and
 # so are 1,220 random crops of 256 px of the challenge and CoNSeP.
 _BRIGHTFIELD_MEDIAN = 50

@@ -54,7 +54,7 @@ class ColorTarget:
     deviations: np.ndarray
 
 
-# The defaults of normalizeStaining.m by Mitko Veta, https://github.com/mitkovetta/staining-normalization. Torchstain has
+# The defaults of normalizeStaining.m by Mitko Veta, https://github.com/mitkovetta/staining-normalization; torchstain has
 # the same values.
 STANDARD_STAINS = StainTarget(np.array([[.5626, .7201, .4062], [.2159, .8012, .5581]]), np.array([1.9705, 1.0308]))
 # The preset 'v1' of the method 'reinhard' in slideflow/norm/utils.py, https://github.com/slideflow/slideflow.
