@@ -105,6 +105,17 @@ def test_one_stain_is_not_taken_for_two():
     assert normalization.normalize_stains(image) is image
 
 
+def test_shades_of_one_dye_are_not_turned_around():
+    # Dark nuclei have a little less red density per blue density than the pale background, as if they were eosin.
+    rng = np.random.default_rng(0)
+    nuclei = rng.random((100, 100, 1)) < .1
+    colors = unit([[.62, .74, .25], [.40, .91, .09]])
+    amounts = np.where(nuclei, [.1, 1.6], [.5, .05]) * rng.uniform(.8, 1.2, (100, 100, 2))
+    image = stain(amounts, colors)
+    assert normalization.estimate_stains(image) is not None
+    assert normalization.normalize_stains(image) is image
+
+
 def test_a_speck_of_tissue_is_not_enough():
     image = np.full((100, 100, 3), 245, np.uint8)
     image[:5, :10] = stain(amounts_of_tissue(shape=(5, 10)), unit([HAEMATOXYLIN, EOSIN]))
