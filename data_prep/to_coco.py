@@ -208,13 +208,19 @@ def convert(args: argparse.Namespace) -> ExitStatus:
 
 def choose_layout(args: argparse.Namespace) -> tuple['Layout', 'LayoutOptions']:
     """Returns the layout of the files, and prints it if it was recognized rather than named."""
-    from mmcell.layouts.base import LayoutOptions
+    from mmcell.layouts.base import LayoutError, LayoutOptions
     from mmcell.layouts.choose import AUTO, get_layout, recognize_layout
     options = LayoutOptions(args.images, args.masks, args.mask_suffix, args.class_table,
                             {part: Path(path) for part, path in args.lists}, args.test_ids, args.drop_crowds)
     if args.layout != AUTO:
         return get_layout(args.layout), options
-    layout, text = recognize_layout(args.data)
+    try:
+        layout, text = recognize_layout(args.data)
+    except LayoutError as error:
+        if args.images or args.masks or args.mask_suffix:
+            error.add_note('With --images, --masks or --mask-suffix, name the layout as well, for example --layout '
+                           'label-maps')
+        raise
     print(f'layout: {layout.name} ({escape(text)}). If this is wrong, name another one with --layout')
     return layout, options
 

@@ -33,6 +33,7 @@ from mmcell.masks.polygons import MAX_COORDINATE_PX
 KIND = FileKind(('.xml',), ('_annotations', '-annotations', '_aperio'))
 NO_AREA = 'left out, regions without an area (arrows, rulers, fewer than three points)'
 HOLES = 'negative regions, which were cut out of the cells that contain them'
+HOLES_OUTSIDE = 'left out, negative regions that lie in no cell of their layer'
 BAD_VERTEX = 'left out, regions with a vertex that has no finite X and Y'
 AMBIGUOUS = 'regions of the class Ambiguous, which are kept as a class (--rename Ambiguous= leaves them out)'
 _MAX_BYTES = 2 ** 29
@@ -119,7 +120,7 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
                 _POLYGON, _RECTANGLE, _ELLIPSE):
             outlines.remark(NO_AREA, region.label)
         elif region.is_negative:
-            holes.append((shapely.make_valid(shapely.Polygon(points)), region))
+            holes.append((_to_outline(points, region, are_pixels), region))
         else:
             outlines.add(_to_outline(points, region, are_pixels), region.class_name, region.label)
             if region.class_name.lower() == 'ambiguous':
@@ -183,10 +184,17 @@ def _to_points(region: _Region) -> np.ndarray | None:
 def _cut_out(outlines: Outlines, holes: list[tuple[shapely.Polygon, _Region]]) -> None:
     """Cuts negative regions out of the cells of the same class that contain one of their points."""
     for hole, region in holes:
-        outlines.remark(HOLES, region.label)
+        hole = _without_crossings(hole)
+        point, is_cut = hole.representative_point(), False
         for place, (outline, name) in enumerate(zip(outlines.geometries, outlines.class_names, strict=True)):
-            if name == region.class_name and outline.is_valid and outline.intersects(hole.representative_point()):
-                outlines.geometries[place] = outline.difference(hole)
+            if name == region.class_name and (outline := _without_crossings(outline)).intersects(point):
+                outlines.geometries[place], is_cut = outline.difference(hole), True
+        outlines.remark(HOLES if is_cut else HOLES_OUTSIDE, region.label)
+
+
+def _without_crossings(outline: shapely.Geometry) -> shapely.Geometry:
+    """Returns an outline that another one can be cut out of: one that does not cross itself."""
+    return outline if outline.is_valid else shapely.make_valid(outline).buffer(0)
 
 
 def find_sources(root: Path, options: LayoutOptions) -> Listing:

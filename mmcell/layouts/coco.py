@@ -1,5 +1,6 @@
 """COCO JSON of other programs: repaired as far as no guess is needed, with masks as RLE, and divided into parts."""
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from mmcell.errors import MmcellError, list_some
 from mmcell.files.folders import list_folder
 from mmcell.images.image_file import ImageFile
 from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
+from mmcell.layouts.reading import relative_name
 from mmcell.masks.rle import EncodedInstances
 
 # Words in the name of a file, or of its folder, that say which part its images belong to.
@@ -28,16 +30,20 @@ def recognize(root: Path) -> str | None:
     """Returns what the file is, or which COCO files the folder has; files of earlier conversions do not count."""
     if root.is_file():
         return f'the COCO file {root.name}' if _begins_like_coco(root) else None
-    names = [path.relative_to(root).as_posix() for path in _json_files(root)
-             if _begins_like_coco(path) and 'file_set' not in _read_head(path)]
+    names = [path.relative_to(root).as_posix() for path in _coco_files(root)]
     return f'COCO files: {list_some(names)}' if names else None
 
 
-def _json_files(root: Path) -> list[Path]:
-    """Returns the JSON files in a folder and in its subfolders."""
+def _coco_files(root: Path) -> list[Path]:
+    """Returns the COCO files in a folder and in its subfolders, without those of earlier conversions."""
     paths = list_folder(root)[0] if root.is_dir() else []
     inner = [path for folder in paths if folder.is_dir() for path in list_folder(folder)[0]]
-    return [path for path in [*paths, *inner] if path.suffix.lower() == '.json' and path.is_file()]
+    files = [path for path in [*paths, *inner] if path.suffix.lower() == '.json' and path.is_file()]
+    return [path for path in files if _begins_like_coco(path) and not _is_of_mmcell(path)]
+
+
+def _is_of_mmcell(path: Path) -> bool:
+    return '"file_set"' in _read_head(path)
 
 
 def _begins_like_coco(path: Path) -> bool:
@@ -69,7 +75,8 @@ def find_sources(root: Path, options: LayoutOptions) -> Listing:
     notes, class_names = [], []
     for part, path in files.items():
         document, folder, lines = _repair_file(path, options)
-        notes += [f'{path.name}: {line}' for line in lines]
+        name = relative_name(path, root) if root.is_dir() else path.name
+        notes += [f'{name}: {line}' for line in lines]
         class_names += [category['name'] for category in document['categories']]
         for source in _sources_of(document, folder, part or None):
             if source.image in sources:
@@ -83,7 +90,7 @@ def _choose_files(root: Path) -> dict[str, Path]:
     """Returns the COCO file of each part; the only file may be one of no part, which has the key ''."""
     if not root.is_dir():
         return {'': root}
-    paths = [path for path in _json_files(root) if _begins_like_coco(path)]
+    paths = _coco_files(root)
     by_part: dict[str, list[Path]] = {}
     for path in paths:
         by_part.setdefault(_part_of(path, root), []).append(path)
@@ -127,12 +134,16 @@ def _find_image_folder(path: Path, document: dict, given: Path | None) -> Path:
     names = [image['file_name'] for image in document['images']
              if isinstance(image, dict) and isinstance(image.get('file_name'), str) and '\0' not in image['file_name']]
     stated = info_of(document).get('data_root')
-    folders = [path.parent / name for name in ([stated] if stated else []) + list(_IMAGE_FOLDERS)]
+    # instances_train2017.json is about the images in train2017/: folders that the name of the file names come first.
+    ends = [path.stem.split('_', n)[-1] for n in range(path.stem.count('_') + 1)]
+    folders = [path.parent / folder / end for end in ends for folder in _IMAGE_FOLDERS]
+    folders = [path.parent / name for name in ([stated] if stated else [])] + folders + [
+        path.parent / name for name in _IMAGE_FOLDERS]
     for folder in folders:
         if any((folder / name.replace('\\', '/')).is_file() for name in names[:10]):
             return folder
-    raise LayoutError(f'{path}: none of its first images ({list_some(names[:3])}) lies beside it or in a folder '
-                      'images/: name the folder of the images with --images')
+    raise LayoutError(f'{path}: none of its first images ({list_some(names[:3])}) lies beside it, in a folder '
+                      'images/, or in a folder that its name names: name the folder of the images with --images')
 
 
 def _sources_of(document: dict, folder: Path, part: str | None) -> list[Source]:
@@ -142,9 +153,15 @@ def _sources_of(document: dict, folder: Path, part: str | None) -> list[Source]:
     for annotation in document['annotations']:
         annotations[annotation['image_id']].append(
             (names[annotation['category_id']], annotation['iscrowd'], annotation['segmentation']))
-    return [Source(folder / image['file_name'], (), part, tuple(annotations[image['id']]),
+    return [Source(_without_detours(folder / image['file_name']), (), part, tuple(annotations[image['id']]),
                    image['id'] if part == 'test' else None)
             for image in document['images']]
+
+
+def _without_detours(path: Path) -> Path:
+    """Returns a path without '..', if it leads to the same file, so that an image in two files has one path."""
+    plain = Path(os.path.normpath(path))
+    return plain if '..' in path.parts and plain.exists() and path.exists() and plain.samefile(path) else path
 
 
 def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCells:

@@ -9,9 +9,9 @@ import numpy as np
 
 from mmcell.annotations.mask_doubts import find_doubts
 from mmcell.errors import quote
-from mmcell.files.folders import list_folder
 from mmcell.images.image_file import ImageFile
 from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
+from mmcell.layouts.file_pairs import list_files
 from mmcell.masks.rle import EncodedInstances, encode_label_map
 
 READ, FIND = 'read_cells', 'find_images'
@@ -45,13 +45,7 @@ def _load_functions(path: Path) -> dict[str, Callable]:
 
 def _find_images(root: Path) -> list[Path]:
     """Returns the image files in a folder and in its subfolders."""
-    images = []
-    for path in list_folder(root)[0]:
-        if path.is_dir():
-            images += _find_images(path)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            images.append(path)
-    return images
+    return [path for path in list_files(root)[0] if path.suffix.lower() in IMAGE_SUFFIXES]
 
 
 def _find_sources(find: Callable[[Path], list[Path]], root: Path, _: LayoutOptions) -> Listing:

@@ -20,7 +20,7 @@ PART_FOLDERS = {'train': 'train', 'training': 'train', 'val': 'val', 'valid': 'v
                 'test': 'test', 'testing': 'test', 'test_release': 'test'}
 # Pictures of predictions, which are no images to learn from.
 _DRAWN = ('_overlay.png', '_outlines.png', '_flows.tif')
-_MAX_DEPTH = 6
+_MAX_DEPTH = 12
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,15 @@ def describe_pairs(root: Path, kind: FileKind, what: str) -> str | None:
         return None
     with_files = [source for source in sources if source.files]
     n_test = sum(source.part == 'test' and not source.files for source in sources)
-    return (f'{len(with_files)} images with {what} such as {with_files[0].files[0].relative_to(root).as_posix()}'
-            + (f', and {n_test} test images' if n_test else ''))
+    return (f'{len(with_files)} image{"s" * (len(with_files) != 1)} with {what} such as '
+            + with_files[0].files[0].relative_to(root).as_posix()
+            + (f', and {n_test} test image{"s" * (n_test != 1)}' if n_test else ''))
 
 
 def list_files(root: Path) -> tuple[list[Path], list[Path]]:
     """Returns all files in a folder and in its subfolders, sorted, and the leftovers of other programs among them.
+
+    A folder that lies too deep is among the files: it is not opened, and whoever reads the files does not miss it.
 
     Raises:
         FileError: A folder cannot be listed.
@@ -107,14 +110,22 @@ def _walk(folder: Path, seen: set[Path], depth: int) -> tuple[list[Path], list[P
     paths, leftovers = list_folder(folder)
     files = []
     for path in paths:
-        if not path.is_dir():
+        if not path.is_dir() or depth >= _MAX_DEPTH:
             files.append(path)
-        elif depth < _MAX_DEPTH and path.resolve() not in seen:
+        elif path.resolve() not in seen:
             # A link to a folder above would lead around for ever.
             seen.add(path.resolve())
             inner_files, inner_leftovers = _walk(path, seen, depth + 1)
             files, leftovers = files + inner_files, leftovers + inner_leftovers
     return files, leftovers
+
+
+def _seen_from(root: Path, folder: Path | None) -> Path | None:
+    """Returns a folder in the root as a path below it, however it is written, so that its files have one path."""
+    if folder is None or (folder.is_relative_to(root) and '..' not in folder.parts):
+        return folder
+    folder, base = folder.resolve(), root.resolve()
+    return root / folder.relative_to(base) if folder.is_relative_to(base) else folder
 
 
 class _Pairs:
@@ -128,8 +139,9 @@ class _Pairs:
     """
 
     def __init__(self, root: Path, options: LayoutOptions, kind: FileKind) -> None:
-        self.kind, self.options = kind, options
-        self.roots = list(dict.fromkeys(filter(None, (options.images, options.masks, root))))
+        self.kind = kind
+        self.options = replace(options, images=_seen_from(root, options.images), masks=_seen_from(root, options.masks))
+        self.roots = list(dict.fromkeys(filter(None, (self.options.images, self.options.masks, root))))
         lists = [list_files(folder) for folder in self.roots]
         self.files = list(dict.fromkeys(path for paths, _ in lists for path in paths))
         self.leftovers = list(dict.fromkeys(path for _, paths in lists for path in paths))
@@ -140,6 +152,8 @@ class _Pairs:
             for name in {path.stem, path.stem.removesuffix('.ome'), path.name}:
                 self.by_key[self._folder_key(path), name_key(name)].append(path)
         self.masks_of: dict[Path, list[Path]] = defaultdict(list)
+        # Other images that the file of cells of an image may belong to as well.
+        self.rivals_of: dict[Path, list[Path]] = {}
         self.companions_of: dict[Path, list[Path]] = defaultdict(list)
         self.unmatched: list[Path] = []
         for path in self.files:
@@ -180,6 +194,7 @@ class _Pairs:
             images = [image for image in self._find_images(path, name) if image != path]
             if images:
                 self.masks_of[images[0]].append(path)
+                self.rivals_of.setdefault(images[0], images[1:])
                 return
         if has_end or self._is_in_mask_folder(path) or path.suffix.lower() not in IMAGE_SUFFIXES:
             self.unmatched.append(path)
@@ -245,9 +260,9 @@ class _Pairs:
         if len(masks) > 1:
             return LayoutError(f'{path}: has several files of cells, {masks[0].name} and {masks[1].name}: keep one of '
                                'them, or name the end of the right one with --mask-suffix')
-        twins = [other for other in self.by_key[self._folder_key(path), name_key(path.stem)]
-                 if other != path and other not in is_mask and name_key(other.stem) == name_key(path.stem)]
-        if twins and masks:
-            return LayoutError(f'{path}: {twins[0].name} has the same name, so that it is not clear which of them '
-                               f'{masks[0].name} belongs to: move one of the images away')
+        rivals = [other for other in self.rivals_of.get(path, []) if other not in is_mask]
+        if rivals:
+            return LayoutError(f'{path}: {rivals[0]} has the same name, so that it is not clear which of them '
+                               f'{masks[0]} belongs to: move one of the images away, or put the files of cells into '
+                               'the same subfolders as the images')
         return None

@@ -179,7 +179,15 @@ class _ArrayUnpickler(BoundedUnpickler):
     dispatch = {**BoundedUnpickler.dispatch, pickle.BUILD[0]: _set_state, pickle.NEWOBJ[0]: _new_object}
 
 
-_NAMES = {('numpy.core.multiarray', '_reconstruct'): _reconstruct, ('numpy', 'dtype'): _Dtype}
+def _encode(text: object, encoding: object = None) -> bytes:
+    """Returns the bytes that pickles of protocol 2, of older versions of NumPy, hold as text."""
+    if not isinstance(text, str) or encoding != 'latin1':
+        raise pickle.UnpicklingError('it has bytes in an unknown form')
+    return text.encode('latin1')
+
+
+_NAMES = {('numpy.core.multiarray', '_reconstruct'): _reconstruct, ('numpy', 'dtype'): _Dtype,
+          ('_codecs', 'encode'): _encode}
 
 
 def read_mat(path: Path, image: ImageFile) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:

@@ -130,3 +130,23 @@ def test_outlines_of_monusac_are_the_maps_of_the_challenge(real_data):
             place = shared[1:].argmax() + 1
             overlaps.append(shared[place] / (sizes[place] + mask.sum() - shared[place]))
     assert len(overlaps) == 314 and np.equal(overlaps, 1).sum() == 250 and np.mean(overlaps) > .997
+
+
+def test_holes_follow_the_rules_of_cells(tmp_path):
+    """Whole numbers name pixels of a hole, it may be an ellipse, and it is also cut out of a line that crosses itself.
+    """
+    outer, inner = [(10, 10), (30, 10), (30, 30), (10, 30)], [(15, 15), (19, 15), (19, 19), (15, 19)]
+    found = read_regions(tmp_path, region(outer), region(inner, negative=1, number=2))
+    assert areas(found) == {'Epithelial': [21 * 21 - 5 * 5]}
+    found = read_regions(tmp_path, region(outer), region([(15, 15), (25, 25)], kind=2, negative=1, number=2))
+    assert abs(areas(found)['Epithelial'][0] - (21 * 21 - np.pi * 25)) < 6
+    crossing = [(10.25, 10.25), (30.25, 30.25), (30.25, 10.25), (10.25, 30.25)]
+    hole = [(12.25, 18.25), (14.25, 18.25), (14.25, 22.25), (12.25, 22.25)]
+    whole, = areas(read_regions(tmp_path, region(crossing)))['Epithelial']
+    assert areas(read_regions(tmp_path, region(crossing), region(hole, negative=1))) == {'Epithelial': [whole - 8]}
+
+
+def test_holes_in_no_cell_are_counted_as_left_out(tmp_path):
+    far = [(x + 50.25, y + .25) for x, y in SQUARE]
+    found = read_regions(tmp_path, region(POSITIONS), region(far, negative=1, number=2))
+    assert areas(found) == {'Epithelial': [100]} and found.remarks == {aperio.HOLES_OUTSIDE: ('a.xml: #2',)}

@@ -144,3 +144,32 @@ def test_a_missing_image_is_a_bad_image(folder, tmp_path):
     assert run.returncode == 1 and 'none.tif: does not exist' in run.stderr
     run = convert(path, '--layout', 'coco', '--out', tmp_path / 'ann', '--skip-bad')
     assert run.returncode == 3 and len(read(tmp_path)['images']) == 2
+
+
+@pytest.mark.parametrize('names, folders', [
+    (('annotations/instances_train2017.json', 'annotations/instances_val2017.json'), ('train2017', 'val2017')),
+    (('annotations/instances_train.json', 'annotations/instances_val.json'), ('images/train', 'images/val')),
+    (('train.json', 'val.json'), ('train', 'val'))])
+def test_images_lie_in_folders_that_the_files_name(tmp_path, names, folders):
+    """Both folders have images of the same name; each file is about those of its own folder."""
+    for name, folder, width in zip(names, folders, (30, 40), strict=True):
+        (tmp_path / 'data' / folder).mkdir(parents=True)
+        tifffile.imwrite(tmp_path / 'data' / folder / 'a.tif', np.full((20, width, 3), 200, np.uint8),
+                         photometric='rgb')
+        content = document()
+        content['images'][0]['width'] = width
+        write(tmp_path / 'data' / name, content)
+    run = convert(tmp_path / 'data', '--out', tmp_path / 'ann')
+    assert run.returncode == 0, run.stderr
+    assert f'{names[0]}: repaired: ' in run.stdout
+    for part, folder, width in zip(('train', 'val'), folders, (30, 40), strict=True):
+        record, = read(tmp_path, part)['images']
+        assert (record['file_name'], record['width']) == (f'{folder}/a.tif', width)
+
+
+def test_files_of_an_earlier_conversion_in_the_same_folder_are_passed_over(folder, tmp_path):
+    write(folder / 'export.json', document(('a.tif', 'b.tif')))
+    for _ in range(2):
+        run = convert(folder, '--layout', 'coco', '--out', folder / 'annotations')
+        assert run.returncode == 0, run.stderr
+    assert len(json.loads((folder / 'annotations' / 'trainval.json').read_text())['annotations']) == 2

@@ -76,3 +76,11 @@ def test_a_file_without_the_function_is_refused(lab, tmp_path):
     assert run.returncode == 1 and 'has no function read_cells(image_path)' in run.stderr
     run = convert(root, '--layout', tmp_path / 'none.py', '--out', tmp_path / 'ann')
     assert run.returncode == 1 and 'no Python file' in run.stderr
+
+
+def test_a_link_in_a_circle_does_not_repeat_images(lab, tmp_path):
+    root, script, _ = lab
+    (root / 'again').symlink_to(root)
+    run = convert(root, '--layout', script, '--out', tmp_path / 'ann')
+    assert run.returncode == 0, run.stderr
+    assert len(json.loads((tmp_path / 'ann' / 'trainval.json').read_text())['images']) == 1

@@ -4,6 +4,7 @@ import json
 import pickle
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,9 @@ from PIL import Image
 from support.commands import convert
 from support.masks import paint_rles
 from support.synthetic_data import discs
+
+from mmcell.layouts.base import LayoutOptions
+from mmcell.layouts.file_pairs import FileKind, pair_files
 
 SHAPE = (40, 50)
 CELLS = discs(SHAPE, [(3, 10, 10, 6), (7, 25, 35, 8), (9, 12, 40, 4)])
@@ -67,7 +71,7 @@ def test_a_label_map_is_found_by_the_usual_names(tmp_path, image, mask):
     run = convert(tmp_path / 'data', '--out', tmp_path / 'ann')
     assert run.returncode == 0, run.stderr
     name = 'cellpose' if mask == 'a_seg.npy' else 'label-maps'
-    assert run.stdout.startswith(f'layout: {name} (1 images with ') and mask in run.stdout.splitlines()[0]
+    assert run.stdout.startswith(f'layout: {name} (1 image with ') and mask in run.stdout.splitlines()[0]
     document = read(tmp_path)
     assert [record['file_name'] for record in document['images']] == [image]
     assert document['categories'] == [{'id': 1, 'name': 'cell'}] and 'left out: nothing' in run.stdout
@@ -110,7 +114,7 @@ def test_parts_test_images_and_files_that_do_not_belong_together(tmp_path):
 
 @pytest.mark.parametrize('files, message', [
     (['a.tif', 'a_masks.tif', 'a_label.png'], r'a.tif: has several files of cells, a_label.png and a_masks.tif'),
-    (['a.tif', 'a.png', 'a_masks.tif'], r'has the same name, so that it is not clear .* a_masks.tif'),
+    (['a.tif', 'a.png', 'a_masks.tif'], r'has the same name, so that it is not clear .*a_masks.tif'),
     (['a.tif', 'a_masks.tif', 'a_seg.npy'], r'--layout label-maps .*--layout cellpose')])
 def test_what_is_not_clear_is_a_question(tmp_path, files, message):
     for name in files:
@@ -290,3 +294,48 @@ def test_real_label_maps(real_data, tmp_path):
     assert run.returncode == 0, run.stderr
     n_cells = sum(len(np.unique(tifffile.imread(path))) - 1 for path in (tmp_path / 'dsb').glob('train/*_masks.tif'))
     assert len(read(tmp_path)['annotations']) == n_cells and len(read(tmp_path, 'test')['images']) == 30
+
+
+def test_a_mask_of_two_images_in_different_folders_is_a_question(tmp_path):
+    for day in ('day1', 'day2'):
+        write_image(tmp_path / 'data' / 'raw' / day / 'a.png')
+    write_image(tmp_path / 'data' / 'raw' / 'day1' / 'b.png')
+    for name in 'ab':
+        write_map(tmp_path / 'data' / 'cells' / f'{name}.tif')
+    run = convert(tmp_path / 'data', '--layout', 'label-maps', '--images', tmp_path / 'data' / 'raw', '--masks',
+                  tmp_path / 'data' / 'cells', '--out', tmp_path / 'ann')
+    unnamed = convert(tmp_path / 'data', '--masks', tmp_path / 'data' / 'cells', '--out', tmp_path / 'ann')
+    assert unnamed.returncode == 1 and 'name the layout as well' in unnamed.stderr
+    assert run.returncode == 1 and re.search(r'day1/a.png: .*day2/a.png has the same name', run.stderr), run.stderr
+
+
+def test_folders_may_be_written_in_another_way_than_the_data_root(tmp_path, monkeypatch):
+    write_image(tmp_path / 'data' / 'images' / 'a.tif')
+    write_map(tmp_path / 'data' / 'masks' / 'a.tif')
+    listings = []
+    monkeypatch.chdir(tmp_path)
+    for masks in (Path('data/masks'), tmp_path / 'data' / 'masks', Path('data/images/../masks')):
+        listings.append(pair_files(Path('data'), LayoutOptions(masks=masks), FileKind(('.tif',))))
+    assert listings[0] == listings[1] == listings[2]
+    source, = listings[0].sources
+    assert source.problem is None and source.files == (Path('data/masks/a.tif'),)
+
+
+def test_folders_that_lie_too_deep_are_listed(tmp_path):
+    deep = tmp_path.joinpath(*map(str, range(14)))
+    write_image(deep / 'a.tif')
+    write_image(tmp_path / '0' / 'a.tif')
+    write_map(tmp_path / '0' / 'a_masks.tif')
+    listing = pair_files(tmp_path, LayoutOptions(), FileKind(('.tif',), ('_masks',)))
+    assert [path.relative_to(tmp_path).parts[-1] for path in listing.other_files] == ['12']
+
+
+def test_files_of_cellpose_that_old_versions_of_numpy_wrote_are_read(tmp_path):
+    write_image(tmp_path / 'data' / 'a.tif')
+    content = np.array({'masks': CELLS.astype(np.uint16), 'filename': 'a.tif'}, object)
+    with open(tmp_path / 'data' / 'a_seg.npy', 'wb') as file:
+        np.lib.format.write_array_header_1_0(file, {'descr': '|O', 'fortran_order': False, 'shape': ()})
+        pickle.dump(content, file, protocol=2)
+    run = convert(tmp_path / 'data', '--out', tmp_path / 'ann')
+    assert run.returncode == 0, run.stderr
+    assert sorted(a['area'] for a in read(tmp_path)['annotations']) == AREAS
