@@ -1,6 +1,7 @@
 """Looks for mistakes in annotation files and their images, describes the cells, and advises on settings of a config."""
 
 import argparse
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -21,8 +22,9 @@ EXAMPLE = """examples:
   python data_prep/inspect_dataset.py annotations/*.json --page page.html --write-config configs/cell/my-data.py
   python data_prep/inspect_dataset.py annotations/trainval.json --predictions out_of_fold.pkl --errors-out label_errors
 
-Name all files that belong together: copies of images are looked for between them. trainval.json is left out if
-train.json and val.json are named as well. The guide docs/guides/data_doctor.md explains every alarm.
+Name all files that belong together: copies of images are looked for between them. A file that other named files contain
+completely, as train.json and val.json contain trainval.json, is only counted. The guide docs/guides/data_doctor.md
+explains every alarm.
 """
 PLACES_SHOWN = 3
 BASELINE = Path(__file__).resolve().parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50.py'
@@ -52,7 +54,19 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.errors_out is not None and args.predictions is None:
         parser.error('--errors-out needs --predictions')
+    if args.write_config is not None:
+        check_written_config(parser, args)
     return args
+
+
+def check_written_config(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Ends with a message if the config could not be written after the inspection, which may take minutes."""
+    if args.write_config.suffix != '.py':
+        parser.error(f'--write-config must end in .py, got {args.write_config}')
+    if args.write_config.exists() and not args.force:
+        parser.error(f'{args.write_config} exists already: give --force to replace it, or another name')
+    if 'train' not in find_parts(args.files):
+        parser.error('--write-config needs the annotation file of the training: train.json or trainval.json')
 
 
 def main() -> int:
@@ -175,9 +189,19 @@ def write_outputs(args: argparse.Namespace, sets: list['InspectedSet'], findings
 
 
 def find_parts(files: list[Path]) -> dict[str, Path]:
-    """Returns the files by the part of the data that their names begin with: 'train', 'val' or 'test'."""
-    return {part: next(file for file in files if file.stem == part) for part in ('train', 'val', 'test')
-            if any(file.stem == part for file in files)}
+    """Returns the files by the part of the data that they are for: 'train', 'val' or 'test'.
+
+    The words in the names of the files say so. Of several files for one part, the first is taken; trainval.json is for
+    training if no other file is.
+    """
+    found: dict[str, Path] = {}
+    for file in files:
+        words = re.findall('[a-z]+', file.stem.lower())
+        for part in ('train', 'val', 'test'):
+            if part in words:
+                found.setdefault(part, file)
+    both = [file for file in files if 'trainval' in file.stem.lower()]
+    return found if 'train' in found or not both else {'train': both[0], **found}
 
 
 def to_document(args: argparse.Namespace, sets: list['InspectedSet'], findings: list['Finding'],

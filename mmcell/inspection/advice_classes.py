@@ -112,8 +112,10 @@ def advise_sampling(cells: SeenCells, config: Mapping) -> Iterator[Advice]:
         yield Advice('sampling', f'{text}. Neither drawing images nor placing crops by class shows them much more '
                      f'often.{paste}', table=table)
         return
+    fallen = int((now - values).argmax())
     yield Advice('sampling', f'{text}. {name} raises their share of the cells that the training shows from '
-                 f'{now[rarest]:.1%} to {values[rarest]:.1%}.{paste}', settings, as_options(settings), table)
+                 f'{now[rarest]:.1%} to {values[rarest]:.1%}; that of {cells.class_names[fallen]} falls from '
+                 f'{now[fallen]:.1%} to {values[fallen]:.1%}.{paste}', settings, as_options(settings), table)
 
 
 def _ways(cells: SeenCells, config: Mapping, crop: tuple[str, int, int] | None) -> tuple[

@@ -35,8 +35,8 @@ def advise_scale(cells: SeenCells, config: Mapping) -> Iterator[Advice]:
     """Advises on the factor by which images are resized: only if cells are much too small or too large for the FPN."""
     low, median, high = np.percentile(cells.sizes_px, (5, 50, 95))
     text = (f'The median of the cells is {median:.0f} px at the input (5 to 95 %: {low:.0f} to {high:.0f} px), which '
-            f'is {median / _STRIDE_PX:.1f} values of the finest level of an FPN; {(cells.sizes_px < 12).mean():.0%} of '
-            'the cells have fewer than three.')
+            f'is {median / _STRIDE_PX:.1f} values of the finest level of an FPN (at least 3 are wanted for half of the '
+            f'cells; {(cells.sizes_px < _MIN_MEDIAN_PX).mean():.0%} have fewer).')
     factors = np.sqrt(cells.scales.prod(axis=1))
     least, most = np.percentile(factors, (5, 95))
     if most / least > _MAX_SPREAD:

@@ -33,8 +33,8 @@ def find_copies(sets: Sequence[InspectedSet]) -> list[Finding]:
     pairs, n_skipped = _find_pairs(images)
     findings = [*_report_shared_files(images), *_report_pairs(pairs), *_report_groups(images)]
     if n_skipped:
-        findings.append(Finding('overlaps-not-searched', 'note', f'{n_skipped} pairs of images were not searched for '
-                                f'overlaps, because it would take long; copies of whole images were. '
+        findings.append(Finding('overlaps-not-searched', 'note', f'{count(n_skipped, "pair")} of images were not '
+                                f'searched for overlaps, because it would take long; copies of whole images were. '
                                 f'{MAX_OVERLAP_PAIRS} pairs were searched, first those in different splits.'))
     return findings
 
@@ -92,8 +92,9 @@ def _report_pairs(pairs: Sequence[tuple[ListedImage, ListedImage, str]]) -> Iter
     across = [pair for pair in pairs if not pair[0].shares_a_split_with(pair[1])]
     within = [pair for pair in pairs if pair[0].shares_a_split_with(pair[1])]
     if across:
-        yield Finding('copies-in-two-splits', 'error', f'{len(across)} pairs of images in different annotation files '
-                      'show the same tissue, so that a model is measured on what it has learned.', _SPLIT_AGAIN,
+        yield Finding('copies-in-two-splits', 'error', f'{count(len(across), "pair")} of images in different '
+                      'annotation files show the same tissue, so that a model is measured on what it has learned.',
+                      _SPLIT_AGAIN,
                       tuple(_place_of_pair(*pair) for pair in across))
     if within:
         yield Finding('copies', 'warning', f'{len(within)} pairs of images in one annotation file show the same '

@@ -5,10 +5,12 @@ import json
 import pickle
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pycocotools.mask
 import pytest
+from inspect_dataset import find_parts
 from mmengine.config import Config
 from support.commands import call, convert
 
@@ -106,7 +108,7 @@ def test_the_written_config_has_the_advised_settings_and_files(files, tmp_path):
             found = found[int(part)] if part.isdecimal() else found[part]
         assert json.loads(json.dumps(found)) == value
     again = inspect(files, '--write-config', path)
-    assert again.returncode == 1 and 'exists already' in again.stderr
+    assert again.returncode == 2 and 'exists already' in again.stderr
     assert inspect(files, '--write-config', path, '--force').returncode == 0
 
 
@@ -134,6 +136,23 @@ def test_predictions_show_labels_that_are_probably_wrong(files, tmp_path):
     with open(tmp_path / 'errors' / 'label_errors.csv', encoding='utf-8', newline='') as file:
         rows = [row for row in csv.DictReader(file) if row['kind'] == 'wrong class']
     assert {int(row['cell_id']) for row in rows} == changed
+
+
+@pytest.mark.parametrize('names, parts', [
+    (['train.json', 'val.json'], {'train': 'train.json', 'val': 'val.json'}),
+    (['trainval.json', 'test.json'], {'train': 'trainval.json', 'test': 'test.json'}),
+    (['trainval.json', 'train.json'], {'train': 'train.json'}),
+    (['instances_train2017.json', 'instances_val2017.json'],
+     {'train': 'instances_train2017.json', 'val': 'instances_val2017.json'}), (['cells.json'], {})])
+def test_names_of_files_say_what_they_are_for(names, parts):
+    assert find_parts([Path(name) for name in names]) == {part: Path(name) for part, name in parts.items()}
+
+
+def test_a_config_needs_training_data_and_a_name(files, tmp_path):
+    for arguments, message in ((['val.json', 'x.py'], 'needs the annotation file of the training'),
+                               (['train.json', 'x.json'], 'must end in .py')):
+        run = call('data_prep/inspect_dataset.py', files / arguments[0], '--write-config', tmp_path / arguments[1])
+        assert run.returncode == 2 and message in run.stderr
 
 
 def test_errors_without_predictions_are_a_wrong_command_line(files, tmp_path):
