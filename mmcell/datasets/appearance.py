@@ -61,9 +61,8 @@ class StainJitter(_AppearanceTransform):
     U(-s_beta, s_beta); see :func:`mmcell.images.appearance.change_stains` for the units. Laboratories differ most in
     stain, and an image whose stain is changed is one that another laboratory could have made.
 
-    The ranges of the paper could not be checked against its text. Public code that refers to it uses .05 ("HED-light")
-    and .2 ("HED-strong") for both s_alpha and s_beta, with s_beta in the units of the ``rgb2hed`` of its time; the
-    default here is milder in beta.
+    The text of the paper could not be checked. Public code that cites it for "HED-light" uses .05 and the units of
+    scikit-image's ``rgb2hed``; ranges for a stronger jitter, and the space that the paper works in, were not confirmed.
 
     Required and modified key: img, (H, W, 3) uint8 RGB.
 
