@@ -3,7 +3,7 @@
 Without --augmented, the images are drawn as they are stored, with the cells of the annotation file. With --augmented,
 they are drawn as the model is shown them in training: after the pipeline of the config, with normalisation undone, and
 with the boxes and masks that the loss gets. With --transforms, each image is drawn as it is stored, and beside it as
-these transforms change it.
+these transforms change it, one after another or, with --each, each by itself.
 """
 
 import argparse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from mmengine.config import Config
 
-    from mmcell.datasets.browsing import BrowsedImage, ShownSamples, StoredImages, TransformedSamples
+    from mmcell.datasets.browsing import BrowsedImage, EachTransform, ShownSamples, StoredImages, TransformedSamples
     from mmcell.visualization.panels import Panel
 
 EXAMPLE = """example:
@@ -32,6 +32,7 @@ EXAMPLE = """example:
 """
 THUMBNAIL_PX = 320
 IMAGES_PER_SHEET = 60
+COLUMNS_OF_EACH = 4
 
 
 def parse_args() -> argparse.Namespace:
@@ -46,6 +47,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--transforms', nargs='+', action='extend', type=transform_config, metavar='TRANSFORM',
                         help='draw each image before and after these transforms, which are written as in a config and '
                              'follow the loading of image and cells (default: none)')
+    parser.add_argument('--each', action='store_true',
+                        help='with --transforms: draw what each transform does by itself (default: what all of them '
+                             'do, one after another)')
     parser.add_argument('--draws', type=int, default=4, metavar='N',
                         help='with --augmented or --transforms: how many times each image is drawn, side by side '
                              '(default: 4)')
@@ -68,6 +72,8 @@ def parse_args() -> argparse.Namespace:
         parser.error('--scale and --draws must be at least 1, --n and --seed at least 0')
     if args.augmented and args.transforms:
         parser.error('--augmented draws the whole pipeline, --transforms only some transforms: give one of them')
+    if args.each and not args.transforms:
+        parser.error('--each is for --transforms, but no transforms were given')
     if not is_config and (args.augmented or args.cfg_options or args.split != 'train'):
         parser.error('--augmented, --split and --cfg-options need a config, but an annotation file was given: name '
                      'the config whose pipeline is to be shown')
@@ -107,6 +113,7 @@ def browse(args: argparse.Namespace) -> None:
     from mmcell.visualization.panels import lay_out
     images = open_images(args)
     n_draws = args.draws if args.augmented or args.transforms else 0
+    n_draws *= len(args.transforms) if args.each else 1
     n_drawn = min(args.n or len(images), len(images))
     indices = np.linspace(0, len(images) - 1, n_drawn).round().astype(int).tolist()
     thumbnails, counts, names = [], Counter(), Counter()
@@ -119,6 +126,7 @@ def browse(args: argparse.Namespace) -> None:
         counts.update(label for image in drawn for label in image.labels)
     legend = class_legend(images.classes, counts=[counts[label] for label in range(len(images.classes))])
     n_columns = n_draws + bool(args.transforms) if n_draws else int(np.ceil(np.sqrt(min(n_drawn, IMAGES_PER_SHEET))))
+    n_columns = min(n_columns, COLUMNS_OF_EACH) if args.each else n_columns
     per_sheet = IMAGES_PER_SHEET // n_columns * n_columns or n_columns
     starts = range(0, len(thumbnails), per_sheet)
     for number, start in enumerate(starts, start=1):
@@ -131,7 +139,7 @@ def browse(args: argparse.Namespace) -> None:
     print(f'wrote {n_drawn} pictures and {len(starts)} contact sheet{"s" if len(starts) > 1 else ""} to {args.out}')
 
 
-def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples | TransformedSamples':
+def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples | TransformedSamples | EachTransform':
     """Returns the images that the arguments ask for.
 
     Raises:
@@ -144,7 +152,8 @@ def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples | Tran
     from mmcell.annotations.coco_json import read_annotations
     from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():
-        from mmcell.datasets.browsing import ShownSamples, StoredImages, TransformedSamples
+        from mmcell.datasets.browsing import EachTransform, ShownSamples, StoredImages, TransformedSamples
+    transformed = EachTransform if args.each else TransformedSamples
     init_default_scope('mmdet')
     if args.source.endswith('.json'):
         dataset = ConfigDict(type='CellDataset', ann_file=args.source, test_mode=True, pipeline=[dict(type='LoadTiff')])
@@ -153,14 +162,14 @@ def open_images(args: argparse.Namespace) -> 'StoredImages | ShownSamples | Tran
             dataset.channel_order = order
         if args.images is not None:
             dataset.data_prefix = dict(img=args.images)
-        return TransformedSamples(dataset, args.transforms, args.seed) if args.transforms else StoredImages(dataset)
+        return transformed(dataset, args.transforms, args.seed) if args.transforms else StoredImages(dataset)
     cfg = read_config(args, args.source)
     init_default_scope(cfg.get('default_scope', 'mmdet'))
     loader = cfg.get(f'{args.split}_dataloader')
     if loader is None:
         raise MmcellError(f'{args.source} has no {args.split}_dataloader: choose another --split')
     if args.transforms:
-        return TransformedSamples(loader.dataset, args.transforms, args.seed)
+        return transformed(loader.dataset, args.transforms, args.seed)
     if not args.augmented:
         return StoredImages(loader.dataset)
     return ShownSamples(loader.dataset, find_preprocessor(cfg), args.split == 'train', args.seed)

@@ -1,7 +1,7 @@
 """Data sets, samplers and transforms that are registered with MMDetection."""
 
 from mmcell.datasets.albumentations_adapter import Albumentations
-from mmcell.datasets.appearance import DefocusBlur, GammaJitter, ImageNoise, StainJitter
+from mmcell.datasets.appearance import DefocusBlur, GammaJitter, ImageNoise, JPEGArtefacts, StainJitter
 from mmcell.datasets.cell_dataset import CellDataset, CellMixDataset, TinyVOCDataset
 from mmcell.datasets.class_crops import ClassBalancedCrop
 from mmcell.datasets.compositions import CellErasing, CellMosaic
@@ -15,9 +15,10 @@ from mmcell.datasets.samplers import (
     SeededInfiniteSampler,
     SeededSampler,
 )
+from mmcell.datasets.stain_normalization import StainNormalization
 
 __all__ = ['Albumentations', 'CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing',
            'CellMixDataset', 'CellMosaic', 'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler',
-           'DefocusBlur', 'ElasticDeformation', 'GammaJitter', 'ImageNoise', 'LoadCellAnnotations', 'LoadTiff',
-           'PackCellInputs', 'RandomRotate90', 'ScaleJitterCrop', 'SeededInfiniteSampler', 'SeededSampler',
-           'StainJitter', 'TinyVOCDataset']
+           'DefocusBlur', 'ElasticDeformation', 'GammaJitter', 'ImageNoise', 'JPEGArtefacts', 'LoadCellAnnotations',
+           'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'ScaleJitterCrop', 'SeededInfiniteSampler', 'SeededSampler',
+           'StainJitter', 'StainNormalization', 'TinyVOCDataset']

@@ -1,7 +1,7 @@
 """The images of a data set as they are stored, and as transforms or a whole pipeline change them, to look at them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
@@ -171,6 +171,24 @@ class TransformedSamples:
                 raise MmcellError('the transforms give no sample, however often they are tried: check whether one of '
                                   'them drops images, for example RandomCrop without allow_negative_crop') from error
         return _browse_sample(results, self.is_bgr[dataset_number], f'draw {number + 1}')
+
+
+class EachTransform(TransformedSamples):
+    """As :class:`TransformedSamples`, but each draw shows one of the transforms by itself, and has its name.
+
+    Draws go through the transforms in their order, and then begin again: of three transforms, draw 4 is the second draw
+    of the second one.
+    """
+
+    def __init__(self, config: ConfigDict, transforms: Sequence[dict], seed: int = 0) -> None:
+        super().__init__(config, (), seed)
+        self.names = [transform['type'] for transform in transforms]
+        self.samples = [TransformedSamples(config, [transform], seed) for transform in transforms]
+
+    def draw(self, index: int, number: int) -> BrowsedImage:
+        """Draws a sample; the result depends only on the seed, the index and the number of the draw, from 0."""
+        repeat, which = divmod(number, len(self.samples))
+        return replace(self.samples[which].draw(index, repeat), title=self.names[which])
 
 
 def _with_transforms(base: ConfigDict, transforms: Sequence[dict]) -> BaseDataset:

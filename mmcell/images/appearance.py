@@ -1,4 +1,4 @@
-"""Functions over arrays that change how an image looks, but not where anything lies: stain, focus, noise, gamma.
+"""Functions over arrays that change how an image looks, but not where anything lies: stain, focus, noise, gamma, JPEG.
 
 Images are (H, W, 3) uint8 in the order red, green, blue.
 """
@@ -15,12 +15,15 @@ RGB_FROM_HED = np.array([[.65, .70, .29], [.07, .99, .11], [.27, .57, .78]])
 _LEAST_INTENSITY = 1e-6
 # The natural logarithm of the intensity (0 to 1) of each grey value.
 _LOGARITHMS = np.log(np.maximum(np.arange(256) / 255, _LEAST_INTENSITY)).astype(np.float32)
-# Transmitted light leaves most pixels bright; in fluorescence most of the field is dark.
-_BRIGHTFIELD_MEDIAN = 100
+# Transmitted light leaves most pixels bright; in fluorescence most of the field is dark. Medians of 102 stained images
+# (45 of the challenge, 41 of CoNSeP, 16 of the Data Science Bowl 2018) are 59 to 243, the second lowest 108; of 71
+# images in fluorescence (Data Science Bowl 2018) are 0 to 23. All of them and 3 bright grey ones are judged right, and
+# so are 1,220 random crops of 256 px of the challenge and CoNSeP.
+_BRIGHTFIELD_MEDIAN = 50
 
 
 def is_stained_brightfield(image: np.ndarray) -> bool:
-    """Whether the median of all values is at least 100 of 255, and the image is not grey.
+    """Whether the median of all values is at least 50 of 255, and the image is not grey.
 
     This rule of thumb leaves out fluorescence and phase contrast, in which there is no stain to separate.
     """
@@ -50,9 +53,41 @@ def change_stains(image: np.ndarray, factors: np.ndarray, offsets: np.ndarray) -
     """
     matrix = np.linalg.inv(RGB_FROM_HED) @ np.diag(factors) @ RGB_FROM_HED
     shift = math.log(255) - math.log(10) * (np.asarray(offsets, float) @ RGB_FROM_HED)
-    logarithms = cv2.LUT(np.ascontiguousarray(image), _LOGARITHMS)
-    changed = cv2.exp(cv2.transform(logarithms, np.column_stack([matrix.T, shift]).astype(np.float32)))
+    return _map_logarithms(image, _LOGARITHMS, matrix, shift)
+
+
+def change_densities(image: np.ndarray, matrix: np.ndarray, white: float) -> np.ndarray:
+    """Multiplies the optical densities D = -ln(I / white) by a matrix; D' = D matrix, and I' = white * exp(-D').
+
+    Args:
+        image: (H, W, 3) uint8. Values of 0 count as 1.
+        matrix: (3, 3) float.
+        white: The value without any density, 1 to 255.
+
+    Returns:
+        (H, W, 3) uint8, rounded and clipped.
+    """
+    logarithms = np.log(np.maximum(np.arange(256), 1) / white).astype(np.float32)
+    return _map_logarithms(image, logarithms, matrix, np.full(3, math.log(white)))
+
+
+def _map_logarithms(image: np.ndarray, logarithms: np.ndarray, matrix: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Returns exp(logarithms[image] matrix + shift), rounded and clipped to uint8."""
+    values = cv2.LUT(np.ascontiguousarray(image), logarithms)
+    changed = cv2.exp(cv2.transform(values, np.column_stack([matrix.T, shift]).astype(np.float32)))
     return np.rint(np.minimum(changed, 255)).astype(np.uint8).reshape(image.shape)
+
+
+def compress_as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    """Compresses an image as JPEG and reads it again.
+
+    Args:
+        image: (H, W, 3) uint8.
+        quality: 1 to 100; 100 changes least.
+    """
+    # OpenCV takes images as blue, green, red; the order matters, because JPEG stores colours more coarsely.
+    encoded = cv2.imencode('.jpg', cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
+    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def disc_kernel(radius_px: float) -> np.ndarray:

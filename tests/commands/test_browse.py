@@ -99,6 +99,22 @@ def test_what_transforms_do_stands_beside_the_original(run, tmp_path, source):
     assert [9, 9, 9] in pictures(tmp_path / 'y')['0001_a.png'][-1, -100:].tolist()
 
 
+def test_transforms_are_drawn_each_by_itself(run, tmp_path):
+    paint = "dict(type='CellErasing', n_patches=1, ratio=1., img_border_value=9)"
+    status, out, _ = run('ann/train.json', '--each', '--transforms', FLIP, paint, '--draws', 2, '--out', 'x', '--n', 1)
+    # Three cells in the original and in two mirrored images; the painted images have none.
+    assert status == 0 and '1 of 2 images, 9 cells drawn' in out
+    picture = pictures(tmp_path / 'x')['0001_a.png'][-80:]
+    width = (picture.shape[1] + 8) // 5
+    original, flipped, painted, flipped_again, painted_again = (
+        picture[:, place * width:place * width + 100] for place in range(5))
+    assert is_tinted(flipped)[:, ::-1][is_tinted(original)].mean() > .8
+    np.testing.assert_array_equal(flipped, flipped_again)
+    for panel in (painted, painted_again):
+        assert (panel == 9).all(axis=-1).any() and not (flipped == 9).all(axis=-1).any()
+    assert run('ann/train.json', '--each')[0] == 2
+
+
 def is_tinted(picture):
     return (picture != [200, 100, 50]).any(axis=-1)
 
