@@ -4,6 +4,7 @@
 
     ValueError
     └── MmcellError
+        ├── AdviceError                 inspection/advice.py
         ├── AlbumentationsError         datasets/albumentations_adapter.py
         ├── AnchorSettingError          settings/anchors.py
         ├── AnnotationError             annotations/coco_json.py
@@ -38,8 +39,9 @@
         ├── TrackerError                visualization/trackers.py
         ├── TrainingStoppedError        hooks/stopping.py
         ├── UnknownSettingError         settings/names.py
-        └── WeightsError                framework/safe_loading.py
-            └── UntrustedCheckpointError
+        ├── WeightsError                framework/safe_loading.py
+        │   └── UntrustedCheckpointError
+        └── WrittenConfigError          inspection/written_config.py
     RuntimeError
     └── MissingOpError                  framework/torchvision_ext.py
 """

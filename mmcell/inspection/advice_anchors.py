@@ -142,29 +142,26 @@ def advise_anchors(cells: SeenCells, config: Mapping) -> Iterator[Advice]:
     candidates = [(changes, _recalls(_with(settings, changes), boxes, sizes)) for changes in propose_anchors(
         boxes[:, 2:], strides, settings['ratios'])]
     best_of_few, best = _rank(candidates, _n_shapes(settings))
-    gains = mean(best[1]) - mean(best_of_few[1]) >= _MIN_GAIN_OF_MORE
-    changes, recalls = best if gains else best_of_few
-    proposals = [('best of as many', best_of_few), ('best of up to twice as many', best)]
-    proposals = proposals if best is not best_of_few else proposals[:1]
-    table = (('anchors', 'per position', 'cells with IoU >= .5', 'cells with IoU >= .7'),
-             *((f'{name}: {_describe(shown)}', str(_n_shapes(shown)), *(f'{value:.1%}' for value in values))
-               for name, shown, values in (('configured', settings, own), *(
-                   (name, _with(settings, entry[0]), entry[1]) for name, entry in proposals))))
+    changes, recalls = best if mean(best[1]) - mean(best_of_few[1]) >= _MIN_GAIN_OF_MORE else best_of_few
+    table = _tabulate([('configured', settings, own), *((name, _with(settings, entry[0]), entry[1]) for name, entry in {
+        'best of as many': best_of_few, 'best of up to twice as many': best}.items())])
+    reached = f'{own[0]:.1%} of the cells have an anchor with an IoU of at least .5, and {own[1]:.1%} of at least .7'
     if mean(recalls) - mean(own) < MIN_GAIN:
-        yield Advice('anchors', f'The anchors of the config fit: {own[0]:.1%} of the cells have an anchor with an IoU '
-                     f'of at least .5, and {own[1]:.1%} of at least .7. The best of others reach {recalls[0]:.1%} and '
-                     f'{recalls[1]:.1%}.',
-                     table=table)
+        yield Advice('anchors', f'The anchors of the config fit: {reached}. The best of others reach {recalls[0]:.1%} '
+                     f'and {recalls[1]:.1%}.', table=table)
         return
-    settings_to_change = {f'{key}.{name}': value for name, value in _new_values(settings, changes)}
-    text = f'{own[0]:.1%} of the cells have an anchor with an IoU of at least .5, and {own[1]:.1%} of at least .7'
-    if gains:
-        text += f', with {_n_shapes(settings)} anchors per position'
-        recalls_text = f'{recalls[0]:.1%} and {recalls[1]:.1%} with {_n_shapes(changes)}'
-    else:
-        recalls_text = f'{recalls[0]:.1%} and {recalls[1]:.1%}'
-    yield Advice('anchors', f'{text}. Anchors from k-means of the boxes reach {recalls_text}: '
-                 f'{_describe(_with(settings, changes))}.', settings_to_change, as_options(settings_to_change), table)
+    new_settings = {f'{key}.{name}': value for name, value in _new_values(settings, changes)}
+    numbers = [_n_shapes(settings), _n_shapes(changes)]
+    per_position = f', with {numbers[1]} anchors per position in place of {numbers[0]}' * (numbers[0] != numbers[1])
+    yield Advice('anchors', f'{reached}, before training. Anchors from k-means of the boxes reach {recalls[0]:.1%} and '
+                 f'{recalls[1]:.1%}{per_position}: {_describe(_with(settings, changes))}.', new_settings,
+                 as_options(new_settings), table)
+
+
+def _tabulate(rows: Sequence[tuple[str, dict, tuple[float, float]]]) -> tuple[tuple[str, ...], ...]:
+    return (('anchors', 'per position', 'cells with IoU >= .5', 'cells with IoU >= .7'),
+            *((f'{name}: {_describe(settings)}', str(_n_shapes(settings)), *(f'{recall:.1%}' for recall in recalls))
+              for name, settings, recalls in rows))
 
 
 def _rank(candidates: Sequence[_Candidate], n_shapes: int) -> tuple[_Candidate, _Candidate]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import uniform_filter
 
+from mmcell.inspection.advice_places import is_resizing
 from mmcell.inspection.sets import InspectedSet
 
 
@@ -94,21 +95,21 @@ def gather_cells(sets: Sequence[InspectedSet], pipeline: Sequence[dict]) -> Seen
 def find_scales(pipeline: Sequence[dict], sizes: np.ndarray) -> np.ndarray:
     """Returns by which factors a pipeline multiplies the height and the width of images, (I, 2) float64.
 
-    The transforms are applied to empty images, once per size.
+    Its resizing transforms are applied to empty images, once per size.
 
     Args:
-        pipeline: The settings of the transforms. Those that load or pack are left out.
+        pipeline: The settings of the transforms.
         sizes: (I, 2) int64, the heights and widths in px.
     """
     from mmdet.registry import TRANSFORMS
-    steps = [TRANSFORMS.build(step) for step in pipeline if not step['type'].startswith(('Load', 'Pack'))]
+    steps = [TRANSFORMS.build(step) for step in pipeline if is_resizing(step)]
     distinct, inverse = np.unique(sizes, axis=0, return_inverse=True)
     scales = np.ones((len(distinct), 2))
     for scale, (height, width) in zip(scales, distinct.tolist(), strict=True) if steps else ():
         results = dict(img=np.zeros((height, width), np.uint8), img_shape=(height, width), ori_shape=(height, width))
         for step in steps:
             results = step(results)
-        # Resizing multiplies this matrix; cropping, padding and flipping leave the size of its diagonal.
+        # Each resizing multiplies this matrix.
         matrix = results.get('homography_matrix')
-        scale[:] = (1, 1) if matrix is None else np.abs((matrix[1, 1], matrix[0, 0]))
+        scale[:] = (1, 1) if matrix is None else (matrix[1, 1], matrix[0, 0])
     return scales[inverse.ravel()]

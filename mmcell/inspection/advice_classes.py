@@ -10,6 +10,7 @@ from mmcell.inspection.advice_cells import SeenCells
 from mmcell.inspection.advice_places import detector_key, find, find_data_set, find_pipelines, set_stages
 from mmcell.inspection.advice_record import Advice, as_options
 from mmcell.inspection.advice_scale import find_crop
+from mmcell.settings.names import iterate_dicts
 
 # A class is rare if it has less than this share of the cells that it would have if all classes were equally frequent.
 _RARE = .4
@@ -18,21 +19,22 @@ _MIN_FACTOR = 1.2
 # The default of ClassBalancedCrop, and how many crops per image are drawn to estimate what it shows.
 _UNIFORM_FRACTION = .5
 _DRAWS = 200
-_BALANCED = 'ClassBalancedSampler', 'ClassBalancedInfiniteSampler'
+_BALANCING = {'ClassBalancedSampler', 'ClassBalancedInfiniteSampler', 'ClassBalancedCrop', 'CellCopyPaste'}
+# The heads of two-stage detectors, and of detectors such as YOLACT.
+_HEADS = 'roi_head.bbox_head', 'roi_head.mask_head', 'bbox_head', 'mask_head', 'segm_head'
 _PLAIN = {'SeededSampler': 'ClassBalancedSampler', 'SeededInfiniteSampler': 'ClassBalancedInfiniteSampler'}
 
 
 def advise_classes(cells: SeenCells, config: Mapping) -> Iterator[Advice]:
-    """Advises on ``num_classes`` of the heads."""
-    key, wanted = f'{detector_key(config)}.roi_head', len(cells.class_names)
-    settings, numbers = {}, []
-    for head in ('bbox_head', 'mask_head'):
-        heads = find(config, f'{key}.{head}')
-        if heads is None:
-            continue
-        numbers += [part['num_classes'] for part in (heads if isinstance(heads, list | tuple) else [heads])]
-        if set(numbers) - {wanted}:
-            settings |= set_stages(config, f'{key}.{head}', 'num_classes', wanted)
+    """Advises on ``num_classes`` of all heads."""
+    wanted, settings, numbers = len(cells.class_names), {}, []
+    for name in _HEADS:
+        key = f'{detector_key(config)}.{name}'
+        heads = find(config, key, [])
+        found = [head.get('num_classes') for head in (heads if isinstance(heads, list | tuple) else [heads])]
+        if found and None not in found:
+            numbers += found
+            settings |= {} if set(found) == {wanted} else set_stages(config, key, 'num_classes', wanted)
     if numbers:
         named = f'{wanted} class{"es" * (wanted > 1)} ({list_some(cells.class_names)})'
         yield Advice('classes', f'The data have {named}, the model {" and ".join(map(str, sorted(set(numbers))))}.' + (
@@ -84,6 +86,9 @@ def advise_sampling(cells: SeenCells, config: Mapping) -> Iterator[Advice]:
     shares, present = totals / totals.sum(), totals > 0
     rare = present & (shares < _RARE / max(present.sum(), 1))
     names = [f'{name} {share:.1%}' for name, share in zip(cells.class_names, shares, strict=True)]
+    if len(names) == 1:
+        yield Advice('sampling', 'There is only one class, so that all images can be drawn equally often.')
+        return
     if not rare.any():
         yield Advice('sampling', f'No class is rare (shares of the cells: {list_some(names)}): all images can be drawn '
                      'equally often.')
@@ -91,8 +96,9 @@ def advise_sampling(cells: SeenCells, config: Mapping) -> Iterator[Advice]:
     rarest = int(np.where(present, shares, np.inf).argmin())
     text = f'Only {shares[rarest]:.1%} of the cells ({totals[rarest]:,}) are {cells.class_names[rarest]}'
     crop = find_crop(config)
-    if find(config, 'train_dataloader.sampler.type') in _BALANCED or (
-            crop and _step(config, crop)['type'] == 'ClassBalancedCrop'):
+    used = {str(settings.get('type')) for _, settings in iterate_dicts(config.get('train_dataloader') or {})
+            if settings.get('type') != 'CellCopyPaste' or settings.get('classes')}
+    if used & _BALANCING:
         yield Advice('sampling', f'{text}. The config shows rare classes more often already.')
         return
     pasted = [name for name, is_rare in zip(cells.class_names, rare, strict=True) if is_rare]

@@ -41,9 +41,15 @@ def find_pipelines(config: Mapping, loaders: Sequence[str] = LOADERS) -> dict[st
 
 def insert_after_loading(pipeline: Sequence[dict], step: dict) -> list[dict]:
     """Returns the pipeline with one more step behind those that load."""
-    n_loading = next((place for place, entry in enumerate(pipeline) if not entry['type'].startswith('Load')),
+    n_loading = next((place for place, entry in enumerate(pipeline) if not str(entry['type']).startswith('Load')),
                      len(pipeline))
     return [*pipeline[:n_loading], step, *pipeline[n_loading:]]
+
+
+def is_resizing(step: Mapping) -> bool:
+    """Whether a step of a pipeline resizes images by a factor that is not drawn at random."""
+    name = str(step['type']).rpartition('.')[2]
+    return name == 'CapLongSide' or ('Resize' in name and 'Random' not in name)
 
 
 def set_stages(config: Mapping, key: str, name: str, value: object) -> dict[str, object]:

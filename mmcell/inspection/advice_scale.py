@@ -5,7 +5,14 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from mmcell.inspection.advice_cells import SeenCells
-from mmcell.inspection.advice_places import detector_key, find, find_pipelines, insert_after_loading, set_stages
+from mmcell.inspection.advice_places import (
+    detector_key,
+    find,
+    find_pipelines,
+    insert_after_loading,
+    is_resizing,
+    set_stages,
+)
 from mmcell.inspection.advice_record import Advice
 
 # The finest level of an FPN has one value per 4 px. With fewer than three values across half of the cells, their
@@ -51,7 +58,7 @@ def advise_scale(cells: SeenCells, config: Mapping) -> Iterator[Advice]:
 
 def _resize(pipeline: list[dict], factor: float) -> list[dict]:
     step = dict(type='Resize', scale_factor=factor, keep_ratio=True)
-    kept = [entry for entry in pipeline if entry['type'] not in ('Resize', 'CapLongSide')]
+    kept = [entry for entry in pipeline if not is_resizing(entry)]
     return insert_after_loading(kept, step)
 
 
@@ -109,8 +116,8 @@ def advise_crop(cells: SeenCells, config: Mapping) -> Iterator[Advice]:
 
 
 def _insert_crop(pipeline: list[dict], step: dict) -> list[dict]:
-    n_resizing = next((place for place, entry in enumerate(pipeline) if not entry['type'].startswith('Load')
-                       and entry['type'] not in ('Resize', 'CapLongSide')), len(pipeline))
+    n_resizing = next((place for place, entry in enumerate(pipeline) if not str(entry['type']).startswith('Load')
+                       and not is_resizing(entry)), len(pipeline))
     only_visible = dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False)
     following = pipeline[n_resizing:]
     has_filter = bool(following) and following[0]['type'] == 'FilterAnnotations'

@@ -5,6 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import combinations, islice
 
+from mmcell.evaluation.tables import count
 from mmcell.inspection.alignment import MIN_CORRELATION, correlate_overlap, correlate_whole, similar_pairs
 from mmcell.inspection.findings import Finding, Place
 from mmcell.inspection.listed_images import ListedImage, list_images
@@ -41,8 +42,9 @@ def find_copies(sets: Sequence[InspectedSet]) -> list[Finding]:
 def _report_shared_files(images: Sequence[ListedImage]) -> Iterator[Finding]:
     shared = [image for image in images if image.also_in]
     if shared:
-        yield Finding('same-image-in-two-splits', 'error', f'{len(shared)} image files are listed by more than one of '
-                      'the annotation files.', _SPLIT_AGAIN,
+        yield Finding('same-image-in-two-splits', 'error', f'{count(len(shared), "image file")} '
+                      f'{"is" if len(shared) == 1 else "are"} listed by more than one of the annotation files.',
+                      _SPLIT_AGAIN,
                       tuple(image.place(detail=f"in {', '.join([image.part.name, *image.also_in])}")
                             for image in shared))
 

@@ -38,7 +38,7 @@ def to_findings(errors: LabelErrors, max_places: int = MAX_PLACES) -> list[Findi
         findings.append(Finding(
             'likely-label-errors-' + kind.replace(' ', '-'), level,
             f'{len(own)} {_MEANINGS[kind]} ({n_labels} labels in {errors.truth.source}); {n_strong} of them have a '
-            f'suspicion of at least {_STRONG}',
-            'look at them in the order of their suspicion: --errors-out FOLDER writes a table and files for QuPath',
+            f'suspicion of at least {_STRONG}.',
+            'Look at them in the order of their suspicion: --errors-out FOLDER writes a table and files for QuPath.',
             tuple(errors.place(error) for error in own[:max_places].tolist())))
     return findings

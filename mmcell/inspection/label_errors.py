@@ -160,8 +160,8 @@ def _remark_unchecked(truth: GroundTruth, is_predicted: np.ndarray) -> list[Find
     names = list_some([truth.file_names[image] for image in unchecked], ', ', 3)
     return [Finding('labels-not-checked', 'note',
                     f'{len(unchecked)} of {len(is_predicted)} images have no prediction, so that their labels were not '
-                    f'checked: {names}', places=tuple(Place(truth.source, truth.file_names[image])
-                                                      for image in unchecked))]
+                    f'checked: {names}.',
+                    places=tuple(Place(truth.source, truth.file_names[image]) for image in unchecked))]
 
 
 def _remark_cut(is_cut: np.ndarray) -> list[Finding]:
@@ -169,8 +169,8 @@ def _remark_cut(is_cut: np.ndarray) -> list[Finding]:
         return []
     return [Finding('predictions-cut-off', 'note',
                     f'{int(is_cut.sum())} of {len(is_cut)} images have as many predictions as the model may give, so '
-                    'that no label of them is called spurious',
-                    'predict again with a higher limit: --cfg-options model.test_cfg.rcnn.max_per_img=N')]
+                    'that no label of them is called spurious.',
+                    'Predict again with a higher limit: --cfg-options model.test_cfg.rcnn.max_per_img=N')]
 
 
 def _remark_agreement(evidence: Evidence) -> list[Finding]:
@@ -184,11 +184,11 @@ def _remark_agreement(evidence: Evidence) -> list[Finding]:
         return [Finding('predictions-not-out-of-fold', 'warning',
                         f'Predictions and labels of {truth.source} agree almost perfectly ({numbers}), as those of a '
                         'model that has learnt from these labels. Errors that a model has learnt cannot be found '
-                        'with it',
-                        'predict each image with a model that has not seen it: tools/study.py --folds')]
+                        'with it.',
+                        'Predict each image with a model that has not seen it: tools/study.py --folds')]
     if evidence.agreement < _LEAST_AGREEMENT:
         return [Finding('predictions-too-weak', 'warning',
                         f'Predictions and labels of {truth.source} have little in common ({numbers}): either the model '
-                        'is too weak to judge labels, or the labels lie beside the cells',
-                        'look at the predictions with tools/report.py, and train longer')]
+                        'is too weak to judge labels, or the labels lie beside the cells.',
+                        'Look at the predictions with tools/report.py, and train longer.')]
     return []

@@ -89,4 +89,5 @@ def _report_doubtful(places: list[Place], n_cells: int) -> Iterator[Finding]:
     if places:
         listed = places[:max(MIN_LISTED, int(MAX_LISTED_SHARE * n_cells))]
         yield Finding('cells-like-two', 'note', f'{len(places)} of {n_cells} cells are large and not convex. Some may '
-                      f'be two cells under one id; the {len(listed)} most doubtful are listed.', '', tuple(listed))
+                      f'be two cells under one id. The most doubtful are listed first (--out, --page).', '',
+                      tuple(listed))

@@ -42,6 +42,19 @@ class Chart:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture.
+
+    Attributes:
+        address: The picture itself as a ``data:`` address.
+        caption: What it shows.
+    """
+
+    address: Markup
+    caption: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table of R rows and C columns on the page.
 
@@ -70,6 +83,7 @@ class Section:
         charts: The charts.
         tables: The tables.
         notes: What is unusual, as a list of sentences.
+        pictures: The pictures.
     """
 
     key: str
@@ -79,6 +93,7 @@ class Section:
     charts: Sequence[Chart] = ()
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
+    pictures: Sequence[Picture] = ()
 
 
 @dataclass(frozen=True)

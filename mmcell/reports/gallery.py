@@ -118,7 +118,7 @@ def _pack_image(truth: GroundTruth, predicted: Sequence[Predictions], image: int
              for side in (truth, *predicted)]
     thumbnail = encode_picture(pixels, max_bytes, THUMBNAIL_SIDE_PX)
     return {'name': truth.file_names[image], 'width': width, 'height': height,
-            'picture': _to_data_address(encode_picture(pixels, max_bytes)), 'thumbnail': _to_data_address(thumbnail),
+            'picture': to_data_address(encode_picture(pixels, max_bytes)), 'thumbnail': to_data_address(thumbnail),
             'truth': cells[0], 'predicted': cells[1:]}
 
 
@@ -146,5 +146,6 @@ def encode_picture(pixels: np.ndarray, max_bytes: int, max_side_px: int = _MAX_S
         scale *= .95 * (max_bytes / len(encoded)) ** .5
 
 
-def _to_data_address(encoded: bytes) -> str:
+def to_data_address(encoded: bytes) -> str:
+    """Returns a WebP picture as an address that holds it."""
     return f'data:image/webp;base64,{base64.b64encode(encoded).decode()}'

@@ -19,6 +19,7 @@ ARGUMENTS = {
     'data_prep/to_coco.py': ['nowhere', '--jobs', '1'],
     'data_prep/from_coco.py': ['nowhere.json', '--out', 'out'],
     'data_prep/repair_coco.py': ['nowhere.json', '--out', 'new.json'],
+    'data_prep/inspect_dataset.py': ['nowhere.json', '--jobs', '1'],
     'data_prep/make_demo_data.py': ['a_file/nowhere', '--images', '1', '--size', '32'],
     'tools/browse.py': ['nowhere.json'],
     'tools/anchor_recall.py': ['nowhere.py'],

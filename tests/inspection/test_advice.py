@@ -19,6 +19,16 @@ def test_a_config_that_fits_gets_only_reasons(clean):
     assert all(advice.sentence for advice in given)
 
 
+@pytest.mark.parametrize('name', ['cell/cascade-mask-rcnn_r50', 'cell/mask-rcnn_r50_rare-paste', 'voc/yolact_r50'])
+def test_models_of_all_kinds_get_advice_that_can_be_taken_over(name, clean):
+    config = load(name)
+    given = advise([clean], config)
+    fitted = with_settings(config.to_dict(), merge_settings(given))
+    assert [advice.kind for advice in given][:3] == ['classes', 'input-scale', 'crop']
+    again = advise([clean], Config(fitted))
+    assert [advice.kind for advice in again if advice.settings and advice.kind != 'sampling'] == []
+
+
 def test_the_config_stays_as_it_was(clean):
     config, same = load('cell/mask-rcnn_r50_tv-v1'), load('cell/mask-rcnn_r50_tv-v1')
     assert merge_settings(advise([clean], config))

@@ -62,6 +62,13 @@ def test_proposals_are_two_per_cell_in_images_and_in_crops():
     assert advice_of(seen_cells([boxes]), config)['proposals'].settings == tested | trained
 
 
+def test_the_detector_inside_tiles_gets_the_settings():
+    config = load('cell/mask-rcnn_r50_tv-v1').to_dict()
+    config['model'] = {'type': 'TiledDetector', 'detector': config['model']}
+    assert advice_of(crowds(300), config)['detections'].settings == {
+        'model.detector.test_cfg.rcnn.max_per_img': 500}
+
+
 def test_one_stage_models_have_one_limit():
     config = {'model': {'test_cfg': {'max_per_img': 100}}}
     found = advice_of(crowds(130), config)

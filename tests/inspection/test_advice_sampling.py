@@ -35,6 +35,13 @@ def test_each_stage_gets_the_number_of_classes():
     assert [head['num_classes'] for head in [*heads['bbox_head'], heads['mask_head']]] == [2, 2, 2, 2]
 
 
+def test_models_of_one_stage_get_it_in_each_head():
+    config = load('voc/yolact_r50').to_dict()
+    advice, = advise_classes(images_of((3, 4)), config)
+    assert set(advice.settings.values()) == {2}
+    assert {'model.bbox_head.num_classes', 'model.mask_head.num_classes'} <= set(advice.settings)
+
+
 def test_crops_as_large_as_the_images_show_all_cells():
     cells = images_of((30, 2), (0, 0), (5, 7))
     assert cells_per_crop(cells, 1000.) == pytest.approx(np.array([[30, 2], [0, 0], [5, 7]]))
@@ -61,6 +68,11 @@ def test_equally_frequent_classes_need_nothing():
     assert 'No class is rare' in advice.sentence
 
 
+def test_one_class_needs_nothing():
+    advice, = advise_sampling(seen_cells([[[0, 0, 9, 9]]], names=['one']), load('cell/mask-rcnn_r50').to_dict())
+    assert (advice.settings, advice.table) == ({}, ())
+
+
 def test_images_with_a_rare_class_are_drawn_more_often():
     config = load('cell/mask-rcnn_r50_tv-v1').to_dict()
     advice, = advise_sampling(images_of(*[(49, 0)] * 10, (0, 10)), config)
@@ -78,7 +90,8 @@ def test_crops_are_placed_by_class_if_every_image_has_the_rare_class():
     assert 'ClassBalancedCrop raises their share' in advice.sentence
 
 
-def test_what_is_there_already_is_not_advised():
-    advice, = advise_sampling(images_of(*[(49, 0)] * 10, (0, 10)), load('cell/mask-rcnn_r50_class-balanced').to_dict())
+@pytest.mark.parametrize('name', ['class-balanced', 'rare-paste'])
+def test_what_is_there_already_is_not_advised(name):
+    advice, = advise_sampling(images_of(*[(49, 0)] * 10, (0, 10)), load(f'cell/mask-rcnn_r50_{name}').to_dict())
     assert advice.settings == {}
     assert 'already' in advice.sentence

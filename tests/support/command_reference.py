@@ -14,9 +14,9 @@ REPO = Path(__file__).resolve().parents[2]
 PAGE = REPO / 'docs' / 'reference' / 'commands.md'
 # The order is the order in which a project needs the commands.
 COMMANDS = [
-    'data_prep/to_coco.py', 'data_prep/from_coco.py', 'data_prep/repair_coco.py', 'data_prep/make_demo_data.py',
-    'tools/browse.py',
-    'tools/anchor_recall.py', 'tools/convert_torchvision.py', 'tools/train.py', 'tools/test.py', 'tools/study.py',
+    'data_prep/to_coco.py', 'data_prep/inspect_dataset.py', 'data_prep/from_coco.py', 'data_prep/repair_coco.py',
+    'data_prep/make_demo_data.py', 'tools/browse.py', 'tools/anchor_recall.py',
+    'tools/convert_torchvision.py', 'tools/train.py', 'tools/test.py', 'tools/study.py',
     'tools/evaluate.py', 'tools/submit.py', 'tools/ensemble.py', 'tools/predict.py', 'tools/overlay.py',
     'tools/curves.py', 'tools/report.py', 'tools/mmdet_tool.py']
 INTRODUCTION = """# Commands
@@ -30,7 +30,8 @@ All commands end with one of these exit statuses, which their help names:
 - 1: the command failed, and says why on standard error: `error: …`. An error that nobody foresaw shows a Python
   traceback instead. A closed pipe, as of `| head`, ends a command without a message.
 - 2: the command line is wrong. Nothing was done.
-- 3: a part was done, and the rest is listed. Only a few commands have this status.
+- 3: a part was done, and the rest is listed; or `inspect_dataset.py` has found an error or a doubt in the data. Only a
+  few commands have this status.
 - 130: Ctrl-C ended the command.
 
 The log file of a training or a test gets the traceback of every error that ends it.
