@@ -211,9 +211,11 @@ def read_mat(path: Path, image: ImageFile) -> tuple[np.ndarray, np.ndarray | Non
             shapes = {name: shape for name, shape, _ in whosmat(str(path))}
             if 'inst_map' not in shapes:
                 raise ImageReadError(f'has no inst_map, but {", ".join(map(escape, sorted(shapes))) or "nothing"}')
-            sizes = [math.prod(shapes[key]) for key in _MAT_KEYS if key in shapes]
-            if max(sizes) > LIMITS.samples_in_memory:
-                raise ImageReadError(f'has an array with more than {LIMITS.samples_in_memory:,} numbers')
+            # A small file can unfold to an array that fills the memory.
+            for key in _MAT_KEYS:
+                if math.prod(shapes.get(key, ())) > image.height * image.width:
+                    raise ImageReadError(f'has the array {key} of shape {shapes[key]}, which is larger than its image '
+                                         f'of {image.width} x {image.height} px (width x height)')
             content = loadmat(io.BytesIO(path.read_bytes()), variable_names=[*_MAT_KEYS])
         except ImageReadError:
             raise

@@ -149,7 +149,7 @@ def test_classes_come_from_a_map_by_most_pixels(tmp_path, name):
     write_map(tmp_path / 'data' / name, classes)
     run = convert(tmp_path / 'data', '--out', tmp_path / 'ann')
     assert run.returncode == 0, run.stderr
-    assert 'which got the class of most of their pixels: 1 (a_masks.tif: 7)' in run.stdout
+    assert 'which got the class of most of their pixels that have one: 1 (a_masks.tif: 7)' in run.stdout
     assert areas_by_class(read(tmp_path)) == sorted(
         [('class4', AREA[3]), ('class2', AREA[7]), ('class4', AREA[9])])
     assert [category['name'] for category in read(tmp_path)['categories']] == ['class1', 'class2', 'class3', 'class4']
@@ -197,6 +197,26 @@ def test_consep_as_it_is_published(tmp_path, types):
         ('cell', area) for area in AREAS]
     for part in ('trainval', 'test'):
         assert areas_by_class(read(tmp_path, part)) == sorted(expected * 2)
+
+
+def test_classes_of_cells_that_cannot_be_told_apart_are_refused(tmp_path):
+    write_image(tmp_path / 'data' / 'a.tif')
+    scipy.io.savemat(tmp_path / 'data' / 'a.mat', {'inst_map': CELLS.astype(float), 'inst_type': [[1.], [2.]]})
+    run = convert(tmp_path / 'data', '--layout', 'hovernet', '--out', tmp_path / 'ann')
+    assert run.returncode == 1 and 'inst_type has 2 classes, but inst_map has 3 cells' in run.stderr
+    write_map(tmp_path / 'data' / 'a_masks.tif')
+    write_map(tmp_path / 'data' / 'a_type.tif')
+    for name in ('a_classes.csv', 'chosen.csv'):
+        (tmp_path / 'data' / name).write_text('id,class\n3,x\n7,x\n9,x\n')
+    flags = ('--layout', 'label-maps', '--out', tmp_path / 'ann')
+    run = convert(tmp_path / 'data', *flags)
+    assert run.returncode == 1 and re.search('in several files, .*a_classes.csv, .*a_type.tif', run.stderr)
+    run = convert(tmp_path / 'data', *flags, '--class-table', tmp_path / 'data' / 'chosen.csv')
+    assert run.returncode == 0 and areas_by_class(read(tmp_path)) == [('x', area) for area in AREAS]
+    write_image(tmp_path / 'data' / 'b.tif')
+    write_map(tmp_path / 'data' / 'b_masks.tif')
+    run = convert(tmp_path / 'data', *flags, '--class-table', tmp_path / 'data' / 'chosen.csv')
+    assert run.returncode == 1 and 'not clear which of the 2 images' in run.stderr
 
 
 class Trap:
@@ -258,13 +278,20 @@ def test_no_code_of_a_file_is_run(tmp_path):
 
 @pytest.mark.parametrize('content, message', [
     (b'MATLAB 7.3 MAT-file' + bytes(105) + b'\x00\x02IM', 'MATLAB 7.3|cannot be read'),
-    (b'nonsense' * 40, 'cannot be read'), ('other', 'has no inst_map, but x')])
+    (b'nonsense' * 40, 'cannot be read'), ('other', 'has no inst_map, but x'),
+    ('huge', r'array inst_map of shape \(9000, 9000\), which is larger'), ('cut', 'cannot be read'),
+    ('cells', 'has values of type object|array of shape')])
 def test_mat_files_that_cannot_be_used_are_named(tmp_path, content, message):
     write_image(tmp_path / 'data' / 'a.tif')
-    if content == 'other':
-        scipy.io.savemat(tmp_path / 'data' / 'a.mat', {'x': 1})
+    path = tmp_path / 'data' / 'a.mat'
+    if isinstance(content, bytes):
+        path.write_bytes(content)
     else:
-        (tmp_path / 'data' / 'a.mat').write_bytes(content)
+        arrays = {'other': {'x': 1}, 'huge': {'inst_map': np.zeros((9000, 9000), np.uint8)},
+                  'cells': {'inst_map': np.full(SHAPE, 'x', object)}}.get(content, {'inst_map': CELLS})
+        scipy.io.savemat(path, arrays, do_compression=True)
+        if content == 'cut':
+            path.write_bytes(path.read_bytes()[:-30])
     run = convert(tmp_path / 'data', '--layout', 'hovernet', '--out', tmp_path / 'ann')
     assert run.returncode == 1 and re.search(message, run.stderr) and 'Traceback' not in run.stderr, run.stderr
 
@@ -319,15 +346,6 @@ def test_folders_may_be_written_in_another_way_than_the_data_root(tmp_path, monk
     assert listings[0] == listings[1] == listings[2]
     source, = listings[0].sources
     assert source.problem is None and source.files == (Path('data/masks/a.tif'),)
-
-
-def test_folders_that_lie_too_deep_are_listed(tmp_path):
-    deep = tmp_path.joinpath(*map(str, range(14)))
-    write_image(deep / 'a.tif')
-    write_image(tmp_path / '0' / 'a.tif')
-    write_map(tmp_path / '0' / 'a_masks.tif')
-    listing = pair_files(tmp_path, LayoutOptions(), FileKind(('.tif',), ('_masks',)))
-    assert [path.relative_to(tmp_path).parts[-1] for path in listing.other_files] == ['12']
 
 
 def test_files_of_cellpose_that_old_versions_of_numpy_wrote_are_read(tmp_path):
