@@ -2,16 +2,18 @@
 
 import os
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmcell.annotations.coco_json import read_document
+from mmcell.annotations.coco_json import is_file, read_document
 from mmcell.annotations.coco_repair import repair
 from mmcell.annotations.file_sets import info_of
 from mmcell.errors import MmcellError, list_some
 from mmcell.files.folders import list_folder
 from mmcell.images.image_file import ImageFile
 from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
+from mmcell.layouts.folder_names import list_files
 from mmcell.layouts.reading import relative_name
 from mmcell.masks.rle import EncodedInstances
 
@@ -116,11 +118,30 @@ def _repair_file(path: Path, options: LayoutOptions) -> tuple[dict, Path, list[s
     """Returns the repaired content of a file, the folder of its images, and what was repaired and left out."""
     document = read_document(path)
     folder = _find_image_folder(path, document, options.images)
+    n_moved = _find_moved_images(document, folder) if options.images is not None else 0
     try:
         document, repairs, left_out = repair(document, folder, options.drop_crowds, polygons_to_rles=True)
     except MmcellError as error:
         raise type(error)(f'{path}: {error}') from error
+    if n_moved:
+        repairs.append(f'{n_moved} images: file_name replaced, because --images has exactly one file of this name')
     return document, folder, [*(f'repaired: {line}' for line in repairs), *(f'left out: {line}' for line in left_out)]
+
+
+def _find_moved_images(document: dict, folder: Path) -> int:
+    """Replaces paths of another computer by those of the only file of the same name in a folder; returns how many."""
+    by_name: dict[str, list[Path]] = defaultdict(list)
+    for path in list_files(folder)[0]:
+        by_name[path.name].append(path)
+    n_moved = 0
+    for image in document['images']:
+        name = image.get('file_name') if isinstance(image, dict) else None
+        if isinstance(name, str) and '\0' not in name and not is_file(folder / name.replace('\\', '/')):
+            found = by_name.get(re.split(r'[\\/]', name)[-1], [])
+            if len(found) == 1:
+                image['file_name'] = found[0].relative_to(folder).as_posix()
+                n_moved += 1
+    return n_moved
 
 
 def _find_image_folder(path: Path, document: dict, given: Path | None) -> Path:

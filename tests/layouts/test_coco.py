@@ -138,6 +138,19 @@ def test_polygons_that_are_none_are_left_out_and_named(folder, tmp_path, polygon
     assert n_cells == 2 or ('x.json: left out: ' in run.stdout and n_cells == 1)
 
 
+@pytest.mark.parametrize('name', ['/home/someone/data/a.tif', 'C:\\data\\a.tif', 'other/a.tif'])
+def test_paths_of_another_computer_are_replaced_if_the_folder_is_named(folder, tmp_path, name):
+    path = write(tmp_path / 'x.json', document((name, 'b.tif')))
+    run = convert(path, '--layout', 'coco', '--images', folder, '--out', tmp_path / 'ann')
+    assert run.returncode == 0, run.stderr
+    assert '2 images: file_name replaced, because --images has exactly one file of this name' in run.stdout
+    root = tmp_path / 'ann' / read(tmp_path)['info']['data_root']
+    assert [(root / image['file_name']).resolve().name for image in read(tmp_path)['images']] == ['a.tif', 'b.tif']
+    (folder / 'a.tif').write_bytes((folder / 'images' / 'a.tif').read_bytes())
+    run = convert(path, '--layout', 'coco', '--images', folder, '--out', tmp_path / 'ann')
+    assert run.returncode == 1 and 'does not exist' in run.stderr  # two files have the name
+
+
 def test_a_missing_image_is_a_bad_image(folder, tmp_path):
     path = write(folder / 'x.json', document(('a.tif', 'b.tif', 'none.tif')))
     run = convert(path, '--layout', 'coco', '--out', tmp_path / 'ann')
