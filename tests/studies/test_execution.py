@@ -149,8 +149,11 @@ def test_the_reason_of_a_failure_is_that_of_the_last_command(commands):
 
 
 STUDY = '''
+import signal
 import sys
 from pathlib import Path
+# A shell without job control makes programs in the background ignore Ctrl-C, and the tests may be such a program.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from mmcell.studies.execution import Commands, carry_out
 from mmcell.studies.plan import Experiment, make_variants, plan_runs
 root = Path(sys.argv[1])
