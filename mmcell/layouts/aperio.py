@@ -25,7 +25,7 @@ import shapely
 from mmcell.errors import escape, quote
 from mmcell.files.folders import refuse_unusable
 from mmcell.images.image_file import ImageFile
-from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
+from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Source, SourceCells
 from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
 from mmcell.layouts.outlines import Outlines
 from mmcell.masks.polygons import MAX_COORDINATE_PX
@@ -106,8 +106,6 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
         FileError: The file cannot be read.
         LayoutError: The file is not XML of ImageScope, or declares entities or a document type.
     """
-    if not source.files:
-        return SourceCells({})
     path = source.files[0]
     reader = _parse(path)
     outlines, holes = Outlines(path), []
@@ -197,10 +195,5 @@ def _without_crossings(outline: shapely.Geometry) -> shapely.Geometry:
     return outline if outline.is_valid else shapely.make_valid(outline).buffer(0)
 
 
-def find_sources(root: Path, options: LayoutOptions) -> Listing:
-    """Lists the images and the XML file of each."""
-    return pair_files(root, options, KIND)
-
-
 LAYOUT = Layout('aperio', 'XML of Aperio ImageScope, NAME.xml, as MoNuSAC is published',
-                partial(describe_pairs, kind=KIND, what='XML files'), find_sources, read_cells)
+                partial(describe_pairs, kind=KIND, what='XML files'), partial(pair_files, kind=KIND), read_cells)

@@ -46,7 +46,8 @@ class Source:
 
     Attributes:
         image: The image file.
-        files: The files with its cells, in the order that the layout wants; empty if they are in ``content``.
+        files: The files with its cells, in the order that the layout wants; empty if they are in ``content``, or if the
+            cells of a test image are unknown.
         part: 'train', 'val' or 'test' if the layout says which part the image belongs to; None leaves it to the split.
         content: What the layout has read already, for example the records of this image in a file of many images.
         image_id: The id of the image in submissions; None numbers the images from 1.
@@ -60,6 +61,11 @@ class Source:
     content: object = None
     image_id: int | None = None
     problem: MmcellError | None = None
+
+    @property
+    def is_unlabelled(self) -> bool:
+        """Whether this is a test image whose cells are unknown. Layouts are not asked to read them."""
+        return self.part == 'test' and not self.files and self.content is None
 
 
 @dataclass(frozen=True)

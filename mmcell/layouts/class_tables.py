@@ -24,7 +24,6 @@ ROWS_WITHOUT_IMAGE = 'left out, rows of the class table by images that do not ex
 _ID_COLUMNS = ('id', 'label', 'cell', 'cell_id', 'instance', 'instance_id', 'label_id', 'nucleus', 'object')
 _CLASS_COLUMNS = ('class', 'type', 'category', 'class_name', 'cell_type', 'classification', 'celltype')
 _IMAGE_COLUMNS = ('image', 'file', 'file_name', 'filename', 'image_name')
-_MAX_LISTED = 1000
 
 
 def class_name(value: object) -> str:

@@ -18,6 +18,7 @@ import zipfile
 import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,7 @@ import shapely
 from mmcell.errors import MmcellError, escape
 from mmcell.files.folders import refuse_unusable
 from mmcell.images.image_file import ImageFile
-from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
+from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Source, SourceCells
 from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
 from mmcell.layouts.outlines import Outlines
 
@@ -58,8 +59,6 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
         FileError: The file cannot be read.
         LayoutError: The file is neither a ROI nor a zip, is damaged, or unfolds to more than 1 GB.
     """
-    if not source.files:
-        return SourceCells({})
     outlines, groups = Outlines(source.files[0]), []
     for label, content in _iterate_rois(source.files[0], outlines):
         try:
@@ -241,10 +240,5 @@ def _has_rois(path: Path) -> bool:
         return False
 
 
-def find_sources(root: Path, options: LayoutOptions) -> Listing:
-    """Lists the images and the file of ROIs of each."""
-    return pair_files(root, options, KIND)
-
-
 LAYOUT = Layout('imagej', 'ROIs of ImageJ and Fiji, NAME_rois.zip, RoiSet_NAME.zip or NAME.roi', recognize,
-                find_sources, read_cells)
+                partial(pair_files, kind=KIND), read_cells)

@@ -1,6 +1,5 @@
 """One label map per image: TIFF, PNG and .npy, Cellpose's _seg.npy, and HoVer-Net's .mat."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -45,8 +44,6 @@ def read_label_map(source: Source, image: ImageFile, options: LayoutOptions) -> 
         FileError, ImageReadError: A file cannot be read.
         LayoutError: A file does not fit the image, or several files name the classes of the cells.
     """
-    if not source.files:
-        return SourceCells({})
     path, *companions = source.files
     if options.class_table is not None:
         companions = [options.class_table]
@@ -98,8 +95,6 @@ def read_hovernet(source: Source, image: ImageFile, _: LayoutOptions) -> SourceC
         FileError, ImageReadError: The file cannot be read.
         LayoutError: It does not fit the image, or ``inst_type`` does not fit the cells.
     """
-    if not source.files:
-        return SourceCells({})
     path = source.files[0]
     label_map, class_map, types = read_mat(path, image)
     instances = encode_label_map(label_map)
@@ -115,23 +110,21 @@ def read_hovernet(source: Source, image: ImageFile, _: LayoutOptions) -> SourceC
     return _to_cells(label_map, instances, names, remarks, path)
 
 
-def _find(kind: FileKind, root: Path, options: LayoutOptions) -> Listing:
+def _find_pairs(kind: FileKind, root: Path, options: LayoutOptions) -> Listing:
     listing = pair_files(root, options, kind)
     table = options.class_table
-    if table is None or not kind.companions:
+    if table is None:
         return listing
     unknown = check_table_of_images(table, [source.image for source in listing.sources if source.files])
     return replace(listing, other_files=[path for path in listing.other_files if path.resolve() != table.resolve()],
                    remarks={**listing.remarks, **({ROWS_WITHOUT_IMAGE: tuple(unknown)} if unknown else {})})
 
 
-def _recognize(kind: FileKind, what: str) -> Callable[[Path], str | None]:
-    return partial(describe_pairs, kind=kind, what=what)
-
-
 LABEL_MAPS = Layout('label-maps', 'one label map per image, NAME_masks.tif, masks/NAME.png …, of all classes together',
-                    _recognize(_KIND, 'label maps'), partial(_find, _KIND), read_label_map)
-CELLPOSE = Layout('cellpose', 'NAME_seg.npy of Cellpose beside the images', _recognize(_CELLPOSE, 'files of Cellpose'),
-                  partial(_find, _CELLPOSE), read_label_map)
+                    partial(describe_pairs, kind=_KIND, what='label maps'), partial(_find_pairs, _KIND), read_label_map)
+CELLPOSE = Layout('cellpose', 'NAME_seg.npy of Cellpose beside the images',
+                  partial(describe_pairs, kind=_CELLPOSE, what='files of Cellpose'), partial(_find_pairs, _CELLPOSE),
+                  read_label_map)
 HOVERNET = Layout('hovernet', '.mat files with inst_map and type_map, as of HoVer-Net and CoNSeP',
-                  _recognize(_HOVERNET, '.mat files'), partial(_find, _HOVERNET), read_hovernet)
+                  partial(describe_pairs, kind=_HOVERNET, what='.mat files'), partial(pair_files, kind=_HOVERNET),
+                  read_hovernet)

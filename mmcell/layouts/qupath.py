@@ -24,7 +24,7 @@ from mmcell.errors import escape, quote
 from mmcell.files.folders import refuse_unusable
 from mmcell.files.text_files import is_integer, parse_json
 from mmcell.images.image_file import ImageFile
-from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
+from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Source, SourceCells
 from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
 from mmcell.layouts.outlines import Outlines
 from mmcell.masks.polygons import MAX_COORDINATE_PX
@@ -55,8 +55,6 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
         FileError: The file cannot be read.
         LayoutError: The file is not GeoJSON.
     """
-    if not source.files:
-        return SourceCells({})
     outlines, is_annotation, is_loose = Outlines(source.files[0]), [], []
     for number, feature in enumerate(_iterate_features(read_geojson(source.files[0]), source.files[0]), start=1):
         kind = _add_feature(outlines, feature, f'#{number}')
@@ -227,10 +225,5 @@ def _find_regions(geometries: list[shapely.Geometry], is_loose: np.ndarray) -> n
     return (n_inside >= 10) | ((n_inside >= 2) & (filled < areas / 3)) | (is_loose & (n_inside >= 1))
 
 
-def find_sources(root: Path, options: LayoutOptions) -> Listing:
-    """Lists the images and the GeoJSON file of each."""
-    return pair_files(root, options, KIND)
-
-
 LAYOUT = Layout('qupath', 'GeoJSON of QuPath, NAME.geojson, beside the images or in another folder',
-                partial(describe_pairs, kind=KIND, what='GeoJSON files'), find_sources, read_cells)
+                partial(describe_pairs, kind=KIND, what='GeoJSON files'), partial(pair_files, kind=KIND), read_cells)

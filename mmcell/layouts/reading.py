@@ -9,7 +9,7 @@ from mmcell.files.folders import refuse_unusable
 from mmcell.files.text_files import is_encodable
 from mmcell.images.channel_order import file_looks_swapped
 from mmcell.images.image_file import open_image
-from mmcell.layouts.base import LayoutError, LayoutOptions, ReadCells, Source
+from mmcell.layouts.base import LayoutError, LayoutOptions, ReadCells, Source, SourceCells
 
 
 def find_root(data_root: Path, sources: list[Source]) -> Path:
@@ -45,7 +45,7 @@ def read_source(source: Source, read_cells: ReadCells, options: LayoutOptions, r
     with open_image(source.image) as image:
         image.check_pixels()
         is_swapped = file_looks_swapped(image) if source.image in color_samples else None
-        read = read_cells(source, image, options)
+        read = SourceCells({}) if source.is_unlabelled else read_cells(source, image, options)
     if read is None:
         return source.image
     doubts = tuple((relative_name(path, root), name, kinds) for path, name, kinds in read.doubts)

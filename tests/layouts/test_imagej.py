@@ -226,7 +226,7 @@ def test_files_are_found_by_their_names(tmp_path, name):
         (tmp_path / name).write_bytes(make_roi().tobytes())
     else:
         write_zip(tmp_path / name, [make_roi()])
-    source, = imagej.find_sources(tmp_path, LayoutOptions()).sources
+    source, = imagej.LAYOUT.find_sources(tmp_path, LayoutOptions()).sources
     assert source.files == (tmp_path / name,)
     assert 'ROIs of ImageJ' in imagej.recognize(tmp_path)
 
