@@ -10,7 +10,6 @@ from markupsafe import Markup
 from mmcell.errors import MmcellError
 from mmcell.evaluation.table_formats import ValueTable
 from mmcell.evaluation.tables import count
-from mmcell.files.whole_files import written_whole
 from mmcell.images.image_file import open_image
 from mmcell.inspection.advice_record import Advice, as_options
 from mmcell.inspection.content_tables import tabulate_contents
@@ -20,7 +19,7 @@ from mmcell.masks.rle import bboxes_xywh
 from mmcell.reports.charts import RUN_COLORS, Axis, Series, draw_chart
 from mmcell.reports.content import Chart, Picture, Report, Section, Table
 from mmcell.reports.gallery import encode_picture, to_data_address
-from mmcell.reports.page import render_page
+from mmcell.reports.page import write_page
 from mmcell.visualization.colors import class_colors, to_hex
 from mmcell.visualization.overlay import draw_instances
 
@@ -59,11 +58,9 @@ def write_inspection_page(path: str | Path, title: str, command: str, sets: Sequ
         overview.append(_finding_section(finding, f'alarm-{number}', pictures))
     details = [Section('contents', 'Contents', charts=_charts(sets), tables=[Table(tabulate_contents(sets))]),
                *([_advice_section(advice)] if advice else []), _notes_section(notes)]
-    page = render_page(Report(
+    write_page(path, Report(
         title, _subtitle(sets), overview, details, None,
         [('command', command), *((part.name, part.truth.source) for part in sets)]))
-    with written_whole([path]) as (temporary,):
-        temporary.write_text(page, encoding='utf-8', errors='backslashreplace', newline='\n')
 
 
 def _subtitle(sets: Sequence[InspectedSet]) -> str:

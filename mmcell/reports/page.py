@@ -7,9 +7,22 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from mmcell.files.whole_files import written_whole
 from mmcell.reports.content import Report
 
 _FOLDER = Path(__file__).parent
+
+
+def write_page(path: str | Path, report: Report) -> None:
+    """Writes a report to an HTML file, which appears when it is complete.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    page = render_page(report)
+    with written_whole([path]) as (temporary,):
+        # A file name may hold bytes that are not text; they become visible codes.
+        temporary.write_text(page, encoding='utf-8', errors='backslashreplace', newline='\n')
 
 
 def render_page(report: Report) -> str:

@@ -7,14 +7,13 @@ from mmcell.evaluation.average_precision import SIZE_BINS_PX
 from mmcell.evaluation.evaluation import EvaluatedFile
 from mmcell.evaluation.table_formats import ValueTable
 from mmcell.evaluation.tables import count
-from mmcell.files.whole_files import written_whole
 from mmcell.reports.content import Report, Section, Table
 from mmcell.reports.curve_sections import Run, curve_section
 from mmcell.reports.gallery import MAX_IMAGES
 from mmcell.reports.image_gallery import make_gallery
 from mmcell.reports.mistake_sections import confusion_section, error_section, reliability_section
 from mmcell.reports.origin import describe_origin
-from mmcell.reports.page import render_page
+from mmcell.reports.page import write_page
 from mmcell.reports.settings_section import config_texts, read_configs, settings_section
 from mmcell.reports.value_sections import (
     class_section,
@@ -68,13 +67,10 @@ def write_report(path: str | Path, title: str, command: str, *, files: Sequence[
     settings = settings_section(configs, base)
     gallery, missing = make_gallery(files, max_images, on_step) if files else (None, [])
     on_step('values and curves')
-    page = render_page(Report(
+    write_page(path, Report(
         title, _subtitle(files, runs), [*_study_sections(question, tables), *_overview(files)],
         [*([curve_section(runs)] if runs else []), *_details(files, size_bins_px), *([settings] if settings else [])],
         gallery, describe_origin(command, files, runs), config_texts(configs), [*remarks, *missing]))
-    with written_whole([path]) as (temporary,):
-        # A file name may hold bytes that are not text; they become visible codes.
-        temporary.write_text(page, encoding='utf-8', errors='backslashreplace', newline='\n')
     return missing
 
 
