@@ -84,7 +84,8 @@ def inspect(args: argparse.Namespace) -> ExitStatus:
     sets = inspect_sets(args.files, args.jobs)
     findings = find_defects(sets)
     if args.predictions is not None:
-        findings = sorted([*findings, *find_errors_of_labels(args)], key=lambda finding: LEVELS.index(finding.level))
+        findings = [*findings, *find_errors_of_labels(sets[0], args)]
+        findings.sort(key=lambda finding: LEVELS.index(finding.level))
     try:
         advice = advise(sets, config)
     except AdviceError as error:
@@ -98,16 +99,15 @@ def inspect(args: argparse.Namespace) -> ExitStatus:
     return ExitStatus.PARTLY if findings and findings[0].level != 'note' else ExitStatus.DONE
 
 
-def find_errors_of_labels(args: argparse.Namespace) -> list['Finding']:
-    """Compares the first file with predictions, writes the likely errors, and returns what is to be said about them."""
+def find_errors_of_labels(part: 'InspectedSet', args: argparse.Namespace) -> list['Finding']:
+    """Compares a data set with predictions, writes the likely errors, and returns what is to be said about them."""
     import numpy as np
 
-    from mmcell.annotations.ground_truth import read_true_cells
     from mmcell.inspection.label_error_files import write_label_errors
     from mmcell.inspection.label_error_findings import to_findings
     from mmcell.inspection.label_errors import find_label_errors
     from mmcell.predictions.result_files import read_predictions
-    truth = read_true_cells(args.files[0])
+    truth = part.truth
     results = read_predictions(args.predictions, truth)
     is_predicted = None
     if results.sources:
@@ -209,13 +209,16 @@ def to_document(args: argparse.Namespace, sets: list['InspectedSet'], findings: 
     """Returns everything that was found, in JSON's types."""
     from dataclasses import asdict
 
-    from mmcell.inspection.content_tables import describe_cells
+    from mmcell.inspection.content_tables import describe_contents
+    contents = {}
+    for part in sets:
+        cells, by_class = describe_contents(part)
+        contents[part.name] = {'all': _without_nan(cells),
+                               'classes': dict(zip(part.truth.class_names, map(_without_nan, by_class), strict=True))}
     return {
         'files': {part.name: part.truth.source for part in sets},
         'findings': [asdict(finding) for finding in findings],
-        'contents': {part.name: {'all': _without_nan(describe_cells(part, None)),
-                                 'classes': {name: _without_nan(describe_cells(part, place))
-                                             for place, name in enumerate(part.truth.class_names)}} for part in sets},
+        'contents': contents,
         'advice': {'config': str(args.config), 'entries': [asdict(entry) for entry in advice]}}
 
 

@@ -21,33 +21,35 @@ def tabulate_contents(sets: Sequence[InspectedSet]) -> ValueTable:
     """Returns a table with a row for each data set, and below it a row for each of its classes."""
     rows = []
     for part in sets:
-        cells = describe_cells(part, None)
+        cells, by_class = describe_contents(part)
         rows.append(_to_row(part.name, cells))
-        rows += [_to_row(f'{part.name}: {name}', describe_cells(part, place))
-                 for place, name in enumerate(part.truth.class_names)] if cells['n_cells'] else []
+        rows += [_to_row(f'{part.name}: {name}', numbers)
+                 for name, numbers in zip(part.truth.class_names, by_class, strict=True)] if cells['n_cells'] else []
     return ValueTable(['set, class', *HEADERS.values()], rows, 'what the files contain', CAPTION)
 
 
-def describe_cells(part: InspectedSet, place: int | None) -> dict[str, float]:
-    """Returns the numbers of the cells of one class of a data set, or of all.
+def describe_contents(part: InspectedSet) -> tuple[dict[str, float], list[dict[str, float]]]:
+    """Returns the numbers of all cells of a data set, and those of the cells of each class.
 
-    Args:
-        part: The data set.
-        place: The place of the class; None stands for all classes.
-
-    Returns:
-        The numbers by the keys of ``HEADERS``. Areas are NaN without a cell.
+    The numbers have the keys of ``HEADERS``. Areas are NaN without a cell.
     """
-    truth, n_images = part.truth, len(part.truth.image_ids)
-    is_own = ~truth.is_crowd & (True if place is None else truth.class_index == place)
-    per_image = np.bincount(truth.image_index[is_own], minlength=n_images)
+    truth, flags = part.truth, _find_flags(part)
+    n_images, is_cell = len(truth.image_ids), ~truth.is_crowd
+    return (_describe(part, is_cell, flags) | {'n_images': n_images},
+            [_describe(part, is_cell & (truth.class_index == place), flags) for place in range(len(truth.class_names))])
+
+
+def _describe(part: InspectedSet, is_own: np.ndarray, flags: tuple[np.ndarray, ...]) -> dict[str, float]:
+    """Returns the numbers of some of the cells, and as ``n_images`` how many images have such cells."""
+    truth = part.truth
+    per_image = np.bincount(truth.image_index[is_own], minlength=len(truth.image_ids))
     mpx = float(truth.sizes.prod(axis=1).sum() / 1e6)
     areas = np.percentile(truth.areas_px[is_own], (5, 50, 95)) if is_own.any() else np.full(3, np.nan)
-    is_border, is_split, is_overlapping = _find_flags(part)
+    is_border, is_split, is_overlapping = flags
     return dict(zip(HEADERS, (
-        n_images if place is None else int((per_image > 0).sum()), int(is_own.sum()), is_own.sum() / max(mpx, 1e-9),
-        float(np.median(per_image)) if n_images else 0., int(per_image.max(initial=0)), *areas.tolist(),
-        *(int((flags & is_own).sum()) for flags in (is_overlapping, is_border, is_split))), strict=True))
+        int((per_image > 0).sum()), int(is_own.sum()), is_own.sum() / max(mpx, 1e-9),
+        float(np.median(per_image)) if len(per_image) else 0., int(per_image.max(initial=0)), *areas.tolist(),
+        *(int((is_marked & is_own).sum()) for is_marked in (is_overlapping, is_border, is_split))), strict=True))
 
 
 def _find_flags(part: InspectedSet) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
