@@ -42,17 +42,16 @@ class BrowsedImage:
     title: str = ''
 
 
-class StoredImages:
-    """The images of a data set as they are stored, each once, in the colours that the model sees.
+class _Images:
+    """The images of several data sets, in one sequence.
 
     Args:
-        config: The config of the data set. Of data sets that repeat, mix or join others, the images of the others are
-            taken.
+        datasets: The data sets, with the same classes.
     """
 
-    def __init__(self, config: ConfigDict) -> None:
-        self.datasets: list[BaseDataset] = [DATASETS.build(base) for base in base_configs(config)]
-        self.entries = [(dataset, index) for dataset in self.datasets for index in range(len(dataset))]
+    def __init__(self, datasets: list[BaseDataset]) -> None:
+        self.datasets = datasets
+        self.entries = [(number, index) for number, dataset in enumerate(datasets) for index in range(len(dataset))]
 
     @property
     def classes(self) -> list[str]:
@@ -62,9 +61,22 @@ class StoredImages:
     def __len__(self) -> int:
         return len(self.entries)
 
+
+class StoredImages(_Images):
+    """The images of a data set as they are stored, each once, in the colours that the model sees.
+
+    Args:
+        config: The config of the data set. Of data sets that repeat, mix or join others, the images of the others are
+            taken.
+    """
+
+    def __init__(self, config: ConfigDict) -> None:
+        super().__init__([DATASETS.build(base) for base in base_configs(config)])
+
     def __getitem__(self, index: int) -> BrowsedImage:
         """Loads an image with the first transforms of its pipeline, and the cells of the annotation file."""
-        dataset, own_index = self.entries[index]
+        number, own_index = self.entries[index]
+        dataset = self.datasets[number]
         results = dataset.get_data_info(own_index)
         for transform in dataset.pipeline.transforms:
             results = transform(results)
@@ -124,7 +136,7 @@ class ShownSamples:
                             _boxes_of(truth), _boxes_of(ignored))
 
 
-class TransformedSamples:
+class TransformedSamples(_Images):
     """The images of a data set before and after transforms, to see what the transforms do.
 
     Args:
@@ -136,19 +148,9 @@ class TransformedSamples:
     """
 
     def __init__(self, config: ConfigDict, transforms: Sequence[dict], seed: int = 0) -> None:
-        self.datasets = [_with_transforms(base, transforms) for base in base_configs(config)]
+        super().__init__([_with_transforms(base, transforms) for base in base_configs(config)])
         self.is_bgr = [loader_of(base.get('pipeline', ())).order == 'bgr' for base in base_configs(config)]
-        self.entries = [(number, index) for number, dataset in enumerate(self.datasets)
-                        for index in range(len(dataset))]
         self.seed = seed
-
-    @property
-    def classes(self) -> list[str]:
-        """The class names, by label."""
-        return list(self.datasets[0].metainfo['classes'])
-
-    def __len__(self) -> int:
-        return len(self.entries)
 
     def __getitem__(self, index: int) -> BrowsedImage:
         """Loads an image without the transforms."""

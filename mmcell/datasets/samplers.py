@@ -89,6 +89,13 @@ class SeededInfiniteSampler(InfiniteSampler):
 class _BalancedPasses:
     """Mixin for a sampler: in each pass, images with rare classes are drawn more often than others."""
 
+    def __init__(self, dataset: BaseDataset, threshold: float | None = None, max_factor: float = 5.,
+                 unit: str = 'cells', shuffle: bool = True, **kwargs) -> None:
+        if not shuffle:
+            raise ValueError('shuffle must be True: a class-balanced sampler has no fixed order')
+        super().__init__(dataset, shuffle=shuffle, **kwargs)
+        self._weigh(dataset, threshold, max_factor, unit)
+
     def _weigh(self, dataset: BaseDataset, threshold: float | None, max_factor: float, unit: str) -> None:
         """Stores the weights of the images, and logs what they do to the proportions of the classes."""
         counts = count_cells(dataset)
@@ -136,11 +143,6 @@ class ClassBalancedSampler(_BalancedPasses, SeededSampler):
         ValueError: An argument is not one of those above, or ``shuffle`` is False.
     """
 
-    def __init__(self, dataset: BaseDataset, threshold: float | None = None, max_factor: float = 5.,
-                 unit: str = 'cells', shuffle: bool = True, **kwargs) -> None:
-        super().__init__(dataset, shuffle=_only_shuffled(shuffle), **kwargs)
-        self._weigh(dataset, threshold, max_factor, unit)
-
     def _indices_of_pass(self, pass_number: int) -> Iterator[int]:
         indices = self._draw_pass(pass_number)
         # As in DefaultSampler, the first samples are repeated if the processes cannot share all samples equally.
@@ -160,17 +162,6 @@ class ClassBalancedInfiniteSampler(_BalancedPasses, SeededInfiniteSampler):
         ValueError: An argument is not one of those above, or ``shuffle`` is False.
     """
 
-    def __init__(self, dataset: BaseDataset, threshold: float | None = None, max_factor: float = 5.,
-                 unit: str = 'cells', shuffle: bool = True, **kwargs) -> None:
-        super().__init__(dataset, shuffle=_only_shuffled(shuffle), **kwargs)
-        self._weigh(dataset, threshold, max_factor, unit)
-
     def _infinite_indices(self) -> Iterator[int]:
         for pass_number in count():
             yield from self._draw_pass(pass_number)
-
-
-def _only_shuffled(shuffle: bool) -> bool:
-    if not shuffle:
-        raise ValueError('shuffle must be True: a class-balanced sampler has no fixed order')
-    return shuffle
