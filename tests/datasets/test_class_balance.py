@@ -6,6 +6,7 @@ from mmdet.registry import DATA_SAMPLERS, DATASETS
 from mmengine.dataset import BaseDataset, ClassBalancedDataset, ConcatDataset, InfiniteSampler, RepeatDataset
 from mmengine.logging import MMLogger
 from scipy.stats import chisquare
+from support.samplers import in_process, pairs
 
 from mmcell.datasets import ClassBalancedInfiniteSampler, ClassBalancedSampler
 from mmcell.datasets.class_balance import class_factors, count_cells, draw_by_weight, image_weights
@@ -89,19 +90,7 @@ def test_every_place_of_a_pass_has_the_distribution_of_the_weights(place):
 
 
 def sampler_of(rank=0, world_size=1, epoch=0, kind=ClassBalancedSampler, **kwargs):
-    sampler = kind(Images(), seed=2, **kwargs)
-    sampler.rank, sampler.world_size = rank, world_size
-    if kind is ClassBalancedSampler:
-        sampler.num_samples = -(-len(COUNTS) // world_size)
-        sampler.total_size = sampler.num_samples * world_size
-        sampler.set_epoch(epoch)
-    else:
-        sampler.indices = sampler._indices_of_rank()
-    return sampler
-
-
-def pairs(sampler, n=None):
-    return [(int(index), index.seed) for index, _ in zip(sampler, range(n or len(sampler)), strict=False)]
+    return in_process(kind(Images(), seed=2, **kwargs), rank, world_size, len(COUNTS), epoch)
 
 
 def test_epochs_have_the_length_of_the_data_and_the_expected_proportions():

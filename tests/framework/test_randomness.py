@@ -8,6 +8,7 @@ import pytest
 import torch
 from mmdet.registry import DATA_SAMPLERS
 from mmengine.dataset import BaseDataset, ConcatDataset, InfiniteSampler, RepeatDataset
+from support.samplers import in_process, pairs
 
 from mmcell.datasets import SeededInfiniteSampler, SeededSampler
 from mmcell.framework.randomness import SeededIndex, derive_seed, own_randomness, seed_generators
@@ -65,19 +66,7 @@ def test_wrapped_data_sets_pass_the_seed_on():
 
 
 def sampler_of(rank, world_size, epoch=0, kind=SeededSampler, **kwargs):
-    sampler = kind(range(5), shuffle=True, seed=2, **kwargs)
-    sampler.rank, sampler.world_size = rank, world_size
-    if kind is SeededSampler:
-        n_rounded = -(-5 // world_size) * world_size
-        sampler.num_samples, sampler.total_size = n_rounded // world_size, n_rounded
-        sampler.set_epoch(epoch)
-    else:
-        sampler.indices = sampler._indices_of_rank()
-    return sampler
-
-
-def pairs(sampler, n=None):
-    return [(int(index), index.seed) for index, _ in zip(sampler, range(n or len(sampler)), strict=False)]
+    return in_process(kind(range(5), shuffle=True, seed=2, **kwargs), rank, world_size, 5, epoch)
 
 
 def test_every_sample_of_every_epoch_has_its_own_seed():
