@@ -39,7 +39,7 @@ def roi_averages(layers: Tensor, layer_indices: Tensor, ids: Tensor, rois_xyxy: 
     first_px = torch.minimum(starts.clamp(min=0), frame - 1).long()
     # The crop is one pixel larger than needed, because sample points are rounded.
     n_px = (torch.minimum(ends.clamp(min=0) + 3, frame).long() - first_px).clamp(min=1)
-    for batch, crop_shape in batches_of_similar_size(n_px):
+    for batch, _, crop_shape in batches_of_similar_size(n_px):
         crops = _crop_instances(layers, layer_indices[batch], ids[batch], first_px[batch], crop_shape)
         rows, columns = (
             _bin_weights(starts[batch, axis], ends[batch, axis], first_px[batch, axis], out_shape[axis],
