@@ -88,8 +88,8 @@ def _waits(name, args, kwargs, tensors, on_device):
     if name == 'to':
         return False
     if name == 'repeat_interleave':
-        return (any(isinstance(a, torch.Tensor) for a in args[1:2]) and kwargs.get('output_size') is None) or (
-            len(args) == 1 and 'repeats' not in kwargs)
+        has_lengths = len(args) == 1 or isinstance(args[1], torch.Tensor)
+        return has_lengths and kwargs.get('output_size') is None
     if name == 'where':
         return len(args) == 1
     if name in _INDEXING:
