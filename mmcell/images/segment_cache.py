@@ -7,8 +7,8 @@ import numpy as np
 
 # A segment of None is missing in the file.
 Segment = np.ndarray | None
-# Bytes that are kept if nobody has said what will be read, and if somebody has. The second number suffices for strips of
-# images that are 170,000 px wide, when they are read in tiles of 1024 px.
+# Bytes that are kept without a plan, and with one. The second number suffices for the strips of RGB images that are
+# 150,000 px wide, when they are read in tiles of 1024 px.
 LATEST_BYTES, PLANNED_BYTES = 128 * 2**20, 512 * 2**20
 
 
@@ -45,8 +45,8 @@ class SegmentCache:
         """
         self._plan, self._step = [tuple(map(int, span)) for span in spans], -1
         last_steps = np.full(grid, -1)
-        # In a grid of 1 x 3 strips, the spans (0, 0, 2, 1) and (1, 0, 3, 1) give [0, 1, 1]: after step 0 the first strip
-        # is not needed any more.
+        # In a row of three tiles, the spans (0, 0, 2, 1) and (1, 0, 3, 1) give [0, 1, 1]: after step 0, the first is
+        # not needed any more.
         for step, (x0, y0, x1, y1) in enumerate(self._plan):
             last_steps[y0:y1, x0:x1] = step
         self._last_steps = last_steps.ravel()

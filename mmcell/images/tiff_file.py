@@ -73,7 +73,7 @@ class TiffImage:
             return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
 
     def expect(self, rects_xyxy: Sequence[tuple[int, int, int, int]]) -> None:
-        """Announces the rectangles that will be read, in their order; see :class:`mmcell.images.tiff_pages.PageReader`."""
+        """Announces the rectangles that will be read, in their order; see :class:`PageReader`."""
         for reader in self._readers:
             reader.expect(rects_xyxy)
 

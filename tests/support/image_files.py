@@ -22,6 +22,7 @@ TIFF_LAYOUTS = {
     'planes in strips': dict(rowsperstrip=9, planarconfig='separate'),
 }
 
+
 def read_everywhere(path: Path, **settings) -> np.ndarray:
     """Reads an image as a whole and in rectangles, which must agree; an error must be the same single line in both."""
     try:
