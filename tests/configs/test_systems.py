@@ -140,7 +140,8 @@ SYSTEMS = {
     'cell/mask-rcnn_convnextv2-base': convnext(V2_WEIGHTS, V2),
     'cell/cascade-mask-rcnn_r50': System(parts={**RESNET, 'model.roi_head.type': 'CellCascadeRoIHead'}),
     'cell/cascade-mask-rcnn_convnextv2-base': convnext(
-        V2_WEIGHTS, {**V2, 'model.roi_head.type': 'CellCascadeRoIHead', 'model.backbone.with_cp': True, 'custom_hooks': [
+        V2_WEIGHTS, {**V2, 'model.roi_head.type': 'CellCascadeRoIHead', 'model.backbone.with_cp': True,
+                     'custom_hooks': [
             dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-3, gamma=100, priority='ABOVE_NORMAL'),
             dict(type='CellEarlyStoppingHook', monitor='AP50', rule='greater', patience=10, min_delta=0.)]},
         reported=('.6069', '.6394'), train=(
