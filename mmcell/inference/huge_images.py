@@ -32,7 +32,8 @@ class OtherProcessError(MmcellError):
 
 
 def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRect, journal_folder: str | Path, *,
-                       resume: bool = False, settings: dict | None = None, report: Report | None = None,
+                       min_score: float = 0., resume: bool = False, settings: dict | None = None,
+                       report: Report | None = None,
                        expect: ExpectRects | None = None) -> Iterator[tuple[Cells, Cells]]:
     """Predicts an image tile by tile, and yields each cell as soon as it is final: no later tile can change it.
 
@@ -50,6 +51,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
             order in which the loader of the model returns them.
         journal_folder: Where the predictions of each tile are written. Each image needs its own folder. The caller
             removes it with :func:`mmcell.inference.tile_journal.remove_journal` when all outputs are written.
+        min_score: Lowest score of the cells that are needed. Most of the cells with a lower score are left out; the
+            other cells are the same.
         resume: Whether tiles in the journal that were predicted with the same settings are taken from there. Otherwise
             the journal is removed and all tiles are predicted.
         settings: Everything that the predictions depend on beside the sizes of image and tiles (checkpoint, contrast,
@@ -69,7 +72,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
     """
     rank, n_processes = get_dist_info()
     grid = model.make_grid(size)
-    settings = {**model.tile_settings, 'image_size': list(size), 'journal': JOURNAL_FORMAT, **(settings or {})}
+    settings = {**model.tile_settings, 'min_score': min_score, 'image_size': list(size), 'journal': JOURNAL_FORMAT,
+                **(settings or {})}
     if rank == 0:
         _remove_outdated_journal(journal_folder, settings, resume)
     gather(None)
@@ -77,7 +81,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
         missing = [tile for tile in range(len(grid)) if tile not in journal]
         # No process may write to the journal before all processes have read it: all must divide the same missing tiles.
         gather(None)
-        predict_into = partial(_predict_into, model=model, read=read, grid=grid, report=report, expect=expect)
+        predict_into = partial(_predict_into, model=model, read=read, grid=grid, min_score=min_score, report=report,
+                               expect=expect)
         if n_processes > 1:
             _predict_share(predict_into(journal, np.array_split(missing, n_processes)[rank].tolist()))
             journal.refresh()
@@ -97,7 +102,8 @@ def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume:
 
 
 def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, read: ReadRect, grid: TileGrid,
-                  report: Report | None, expect: ExpectRects | None) -> Iterator[dict[int, Cells]]:
+                  min_score: float, report: Report | None,
+                  expect: ExpectRects | None) -> Iterator[dict[int, Cells]]:
     """Predicts tiles in their order and writes their cells to the journal; yields the cells by tile of each batch."""
     n_done = 0
     if expect is not None and tiles:
@@ -105,7 +111,8 @@ def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, 
     for batch in grid.batches_of_equal_shape(tiles, model.batch_size):
         crops = [torch.from_numpy(np.ascontiguousarray(read(*rect).transpose(2, 0, 1)))
                  for rect in grid.input_rects_xyxy[batch].tolist()]
-        cells_by_tile = dict(zip(batch, model.predict_crops(crops, batch, grid, {}), strict=True))
+        cells_by_tile = dict(zip(batch, model.predict_crops(crops, batch, grid, {'min_score': min_score}),
+                                 strict=True))
         for tile, cells in cells_by_tile.items():
             journal.write(tile, cells)
         n_done += len(batch)
