@@ -2,9 +2,9 @@
 
     python tools/train.py configs/cell/mask-rcnn_r50_one-gpu.py
 
-Data, batch and schedule are those of mask-rcnn_r50.py: 2,520 steps. Every setting may be copied into another experiment, or given as
---cfg-options (docs/guides/train.md). All of them also work on a CPU, where only bfloat16 changes the speed. GPUs from
-before 2020 have no bfloat16: optim_wrapper.dtype=float16 there. Speed and value here: not run yet.
+Data, batch and schedule are those of mask-rcnn_r50.py: 2,520 steps. Every setting may be copied into other experiments,
+or given as --cfg-options (docs/guides/train.md). All of them also work on a CPU, where only bfloat16 changes the speed.
+GPUs from before 2020 have no bfloat16: optim_wrapper.dtype=float16 there. Speed and value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_r50.py']
