@@ -19,6 +19,8 @@ default_hooks = dict(
     watched_value=dict(type='WatchedValueHook'),
     trackers=dict(type='TrackerHook'),
     starting_checkpoint=dict(type='StartingCheckpointHook'),
+    # Only on the CPU; winograd=None computes all convolutions as torch does.
+    winograd=dict(type='WinogradHook'),
     # The rules of the challenge allow fewer than 200 million trainable parameters.
     parameter_budget=dict(type='ParameterBudgetHook', max_trainable=199_999_999),
     step_seed=dict(type='StepSeedHook'),

@@ -2,6 +2,7 @@
 
 from mmcell.hooks.budget import ParameterBudgetError, ParameterBudgetHook
 from mmcell.hooks.checkpoints import CellCheckpointHook
+from mmcell.hooks.convolutions import WinogradHook
 from mmcell.hooks.first_screen import FirstScreenHook
 from mmcell.hooks.first_step import FirstStepHook
 from mmcell.hooks.fit import ClassCountHook, FittingCheckpointHook, StartingCheckpointHook
@@ -15,4 +16,4 @@ from mmcell.hooks.watched_values import CellEarlyStoppingHook, WatchedValueHook
 __all__ = ['CellCheckpointHook', 'CellEarlyStoppingHook', 'CellVisualizationHook', 'ClassCountHook', 'FiniteLossHook',
            'FirstScreenHook', 'FirstStepHook', 'FittingCheckpointHook', 'MissedValidationHook', 'NonFiniteLossError',
            'ParameterBudgetError', 'ParameterBudgetHook', 'ProgressHook', 'StartingCheckpointHook', 'StepSeedHook',
-           'StopHook', 'TrackerHook', 'WatchedValueHook']
+           'StopHook', 'TrackerHook', 'WatchedValueHook', 'WinogradHook']

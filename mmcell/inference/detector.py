@@ -18,6 +18,7 @@ from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
 from mmcell.images.image_file import CHANNEL_ORDERS
+from mmcell.models.winograd import use_winograd
 from mmcell.settings.options import apply_options
 
 
@@ -73,7 +74,10 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
     detector.cfg = config
     detector.dataset_meta = _describe_training(loaded, config)
     refuse_other_classes(detector, detector.dataset_meta['classes'])
-    return detector.to(device).eval()
+    detector = detector.to(device).eval()
+    if torch.device(device).type == 'cpu':
+        use_winograd(detector)
+    return detector
 
 
 def _load_weights(detector: nn.Module, checkpoint: dict) -> None:

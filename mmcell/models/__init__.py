@@ -5,6 +5,7 @@ from mmcell.models.mask_head import CellMaskHead, CellRoIExtractor
 from mmcell.models.mask_tta import MaskTTAModel
 from mmcell.models.padding import BatchMinSizePad
 from mmcell.models.pretrained import CheckedPretrainedInit
+from mmcell.models.roi_heads import CellCascadeRoIHead, CellRoIHead
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.models.tiled_detector import TiledDetector
 from mmcell.models.torchvision_parts import (
@@ -15,6 +16,7 @@ from mmcell.models.torchvision_parts import (
     TorchvisionMaskHead,
 )
 
-__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellMaskHead', 'CellRoIExtractor', 'CheckedPretrainedInit',
-           'MaskTTAModel', 'PlainOutputConvNeXt', 'SparseMaxIoUAssigner', 'TiledDetector', 'TorchvisionAnchorGenerator',
-           'TorchvisionAssigner', 'TorchvisionBBoxCoder', 'TorchvisionMaskHead']
+__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellCascadeRoIHead', 'CellMaskHead', 'CellRoIExtractor',
+           'CellRoIHead', 'CheckedPretrainedInit', 'MaskTTAModel', 'PlainOutputConvNeXt', 'SparseMaxIoUAssigner',
+           'TiledDetector', 'TorchvisionAnchorGenerator', 'TorchvisionAssigner', 'TorchvisionBBoxCoder',
+           'TorchvisionMaskHead']
