@@ -23,13 +23,21 @@ def median_seconds(work: Callable[[], object], rounds: int) -> float:
     return float(np.median([seconds(work) for _ in range(rounds)]))
 
 
-def time_alternately(first: Callable[[], object], second: Callable[[], object],
-                     rounds: int) -> tuple[np.ndarray, np.ndarray]:
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Returns the seconds of CPU time that one call takes in all threads of this process."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def time_alternately(first: Callable[[], object], second: Callable[[], object], rounds: int,
+                     clock: Callable[[Callable[[], object]], float] = seconds) -> tuple[np.ndarray, np.ndarray]:
     """Returns the seconds of two pieces of work, (rounds,) float64 each.
 
-    Each round calls one after the other, so that other work on the machine slows both.
+    Each round calls one after the other, so that other work on the machine slows both. ``clock`` is :func:`seconds` or
+    :func:`cpu_seconds`.
     """
-    pairs = [(seconds(first), seconds(second)) for _ in range(rounds)]
+    pairs = [(clock(first), clock(second)) for _ in range(rounds)]
     return tuple(np.array(times) for times in zip(*pairs, strict=True))
 
 
