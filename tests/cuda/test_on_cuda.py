@@ -65,7 +65,7 @@ def test_train_with_nccl_test_and_predict(tmp_path):
                  for split in ('train', 'val', 'test'))]
     run(*ONE_PROCESS, REPO / 'tools/train.py', REPO / CONFIG, '--launcher', 'pytorch', '--amp', '--work-dir',
         tmp_path / 'run', '--cfg-options', *options, cwd=tmp_path)
-    assert re.search(r'GPU 0', read_log(tmp_path / 'run'))
+    assert re.search(r'device +cuda', read_log(tmp_path / 'run'))
     checkpoint = tmp_path / 'run' / 'epoch_1.pth'
     assert all(value.isfinite().all() for value in load_tensors_only(checkpoint)['state_dict'].values())
     run('tools/test.py', CONFIG, checkpoint, '--split', 'val', '--work-dir', tmp_path / 'test',
