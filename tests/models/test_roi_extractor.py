@@ -35,3 +35,13 @@ def test_gradients_equal_those_of_the_stock_extractor():
         gradients.append([level.grad for level in levels])
     assert gradients[0][0].any()
     assert all(ours.equal(stock) for ours, stock in zip(*gradients, strict=True))
+
+
+def test_boxes_are_not_rounded_in_mixed_precision():
+    """In bfloat16 a box from 517 to 523 px would become a box from 516 to 524 px."""
+    ours = MODELS.build(dict(type='CellRoIExtractor', **ARGUMENTS))
+    levels = [torch.randn(1, 5, 8, 640 // stride).bfloat16() for stride in ARGUMENTS['featmap_strides']]
+    box = torch.tensor([[0, 517, 3, 523, 9.]])
+    features = ours(levels, box)
+    assert features.equal(ours([level.float() for level in levels], box)) and features.dtype == torch.float32
+    assert not features.equal(ours([level.float() for level in levels], box.bfloat16().float()))
