@@ -150,7 +150,7 @@ class Predictor:
         tiles = predict_huge_image(
             self._in_tiles(plan.tile_px), (image.height, image.width),
             lambda *rect_xyxy: self._to_input(image.read(*rect_xyxy)), journal_folder, min_score=min_score,
-            resume=resume, settings=settings, report=report)
+            resume=resume, settings=settings, report=report, expect=image.expect)
         for tile_cells, cells in tiles:
             scores_at_limit = self.limit.scores_at_limit([tile_cells.scores])
             if len(cells) or len(scores_at_limit):
