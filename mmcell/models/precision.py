@@ -28,8 +28,8 @@ from mmcell.framework.mixed_precision import has_fast_bfloat16
 # float16 overflows, and every GPU since 2018 computes it fast. CPUs have fast instructions for bfloat16 only.
 PREDICTION_DTYPES = {'cpu': torch.bfloat16, 'cuda': torch.float16}
 # The automatic choice compares cells of the first images until it has seen MIN_CELLS of them, in at most MAX_SAMPLES
-# images. In crops of the challenge, 97 to 100 % of a trained Mask R-CNN's cells with a score of at least .5 were the same
-# in bfloat16, with a median IoU of at least .998. The scores of the others are next to the threshold.
+# images. In crops of the challenge, 97 to 100 % of a trained Mask R-CNN's cells with a score of at least .5 were the
+# same in bfloat16, with a median IoU of at least .998. The scores of the others are next to the threshold.
 MIN_CELLS, MAX_SAMPLES = 20, 5
 MIN_MATCHED_SHARE, MIN_MEDIAN_IOU = .95, .98
 

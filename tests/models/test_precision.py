@@ -59,7 +59,7 @@ def test_only_layers_compute_in_16_bits(detector, monkeypatch):
     watch(DeltaXYWHBBoxCoder, 'decode')
     watch(mask_head, 'paste_masks')
     watch(torch.ops.torchvision, 'nms')
-    watch(torch.ops.torchvision, 'roi_align')
+    watch(mask_head, 'roi_align')
     layers = {}
     handles = [layer.register_forward_hook(lambda layer, _, output: layers.update({layer: output.dtype}))
                for layer in detector.modules() if isinstance(layer, nn.Conv2d | nn.Linear | nn.ConvTranspose2d)]
