@@ -17,3 +17,4 @@ model = dict(data_preprocessor=dict(non_blocking=True))
 # Forward and backward in bfloat16, the rest of the matrix products in TF32, and one kernel for the whole step of AdamW.
 optim_wrapper = dict(type='MixedPrecisionOptimWrapper', dtype='bfloat16', optimizer=dict(fused=True))
 default_hooks = dict(matmul_precision=dict(type='MatmulPrecisionHook', precision='high'))
+env_cfg = dict(channels_last=['cpu', 'cuda'])

@@ -8,6 +8,7 @@ from mmcell.hooks.first_step import FirstStepHook
 from mmcell.hooks.fit import ClassCountHook, FittingCheckpointHook, StartingCheckpointHook
 from mmcell.hooks.matmul_precision import MatmulPrecisionHook
 from mmcell.hooks.pictures import CellVisualizationHook
+from mmcell.hooks.precision import PrecisionHook
 from mmcell.hooks.progress import ProgressHook
 from mmcell.hooks.steps import FiniteLossHook, NonFiniteLossError, StepSeedHook
 from mmcell.hooks.stopping import MissedValidationHook, StopHook
@@ -16,5 +17,5 @@ from mmcell.hooks.watched_values import CellEarlyStoppingHook, WatchedValueHook
 
 __all__ = ['CellCheckpointHook', 'CellEarlyStoppingHook', 'CellVisualizationHook', 'ClassCountHook', 'FiniteLossHook',
            'FirstScreenHook', 'FirstStepHook', 'FittingCheckpointHook', 'MatmulPrecisionHook', 'MissedValidationHook',
-           'NonFiniteLossError', 'ParameterBudgetError', 'ParameterBudgetHook', 'ProgressHook',
+           'NonFiniteLossError', 'ParameterBudgetError', 'ParameterBudgetHook', 'PrecisionHook', 'ProgressHook',
            'StartingCheckpointHook', 'StepSeedHook', 'StopHook', 'TrackerHook', 'WatchedValueHook', 'WinogradHook']
