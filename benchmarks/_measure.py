@@ -73,17 +73,21 @@ def use_one_thread() -> None:
     cv2.setNumThreads(0)
 
 
-def _send_peak(writer: object, prepare: Callable, args: tuple) -> None:
-    use_one_thread()
-    work = prepare(*args)
+def call_with_peak(work: Callable[[], object]) -> tuple[object, float]:
+    """Calls a function; returns its result, and by how many MiB the memory of this process grew at most meanwhile."""
     _trim()
     before = _status_mib('VmRSS')
     # Linux resets the recorded peak (VmHWM) to the current memory.
     (PROC / 'clear_refs').write_text('5')
     result = work()
-    peak = _status_mib('VmHWM')
+    return result, _status_mib('VmHWM') - before
+
+
+def _send_peak(writer: object, prepare: Callable, args: tuple) -> None:
+    use_one_thread()
+    result, peak = call_with_peak(prepare(*args))
     del result
-    writer.send(peak - before)
+    writer.send(peak)
 
 
 def _trim() -> None:
