@@ -2,7 +2,9 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -11,6 +13,7 @@ import numpy as np
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
+from torch import Tensor
 
 from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
@@ -37,9 +40,9 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
                        expect: ExpectRects | None = None) -> Iterator[tuple[Cells, Cells]]:
     """Predicts an image tile by tile, and yields each cell as soon as it is final: no later tile can change it.
 
-    The cells equal those that ``model.test_step`` returns for the whole image, but come in another order. Only one
-    batch of tiles, and the cells at seams towards tiles that are not done yet, are held in memory. No test pipeline is
-    run: the image is predicted at its own scale times ``model.upscale``.
+    The cells equal those that ``model.test_step`` returns for the whole image, but come in another order. Only two
+    batches of tiles, of which one is predicted and one is read, and the cells at seams towards tiles that are not done
+    yet, are held in memory. No test pipeline is run: the image is predicted at its own scale times ``model.upscale``.
 
     With several processes (torchrun), each process predicts a share of the tiles; the first process yields all cells,
     the other ones none. All processes need access to the same ``journal_folder``.
@@ -108,9 +111,7 @@ def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, 
     n_done = 0
     if expect is not None and tiles:
         expect(grid.input_rects_xyxy[tiles].tolist())
-    for batch in grid.batches_of_equal_shape(tiles, model.batch_size):
-        crops = [torch.from_numpy(np.ascontiguousarray(read(*rect).transpose(2, 0, 1)))
-                 for rect in grid.input_rects_xyxy[batch].tolist()]
+    for batch, crops in _read_ahead(grid.batches_of_equal_shape(tiles, model.batch_size), read, grid):
         cells_by_tile = dict(zip(batch, model.predict_crops(crops, batch, grid, {'min_score': min_score}),
                                  strict=True))
         for tile, cells in cells_by_tile.items():
@@ -119,6 +120,24 @@ def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, 
         if report is not None:
             report(n_done, len(tiles))
         yield cells_by_tile
+
+
+def _read_ahead(batches: Iterable[list[int]], read: ReadRect,
+                grid: TileGrid) -> Iterator[tuple[list[int], list[Tensor]]]:
+    """Yields batches of tiles with their crops (3, h, w) uint8; a thread reads one batch ahead of the prediction."""
+    def read_crops(batch: list[int]) -> list[Tensor]:
+        return [torch.from_numpy(np.ascontiguousarray(read(*rect).transpose(2, 0, 1)))
+                for rect in grid.input_rects_xyxy[batch].tolist()]
+
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        ahead: deque[tuple[list[int], Future]] = deque()
+        for batch in batches:
+            ahead.append((batch, thread.submit(read_crops, batch)))
+            if len(ahead) > 1:
+                tiles, crops = ahead.popleft()
+                yield tiles, crops.result()
+        for tiles, crops in ahead:
+            yield tiles, crops.result()
 
 
 def _predict_share(batches: Iterator[dict[int, Cells]]) -> None:
