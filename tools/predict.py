@@ -183,12 +183,14 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     from mmcell.inference.detector import load_detector
     from mmcell.inference.image_jobs import ImageJob
     from mmcell.inference.predictor import Predictor
+    from mmcell.models.folding import fold_batch_norm
     device = args.device or get_device()
     if device == 'cuda':
         device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
     checkpoint = find_checkpoint(args.checkpoint)
     refuse_missing_device(device)
     detector = load_detector(checkpoint, args.config, device, args.cfg_options or (), args.trust_checkpoint)
+    fold_batch_norm(detector)
     tiles = tile_settings(args, DEFAULT_TILE_PX)
     predictor = Predictor(detector, args.tta, **{**tiles, 'tile_px': args.tile})
     names = predictor.class_names
