@@ -1,5 +1,11 @@
-"""Models; importing this package registers them, and MMDetection imports it before it builds any model."""
+"""Models; importing this package registers them, and MMDetection imports it before it builds any model.
 
+``PlainOutputConvNeXt`` needs MMPretrain: its module is imported when a config names the class.
+"""
+
+from mmdet.registry import MODELS
+
+from mmcell.framework.late_imports import register_late
 from mmcell.models.cbam import CBAM, CBAMResNet
 from mmcell.models.mask_head import CellMaskHead, CellRoIExtractor
 from mmcell.models.mask_tta import MaskTTAModel
@@ -8,7 +14,6 @@ from mmcell.models.pretrained import CheckedPretrainedInit
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.models.tiled_detector import TiledDetector
 from mmcell.models.torchvision_parts import (
-    PlainOutputConvNeXt,
     TorchvisionAnchorGenerator,
     TorchvisionAssigner,
     TorchvisionBBoxCoder,
@@ -16,5 +21,7 @@ from mmcell.models.torchvision_parts import (
 )
 
 __all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellMaskHead', 'CellRoIExtractor', 'CheckedPretrainedInit',
-           'MaskTTAModel', 'PlainOutputConvNeXt', 'SparseMaxIoUAssigner', 'TiledDetector', 'TorchvisionAnchorGenerator',
+           'MaskTTAModel', 'SparseMaxIoUAssigner', 'TiledDetector', 'TorchvisionAnchorGenerator',
            'TorchvisionAssigner', 'TorchvisionBBoxCoder', 'TorchvisionMaskHead']
+
+register_late(MODELS, 'mmcell.models.plain_convnext', 'PlainOutputConvNeXt')
