@@ -11,6 +11,7 @@ model = dict(
     # A config replaces an inherited list completely. The three stages are therefore written out. Their values are
     # MMDetection's, except for the number of classes and the type of the assigner.
     roi_head=dict(
+        type='CellCascadeRoIHead',
         bbox_roi_extractor=dict(type='CellRoIExtractor'),
         bbox_head=[
             dict(type='Shared2FCBBoxHead',

@@ -20,6 +20,7 @@ test_pipeline = [
     dict(type='PackCellInputs'),
 ]
 
+# Decoded images and cells stay in memory for all workers, within dataset.cache_gib; 0 decodes them for each sample.
 train_dataloader = dict(
     batch_size=2,
     num_workers=2,

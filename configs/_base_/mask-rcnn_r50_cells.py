@@ -14,9 +14,10 @@ model = dict(
         # value per channel, and BatchNorm cannot be trained on a single value.
         batch_augments=[dict(type='BatchMinSizePad', min_side=64)]),
     rpn_head=dict(anchor_generator=dict(scales=[4])),
-    # CellRoIExtractor, CellMaskHead and SparseMaxIoUAssigner compute the same as MMDetection's SingleRoIExtractor,
-    # FCNMaskHead and MaxIoUAssigner, but spend time and memory only on pixels inside boxes and on boxes that overlap.
+    # These classes compute the same as MMDetection's StandardRoIHead, SingleRoIExtractor, FCNMaskHead and
+    # MaxIoUAssigner, but spend time and memory only on wanted masks, pixels inside boxes, and boxes that overlap.
     roi_head=dict(
+        type='CellRoIHead',
         bbox_roi_extractor=dict(type='CellRoIExtractor'),
         bbox_head=dict(num_classes=4),
         mask_roi_extractor=dict(type='CellRoIExtractor'),

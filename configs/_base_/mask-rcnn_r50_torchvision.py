@@ -23,6 +23,7 @@ model = dict(
     rpn_head=dict(
         anchor_generator=dict(type='TorchvisionAnchorGenerator'), bbox_coder=bbox_coder, loss_bbox=smooth_l1),
     roi_head=dict(
+        type='CellRoIHead',
         bbox_roi_extractor=dict(type='CellRoIExtractor', roi_layer=roi_align),
         bbox_head=dict(num_classes=4, bbox_coder=bbox_coder, loss_bbox=smooth_l1),
         mask_roi_extractor=dict(type='CellRoIExtractor', roi_layer=roi_align),

@@ -28,6 +28,7 @@ model = dict(
     # BatchNorm is frozen, because weight decay would shrink its scales.
     backbone=dict(norm_cfg=dict(requires_grad=False)),
     roi_head=dict(
+        type='CellRoIHead',
         bbox_roi_extractor=dict(type='CellRoIExtractor'),
         bbox_head=dict(num_classes=20),
         mask_roi_extractor=dict(type='CellRoIExtractor'),

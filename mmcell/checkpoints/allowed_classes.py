@@ -25,7 +25,8 @@ _HEADS = {
     'CascadeRPNHead', 'EmbeddingRPNHead', 'GARPNHead', 'RPNHead', 'StageCascadeRPNHead',
     'CellRoIExtractor', 'GenericRoIExtractor', 'SingleRoIExtractor', 'ResLayer',
     # Regions to boxes and masks
-    'CascadeRoIHead', 'DoubleHeadRoIHead', 'DynamicRoIHead', 'HybridTaskCascadeRoIHead', 'MaskScoringRoIHead',
+    'CascadeRoIHead', 'CellCascadeRoIHead', 'CellRoIHead', 'DoubleHeadRoIHead', 'DynamicRoIHead',
+    'HybridTaskCascadeRoIHead', 'MaskScoringRoIHead',
     'PISARoIHead', 'PointRendRoIHead', 'SCNetRoIHead', 'SparseRoIHead', 'StandardRoIHead',
     'BBoxHead', 'ConvFCBBoxHead', 'DIIHead', 'DoubleConvFCBBoxHead', 'SABLHead', 'SCNetBBoxHead', 'Shared2FCBBoxHead',
     'Shared4Conv1FCBBoxHead',

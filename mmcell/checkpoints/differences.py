@@ -13,6 +13,7 @@ from mmcell.settings.names import defaults_of, find_class
 _OF_TRAINING = ('model', 'train_dataloader', 'val_dataloader', 'train_cfg', 'val_cfg', 'val_evaluator', 'optim_wrapper',
                 'param_scheduler', 'auto_scale_lr', 'default_hooks', 'custom_hooks', 'randomness', 'load_from')
 _WITHOUT_EFFECT = re.compile(r'(train|val)_dataloader\.(num_workers|persistent_workers|prefetch_factor|pin_memory)'
+                             r'|(train|val)_dataloader\.(.*\.)?cache_gib'
                              r'|default_hooks\.(logger|timer|visualization|trackers)(\..*)?')
 # Settings of a model that do not change what its weights mean: those that only training or only the choice of the
 # detections reads, where weights come from, and how images are padded or combined into batches.

@@ -14,7 +14,8 @@ from mmcell.annotations.file_sets import info_of
 from mmcell.annotations.folds import part_of_fold
 from mmcell.classes.matching import match_classes
 from mmcell.datasets.colors import ColorError
-from mmcell.datasets.loading import LoadTiff
+from mmcell.datasets.decoded_images import plan_decoded_images
+from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff
 from mmcell.framework.randomness import SeededIndex, own_randomness
 from mmcell.images.channel_order import count_swapped
 from mmcell.images.image_file import CHANNEL_ORDERS
@@ -62,8 +63,16 @@ class CellDataset(_SeededSamples, CocoDataset):
         fold: The number of a fold of the annotation file, whose images have an entry ``fold``; the data set is one side
             of it. None takes all images. The setting ``fold`` of a config sets it.
         held_out: With a fold: True takes the images of the fold, False those of all other folds.
+        cache_gib: How many GiB of decoded images and cells are kept in memory at most, so that they are decoded once
+            in a training. All workers share them; with several processes that train, each has its own. 0 keeps none.
+            None keeps an eighth of the free memory of the machine at most, divided by the number of processes that
+            train, and with ``test_mode`` none. Needs a pipeline that begins with :class:`LoadTiff`; cells are kept if
+            :class:`LoadCellAnnotations` follows.
         kwargs: Further arguments of ``mmdet.datasets.CocoDataset``. No image is filtered out unless ``filter_cfg``
             asks for it.
+
+    Attributes:
+        decoded: The decoded images and cells that are kept; None if none are.
 
     Raises:
         AnnotationError: The file contradicts itself, has no image, has no such fold, or has no cell although
@@ -71,17 +80,20 @@ class CellDataset(_SeededSamples, CocoDataset):
         ClassesError: ``metainfo`` names other classes than the file.
         ColorError: The files are 'bgr', but the pipeline reads them with a loader that does not know this.
         FileNotFoundError: The annotation file or an image does not exist.
-        ValueError: ``channel_order`` is neither 'rgb' nor 'bgr'.
+        ValueError: ``channel_order`` is neither 'rgb' nor 'bgr', or ``cache_gib`` is negative.
     """
 
     METAINFO: dict = {}
 
     def __init__(self, *args, channel_order: str | None = None, data_prefix: dict | None = None,
-                 fold: int | None = None, held_out: bool = False, **kwargs) -> None:
+                 fold: int | None = None, held_out: bool = False, cache_gib: float | None = None, **kwargs) -> None:
         if channel_order not in (None, *CHANNEL_ORDERS):
             raise ValueError(f'channel_order must be None or one of {CHANNEL_ORDERS}, got {channel_order!r}')
+        if cache_gib is not None and not cache_gib >= 0:
+            raise ValueError(f'cache_gib must be at least 0, got {cache_gib}')
         self.channel_order = channel_order
         self.fold, self.held_out = fold, held_out
+        self.cache_gib, self.decoded = cache_gib, None
         super().__init__(*args, data_prefix=data_prefix or {'img': ''}, **kwargs)
 
     def load_data_list(self) -> list[dict]:
@@ -104,12 +116,27 @@ class CellDataset(_SeededSamples, CocoDataset):
 
     def full_init(self) -> None:
         """Reads the annotation file, and checks that the pipeline reads the images in their channel order."""
+        was_initialized = self._fully_initialized
         super().full_init()
         loaders = [type(part).__name__ for part in self.pipeline.transforms if isinstance(part, LoadImageFromFile)]
         if loaders and self.channel_order == 'bgr':
             raise ColorError(f'red and blue are swapped in the images of {self.ann_file} (channel_order bgr), which '
                              f"{loaders[0]} in the pipeline cannot swap back: write dict(type='LoadTiff') in its "
                              'place, and model = dict(data_preprocessor=dict(bgr_to_rgb=False))')
+        if not was_initialized:
+            self._keep_decoded()
+
+    def _keep_decoded(self) -> None:
+        """Gives decoded images and cells their places, if the first transforms load them."""
+        loaders = [part for part, kind in zip(self.pipeline.transforms, (LoadTiff, LoadCellAnnotations), strict=False)
+                   if isinstance(part, kind)]
+        cache_gib = 0 if self.cache_gib is None and self.test_mode else self.cache_gib
+        with_masks = len(loaders) == 2 and loaders[1].with_mask
+        is_loaded = bool(loaders) and isinstance(loaders[0], LoadTiff)
+        entries = map(self.get_data_info, range(len(self)))
+        self.decoded = plan_decoded_images(entries, cache_gib, with_masks) if is_loaded else None
+        for loader in loaders:
+            loader.decoded = self.decoded
 
     def order_classes(self, names: Sequence[str], source: str) -> None:
         """Makes labels follow the order of these class names; the file is read again if the order was another one.

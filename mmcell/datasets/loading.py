@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from mmdet.registry import TRANSFORMS
 from mmengine.structures import InstanceData
 
 from mmcell.annotations.coco_json import AnnotationError
+from mmcell.datasets.decoded_images import DecodedImages
 from mmcell.images.colors import stretch_contrast
 from mmcell.images.image_file import CHANNEL_ORDERS, read_image
 from mmcell.masks.coco_masks import to_compressed_rles
@@ -42,6 +44,9 @@ class LoadTiff(BaseTransform):
         percentiles: (low, high) in percent: the contrast of each channel is stretched between these percentiles.
             None leaves the contrast as it is.
 
+    Attributes:
+        decoded: Where decoded images are kept; None if each is decoded whenever it is loaded.
+
     Raises:
         ImageReadError: The file cannot be read as an image; the message names the file.
         FileNotFoundError: The file does not exist.
@@ -53,6 +58,7 @@ class LoadTiff(BaseTransform):
             raise ValueError(f'channel_order must be None or one of {CHANNEL_ORDERS}, got {channel_order!r}')
         self.channel_order = channel_order
         self.percentiles = percentiles
+        self.decoded: DecodedImages | None = None
 
     def transform(self, results: dict | str | np.ndarray) -> dict:
         """Reads ``results['img_path']``, or takes ``results['img']``."""
@@ -64,7 +70,8 @@ class LoadTiff(BaseTransform):
             if self.percentiles is not None:
                 image = stretch_contrast(image, *self.percentiles)
         else:
-            image = read_image(results['img_path'], order, self.percentiles)
+            read = partial(read_image, results['img_path'], order, self.percentiles)
+            image = read() if self.decoded is None else self.decoded.image(results, read)
         results.update(img=image, img_shape=image.shape[:2], ori_shape=image.shape[:2], scale_factor=(1., 1.),
                        channel_order=order, percentiles=self.percentiles)
         return results
@@ -90,6 +97,9 @@ class LoadCellAnnotations(LoadAnnotations):
         with_mask: Whether masks are loaded.
         kwargs: Further arguments of ``mmdet.datasets.transforms.LoadAnnotations``. ``poly2mask`` must be True.
 
+    Attributes:
+        decoded: Where decoded cells are kept; None if they are decoded whenever they are loaded.
+
     Raises:
         AnnotationError: A mask cannot be decoded, or its size differs from the size of the image.
         ValueError: ``poly2mask`` is False.
@@ -100,13 +110,14 @@ class LoadCellAnnotations(LoadAnnotations):
         if not self.poly2mask:
             raise ValueError('LoadCellAnnotations always makes label maps; to keep polygons, use '
                              "dict(type='LoadAnnotations', with_bbox=True, with_mask=True, poly2mask=False)")
+        self.decoded: DecodedImages | None = None
 
     def _load_masks(self, results: dict) -> None:
-        height, width = results['ori_shape']
         masks = self._process_masks(results)
+        to_rle = partial(_to_rle, size=results['ori_shape'])
         try:
-            rles = [_to_rle(mask, (height, width)) for mask in masks]
-            results['gt_masks'] = LabelMapMasks.from_rles(rles, height, width)
+            results['gt_masks'] = (LabelMapMasks.from_rles([to_rle(mask) for mask in masks], *results['ori_shape'])
+                                   if self.decoded is None else self.decoded.masks(results, masks, to_rle))
         except ValueError as error:
             raise AnnotationError(f"the annotations of {results.get('img_path')}: {error}") from error
 

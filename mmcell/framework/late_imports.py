@@ -177,7 +177,7 @@ class _StandInFinder(MetaPathFinder, Loader):
 
 
 class _StandInModule(ModuleType):
-    """Stands for a module that is not imported. Its attributes are stand-ins until the withdrawal, then the real ones."""
+    """Stands for a module. Its attributes are stand-ins until the finder is withdrawn, then those of the module."""
 
     def __getattr__(self, name: str) -> object:
         if name.startswith('__') or '_finder' not in vars(self):

@@ -122,8 +122,8 @@ def describe_start(runner: Runner) -> Rows:
 def describe_data_set(label: str, dataloader: DataLoader) -> Rows:
     """Yields the rows for every data set in a data loader, also inside wrappers such as ``ConcatDataset``.
 
-    Each has a row with its annotation file, fold, number of images, number of cells and channel order, and, if it has
-    cells, rows with the number of cells per class.
+    Each has a row with its annotation file, fold, number of images, number of cells and channel order; if it has cells,
+    rows with the number of cells per class; and if it keeps decoded images, a row on how many.
     """
     for dataset in find_leaves(dataloader.dataset):
         fold = getattr(dataset, 'fold', None)
@@ -139,6 +139,8 @@ def describe_data_set(label: str, dataloader: DataLoader) -> Rows:
         yield label, f'{getattr(dataset, "ann_file", None) or type(dataset).__name__}: {", ".join(texts)}'
         if counts:
             yield from (('', line) for line in wrap_counts(counts))
+        if getattr(dataset, 'decoded', None) is not None:
+            yield '', dataset.decoded.describe()
 
 
 def count_cells(dataset: object) -> dict[str, int]:

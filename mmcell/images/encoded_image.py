@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from collections.abc import Sequence
 from typing import BinaryIO
 
 import cv2
@@ -85,6 +86,9 @@ class EncodedImage:
             raise ImageReadError(f'is damaged or cut short: OpenCV cannot decode this {self._header.kind}: save it '
                                  'again, or as TIFF or PNG')
         return samples[:, :, None] if samples.ndim == 2 else samples
+
+    def expect(self, rects_xyxy: Sequence[tuple[int, int, int, int]]) -> None:
+        """Does nothing: the image is kept as a whole when it was first read."""
 
     @staticmethod
     def interpret(samples: np.ndarray) -> np.ndarray:

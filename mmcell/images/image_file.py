@@ -1,7 +1,7 @@
 """Image files: each is opened once, checked once, and read as a whole or in parts by one set of rules."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -150,6 +150,24 @@ class ImageFile:
         if image.shape[2] == 1:
             image = np.repeat(image, 3, axis=2)
         return np.ascontiguousarray(image[:, :, ::-1] if self._is_bgr else image)
+
+    def expect(self, rects_xyxy: Sequence[Sequence[int]]) -> None:
+        """Announces the rectangles that will be read, so that each tile or strip of a TIFF is decoded only once.
+
+        Decoded tiles and strips are kept until the last rectangle that touches them was read, within
+        ``mmcell.images.segment_cache.PLANNED_BYTES``.
+
+        Args:
+            rects_xyxy: The rectangles in px, in the order in which they will be read. Reading another one ends the
+                plan.
+
+        Raises:
+            ImageReadError: The whole image is gone through for the contrast stretch, and is damaged.
+        """
+        if self._percentiles is not None:
+            # The contrast is found now, because the whole image has to be read for it, in parts that are not expected.
+            self.read(0, 0, 1, 1)
+        self._stored.expect([stored_box(rect, self.height, self.width, self.orientation) for rect in rects_xyxy])
 
     def read_label_map(self) -> np.ndarray:
         """Reads an instance-id map as (H, W) int32, with 0 for background.

@@ -1,7 +1,7 @@
 """The image in an open TIFF, which is read tile by tile or strip by strip, and its micrometres per pixel."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import BinaryIO
@@ -71,6 +71,11 @@ class TiffImage:
         with _as_image_read_error():
             planes = [reader.read(x0, y0, x1, y1) for reader in self._readers]
             return planes[0] if len(planes) == 1 else np.concatenate(planes, axis=2)
+
+    def expect(self, rects_xyxy: Sequence[tuple[int, int, int, int]]) -> None:
+        """Announces the rectangles that will be read, in their order; see :class:`PageReader`."""
+        for reader in self._readers:
+            reader.expect(rects_xyxy)
 
     def interpret(self, samples: np.ndarray) -> np.ndarray:
         """Returns stored samples as grey (H, W, 1) or RGB (H, W, 3), in the same dtype.

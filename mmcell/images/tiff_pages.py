@@ -1,14 +1,14 @@
 """Rectangles of a TIFF page, decoded from the tiles or strips that they touch."""
 
-from collections import OrderedDict
+from collections.abc import Sequence
 
 import numpy as np
 import tifffile
 
 from mmcell.images.headers import Header, check_jpeg, read_header
 from mmcell.images.limits import LIMITS, ImageReadError, check_expansion, errors_about, refuse
+from mmcell.images.segment_cache import SegmentCache
 
-_CACHED_BYTES = 128 * 2**20
 # Compression schemes that are read. The sizes that pictures of the second list claim are compared with the size of
 # their tile or strip before they are decoded.
 _STREAMS = {1: 'none', 2: 'CCITT RLE', 3: 'CCITT Group 3', 4: 'CCITT Group 4', 5: 'LZW', 8: 'deflate',
@@ -23,7 +23,7 @@ class PageReader:
     """Reads rectangles of one page.
 
     If the samples lie in the file uncompressed and in one piece, only the rows of the rectangle are read. Otherwise the
-    segments (tiles or strips) that the rectangle touches are decoded, and the last 128 MiB of them are kept, because
+    segments (tiles or strips) that the rectangle touches are decoded, and kept as :class:`SegmentCache` says, because
     neighbouring rectangles touch the same segments.
 
     Args:
@@ -48,8 +48,7 @@ class PageReader:
         self.segment_height = page.tilelength if page.is_tiled else min(page.rowsperstrip, self.height)
         self.segment_width = page.tilewidth if page.is_tiled else self.width
         self.is_lossy = False
-        self._cache: OrderedDict[int, np.ndarray | None] = OrderedDict()
-        self._cached_bytes = 0
+        self._cache = SegmentCache()
         check_expansion(self.height * self.width * self.n_samples * page.dtype.itemsize, page.parent.filehandle.size)
         self._check_segments(n_interleaved)
 
@@ -104,6 +103,16 @@ class PageReader:
             raise ImageReadError(f'is cut short or damaged: {name} {is_bad.argmax() + 1} of {len(begins)} lies outside '
                                  'the file')
 
+    def expect(self, rects_xyxy: Sequence[tuple[int, int, int, int]]) -> None:
+        """Announces the rectangles that will be read, in their order, so that each segment is decoded only once."""
+        if not self.is_plain:
+            self._cache.expect([self._span(*rect) for rect in rects_xyxy], self._grid)
+
+    def _span(self, x0: int, y0: int, x1: int, y1: int) -> tuple[int, int, int, int]:
+        """Returns the columns and rows of segments that a rectangle touches: first, and one past the last."""
+        height, width = self.segment_height, self.segment_width
+        return x0 // width, y0 // height, -(-x1 // width), -(-y1 // height)
+
     def read(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
         """Reads the stored samples (y1 - y0, x1 - x0, C) of a rectangle inside the page, in the dtype of the page.
 
@@ -125,9 +134,11 @@ class PageReader:
         samples = np.full((self.n_planes, y1 - y0, x1 - x0, self.n_samples // self.n_planes),
                           self.page.nodata, self.page.dtype)
         n_y, n_x = self._grid
+        first_column, first_row, end_column, end_row = span = self._span(x0, y0, x1, y1)
+        self._cache.begin(span)
         for plane in range(self.n_planes):
-            for row in range(y0 // self.segment_height, -(-y1 // self.segment_height)):
-                for column in range(x0 // self.segment_width, -(-x1 // self.segment_width)):
+            for row in range(first_row, end_row):
+                for column in range(first_column, end_column):
                     self._paste(samples[plane], (plane * n_y + row) * n_x + column, x0, y0,
                                 column * self.segment_width, row * self.segment_height)
         return samples[0] if self.n_planes == 1 else np.concatenate(list(samples), axis=2)
@@ -147,8 +158,7 @@ class PageReader:
     def _decode(self, index: int, height: int, width: int) -> np.ndarray | None:
         """Returns the samples (h, w, C) of a segment, which has height x width px in the image; None if missing."""
         if index in self._cache:
-            self._cache.move_to_end(index)
-            return self._cache[index]
+            return self._cache.get(index)
         page, file = self.page, self.page.parent.filehandle
         encoded, _ = next(file.read_segments([page.dataoffsets[index]], [page.databytecounts[index]], [index]))
         name = f'{self.segment_name} {index + 1}'
@@ -165,11 +175,7 @@ class PageReader:
         if segment is not None and header is not None and header.kind == 'JPEG':
             with errors_about(f'{name} '):
                 check_jpeg(header, encoded, segment[:header.height, :header.width], page.jpegtables)
-        self._cache[index] = segment
-        self._cached_bytes += 0 if segment is None else segment.nbytes
-        while self._cached_bytes > _CACHED_BYTES and len(self._cache) > 1:
-            oldest = self._cache.popitem(last=False)[1]
-            self._cached_bytes -= 0 if oldest is None else oldest.nbytes
+        self._cache.put(index, segment)
         return segment
 
     def _check_picture(self, header: Header | None, name: str, height: int, width: int) -> None:

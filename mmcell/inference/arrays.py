@@ -64,7 +64,7 @@ def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,
                           'mmcell.read_image(path) returns such an array')
     predictor = Predictor(detector, tile_px=tile_px)
     pixels = image if predictor.percentiles is None else stretch_contrast(image, *predictor.percentiles)
-    detected = predictor.predict(pixels, predictor.plan(image.shape[:2]))
+    detected = predictor.predict(pixels, predictor.plan(image.shape[:2]), min_score)
     cells = select_cells(detected.cells, min_score).best_first()
     label_map = np.zeros(image.shape[:2], np.int32)
     paint_masks(label_map, cells.masks.positions, cells.masks.areas_px, cells.scores, np.arange(1, len(cells) + 1))

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,8 @@ from mmcell.tiles.tiling import TileGrid
 
 # Reads the rectangle (x0, y0, x1, y1).
 ReadRect = Callable[[int, int, int, int], np.ndarray]
+# Is given a list of rectangles [x0, y0, x1, y1].
+ExpectRects = Callable[[list[list[int]]], None]
 
 
 class OtherProcessError(MmcellError):
@@ -29,8 +32,9 @@ class OtherProcessError(MmcellError):
 
 
 def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRect, journal_folder: str | Path, *,
-                       resume: bool = False, settings: dict | None = None,
-                       report: Report | None = None) -> Iterator[tuple[Cells, Cells]]:
+                       min_score: float = 0., resume: bool = False, settings: dict | None = None,
+                       report: Report | None = None,
+                       expect: ExpectRects | None = None) -> Iterator[tuple[Cells, Cells]]:
     """Predicts an image tile by tile, and yields each cell as soon as it is final: no later tile can change it.
 
     The cells equal those that ``model.test_step`` returns for the whole image, but come in another order. Only one
@@ -47,12 +51,15 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
             order in which the loader of the model returns them.
         journal_folder: Where the predictions of each tile are written. Each image needs its own folder. The caller
             removes it with :func:`mmcell.inference.tile_journal.remove_journal` when all outputs are written.
+        min_score: Lowest score of the cells that are needed. Most of the cells with a lower score are left out; the
+            other cells are the same.
         resume: Whether tiles in the journal that were predicted with the same settings are taken from there. Otherwise
             the journal is removed and all tiles are predicted.
         settings: Everything that the predictions depend on beside the sizes of image and tiles (checkpoint, contrast,
             …), in JSON's types.
         report: Called after each batch with two numbers: the tiles that this process has done, and the tiles that it
             has to do in all.
+        expect: Called before the first tile is read, with the rectangles that this process will read, in their order.
 
     Yields:
         For each tile, its cells before seams are resolved, and the cells that are final now.
@@ -65,7 +72,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
     """
     rank, n_processes = get_dist_info()
     grid = model.make_grid(size)
-    settings = {**model.tile_settings, 'image_size': list(size), 'journal': JOURNAL_FORMAT, **(settings or {})}
+    settings = {**model.tile_settings, 'min_score': min_score, 'image_size': list(size), 'journal': JOURNAL_FORMAT,
+                **(settings or {})}
     if rank == 0:
         _remove_outdated_journal(journal_folder, settings, resume)
     gather(None)
@@ -73,14 +81,14 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
         missing = [tile for tile in range(len(grid)) if tile not in journal]
         # No process may write to the journal before all processes have read it: all must divide the same missing tiles.
         gather(None)
+        predict_into = partial(_predict_into, model=model, read=read, grid=grid, min_score=min_score, report=report,
+                               expect=expect)
         if n_processes > 1:
-            share = np.array_split(missing, n_processes)[rank].tolist()
-            _predict_share(_predict_into(journal, share, model, read, grid, report))
+            _predict_share(predict_into(journal, np.array_split(missing, n_processes)[rank].tolist()))
             journal.refresh()
             missing = []
         if rank == 0:
-            batches = _predict_into(journal, missing, model, read, grid, report)
-            yield from _stitch(batches, journal, grid, model.border_px)
+            yield from _stitch(predict_into(journal, missing), journal, grid, model.border_px)
 
 
 def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume: bool) -> None:
@@ -93,14 +101,18 @@ def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume:
                       f'({", ".join(different)}), and are predicted again', logger='current', level=logging.WARNING)
 
 
-def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, read: ReadRect,
-                  grid: TileGrid, report: Report | None) -> Iterator[dict[int, Cells]]:
+def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, read: ReadRect, grid: TileGrid,
+                  min_score: float, report: Report | None,
+                  expect: ExpectRects | None) -> Iterator[dict[int, Cells]]:
     """Predicts tiles in their order and writes their cells to the journal; yields the cells by tile of each batch."""
     n_done = 0
+    if expect is not None and tiles:
+        expect(grid.input_rects_xyxy[tiles].tolist())
     for batch in grid.batches_of_equal_shape(tiles, model.batch_size):
         crops = [torch.from_numpy(np.ascontiguousarray(read(*rect).transpose(2, 0, 1)))
                  for rect in grid.input_rects_xyxy[batch].tolist()]
-        cells_by_tile = dict(zip(batch, model.predict_crops(crops, batch, grid, {}), strict=True))
+        cells_by_tile = dict(zip(batch, model.predict_crops(crops, batch, grid, {'min_score': min_score}),
+                                 strict=True))
         for tile, cells in cells_by_tile.items():
             journal.write(tile, cells)
         n_done += len(batch)

@@ -112,17 +112,20 @@ class Predictor:
                                keeps_size=len(self._pipeline.transforms) == 1, formats=formats)
 
     @torch.no_grad()
-    def predict(self, image: np.ndarray, plan: PredictionPlan) -> DetectedCells:
+    def predict(self, image: np.ndarray, plan: PredictionPlan, min_score: float = 0.) -> DetectedCells:
         """Predicts the cells of an image in memory, whole or in tiles.
 
         Args:
             image: (H, W, 3) uint8 in the order red, green, blue.
             plan: The plan for this image, whose way is 'whole' or 'tiled'.
+            min_score: Lowest score of the cells that are needed. Most of the cells with a lower score are left out,
+                which saves the time of predicting their masks; the other cells are the same.
         """
         height, width = image.shape[:2]
         data = pseudo_collate([self._pipeline({
             'img': np.ascontiguousarray(self._to_input(image)), 'img_id': 0, 'img_path': '',
             'img_shape': (height, width), 'ori_shape': (height, width), 'scale_factor': (1., 1.)})])
+        data['data_samples'][0].set_metainfo({'min_score': min_score})
         tiled = None if plan.way == 'whole' else self._in_tiles(plan.tile_px)
         if tiled is not None and tiled.cuts(data['inputs'][0]):
             cells, scores_per_tile = tiled.predict_cells(data['inputs'][0], data['data_samples'][0])
@@ -131,21 +134,22 @@ class Predictor:
             scores_per_tile = [cells.scores]
         return DetectedCells(cells, self.limit.scores_at_limit(scores_per_tile))
 
-    def stream(self, image: ImageFile, plan: PredictionPlan, journal_folder: Path, *, resume: bool = False,
-               settings: dict | None = None,
+    def stream(self, image: ImageFile, plan: PredictionPlan, journal_folder: Path, *, min_score: float = 0.,
+               resume: bool = False, settings: dict | None = None,
                report: Callable[[int, int], None] | None = None) -> Iterator[DetectedCells]:
         """Reads and predicts an image tile by tile, and yields cells as soon as no later tile can change them.
 
         Args:
             image: The open image.
             plan: The plan for this image, whose way is 'streamed'.
+            min_score: As in :meth:`predict`.
             journal_folder, resume, settings, report: As in
                 :func:`mmcell.inference.huge_images.predict_huge_image`, which does the work.
         """
         tiles = predict_huge_image(
             self._in_tiles(plan.tile_px), (image.height, image.width),
-            lambda *rect_xyxy: self._to_input(image.read(*rect_xyxy)), journal_folder, resume=resume,
-            settings=settings, report=report)
+            lambda *rect_xyxy: self._to_input(image.read(*rect_xyxy)), journal_folder, min_score=min_score,
+            resume=resume, settings=settings, report=report, expect=image.expect)
         for tile_cells, cells in tiles:
             scores_at_limit = self.limit.scores_at_limit([tile_cells.scores])
             if len(cells) or len(scores_at_limit):

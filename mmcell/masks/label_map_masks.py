@@ -111,6 +111,25 @@ class LabelMapMasks(BaseInstanceMasks):
         return cls._make(layers, layer_indices, np.arange(1, len(rles) + 1))
 
     @classmethod
+    def from_first_layer(cls, first_layer: np.ndarray, layer_indices: np.ndarray, other_rles: Sequence[dict]) -> Self:
+        """Makes again the masks that :meth:`from_rles` has made, and decodes only those outside the first layer.
+
+        Args:
+            first_layer: (H, W) integers, the first layer of these masks, or zeros if there is no mask.
+            layer_indices: (N,) integers, the layer of each mask.
+            other_rles: RLEs of those masks whose layer is not 0, in their order.
+        """
+        height, width = first_layer.shape
+        layers = np.zeros((layer_indices.max(initial=0) + 1, height, width), np.int32)
+        layers[0] = first_layer
+        # Masks with the layers [0, 1, 0] have the ids 1, 2, 3; the second one is painted into layers[1] with the id 2.
+        others = np.flatnonzero(layer_indices)
+        positions, areas = foreground_pixels_of_all(other_rles)
+        x, y = np.divmod(positions, height)
+        layers[np.repeat(layer_indices[others], areas), y, x] = np.repeat(others + 1, areas)
+        return cls._make(layers, layer_indices.astype(np.int64), np.arange(1, len(layer_indices) + 1))
+
+    @classmethod
     def cat(cls, masks: Sequence[Self]) -> Self:
         """Concatenates the instances of several masks of one size.
 

@@ -11,6 +11,7 @@ from mmcell.models.mask_head import CellMaskHead, CellRoIExtractor
 from mmcell.models.mask_tta import MaskTTAModel
 from mmcell.models.padding import BatchMinSizePad
 from mmcell.models.pretrained import CheckedPretrainedInit
+from mmcell.models.roi_heads import CellCascadeRoIHead, CellRoIHead
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.models.tiled_detector import TiledDetector
 from mmcell.models.torchvision_parts import (
@@ -20,8 +21,8 @@ from mmcell.models.torchvision_parts import (
     TorchvisionMaskHead,
 )
 
-__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellMaskHead', 'CellRoIExtractor', 'CheckedPretrainedInit',
-           'MaskTTAModel', 'SparseMaxIoUAssigner', 'TiledDetector', 'TorchvisionAnchorGenerator',
-           'TorchvisionAssigner', 'TorchvisionBBoxCoder', 'TorchvisionMaskHead']
+__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellCascadeRoIHead', 'CellMaskHead', 'CellRoIExtractor',
+           'CellRoIHead', 'CheckedPretrainedInit', 'MaskTTAModel', 'SparseMaxIoUAssigner', 'TiledDetector',
+           'TorchvisionAnchorGenerator', 'TorchvisionAssigner', 'TorchvisionBBoxCoder', 'TorchvisionMaskHead']
 
 register_late(MODELS, 'mmcell.models.plain_convnext', 'PlainOutputConvNeXt')

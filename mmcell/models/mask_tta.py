@@ -19,6 +19,7 @@ from mmcell.boxes.views import View, all_views, boxes_from_view, boxes_to_view, 
 from mmcell.errors import MmcellError
 from mmcell.masks.pasting import paste_masks
 from mmcell.models.mask_head import add_masks
+from mmcell.models.roi_heads import CellRoIHead, leave_out_unwanted
 
 
 @MODELS.register_module()
@@ -62,7 +63,8 @@ class MaskTTAModel(BaseTTAModel):
         self.data_preprocessor = self.module.data_preprocessor
         self.views = all_views(tuple(scales), tuple(flips), tuple(turns))
         predict_mask = getattr(type(getattr(self.module, 'roi_head', None)), 'predict_mask', None)
-        if predict_mask not in (StandardRoIHead.predict_mask, CascadeRoIHead.predict_mask) \
+        known = (StandardRoIHead.predict_mask, CascadeRoIHead.predict_mask, CellRoIHead.predict_mask)
+        if predict_mask not in known \
                 or not self.module.roi_head.with_mask:
             raise MmcellError('test-time augmentation of masks needs Mask R-CNN or Cascade Mask R-CNN, whose mask head '
                               f'accepts any box; {type(self.module).__name__} is neither')
@@ -137,6 +139,8 @@ class MaskTTAModel(BaseTTAModel):
             predicted_views.append((features, samples))
         # zip() turns one list of images per view into one tuple of views per image.
         merged = self.merge_preds(list(zip(*(samples for _, samples in predicted_views), strict=True)))
+        for result, sample in zip(merged, data_samples or (), strict=False):
+            result.pred_instances = leave_out_unwanted(result.pred_instances, sample.metainfo)
         self._add_masks(merged, predicted_views)
         if data_samples is None:
             return merged

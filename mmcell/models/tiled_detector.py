@@ -155,6 +155,7 @@ class TiledDetector(BaseModel):
             tiles: Indices of these tiles in the grid.
             grid: All tiles of the image.
             metainfo: Meta information of the image's data sample. Sizes and scale are replaced by those of the tile.
+                With ``min_score``, cells with a lower score may be left out where no other tile sees them.
 
         Returns:
             The cells of each tile, in px of the result image, before seams are resolved.
@@ -164,11 +165,12 @@ class TiledDetector(BaseModel):
         """
         rects, enlarged = grid.rects_xyxy[tiles], [_enlarge(crop, self.upscale) for crop in crops]
         samples = []
-        for crop, larger, (x0, y0, x1, y1) in zip(crops, enlarged, rects.tolist(), strict=True):
+        for tile, crop, larger, (x0, y0, x1, y1) in zip(tiles, crops, enlarged, rects.tolist(), strict=True):
             scale_factor = tuple(scale * larger.shape[axis] / crop.shape[axis]
                                  for scale, axis in zip(grid.scale_xy, (2, 1), strict=True))
-            samples.append(DetDataSample(metainfo={**metainfo, 'ori_shape': (y1 - y0, x1 - x0),
-                                                   'img_shape': tuple(larger.shape[1:]), 'scale_factor': scale_factor}))
+            samples.append(DetDataSample(metainfo={
+                **metainfo, 'ori_shape': (y1 - y0, x1 - x0), 'img_shape': tuple(larger.shape[1:]),
+                'scale_factor': scale_factor, 'unshared_xyxy': grid.unshared_xyxy(tile).tolist()}))
         predicted = self.detector.test_step({'inputs': enlarged, 'data_samples': samples})
         return [Cells.from_instances(sample.pred_instances, grid.height, grid.width, rect)
                 for sample, rect in zip(predicted, rects, strict=True)]

@@ -59,6 +59,20 @@ class TileGrid:
             while batch := list(islice(tiles_of_shape, batch_size)):
                 yield batch
 
+    def unshared_xyxy(self, tile: int) -> np.ndarray:
+        """Returns the area (4,) int64 xyxy of a tile that no other tile sees, in px of the tile in the result image.
+
+        x2 <= x1 or y2 <= y1 means that there is no such area.
+        """
+        # In an image 52 px wide, the first of the tiles [0, 32) and [20, 52) is the only one that sees [0, 20), and
+        # the second the only one that sees [32, 52), which is [12, 32) in px of this tile.
+        rects, own = self.rects_xyxy, self.rects_xyxy[tile]
+        area = own.copy()
+        for begin, end in ((0, 2), (1, 3)):
+            area[begin] = rects[rects[:, begin] < own[begin], end].max(initial=own[begin])
+            area[end] = rects[rects[:, begin] > own[begin], begin].min(initial=own[end])
+        return area - np.tile(own[:2], 2)
+
     def seam_distances_px(self, tiles: np.ndarray, extents_xyxy: np.ndarray) -> np.ndarray:
         """Computes the distances of boxes to the nearest seam of tiles.
 

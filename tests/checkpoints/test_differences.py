@@ -80,7 +80,8 @@ def test_what_another_training_is(recorded, config, key, value):
 
 @pytest.mark.parametrize('key, value', [
     ('work_dir', 'x'), ('train_dataloader.num_workers', 0), ('train_dataloader.persistent_workers', False),
-    ('default_hooks.logger.interval', 1), ('test_dataloader.dataset.ann_file', 'x.json'), ('log_level', 'ERROR'),
+    ('train_dataloader.dataset.cache_gib', 2), ('default_hooks.logger.interval', 1),
+    ('test_dataloader.dataset.ann_file', 'x.json'), ('log_level', 'ERROR'),
     ('tta_model.scales', [2.]), ('env_cfg.cudnn_benchmark', True),
 ])
 def test_what_does_not_make_another_training(recorded, config, key, value):

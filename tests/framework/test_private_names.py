@@ -82,7 +82,7 @@ KERNELS = {
                                'groups offset_groups use_mask',
 }
 # Python's own machinery for abstract classes, and class registries that metaclasses make.
-MACHINERY = {'_abc_impl', '_is_protocol', '_instance_dict'}
+MACHINERY = {'_abc_impl', '_backward_cls', '_is_protocol', '_instance_dict'}
 
 
 def parameters_in_source(path):

@@ -32,6 +32,13 @@ def test_images_and_cells_of_each_data_set_are_counted(raw_root, tmp_path):
         ('train data', f'{tmp_path}/a.json: 1 image, 3 cells, channel order rgb'), ('', 'big 2, small 1')]
 
 
+def test_kept_images_are_counted(raw_root, tmp_path):
+    write_annotations(raw_root[0], tmp_path / 'a.json', ['big', 'small'])
+    dataset = CellDataset(ann_file=str(tmp_path / 'a.json'), pipeline=[dict(type='LoadTiff')], cache_gib=2)
+    assert rows_of(dataset)[-1] == ('', '2 of 2 images fit into the cache of decoded images and cells: 1.5e-05 GiB of '
+                                        '2 GiB (dataset.cache_gib)')
+
+
 def test_a_second_base_in_a_config_is_told(tmp_path):
     config = tmp_path / 'config.py'
     config.write_text("_base_ = ['a.py']\nmodel = dict(type='A')\nmodel = dict(type='B')\n", encoding='utf-8')

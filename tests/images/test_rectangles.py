@@ -3,22 +3,13 @@
 import numpy as np
 import pytest
 import tifffile
+from support.image_files import TIFF_LAYOUTS
 
 from mmcell.images.image_file import open_image, read_image
 from mmcell.images.limits import LIMITS, ImageReadError
 from mmcell.images.tiff_pages import PageReader
 
 RECTANGLES = [(0, 0, 1, 1), (0, 0, 75, 61), (14, 17, 40, 33), (70, 60, 75, 61), (16, 16, 32, 32)]
-LAYOUTS = {
-    'tiles': dict(tile=(16, 32), compression='zlib', predictor=True),
-    'BigTIFF with big-endian samples': dict(tile=(16, 16), bigtiff=True, byteorder='>'),
-    'JPEG tiles': dict(tile=(16, 16), compression='jpeg'),
-    'strips': dict(rowsperstrip=7, compression='lzw'),
-    'one plain strip': dict(),
-    'big-endian plain strips': dict(rowsperstrip=7, byteorder='>'),
-    'planes in tiles': dict(tile=(16, 16), planarconfig='separate', compression='zlib'),
-    'planes in strips': dict(rowsperstrip=9, planarconfig='separate'),
-}
 
 
 @pytest.fixture
@@ -34,9 +25,9 @@ def assert_same(path, whole=None, **settings):
             assert np.array_equal(opened.read(x0, y0, x1, y1), whole[y0:y1, x0:x1])
 
 
-@pytest.mark.parametrize('layout', LAYOUTS)
+@pytest.mark.parametrize('layout', TIFF_LAYOUTS)
 def test_rgb(tmp_path, image, layout):
-    settings = LAYOUTS[layout]
+    settings = TIFF_LAYOUTS[layout]
     stored = np.moveaxis(image, -1, 0) if 'planarconfig' in settings else image
     tifffile.imwrite(tmp_path / 'a.tif', stored, photometric='rgb', **settings)
     assert_same(tmp_path / 'a.tif')
@@ -137,7 +128,7 @@ def test_strips_too_large_to_decode_are_refused(tmp_path, image, monkeypatch):
 
 
 def test_the_number_of_decoded_tiles_that_are_kept_is_limited(tmp_path, image, monkeypatch):
-    monkeypatch.setattr('mmcell.images.tiff_pages._CACHED_BYTES', 3 * 16 * 16 * 3)
+    monkeypatch.setattr('mmcell.images.segment_cache.LATEST_BYTES', 3 * 16 * 16 * 3)
     tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', tile=(16, 16), compression='zlib')
     with tifffile.TiffFile(tmp_path / 'a.tif') as tiff:
         reader = PageReader(tiff.pages[0])

@@ -97,6 +97,18 @@ def test_an_interrupted_prediction_is_resumed(tmp_path, image, expected, n_bytes
     assert predict(image, tmp_path / 'journal')[1] == n_tiles
 
 
+def test_what_will_be_read_is_announced(tmp_path, image):
+    rects = TiledDetector(ToyDetector(), **TILES).make_grid((130, 141)).input_rects_xyxy.tolist()
+    announced = []
+    with pytest.raises(KeyboardInterrupt):
+        predict(image, tmp_path / 'journal', Interrupted(20), expect=announced.append)
+    n_done = (tmp_path / 'journal' / 'tiles-0.jsonl').read_bytes().count(b'\n') - 1
+    for _ in range(2):
+        predict(image, tmp_path / 'journal', resume=True, expect=announced.append)
+    # The third run finds all tiles in the journal, and reads nothing.
+    assert announced == [rects, rects[n_done:]]
+
+
 def test_a_journal_with_other_settings_is_replaced(tmp_path, image):
     n_tiles = predict(image, tmp_path / 'journal', settings={'checkpoint': 'a', 'shape': (1, 2)})[1]
     settings = {'checkpoint': 'b', 'shape': (1, 2)}

@@ -151,6 +151,17 @@ def test_rles_in_all_forms_are_decoded_into_layers(bitmaps, form):
     assert len(masks.layers) >= bitmaps.sum(axis=0).max(initial=0)
 
 
+@given(cell_stacks())
+def test_masks_are_made_again_from_their_first_layer(bitmaps):
+    rles = LabelMapMasks.from_bitmaps(bitmaps).to_rles()
+    masks = LabelMapMasks.from_rles(rles, *bitmaps.shape[1:])
+    first = masks.layers[0] if len(masks) else np.zeros(bitmaps.shape[1:])
+    again = LabelMapMasks.from_first_layer(first.astype(np.uint16), masks.layer_indices.astype(np.uint8),
+                                           [rles[index] for index in np.flatnonzero(masks.layer_indices)])
+    for key in ('layers', 'layer_indices', 'ids'):
+        np.testing.assert_array_equal(getattr(again, key), getattr(masks, key), strict=True)
+
+
 def test_rles_of_another_size_are_refused():
     with pytest.raises(ValueError, match=r'\[2, 3\], but the image has the size \[3, 2\]'):
         LabelMapMasks.from_rles([{'size': [2, 3], 'counts': [6]}], 3, 2)

@@ -10,6 +10,18 @@ import tifffile
 from mmcell.images.image_file import open_image, read_image
 from mmcell.images.limits import ImageReadError
 
+# How tifffile.imwrite lays out the samples of an RGB image, by a name for it.
+TIFF_LAYOUTS = {
+    'tiles': dict(tile=(16, 32), compression='zlib', predictor=True),
+    'BigTIFF with big-endian samples': dict(tile=(16, 16), bigtiff=True, byteorder='>'),
+    'JPEG tiles': dict(tile=(16, 16), compression='jpeg'),
+    'strips': dict(rowsperstrip=7, compression='lzw'),
+    'one plain strip': dict(),
+    'big-endian plain strips': dict(rowsperstrip=7, byteorder='>'),
+    'planes in tiles': dict(tile=(16, 16), planarconfig='separate', compression='zlib'),
+    'planes in strips': dict(rowsperstrip=9, planarconfig='separate'),
+}
+
 
 def read_everywhere(path: Path, **settings) -> np.ndarray:
     """Reads an image as a whole and in rectangles, which must agree; an error must be the same single line in both."""

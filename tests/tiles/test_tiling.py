@@ -58,3 +58,18 @@ def test_distances_to_seams_neighbours_and_overlaps():
 def test_an_overlap_as_large_as_the_tile_is_refused():
     with pytest.raises(ValueError, match='the overlap must be from 0 to 96 px'):
         make_grid(500, 500, 128, 100)
+
+
+@pytest.mark.parametrize(('height', 'width', 'tile_px', 'overlap_px'), [
+    (300, 52, 32, 12), (700, 500, 128, 32), (400, 333, 128, 96), (90, 100, 128, 32)])
+def test_the_area_that_no_other_tile_sees(height, width, tile_px, overlap_px):
+    grid = make_grid(height, width, tile_px, overlap_px, align_px=4)
+    n_tiles = np.zeros((height, width), int)
+    for x0, y0, x1, y1 in grid.rects_xyxy:
+        n_tiles[y0:y1, x0:x1] += 1
+    for tile, (x0, y0, x1, y1) in enumerate(grid.rects_xyxy):
+        left, top, right, bottom = grid.unshared_xyxy(tile)
+        expected = n_tiles[y0:y1, x0:x1] == 1
+        area = np.zeros_like(expected)
+        area[top:max(bottom, top), left:max(right, left)] = True
+        assert np.array_equal(area, expected)

@@ -1,0 +1,80 @@
+"""RoI heads that predict masks only where a mask is wanted, and only once per box.
+
+The mask head takes most of the time of a prediction on the CPU, and a model returns many detections with low scores.
+"""
+
+from typing import Any
+
+from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
+from mmdet.registry import MODELS
+from mmengine.structures import InstanceData
+from torch import Tensor
+
+# A mask reaches beyond its box by at most 1 px, half a value of the mask, and a margin of one value of the mask.
+# Mask heads have at least 14 values per side: 1/28 + 1/14 of the side of the box is less than the share here.
+_MARGIN_PX, _MARGIN_SHARE = 4, .15
+
+
+def leave_out_unwanted(detections: InstanceData, meta: dict, scale_xy: tuple[float, float] = (1., 1.)) -> InstanceData:
+    """Returns the detections that are wanted; the others need no mask.
+
+    Args:
+        detections: N detections with bboxes (N, 4) xyxy and scores (N,).
+        meta: Meta information of the image. ``min_score`` is the lowest wanted score; without it, all detections are
+            wanted. With ``unshared_xyxy``, detections below ``min_score`` are wanted as well, unless their mask lies
+            inside this box. It has 4 values xyxy in px of the original image. Tiles set it to the area that no other
+            tile sees: elsewhere a detection with a low score takes part in the decisions at seams.
+        scale_xy: px of the boxes divided by px of the original image, along x and y.
+    """
+    if not meta.get('min_score'):
+        return detections
+    # In float64, because the limit may have no float32 value. Filters of cells compare in the same way.
+    unwanted = detections.scores.double() < meta['min_score']
+    if 'unshared_xyxy' in meta:
+        begins, ends = detections.bboxes.split(2, dim=1)
+        margins = _MARGIN_PX + _MARGIN_SHARE * (ends - begins)
+        area = detections.bboxes.new_tensor(meta['unshared_xyxy']) * detections.bboxes.new_tensor(scale_xy).repeat(2)
+        unwanted &= ((begins - margins >= area[:2]) & (ends + margins <= area[2:])).all(dim=1)
+    return detections[~unwanted]
+
+
+class _FewerMasks:
+    """The methods that both RoI heads change."""
+
+    def predict_mask(self, x: tuple[Tensor, ...], batch_img_metas: list[dict], results_list: list[InstanceData],
+                     rescale: bool = False) -> list[InstanceData]:
+        """Adds masks to the wanted detections, see :func:`leave_out_unwanted`; the others are left out.
+
+        The arguments are those of the stock method. With ``rescale``, boxes are in px of the input of the network.
+        """
+        results_list = [
+            leave_out_unwanted(detections, meta, meta['scale_factor'] if rescale else (1., 1.))
+            for detections, meta in zip(results_list, batch_img_metas, strict=True)]
+        return super().predict_mask(x, batch_img_metas, results_list, rescale=rescale)
+
+    def _mask_forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        # Detections of several classes can have the same box: always in Cascade Mask R-CNN, whose boxes do not depend
+        # on the class. Of 3 RoIs [a, b, a], masks are predicted for [a, b], and the rows [0, 1, 0] are returned.
+        rois = args[-1]
+        if self.training or kwargs or not isinstance(rois, Tensor):
+            return super()._mask_forward(*args, **kwargs)
+        distinct, rows = rois.unique(dim=0, return_inverse=True)
+        if len(distinct) == len(rois):
+            return super()._mask_forward(*args)
+        return dict(mask_preds=super()._mask_forward(*args[:-1], distinct)['mask_preds'][rows])
+
+
+@MODELS.register_module()
+class CellRoIHead(_FewerMasks, StandardRoIHead):
+    """``StandardRoIHead`` that predicts masks only for wanted detections, and once per box.
+
+    Args: The arguments of ``StandardRoIHead``.
+    """
+
+
+@MODELS.register_module()
+class CellCascadeRoIHead(_FewerMasks, CascadeRoIHead):
+    """``CascadeRoIHead`` that predicts masks only for wanted detections, and once per box.
+
+    Args: The arguments of ``CascadeRoIHead``.
+    """

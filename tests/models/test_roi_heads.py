@@ -1,0 +1,137 @@
+"""RoI heads that predict masks only where they are wanted: the same cells as without them, from fewer masks."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from mmdet.registry import MODELS
+from mmengine.config import Config
+from mmengine.registry import init_default_scope
+from mmengine.structures import InstanceData
+from support.paths import REPO
+
+from mmcell.cells.cells import Cells, select_cells
+from mmcell.inference.huge_images import predict_huge_image
+from mmcell.inference.prediction_plan import PredictionPlan
+from mmcell.inference.predictor import Predictor
+from mmcell.models import TiledDetector
+from mmcell.models.roi_heads import leave_out_unwanted
+
+
+def narrow_config(name):
+    cfg = Config.fromfile(REPO / 'configs' / 'cell' / f'{name}.py')
+    demo = Config.fromfile(REPO / 'configs' / 'cell' / 'mask-rcnn_r18_demo.py').model
+    init_default_scope(cfg.default_scope)
+    cfg.model.backbone = demo.backbone
+    cfg.model.backbone.update(stem_channels=8, base_channels=8)
+    cfg.model.neck.update(in_channels=[8, 16, 32, 64], out_channels=16)
+    cfg.model.rpn_head.update(in_channels=16, feat_channels=16)
+    # Small boxes, so that many of them lie where no other tile sees them.
+    cfg.model.rpn_head.anchor_generator.scales = [1]
+    cfg.tta_model.update(flips=[None], turns=[0, 1])
+    head = cfg.model.roi_head
+    for part in (head.bbox_roi_extractor, head.mask_roi_extractor):
+        part.out_channels = 16
+    for part in head.bbox_head if isinstance(head.bbox_head, list) else [head.bbox_head]:
+        part.update(in_channels=16, fc_out_channels=32)
+    head.mask_head.update(in_channels=16, conv_out_channels=16)
+    cfg.model.test_cfg.rpn.max_per_img = 100
+    cfg.model.test_cfg.rcnn.update(max_per_img=40, score_thr=0.)
+    return cfg
+
+
+@pytest.fixture(scope='module', params=['mask-rcnn_r18_demo', 'cascade-mask-rcnn_r50'])
+def detector(request):
+    cfg = narrow_config(request.param)
+    torch.manual_seed(0)
+    model = MODELS.build(copy.deepcopy(cfg.model)).eval()
+    # With small random weights, all detections would have nearly the same score.
+    for name, parameter in model.named_parameters():
+        if 'fc_cls' in name or 'conv_logits' in name:
+            torch.nn.init.normal_(parameter, std=.5)
+        if 'conv_logits.bias' in name:  # so that the mean of eight views has pixels, too
+            torch.nn.init.constant_(parameter, 1.)
+    model.cfg, model.dataset_meta = cfg, dict(classes=('a', 'b', 'c', 'd'), channel_order='rgb')
+    return model
+
+
+@pytest.fixture
+def n_masks(detector):
+    """Counts the RoIs that mask heads are given."""
+    counts, heads = [], detector.roi_head.mask_head
+    handles = [head.register_forward_pre_hook(lambda _, inputs: counts.append(len(inputs[0])))
+               for head in (heads if isinstance(heads, torch.nn.ModuleList) else [heads])]
+    yield counts
+    for handle in handles:
+        handle.remove()
+
+
+def image(height, width):
+    return np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+
+
+def assert_same(ours, expected):
+    assert len(ours) and ours.masks.to_rles() == expected.masks.to_rles()
+    assert np.array_equal(ours.labels, expected.labels)
+    # Sums in the mask head and before it are made over other numbers of rows.
+    assert np.allclose(ours.scores, expected.scores, atol=1e-6)
+    assert np.allclose(ours.bboxes_xyxy, expected.bboxes_xyxy, atol=1e-3)
+
+
+@pytest.mark.parametrize(('plan', 'with_views'), [
+    (PredictionPlan('whole'), False), (PredictionPlan('whole'), True), (PredictionPlan('tiled', tile_px=128), False),
+    (PredictionPlan('tiled', tile_px=128), True)], ids=['whole', 'whole, views', 'tiles', 'tiles, views'])
+def test_cells_with_a_wanted_score_are_the_same(detector, n_masks, plan, with_views):
+    predictor = Predictor(detector, with_views, overlap_px=32)
+    pixels = image(160, 224)
+    every = predictor.predict(pixels, plan).cells
+    n_all = sum(n_masks)
+    n_masks.clear()
+    min_score = float(np.quantile(every.scores, .7))
+    wanted = predictor.predict(pixels, plan, min_score)
+    assert_same(select_cells(wanted.cells, min_score), select_cells(every, min_score))
+    assert sum(n_masks) < (.8 if plan.way == 'whole' else .95) * n_all
+
+
+def test_cells_of_streamed_images_are_the_same(detector, tmp_path, n_masks):
+    model, pixels = TiledDetector(detector, tile_px=128, overlap_px=32), image(224, 160)
+
+    def predict(folder, min_score):
+        tiles = predict_huge_image(model, pixels.shape[:2], lambda x0, y0, x1, y1: pixels[y0:y1, x0:x1],
+                                   tmp_path / folder, min_score=min_score)
+        return Cells.concatenate([cells for _, cells in tiles]).best_first()
+    every = predict('all', 0.)
+    n_all = sum(n_masks)
+    n_masks.clear()
+    min_score = float(np.quantile(every.scores, .7))
+    assert_same(select_cells(predict('wanted', min_score), min_score), select_cells(every, min_score))
+    assert sum(n_masks) < .95 * n_all
+
+
+def test_detections_with_one_box_share_their_mask(detector, n_masks):
+    stock = copy.deepcopy(detector)
+    kind = type(stock.roi_head)
+    stock.roi_head.__class__ = next(base for base in kind.__mro__ if not base.__module__.startswith('mmcell'))
+    pixels = image(96, 128)
+    ours, theirs = (Predictor(model).predict(pixels, PredictionPlan('whole')).cells for model in (detector, stock))
+    assert_same(ours, theirs)
+    features = detector.extract_feat(torch.rand(2, 3, 64, 64))
+    rois = torch.tensor([[1, 3, 4, 20, 30], [0, 3, 4, 20, 30], [1, 3, 4, 20, 30], [0, 3, 4, 20, 30], [0, 1, 1, 9, 9.]])
+    stages = [(stage,) for stage in range(3)] if 'Cascade' in kind.__name__ else [()]
+    for stage in stages:
+        n_masks.clear()
+        masks = detector.roi_head._mask_forward(*stage, features, rois)['mask_preds']
+        assert n_masks == [3]
+        torch.testing.assert_close(masks, stock.roi_head._mask_forward(*stage, features, rois)['mask_preds'])
+
+
+def test_unwanted_detections_are_kept_where_other_tiles_see_them():
+    boxes = torch.tensor([[30, 30, 50, 50], [22, 30, 50, 50], [30, 30, 58, 50], [30, 30, 50, 59], [0, 0, 9, 9.]])
+    detections = InstanceData(bboxes=boxes, scores=torch.tensor([.1, .1, .1, .1, .9]))
+    meta = dict(min_score=.5, unshared_xyxy=[20, 20, 60, 60])
+    assert leave_out_unwanted(detections, meta).bboxes.equal(boxes[1:])
+    assert leave_out_unwanted(detections, dict(min_score=.5)).bboxes.equal(boxes[4:])
+    assert leave_out_unwanted(detections, dict(min_score=0., unshared_xyxy=[20, 20, 60, 60])) is detections
+    doubled = InstanceData(bboxes=boxes * 2, scores=detections.scores)
+    assert leave_out_unwanted(doubled, meta, scale_xy=(2., 2.)).bboxes.equal(boxes[1:] * 2)
