@@ -39,7 +39,7 @@
         ├── TrackerError                visualization/trackers.py
         ├── TrainingStoppedError        hooks/stopping.py
         ├── UnknownSettingError         settings/names.py
-        ├── WeightsError                framework/safe_loading.py
+        ├── WeightsError                framework/weights_errors.py
         │   └── UntrustedCheckpointError
         └── WrittenConfigError          inspection/written_config.py
     RuntimeError

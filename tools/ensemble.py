@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from _options import refuse_other_suffix
 
 from mmcell.commands.shell import make_parser, run_command
+from mmcell.files.early_checks import refuse_missing, refuse_unwritable_files
 
 if TYPE_CHECKING:
     from _work_folders import FolderModel
@@ -78,6 +79,8 @@ def main() -> int:
 
 
 def join_or_fuse(args: argparse.Namespace) -> None:
+    refuse_missing(*args.results, args.join, args.annotations)
+    refuse_unwritable_files([args.out], '--out')
     if args.join:
         from mmcell.predictions.folds import gather_folds
         print(f'wrote the predictions of {gather_folds(args.results, args.join, args.out)} images, joined from '

@@ -16,6 +16,7 @@ from _options import refuse_other_suffix, refuse_wrong_score
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
+from mmcell.files.early_checks import refuse_missing, refuse_unwritable_files, refuse_unwritable_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,6 +140,10 @@ def main() -> int:
 
 
 def print_values(args: argparse.Namespace) -> None:
+    refuse_missing(args.annotations, *args.results, args.compare)
+    for flag, paths in (('--out', args.out), ('--per-image', args.per_image), ('--report', [args.report])):
+        refuse_unwritable_files(paths, flag)
+    refuse_unwritable_folder(args.overlays, '--overlays')
     from rich.console import Console
     run(args, Console(highlight=False, markup=False, emoji=False))
 

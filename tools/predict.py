@@ -15,6 +15,7 @@ from _options import add_setting_argument, add_tile_arguments, refuse_wrong_scor
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError, escape
 from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, STREAMED_PX, WHOLE_PX
+from mmcell.settings.config_files import refuse_unreadable_config
 from mmcell.writers.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -127,6 +128,7 @@ def main() -> int:
 
 def predict(args: argparse.Namespace) -> int:
     """Predicts all images, and returns the exit status."""
+    from mmcell.checkpoints.records import find_checkpoint
     from mmcell.files.folders import file_problem
     from mmcell.files.output_names import name_outputs
     from mmcell.inference.image_files import find_images
@@ -136,6 +138,10 @@ def predict(args: argparse.Namespace) -> int:
                         report=lambda line: print(line, file=sys.stderr) if is_first_process() else None)
     problems = {path: file_problem(path) for path in paths}
     images = [(path, name) for path, name in zip(paths, name_outputs(paths), strict=True) if not problems[path]]
+    find_checkpoint(args.checkpoint)
+    if args.config is not None:
+        refuse_unreadable_config(args.config)
+    tile_settings(args, DEFAULT_TILE_PX)
     make_folder(args.out, '--out')
     from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():

@@ -157,10 +157,9 @@ class _StandInFinder(MetaPathFinder, Loader):
             sys.meta_path.insert(place, self)
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        return _StandInModule(spec.name)
+        return _StandInModule(spec.name, self)
 
     def exec_module(self, module: ModuleType) -> None:
-        module._finder = self
         module.__all__ = list(self.public_names or ())
         self.stand_ins[module.__name__] = module
 
@@ -179,8 +178,12 @@ class _StandInFinder(MetaPathFinder, Loader):
 class _StandInModule(ModuleType):
     """Stands for a module. Its attributes are stand-ins until the finder is withdrawn, then those of the module."""
 
+    def __init__(self, name: str, finder: _StandInFinder) -> None:
+        super().__init__(name)
+        self._finder = finder
+
     def __getattr__(self, name: str) -> object:
-        if name.startswith('__') or '_finder' not in vars(self):
+        if name.startswith('__'):
             raise AttributeError(f'module {self.__name__!r} has no attribute {name!r}')
         if self._finder in sys.meta_path:
             return _StandIn(self._finder, self.__name__, name)
@@ -191,7 +194,8 @@ class _StandIn:
     """Stands for a function or class of a module that is imported when the function or class is used."""
 
     def __init__(self, finder: _StandInFinder, module: str, name: str) -> None:
-        vars(self).update(_finder=finder, _module=module, _name=name, __module__=module, __name__=name)
+        self._finder, self._module, self._name = finder, module, name
+        self.__name__, self.__module__ = name, module
 
     def find(self) -> object:
         self._finder.withdraw()
