@@ -29,7 +29,7 @@
         ├── OtherProcessError           inference/huge_images.py
         ├── OtherRunError               checkpoints/runs.py
         ├── ParameterBudgetError        hooks/budget.py
-        ├── ResultsError                predictions/dump_file.py
+        ├── ResultsError                predictions/rules.py
         ├── ResumeError                 hooks/steps.py
         ├── ScheduleError               framework/schedules.py
         ├── SettingError                settings/options.py

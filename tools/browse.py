@@ -17,7 +17,7 @@ from _options import add_setting_argument
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
-from mmcell.files.early_checks import refuse_missing, refuse_unwritable_folder
+from mmcell.files.early_checks import refuse_missing, refuse_missing_annotations, refuse_unwritable_folder
 from mmcell.settings.config_files import refuse_unreadable_config
 
 if TYPE_CHECKING:
@@ -107,7 +107,8 @@ def browse(args: argparse.Namespace) -> None:
         FileNotFoundError: A file does not exist.
     """
     if args.source.endswith('.json'):
-        refuse_missing(args.source, args.images)
+        refuse_missing_annotations(args.source)
+        refuse_missing(args.images)
     else:
         refuse_unreadable_config(args.source)
     refuse_unwritable_folder(args.out, '--out')

@@ -8,7 +8,7 @@ from _options import refuse_wrong_score
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
-from mmcell.files.early_checks import refuse_missing, refuse_unwritable_folder
+from mmcell.files.early_checks import refuse_missing, refuse_missing_annotations, refuse_unwritable_folder
 
 EXAMPLE = """example:
   python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays
@@ -49,7 +49,8 @@ def main() -> int:
 
 
 def draw(args: argparse.Namespace) -> None:
-    refuse_missing(args.annotations, args.results)
+    refuse_missing_annotations(args.annotations)
+    refuse_missing(args.results)
     refuse_unwritable_folder(args.out, '--out')
     print(f'wrote {draw_all(args)} pictures to {args.out}')
 

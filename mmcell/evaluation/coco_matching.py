@@ -11,7 +11,7 @@ from mmcell.annotations.coco_json import AnnotationError
 from mmcell.annotations.ground_truth import GroundTruth
 from mmcell.evaluation.pairs import Pairs
 from mmcell.predictions.cells import Predictions
-from mmcell.predictions.dump_file import ResultsError
+from mmcell.predictions.rules import ResultsError
 from mmcell.ragged import begins_of_runs, groups_of, label_components, ranks_in_groups, split_by
 
 IOU_THRESHOLDS = np.linspace(.5, .95, 10)

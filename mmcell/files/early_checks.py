@@ -26,6 +26,21 @@ def refuse_missing(*paths: str | Path | None) -> None:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
 
 
+def refuse_missing_annotations(*paths: str | Path | None) -> None:
+    """Stops if an annotation file does not exist.
+
+    Args:
+        paths: The files; None is passed over.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    for path in paths:
+        if path is not None and not Path(path).exists():
+            raise FileNotFoundError(f'no annotation file {path}: make it with data_prep/to_coco.py, or name an '
+                                    'existing file (in a config: ann_file)')
+
+
 def refuse_unwritable_folder(folder: str | Path | None, flag: str) -> None:
     """Stops if no file can be written to a folder, which need not exist.
 
