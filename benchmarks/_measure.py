@@ -23,13 +23,21 @@ def median_seconds(work: Callable[[], object], rounds: int) -> float:
     return float(np.median([seconds(work) for _ in range(rounds)]))
 
 
-def time_alternately(first: Callable[[], object], second: Callable[[], object],
-                     rounds: int) -> tuple[np.ndarray, np.ndarray]:
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Returns the seconds of CPU time that one call takes in all threads of this process."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def time_alternately(first: Callable[[], object], second: Callable[[], object], rounds: int,
+                     clock: Callable[[Callable[[], object]], float] = seconds) -> tuple[np.ndarray, np.ndarray]:
     """Returns the seconds of two pieces of work, (rounds,) float64 each.
 
-    Each round calls one after the other, so that other work on the machine slows both.
+    Each round calls one after the other, so that other work on the machine slows both. ``clock`` is :func:`seconds` or
+    :func:`cpu_seconds`.
     """
-    pairs = [(seconds(first), seconds(second)) for _ in range(rounds)]
+    pairs = [(clock(first), clock(second)) for _ in range(rounds)]
     return tuple(np.array(times) for times in zip(*pairs, strict=True))
 
 
@@ -65,17 +73,21 @@ def use_one_thread() -> None:
     cv2.setNumThreads(0)
 
 
-def _send_peak(writer: object, prepare: Callable, args: tuple) -> None:
-    use_one_thread()
-    work = prepare(*args)
+def call_with_peak(work: Callable[[], object]) -> tuple[object, float]:
+    """Calls a function; returns its result, and by how many MiB the memory of this process grew at most meanwhile."""
     _trim()
     before = _status_mib('VmRSS')
     # Linux resets the recorded peak (VmHWM) to the current memory.
     (PROC / 'clear_refs').write_text('5')
     result = work()
-    peak = _status_mib('VmHWM')
+    return result, _status_mib('VmHWM') - before
+
+
+def _send_peak(writer: object, prepare: Callable, args: tuple) -> None:
+    use_one_thread()
+    result, peak = call_with_peak(prepare(*args))
     del result
-    writer.send(peak - before)
+    writer.send(peak)
 
 
 def _trim() -> None:

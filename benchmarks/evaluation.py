@@ -1,22 +1,21 @@
-"""Compares mmcell with pycocotools and faster-coco-eval: COCO average precision on images with hundreds of cells.
+"""Compares mmcell with other evaluators: COCO average precision on images with hundreds of cells.
 
-Both packages serve as references. Each reference and mmcell are called in alternation. For masks and for boxes, one
-line per reference shows the two times, their ratio, and the largest difference between the values.
+Each of the packages and mmcell are called in alternation in one process, with one thread, on the same annotations and
+detections in memory. For masks and for boxes, one line per package shows the CPU seconds of the two, their ratio, and
+the largest difference between the values.
 """
 
 import argparse
 import contextlib
+import importlib
 import io
 import os
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
-from _measure import time_alternately, use_one_thread
-from faster_coco_eval import COCO as FasterCOCO
-from faster_coco_eval import COCOeval_faster as FasterCOCOeval
+from _measure import cpu_seconds, time_alternately, use_one_thread
 from label_map_rle import grid_of_discs
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from mmcell.annotations.annotated_image import AnnotatedImage
 from mmcell.annotations.coco_json import categories, to_records
@@ -30,7 +29,12 @@ from mmcell.ragged import groups_of
 
 EXAMPLE = """example:
   python benchmarks/evaluation.py --consep CONSEP
+  python benchmarks/evaluation.py --consep CONSEP --against ultrafast-pycocotools --rounds 11
 """
+# Where each package has its classes COCO and COCOeval.
+PACKAGES = {'pycocotools': (('pycocotools.coco', 'COCO'), ('pycocotools.cocoeval', 'COCOeval')),
+            'faster-coco-eval': (('faster_coco_eval', 'COCO'), ('faster_coco_eval', 'COCOeval_faster')),
+            'ultrafast-pycocotools': (('ultrafast_pycocotools', 'COCO'), ('ultrafast_pycocotools', 'COCOeval'))}
 COCO_SIZE_BINS_PX = (32, 96)
 MIN_RATIO = 50
 
@@ -40,6 +44,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--consep', type=Path, metavar='DIR',
                         help='raw folder of CoNSeP, to measure its training images (default: three synthetic images)')
+    parser.add_argument('--against', choices=PACKAGES, nargs='+', default=list(PACKAGES)[:2], metavar='PACKAGE',
+                        help=f"packages to compare with: {', '.join(PACKAGES)} (default: the first two, which mmcell "
+                             'depends on; the other one must be installed)')
     parser.add_argument('--detections', type=int, default=1000, help='detections per image (default: 1000)')
     parser.add_argument('--cap', type=int, default=1000,
                         help='how many detections count per image and class (default: 1000)')
@@ -49,14 +56,16 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    os.environ['RAYON_NUM_THREADS'] = '1'  # ultrafast-pycocotools reads it when it is used for the first time
     use_one_thread()
+    references = {name: load_reference(name) for name in args.against}
     document = synthetic_document() if args.consep is None else consep_document(args.consep)
     detections = perturbed_detections(document, np.random.default_rng(0), args.detections)
     print(f"{os.cpu_count()} cores, one thread; {len(document['images'])} images, "
           f"{len(document['annotations'])} cells, {len(detections)} detections, cap {args.cap}, all sizes and COCO's "
-          f'three; median of {args.rounds} rounds in alternation (range of the ratio)')
+          f'three; CPU seconds, median of {args.rounds} rounds in alternation (range of the ratio)')
     for kind in ('segm', 'bbox'):
-        for name, reference in REFERENCES.items():
+        for name, reference in references.items():
             print(f'{kind}: {compare(name, reference, document, detections, kind, args.cap, args.rounds)}', flush=True)
 
 
@@ -66,12 +75,20 @@ def compare(name: str, reference: tuple[type, type], document: dict, detections:
     theirs, ours = {}, {}
     theirs_s, ours_s = time_alternately(
         lambda: theirs.update(by_reference(*reference, document, detections, kind, [cap])),
-        lambda: ours.update(by_mmcell(document, detections, kind, [cap])), rounds)
+        lambda: ours.update(by_mmcell(document, detections, kind, [cap])), rounds, cpu_seconds)
     ratios = theirs_s / ours_s
     target = f', target {MIN_RATIO}x' if name == 'pycocotools' else ''
-    return (f'{name} {np.median(theirs_s):.2f} s, mmcell {np.median(ours_s):.2f} s, '
+    return (f'{name} {np.median(theirs_s):.3f} s, mmcell {np.median(ours_s):.3f} s, '
             f'{np.median(ratios):.1f}x ({ratios.min():.1f}-{ratios.max():.1f}){target}; '
             f'{len(ours)} values, largest difference {max_difference(theirs, ours):.1g}')
+
+
+def load_reference(package: str) -> tuple[type, type]:
+    """Returns the classes COCO and COCOeval of a package."""
+    try:
+        return tuple(getattr(importlib.import_module(module), name) for module, name in PACKAGES[package])
+    except ImportError as error:
+        raise SystemExit(f'{error}; install it with: pip install {package}') from error
 
 
 def by_mmcell(document: dict, detections: list[dict], kind: str, caps: list[int],
@@ -87,7 +104,7 @@ def pair_unchecked(document: dict, detections: list[dict]) -> Pairs:
         np.array([truth.place_of_image[detection['image_id']] for detection in detections], np.int64),
         np.array([truth.place_of_class[detection['category_id']] for detection in detections], np.int64),
         np.array([detection['score'] for detection in detections], np.float64),
-        np.array([detection['bbox'] for detection in detections], np.float64).reshape(-1, 4),
+        np.fromiter(chain.from_iterable(detection['bbox'] for detection in detections), np.float64).reshape(-1, 4),
         [detection['segmentation'] for detection in detections])]))
 
 
@@ -130,9 +147,6 @@ def by_reference(coco: type, coco_eval: type, document: dict, detections: list[d
             values.update((f"{'bbox_' * (kind == 'bbox')}{name}@{cap}{part}", mean_above(of_part))
                           for part, of_part in parts.items())
     return values
-
-
-REFERENCES = {'pycocotools': (COCO, COCOeval), 'faster-coco-eval': (FasterCOCO, FasterCOCOeval)}
 
 
 def mean_above(table: np.ndarray) -> float:

@@ -21,6 +21,7 @@ import numpy as np
 import pycocotools.mask
 import torch
 from _measure import peak_memory_mib, seconds, use_one_thread
+from _models import mmdetection_config, mmdetection_model, torchvision_model
 from _scenes import grid_of_discs, write_fullest_of_consep, write_scene
 from torch import nn
 
@@ -32,7 +33,6 @@ EXAMPLE = """example:
   python benchmarks/inference.py --consep CONSEP
 """
 KINDS = ('plain', 'tiles', 'views', 'stock', 'torchvision')
-N_DETECTIONS = 1000
 
 
 def parse_args() -> argparse.Namespace:
@@ -109,70 +109,17 @@ def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
         return partial(predict_with_torchvision, theirs, path)
     from mmcell.inference.prediction_plan import PredictionPlan
     from mmcell.inference.predictor import Predictor
-    predictor = Predictor(mmdetection_model(theirs, stock=kind == 'stock'), with_views=kind == 'views')
+    stock = kind == 'stock'
+    cfg = mmdetection_config(stock)
+    if not stock:
+        # Both paste masks in MMDetection's way, so that their masks can be compared.
+        cfg.model.roi_head.mask_head.type = 'CellMaskHead'
+    predictor = Predictor(mmdetection_model(theirs, cfg, stock), with_views=kind == 'views')
     plan = PredictionPlan('tiled', tile_px=512) if kind == 'tiles' else PredictionPlan('whole')
 
     def work() -> list[dict]:
         return predictor.predict(read_image(path), plan).cells.masks.to_rles()
     return work
-
-
-def torchvision_model() -> nn.Module:
-    """Builds torchvision's Mask R-CNN "v1" with random weights that keep its outputs at a moderate size."""
-    from torchvision.models.detection import maskrcnn_resnet50_fpn
-    torch.manual_seed(0)
-    model = maskrcnn_resnet50_fpn(
-        weights=None, weights_backbone=None, num_classes=5, box_score_thresh=0., box_detections_per_img=N_DETECTIONS,
-        rpn_pre_nms_top_n_test=2000, rpn_post_nms_top_n_test=2000)
-    model.transform = KeepSize(model.transform)
-    for name, parameter in model.named_parameters():
-        if name.endswith('bn3.weight'):
-            # Without this, each of the sixteen blocks adds as much as it receives, and boxes become extremely large.
-            nn.init.zeros_(parameter)
-    return model.eval()
-
-
-class KeepSize(nn.Module):
-    """torchvision's transform, except that it does not resize images to a short side of 800 px.
-
-    Args:
-        transform: The transform, whose method ``resize`` is replaced.
-    """
-
-    def __init__(self, transform: nn.Module) -> None:
-        super().__init__()
-        self.transform = transform
-        transform.resize = lambda image, target=None: (image, target)
-
-    def forward(self, images: list, targets: list | None = None) -> tuple:
-        """Normalises and pads images."""
-        return self.transform(images, targets)
-
-    def postprocess(self, *args: object) -> list[dict]:
-        """Scales boxes to the size of the images, and pastes masks."""
-        return self.transform.postprocess(*args)
-
-
-def mmdetection_model(theirs: nn.Module, stock: bool) -> nn.Module:
-    """Builds the same model from MMDetection's (stock) or mmcell's classes, with torchvision's weights."""
-    from mmdet.registry import MODELS
-    from mmengine.config import Config
-    from mmengine.registry import init_default_scope
-
-    from mmcell.checkpoints.torchvision_weights import convert_mask_rcnn
-    cfg = Config.fromfile(Path(__file__).parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50_tv-v1.py')
-    cfg.model.test_cfg.rcnn.update(score_thr=0., max_per_img=N_DETECTIONS)
-    cfg.model.test_cfg.rpn.update(nms_pre=2000, max_per_img=2000)
-    # Both paste masks in MMDetection's way, so that their masks can be compared.
-    cfg.model.roi_head.mask_head.type = 'FCNMaskHead' if stock else 'CellMaskHead'
-    if stock:
-        for extractor in ('bbox_roi_extractor', 'mask_roi_extractor'):
-            cfg.model.roi_head[extractor].type = 'SingleRoIExtractor'
-    init_default_scope('mmdet')
-    model = MODELS.build(cfg.model)
-    model.load_state_dict(convert_mask_rcnn(theirs.state_dict()).state_dict, strict=False)
-    model.cfg, model.dataset_meta = cfg, {'classes': ('1', '2', '3', '4'), 'channel_order': 'rgb'}
-    return model.eval()
 
 
 def predict_with_torchvision(model: nn.Module, path: str) -> list[dict]:

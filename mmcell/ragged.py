@@ -61,6 +61,24 @@ def sums_of_groups(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return np.diff(offsets_of(values)[offsets_of(sizes)])
 
 
+def running_sums(values: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Returns the sum of the values of each group up to each element, (elements,) int64.
+
+    Args:
+        values: (elements,) int64. Sums beyond its range wrap around.
+        sizes: (N,) int.
+    """
+    # The values [1, 2, 3, 4, 5] with the sizes [2, 0, 3] have groups that begin at [0, 2], with the sums [3, 12]. Where
+    # a group begins, the sum of the group before is taken off: [1, 2, 0, 4, 5] has the sums [1, 3, 3, 7, 12].
+    begins = begins_of(sizes)[np.asarray(sizes) > 0]
+    if not len(begins):
+        return values.copy()
+    sums = np.add.reduceat(values, begins)
+    steps = values.copy()
+    steps[begins[1:]] -= sums[:-1]
+    return np.cumsum(steps, out=steps)
+
+
 def sums_of_pairs(first: np.ndarray, second: np.ndarray, values: np.ndarray,
                   shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Adds up the values (S,) of equal pairs of indices below ``shape``; returns the pairs, sorted, and their sums."""

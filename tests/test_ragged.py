@@ -16,6 +16,7 @@ from mmcell.ragged import (
     offsets_of,
     ranks_in_groups,
     reduce_groups,
+    running_sums,
     sums_of_groups,
 )
 
@@ -54,6 +55,9 @@ def test_sums_and_reductions(sizes: list[int], data: st.DataObject) -> None:
     values = data.draw(st.lists(st.integers(-9, 9), min_size=sum(sizes), max_size=sum(sizes)))
     array, groups = np.array(values, np.int64), split(values, sizes)
     assert sums_of_groups(array, np.array(sizes, np.int64)).tolist() == list(map(sum, groups))
+    assert running_sums(array, np.array(sizes, np.int64)).tolist() == [
+        sum(group[:end]) for group in groups for end in range(1, len(group) + 1)]
+    assert array.tolist() == values
     for function, reference in ((np.minimum, min), (np.maximum, max), (np.add, sum)):
         reduced = reduce_groups(function, array, np.array(sizes, np.int64), empty=7)
         assert reduced.tolist() == [reference(group) if group else 7 for group in groups]

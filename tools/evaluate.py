@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 # The upper limit of --size-bins. No cell is as large as this.
 MAX_SIZE_PX = 100000
-PACKAGES = ('faster-coco-eval', 'pycocotools', 'numpy', 'scipy')
+PACKAGES = ('pycocotools', 'numpy', 'scipy')
 TABLE_SUFFIXES = ('.md', '.tex')
 DUMP_SUFFIXES = ('.pkl', '.pickle')
 EXAMPLE = """example:

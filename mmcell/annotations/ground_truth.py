@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -171,17 +172,21 @@ def to_ground_truth(document: dict, source: str | Path = 'the annotation file') 
     """
     images, categories, annotations = (document[section] for section in SECTIONS)
     places = {image['id']: place for place, image in enumerate(images)}
-    annotations = sorted(annotations, key=lambda annotation: places[annotation['image_id']])
+    image_index = np.array([places[annotation['image_id']] for annotation in annotations], np.int64)
+    if (image_index[1:] < image_index[:-1]).any():
+        order = np.argsort(image_index, kind='stable')
+        image_index, annotations = image_index[order], [annotations[place] for place in order.tolist()]
     place_of_class = {category['id']: place for place, category in enumerate(categories)}
     return GroundTruth(
         str(source), list(places), [image['file_name'] for image in images],
         np.array([(image['height'], image['width']) for image in images], np.int64).reshape(-1, 2),
         list(place_of_class), [category['name'] for category in categories],
         Path(source).parent / info_of(document).get('data_root', ''), info_of(document).get('channel_order') or 'rgb',
-        image_index=np.array([places[annotation['image_id']] for annotation in annotations], np.int64),
+        image_index=image_index,
         class_index=np.array([place_of_class[annotation['category_id']] for annotation in annotations], np.int64),
         rles=[annotation['segmentation'] for annotation in annotations],
         areas_px=np.array([annotation['area'] for annotation in annotations], np.float64),
-        boxes_xywh=np.array([annotation['bbox'] for annotation in annotations], np.float64).reshape(-1, 4),
+        boxes_xywh=np.fromiter(chain.from_iterable(annotation['bbox'] for annotation in annotations),
+                               np.float64).reshape(-1, 4),
         is_crowd=np.array([annotation['iscrowd'] for annotation in annotations], bool),
         annotation_ids=np.array([annotation['id'] for annotation in annotations], np.int64))

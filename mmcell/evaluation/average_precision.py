@@ -6,8 +6,10 @@ from itertools import pairwise
 import numpy as np
 
 from mmcell.annotations.ground_truth import ImageSet
-from mmcell.evaluation.coco_matching import IOU_THRESHOLDS, ClassMatches, match_classes
+from mmcell.evaluation.coco_matching import ClassMatches, match_classes
+from mmcell.evaluation.greedy_matching import IOU_THRESHOLDS
 from mmcell.evaluation.pairs import Pairs
+from mmcell.ragged import index_in_group
 
 CAPS = (None, 100)
 SIZE_BINS_PX = (16, 32)
@@ -108,7 +110,7 @@ def precision_curves(matches: Sequence[ClassMatches], truth: ImageSet) -> dict[s
         of the first row is AP50 of the class.
     """
     places = np.argsort(truth.class_ids, kind='stable')
-    return {truth.class_names[place]: _curves(class_matches, 0, None, np.ones((1, class_matches.n_true.shape[1])))[0][0]
+    return {truth.class_names[place]: _curves_of_all(class_matches, None)[0][0]
             for place, class_matches in zip(places, matches, strict=True)}
 
 
@@ -158,11 +160,41 @@ def _largest_cap(caps: Sequence[int | None]) -> int | None:
 
 def _tables(matches: Sequence[ClassMatches], cap: int | None) -> dict[str, np.ndarray]:
     """Returns precision (classes, sizes, thresholds, recalls) and recall (classes, sizes, thresholds)."""
-    # Each entry is the pair of precision and recall of one class and size, for one set of weights that are all 1.
-    curves = [[_curves(class_matches, size, cap, np.ones((1, class_matches.n_true.shape[1])))
-               for size in range(len(class_matches.n_true))] for class_matches in matches]
-    return {name: np.array([[size_curves[index][0] for size_curves in class_curves] for class_curves in curves])
+    curves = [_curves_of_all(class_matches, cap) for class_matches in matches]
+    return {name: np.array([class_curves[index] for class_curves in curves])
             for index, name in enumerate(('precision', 'recall'))}
+
+
+def _curves_of_all(matches: ClassMatches, cap: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Does what ``COCOeval.accumulate`` of pycocotools does, for all sizes and thresholds of a class at once.
+
+    Returns:
+        The interpolated precision (sizes, thresholds, recalls): the largest precision at each recall or beyond, 0 where
+        a recall is not reached. And the largest recall (sizes, thresholds). Both are NaN for sizes without a cell to
+        be found.
+    """
+    # At one size and threshold let the second of four detections be no hit, and let there be 4 true cells. The hits are
+    # at hit = [0, 2, 3], where n_counted = [1, 3, 4] and n_hits = [1, 2, 3]. The precisions [1, .67, .75], with zeros
+    # behind them, have the largest values from there on [1, .75, .75, 0]. The recalls of one hit, two and so on are
+    # [.25, .5, .75, 1]: the 26 recalls .00 … .25 find the first value, the 50 recalls .26 … .75 the second or third,
+    # and the other 25 a zero. AP would be (26 * 1 + 50 * .75) / 101.
+    is_counted = ~matches.is_ignored
+    if cap is not None:
+        is_counted &= matches.ranks < cap
+    n_sizes, n_thresholds, n_detections = is_counted.shape
+    n_counted = np.cumsum(is_counted.reshape(n_sizes * n_thresholds, n_detections), axis=1, dtype=np.int32)
+    row, hit = np.nonzero((matches.is_hit & is_counted).reshape(n_counted.shape))
+    n_hits_of_row = np.bincount(row, minlength=len(n_counted))
+    n_hits = index_in_group(n_hits_of_row) + 1
+    n_true = matches.n_true.sum(axis=1)
+    table = np.zeros((len(n_counted), n_true.max() + 1))
+    table[row, n_hits - 1] = n_hits / n_counted[row, hit]
+    envelope = np.maximum.accumulate(table[:, ::-1], axis=1)[:, ::-1].reshape(n_sizes, n_thresholds, -1)
+    precision = np.stack([of_size[:, np.searchsorted(np.arange(1, n + 1) / max(n, 1), RECALLS)]
+                          for of_size, n in zip(envelope, n_true.tolist(), strict=True)])
+    recall = n_hits_of_row.reshape(n_sizes, -1) / np.maximum(n_true, 1)[:, None]
+    precision[n_true == 0] = recall[n_true == 0] = np.nan
+    return precision, recall
 
 
 def _curves(matches: ClassMatches, size: int, cap: int | None, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,16 +5,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from faster_coco_eval.core import mask as rle_functions
 
 from mmcell.annotations.coco_json import AnnotationError
 from mmcell.annotations.ground_truth import GroundTruth
+from mmcell.boxes.overlapping import iterate_overlapping
+from mmcell.evaluation.greedy_matching import IOU_THRESHOLDS, match_greedily
 from mmcell.evaluation.pairs import Pairs
 from mmcell.predictions.cells import Predictions
 from mmcell.predictions.rules import ResultsError
-from mmcell.ragged import begins_of_runs, groups_of, label_components, ranks_in_groups, split_by
+from mmcell.ragged import ranks_in_groups
 
-IOU_THRESHOLDS = np.linspace(.5, .95, 10)
 # The square root of the largest area in COCO's size ranges, 1e10 px².
 LARGEST_PX = 1e5
 
@@ -78,31 +78,33 @@ def match_classes(pairs: Pairs, kind: str, size_bins_px: Sequence[float] = (),
     # Detections are numbered by their places in the order from now on. Those beyond the cap have none.
     places = np.full(len(predicted), -1)
     places[order] = np.arange(len(order))
-    by_place = np.lexsort((cells, places[detections]))
-    by_place = by_place[places[detections[by_place]] >= 0]
+    if len(order) < len(predicted):
+        counts = np.flatnonzero(places[detections] >= 0)
+        detections, cells, ious = detections[counts], cells[counts], ious[counts]
     is_unwanted = truth.is_crowd | _is_outside(truth.areas_px, ranges_px2)
-    is_hit, is_ignored = _match_greedily(places[detections[by_place]], cells[by_place], ious[by_place], len(order),
-                                         is_unwanted, truth.is_crowd)
+    is_hit, is_ignored = match_greedily(places[detections], cells, ious, len(order), is_unwanted, truth.is_crowd)
     areas_px2 = pairs.overlaps.pred_areas_px if kind == 'segm' else predicted.boxes_xywh[:, 2:].prod(axis=1)
     is_ignored |= ~is_hit & _is_outside(areas_px2[order], ranges_px2)[:, None]
+    classes, images = predicted.class_index[order], predicted.image_index[order]
     matches = []
     for class_index in np.argsort(truth.class_ids, kind='stable'):
-        own = np.flatnonzero(predicted.class_index[order] == class_index)
+        own = slice(*np.searchsorted(classes, [class_index, class_index + 1]).tolist())
         n_true = [np.bincount(truth.image_index[(truth.class_index == class_index) & ~unwanted],
                               minlength=len(truth.image_ids)) for unwanted in is_unwanted]
-        matches.append(ClassMatches(predicted.image_index[order[own]], ranks[own], is_hit[..., own],
-                                    is_ignored[..., own], np.array(n_true)))
+        matches.append(ClassMatches(images[own], ranks[own], is_hit[..., own], is_ignored[..., own], np.array(n_true)))
     return matches
 
 
 def _order_detections(truth: GroundTruth, predicted: Predictions, cap: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the detections that a cap leaves, by score and then image id, and their ranks in class and image."""
+    """Returns the detections that a cap leaves, by class, score and image id, and their ranks in class and image."""
     # The scores [.5, .9, .7] of three detections of one class in the images [0, 0, 1] give the order [1, 2, 0]. Their
     # groups of class and image in this order are [0, 1, 0], and the ranks [0, 0, 1].
     place_of_id = np.argsort(np.argsort(np.array(truth.image_ids, np.int64), kind='stable'))
-    order = np.lexsort((place_of_id[predicted.image_index], -predicted.scores))
+    order = np.lexsort((place_of_id[predicted.image_index], -predicted.scores, predicted.class_index))
     ranks = ranks_in_groups((predicted.class_index * len(truth.image_ids) + predicted.image_index)[order])
-    is_kept = ranks < (np.inf if cap is None else cap)
+    if cap is None:
+        return order, ranks
+    is_kept = ranks < cap
     return order[is_kept], ranks[is_kept]
 
 
@@ -145,92 +147,16 @@ def _candidates_of_boxes(truth: GroundTruth, predicted: Predictions) -> tuple[np
         if np.isnan(side.boxes_xywh).any():
             raise error(f'{kind} has no bbox, which is needed to measure boxes')
     # The first entry gives the columns their dtypes if there is no pair.
+    pred_xyxy, true_xyxy = (np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
+                            for xywh in (predicted.boxes_xywh, truth.boxes_xywh))
+    pred_groups, true_groups = (side.class_index * len(truth.image_ids) + side.image_index
+                                for side in (predicted, truth))
+    pred_areas_px2, true_areas_px2 = (side.boxes_xywh[:, 2] * side.boxes_xywh[:, 3] for side in (predicted, truth))
+    # The first entry gives the columns their dtypes if there is no pair.
     columns = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
-    true_groups, pred_groups = (side.class_index * len(truth.image_ids) + side.image_index
-                                for side in (truth, predicted))
-    true_order, pred_order = (np.argsort(groups, kind='stable') for groups in (true_groups, pred_groups))
-    common = np.intersect1d(true_groups, pred_groups)
-    edges = [np.searchsorted(groups[order], common, side) for groups, order in (
-        (true_groups, true_order), (pred_groups, pred_order)) for side in ('left', 'right')]
-    for first_cell, end_cell, first, end in zip(*edges, strict=True):
-        cells, detections = true_order[first_cell:end_cell], pred_order[first:end]
-        ious = np.asarray(rle_functions.iou(predicted.boxes_xywh[detections], truth.boxes_xywh[cells],
-                                            truth.is_crowd[cells].tolist()))
-        i, j = np.nonzero(ious >= IOU_THRESHOLDS[0])
-        columns.append((detections[i], cells[j], ious[i, j]))
+    for detections, cells, shared_px2 in iterate_overlapping(pred_xyxy, pred_groups, true_xyxy, true_groups):
+        ious = shared_px2 / np.where(truth.is_crowd[cells], pred_areas_px2[detections],
+                                     pred_areas_px2[detections] + true_areas_px2[cells] - shared_px2)
+        is_near = ious >= IOU_THRESHOLDS[0]
+        columns.append((detections[is_near], cells[is_near], ious[is_near]))
     return tuple(np.concatenate(column) for column in zip(*columns, strict=True))
-
-
-def _match_greedily(detections: np.ndarray, cells: np.ndarray, ious: np.ndarray, n_detections: int,
-                    is_unwanted: np.ndarray, is_crowd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matches detections with cells at all sizes and thresholds.
-
-    The pairs form clusters: two detections belong to the same cluster if they share a candidate cell, or are connected
-    by a chain of other detections that share cells. Clusters do not influence one another. Therefore the first round
-    matches the best detection of every cluster at once, the second round the second best, and so on.
-
-    Args:
-        detections, cells, ious: (P,) each, the candidate pairs, sorted by detection, best score of a class and image
-            first, and then by cell.
-        n_detections: The number of detections.
-        is_unwanted: (sizes, cells) bool, whether a cell is to be ignored.
-        is_crowd: (cells,) bool, whether a cell has ``iscrowd`` and may be matched any number of times.
-
-    Returns:
-        Two arrays (sizes, thresholds, n_detections) of bool: whether a detection is matched with a cell to be found,
-        and whether it is matched with a cell to be ignored.
-    """
-    # Detection 0 may take cell 0 (IoU .80) or cell 1 (.60), detection 1 cell 0 (.70) or cell 1 (.57): the arrays are
-    # [0, 0, 1, 1], [0, 1, 0, 1] and [.80, .60, .70, .57], in one cluster. In round one detection 0 takes cell 0 at the
-    # seven thresholds .50 … .80. In round two cell 1 is left for detection 1, which reaches .50 and .55. From .85 on
-    # neither is matched.
-    n_sizes, n_cells = is_unwanted.shape
-    is_hit, is_ignored = np.zeros((2, n_sizes, len(IOU_THRESHOLDS), n_detections), bool)
-    is_taken = np.zeros((n_sizes, len(IOU_THRESHOLDS), n_cells), bool)
-    for pairs in _rounds(detections, cells, n_detections, n_cells):
-        detection, cell = detections[pairs], cells[pairs]
-        is_open = (ious[pairs] >= IOU_THRESHOLDS[:, None]) & (~is_taken[:, :, cell] | is_crowd[cell])
-        size, threshold, chosen = _choose(detection, ious[pairs], is_open, ~is_unwanted[:, None, cell])
-        is_taken[size, threshold, cell[chosen]] = True
-        is_hit[size, threshold, detection[chosen]] = ~is_unwanted[size, cell[chosen]]
-        is_ignored[size, threshold, detection[chosen]] = is_unwanted[size, cell[chosen]]
-    return is_hit, is_ignored
-
-
-def _rounds(detections: np.ndarray, cells: np.ndarray, n_detections: int, n_cells: int) -> list[np.ndarray]:
-    """Returns the indices of the pairs of each round: the first detections of all clusters, the second ones, …"""
-    # The pairs of detections [0, 0, 1, 2] and cells [0, 1, 1, 2] form two clusters: the detections 0 and 1, which share
-    # cell 1, and detection 2. Three detections come before the cells, so that the graph has the edges 0-3, 0-4, 1-4 and
-    # 2-5. The ranks of the detections in their clusters are [0, 1, 0]. Round one has the pairs [0, 1, 3] of the
-    # detections 0 and 2, round two the pair [2] of detection 1.
-    clusters = label_components(detections, n_detections + cells, n_detections + n_cells)
-    with_pairs, index = np.unique(detections, return_inverse=True)
-    ranks = ranks_in_groups(clusters[with_pairs])[index]
-    return split_by(ranks)
-
-
-def _choose(detection: np.ndarray, iou: np.ndarray, is_open: np.ndarray,
-            is_wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Chooses at most one pair per detection, at each size and threshold.
-
-    Args:
-        detection, iou: (P,) each, the pairs, ascending by detection.
-        is_open: (sizes, thresholds, P) bool, whether the IoU of a pair reaches the threshold and its cell is free.
-        is_wanted: (sizes, 1 or thresholds, P) bool, whether the cell of a pair is to be found.
-
-    Returns:
-        The size, the threshold and the index of the pair of each match, three int64 arrays of equal length.
-    """
-    # The pairs of detections [0, 0, 2] have starts = [0, 2] and owner = [0, 0, 1]. Let the IoUs be [.6, .8, .7], all
-    # pairs open, and the cell of the second pair be ignored. Detection 0 has a first choice, pair 0, which closes its
-    # pair 1 although the IoU of pair 1 is larger: is_open becomes [True, False, True]. The largest open IoUs are
-    # best = [.6, .6, .7], and the chosen pairs are last = [0, 2].
-    starts = begins_of_runs(detection)
-    owner = groups_of(np.diff(starts, append=len(detection)))
-    is_first_choice = is_open & is_wanted
-    is_open = is_open & (is_first_choice | ~np.logical_or.reduceat(is_first_choice, starts, axis=-1)[..., owner])
-    best = np.maximum.reduceat(np.where(is_open, iou, -1), starts, axis=-1)[..., owner]
-    # Among cells with equal IoU COCO takes the last one.
-    last = np.maximum.reduceat(np.where(is_open & (iou == best), np.arange(len(iou)), -1), starts, axis=-1)
-    size, threshold, index = np.nonzero(last >= 0)
-    return size, threshold, last[size, threshold, index]

@@ -82,7 +82,7 @@ def _to_compressed_rle(mask: object, size: tuple[int, int]) -> dict | MaskProble
     elif not isinstance(counts, str):
         try:
             # Some programs write 40.0 for 40 in the mask's own size.
-            lengths, _, n_lengths = parse_rles([{'size': list(size), 'counts': counts}])
+            lengths, n_lengths = parse_rles([{'size': list(size), 'counts': counts}])
         except ValueError as error:
             return MaskProblem(CANNOT_BE_DECODED, str(error))
         counts, = compress_counts(lengths, n_lengths)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mmcell.masks.rle_counts import compress_counts, parse_rles
+from mmcell.masks.rle_counts import compress_counts, parse_runs
 from mmcell.ragged import begins_of, begins_of_runs, index_in_group, offsets_of, reduce_groups, sums_of_groups
 
 
@@ -146,29 +146,6 @@ def _xyxy_to_xywh(bboxes_xyxy: np.ndarray) -> np.ndarray:
     return np.concatenate([bboxes_xyxy[:, :2], bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]], axis=1)
 
 
-def decode_to_runs(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds the runs of pixels that are inside of N instances.
-
-    Args:
-        rles: N RLEs, which may differ in size.
-
-    Returns:
-        (R,) int64, the first position of each run in its own image, instance after instance in ascending order;
-        (R,) int64, one past the last position of each run; and (N,) int64, the number of runs per instance. No run is
-        empty.
-
-    Raises:
-        ValueError: An RLE is not valid (see :func:`mmcell.masks.rle_counts.parse_rles`).
-    """
-    # Two RLEs of 2 x 3 pixels with the run lengths [1, 2, 2, 1] and [0, 1, 4, 1], which end at [1, 3, 5, 6] and
-    # [0, 1, 5, 6]. Every second one is inside the instance: ends [3, 6, 1, 6], lengths [2, 1, 1, 1], hence
-    # starts [1, 5, 0, 5] and n_runs = [2, 2].
-    counts, ends, n_counts = parse_rles(rles)
-    is_inside = (index_in_group(n_counts) & 1 == 1) & (counts > 0)
-    runs = np.flatnonzero(is_inside)
-    return ends[runs] - counts[runs], ends[runs], sums_of_groups(is_inside, n_counts)
-
-
 def foreground_pixels_of_all(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarray]:
     """Returns the pixels of N instances.
 
@@ -184,14 +161,14 @@ def foreground_pixels_of_all(rles: Sequence[dict]) -> tuple[np.ndarray, np.ndarr
     """
     # The runs [1, 3), [5, 6) and [0, 1) have starts [1, 5, 0] and lengths [2, 1, 1]. Repeated by the lengths and
     # counted on within each run this gives the positions [1, 2, 5, 0].
-    starts, ends, n_runs = decode_to_runs(rles)
+    starts, ends, n_runs, _ = parse_runs(rles)
     lengths = ends - starts
     return np.repeat(starts, lengths) + index_in_group(lengths), sums_of_groups(lengths, n_runs)
 
 
 def areas_px(rles: Sequence[dict]) -> np.ndarray:
     """Returns the number of pixels of each of N instances, (N,) int64, in one pass over all RLEs."""
-    starts, ends, n_runs = decode_to_runs(rles)
+    starts, ends, n_runs, _ = parse_runs(rles)
     return sums_of_groups(ends - starts, n_runs)
 
 
@@ -207,6 +184,5 @@ def bboxes_xywh(rles: Sequence[dict]) -> np.ndarray:
     Raises:
         ValueError: An RLE is not valid.
     """
-    starts, ends, n_runs = decode_to_runs(rles)
-    heights = np.array([rle['size'][0] for rle in rles], np.int64)
-    return _xyxy_to_xywh(extents_of_runs(starts, ends, n_runs, np.repeat(heights, n_runs)))
+    starts, ends, n_runs, sizes = parse_runs(rles)
+    return _xyxy_to_xywh(extents_of_runs(starts, ends, n_runs, np.repeat(sizes[:, 0], n_runs)))

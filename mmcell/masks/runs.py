@@ -9,8 +9,10 @@ from functools import cached_property
 
 import numpy as np
 
-from mmcell.masks.rle import decode_to_runs, encode_runs, extents_of_runs
+from mmcell.masks.rle import encode_runs, extents_of_runs
+from mmcell.masks.rle_counts import parse_runs
 from mmcell.ragged import (
+    begins_of_runs,
     elements_of,
     groups_of,
     index_in_group,
@@ -18,6 +20,11 @@ from mmcell.ragged import (
     sums_of_groups,
     sums_of_pairs,
 )
+
+# A position beyond every image.
+_FAR = np.iinfo(np.int64).max
+# How many runs are compared at a time, so that their arrays stay in the cache of the processor.
+_RUNS_AT_ONCE = 1 << 14
 
 
 @dataclass(frozen=True)
@@ -62,27 +69,20 @@ class MaskRuns:
                 :func:`mmcell.masks.rle_counts.parse_rles`).
         """
         rects = np.broadcast_to((0, 0, width, height) if rect_xyxy is None else rect_xyxy, (len(rles), 4))
-        # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1] have the runs
-        # [1, 4), [0, 1) and [5, 6), which belong to the masks [0, 2, 2].
-        starts, ends, n_runs = decode_to_runs(rles)
-        mask = groups_of(n_runs)
+        starts, ends, n_runs, sizes = parse_runs(rles)
         part_sizes = (rects[:, 2:] - rects[:, :2])[:, ::-1]
-        for i in np.flatnonzero((np.array([rle['size'] for rle in rles]).reshape(-1, 2) != part_sizes).any(axis=1))[:1]:
+        for i in np.flatnonzero((sizes != part_sizes).any(axis=1))[:1]:
             raise ValueError(f"a mask has size {list(rles[i]['size'])}, the image {part_sizes[i].tolist()} "
                              '(height, width); both must be equal')
-        # A run that goes on into the next column is cut there. [1, 4) covers the columns 0 and 1: n_columns =
-        # [2, 1, 1], run = [0, 0, 1, 2], x = [0, 1, 0, 2], y from [1, 0, 0, 1] to [2, 2, 1, 2]. With the corner of the
-        # part at (x, y) = (4, 2) in an image of height 10, the columns begin at [42, 52, 42, 62]: starts are
-        # [43, 52, 42, 63].
-        part_height = part_sizes[mask, 0]
-        first_x = starts // part_height
-        n_columns = (ends - 1) // part_height - first_x + 1
-        run = groups_of(n_columns)
-        x, mask, part_height = first_x[run] + index_in_group(n_columns), mask[run], part_height[run]
-        y_start = np.maximum(starts[run] - x * part_height, 0)
-        y_end = np.minimum(ends[run] - x * part_height, part_height)
-        column = (x + rects[mask, 0]) * height + rects[mask, 1]
-        return cls(column + y_start, column + y_end, sums_of_groups(n_columns, n_runs), height, width)
+        # Three masks of a part 2 px high, 3 px wide, with the counts [1, 3, 2], [6] and [0, 1, 4, 1] have the runs
+        # [1, 2), [2, 4), [0, 1) and [5, 6), cut at the columns [0, 1, 0, 2]. With the corner of the part at (x, y) =
+        # (4, 2) in an image of height 10, position 0 of the part becomes 4 * 10 + 2 = 42, and each column adds
+        # 10 - 2 = 8: the shifts [42, 50, 42, 58] give the starts [43, 52, 42, 63].
+        starts, ends, x, n_runs = _cut_at_columns(starts, ends, n_runs, part_sizes[:, 0])
+        shifts = np.repeat(rects[:, 0] * height + rects[:, 1], n_runs)
+        if (part_sizes[:, 0] != height).any():
+            shifts += x * np.repeat(height - part_sizes[:, 0], n_runs)
+        return cls(starts + shifts, ends + shifts, n_runs, height, width)
 
     @classmethod
     def concatenate(cls, parts: Sequence['MaskRuns']) -> 'MaskRuns':
@@ -169,6 +169,35 @@ class MaskRuns:
         return encode_runs(self.starts, self.ends, self.n_runs, self.height, self.width)
 
 
+def _cut_at_columns(starts: np.ndarray, ends: np.ndarray, n_runs: np.ndarray,
+                    heights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Cuts the runs of N masks where they go on into the next column.
+
+    Args:
+        starts: (R,) int64, the first position of each run in the image of its mask.
+        ends: (R,) int64, one past the last position.
+        n_runs: (N,) int64, the number of runs of each mask.
+        heights: (N,) int64, the height in px of the image of each mask.
+
+    Returns:
+        The starts, the ends and the columns of the pieces, and the numbers (N,) of pieces of each mask.
+    """
+    # In an image of height 2, [1, 4) covers the columns 0 and 1: of the runs [1, 4), [0, 1) and [5, 6) the first
+    # columns are [0, 0, 2] and n_columns = [2, 1, 1]. The pieces belong to run = [0, 0, 1, 2] and lie in x =
+    # [0, 1, 0, 2].
+    is_one_height = len(heights) > 0 and (heights == heights[0]).all()
+    height = heights[0] if is_one_height else np.repeat(heights, n_runs)  # NumPy divides by a single number faster
+    x = starts // height
+    n_columns = (ends - 1) // height - x + 1
+    if (n_columns == 1).all():
+        return starts, ends, x, n_runs
+    run = groups_of(n_columns)
+    x = x[run] + index_in_group(n_columns)
+    tops = x * (height if is_one_height else height[run])
+    bottoms = tops + (height if is_one_height else height[run])
+    return (np.maximum(starts[run], tops), np.minimum(ends[run], bottoms), x, sums_of_groups(n_columns, n_runs))
+
+
 def intersections_px(masks: MaskRuns, others: MaskRuns) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Counts the pixels that each mask of one set shares with each mask of another set.
 
@@ -186,15 +215,23 @@ def intersections_px(masks: MaskRuns, others: MaskRuns) -> tuple[np.ndarray, np.
     # Runs [2, 5) and [9, 12) have the starts [2, 9], and reached = [5, 12] is the greatest end so far. Another run
     # [4, 10) meets runs from the first that reaches beyond 4, which is run 0, up to the last that starts before 10,
     # which is run 1. Between the two there may be shorter runs that have ended before: they share nothing.
-    order, other_order = (np.argsort(each.starts, kind='stable') for each in (masks, others))
-    starts, ends = masks.starts[order], masks.ends[order]
-    other_starts, other_ends = others.starts[other_order], others.ends[other_order]
-    first = np.searchsorted(np.maximum.accumulate(ends), other_starts, 'right')
-    n_near = np.maximum(np.searchsorted(starts, other_ends, 'left') - first, 0)
-    other_run = groups_of(n_near)
-    run = first[other_run] + index_in_group(n_near)
-    shared_px = np.minimum(ends[run], other_ends[other_run]) - np.maximum(starts[run], other_starts[other_run])
-    is_shared = shared_px > 0
-    return sums_of_pairs(groups_of(masks.n_runs)[order[run[is_shared]]],
-                         groups_of(others.n_runs)[other_order[other_run[is_shared]]], shared_px[is_shared],
-                         (len(masks), len(others)))
+    order = np.argsort(masks.starts, kind='stable')
+    # A last run behind all others, which nothing meets, ends every search.
+    starts, ends = np.append(masks.starts[order], _FAR), masks.ends[order]
+    reached, mask_of_run = np.maximum.accumulate(ends), groups_of(masks.n_runs)[order]
+    other_of_run, columns = groups_of(others.n_runs), [np.zeros((3, 0), np.int64)]
+    for begin in range(0, len(others.starts), _RUNS_AT_ONCE):
+        some = slice(begin, begin + _RUNS_AT_ONCE)
+        other, other_starts, other_ends = other_of_run[some], others.starts[some], others.ends[some]
+        run = np.searchsorted(reached, other_starts, 'right')
+        while len(near := np.flatnonzero(starts[run] < other_ends)):
+            run, other, other_starts, other_ends = run[near], other[near], other_starts[near], other_ends[near]
+            shared_px = np.minimum(ends[run], other_ends) - np.maximum(starts[run], other_starts)
+            shared = np.flatnonzero(shared_px > 0)
+            columns.append(np.stack([mask_of_run[run[shared]], other[shared], shared_px[shared]]))
+            run = run + 1
+    mask, other, shared_px = np.concatenate(columns, axis=1)
+    # The runs that two masks share mostly come one after the other. They are added up before the pairs are sorted.
+    begins = begins_of_runs(mask, other)
+    sums = sums_of_groups(shared_px, np.diff(begins, append=len(mask)))
+    return sums_of_pairs(mask[begins], other[begins], sums, (len(masks), len(others)))

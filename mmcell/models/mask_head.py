@@ -4,15 +4,17 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from mmcv.ops import RoIAlign
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmcell.masks.pasting import paste_masks
 from mmcell.masks.runs import MaskRuns
+from mmcell.models.roi_align import roi_align
 
 # Number of RoIs whose masks are predicted at once. For 1,000 RoIs with 256 channels, the upsampled features (28x28,
 # float32) would take 800 MB; for 64 RoIs they take 51 MB. The features of 1,000 RoIs (14x14) before that take 200 MB,
@@ -109,19 +111,46 @@ class CellMaskHead(FCNMaskHead):
 
 @MODELS.register_module()
 class CellRoIExtractor(SingleRoIExtractor):
-    """``SingleRoIExtractor`` that holds the features of all RoIs only once in evaluation mode.
+    """``SingleRoIExtractor`` that is faster on the CPU, and keeps the features of all RoIs once when it predicts.
 
-    The values equal those of the stock class bit for bit.
+    On the CPU, the features come from :func:`mmcell.models.roi_align.roi_align`, whose sums are rounded in another
+    order. On other devices they equal those of the stock class bit for bit.
+
+    In mixed precision, boxes keep their float32 values, and features are computed in float32 and rounded once. The
+    stock class rounds the boxes to the type of the features: in bfloat16, positions from 512 to 1,024 px are multiples
+    of 4 px.
     """
 
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
         """Returns features (N, C, h, w) of RoIs (N, 5: index of the image in the batch, box xyxy in px)."""
+        if feats[0].device.type == 'cpu' and all(_averages(layer) for layer in self.roi_layers):
+            return self._align(feats, rois, roi_scale_factor)
+        dtype = feats[0].dtype
+        feats = [level.to(torch.promote_types(dtype, torch.float32)) for level in feats]
         if self.training or torch.is_grad_enabled() or len(rois) <= _BATCH_FEATURES:
-            return super().forward(feats, rois, roi_scale_factor)
+            return super().forward(feats, rois, roi_scale_factor).to(dtype)
         first = super().forward(feats, rois[:_BATCH_FEATURES], roi_scale_factor)
-        features = first.new_empty(len(rois), *first.shape[1:])
+        features = first.new_empty((len(rois), *first.shape[1:]), dtype=dtype)
         features[:_BATCH_FEATURES] = first
         for begin in range(_BATCH_FEATURES, len(rois), _BATCH_FEATURES):
             part = slice(begin, begin + _BATCH_FEATURES)
             features[part] = super().forward(feats, rois[part], roi_scale_factor)
         return features
+
+    def _align(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None) -> Tensor:
+        rois = rois.float()
+        levels = self.map_roi_levels(rois, len(feats))
+        if roi_scale_factor is not None:
+            rois = self.roi_rescale(rois, roi_scale_factor)
+        features = torch.empty((len(rois), self.out_channels, *self.roi_layers[0].output_size), dtype=feats[0].dtype,
+                               memory_format=torch.channels_last)
+        for level, (layer, level_feats) in enumerate(zip(self.roi_layers, feats, strict=False)):
+            # Levels without a RoI get a gradient, too: several processes must agree which parameters have one.
+            index = (levels == level).nonzero().flatten()
+            features[index] = roi_align(level_feats.float(), rois[index], layer.output_size, layer.spatial_scale,
+                                        layer.sampling_ratio, layer.aligned).to(features.dtype)
+        return features
+
+
+def _averages(layer: nn.Module) -> bool:
+    return isinstance(layer, RoIAlign) and layer.pool_mode == 'avg'

@@ -84,6 +84,7 @@ def convnext(weights, extra=(), **row):
 
 
 V2 = {'model.backbone.use_grn': True, 'model.backbone.layer_scale_init_value': 0.}
+CASCADE = {'model.roi_head.type': 'CellCascadeRoIHead'}
 V2_WEIGHTS = 'convnext-v2/convnext-v2-base_fcmae-pre_3rdparty_in1k_20230104-00a70fa4'
 TINY_WEIGHTS = 'convnext/downstream/convnext-tiny_3rdparty_32xb128-noema_in1k_20220301-795e9634'
 NORM = {'model.neck.norm_cfg': dict(type='BN')}
@@ -138,10 +139,9 @@ SYSTEMS = {
     'cell/mask-rcnn_convnext-small': convnext('convnext/convnext-small_32xb128-noema_in1k_20221208-4a618995'),
     'cell/mask-rcnn_convnext-base': convnext('convnext/convnext-base_3rdparty_32xb128-noema_in1k_20220222-dba4f95f'),
     'cell/mask-rcnn_convnextv2-base': convnext(V2_WEIGHTS, V2),
-    'cell/cascade-mask-rcnn_r50': System(parts={**RESNET, 'model.roi_head.type': 'CellCascadeRoIHead'}),
+    'cell/cascade-mask-rcnn_r50': System(parts={**RESNET, **CASCADE}),
     'cell/cascade-mask-rcnn_convnextv2-base': convnext(
-        V2_WEIGHTS, {**V2, 'model.roi_head.type': 'CellCascadeRoIHead', 'model.backbone.with_cp': True,
-                     'custom_hooks': [
+        V2_WEIGHTS, {**V2, **CASCADE, 'model.backbone.with_cp': True, 'custom_hooks': [
             dict(type='EMAHook', ema_type='ExpMomentumEMA', momentum=2e-3, gamma=100, priority='ABOVE_NORMAL'),
             dict(type='CellEarlyStoppingHook', monitor='AP50', rule='greater', patience=10, min_delta=0.)]},
         reported=('.6069', '.6394'), train=(

@@ -7,10 +7,10 @@ import numpy as np
 import pycocotools.mask
 import pytest
 from evaluation import (
-    REFERENCES,
     by_mmcell,
     by_reference,
     document_of,
+    load_reference,
     max_difference,
     pair_unchecked,
     perturbed_detections,
@@ -28,6 +28,7 @@ from mmcell.layouts.class_maps import find_train_folders, read_train_image
 from mmcell.masks.rle import encode_label_map
 
 SHAPE = (150, 200)
+REFERENCES = {name: load_reference(name) for name in ('pycocotools', 'faster-coco-eval')}
 HEADLINES = ('AP', 'AP50', 'AP@100', 'AP50@100')
 
 

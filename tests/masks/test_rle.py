@@ -10,13 +10,12 @@ from hypothesis.extra import numpy as hnp
 from mmcell.masks.rle import (
     areas_px,
     bboxes_xywh,
-    decode_to_runs,
     encode_label_map,
     encode_runs,
     extents_of_runs,
     foreground_pixels_of_all,
 )
-from mmcell.masks.rle_counts import parse_rles
+from mmcell.masks.rle_counts import find_invalid_rles, parse_rles, parse_runs, sizes_of
 
 _SIDE = 2**31 - 1  # the greatest side
 
@@ -70,7 +69,7 @@ def test_parsing_many_rles_at_once_equals_parsing_them_one_by_one(masks_and_form
     one_by_one = [parse_rles([rle])[0] for rle in rles]
     for rle, runs, (_, is_listed) in zip(rles, one_by_one, masks_and_forms, strict=True):
         rle['counts'] = runs.tolist() if is_listed else rle['counts']
-    runs, _, n_runs = parse_rles(rles)
+    runs, n_runs = parse_rles(rles)
     assert n_runs.tolist() == [len(runs) for runs in one_by_one]
     assert runs.tolist() == [run for runs in one_by_one for run in runs]
     positions, areas = foreground_pixels_of_all(rles)
@@ -100,7 +99,7 @@ def test_runs_have_the_pixels_and_the_boxes_of_the_masks(masks):
     # All counts are doubled by empty runs: [2, 3] becomes [2, 0, 0, 3, 0, 0] …, which pycocotools cannot read.
     rles = [{'size': mask.shape, 'counts': [
         length for run in parse_rles([reference(mask)])[0] for length in (run, 0, 0)]} for mask in masks]
-    starts, ends, n_runs = decode_to_runs(rles)
+    starts, ends, n_runs, _ = parse_runs(rles)
     assert (ends > starts).all() and len(n_runs) == len(masks)
     for mask, first, n in zip(masks, np.cumsum(n_runs) - n_runs, n_runs, strict=True):
         pixels = [position for run in range(first, first + n) for position in range(starts[run], ends[run])]
@@ -157,3 +156,21 @@ def test_invalid_rles_are_refused(rle, message):
     valid = {'size': [2, 2], 'counts': [1, 3]}
     with pytest.raises(ValueError, match=message):
         parse_rles([valid, rle, valid])
+
+
+def test_the_invalid_among_many_rles_are_found():
+    rles = [reference(np.eye(4)) for _ in range(21)]
+    rles[3], rles[4], rles[20] = {'size': [4, 4], 'counts': '3'}, {'size': [2, 2]}, '0'
+    problems = find_invalid_rles(rles)
+    assert sorted(problems) == [3, 4, 20]
+    assert 'cover 3 pixels' in problems[3] and 'counts' in problems[4] and 'dict' in problems[20]
+    assert find_invalid_rles([]) == {}
+
+
+@pytest.mark.parametrize('size', [(3, 5), np.array([3, 5]).tolist(), tuple(np.array([3, 5], np.int32))])
+def test_sizes_of_any_integers_are_read(size):
+    rles = [{'size': [3, 5], 'counts': [15]}, {'size': size, 'counts': [0, 15]}]
+    sizes = sizes_of(rles)
+    assert sizes.tolist() == [[3, 5], [3, 5]] and sizes.dtype == np.int64
+    assert areas_px(rles).tolist() == [0, 15]
+    assert sizes_of([]).shape == (0, 2)

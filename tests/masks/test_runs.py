@@ -44,7 +44,9 @@ def test_masks_are_moved_to_their_place_in_the_image(rng):
     assert len(as_runs(masks[:0], (4, 2), (13, 20))) == 0
 
 
-def test_areas_equal_those_of_bitmaps(rng):
+@pytest.mark.parametrize('runs_at_once', [3, 1 << 14])
+def test_areas_equal_those_of_bitmaps(runs_at_once, rng, monkeypatch):
+    monkeypatch.setattr('mmcell.masks.runs._RUNS_AT_ONCE', runs_at_once)
     masks, others = random_masks(rng, 30, 8, 6), random_masks(rng, 30, 8, 6)[::-1]
     runs, other_runs = as_runs(masks), as_runs(others)
     for rect in ([0, 0, 6, 8], [1, 2, 5, 7]):
