@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import threading
 
 import numpy as np
 import pytest
@@ -217,3 +218,25 @@ def test_the_journal_of_an_earlier_release_is_not_misread(tmp_path, image, expec
     path.write_text('\n'.join([json.dumps({'settings': settings}), *lines[1:]]) + '\n')
     cells, n_predicted = predict(image, tmp_path / 'journal', resume=True)
     assert as_set(cells) == expected and n_predicted == len(lines) - 1
+
+
+def test_the_next_tiles_are_read_while_tiles_are_predicted(image, tmp_path):
+    second_batch_is_read = threading.Event()
+    rects, waited = [], []
+
+    class WaitingDetector(ToyDetector):
+        def forward(self, *args, **kwargs):
+            waited.append(second_batch_is_read.wait(timeout=20))
+            return super().forward(*args, **kwargs)
+
+    with open_image(image) as file:
+        def read(*rect):
+            rects.append(rect)
+            if len(rects) == 4:  # a batch has up to three tiles
+                second_batch_is_read.set()
+            return file.read(*rect)
+        model = TiledDetector(WaitingDetector(), **TILES, batch_size=3)
+        for _ in predict_huge_image(model, (file.height, file.width), read, tmp_path / 'tiles'):
+            pass
+    assert len(waited) > 2 and all(waited)
+    assert rects == [tuple(rect) for rect in model.make_grid((file.height, file.width)).input_rects_xyxy.tolist()]
