@@ -90,6 +90,20 @@ def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> di
     return settings
 
 
+def add_precision_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --amp and --no-amp to a parser; without either, ``amp`` is None.
+
+    Args:
+        parser: The parser that gets the arguments.
+    """
+    parser.add_argument('--amp', action=argparse.BooleanOptionalAction,
+                        help='predict in mixed precision: the layers of the network compute in bfloat16 on the CPU, in '
+                             'float16 on a GPU, and boxes, scores and masks are still computed in float32. --no-amp: '
+                             'predict in float32 (default: mixed precision if the processor has AVX-512 BF16 or AMX, '
+                             'and the cells of the first images are the same with and without it; a line on the screen '
+                             'says what was chosen)')
+
+
 def refuse_wrong_score(parser: argparse.ArgumentParser, score_threshold: float) -> None:
     """Ends the program with a message if --score-thr is not a score."""
     if not 0 <= score_threshold <= 1:

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from _config import make_folder
 from _launch import is_first_process, processes, refuse_wrong_launcher
-from _options import add_setting_argument, add_tile_arguments, refuse_wrong_score, tile_settings
+from _options import (
+    add_precision_arguments,
+    add_setting_argument,
+    add_tile_arguments,
+    refuse_wrong_score,
+    tile_settings,
+)
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError, escape
@@ -68,6 +74,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--resume', action='store_true',
                         help='skip images that an earlier run completed with the same settings, and tiles of large '
                              'images that it completed (default: predict everything)')
+    add_precision_arguments(parser)
     parser.add_argument('--device',
                         help='device in the notation of torch, such as cpu or cuda:1 (default: a GPU if there is one)')
     parser.add_argument('--launcher', choices=['none', 'pytorch'], default='none',
@@ -142,12 +149,15 @@ def predict(args: argparse.Namespace) -> int:
         import mmdet.datasets  # noqa: F401
     from mmcell.inference.image_jobs import Outcome
     from mmcell.inference.many_images import predict_images, refuse_to_overwrite
+    from mmcell.inference.precision import with_precision
     # A process that has finished its images waits for the others, however long that takes. The processes exchange only
     # outcomes, no tensors, so that gloo is sufficient even with GPUs.
     with processes(args.launcher, timedelta(days=30)) as (rank, n_processes):
         job = make_job(args)
         refuse_to_overwrite(images, job)
+        job, precision = with_precision(job, args.amp, [path for path, _ in images])
         if rank == 0:
+            print(precision.describe(), file=sys.stderr)
             print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
             warn_of_swapped_training(job.predictor.config)
             if 'class-labels' in job.formats:

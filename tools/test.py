@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING
 
 from _config import load_config
 from _launch import processes, stop_workers, use_gloo_without_gpu
-from _options import add_config_arguments, add_tile_arguments, refuse_other_suffix, tile_settings
+from _options import (
+    add_config_arguments,
+    add_precision_arguments,
+    add_tile_arguments,
+    refuse_other_suffix,
+    tile_settings,
+)
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
@@ -47,6 +53,7 @@ def parse_args() -> argparse.Namespace:
                         help='draw the predictions into this folder, one PNG per image. As in MMDetection, a relative '
                              'path is inside <work folder>/<time>. Change the lowest score that is drawn with '
                              '--cfg-options default_hooks.visualization.score_thr=0.3 (default: no pictures)')
+    add_precision_arguments(parser)
     add_config_arguments(parser)
     args = parser.parse_args()
     refuse_other_suffix(parser, '--out', args.out, '.pkl', '.pickle')
@@ -118,8 +125,9 @@ def run(cfg: 'Config', args: argparse.Namespace) -> None:
     """Builds the runner, adds the check of the checkpoint and the writer of the dump to it, and runs the test."""
     from mmcell.framework.console import ConsoleRunner
     runner = ConsoleRunner.from_cfg(cfg)
-    from mmcell.hooks import FittingCheckpointHook
+    from mmcell.hooks import FittingCheckpointHook, PrecisionHook
     runner.register_hook(FittingCheckpointHook(args.split))
+    runner.register_hook(PrecisionHook(args.amp))
     if args.out is not None:
         from mmcell.evaluation.registered import DumpCellResults
         # The dump comes first, so that predictions which a later evaluator refuses can still be looked at.

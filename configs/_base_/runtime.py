@@ -30,6 +30,8 @@ default_hooks = dict(
 
 env_cfg = dict(
     cudnn_benchmark=False,
+    # Devices on which weights and features are in the memory format channels-last: 'cpu', 'cuda', both or [].
+    channels_last=['cpu'],
     mp_cfg=dict(mp_start_method='fork', opencv_num_threads=0),
     dist_cfg=dict(backend='nccl'))
 randomness = dict(seed=0)

@@ -10,10 +10,13 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import torch
 from mmengine.config import Config
+from mmengine.device import get_device
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
+from torch import nn
 
 from mmcell.errors import MmcellError
 from mmcell.framework.schedules import ScheduleError
@@ -71,6 +74,16 @@ class ConsoleRunner(Runner):
         super().setup_env(env_cfg)
         if self.rank != 0:
             warnings.simplefilter('ignore')
+
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+        """Moves the model to its device and wraps it as ``Runner`` does, in the memory format of the config.
+
+        On the devices that ``env_cfg.channels_last`` lists, weights of convolutions are in channels-last, and layers
+        pass this format on to features. DistributedDataParallel must find the weights in it.
+        """
+        if get_device() in (self.cfg.get('env_cfg') or {}).get('channels_last', ()):
+            model = model.to(memory_format=torch.channels_last)
+        return super().wrap_model(model_wrapper_cfg, model)
 
     def build_logger(self, *args, **kwargs) -> MMLogger:
         """Builds the logger as ``Runner`` does, and shortens what it shows on the screen."""

@@ -11,6 +11,14 @@ from mmcell.errors import MmcellError
 DTYPES = {'cuda': ('float16', 'bfloat16'), 'cpu': ('bfloat16',)}
 
 
+def has_fast_bfloat16() -> bool:
+    """Returns whether the processor has instructions for bfloat16 that are faster than float32: AVX-512 BF16 or AMX.
+
+    ``torch.ops.mkldnn._is_mkldnn_bf16_supported()`` is also true of processors that only emulate bfloat16 with AVX-512.
+    """
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 @OPTIM_WRAPPERS.register_module()
 class MixedPrecisionOptimWrapper(AmpOptimWrapper):
     """``AmpOptimWrapper`` that also works on the CPU, and scales the loss only where scaling helps.

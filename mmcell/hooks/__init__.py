@@ -7,6 +7,7 @@ from mmcell.hooks.first_screen import FirstScreenHook
 from mmcell.hooks.first_step import FirstStepHook
 from mmcell.hooks.fit import ClassCountHook, FittingCheckpointHook, StartingCheckpointHook
 from mmcell.hooks.pictures import CellVisualizationHook
+from mmcell.hooks.precision import PrecisionHook
 from mmcell.hooks.progress import ProgressHook
 from mmcell.hooks.steps import FiniteLossHook, NonFiniteLossError, StepSeedHook
 from mmcell.hooks.stopping import MissedValidationHook, StopHook
@@ -15,5 +16,5 @@ from mmcell.hooks.watched_values import CellEarlyStoppingHook, WatchedValueHook
 
 __all__ = ['CellCheckpointHook', 'CellEarlyStoppingHook', 'CellVisualizationHook', 'ClassCountHook', 'FiniteLossHook',
            'FirstScreenHook', 'FirstStepHook', 'FittingCheckpointHook', 'MissedValidationHook', 'NonFiniteLossError',
-           'ParameterBudgetError', 'ParameterBudgetHook', 'ProgressHook', 'StartingCheckpointHook', 'StepSeedHook',
-           'StopHook', 'TrackerHook', 'WatchedValueHook', 'WinogradHook']
+           'ParameterBudgetError', 'ParameterBudgetHook', 'PrecisionHook', 'ProgressHook', 'StartingCheckpointHook',
+           'StepSeedHook', 'StopHook', 'TrackerHook', 'WatchedValueHook', 'WinogradHook']

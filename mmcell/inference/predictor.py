@@ -55,6 +55,7 @@ class Predictor:
 
     Attributes:
         config: The config of the detector.
+        model: The detector, inside the model that makes its views, if it has views, and without tiles.
         class_names: Names of the classes; a label is an index of this list.
         channel_order: Order of the colours ('rgb' or 'bgr') in the files of the training data.
         percentiles: (low, high) of the contrast stretch that the pipeline's ``LoadTiff`` makes when it reads a file;
@@ -82,8 +83,8 @@ class Predictor:
             tile_options = {**detector.tile_settings, 'batch_size': detector.batch_size}
             tile_px = tile_options.pop('tile_px')
         bare = detector.detector if has_tiles else detector
-        self._model = _with_views(bare, self.config) if with_views else bare
-        self.limit = find_limit(self._model, 'model.detector' if has_tiles else 'model')
+        self.model = _with_views(bare, self.config) if with_views else bare
+        self.limit = find_limit(self.model, 'model.detector' if has_tiles else 'model')
         self.tile_px, self._tile_options = tile_px, tile_options
         try:
             self.tile_settings = self._in_tiles(
@@ -96,7 +97,7 @@ class Predictor:
     @property
     def n_views(self) -> int:
         """Number of views of each image or tile; all their features are in memory together."""
-        return len(self._model.views) if isinstance(self._model, MaskTTAModel) else 1
+        return len(self.model.views) if isinstance(self.model, MaskTTAModel) else 1
 
     def plan(self, size: tuple[int, int], reads_parts: bool = False, formats: Sequence[str] = ()) -> PredictionPlan:
         """Returns how an image is predicted.
@@ -130,7 +131,7 @@ class Predictor:
         if tiled is not None and tiled.cuts(data['inputs'][0]):
             cells, scores_per_tile = tiled.predict_cells(data['inputs'][0], data['data_samples'][0])
         else:
-            cells = Cells.from_instances(self._model.test_step(data)[0].pred_instances, height, width)
+            cells = Cells.from_instances(self.model.test_step(data)[0].pred_instances, height, width)
             scores_per_tile = [cells.scores]
         return DetectedCells(cells, self.limit.scores_at_limit(scores_per_tile))
 
@@ -156,7 +157,7 @@ class Predictor:
                 yield DetectedCells(cells, scores_at_limit)
 
     def _in_tiles(self, tile_px: int) -> TiledDetector:
-        return TiledDetector(self._model, tile_px=tile_px, **self._tile_options).eval()
+        return TiledDetector(self.model, tile_px=tile_px, **self._tile_options).eval()
 
     def _to_input(self, image: np.ndarray) -> np.ndarray:
         """Returns an RGB image in the order of colours in which the detector's own loader returns images."""

@@ -115,16 +115,22 @@ class CellRoIExtractor(SingleRoIExtractor):
 
     On the CPU, the features come from :func:`mmcell.models.roi_align.roi_align`, whose sums are rounded in another
     order. On other devices they equal those of the stock class bit for bit.
+
+    In mixed precision, boxes keep their float32 values, and features are computed in float32 and rounded once. The
+    stock class rounds the boxes to the type of the features: in bfloat16, positions from 512 to 1,024 px are multiples
+    of 4 px.
     """
 
     def forward(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None = None) -> Tensor:
         """Returns features (N, C, h, w) of RoIs (N, 5: index of the image in the batch, box xyxy in px)."""
         if feats[0].device.type == 'cpu' and all(_averages(layer) for layer in self.roi_layers):
             return self._align(feats, rois, roi_scale_factor)
+        dtype = feats[0].dtype
+        feats = [level.to(torch.promote_types(dtype, torch.float32)) for level in feats]
         if self.training or torch.is_grad_enabled() or len(rois) <= _BATCH_FEATURES:
-            return super().forward(feats, rois, roi_scale_factor)
+            return super().forward(feats, rois, roi_scale_factor).to(dtype)
         first = super().forward(feats, rois[:_BATCH_FEATURES], roi_scale_factor)
-        features = first.new_empty(len(rois), *first.shape[1:])
+        features = first.new_empty((len(rois), *first.shape[1:]), dtype=dtype)
         features[:_BATCH_FEATURES] = first
         for begin in range(_BATCH_FEATURES, len(rois), _BATCH_FEATURES):
             part = slice(begin, begin + _BATCH_FEATURES)
@@ -132,8 +138,7 @@ class CellRoIExtractor(SingleRoIExtractor):
         return features
 
     def _align(self, feats: Sequence[Tensor], rois: Tensor, roi_scale_factor: float | None) -> Tensor:
-        # As torchvision's kernels do on CPUs, bfloat16 is computed in float32 and rounded once at the end.
-        rois = rois.type_as(feats[0]).float()
+        rois = rois.float()
         levels = self.map_roi_levels(rois, len(feats))
         if roi_scale_factor is not None:
             rois = self.roi_rescale(rois, roi_scale_factor)

@@ -49,7 +49,7 @@ def test_what_changes_the_meaning_of_weights_is_found(recorded, config, key, val
     ('model.neck.init_cfg.gain', 2.),
     ('model.data_preprocessor.pad_size_divisor', 1),
     ('model.roi_head.bbox_head.loss_bbox.loss_weight', 2.), ('model.roi_head.mask_head.type', 'FCNMaskHead'),
-    ('model.roi_head.bbox_roi_extractor.type', 'SingleRoIExtractor'),
+    ('model.roi_head.bbox_roi_extractor.type', 'SingleRoIExtractor'), ('model.roi_head.type', 'StandardRoIHead'),
     # Written defaults.
     ('model.backbone.dilations', (1, 1, 1, 1)), ('model.rpn_head.anchor_generator.center_offset', 0.),
     ('model.roi_head.bbox_head.norm_cfg', None),

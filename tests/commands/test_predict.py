@@ -24,7 +24,7 @@ from mmcell.errors import MmcellError
 from mmcell.inference import image_jobs, prediction_plan
 from mmcell.inference.detector import load_detector
 from mmcell.inference.image_records import read_record
-from mmcell.models import MaskTTAModel
+from mmcell.models import MaskTTAModel, precision
 from mmcell.tiles.tiling import make_grid
 from mmcell.writers import label_tiff
 
@@ -320,6 +320,19 @@ def test_resume_predicts_again_if_settings_changed(tmp_path, command, flags):
     command(image, '--formats', 'csv')
     assert 'in 1 images written' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
     assert '1 images were done before' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
+
+
+def test_resume_predicts_again_in_another_precision(tmp_path, command, monkeypatch):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    status, output = command(image, '--formats', 'csv', '--amp')
+    assert status == 1 and 'BrightCellDetector has no backbone, neck or head' in output.err
+    monkeypatch.setattr(precision, 'network_parts', lambda model: [torch.nn.Identity()])
+    for flags, is_done, line in [([], False, 'off, because the processor'), (['--no-amp'], True, 'off, because of'),
+                                 (['--amp'], False, 'on (bfloat16), because of --amp'), (['--amp'], True, 'on'),
+                                 ([], False, 'off')]:
+        monkeypatch.setattr(precision, 'has_fast_bfloat16', lambda: False)
+        output = command(image, '--formats', 'csv', '--resume', *flags)[1]
+        assert ('1 images were done before' in output.out) == is_done and f'mixed precision: {line}' in output.err
 
 
 def test_editable_cells_are_annotations_of_qupath(tmp_path, command):

@@ -44,6 +44,8 @@ FUNCTIONS = {
     'mmengine.runner.checkpoint:_safe_torch_load': 'file map_location weights_only',
     'mmengine.runner.checkpoint:load_from_http': 'filename map_location model_dir progress',
     'pickle:_Unpickler.pop_mark': 'self',
+    'torch.cpu:_is_amx_tile_supported': '',
+    'torch.cpu:_is_avx512_bf16_supported': '',
     'torch._utils:_rebuild_tensor_v2': 'storage storage_offset size stride requires_grad backward_hooks metadata',
     'torch.nn.modules.utils:_pair': 'x',
     'torch.utils._python_dispatch:TorchDispatchMode.__torch_dispatch__': 'self func types args kwargs',

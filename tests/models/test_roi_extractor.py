@@ -42,10 +42,12 @@ def test_gradients_equal_those_of_the_stock_extractor():
 def test_bfloat16_is_computed_in_float32_and_rounded_once():
     ours = MODELS.build(dict(type='CellRoIExtractor', **ARGUMENTS))
     levels = [torch.randn(2, 5, 128 // stride, 160 // stride).bfloat16() for stride in ARGUMENTS['featmap_strides']]
-    boxes = rois(30).bfloat16().float()
-    features = ours(levels, boxes)
+    features = ours(levels, rois(30))
     assert features.dtype == torch.bfloat16
-    assert features.equal(ours([level.float() for level in levels], boxes).bfloat16())
+    # The boxes are not rounded: from 517 to 523 px would become from 516 to 524 px.
+    in_float32 = [level.float() for level in levels]
+    assert features.equal(ours(in_float32, rois(30)).bfloat16())
+    assert not features.equal(ours(in_float32, rois(30).bfloat16().float()).bfloat16())
 
 
 def test_other_layers_than_averages_are_those_of_the_stock_extractor():
