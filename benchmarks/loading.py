@@ -1,15 +1,18 @@
-"""Measures how fast a data loader gives the samples of configs/_base_/cells.py (crops of 512 px), with the cache of
-decoded images and without it.
+"""Measures how fast samples of configs/_base_/cells.py (crops of 512 px) are loaded, with and without the cache of
+decoded images and cells.
 
-For each data set and number of workers, data sets with and without the cache go through epochs in alternation. The
-first epoch, in which the cache is filled, is compared with the first epoch without it; both include the start of the
-workers. Files are in the memory of the system: an epoch that is not measured reads them before. Numbers are medians
-over the rounds, with the range in brackets.
+The first table shows the milliseconds of processor time per sample in one process, while the cache is being filled and
+afterwards. The second table shows how many samples per second a data loader gives: data sets with and without the cache
+go through epochs in alternation, in which nothing else is done with the samples. First epochs are compared with each
+other; they include the start of the workers. Files are in the memory of the system: an epoch that is not measured reads
+them before. Numbers are medians over the rounds, with the range in brackets.
 """
 
 import argparse
 import copy
 import os
+import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +30,12 @@ CONFIG = Path(__file__).resolve().parents[1] / 'configs' / '_base_' / 'cells.py'
 EXAMPLE = """example:
   python benchmarks/loading.py work_dirs/demo/annotations/train.json --workers 0 1 2
 """
-HEAD = """| data | workers | without | with cache | ratio | first epoch, with / without | cache |
-| --- | --- | --- | --- | --- | --- | --- |"""
+PROCESSOR_HEAD = """
+| data | image size, Mpx | cells | cache, MiB | ms without cache | ms to fill it | ms with cache | ratio |
+| --- | --- | --- | --- | --- | --- | --- | --- |"""
+LOADER_HEAD = """
+| data | workers | samples/s without cache | samples/s with cache | ratio | time of first epoch, with / without |
+| --- | --- | --- | --- | --- | --- |"""
 
 
 def parse_args() -> argparse.Namespace:
@@ -47,12 +54,14 @@ def main() -> None:
     use_one_thread()
     init_default_scope('mmdet')
     MMLogger.get_instance('mmcell', log_level='ERROR')
-    print(f'{os.cpu_count()} cores, one thread per process; {args.rounds} rounds of {1 + args.epochs} epochs; samples '
-          f'per second\n{HEAD}')
+    print(f'{os.cpu_count()} cores, one thread per process; {args.rounds} rounds of {1 + args.epochs} epochs')
+    print(PROCESSOR_HEAD)
     for ann_file in args.ann_files:
-        read_all(build(ann_file, 0))
+        print(measure_processor(ann_file, args.rounds, args.epochs), flush=True)
+    print(LOADER_HEAD)
+    for ann_file in args.ann_files:
         for n_workers in args.workers:
-            print(measure(ann_file, n_workers, args.rounds, args.epochs), flush=True)
+            print(measure_loader(ann_file, n_workers, args.rounds, args.epochs), flush=True)
 
 
 def build(ann_file: str, cache_gib: float | None) -> BaseDataset:
@@ -61,9 +70,36 @@ def build(ann_file: str, cache_gib: float | None) -> BaseDataset:
     return DATASETS.build({**copy.deepcopy(config), 'ann_file': ann_file, 'cache_gib': cache_gib})
 
 
-def read_all(dataset: BaseDataset) -> None:
+def read_all(dataset: BaseDataset) -> float:
+    """Loads each sample once; returns the milliseconds of processor time per sample."""
+    start = time.process_time()
     for index in range(len(dataset)):
         dataset[index]
+    return (time.process_time() - start) / len(dataset) * 1000
+
+
+def measure_processor(ann_file: str, rounds: int, epochs: int) -> str:
+    """Returns one line of the first table."""
+    plain = build(ann_file, 0)
+    read_all(plain)
+    without, filling, with_cache = [], [], []
+    for _ in range(rounds):
+        cached = build(ann_file, None)
+        filling.append(read_all(cached))
+        for _ in range(epochs):
+            without.append(read_all(plain))
+            with_cache.append(read_all(cached))
+    entries = [plain.get_data_info(index) for index in range(len(plain))]
+    n_px, n_cells = (np.mean(values) for values in zip(*(
+        (entry['height'] * entry['width'], len(entry['instances'])) for entry in entries), strict=True))
+    return (f'| {describe_data(ann_file, plain)} | {n_px / 1e6:.2f} | {n_cells:.0f} | '
+            f'{cached.decoded.n_bytes / 2 ** 20:.0f} | {describe(np.array(without), ".1f")} | '
+            f'{describe(np.array(filling), ".1f")} | {describe(np.array(with_cache), ".1f")} | '
+            f'{describe(np.divide(without, with_cache), ".1f")} |')
+
+
+def describe_data(ann_file: str, dataset: BaseDataset) -> str:
+    return f'{Path(ann_file).parent.parent.name}, {len(dataset)} images'
 
 
 def make_loader(dataset: BaseDataset, n_workers: int) -> DataLoader:
@@ -76,22 +112,19 @@ def go_through(loader: DataLoader) -> None:
         pass
 
 
-def measure(ann_file: str, n_workers: int, rounds: int, epochs: int) -> str:
-    """Returns one line of the table."""
+def measure_loader(ann_file: str, n_workers: int, rounds: int, epochs: int) -> str:
+    """Returns one line of the second table."""
     first, later = [], []
     for _ in range(rounds):
         datasets = [build(ann_file, cache_gib) for cache_gib in (0, None)]
-        plain, cached = (make_loader(dataset, n_workers) for dataset in datasets)
-        first.append((seconds(lambda loader=plain: go_through(loader)),
-                      seconds(lambda loader=cached: go_through(loader))))
-        later.append(time_alternately(lambda loader=plain: go_through(loader),
-                                      lambda loader=cached: go_through(loader), epochs))
-    n_images, decoded = len(datasets[0]), datasets[1].decoded
-    without, with_cache = (n_images / np.concatenate(times) for times in zip(*later, strict=True))
-    ratio_of_first = np.divide(*np.array(first).T[::-1])
-    return (f'| {Path(ann_file).parent.parent.name}, {n_images} images | {n_workers} | {describe(without, ".0f")} | '
+        plain, cached = (partial(go_through, make_loader(dataset, n_workers)) for dataset in datasets)
+        first.append((seconds(plain), seconds(cached)))
+        later.append(time_alternately(plain, cached, epochs))
+    first_plain, first_cached = np.array(first).T
+    without, with_cache = (len(datasets[0]) / np.concatenate(times) for times in zip(*later, strict=True))
+    return (f'| {describe_data(ann_file, datasets[0])} | {n_workers} | {describe(without, ".0f")} | '
             f'{describe(with_cache, ".0f")} | {describe(with_cache / without, ".1f")} | '
-            f'{describe(ratio_of_first, ".2f")} | {decoded.n_bytes / 2 ** 20:.0f} MiB |')
+            f'{describe(first_cached / first_plain, ".2f")} |')
 
 
 def describe(values: np.ndarray, form: str) -> str:

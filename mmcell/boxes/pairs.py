@@ -18,8 +18,11 @@ length 2, and at 6 with length 1: these are priors 1, 2, 4, 5 and 0, of which 2,
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+
+from mmcell.ragged import begins_of_runs, offsets_of
 
 # For coordinates below this bound, the float64 computations in this file have errors below _MARGIN_PX.
 MAX_COORDINATE_PX = 1e8
@@ -32,6 +35,8 @@ _MOST_CELLS = 2. ** 52
 # Numbers of runs (rows of grid cells) and of pairs that are held at a time, which bounds the memory.
 _MAX_RUNS = 1 << 17
 _MAX_PAIRS = 1 << 18
+# On a GPU these numbers are larger, because each group is waited for. A pair takes about 100 bytes.
+_MAX_ON_DEVICE = 1 << 23
 
 
 class _Grids(NamedTuple):
@@ -58,6 +63,8 @@ def iterate_near_pairs(priors_xyxy: Tensor, boxes_xyxy: Tensor) -> Iterator[tupl
         pairs of a box come in the same batch, and boxes come in ascending order. P is bounded, except if a single box
         is close to more priors than the bound.
     """
+    if not len(priors_xyxy) or not len(boxes_xyxy):
+        return
     priors_xyxy, boxes_xyxy = priors_xyxy.double(), boxes_xyxy.double()
     priors = (priors_xyxy[:, 2:] > priors_xyxy[:, :2]).all(dim=1).nonzero().flatten()
     boxes = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(dim=1).nonzero().flatten()
@@ -65,19 +72,22 @@ def iterate_near_pairs(priors_xyxy: Tensor, boxes_xyxy: Tensor) -> Iterator[tupl
         return
     grids = _build_grids(priors_xyxy[priors], priors)
     first_cells_xy, n_cells_xy = _cells_in_reach(grids, boxes_xyxy[boxes])
-    for group in _split_by_load(n_cells_xy[..., 1].sum(dim=1), _MAX_RUNS):
-        run_boxes, run_begins, run_lengths = _runs_of_priors(grids, first_cells_xy[group], n_cells_xy[group])
-        n_pairs = run_lengths.new_zeros(group.stop - group.start).scatter_add_(0, run_boxes, run_lengths)
-        # Runs are sorted by box. With 3 runs of box 0 and 2 runs of box 1, run_ends is [3, 5].
-        run_ends = torch.bincount(run_boxes, minlength=len(n_pairs)).cumsum(0)
-        for batch in _split_by_load(n_pairs, _MAX_PAIRS):
-            runs = slice(int(run_ends[batch.start - 1]) if batch.start else 0, int(run_ends[batch.stop - 1]))
-            lengths = run_lengths[runs]
-            places = _expand(run_begins[runs], lengths)
-            if not len(places):
-                continue
-            box_index = torch.repeat_interleave(boxes[group][run_boxes[runs]], lengths, output_size=len(places))
-            yield grids.sorted_priors.index_select(0, places), box_index
+    max_runs, max_pairs = (_MAX_RUNS, _MAX_PAIRS) if boxes.device.type == 'cpu' else (_MAX_ON_DEVICE, _MAX_ON_DEVICE)
+    # A device is waited for here and once per group, because the host needs to know how much memory is to be reserved.
+    n_runs = n_cells_xy[..., 1].sum(dim=1).cpu().numpy()
+    for group in _split_by_load(n_runs, max_runs):
+        run_offsets = offsets_of(n_runs[group])
+        run_boxes, run_begins, run_lengths = _runs_of_priors(
+            grids, first_cells_xy[group], n_cells_xy[group], int(run_offsets[-1]))
+        n_pairs = run_lengths.new_zeros(group.stop - group.start).scatter_add_(0, run_boxes, run_lengths).cpu().numpy()
+        for batch in _split_by_load(n_pairs, max_pairs):
+            # Runs are sorted by box. With 3 runs of box 0 and 2 runs of box 1, run_offsets is [0, 3, 5].
+            runs = slice(*run_offsets[[batch.start, batch.stop]].tolist())
+            n, lengths = int(n_pairs[batch].sum()), run_lengths[runs]
+            if n:
+                places = _expand(run_begins[runs], lengths, n)
+                box_index = torch.repeat_interleave(boxes[group][run_boxes[runs]], lengths, output_size=n)
+                yield grids.sorted_priors.index_select(0, places), box_index
 
 
 def _build_grids(priors_xyxy: Tensor, prior_index: Tensor) -> _Grids:
@@ -92,7 +102,7 @@ def _build_grids(priors_xyxy: Tensor, prior_index: Tensor) -> _Grids:
         return values.new_zeros(n_classes, 2).scatter_reduce_(0, index, values, reduction, include_self=False)
 
     begins_xy = extreme_per_class(corners_xy, 'amin')
-    cells_per_px = _cells_per_px(extreme_per_class(corners_xy, 'amax') - begins_xy, torch.bincount(classes))
+    cells_per_px = _cells_per_px(extreme_per_class(corners_xy, 'amax') - begins_xy, _count(classes, n_classes))
     cells_xy = _cell_of(corners_xy, begins_xy[classes], cells_per_px[classes])
     n_cells_xy = extreme_per_class(cells_xy, 'amax') + 1
     # Grids of 3x2 cells and of 1x1 cell: ends = [6, 7] and first_cells = [0, 6].
@@ -100,7 +110,7 @@ def _build_grids(priors_xyxy: Tensor, prior_index: Tensor) -> _Grids:
     first_cells = ends - n_cells_xy.prod(dim=1)
     # The number of a cell is: first cell of the grid + row * columns of the grid + column.
     sorted_cells, order = (first_cells[classes] + cells_xy[:, 1] * n_cells_xy[classes, 0] + cells_xy[:, 0]).sort()
-    n_priors = torch.bincount(sorted_cells, minlength=int(ends[-1]))
+    n_priors = _count(sorted_cells, int(ends[-1]))
     return _Grids(begins_xy, cells_per_px, n_cells_xy, first_cells, extreme_per_class(sizes_wh, 'amax'),
                   prior_index[order], torch.cat([n_priors.new_zeros(1), n_priors.cumsum(0)]))
 
@@ -115,7 +125,7 @@ def _size_classes(sizes_wh: Tensor) -> Tensor:
     # two with a rounding error and must not be divided between two octaves.
     octaves = (sizes_wh.float().log2() + .25 - _LEAST_OCTAVE).clamp(0, _N_OCTAVES - 1).long()
     classes = octaves[:, 0] * _N_OCTAVES + octaves[:, 1]
-    exists = torch.bincount(classes, minlength=_N_OCTAVES ** 2) > 0
+    exists = classes.new_zeros(_N_OCTAVES ** 2).scatter_(0, classes, 1)
     return (exists.cumsum(0) - 1).index_select(0, classes)
 
 
@@ -162,7 +172,8 @@ def _cells_in_reach(grids: _Grids, boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
     return first, n_cells * (n_cells > 0).all(dim=-1, keepdim=True)
 
 
-def _runs_of_priors(grids: _Grids, first_cells_xy: Tensor, n_cells_xy: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _runs_of_priors(grids: _Grids, first_cells_xy: Tensor, n_cells_xy: Tensor,
+                    n_runs: int) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the runs of ``sorted_priors`` that rectangles of grid cells cover, one run per row of each rectangle.
 
     Each of the three results has the shape (R,) and the type int64: the index of the box, the place in
@@ -174,8 +185,8 @@ def _runs_of_priors(grids: _Grids, first_cells_xy: Tensor, n_cells_xy: Tensor) -
     n_classes = first_cells_xy.shape[1]
     n_rows = n_cells_xy[..., 1].flatten()
     corner_cells = grids.first_cells + first_cells_xy[..., 1] * grids.n_cells_xy[:, 0] + first_cells_xy[..., 0]
-    rectangles = torch.repeat_interleave(n_rows)
-    row = _expand(torch.zeros_like(n_rows), n_rows)
+    rectangles = torch.repeat_interleave(n_rows, output_size=n_runs)
+    row = _expand(torch.zeros_like(n_rows), n_rows, n_runs)
     row_pitch = grids.n_cells_xy[:, 0].index_select(0, rectangles % n_classes)
     cell = corner_cells.flatten().index_select(0, rectangles) + row * row_pitch
     begins = grids.ends.index_select(0, cell)
@@ -183,25 +194,23 @@ def _runs_of_priors(grids: _Grids, first_cells_xy: Tensor, n_cells_xy: Tensor) -
     return rectangles // n_classes, begins, lengths
 
 
-def _expand(begins: Tensor, lengths: Tensor) -> Tensor:
-    """Concatenates the ranges begin, begin + 1, … of the given lengths."""
+def _count(index: Tensor, n: int) -> Tensor:
+    """Counts how often each of the numbers from 0 to n - 1 occurs, (n,) int64; a device is not waited for."""
+    return index.new_zeros(n).scatter_add_(0, index, torch.ones_like(index))
+
+
+def _expand(begins: Tensor, lengths: Tensor, n: int) -> Tensor:
+    """Concatenates the ranges begin, begin + 1, … of the given lengths, whose sum is ``n``."""
     # Example: begins = [5, 0, 1] and lengths = [2, 0, 3] give [5, 6, 1, 2, 3]. ends = [2, 2, 5], hence the ranges begin
     # at the positions [0, 2, 2] of the result, and begins minus these positions is [5, -2, -1]. Repeated, this is
     # [5, 5, -1, -1, -1], to which the positions [0, 1, 2, 3, 4] are added.
-    ends = lengths.cumsum(0)
-    n = int(ends[-1]) if len(ends) else 0
-    shifts = torch.repeat_interleave(begins - ends + lengths, lengths, output_size=n)
+    shifts = torch.repeat_interleave(begins - lengths.cumsum(0) + lengths, lengths, output_size=n)
     return shifts.add_(torch.arange(n, device=begins.device))
 
 
-def _split_by_load(loads: Tensor, max_load: int) -> Iterator[slice]:
+def _split_by_load(loads: np.ndarray, max_load: int) -> Iterator[slice]:
     """Splits items into consecutive slices, each with a load below ``max_load`` plus the load of its first item."""
-    if not len(loads):
-        return
     # Example: loads = [3, 4, 2, 9, 1] with max_load = 8. The cumulative loads [3, 7, 9, 18, 19] divided by 8 are
     # [0, 0, 1, 2, 2], which gives the slices 0:2, 2:3 and 3:5.
-    _, counts = torch.unique_consecutive(loads.cumsum(0) // max_load, return_counts=True)
-    begin = 0
-    for count in counts.tolist():
-        yield slice(begin, begin + count)
-        begin += count
+    begins = begins_of_runs(np.cumsum(loads) // max_load).tolist()
+    yield from map(slice, begins, [*begins[1:], len(loads)])

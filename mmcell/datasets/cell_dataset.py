@@ -16,6 +16,7 @@ from mmcell.classes.matching import match_classes
 from mmcell.datasets.colors import ColorError
 from mmcell.datasets.decoded_images import plan_decoded_images
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff
+from mmcell.datasets.orphans import end_with_parent
 from mmcell.framework.randomness import SeededIndex, own_randomness
 from mmcell.images.channel_order import count_swapped
 from mmcell.images.image_file import CHANNEL_ORDERS
@@ -27,6 +28,7 @@ class _SeededSamples:
     """Mixin for a data set: if an index carries a seed, the random choices for the sample depend only on that seed."""
 
     def __getitem__(self, idx: int) -> dict:
+        end_with_parent()
         if not isinstance(idx, SeededIndex):
             return super().__getitem__(idx)
         with own_randomness(idx.seed):

@@ -168,14 +168,26 @@ def plan_decoded_images(entries: Iterable[dict], cache_gib: float | None, with_m
         with_masks: Whether cells are kept, too.
 
     Returns:
-        The images; None if the budget is 0, if the system cannot share arrays, or if it does not say how much memory is
-        free.
+        The images; None if the budget is 0, or, with a message in the log, if the system does not say how much memory
+        is free or cannot share it.
     """
-    budget_bytes = (find_free_memory() or 0) * FREE_SHARE / get_world_size() if cache_gib is None else (
-        cache_gib * 2 ** 30)
-    if not budget_bytes or not CAN_SHARE:
+    if cache_gib is None and (free_bytes := find_free_memory()) is not None:
+        cache_gib = free_bytes * FREE_SHARE / get_world_size() / 2 ** 30
+    if cache_gib == 0:
         return None
-    return DecodedImages(entries, budget_bytes, with_masks)
+    decoded, problem = None, None
+    if not CAN_SHARE:
+        problem = 'this system cannot share memory in this way'
+    elif cache_gib is None:
+        problem = 'this system does not say how much memory is free: set dataset.cache_gib'
+    else:
+        try:
+            decoded = DecodedImages(entries, cache_gib * 2 ** 30, with_masks)
+        except OSError as error:
+            problem = f'their file cannot be created: {error}'
+    if problem is not None:
+        print_log(f'decoded images are not kept: {problem}', logger='current', level=logging.WARNING)
+    return decoded
 
 
 def _version_of(path: str) -> tuple[int, int]:

@@ -18,8 +18,8 @@ RECALLS = np.linspace(0, 1, 101)
 # Each measure is the mean of some columns of a table. The columns are the IoU thresholds .50, .55 … .95.
 MEASURES = {'AP': ('precision', slice(None)), 'AP50': ('precision', slice(0, 1)), 'AP75': ('precision', slice(5, 6)),
             'AR': ('recall', slice(None))}
-# How many numbers an array of resampled curves may hold: 2 ** 22 float64 are 32 MiB.
-_MAX_CURVE_VALUES = 2 ** 22
+# How many numbers an array of resampled curves may hold: 2 ** 20 float64 are 8 MiB.
+_MAX_CURVE_VALUES = 2 ** 20
 
 
 def average_precisions(pairs: Pairs, *, kinds: Sequence[str] = ('segm', 'bbox'), caps: Sequence[int | None] = CAPS,
@@ -246,7 +246,7 @@ def _interpolate(n_hits: np.ndarray, n_counted: np.ndarray, n_true: np.ndarray) 
     envelope = np.zeros((len(precision), precision.shape[1] + 1))
     envelope[:, :-1] = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
     recall = n_hits / np.maximum(n_true, 1)[:, None]
-    return np.stack([row_envelope[np.searchsorted(row_recall, RECALLS)]
+    return np.stack([row_envelope[row_recall.searchsorted(RECALLS)]
                      for row_recall, row_envelope in zip(recall, envelope, strict=True)])
 
 

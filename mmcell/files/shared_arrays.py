@@ -68,8 +68,12 @@ class SharedArrays:
         n_bytes = math.prod(shape) * dtype.itemsize
         if not n_bytes:  # nothing can be mapped
             return np.zeros(shape, dtype)
-        mapped = mmap.mmap(self._descriptor, n_bytes, access=mmap.ACCESS_COPY, offset=self._begins[index])
-        return np.frombuffer(mapped, dtype).reshape(shape)
+        begin = self._begins[index]
+        try:
+            content = mmap.mmap(self._descriptor, n_bytes, access=mmap.ACCESS_COPY, offset=begin)
+        except OSError:  # each mapping needs a file descriptor, and the number of descriptors is limited
+            content = bytearray(os.pread(self._descriptor, n_bytes, begin))
+        return np.frombuffer(content, dtype).reshape(shape)
 
     def write(self, index: int, array: np.ndarray) -> None:
         """Writes the array of a place; processes that read the place later get it.

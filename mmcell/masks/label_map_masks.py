@@ -50,6 +50,7 @@ class LabelMapMasks(BaseInstanceMasks):
         # Without instances no layer is needed. The shape (0, H, W) still holds the size of the frame.
         self.layers = np.ascontiguousarray(layers if len(ids) else layers[:0])
         self.layer_indices, self.ids = layer_indices, ids
+        self._sent: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
 
     @classmethod
     def _make(cls, layers: np.ndarray, layer_indices: np.ndarray, ids: np.ndarray) -> Self:
@@ -424,9 +425,29 @@ class LabelMapMasks(BaseInstanceMasks):
         """
         if not len(self) or not len(bboxes):
             return BitmapMasks([], *out_shape)
-        inds = torch.as_tensor(inds).cpu().numpy()
-        averages = roi_averages(
-            torch.from_numpy(self.layers).to(device), torch.from_numpy(self.layer_indices[inds]).to(device),
-            torch.from_numpy(self.ids[inds]).to(device), torch.as_tensor(bboxes).to(device), out_shape)
+        averages = self.average_in_boxes(
+            torch.as_tensor(bboxes).to(device), torch.as_tensor(inds).to(device), out_shape)
         targets = averages >= .5 if binarize else averages
         return BitmapMasks(targets.cpu().numpy(), *out_shape)
+
+    def average_in_boxes(self, bboxes_xyxy: torch.Tensor, inds: torch.Tensor,
+                         out_shape: tuple[int, int]) -> torch.Tensor:
+        """Applies RoIAlign like :meth:`crop_and_resize`, on the device of the boxes, where the result stays.
+
+        Args:
+            bboxes_xyxy: (K, 4) float in px. There must be an instance if there is a box.
+            inds: (K,) int64 on the same device, the index of the instance that each box is applied to.
+            out_shape: (height, width) of the output in px.
+
+        Returns:
+            (K, height, width) float from 0 to 1, the averages.
+        """
+        layers, layer_indices, ids = self._send_to(bboxes_xyxy.device)
+        return roi_averages(layers, layer_indices[inds], ids[inds], bboxes_xyxy, out_shape)
+
+    def _send_to(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Returns layers, layer indices and ids on a device. They are sent once, also if several stages need them."""
+        if self._sent is None or self._sent[0].device != device:
+            arrays = self.layers, self.layer_indices, self.ids
+            self._sent = tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
+        return self._sent

@@ -5,8 +5,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mmcell.masks.batches import batches_of_similar_size
+from mmcell.masks.batches import CropBatch, batches_of_similar_size
 from mmcell.masks.runs import MaskRuns
+from mmcell.ragged import elements_of, groups_of, offsets_of
+
+# The pixels of crops that are held at once, as bool: 64 MiB. 1,000 cells of 30x30 px have one million.
+_MOST_FLAGS = 1 << 26
+# A coordinate far outside of all masks, which reach from -1 to 1. Its value is 0, even beyond the first and last pixel.
+_OUTSIDE = 8.
+_NO_RUNS = [np.zeros(0, np.int64)] * 4
 
 
 def paste_masks(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width: int, threshold: float,
@@ -33,66 +40,123 @@ def paste_masks(probabilities: Tensor, bboxes_xyxy: Tensor, height: int, width: 
     # Beyond the box, interpolation with the zeros around the mask gives values above 0, up to half a pixel of the mask
     # away. A mask 28 pixels wide in a box 60 px wide has pixels of 60 / 28 px. Half of that, 1.07 px, is rounded up to
     # 2 px, and 1 px is added against rounding errors: a margin of 3 px.
-    margins = torch.ones_like(bboxes_xyxy[:, :2])
-    if bboxes_xyxy.device.type != 'cpu' if beyond_box is None else beyond_box:
-        sizes = bboxes_xyxy[:, 2:] - bboxes_xyxy[:, :2]
-        margins = (sizes / (2 * sizes.new_tensor(probabilities.shape[:0:-1]))).ceil() + 1
-    frame = bboxes_xyxy.new_tensor([width, height])
-    first_px = torch.minimum((bboxes_xyxy[:, :2].floor() - margins).clamp(min=0), frame)
-    last_px = torch.minimum((bboxes_xyxy[:, 2:].ceil() + margins).clamp(min=0), frame)
+    reaches_beyond = bboxes_xyxy.device.type != 'cpu' if beyond_box is None else beyond_box
+    begins, sizes = [], []
+    # Sides of the image and of the masks are numbers and not tensors: a device would be waited for to send them there.
+    for axis, side in enumerate((width, height)):
+        low, high = bboxes_xyxy[:, axis], bboxes_xyxy[:, axis + 2]
+        margin = ((high - low) / (2 * probabilities.shape[2 - axis])).ceil() + 1 if reaches_beyond else 1
+        begins.append((low.floor() - margin).clamp(0, side))
+        sizes.append((high.ceil() + margin).clamp(0, side) - begins[axis])
     # A box with a coordinate that is not a number (NaN) gets no pixel.
-    n_px = (last_px - first_px).clamp(min=0).nan_to_num(0).long()
-    first_px = first_px.nan_to_num(0).long()
-    runs = [np.zeros((3, 0), np.int64)]
-    for batch, crop_size in batches_of_similar_size(n_px):
-        inside = _sample(probabilities[batch], bboxes_xyxy[batch], first_px[batch], crop_size) >= threshold
-        # Crops of a batch are padded to one size. The padding does not belong to the mask.
-        x, y = (torch.arange(size, device=inside.device) for size in crop_size)
-        inside &= (x < n_px[batch, :1])[:, None, :] & (y < n_px[batch, 1:])[:, :, None]
-        crop_of_run, run_starts, run_ends = _find_column_runs(
-            inside.cpu().numpy(), first_px[batch].cpu().numpy(), height)
-        runs.append(np.stack([batch.cpu().numpy()[crop_of_run], run_starts, run_ends]))
-    instances, starts, ends = np.concatenate(runs, axis=1)
-    order = np.lexsort((starts, instances))
-    n_runs = np.bincount(instances, minlength=len(probabilities))
-    return MaskRuns(starts[order], ends[order], n_runs, height, width)
+    crops = torch.stack(begins + sizes, dim=1).nan_to_num(0).long()
+    return _trace_runs(probabilities, bboxes_xyxy, crops, height, width, threshold)
 
 
-def _sample(masks: Tensor, bboxes_xyxy: Tensor, first_px: Tensor, crop_size: tuple[int, int]) -> Tensor:
-    """Samples masks at ``crop_size`` (width, height) pixel centres of the image, from ``first_px`` (K, 2) on.
+def _trace_runs(probabilities: Tensor, bboxes_xyxy: Tensor, crops: Tensor, height: int, width: int,
+                threshold: float) -> MaskRuns:
+    """Samples masks in their crops (N, 4), which are given by x, y, width and height in px, and finds the runs.
+
+    A device is waited for three times: for the crops, for the number of runs, and for the runs. Only crops that have
+    more than ``_MOST_FLAGS`` pixels together take more turns.
+    """
+    on_cpu = crops.cpu()
+    parts = []
+    for batches in _split_batches(list(batches_of_similar_size(on_cpu[:, 2:], crops.device))):
+        flags = _flag_pixels(probabilities, bboxes_xyxy, crops, batches, threshold)
+        # Flags change where a run begins, and where it has ended.
+        changes = (flags[1:] ^ flags[:-1]).nonzero().flatten().cpu().numpy()
+        parts.append(_runs_in_image(changes, batches, on_cpu.numpy(), height))
+    members, n_runs, starts, ends = (np.concatenate(arrays) for arrays in zip(_NO_RUNS, *parts, strict=True))
+    in_order = elements_of(n_runs, np.argsort(members))
+    n_runs_of_mask = np.zeros(len(crops), np.int64)
+    n_runs_of_mask[members] = n_runs
+    return MaskRuns(starts[in_order], ends[in_order], n_runs_of_mask, height, width)
+
+
+def _split_batches(batches: list[CropBatch]) -> list[list[CropBatch]]:
+    """Divides batches of crops into lists with at most ``_MOST_FLAGS`` pixels, or with one batch."""
+    lists, n_flags = [], 0
+    for batch in batches:
+        n_flags += _count_flags(batch)
+        if not lists or n_flags > _MOST_FLAGS:
+            lists.append([])
+            n_flags = _count_flags(batch)
+        lists[-1].append(batch)
+    return lists
+
+
+def _count_flags(batch: CropBatch) -> int:
+    return len(batch.index) * batch.size[0] * (batch.size[1] + 1)
+
+
+def _flag_pixels(probabilities: Tensor, bboxes_xyxy: Tensor, crops: Tensor, batches: list[CropBatch],
+                 threshold: float) -> Tensor:
+    """Returns flags (1 + P,) bool: False, and whether each pixel of the crops reaches the threshold.
+
+    Crops follow one another as in the batches, their columns from left to right, and the pixels of a column downwards.
+    Each column is followed by a False, so that no run goes on into the next column.
+    """
+    n_flags = [_count_flags(batch) for batch in batches]
+    flags = torch.empty(1 + sum(n_flags), dtype=torch.bool, device=crops.device)
+    flags[:1] = False
+    for (index, _, (width, height)), part in zip(batches, flags[1:].split(n_flags), strict=True):
+        columns = _sample_columns(probabilities[index], bboxes_xyxy[index], crops[index], (width, height + 1))
+        torch.ge(columns, threshold, out=part.view(columns.shape))
+    return flags
+
+
+def _sample_columns(masks: Tensor, bboxes_xyxy: Tensor, crops: Tensor, size: tuple[int, int]) -> Tensor:
+    """Samples K masks at the pixel centres of their crops (K, 4), padded with zeros to ``size`` (width, height).
 
     The order of operations is the same as in MMDetection, so that rounding puts values at the threshold on the same
     side.
+
+    Returns:
+        (K, width, height) float32, the values column by column.
     """
     # ``relative`` is -1 at the first and 1 at the last border of the box. A mask with the two values 0 and 1 in a box
     # from x = 2 to x = 6, sampled at the 6 pixels from x = 1 on, gives [0, 0, 0.25, 0.75, 0.75, 0.25].
     coordinates = []
-    for axis, size in enumerate(crop_size):
+    for axis, n_px in enumerate(size):
         begin, end = bboxes_xyxy[:, axis:axis + 1], bboxes_xyxy[:, axis + 2:axis + 3]
-        centers = (first_px[:, axis:axis + 1] + torch.arange(size, device=masks.device)).to(torch.float32) + .5
+        pixel = torch.arange(n_px, device=masks.device)
+        centers = (crops[:, axis:axis + 1] + pixel).to(torch.float32) + .5
         relative = (centers - begin) / (end - begin) * 2 - 1
-        coordinates.append(relative.masked_fill(relative.isinf(), 0))
+        relative = relative.masked_fill(relative.isinf(), 0)
+        coordinates.append(relative.masked_fill(pixel >= crops[:, axis + 2:axis + 3], _OUTSIDE))
     x, y = coordinates
-    shape = (len(masks), crop_size[1], crop_size[0])
-    grid = torch.stack([x[:, None, :].expand(shape), y[:, :, None].expand(shape)], dim=3)
+    shape = (len(masks), *size)
+    grid = torch.stack([x[:, :, None].expand(shape), y[:, None, :].expand(shape)], dim=3)
     return F.grid_sample(masks[:, None].to(torch.float32), grid, align_corners=False)[:, 0]
 
 
-def _find_column_runs(inside: np.ndarray, first_px: np.ndarray,
-                      height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Finds the runs down the columns of crops (K, h, w) that begin at the pixels ``first_px`` (K, 2), x and y.
+def _runs_in_image(changes: np.ndarray, batches: list[CropBatch], crops: np.ndarray,
+                   height: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Moves runs from the flags of crops to an image of the given height.
+
+    Args:
+        changes: (2R,) int64 ascending, the positions in the flags where a run begins, where it has ended, where the
+            next one begins …
+        batches: The batches of K crops that the flags were made from.
+        crops: (N, 4) int64, x, y, width and height in px of all crops.
+        height: Height of the image in px.
 
     Returns:
-        The crop, the first position in the image and one past the last position of each run, (R,) int64 each.
+        The indices (K,) of the crops, their numbers of runs (K,), and the first position in the image and one past the
+        last position of each run, (R,) each; all int64.
     """
-    # The columns of a crop [[1, 0, 0], [1, 1, 0], [0, 1, 0]] are [1, 1, 0], [0, 1, 1] and [0, 0, 0]. With a 0 before
-    # and behind each column, the differences are [1, 0, -1, 0], [0, 1, 0, -1] and [0, 0, 0, 0]: runs begin at y = 0
-    # and 1 and end at y = 2 and 3. If the crop begins at (x, y) = (5, 2) of an image of height 10, its columns begin
-    # at 5 * 10 + 2 = 52, 62 and 72, and the runs are [52, 54) and [63, 65).
-    columns = np.zeros((inside.shape[0], inside.shape[2], inside.shape[1] + 2), np.int8)
-    columns[:, :, 1:-1] = inside.transpose(0, 2, 1)
-    changes = np.diff(columns, axis=2)
-    crop, x, y_begin = np.nonzero(changes == 1)
-    y_end = np.nonzero(changes == -1)[2]
-    offset = (first_px[crop, 0] + x) * height + first_px[crop, 1]
-    return crop, offset + y_begin, offset + y_end
+    # The columns of a crop [[1, 0, 0], [1, 1, 0], [0, 1, 0]], each with a False behind it, have the flags 1 1 0 0,
+    # 0 1 1 0 and 0 0 0 0, which change at [0, 2, 5, 7]: the runs are [0, 2) and [5, 7), at (x, y) = (0, 0) and (1, 1).
+    # If the crop begins at (x, y) = (5, 2) of an image of height 10, they are [52, 54) and [63, 65) there.
+    begins, ends = changes[::2], changes[1::2]
+    members = torch.cat([batch.index_on_cpu for batch in batches]).numpy()
+    n_crops = [len(batch.index_on_cpu) for batch in batches]
+    widths, pitches = np.repeat([(batch.size[0], batch.size[1] + 1) for batch in batches], n_crops, axis=0).T
+    offsets = offsets_of(widths * pitches)
+    n_runs = np.diff(np.searchsorted(begins, offsets))
+    crop = groups_of(n_runs)
+    x, y = np.divmod(begins - offsets[crop], pitches[crop])
+    first_x, first_y = crops[members[crop], :2].T
+    starts = (first_x + x) * height + first_y + y
+    return members, n_runs, starts, starts + ends - begins

@@ -7,6 +7,8 @@ of the bitmap, and the weights of the columns. Only crops around the RoIs are ma
 similar size.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -34,19 +36,33 @@ def roi_averages(layers: Tensor, layer_indices: Tensor, ids: Tensor, rois_xyxy: 
     rois_xyxy = rois_xyxy.where(rois_xyxy.isfinite().all(dim=1, keepdim=True), 0)
     averages = rois_xyxy.new_zeros((len(rois_xyxy), *out_shape))
     # Sizes and positions are in the order (y, x) from here on. Pixel centres are whole numbers (``aligned=True``).
-    starts, ends = rois_xyxy[:, [1, 0]] - .5, rois_xyxy[:, [3, 2]] - .5
-    frame = torch.tensor(layers.shape[1:], device=layers.device)
-    first_px = torch.minimum(starts.clamp(min=0), frame - 1).long()
+    starts, ends = rois_xyxy[:, :2].flip(1) - .5, rois_xyxy[:, 2:].flip(1) - .5
+    first_px = _stack_axes(lambda axis: starts[:, axis].clamp(0, layers.shape[1 + axis] - 1).long())
     # The crop is one pixel larger than needed, because sample points are rounded.
-    n_px = (torch.minimum(ends.clamp(min=0) + 3, frame).long() - first_px).clamp(min=1)
-    for batch, crop_shape in batches_of_similar_size(n_px):
+    n_px = _stack_axes(lambda axis: (ends[:, axis].clamp(min=0) + 3).clamp(max=layers.shape[1 + axis]).long())
+    n_px = (n_px - first_px).clamp(min=1)
+    n_samples = _stack_axes(lambda axis: _count_samples(starts[:, axis], ends[:, axis], out_shape[axis]).long())
+    # The only place where a device is waited for.
+    n_px, n_samples = torch.cat([n_px, n_samples], dim=1).cpu().split(2, dim=1)
+    for batch, on_cpu, crop_shape in batches_of_similar_size(n_px, layers.device):
+        most_samples = n_samples[on_cpu].amax(dim=0).tolist()
         crops = _crop_instances(layers, layer_indices[batch], ids[batch], first_px[batch], crop_shape)
         rows, columns = (
             _bin_weights(starts[batch, axis], ends[batch, axis], first_px[batch, axis], out_shape[axis],
-                         crop_shape[axis], layers.shape[1 + axis]) for axis in (0, 1))
+                         crop_shape[axis], layers.shape[1 + axis], most_samples[axis]) for axis in (0, 1))
         with torch.autocast(crops.device.type, enabled=False):
             averages[batch] = (rows @ crops.to(rows.dtype) @ columns.transpose(1, 2)).to(averages.dtype)
     return averages
+
+
+def _stack_axes(values_of_axis: Callable[[int], Tensor]) -> Tensor:
+    """Returns (K, 2), with the values (K,) of the axes y and x. Sides of images remain numbers on the host."""
+    return torch.stack([values_of_axis(axis) for axis in (0, 1)], dim=1)
+
+
+def _count_samples(start: Tensor, end: Tensor, n_bins: int) -> Tensor:
+    """Returns the number (K,) of samples per bin along one axis, in the dtype of the RoIs."""
+    return ((end - start) / n_bins).ceil().clamp(min=0)
 
 
 def _crop_instances(layers: Tensor, layer_indices: Tensor, ids: Tensor, first_px: Tensor,
@@ -60,11 +76,13 @@ def _crop_instances(layers: Tensor, layer_indices: Tensor, ids: Tensor, first_px
     return layers.reshape(-1)[row_begins[:, :, None] + x[:, None, :]] == ids[:, None, None]
 
 
-def _bin_weights(start: Tensor, end: Tensor, first_px: Tensor, n_bins: int, n_px: int, frame_size: int) -> Tensor:
+def _bin_weights(start: Tensor, end: Tensor, first_px: Tensor, n_bins: int, n_px: int, frame_size: int,
+                 max_samples: int) -> Tensor:
     """Computes the weights (K, n_bins, n_px) of a crop's pixels in the average of each bin, along one axis.
 
-    RoIs lie from ``start`` to ``end`` (K,) in px with pixel centres at whole numbers. The order of operations is the
-    same as in the kernels, so that the sample points are equal in float32.
+    RoIs lie from ``start`` to ``end`` (K,) in px with pixel centres at whole numbers, and have at most ``max_samples``
+    samples per bin. The order of operations is the same as in the kernels, so that the sample points are equal in
+    float32.
     """
     # A RoI from 0.5 to 3.5 has two bins of 1.5 px, and ceil(1.5) = 2 samples in each: at 0.875 and 1.625, at 2.375 and
     # 3.125. The sample at 0.875 lies between the pixels 0 and 1, with the weights 0.125 and 0.875, the one at 1.625
@@ -72,8 +90,7 @@ def _bin_weights(start: Tensor, end: Tensor, first_px: Tensor, n_bins: int, n_px
     # of the first five pixels in the first bin, [0, 0, 0.3125, 0.625, 0.0625] in the second. The extra column at the
     # end of ``weights`` takes the second pixel of samples at the last pixel of the crop, whose weight is 0.
     bin_size = (end - start) / n_bins
-    n_samples = bin_size.ceil().clamp(min=0)
-    max_samples = int(n_samples.max())
+    n_samples = _count_samples(start, end, n_bins)
     sample = torch.arange(max_samples, device=start.device, dtype=start.dtype)
     bins = torch.arange(n_bins, device=start.device, dtype=start.dtype)
     offset = (sample + .5) * bin_size[:, None] / n_samples[:, None].clamp(min=1)

@@ -7,11 +7,14 @@ import torch
 from mmcv.ops import RoIAlign
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.roi_heads.roi_extractors import SingleRoIExtractor
+from mmdet.models.task_modules.samplers import SamplingResult
 from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torch.nn.modules.utils import _pair
 
+from mmcell.masks.label_map_masks import LabelMapMasks
 from mmcell.masks.pasting import paste_masks
 from mmcell.masks.runs import MaskRuns
 from mmcell.models.roi_align import roi_align
@@ -61,6 +64,28 @@ class CellMaskHead(FCNMaskHead):
         memory_format = torch.channels_last if x.device.type == 'cpu' else torch.preserve_format
         parts = (part.contiguous(memory_format=memory_format) for part in x.split(_BATCH_ROIS))
         return torch.cat([super(CellMaskHead, self).forward(part) for part in parts])
+
+    def get_targets(self, sampling_results: list[SamplingResult], batch_gt_instances: list[InstanceData],
+                    rcnn_train_cfg: ConfigDict) -> Tensor:
+        """Returns the mask targets (positive proposals of all images, h, w) float32.
+
+        The values are those of the stock method, which computes them on the host. Here label maps are sent to the
+        device of the proposals, where the targets are computed and stay.
+
+        The arguments are those of the stock method.
+        """
+        images = [(sampled.pos_priors, sampled.pos_assigned_gt_inds, instances.masks)
+                  for sampled, instances in zip(sampling_results, batch_gt_instances, strict=True)]
+        if not all(isinstance(masks, LabelMapMasks) for _, _, masks in images):
+            return super().get_targets(sampling_results, batch_gt_instances, rcnn_train_cfg)
+        size = _pair(rcnn_train_cfg.mask_size)
+        targets = [boxes.new_zeros((0, *size), dtype=torch.float32) for boxes, _, _ in images[:1]]
+        for boxes, inds, masks in images:
+            if len(boxes):
+                inside = torch.stack([boxes[:, 0::2].clamp(0, masks.width), boxes[:, 1::2].clamp(0, masks.height)], 2)
+                targets.append(masks.average_in_boxes(inside.flatten(1), inds, size))
+        targets = torch.cat(targets)
+        return targets if rcnn_train_cfg.get('soft_mask_target', False) else (targets >= .5).float()
 
     def predict_by_feat(self, mask_preds: tuple[Tensor], results_list: list[InstanceData],
                         batch_img_metas: list[dict], rcnn_test_cfg: ConfigDict, rescale: bool = False,

@@ -73,8 +73,9 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
                    for boxes in (priors, *box_tensors)):
             return False
         priors, *box_tensors = (self._as_compared(boxes) for boxes in (priors, *box_tensors))
-        return (all(bool((boxes.abs() < MAX_COORDINATE_PX).all()) for boxes in (priors, *box_tensors))
-                and not _areas(priors).isnan().any() and all(bool(_areas(b).isfinite().all()) for b in box_tensors))
+        conditions = [(boxes.abs() < MAX_COORDINATE_PX).all() for boxes in (priors, *box_tensors)]
+        conditions += [~_areas(priors).isnan().any(), *(_areas(boxes).isfinite().all() for boxes in box_tensors)]
+        return bool(torch.stack(conditions).all())  # a device is waited for once
 
     def _as_compared(self, boxes: Tensor) -> Tensor:
         """Returns the boxes in the precision in which the calculator compares them."""
@@ -83,23 +84,30 @@ class SparseMaxIoUAssigner(MaxIoUAssigner):
     def _assign_near(self, priors: Tensor, boxes: Tensor, ignore_boxes: Tensor,
                      labels: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         """Returns gt_inds, max_overlaps and labels, (N,) each; or None if all priors are ignored."""
-        kept = (~self._are_ignored(priors, ignore_boxes)).nonzero().flatten()
-        if not len(kept):
-            return None
-        matches = _Matches(len(kept), len(boxes), self._overlaps(boxes[:1].T, priors[:1].T))
-        for batch in self._near_overlaps(priors[kept], boxes):
+        if not len(ignore_boxes):
+            matches = self._match(priors, boxes)
+            max_overlaps, best_box, low_quality = matches.max_overlaps, matches.best_box, matches.low_quality
+        else:
+            kept = (~self._are_ignored(priors, ignore_boxes)).nonzero().flatten()
+            if not len(kept):
+                return None
+            matches = self._match(priors[kept], boxes)
+            # The stock class gives ignored priors the overlap -1 with every ground truth. Box 0 is then the first
+            # maximum, hence their best box.
+            max_overlaps = matches.max_overlaps.new_full((len(priors),), -1).index_copy_(0, kept, matches.max_overlaps)
+            best_box, low_quality = (kept.new_zeros(len(priors)).index_copy_(0, kept, values)
+                                     for values in (matches.best_box, matches.low_quality))
+        gt_inds = self._gt_inds(max_overlaps, best_box, low_quality)
+        prior_labels = torch.where(gt_inds > 0, labels.long()[(gt_inds - 1).clamp(min=0)], -1)
+        return gt_inds, max_overlaps, prior_labels
+
+    def _match(self, priors: Tensor, boxes: Tensor) -> '_Matches':
+        """Finds the maxima of the overlaps of M priors and K boxes."""
+        matches = _Matches(len(priors), len(boxes), self._overlaps(boxes[:1].T, priors[:1].T))
+        for batch in self._near_overlaps(priors, boxes):
             matches.add(*batch, self.min_pos_iou, self.gt_max_assign_all)
         matches.add_boxes_without_overlap(self.min_pos_iou, self.gt_max_assign_all)
-        # The stock class gives ignored priors the overlap -1 with every ground truth. Box 0 is then the first maximum,
-        # hence their best box.
-        max_overlaps = matches.max_overlaps.new_full((len(priors),), -1).index_copy_(0, kept, matches.max_overlaps)
-        best_box, low_quality = (kept.new_zeros(len(priors)).index_copy_(0, kept, values)
-                                 for values in (matches.best_box, matches.low_quality))
-        gt_inds = self._gt_inds(max_overlaps, best_box, low_quality)
-        prior_labels = gt_inds.new_full(gt_inds.shape, -1)
-        positive = (gt_inds > 0).nonzero().flatten()
-        prior_labels[positive] = labels[gt_inds[positive] - 1]
-        return gt_inds, max_overlaps, prior_labels
+        return matches
 
     def _gt_inds(self, max_overlaps: Tensor, best_box: Tensor, low_quality: Tensor) -> Tensor:
         """Applies the thresholds of the stock class to all priors (N,), in the same order, and returns gt_inds (N,)."""
@@ -170,13 +178,18 @@ class _Matches:
         # the greatest IoUs of the boxes of the four pairs are [.6, .6, .4, .4]; the first and the third pair have them.
         is_high_enough = (self.box_max > 0) & (self.box_max >= min_pos_iou)
         is_best = ious == self.box_max.where(is_high_enough, -1).index_select(0, box_index)
-        priors, boxes = prior_index[is_best], box_index[is_best]
-        if not all_ties:
-            # The smallest index of the best priors of each box replaces all of them.
-            priors = torch.full_like(self.box_max, len(self.best_box), dtype=torch.int64).scatter_reduce_(
-                0, boxes, priors, 'amin').index_select(0, boxes)
-        # In the stock class, later boxes overwrite earlier boxes. Here the greatest index is taken.
-        self.low_quality.scatter_reduce_(0, priors, boxes + 1, 'amax')
+        # Pairs that do not count stay in the tensors with values that change no minimum or maximum: to select the
+        # others, a device would be waited for. In the stock class, later boxes overwrite earlier boxes. Here the
+        # greatest index is taken.
+        if all_ties:
+            self.low_quality.scatter_reduce_(0, prior_index, torch.where(is_best, box_index + 1, 0), 'amax')
+        else:
+            n_priors, n_boxes = len(self.low_quality), len(self.box_max)
+            first = prior_index.new_full((n_boxes,), n_priors).scatter_reduce_(
+                0, box_index, torch.where(is_best, prior_index, n_priors), 'amin')
+            numbers = torch.arange(1, n_boxes + 1, device=first.device)
+            self.low_quality.scatter_reduce_(
+                0, first.clamp(max=n_priors - 1), torch.where(first < n_priors, numbers, 0), 'amax')
 
     def _update_best_box(self, prior_index: Tensor, box_index: Tensor, ious: Tensor) -> None:
         # Boxes of later batches have greater indices, so that only a greater IoU can change the best box of a prior. If
@@ -184,20 +197,21 @@ class _Matches:
         # risen, and its best box becomes the first with .6, box 7.
         before = self.max_overlaps.clone()
         self.max_overlaps.scatter_reduce_(0, prior_index, ious, 'amax')
-        risen_overlaps = self.max_overlaps.where(self.max_overlaps > before, -1)
-        is_best = ious == risen_overlaps.index_select(0, prior_index)
-        priors, boxes = prior_index[is_best], box_index[is_best]
+        has_risen = self.max_overlaps > before
+        is_best = ious == self.max_overlaps.where(has_risen, -1).index_select(0, prior_index)
         # The old value gives way to K, which is greater than all indices, before the minimum is taken.
-        self.best_box.index_fill_(0, priors, len(self.box_max))
-        self.best_box.scatter_reduce_(0, priors, boxes, 'amin')
+        n_boxes = len(self.box_max)
+        self.best_box.masked_fill_(has_risen, n_boxes)
+        self.best_box.scatter_reduce_(0, prior_index, torch.where(is_best, box_index, n_boxes), 'amin')
 
     def add_boxes_without_overlap(self, min_pos_iou: float, all_ties: bool) -> None:
         """Lets boxes without any overlap, whose IoU is 0 with all priors, take priors; called after the last batch.
 
         Only the last of these boxes counts, because later boxes overwrite earlier boxes.
         """
-        last = (self.box_max == 0).nonzero().flatten()[-1:] + 1
-        if min_pos_iou <= 0 and len(last):
+        if min_pos_iou <= 0:
+            numbers = torch.arange(1, len(self.box_max) + 1, device=self.box_max.device)
+            last = torch.where(self.box_max == 0, numbers, 0).amax()
             takes = slice(None) if all_ties else slice(1)
             self.low_quality[takes] = self.low_quality[takes].maximum(last)
 

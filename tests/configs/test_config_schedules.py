@@ -63,6 +63,7 @@ def test_the_rate_of_each_step(name):
     config = load(name)
     # The wrapper has no influence on the rate, and mixed precision needs a device for it.
     config.optim_wrapper.type = 'OptimWrapper'
+    config.optim_wrapper.pop('dtype', None)
     rate, formula = config.optim_wrapper.optimizer.lr, formula_of(name)
     lengths = (1, 2, 600, 1500) if 'max_iters' in config.train_cfg else (1, 2, 3, 5, 10, 15, 30, 60)
     for length in lengths:
@@ -76,6 +77,7 @@ def test_the_rate_of_each_step(name):
 def test_the_schedule_in_an_iteration_based_training(name, n_steps):
     config = load(name)
     config.optim_wrapper.type = 'OptimWrapper'
+    config.optim_wrapper.pop('dtype', None)
     config.train_cfg = dict(type='IterBasedTrainLoop', max_iters=n_steps)
     rate, formula = config.optim_wrapper.optimizer.lr, formula_of(name)
     assert learning_rates(config, STEPS_PER_EPOCH) == pytest.approx(

@@ -43,6 +43,7 @@ def test_one_step_and_one_prediction_with_few_weights(name):
     # On a CPU without instructions for bfloat16, mixed precision is ten times slower.
     if cfg.optim_wrapper.type == 'MixedPrecisionOptimWrapper':
         cfg.optim_wrapper.type = 'OptimWrapper'
+        cfg.optim_wrapper.pop('dtype', None)
     step_and_predict(json.dumps(cfg.model.to_dict()), json.dumps(cfg.optim_wrapper.to_dict()))
 
 

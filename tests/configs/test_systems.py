@@ -124,6 +124,11 @@ RESNEXT = {'model.backbone.type': 'ResNeXt', 'model.backbone.groups': 32, 'model
 
 SYSTEMS = {
     'cell/mask-rcnn_r50': System(),
+    'cell/mask-rcnn_r50_one-gpu': System(
+        optimizer=dict(type='AdamW', lr=1e-4, betas=(.9, .999), weight_decay=.05, fused=True),
+        parts={**RESNET, **ADAMW, 'optim_wrapper.type': 'MixedPrecisionOptimWrapper',
+               'optim_wrapper.dtype': 'bfloat16', 'model.data_preprocessor.non_blocking': True,
+               'train_dataloader.pin_memory': True}),
     'cell/mask-rcnn_r50_consep': System(n_images=22, steps=11 * 30),
     'cell/mask-rcnn_r50_class-balanced': System(parts={
         **RESNET, **ADAMW, 'train_dataloader.sampler': dict(type='ClassBalancedSampler', shuffle=True)}),

@@ -254,12 +254,27 @@ def test_what_is_kept_depends_on_the_first_transforms(ann_file):
     assert build(ann_file, test_mode=True, cache_gib=1).decoded.n_bytes == n_bytes[0]
 
 
-@pytest.mark.parametrize('free, world_size, expected_mib', [(800, 1, 100), (800, 4, 25), (None, 1, None)])
+@pytest.mark.parametrize('free, world_size, expected_mib', [(800, 1, 100), (800, 4, 25)])
 def test_the_budget_is_an_eighth_of_the_free_memory(ann_file, monkeypatch, free, world_size, expected_mib):
-    monkeypatch.setattr(decoded_images, 'find_free_memory', lambda: free and free * 2 ** 20)
+    monkeypatch.setattr(decoded_images, 'find_free_memory', lambda: free * 2 ** 20)
     monkeypatch.setattr(decoded_images, 'get_world_size', lambda: world_size)
-    decoded = build(ann_file).decoded
-    assert (decoded and decoded.budget_bytes) == (expected_mib and expected_mib * 2 ** 20)
+    assert build(ann_file).decoded.budget_bytes == expected_mib * 2 ** 20
+
+
+@pytest.mark.parametrize('missing, expected', [
+    ('free memory', 'this system does not say how much memory is free: set dataset.cache_gib'),
+    ('sharing', 'this system cannot share memory in this way'), ('file', 'No space left on device')])
+def test_without_what_it_needs_nothing_is_kept(ann_file, monkeypatch, messages, missing, expected):
+    def refuse(layouts):
+        raise OSError(28, 'No space left on device')
+
+    name, value = {'free memory': ('find_free_memory', lambda: None), 'sharing': ('CAN_SHARE', False),
+                   'file': ('SharedArrays', refuse)}[missing]
+    monkeypatch.setattr(decoded_images, name, value)
+    dataset = build(ann_file)
+    assert dataset.decoded is None and dataset[0] is not None
+    message, = messages
+    assert message.startswith('decoded images are not kept: ') and message.endswith(expected)
 
 
 def test_a_negative_budget_is_refused(ann_file):

@@ -1,5 +1,6 @@
 import copy
 import errno
+import mmap
 import multiprocessing
 import os
 import pickle
@@ -70,6 +71,18 @@ def test_arrays_outlive_the_places():
     with pytest.raises(OSError, match='Bad file descriptor'):
         os.fstat(descriptor)
     assert np.array_equal(read, values(1))
+
+
+def test_an_array_that_cannot_be_mapped_is_copied(arrays, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    arrays.write(1, values(1))
+    monkeypatch.setattr(mmap, 'mmap', refuse)
+    read = arrays.read(1)
+    assert np.array_equal(read, values(1))
+    read[:] = 0
+    assert np.array_equal(arrays.read(1), values(1))
 
 
 @pytest.mark.parametrize('method', ['fork', 'spawn'])

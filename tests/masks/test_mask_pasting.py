@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from mmdet.models.roi_heads.mask_heads import FCNMaskHead
 from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
 from mmengine.config import ConfigDict
+from support.host_waits import counting_host_waits
 
 from mmcell.masks.batches import batches_of_similar_size
 from mmcell.masks.pasting import paste_masks
@@ -78,11 +79,28 @@ def test_boxes_with_nan_have_no_pixel():
         assert areas_px(rles).tolist() == [0, 0, 49]
 
 
+def test_a_cell_that_fills_the_image_is_one_run_per_column():
+    runs = paste_masks(torch.ones(1, 7, 7), torch.tensor([[-20., -20., 70., 60.]]), 30, 40, .5)
+    assert runs.starts.tolist() == list(range(0, 1200, 30))
+    assert (runs.ends - runs.starts).tolist() == [30] * 40
+
+
+@pytest.mark.parametrize('beyond_box', [False, True])
+def test_a_device_is_waited_for_three_times_whatever_the_number_of_cells(beyond_box):
+    for n in (1, 300):
+        corner = torch.rand(n, 2) * 400
+        bboxes = torch.cat([corner, corner + 5 + torch.rand(n, 2) * 100], dim=1)
+        probabilities = torch.rand(n, 14, 14)
+        with counting_host_waits() as waits:
+            paste_masks(probabilities, bboxes, 400, 400, .5, beyond_box=beyond_box)
+        assert len(waits) == 3, waits
+
+
 def test_wide_and_high_boxes_are_not_padded_to_squares():
     sizes = torch.tensor([[1000, 10], [10, 1000]] * 50 + [[0, 9], [9, 0]])
     batches = list(batches_of_similar_size(sizes))
-    assert sum(len(batch) * first * second for batch, (first, second) in batches) == 100 * 1000 * 10
-    assert sorted(torch.cat([batch for batch, _ in batches]).tolist()) == list(range(100))
+    assert sum(len(batch.index) * batch.size[0] * batch.size[1] for batch in batches) == 100 * 1000 * 10
+    assert sorted(torch.cat([batch.index for batch in batches]).tolist()) == list(range(100))
 
 
 def test_boxes_outside_the_image_and_boxes_without_extent():
@@ -98,8 +116,10 @@ def test_no_masks():
     assert len(paste_masks(torch.zeros(0, 28, 28), torch.zeros(0, 4), 40, 60, .5)) == 0
 
 
-def test_pasting_in_many_batches_changes_nothing(monkeypatch):
+@pytest.mark.parametrize('most_flags', [1, 4000, 1 << 26])
+def test_pasting_in_many_batches_changes_nothing(monkeypatch, most_flags):
     monkeypatch.setattr('mmcell.masks.batches.BATCH_PX', 500)
+    monkeypatch.setattr('mmcell.masks.pasting._MOST_FLAGS', most_flags)
     generator = torch.Generator().manual_seed(0)
     corner = torch.rand(300, 2, generator=generator) * 80
     bboxes = torch.cat([corner, corner + 1 + torch.rand(300, 2, generator=generator) * 30], dim=1)

@@ -2,6 +2,7 @@
 
 import pickle
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pycocotools.mask
@@ -14,7 +15,9 @@ from mmengine.fileio import load
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from mmengine.utils import get_installed_path
+from support.host_waits import counting_host_waits
 
+from mmcell.masks.label_map_masks import LabelMapMasks
 from mmcell.predictions.dump_file import load_results
 
 META = dict(ori_shape=(60, 80), img_shape=(90, 120), scale_factor=(1.5, 1.5), img_id=1, img_path='a.tif')
@@ -152,3 +155,42 @@ def test_detections_without_a_mask_pixel_are_left_out():
         bboxes=torch.tensor([[30., 30, 60, 60]]), labels=torch.tensor([1]), scores=torch.tensor([.8]))], [META],
         ConfigDict(mask_thr_binary=.5), rescale=True)
     assert len(nothing) == 0 and nothing.masks == []
+
+
+def sampled_images(n_cells):
+    """Returns sampling results and ground truth of two images, with boxes that also leave the images."""
+    rng = np.random.default_rng(0)
+    sampled, truth = [], []
+    for height, width in ((90, 120), (70, 60)):
+        label_map = rng.integers(0, n_cells + 1, (height, width)).repeat(3, 0).repeat(3, 1)[:height, :width]
+        corner = torch.from_numpy(rng.uniform(-20, 100, (2 * n_cells, 2)))
+        boxes = torch.cat([corner, corner + torch.from_numpy(rng.uniform(0, 60, (2 * n_cells, 2)))], 1).float()
+        boxes[0] = torch.tensor([10., 10., 10., 30.])
+        masks = LabelMapMasks(label_map[None], np.zeros(n_cells, int), np.arange(1, n_cells + 1))
+        truth.append(InstanceData(masks=masks))
+        sampled.append(SimpleNamespace(pos_priors=boxes,
+                                       pos_assigned_gt_inds=torch.from_numpy(rng.integers(0, n_cells, 2 * n_cells))))
+    return sampled, truth
+
+
+@pytest.mark.parametrize('soft', [True, False])
+def test_the_same_targets_as_the_stock_head(soft):
+    sampled, truth = sampled_images(12)
+    cfg = ConfigDict(mask_size=(28, 14), soft_mask_target=soft)
+    ours, stock = (MODELS.build(dict(type=kind, num_convs=0)).get_targets(sampled, truth, cfg)
+                   for kind in ('CellMaskHead', 'FCNMaskHead'))
+    assert ours.dtype == stock.dtype
+    assert ours.equal(stock)
+    assert 0 < ours.mean() < 1
+    for image in sampled:
+        image.pos_priors, image.pos_assigned_gt_inds = image.pos_priors[:0], image.pos_assigned_gt_inds[:0]
+    assert MODELS.build(dict(type='CellMaskHead', num_convs=0)).get_targets(sampled, truth, cfg).shape == (0, 28, 14)
+
+
+def test_a_device_is_waited_for_once_per_image_for_the_targets():
+    head = MODELS.build(dict(type='CellMaskHead', num_convs=0))
+    for n_cells in (3, 60):
+        sampled, truth = sampled_images(n_cells)
+        with counting_host_waits() as waits:
+            head.get_targets(sampled, truth, ConfigDict(mask_size=28))
+        assert len(waits) == len(sampled), waits

@@ -13,6 +13,7 @@ from mmdet.structures.bbox import HorizontalBoxes
 from mmengine.structures import InstanceData
 from support.boxes import anchors, batch_sizes, box_arrays, cell_boxes, in_batches, tiny_box_arrays
 from support.examples import examples
+from support.host_waits import counting_host_waits
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmcell.models import SparseMaxIoUAssigner
@@ -242,3 +243,16 @@ def test_no_tensor_is_priors_by_boxes(arguments):
     with LargestResult() as stock:
         MaxIoUAssigner(**arguments).assign(*instances, ignore)
     assert stock.n_elements >= 100 * len(priors)
+
+
+@pytest.mark.parametrize('ignored', [0, 1])
+def test_a_device_is_waited_for_equally_often_whatever_the_number_of_cells(ignored):
+    priors, n_waits = anchors(4, (256, 256)), []
+    for n_cells in (15, 200):
+        instances = InstanceData(bboxes=cell_boxes(n_cells, (256, 256)), labels=torch.zeros(n_cells, dtype=torch.long))
+        ignore = InstanceData(bboxes=torch.tensor([[10., 10, 60, 60]] * ignored).reshape(-1, 4))
+        with counting_host_waits() as waits:
+            AlwaysSearching(**RPN, ignore_iof_thr=.5).assign(InstanceData(priors=priors), instances, ignore)
+        n_waits.append(len(waits))
+    # The constant in MMDetection's calculator of overlaps is sent twice.
+    assert n_waits == ([18] * 2 if ignored else [9] * 2), waits

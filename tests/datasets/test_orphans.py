@@ -1,0 +1,58 @@
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mmcell.datasets import orphans
+from mmcell.datasets.orphans import end_with_parent
+
+
+class LargeSamples(torch.utils.data.Dataset):
+    """Samples that a pipe does not hold, with the process that loaded them."""
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        end_with_parent()
+        return os.getpid(), np.zeros(1_000_000, np.uint8)
+
+
+def load_one_sample(sender):
+    loader = iter(torch.utils.data.DataLoader(LargeSamples(), batch_size=None, num_workers=2, collate_fn=list))
+    sender.send([next(loader)[0] for _ in range(2)])
+    time.sleep(100)
+
+
+def is_running(pid):
+    try:
+        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path('/proc').is_dir(), reason='looks at processes in /proc')
+def test_workers_end_after_their_parent_was_killed(monkeypatch):
+    monkeypatch.setattr(orphans, '_INTERVAL_S', .05)
+    context = multiprocessing.get_context('fork')
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=load_one_sample, args=(sender,))
+    process.start()
+    workers = receiver.recv()
+    assert all(map(is_running, workers))
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    start = time.monotonic()
+    while any(map(is_running, workers)):
+        assert time.monotonic() - start < 20
+        time.sleep(.02)
+
+
+def test_no_thread_starts_outside_of_workers(monkeypatch):
+    monkeypatch.setattr(orphans, '_start_watching', lambda *pids: pytest.fail('a thread was started'))
+    end_with_parent()
