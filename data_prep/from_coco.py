@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError, escape
+from mmcell.files.early_checks import refuse_missing, refuse_missing_annotations, refuse_unwritable_folder
 from mmcell.writers.formats import FORMATS, output_paths
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ def write_all(args: argparse.Namespace) -> None:
             overwritten that are no outputs.
         OSError: A file cannot be read or written.
     """
+    refuse_missing_annotations(*args.annotations)
+    refuse_missing(args.predictions)
+    refuse_unwritable_folder(args.out, '--out')
     from _written_images import check_image_files, choose_images, read_images
     from rich.console import Console
     from rich.progress import track

@@ -11,6 +11,13 @@ from _conversion import positive_number, usable_cores
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import escape
+from mmcell.files.early_checks import (
+    refuse_missing,
+    refuse_missing_annotations,
+    refuse_unwritable_files,
+    refuse_unwritable_folder,
+)
+from mmcell.settings.config_files import read_config_file, refuse_unreadable_config
 
 if TYPE_CHECKING:
     from mmcell.inspection.advice_record import Advice
@@ -75,11 +82,16 @@ def main() -> int:
 
 def inspect(args: argparse.Namespace) -> ExitStatus:
     """Inspects the files, prints what is found, and writes the files that are asked for."""
+    refuse_unreadable_config(args.config)
+    refuse_missing_annotations(*args.files)
+    refuse_missing(args.predictions)
+    for flag, path in (('--out', args.out), ('--page', args.page), ('--write-config', args.write_config)):
+        refuse_unwritable_files([path], flag)
+    refuse_unwritable_folder(args.errors_out, '--errors-out')
     from mmcell.inspection.advice import AdviceError, advise
     from mmcell.inspection.defects import find_defects
     from mmcell.inspection.findings import LEVELS
     from mmcell.inspection.sets import inspect_sets
-    from mmcell.settings.config_files import read_config_file
     config = read_config_file(args.config)
     sets = inspect_sets(args.files, args.jobs)
     findings = find_defects(sets)

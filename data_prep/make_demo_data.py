@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from mmcell.commands.shell import make_parser, run_command
+from mmcell.files.early_checks import refuse_unwritable_folder
 
 EXAMPLE = """example:
   python data_prep/make_demo_data.py work_dirs/demo/data --images 40 --test-images 6
@@ -45,6 +46,7 @@ def main() -> int:
 
 
 def make_data(args: argparse.Namespace) -> None:
+    refuse_unwritable_folder(args.out, 'FOLDER')
     import numpy as np
     from _demo_cells import make_scene, write_image, write_train_folder
 

@@ -13,6 +13,7 @@ from _conversion import path_between, writing_at_the_end
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
+from mmcell.files.early_checks import refuse_missing_annotations, refuse_unwritable_files
 
 EXAMPLE = """examples:
   python data_prep/repair_coco.py export.json --out annotations/train.json --images export/images
@@ -47,6 +48,9 @@ def main() -> int:
 
 def repair_file(args: argparse.Namespace) -> None:
     """Writes the repaired file, and prints what was repaired and what was left out."""
+    with writing_at_the_end():
+        refuse_missing_annotations(args.file)
+        refuse_unwritable_files([args.out], '--out')
     from mmcell.annotations.coco_json import read_document, write_documents
     from mmcell.annotations.coco_repair import repair
     from mmcell.annotations.file_sets import info_of

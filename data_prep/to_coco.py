@@ -10,6 +10,7 @@ from _conversion import add_pool_arguments, print_skipped, writing_at_the_end
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import escape
+from mmcell.files.early_checks import refuse_missing, refuse_unwritable_folder
 
 if TYPE_CHECKING:
     from mmcell.annotations.annotated_image import AnnotatedImage
@@ -154,6 +155,10 @@ def main() -> int:
 
 def convert(args: argparse.Namespace) -> ExitStatus:
     """Reads the images and their cells, writes the annotation files, and prints what is in them."""
+    with writing_at_the_end():
+        refuse_missing(args.data, args.images, args.masks, args.class_table, args.test_ids,
+                       *(path for _, path in args.lists))
+        refuse_unwritable_folder(args.out, '--out')
     from _conversion_report import describe_missing_classes, find_warnings, print_folds, print_notes, print_table
     from _documents import (
         TEST_JSON,

@@ -29,7 +29,7 @@
         ├── OtherProcessError           inference/huge_images.py
         ├── OtherRunError               checkpoints/runs.py
         ├── ParameterBudgetError        hooks/budget.py
-        ├── ResultsError                predictions/dump_file.py
+        ├── ResultsError                predictions/rules.py
         ├── ResumeError                 hooks/steps.py
         ├── ScheduleError               framework/schedules.py
         ├── SettingError                settings/options.py
@@ -39,7 +39,7 @@
         ├── TrackerError                visualization/trackers.py
         ├── TrainingStoppedError        hooks/stopping.py
         ├── UnknownSettingError         settings/names.py
-        ├── WeightsError                framework/safe_loading.py
+        ├── WeightsError                framework/weights_errors.py
         │   └── UntrustedCheckpointError
         └── WrittenConfigError          inspection/written_config.py
     RuntimeError

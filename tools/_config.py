@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from _launch import is_first_process, refuse_wrong_launcher
 
 from mmcell.errors import MmcellError
+from mmcell.files.early_checks import refuse_unwritable_folder
+from mmcell.settings.config_files import read_config_file, refuse_unreadable_config
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -29,7 +31,6 @@ def read_config(args: argparse.Namespace, path: str) -> 'Config':
         FileNotFoundError: There is no such file.
         MmcellError: The code of the config has a mistake, or a setting does not exist or cannot be read.
     """
-    from mmcell.settings.config_files import read_config_file
     cfg = read_config_file(path)
     options = getattr(args, 'cfg_options', None) or ()
     if options:
@@ -49,6 +50,22 @@ def read_config(args: argparse.Namespace, path: str) -> 'Config':
     return cfg
 
 
+def check_config_arguments(args: argparse.Namespace) -> None:
+    """Stops at a wrong argument of a run before anything is imported that takes time.
+
+    Args:
+        args: The parsed command line, with ``config`` and the arguments of ``add_config_arguments``.
+
+    Raises:
+        FileNotFoundError: There is no such config.
+        MmcellError: The config file, or one that it inherits from, is not Python, no file can be written to --work-dir,
+            or --launcher does not fit how the process was started.
+    """
+    refuse_wrong_launcher(args.launcher)
+    refuse_unreadable_config(args.config)
+    refuse_unwritable_folder(args.work_dir, '--work-dir')
+
+
 def load_config(args: argparse.Namespace) -> 'Config':
     """Reads the config file of a run, applies the command line to it, and creates the work folder.
 
@@ -65,6 +82,7 @@ def load_config(args: argparse.Namespace) -> 'Config':
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args, args.config)
     cfg.launcher = args.launcher
+    refuse_wrong_weights(cfg, args.config)
     from mmcell.framework.console import without_onedl_notice
     from mmcell.settings.anchors import refuse_number_of_anchors
     refuse_number_of_anchors(cfg.to_dict())
@@ -79,7 +97,6 @@ def load_config(args: argparse.Namespace) -> 'Config':
         folder = str(cfg.get('work_dir') or default_work_dir(args.config))
         cfg.work_dir = folder if cfg.get('fold') is None else folder_of_fold(folder, cfg.fold)
     make_folder(cfg.work_dir, '--work-dir')
-    refuse_wrong_weights(cfg, args.config)
     return cfg
 
 

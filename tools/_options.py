@@ -3,6 +3,7 @@
 import argparse
 
 from mmcell.errors import MmcellError
+from mmcell.tiles.tile_limits import refuse_wrong_tiles
 
 
 def add_setting_argument(parser: argparse.ArgumentParser, example: str) -> None:
@@ -72,9 +73,6 @@ def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> di
         MmcellError: An argument that has no effect without --tile was given without it, or ``TiledDetector`` refuses
             the values.
     """
-    from torch import nn
-
-    from mmcell.models import TiledDetector
     optional = dict(overlap_px=args.overlap, batch_size=args.tile_batch, upscale=args.upscale)
     optional = {key: value for key, value in optional.items() if value is not None}
     if args.tile is None and ('upscale' in optional or (optional and default_px is None)):
@@ -84,7 +82,7 @@ def tile_settings(args: argparse.Namespace, default_px: int | None = None) -> di
         return None
     settings = dict(tile_px=tile_px, **optional)
     try:
-        TiledDetector(nn.Identity(), **settings)
+        refuse_wrong_tiles(**settings)
     except ValueError as error:
         raise MmcellError(f'--tile, --overlap, --tile-batch or --upscale: {error}') from error
     return settings

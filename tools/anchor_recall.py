@@ -16,6 +16,8 @@ from _config import read_config
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
+from mmcell.files.early_checks import refuse_missing_annotations
+from mmcell.settings.config_files import refuse_unreadable_config
 
 if TYPE_CHECKING:
     from mmdet.models.task_modules.prior_generators import AnchorGenerator
@@ -51,6 +53,9 @@ def main() -> int:
 
 
 def measure_all(args: argparse.Namespace) -> None:
+    for path in args.configs:
+        refuse_unreadable_config(path)
+    refuse_missing_annotations(args.ann_file)
     from rich.console import Console
     for path in args.configs:
         table = measure(read_config(args, path), args.split, args.ann_file, args.seed)

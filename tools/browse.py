@@ -17,6 +17,8 @@ from _options import add_setting_argument
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
+from mmcell.files.early_checks import refuse_missing, refuse_missing_annotations, refuse_unwritable_folder
+from mmcell.settings.config_files import refuse_unreadable_config
 
 if TYPE_CHECKING:
     import numpy as np
@@ -104,6 +106,12 @@ def browse(args: argparse.Namespace) -> None:
         MmcellError: The config or the annotation file cannot be used, or an image cannot be read.
         FileNotFoundError: A file does not exist.
     """
+    if args.source.endswith('.json'):
+        refuse_missing_annotations(args.source)
+        refuse_missing(args.images)
+    else:
+        refuse_unreadable_config(args.source)
+    refuse_unwritable_folder(args.out, '--out')
     import numpy as np
     from rich.console import Console
     from rich.progress import track

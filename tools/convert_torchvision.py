@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from mmcell.commands.shell import make_parser, run_command
+from mmcell.files.early_checks import refuse_missing, refuse_unwritable_files
 
 EXAMPLE = """example:
   python tools/convert_torchvision.py maskrcnn_resnet50_fpn_v2_coco-73cbd019.pth --out weights/v2_coco.pth
@@ -33,6 +34,8 @@ def main() -> int:
 
 
 def convert(args: argparse.Namespace) -> None:
+    refuse_missing(args.weights)
+    refuse_unwritable_files([args.out], '--out')
     import torch
 
     from mmcell.checkpoints.torchvision_weights import TorchvisionWeightsError, convert_mask_rcnn

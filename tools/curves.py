@@ -16,6 +16,7 @@ from _options import refuse_other_suffix
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
+from mmcell.files.early_checks import refuse_unwritable_files
 
 if TYPE_CHECKING:
     from mmcell.visualization.seed_bands import Experiment
@@ -60,6 +61,7 @@ def draw(args: argparse.Namespace) -> None:
     Raises:
         MmcellError: A training has logged no loss, a value is unknown, or --x asks for epochs that are not counted.
     """
+    refuse_unwritable_files([args.out], '--out')
     from mmcell.files.whole_files import written_whole
     from mmcell.visualization.curve_picture import draw_curves, write_figure
     from mmcell.visualization.training_curves import describe_curve, read_trainings

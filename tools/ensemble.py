@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from _options import refuse_other_suffix
 
 from mmcell.commands.shell import make_parser, run_command
+from mmcell.files.early_checks import refuse_missing, refuse_missing_annotations, refuse_unwritable_files
 
 if TYPE_CHECKING:
     from _work_folders import FolderModel
@@ -78,6 +79,9 @@ def main() -> int:
 
 
 def join_or_fuse(args: argparse.Namespace) -> None:
+    refuse_missing(*args.results)
+    refuse_missing_annotations(args.join, args.annotations)
+    refuse_unwritable_files([args.out], '--out')
     if args.join:
         from mmcell.predictions.folds import gather_folds
         print(f'wrote the predictions of {gather_folds(args.results, args.join, args.out)} images, joined from '
@@ -95,6 +99,9 @@ def predict_folders(args: argparse.Namespace) -> list['FolderModel | None']:
     folders = [path for path in args.results if path.is_dir()]
     if not folders:
         return [None] * len(args.results)
+    from mmcell.checkpoints.records import find_checkpoint
+    for folder in folders:
+        find_checkpoint(folder)
     from _work_folders import predict, read_models
 
     from mmcell.framework.console import without_onedl_notice

@@ -16,6 +16,12 @@ from _options import refuse_other_suffix, refuse_wrong_score
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
+from mmcell.files.early_checks import (
+    refuse_missing,
+    refuse_missing_annotations,
+    refuse_unwritable_files,
+    refuse_unwritable_folder,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,6 +145,11 @@ def main() -> int:
 
 
 def print_values(args: argparse.Namespace) -> None:
+    refuse_missing_annotations(args.annotations)
+    refuse_missing(*args.results, args.compare)
+    for flag, paths in (('--out', args.out), ('--per-image', args.per_image), ('--report', [args.report])):
+        refuse_unwritable_files(paths, flag)
+    refuse_unwritable_folder(args.overlays, '--overlays')
     from rich.console import Console
     run(args, Console(highlight=False, markup=False, emoji=False))
 
@@ -222,7 +233,6 @@ def write_files(args: argparse.Namespace, content: dict, shown: list['ValueTable
         OSError: A file cannot be read or written.
     """
     from mmcell.evaluation.per_image import with_average_precision, worst_images
-    from mmcell.evaluation.pictures import draw_images
     from mmcell.evaluation.report_files import write_report
     from mmcell.evaluation.tables import count, images_table
     remarks, first, truth = [], results[0], results[0].pairs.truth
@@ -238,6 +248,7 @@ def write_files(args: argparse.Namespace, content: dict, shown: list['ValueTable
                          [images_table(rows, 'values of each image', args.score_thr)], rows)
             remarks.append(f'wrote the values of each image to {out}')
     if args.overlays is not None:
+        from mmcell.evaluation.pictures import draw_images
         images = [truth.place_of_image[row['image_id']] for row in worst_images(first.evaluation.images, args.worst)]
         with showing_progress('overlays'):
             draw_images(args.overlays, first.pairs, first.sources, images, first.evaluation.verdicts, args.score_thr)

@@ -4,8 +4,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from _options import refuse_wrong_score
+
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
+from mmcell.files.early_checks import refuse_missing, refuse_missing_annotations, refuse_unwritable_folder
 
 EXAMPLE = """example:
   python tools/overlay.py results.pkl --annotations annotations/val.json --out work_dirs/overlays
@@ -35,6 +38,7 @@ def parse_args() -> argparse.Namespace:
                         help='factor by which pictures are enlarged, a whole number (default: 2)')
     parser.add_argument('--max-images', type=int, metavar='N', help='draw only the first N images (default: all)')
     args = parser.parse_args()
+    refuse_wrong_score(parser, args.score_thr)
     if args.scale < 1:
         parser.error(f'--scale must be at least 1, got {args.scale}')
     return args
@@ -45,6 +49,9 @@ def main() -> int:
 
 
 def draw(args: argparse.Namespace) -> None:
+    refuse_missing_annotations(args.annotations)
+    refuse_missing(args.results)
+    refuse_unwritable_folder(args.out, '--out')
     print(f'wrote {draw_all(args)} pictures to {args.out}')
 
 

@@ -20,7 +20,9 @@ from _options import (
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError, escape
+from mmcell.files.early_checks import refuse_unwritable_folder
 from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, STREAMED_PX, WHOLE_PX
+from mmcell.settings.config_files import refuse_unreadable_config
 from mmcell.writers.formats import FORMATS
 
 if TYPE_CHECKING:
@@ -134,6 +136,7 @@ def main() -> int:
 
 def predict(args: argparse.Namespace) -> int:
     """Predicts all images, and returns the exit status."""
+    from mmcell.checkpoints.records import find_checkpoint
     from mmcell.files.folders import file_problem
     from mmcell.files.output_names import name_outputs
     from mmcell.inference.image_files import find_images
@@ -143,7 +146,15 @@ def predict(args: argparse.Namespace) -> int:
                         report=lambda line: print(line, file=sys.stderr) if is_first_process() else None)
     problems = {path: file_problem(path) for path in paths}
     images = [(path, name) for path, name in zip(paths, name_outputs(paths), strict=True) if not problems[path]]
+    refuse_unwritable_folder(args.out, '--out')
+    find_checkpoint(args.checkpoint)
+    if args.config is not None:
+        refuse_unreadable_config(args.config)
+    tile_settings(args, DEFAULT_TILE_PX)
     make_folder(args.out, '--out')
+    if args.device is not None:
+        args.device = own_device(args.device)
+        refuse_missing_device(args.device)
     from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():
         import mmdet.datasets  # noqa: F401
@@ -183,9 +194,7 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     from mmcell.inference.detector import load_detector
     from mmcell.inference.image_jobs import ImageJob
     from mmcell.inference.predictor import Predictor
-    device = args.device or get_device()
-    if device == 'cuda':
-        device = f'cuda:{os.environ.get("LOCAL_RANK", 0)}'
+    device = own_device(args.device or get_device())
     checkpoint = find_checkpoint(args.checkpoint)
     refuse_missing_device(device)
     detector = load_detector(checkpoint, args.config, device, args.cfg_options or (), args.trust_checkpoint)
@@ -212,6 +221,11 @@ def warn_of_swapped_training(config: 'Config') -> None:
     if description is not None:
         print('warning: this model is shown the same colours as in its training, but they are wrong: '
               f'{description}', file=sys.stderr)
+
+
+def own_device(device: str) -> str:
+    """Returns the device of this process: of several GPUs, each of several processes on a machine has its own."""
+    return f'cuda:{os.environ.get("LOCAL_RANK", 0)}' if device == 'cuda' else device
 
 
 def refuse_missing_device(device: str) -> None:

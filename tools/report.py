@@ -15,6 +15,7 @@ from _options import refuse_other_suffix, refuse_wrong_score
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
+from mmcell.files.early_checks import refuse_missing, refuse_missing_annotations, refuse_unwritable_files
 
 if TYPE_CHECKING:
     from mmcell.annotations.ground_truth import GroundTruth
@@ -92,6 +93,9 @@ def report(args: argparse.Namespace) -> None:
             is known for the results.
         OSError: A file cannot be read or written.
     """
+    refuse_missing_annotations(args.annotations)
+    refuse_missing(*args.inputs, args.base)
+    refuse_unwritable_files([args.out], '--out')
     import shlex
 
     from mmcell.checkpoints.seeds import group_seeds

@@ -20,6 +20,7 @@ from _measuring import showing_progress
 from _options import add_setting_argument, add_tile_arguments, refuse_wrong_score, tile_settings
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
+from mmcell.settings.config_files import refuse_unreadable_config
 
 if TYPE_CHECKING:
     from mmcell.studies.execution import Commands, Outcome
@@ -109,6 +110,8 @@ def carry_out(args: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.default_int_handler)
+    for path in args.configs:
+        refuse_unreadable_config(path)
     if not args.dry_run:
         make_folder(args.out, '--out')
     from mmcell.framework.console import without_onedl_notice

@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
+from mmcell.files.early_checks import refuse_missing, refuse_unwritable_files
 
 EXAMPLE = """example:
   python tools/submit.py results.pkl --annotations annotations/test.json --out submission.zip
@@ -32,7 +33,15 @@ def parse_args() -> argparse.Namespace:
 
 
 def main() -> int:
-    return run_command(parse_args, lambda args: submit(args) if args.check is None else check(args))
+    return run_command(parse_args, submit_or_check)
+
+
+def submit_or_check(args: argparse.Namespace) -> int | None:
+    refuse_missing(args.annotations, args.results, args.check)
+    if args.check is not None:
+        return check(args)
+    refuse_unwritable_files([args.out], '--out')
+    return submit(args)
 
 
 def submit(args: argparse.Namespace) -> None:

@@ -8,7 +8,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from _config import load_config
+from _config import check_config_arguments, load_config
 from _launch import processes, stop_workers, use_gloo_without_gpu
 from _options import (
     add_config_arguments,
@@ -20,6 +20,7 @@ from _options import (
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError
+from mmcell.files.early_checks import refuse_unwritable_files
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -66,16 +67,18 @@ def main() -> int:
 
 def test(args: argparse.Namespace) -> None:
     """Applies the command line to the config, and runs it."""
+    from mmcell.checkpoints.records import find_checkpoint
+    check_config_arguments(args)
+    checkpoint, tiles = find_checkpoint(args.checkpoint), tile_settings(args)
+    refuse_unwritable_files([args.out], '--out')
     from mmcell.framework.safe_loading import trusting_checkpoints
     with trusting_checkpoints(args.trust_checkpoint):
         cfg = load_config(args)
-        from mmcell.checkpoints.records import find_checkpoint
-        cfg.load_from = find_checkpoint(args.checkpoint)
+        cfg.load_from = checkpoint
         if args.split == 'val':
             cfg.test_dataloader, cfg.test_evaluator = cfg.val_dataloader, cfg.val_evaluator
-        settings = tile_settings(args)
-        if settings is not None:
-            use_tiles(cfg, settings)
+        if tiles is not None:
+            use_tiles(cfg, tiles)
         if args.tta:
             use_tta(cfg)
         if args.show_dir is not None:

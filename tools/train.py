@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from _config import load_config
+from _config import check_config_arguments, load_config
 from _launch import processes, stop_workers, use_gloo_without_gpu
 from _options import add_config_arguments
 
@@ -46,6 +46,8 @@ def main() -> int:
 
 
 def train(args: argparse.Namespace) -> int:
+    check_config_arguments(args)
+    refuse_wrong_resume(args.resume)
     from mmcell.framework.safe_loading import trusting_checkpoints
     with trusting_checkpoints(args.trust_checkpoint):
         cfg = load_config(args)
@@ -84,6 +86,24 @@ def use_mixed_precision(cfg: 'Config') -> None:
     cfg.optim_wrapper.type = replaceable[-1]
 
 
+def refuse_wrong_resume(value: str | None) -> None:
+    """Stops at a wrong --resume, as far as the names of files show it.
+
+    Raises:
+        MmcellError: The file or folder does not exist, or no file in the folder has the name of a checkpoint.
+    """
+    if value in (None, 'auto') or '://' in value:
+        return
+    if not Path(value).exists():
+        raise MmcellError(f'--resume: there is no checkpoint or work folder {value}')
+    if Path(value).is_dir() and not _named_checkpoints(value):
+        raise MmcellError(f'--resume: the folder {value} holds no complete checkpoint epoch_*.pth or iter_*.pth')
+
+
+def _named_checkpoints(folder: str) -> list[str]:
+    return sorted(path.name for kind in ('epoch', 'iter') for path in Path(folder).glob(f'{kind}_*.pth'))
+
+
 def resume(cfg: 'Config', value: str) -> None:
     """Sets the checkpoint that the training continues from.
 
@@ -97,16 +117,14 @@ def resume(cfg: 'Config', value: str) -> None:
             folder holds only damaged ones.
     """
     from mmcell.checkpoints.records import find_newest_complete
+    refuse_wrong_resume(value)
     folder = cfg.work_dir if value == 'auto' else value
-    if not Path(folder).exists() and '://' not in folder:
-        raise MmcellError(f'--resume: there is no checkpoint or work folder {folder}')
     checkpoint = folder
     if value == 'auto' or Path(value).is_dir():
         checkpoint = find_newest_complete(folder)
     if checkpoint is None and value != 'auto':
         raise MmcellError(f'--resume: the folder {folder} holds no complete checkpoint epoch_*.pth or iter_*.pth')
-    if checkpoint is None and (damaged := sorted(
-            path.name for kind in ('epoch', 'iter') for path in Path(folder).glob(f'{kind}_*.pth'))):
+    if checkpoint is None and (damaged := _named_checkpoints(folder)):
         raise MmcellError(f'--resume: no checkpoint in {folder} is complete ({", ".join(damaged)}), so the training '
                           'cannot be continued. Name another checkpoint with --resume FILE, or start again: move these '
                           'files away, or train in another folder with --work-dir FOLDER without --resume')

@@ -10,6 +10,7 @@ from mmcell.annotations.annotated_image import AnnotatedImage
 from mmcell.annotations.coco_checks import SECTIONS, Problem, check_records, describe_problems
 from mmcell.annotations.file_sets import find_file_of_other_set, info_of
 from mmcell.errors import MmcellError, quote
+from mmcell.files.early_checks import refuse_missing_annotations
 from mmcell.files.text_files import read_json
 from mmcell.files.whole_files import remove_leftovers, written_whole
 from mmcell.images.image_file import CHANNEL_ORDERS, open_image
@@ -176,9 +177,7 @@ def read_document(path: str | Path) -> dict:
             that mmcell cannot use, or lies beside a file of another conversion.
     """
     path = Path(path)
-    if not path.exists():
-        raise FileNotFoundError(f'no annotation file {path}: make it with data_prep/to_coco.py, or name an '
-                                'existing file (in a config: ann_file)')
+    refuse_missing_annotations(path)
     document = read_json(path, AnnotationError)
     _check_form(document, path)
     other = find_file_of_other_set(path, document)

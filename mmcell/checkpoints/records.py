@@ -7,9 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmengine.logging import print_log
-
-from mmcell.framework.safe_loading import WeightsError, find_damage, load_tensors_only
+from mmcell.framework.weights_errors import WeightsError
 
 # epoch_3.pth, iter_2000.pth, best_AP50_epoch_3.pth. Slashes in the names of values become underscores in file names.
 _NAME = re.compile(r'(?:best_(?P<value>.+)_)?(?:epoch|iter)_(?P<number>\d+)')
@@ -97,6 +95,7 @@ def _read_content(checkpoint: Path) -> dict:
         content = json.loads(record_path(checkpoint).read_text(encoding='utf-8'))
         if isinstance(content, dict):
             return content
+    from mmcell.framework.safe_loading import load_tensors_only
     with suppress(OSError, WeightsError):
         return content_of(load_tensors_only(checkpoint))
     return {}
@@ -180,6 +179,7 @@ def find_newest_complete(work_dir: str | Path) -> Path | None:
         if record.best_of is None:
             if is_complete(record.path):
                 return record.path
+            from mmengine.logging import print_log
             print_log(f'{record.path} is skipped: it is damaged, cut short, or has the format of torch before 1.6',
                       logger='current', level=30)
     return None
@@ -187,4 +187,5 @@ def find_newest_complete(work_dir: str | Path) -> Path | None:
 
 def is_complete(path: str | Path) -> bool:
     """Returns whether a file of ``torch.save`` (a zip archive) has all its parts, with the right check sums."""
+    from mmcell.framework.safe_loading import find_damage
     return zipfile.is_zipfile(path) and find_damage(path) is None

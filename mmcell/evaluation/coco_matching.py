@@ -12,7 +12,7 @@ from mmcell.boxes.overlapping import iterate_overlapping
 from mmcell.evaluation.greedy_matching import IOU_THRESHOLDS, match_greedily
 from mmcell.evaluation.pairs import Pairs
 from mmcell.predictions.cells import Predictions
-from mmcell.predictions.dump_file import ResultsError
+from mmcell.predictions.rules import ResultsError
 from mmcell.ragged import ranks_in_groups
 
 # The square root of the largest area in COCO's size ranges, 1e10 px².

@@ -11,9 +11,8 @@ from mmcell.evaluation.overlaps import Overlaps, overlaps_of_label_maps
 from mmcell.masks.painting import paint_masks
 from mmcell.masks.runs import MaskRuns, intersections_px
 from mmcell.predictions.cells import Predictions
-from mmcell.predictions.dump_file import ResultsError
 from mmcell.predictions.result_files import parse_results
-from mmcell.predictions.rules import describe_problems
+from mmcell.predictions.rules import ResultsError, describe_problems
 from mmcell.ragged import begins_of
 
 

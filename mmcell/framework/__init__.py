@@ -21,14 +21,17 @@ def prepare() -> None:
     4. MMEngine's registries refuse classes that are not listed, while a model is built from the config of an untrusted
        checkpoint (:mod:`mmcell.framework.limited_build`).
     5. MMDetection's ``DetInferencer`` accepts this project's configs (:mod:`mmcell.framework.inferencer`).
+    6. Packages that few configs use are imported when they are used (:mod:`mmcell.framework.late_imports`).
 
     ``import mmcell`` calls this function. It imports neither torch nor MMEngine, so that ``import mmcell`` is fast:
     changes 2, 3 and 5 are made as soon as other code imports the modules that they concern, and change 4 with the first
     checkpoint.
     """
     from mmcell.framework.after_import import run_after_import
+    from mmcell.framework.late_imports import import_late
     from mmcell.framework.ops import provide_mmcv_ops
     provide_mmcv_ops()
+    import_late()
     for name in _CHANGES:
         run_after_import(name, _change)
 

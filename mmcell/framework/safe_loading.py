@@ -26,21 +26,13 @@ from urllib.parse import urlparse
 import torch
 from mmengine.logging import print_log
 
-from mmcell.errors import MmcellError
 from mmcell.framework.bounded_pickles import refuse_unbounded
+from mmcell.framework.weights_errors import UntrustedCheckpointError, WeightsError
 
 # A model that finds a smaller share of its weights in a file is another model: a training does not start from the file.
 LEAST_SHARE = .5
 
 _is_trusting: ContextVar[bool] = ContextVar('is_trusting', default=False)
-
-
-class WeightsError(MmcellError):
-    """A checkpoint or pretrained weights cannot be read, downloaded or written; the message says how to go on."""
-
-
-class UntrustedCheckpointError(WeightsError):
-    """A checkpoint holds more than tensors, numbers and strings, so that opening it may run code."""
 
 
 @contextmanager

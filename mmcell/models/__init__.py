@@ -1,5 +1,11 @@
-"""Models; importing this package registers them, and MMDetection imports it before it builds any model."""
+"""Models; importing this package registers them, and MMDetection imports it before it builds any model.
 
+``PlainOutputConvNeXt`` needs MMPretrain: its module is imported when a config names the class.
+"""
+
+from mmdet.registry import MODELS
+
+from mmcell.framework.late_imports import register_late
 from mmcell.models.cbam import CBAM, CBAMResNet
 from mmcell.models.mask_head import CellMaskHead, CellRoIExtractor
 from mmcell.models.mask_tta import MaskTTAModel
@@ -9,7 +15,6 @@ from mmcell.models.roi_heads import CellCascadeRoIHead, CellRoIHead
 from mmcell.models.sparse_assigner import SparseMaxIoUAssigner
 from mmcell.models.tiled_detector import TiledDetector
 from mmcell.models.torchvision_parts import (
-    PlainOutputConvNeXt,
     TorchvisionAnchorGenerator,
     TorchvisionAssigner,
     TorchvisionBBoxCoder,
@@ -17,6 +22,7 @@ from mmcell.models.torchvision_parts import (
 )
 
 __all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellCascadeRoIHead', 'CellMaskHead', 'CellRoIExtractor',
-           'CellRoIHead', 'CheckedPretrainedInit', 'MaskTTAModel', 'PlainOutputConvNeXt', 'SparseMaxIoUAssigner',
-           'TiledDetector', 'TorchvisionAnchorGenerator', 'TorchvisionAssigner', 'TorchvisionBBoxCoder',
-           'TorchvisionMaskHead']
+           'CellRoIHead', 'CheckedPretrainedInit', 'MaskTTAModel', 'SparseMaxIoUAssigner', 'TiledDetector',
+           'TorchvisionAnchorGenerator', 'TorchvisionAssigner', 'TorchvisionBBoxCoder', 'TorchvisionMaskHead']
+
+register_late(MODELS, 'mmcell.models.plain_convnext', 'PlainOutputConvNeXt')

@@ -1,7 +1,5 @@
 """Prediction in overlapping tiles."""
 
-from math import inf
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -14,6 +12,7 @@ from torch import Tensor, nn
 from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
 from mmcell.tiles.seams import SeamStitcher
+from mmcell.tiles.tile_limits import ALIGN_PX, BORDER_PX, OVERLAP_PX, refuse_wrong_tiles
 from mmcell.tiles.tiling import TileGrid, make_grid
 
 
@@ -50,20 +49,15 @@ class TiledDetector(BaseModel):
         ValueError: A size, ``batch_size`` or ``upscale`` is out of its range.
     """
 
-    def __init__(self, detector: dict | nn.Module, tile_px: int = 512, overlap_px: int = 128, batch_size: int = 1,
-                 upscale: float = 1., border_px: float = 4., align_px: int = 32) -> None:
+    def __init__(self, detector: dict | nn.Module, tile_px: int = 512, overlap_px: int = OVERLAP_PX,
+                 batch_size: int = 1, upscale: float = 1., border_px: float = BORDER_PX,
+                 align_px: int = ALIGN_PX) -> None:
         detector = MODELS.build(detector) if isinstance(detector, dict) else detector
         super().__init__(data_preprocessor=getattr(detector, 'data_preprocessor', None))
         self.detector = detector
         self.tile_px, self.overlap_px, self.align_px = tile_px, overlap_px, align_px
         self.batch_size, self.upscale, self.border_px = batch_size, upscale, border_px
-        self.make_grid((tile_px, tile_px))
-        if not 0 < 2 * border_px <= overlap_px:
-            raise ValueError('border_px must be positive and overlap_px at least twice border_px, got '
-                             f'border_px={border_px:g} and overlap_px={overlap_px}')
-        if batch_size < 1 or not 0 < upscale < inf:
-            raise ValueError('batch_size must be at least 1, and upscale positive and finite, got '
-                             f'batch_size={batch_size} and upscale={upscale}')
+        refuse_wrong_tiles(tile_px, overlap_px, batch_size, upscale, border_px, align_px)
         self._register_load_state_dict_pre_hook(self._add_prefix)
 
     def make_grid(self, input_size: tuple[int, int], result_size: tuple[int, int] | None = None) -> TileGrid:

@@ -15,8 +15,7 @@ from mmdet.registry import MODELS, TASK_UTILS
 from mmdet.structures.mask import BaseInstanceMasks
 from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
-from mmpretrain.models.backbones import ConvNeXt
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmcell.masks.runs import MaskRuns
 from mmcell.models.mask_head import CellMaskHead
@@ -160,19 +159,3 @@ class TorchvisionMaskHead(CellMaskHead):
         # 39, and the mask with its margin, 30x30 values, is resized to these 31x31 px.
         whole = torch.cat([(center - half).trunc(), (center + half).trunc() + 1], dim=1)
         return super().paste(F.pad(probabilities, (1, 1, 1, 1)), whole, height, width, threshold)
-
-
-@MODELS.register_module()
-class PlainOutputConvNeXt(ConvNeXt):
-    """``mmpretrain.ConvNeXt`` that returns the outputs of its stages without normalising them.
-
-    The outputs equal the outputs of ``features`` 1, 3, 5 and 7 of torchvision's ConvNeXt. The stock class always
-    normalises each output, for which it has two more tensors per stage.
-
-    Args: The arguments of ``mmpretrain.ConvNeXt`` except ``gap_before_final_norm``.
-    """
-
-    def __init__(self, **kwargs) -> None:
-        super().__init__(gap_before_final_norm=False, **kwargs)
-        for stage in self.out_indices:
-            setattr(self, f'norm{stage}', nn.Identity())

@@ -9,8 +9,7 @@ from mmcell.annotations.ground_truth import ImageSet
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import areas_px
 from mmcell.masks.rle_counts import with_text_counts
-from mmcell.predictions.dump_file import ResultsError
-from mmcell.predictions.rules import problem_of_labels, unknown_id
+from mmcell.predictions.rules import ResultsError, problem_of_labels, unknown_id
 from mmcell.ragged import new_indices
 
 

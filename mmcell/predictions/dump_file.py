@@ -8,15 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcell.errors import MmcellError, list_some
+from mmcell.errors import list_some
 from mmcell.files.whole_files import written_whole
 from mmcell.framework.bounded_pickles import BoundedUnpickler, refuse_unbounded
 from mmcell.masks.encoding import masks_to_rles
+from mmcell.predictions.rules import ResultsError
 from mmcell.predictions.samples import problem_of_sample
-
-
-class ResultsError(MmcellError):
-    """Predictions are not in the format of MMDetection's ``tools/test.py --out``, or do not fit the annotation file."""
 
 
 def load_results(path: str | Path) -> list[dict]:

@@ -13,9 +13,15 @@ from mmcell.files.text_files import is_finite_number, is_integer
 from mmcell.masks.coco_masks import to_compressed_rles
 from mmcell.masks.rle import bboxes_xywh
 from mmcell.predictions.cells import Predictions, find_empty_and_repeated, join_predictions, to_predictions
-from mmcell.predictions.dump_file import ResultsError, load_results
 from mmcell.predictions.packed_results import read_packed_results
-from mmcell.predictions.rules import MAX_LISTED, describe_problems, find_wrong_values, leave_image, unknown_id
+from mmcell.predictions.rules import (
+    MAX_LISTED,
+    ResultsError,
+    describe_problems,
+    find_wrong_values,
+    leave_image,
+    unknown_id,
+)
 
 KEYS = ('image_id', 'category_id', 'score', 'segmentation')
 # Models give equal scores now and then. If a greater share of the detections has one, the file has hardly any scores.
@@ -67,6 +73,8 @@ def read_predictions(path: str | Path, images: ImageSet) -> ResultFile:
 
 
 def _read_dump(path: Path, images: ImageSet) -> ResultFile:
+    # Only dumps need torch, which takes seconds to import.
+    from mmcell.predictions.dump_file import load_results
     samples = load_results(path)
     parts = []
     for sample in samples:

@@ -4,9 +4,13 @@ from collections.abc import Collection, Sequence
 
 import numpy as np
 
-from mmcell.errors import list_some, quote
+from mmcell.errors import MmcellError, list_some, quote
 
 MAX_LISTED = 20
+
+
+class ResultsError(MmcellError):
+    """Predictions are not in the format of MMDetection's ``tools/test.py --out``, or do not fit the annotation file."""
 
 
 def find_wrong_values(scores: np.ndarray, boxes_xywh: np.ndarray, given_scores: Sequence[object],

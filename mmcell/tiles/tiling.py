@@ -6,6 +6,8 @@ from itertools import groupby, islice
 
 import numpy as np
 
+from mmcell.tiles.tile_limits import ALIGN_PX, refuse_wrong_grid
+
 # The farthest that a tile is moved, so that its corner is nearly a whole pixel before and after resizing.
 _MAX_MOVE_PX = 31
 
@@ -98,7 +100,7 @@ def overlaps(boxes_xyxy: np.ndarray, others_xyxy: np.ndarray) -> np.ndarray:
     return ((boxes_xyxy[..., :2] < others_xyxy[..., 2:]) & (others_xyxy[..., :2] < boxes_xyxy[..., 2:])).all(axis=-1)
 
 
-def make_grid(height: int, width: int, tile_px: int, overlap_px: int, align_px: int = 32,
+def make_grid(height: int, width: int, tile_px: int, overlap_px: int, align_px: int = ALIGN_PX,
               result_size: tuple[int, int] | None = None) -> TileGrid:
     """Divides an image into tiles.
 
@@ -118,11 +120,7 @@ def make_grid(height: int, width: int, tile_px: int, overlap_px: int, align_px: 
     Raises:
         ValueError: Tiles are smaller than ``align_px``, or would advance by less than ``align_px``.
     """
-    if tile_px < align_px:
-        raise ValueError(f'tiles must have a side of at least {align_px} px, got {tile_px}')
-    if not 0 <= overlap_px <= tile_px - align_px:
-        raise ValueError(f'the overlap must be from 0 to {tile_px - align_px} px (tiles of {tile_px} px, which must '
-                         f'advance by at least {align_px} px), got {overlap_px}')
+    refuse_wrong_grid(tile_px, overlap_px, align_px)
     axes = []
     for length, result_length in zip((width, height), result_size[::-1] if result_size else (width, height),
                                      strict=True):

@@ -96,9 +96,14 @@ def without_packages(tmp_path_factory):
 
 
 @every_command
-def test_ctrl_c_during_imports(script, without_packages):
-    # predict.py looks for the images before it imports anything.
-    arguments = [argument.replace('nowhere.tif', 'a_file') for argument in ARGUMENTS[script]]
+def test_ctrl_c_during_imports(script, without_packages, tmp_path):
+    # Commands look for their files before they import anything.
+    arguments = [argument.replace('a_file/nowhere', 'nowhere') for argument in ARGUMENTS[script]]
+    for name in arguments:
+        if name == 'nowhere':
+            (tmp_path / name).mkdir()
+        elif name.startswith('nowhere'):
+            (tmp_path / name).write_text('')
     ended = run_process(script, *arguments, env=without_packages)
     assert ended.returncode == 130 and ended.stderr.startswith('interrupted') and ended.stderr.count('\n') == 1
 
