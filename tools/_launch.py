@@ -61,6 +61,29 @@ def use_gloo_without_gpu(cfg: 'Config') -> str:
     return cfg.launcher
 
 
+def describe_idle_cores(n_processes: int, n_threads: int, n_cores: int) -> str | None:
+    """Returns a sentence if processes on one machine use fewer cores than it has, or more threads than cores."""
+    n_used, n_suitable = n_processes * n_threads, max(n_cores // n_processes, 1)
+    if n_used == n_cores or n_threads == n_suitable:
+        return None
+    return (f'{n_processes} processes compute with {n_threads} {"thread" if n_threads == 1 else "threads"} each on '
+            f'{n_cores} cores: OMP_NUM_THREADS={n_suitable} torchrun … is faster')
+
+
+def warn_of_idle_cores() -> None:
+    """Prints :func:`describe_idle_cores` in the first process, if the processes compute on the CPU.
+
+    torchrun gives each process one thread, unless OMP_NUM_THREADS is set.
+    """
+    import torch
+    if torch.cuda.is_available() or not is_first_process():
+        return
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    sentence = describe_idle_cores(int(os.environ.get('LOCAL_WORLD_SIZE', 1)), torch.get_num_threads(), n_cores)
+    if sentence is not None:
+        print(f'note: {sentence}', file=sys.stderr)
+
+
 @contextmanager
 def processes(launcher: str, timeout: timedelta | None = None) -> Iterator[tuple[int, int]]:
     """Connects this process with the others over gloo for the block, and disconnects it after the block.
@@ -77,6 +100,7 @@ def processes(launcher: str, timeout: timedelta | None = None) -> Iterator[tuple
     from torch import distributed
     if launcher != 'none':
         distributed.init_process_group('gloo', timeout=timeout)
+        warn_of_idle_cores()
     yield (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
     # After an error this is skipped: the other processes may wait inside the block, and would never come here.
     if distributed.is_initialized():

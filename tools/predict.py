@@ -168,8 +168,8 @@ def predict(args: argparse.Namespace) -> int:
         refuse_to_overwrite(images, job)
         job, precision = with_precision(job, args.amp, [path for path, _ in images])
         if rank == 0:
-            print(precision.describe(), file=sys.stderr)
             print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
+            print(precision.describe(), file=sys.stderr)
             warn_of_swapped_training(job.predictor.config)
             if 'class-labels' in job.formats:
                 numbered = (f'class{number} is {name}'
@@ -194,10 +194,12 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     from mmcell.inference.detector import load_detector
     from mmcell.inference.image_jobs import ImageJob
     from mmcell.inference.predictor import Predictor
+    from mmcell.models.folding import fold_batch_norm
     device = own_device(args.device or get_device())
     checkpoint = find_checkpoint(args.checkpoint)
     refuse_missing_device(device)
     detector = load_detector(checkpoint, args.config, device, args.cfg_options or (), args.trust_checkpoint)
+    fold_batch_norm(detector)
     tiles = tile_settings(args, DEFAULT_TILE_PX)
     predictor = Predictor(detector, args.tta, **{**tiles, 'tile_px': args.tile})
     names = predictor.class_names

@@ -17,9 +17,11 @@ from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
 from torch import nn
+from torch.utils.data import DataLoader
 
 from mmcell.errors import MmcellError
 from mmcell.framework.schedules import ScheduleError
+from mmcell.framework.threads import use_one_thread_per_worker
 
 FRAMEWORKS = ('mmengine', 'mmcv', 'mmdet', 'mmpretrain')
 # Framework modules whose messages of level INFO are shown, because mmcell's own lines do not contain their information.
@@ -98,6 +100,11 @@ class ConsoleRunner(Runner):
         present = {type(hook).__name__ for hook in self.hooks}
         for name in ('FirstScreenHook', 'ProgressHook', *sorted({'ClassCountHook', 'FirstStepHook'} - present)):
             self.register_hook(dict(type=name))
+
+    @staticmethod
+    def build_dataloader(*args, **kwargs) -> DataLoader:
+        """Builds a data loader as ``Runner`` does, whose workers compute with one thread each."""
+        return use_one_thread_per_worker(Runner.build_dataloader(*args, **kwargs))
 
     def build_param_scheduler(self, scheduler: dict | list) -> list | dict:
         """Builds the learning-rate schedule as ``Runner`` does.

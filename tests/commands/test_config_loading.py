@@ -7,7 +7,7 @@ import mmengine.device
 import pytest
 import torch
 from _config import load_config
-from _launch import processes, use_gloo_without_gpu
+from _launch import describe_idle_cores, processes, use_gloo_without_gpu
 from _options import add_config_arguments
 from mmengine.config import Config
 from support.commands import CONFIG, call
@@ -104,6 +104,14 @@ def parse_config_arguments(config, *flags):
     parser = argparse.ArgumentParser()
     add_config_arguments(parser)
     return argparse.Namespace(config=str(config), **vars(parser.parse_args([str(flag) for flag in flags])))
+
+
+@pytest.mark.parametrize(('n_processes', 'n_threads', 'n_cores', 'suitable'), [
+    (2, 1, 2, None), (2, 1, 16, 8), (3, 5, 16, None), (2, 8, 8, 4), (4, 1, 2, None), (4, 2, 2, 1), (1, 4, 4, None)])
+def test_cores_that_are_idle_or_shared_are_noted(n_processes, n_threads, n_cores, suitable):
+    sentence = describe_idle_cores(n_processes, n_threads, n_cores)
+    assert (sentence is None) == (suitable is None)
+    assert sentence is None or f'OMP_NUM_THREADS={suitable} torchrun' in sentence
 
 
 def test_the_launcher_must_fit_how_the_process_was_started(tmp_path, monkeypatch):
