@@ -1,6 +1,7 @@
 """Whole epochs of an annotation file, with loaders in processes of their own, and with validation."""
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -23,11 +24,13 @@ class EpochTime:
     Attributes:
         training: Seconds of the training steps, with the start of the workers.
         validation: Seconds of prediction and AP of the validation images.
+        cpu: Seconds that processors spent on both, in this process and in the workers.
         ap: The AP of masks, as the kind computes it.
     """
 
     training: float
     validation: float
+    cpu: float
     ap: float
 
     @property
@@ -71,7 +74,7 @@ def read_records(ann_file: Path, test_mode: bool) -> list[dict]:
 def measure_epoch(trainee: Trainee, validation_records: Sequence[dict], evaluate: Callable[[list], float],
                   batch_size: int, n_workers: int, precision: str, device: str) -> EpochTime:
     """Trains one epoch in a random order, then predicts and evaluates the validation images one by one."""
-    begin = time.perf_counter()
+    begin, cpu_begin = time.perf_counter(), _cpu_seconds()
     order = np.random.default_rng(0).permutation(len(trainee.samples)).tolist()
     trainee.model.train()
     for batch in load(trainee.samples, order, batch_size, n_workers, trainee.collate):
@@ -82,7 +85,12 @@ def measure_epoch(trainee: Trainee, validation_records: Sequence[dict], evaluate
     predictions = [image for batch in load(samples, range(len(samples)), 1, n_workers, trainee.collate)
                    for image in predict(trainee, batch, precision, device)]
     ap = evaluate(predictions)
-    return EpochTime(trained - begin, time.perf_counter() - trained, ap)
+    return EpochTime(trained - begin, time.perf_counter() - trained, _cpu_seconds() - cpu_begin, ap)
+
+
+def _cpu_seconds() -> float:
+    """Returns the seconds that processors spent on this process and on its processes that have ended."""
+    return sum(os.times()[:4])
 
 
 def load(samples: object, order: Iterable[int], batch_size: int, n_workers: int, collate: Callable) -> DataLoader:
@@ -119,11 +127,12 @@ def count_cells(records: Sequence[dict]) -> int:
 
 def format_epochs(times: dict[str, EpochTime], n_images: int) -> str:
     """Returns a Markdown table of epochs; ``n_images`` are trained per epoch."""
-    lines = ['| kind | training, s | validation, s | epoch, s | trained images/s | epoch / mmcell | training / mmcell '
-             '| validation / mmcell |', '| --- | --- | --- | --- | --- | --- | --- | --- |']
+    lines = ['| kind | training, s | validation, s | epoch, s | CPU s | trained images/s | epoch / mmcell | training / '
+             'mmcell | validation / mmcell | CPU / mmcell |', '| --- |' + ' --- |' * 9]
     for kind, measured in times.items():
         ratios = [f'{getattr(measured, name) / getattr(times["mmcell"], name):.2f}' if 'mmcell' in times else '-'
-                  for name in ('whole', 'training', 'validation')]
+                  for name in ('whole', 'training', 'validation', 'cpu')]
         lines.append(f'| {kind} | {measured.training:.1f} | {measured.validation:.1f} | {measured.whole:.1f} | '
+                     f'{measured.cpu:.1f} | '
                      f'{n_images / measured.training:.3f} | {" | ".join(ratios)} |')
     return '\n'.join(lines)

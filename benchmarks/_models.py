@@ -89,10 +89,10 @@ def replace_types(settings: object) -> object:
     return [replace_types(value) for value in settings] if isinstance(settings, (list, tuple)) else settings
 
 
-def mmdetection_model(theirs: nn.Module, cfg: Config, stock: bool) -> nn.Module:
+def mmdetection_model(theirs: nn.Module, cfg: Config, stock: bool, device: str = 'cpu') -> nn.Module:
     """Builds the model of :func:`mmdetection_config` with the weights of torchvision's model.
 
-    mmcell's convolutions are done as in its trainings and predictions on the CPU, stock's as torch does them.
+    On the CPU, mmcell's convolutions are done as in its trainings and predictions, and stock's as torch does them.
     """
     from mmdet.registry import MODELS
     from mmengine.registry import init_default_scope
@@ -102,7 +102,15 @@ def mmdetection_model(theirs: nn.Module, cfg: Config, stock: bool) -> nn.Module:
     model = MODELS.build(cfg.model)
     model.load_state_dict(convert_mask_rcnn(theirs.state_dict()).state_dict, strict=False)
     model.cfg, model.dataset_meta = cfg, {'classes': ('1', '2', '3', '4'), 'channel_order': 'rgb'}
-    if not stock and 'winograd' in cfg.default_hooks:
+    if not stock and device == 'cpu':
+        model = _for_cpu(model, cfg)
+    return model.to(device).eval()
+
+
+def _for_cpu(model: nn.Module, cfg: Config) -> nn.Module:
+    if 'cpu' in cfg.env_cfg.get('channels_last', ()):
+        model = model.to(memory_format=torch.channels_last)
+    if 'winograd' in cfg.default_hooks:
         from mmcell.models.winograd import use_winograd
         use_winograd(model)
-    return model.eval()
+    return model

@@ -102,7 +102,7 @@ def _make_mmdetection(kind: str, theirs: nn.Module, records: Sequence[dict], cro
     cfg = mmdetection_config(stock)
     # MMDetection's loader turns the colours of the file round.
     cfg.model.data_preprocessor.bgr_to_rgb = stock and records[0]['channel_order'] == 'rgb'
-    model = mmdetection_model(theirs, cfg, stock).to(device).train()
+    model = mmdetection_model(theirs, cfg, stock, device).train()
 
     def losses(batch: dict) -> dict[str, Tensor]:
         with autocast(precision, device):

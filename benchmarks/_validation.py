@@ -77,7 +77,8 @@ def make_evaluation(kind: str, ann_file: Path) -> Callable[[list], float]:
     from mmengine.evaluator import Evaluator
 
     from mmcell.evaluation.cell_metric import CellMetric
-    metric = CellMetric() if kind == 'mmcell' else CocoMetric(str(ann_file), metric='segm')
+    with contextlib.redirect_stdout(io.StringIO()):
+        metric = CellMetric() if kind == 'mmcell' else CocoMetric(str(ann_file), metric='segm')
     evaluator = Evaluator([metric])
     class_names = [category['name'] for category in json.loads(ann_file.read_text())['categories']]
     evaluator.dataset_meta = {'classes': tuple(class_names), 'ann_file': str(ann_file)}

@@ -20,6 +20,7 @@ trained and validated.
 import argparse
 import logging
 import os
+import sys
 import tempfile
 import time
 import warnings
@@ -179,7 +180,10 @@ def print_comparison(title: str, kinds: Sequence[str], setting: Setting, rounds:
     steps = {kind: [] for kind in kinds}
     for number in range(rounds):
         for kind, trainee in trainees.items():
-            steps[kind].append(measure_step(trainee, setting, number))
+            step = measure_step(trainee, setting, number)
+            steps[kind].append(step)
+            print(f'{title}, round {number + 1}, {kind}: {step.seconds:.1f} s, {step.cpu_seconds:.1f} CPU s, '
+                  f'{step.peak_mib:.0f} MiB', file=sys.stderr)
     losses = {kind: measured[0].losses for kind, measured in steps.items()}
     print(f'\n### {title}\n\n{format_losses(losses)}\n\n{format_steps(steps, setting.batch_size)}', flush=True)
     if with_parts:
@@ -220,6 +224,7 @@ def print_predictions(kinds: Sequence[str], setting: Setting, rounds: int) -> No
     for _ in range(rounds):
         for kind, trainee in trainees.items():
             parts[kind].append(profile_prediction(trainee, setting))
+            print(f'prediction, {kind}: {sum(parts[kind][-1].values()):.1f} s', file=sys.stderr)
     print(f'\n### prediction of {N_DETECTIONS} detections, {setting.precision}\n\n'
           + format_parts({kind: median_of_parts(measured) for kind, measured in parts.items()}), flush=True)
 

@@ -191,10 +191,12 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     from mmengine.device import get_device
 
     from mmcell.checkpoints.records import find_checkpoint
+    from mmcell.framework.freed_memory import keep_freed_memory
     from mmcell.inference.detector import load_detector
     from mmcell.inference.image_jobs import ImageJob
     from mmcell.inference.predictor import Predictor
     from mmcell.models.folding import fold_batch_norm
+    keep_freed_memory()
     device = own_device(args.device or get_device())
     checkpoint = find_checkpoint(args.checkpoint)
     refuse_missing_device(device)

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmcell.errors import MmcellError
+from mmcell.framework.freed_memory import keep_freed_memory
 from mmcell.framework.schedules import ScheduleError
 from mmcell.framework.threads import use_one_thread_per_worker
 
@@ -64,7 +65,8 @@ class ConsoleRunner(Runner):
 
     @classmethod
     def from_cfg(cls, cfg: Config) -> 'ConsoleRunner':
-        """Builds a runner from a config."""
+        """Builds a runner from a config, and makes the process keep freed memory."""
+        keep_freed_memory()
         for message in POINTLESS_PYTHON_WARNINGS:
             warnings.filterwarnings('ignore', message)
         with without_onedl_notice():
