@@ -17,18 +17,19 @@ def end_with_parent() -> None:
     Workers themselves look at their parent only between two samples. A worker that has sent a large sample, such as one
     with label maps, waits until somebody receives it, and would wait for ever, with all memory that it shares.
     """
-    parent = multiprocessing.parent_process()
-    if parent is not None and get_worker_info() is not None:
-        _start_watching(os.getpid(), parent.pid)
+    if multiprocessing.parent_process() is not None and get_worker_info() is not None:
+        _start_watching(os.getpid())
 
 
 @functools.cache
-def _start_watching(own_pid: int, parent_pid: int) -> None:
+def _start_watching(own_pid: int) -> None:
     """Starts a thread for a process, only in the first call: a forked process does not inherit threads."""
-    threading.Thread(target=_watch, args=(parent_pid,), daemon=True).start()
+    threading.Thread(target=_watch, args=(multiprocessing.parent_process(), os.getppid()), daemon=True).start()
 
 
-def _watch(parent_pid: int) -> None:
-    while os.getppid() == parent_pid:
+def _watch(parent: multiprocessing.process.BaseProcess, system_parent_pid: int) -> None:
+    # ``parent`` is the process that asked for this one. With forkserver, the system calls the fork server its parent,
+    # which lives on. With fork, workers hold one another's pipes open, so that ``parent`` seems alive for too long.
+    while os.getppid() == system_parent_pid and parent.is_alive():
         time.sleep(_INTERVAL_S)
     os._exit(1)

@@ -1,8 +1,10 @@
 import multiprocessing
 import os
+import queue
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,8 +25,9 @@ class LargeSamples(torch.utils.data.Dataset):
         return os.getpid(), np.zeros(1_000_000, np.uint8)
 
 
-def load_one_sample(sender):
-    loader = iter(torch.utils.data.DataLoader(LargeSamples(), batch_size=None, num_workers=2, collate_fn=list))
+def load_one_sample(sender, method):
+    loader = iter(torch.utils.data.DataLoader(LargeSamples(), batch_size=None, num_workers=2, collate_fn=list,
+                                              multiprocessing_context=method))
     sender.send([next(loader)[0] for _ in range(2)])
     time.sleep(100)
 
@@ -37,11 +40,13 @@ def is_running(pid):
 
 
 @pytest.mark.skipif(not Path('/proc').is_dir(), reason='looks at processes in /proc')
-def test_workers_end_after_their_parent_was_killed(monkeypatch):
+@pytest.mark.parametrize('method', ['fork', pytest.param('forkserver', marks=pytest.mark.slow)])
+def test_workers_end_after_their_parent_was_killed(monkeypatch, method):
     monkeypatch.setattr(orphans, '_INTERVAL_S', .05)
-    context = multiprocessing.get_context('fork')
+    # A forked process would have the fork server of this one.
+    context = multiprocessing.get_context('fork' if method == 'fork' else 'spawn')
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=load_one_sample, args=(sender,))
+    process = context.Process(target=load_one_sample, args=(sender, method))
     process.start()
     workers = receiver.recv()
     assert all(map(is_running, workers))
@@ -53,6 +58,21 @@ def test_workers_end_after_their_parent_was_killed(monkeypatch):
         time.sleep(.02)
 
 
+def test_a_worker_of_a_fork_server_ends_after_the_process_that_asked_for_it(monkeypatch):
+    exit_codes, alive = queue.SimpleQueue(), iter([True, True, False])
+    monkeypatch.setattr(orphans, '_INTERVAL_S', .01)
+    monkeypatch.setattr(orphans, 'get_worker_info', object)
+    monkeypatch.setattr(os, '_exit', exit_codes.put)
+    # The system's parent is another process, which lives on.
+    parent = SimpleNamespace(pid=os.getppid() + 1, is_alive=lambda: next(alive))
+    monkeypatch.setattr(multiprocessing, 'parent_process', lambda: parent)
+    orphans._start_watching.cache_clear()
+    for _ in range(2):
+        end_with_parent()
+    assert exit_codes.get(timeout=10) == 1 and next(alive, None) is None
+    orphans._start_watching.cache_clear()
+
+
 def test_no_thread_starts_outside_of_workers(monkeypatch):
-    monkeypatch.setattr(orphans, '_start_watching', lambda *pids: pytest.fail('a thread was started'))
+    monkeypatch.setattr(orphans, '_start_watching', lambda pid: pytest.fail('a thread was started'))
     end_with_parent()
