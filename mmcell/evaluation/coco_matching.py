@@ -146,7 +146,6 @@ def _candidates_of_boxes(truth: GroundTruth, predicted: Predictions) -> tuple[np
     for side, kind, error in ((truth, 'an annotation', AnnotationError), (predicted, 'a detection', ResultsError)):
         if np.isnan(side.boxes_xywh).any():
             raise error(f'{kind} has no bbox, which is needed to measure boxes')
-    # The first entry gives the columns their dtypes if there is no pair.
     pred_xyxy, true_xyxy = (np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], axis=1)
                             for xywh in (predicted.boxes_xywh, truth.boxes_xywh))
     pred_groups, true_groups = (side.class_index * len(truth.image_ids) + side.image_index
