@@ -6,6 +6,8 @@ may be empty. The example in this module has the sizes [2, 0, 3]: group 0 has th
 and group 2 has the elements 2 to 4.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
@@ -130,6 +132,19 @@ def split_by(groups: np.ndarray) -> list[np.ndarray]:
     """Returns the indices of the elements of each group, by ascending group: [7, 3, 7] gives [[1], [0, 2]]."""
     order = np.argsort(groups, kind='stable')
     return np.split(order, begins_of_runs(groups[order])[1:]) if len(order) else []
+
+
+def split_by_load(loads: np.ndarray, max_load: int) -> Iterator[slice]:
+    """Splits items into consecutive slices, each with a load below ``max_load`` plus the load of its first item.
+
+    Args:
+        loads: (N,) int, the load of each item, not negative: for example the number of elements of each group.
+        max_load: The bound, positive.
+    """
+    # The loads [3, 4, 2, 9, 1] with max_load = 8: the cumulative loads [3, 7, 9, 18, 19] divided by 8 are
+    # [0, 0, 1, 2, 2], which gives the slices 0:2, 2:3 and 3:5.
+    begins = begins_of_runs(np.cumsum(loads) // max_load).tolist()
+    yield from map(slice, begins, [*begins[1:], len(loads)])
 
 
 def ranks_in_groups(groups: np.ndarray) -> np.ndarray:

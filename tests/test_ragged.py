@@ -17,6 +17,7 @@ from mmcell.ragged import (
     ranks_in_groups,
     reduce_groups,
     running_sums,
+    split_by_load,
     sums_of_groups,
 )
 
@@ -85,6 +86,15 @@ def test_begins_of_runs(pairs: list[tuple[int, int]]) -> None:
 def test_ranks_in_groups(groups: list[int]) -> None:
     assert ranks_in_groups(np.array(groups, int)).tolist() == [groups[:i].count(group)
                                                                for i, group in enumerate(groups)]
+
+
+@given(st.lists(st.integers(0, 30), max_size=12), st.integers(1, 20))
+def test_slices_hold_a_bounded_load(loads: list[int], max_load: int) -> None:
+    slices = list(split_by_load(np.array(loads, np.int64), max_load))
+    assert [index for part in slices for index in range(len(loads))[part]] == list(range(len(loads)))
+    for part in slices:
+        assert part.start < part.stop and sum(loads[part]) < max_load + loads[part.start]
+    assert len(slices) <= sum(loads) // max_load + 1
 
 
 def test_new_indices_count_the_kept_elements() -> None:

@@ -1,11 +1,10 @@
 """Finds the pairs of boxes of two sets that overlap, group by group, in NumPy."""
 
 from collections.abc import Iterator
-from itertools import pairwise
 
 import numpy as np
 
-from mmcell.ragged import groups_of, index_in_group, offsets_of
+from mmcell.ragged import groups_of, index_in_group, split_by_load
 
 # The number of pairs that are held at a time, which bounds the memory.
 _MAX_PAIRS = 1 << 20
@@ -42,7 +41,7 @@ def iterate_overlapping(boxes_xyxy: np.ndarray, groups: np.ndarray, others_xyxy:
     end = np.searchsorted(left_keys[order], groups * stride + np.searchsorted(lefts, boxes_xyxy[:, 2]))
     n_near = np.maximum(end - first, 0)
     sides, other_sides = boxes_xyxy.T.copy(), others_xyxy.T.copy()  # rows are read faster than columns
-    for some in _split_by_load(n_near):
+    for some in split_by_load(n_near, _MAX_PAIRS):
         near = groups_of(n_near[some]) + some.start
         near_others = order[first[near] + index_in_group(n_near[some])]
         heights = _shared_lengths(sides[1::2], other_sides[1::2], near, near_others)
@@ -57,12 +56,3 @@ def _shared_lengths(spans: np.ndarray, other_spans: np.ndarray, index: np.ndarra
     """Returns the lengths (P,) that pairs of spans share, not positive if none; spans (2, N) are begins and ends."""
     return (np.minimum(spans[1].take(index), other_spans[1].take(other))
             - np.maximum(spans[0].take(index), other_spans[0].take(other)))
-
-
-def _split_by_load(loads: np.ndarray) -> Iterator[slice]:
-    """Splits items into consecutive slices, each with a load below ``_MAX_PAIRS`` plus the load of its first item."""
-    # With 8 in place of _MAX_PAIRS, the loads [3, 4, 2, 9, 1] begin at [0, 3, 7, 9, 18], which divided by 8 are
-    # [0, 0, 0, 1, 2]: the slices 0:3, 3:4 and 4:5.
-    batches = offsets_of(loads)[:-1] // _MAX_PAIRS
-    edges = [0, *(np.flatnonzero(np.diff(batches)) + 1).tolist(), len(loads)]
-    yield from (slice(begin, end) for begin, end in pairwise(edges) if end > begin)

@@ -18,11 +18,10 @@ length 2, and at 6 with length 1: these are priors 1, 2, 4, 5 and 0, of which 2,
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from mmcell.ragged import begins_of_runs, offsets_of
+from mmcell.ragged import offsets_of, split_by_load
 
 # For coordinates below this bound, the float64 computations in this file have errors below _MARGIN_PX.
 MAX_COORDINATE_PX = 1e8
@@ -75,12 +74,12 @@ def iterate_near_pairs(priors_xyxy: Tensor, boxes_xyxy: Tensor) -> Iterator[tupl
     max_runs, max_pairs = (_MAX_RUNS, _MAX_PAIRS) if boxes.device.type == 'cpu' else (_MAX_ON_DEVICE, _MAX_ON_DEVICE)
     # A device is waited for here and once per group, because the host needs to know how much memory is to be reserved.
     n_runs = n_cells_xy[..., 1].sum(dim=1).cpu().numpy()
-    for group in _split_by_load(n_runs, max_runs):
+    for group in split_by_load(n_runs, max_runs):
         run_offsets = offsets_of(n_runs[group])
         run_boxes, run_begins, run_lengths = _runs_of_priors(
             grids, first_cells_xy[group], n_cells_xy[group], int(run_offsets[-1]))
         n_pairs = run_lengths.new_zeros(group.stop - group.start).scatter_add_(0, run_boxes, run_lengths).cpu().numpy()
-        for batch in _split_by_load(n_pairs, max_pairs):
+        for batch in split_by_load(n_pairs, max_pairs):
             # Runs are sorted by box. With 3 runs of box 0 and 2 runs of box 1, run_offsets is [0, 3, 5].
             runs = slice(*run_offsets[[batch.start, batch.stop]].tolist())
             n, lengths = int(n_pairs[batch].sum()), run_lengths[runs]
@@ -206,11 +205,3 @@ def _expand(begins: Tensor, lengths: Tensor, n: int) -> Tensor:
     # [5, 5, -1, -1, -1], to which the positions [0, 1, 2, 3, 4] are added.
     shifts = torch.repeat_interleave(begins - lengths.cumsum(0) + lengths, lengths, output_size=n)
     return shifts.add_(torch.arange(n, device=begins.device))
-
-
-def _split_by_load(loads: np.ndarray, max_load: int) -> Iterator[slice]:
-    """Splits items into consecutive slices, each with a load below ``max_load`` plus the load of its first item."""
-    # Example: loads = [3, 4, 2, 9, 1] with max_load = 8. The cumulative loads [3, 7, 9, 18, 19] divided by 8 are
-    # [0, 0, 1, 2, 2], which gives the slices 0:2, 2:3 and 3:5.
-    begins = begins_of_runs(np.cumsum(loads) // max_load).tolist()
-    yield from map(slice, begins, [*begins[1:], len(loads)])
