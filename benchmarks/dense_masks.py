@@ -1,7 +1,8 @@
 """Compares MMDetection's bitmaps with mmcell's label maps on images with hundreds of cells.
 
 MMDetection's classes ("stock") and mmcell's classes do the same work in alternation. The table shows times, peak
-memory, whether the results are equal, and whether the targets for time and memory are met.
+memory, whether the results are equal (at least 99 % of the masks of a prediction), and whether the targets for time and
+memory are met.
 """
 
 import argparse
@@ -9,14 +10,17 @@ import copy
 import operator
 import os
 import tempfile
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pycocotools.mask
 import torch
 from _measure import median_seconds, peak_memory_mib, time_alternately, use_one_thread
+from _models import replace_types
 from _scenes import Scene, write_fullest_of_consep, write_synthetic
 from mmcv.transforms import Compose
 from mmdet.registry import MODELS, TASK_UTILS, TRANSFORMS
@@ -127,15 +131,13 @@ def prepare_rles(kind: str, scene: Scene) -> Callable[[], object]:
 def build_model(kind: str) -> torch.nn.Module:
     """Builds the ResNet-50 baseline with random weights and 1,000 detections per image.
 
-    The kind 'stock' has MMDetection's mask head and assigners. RoI extractors are mmcell's in both kinds.
+    The kind 'stock' has MMDetection's RoI head, RoI extractors, mask head and assigners.
     """
     cfg = Config.fromfile(Path(__file__).parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50.py').model
     cfg.backbone.init_cfg = None
     cfg.test_cfg.rcnn.score_thr = 0.
     if kind == 'stock':
-        cfg.roi_head.mask_head.type = HEADS[kind]
-        for part in ('rpn', 'rcnn'):
-            cfg.train_cfg[part].assigner.type = 'MaxIoUAssigner'
+        cfg = replace_types(cfg)
     torch.manual_seed(0)
     # Without this, the initialisation of every weight is logged.
     MMLogger.get_current_instance().setLevel('ERROR')
@@ -192,6 +194,17 @@ def same_rles(stock: list[dict], ours: list[dict]) -> bool:
     return [rle['counts'].decode() for rle in stock] == [rle['counts'] for rle in ours]
 
 
+def same_cells(stock: list[dict], ours: list[dict]) -> bool:
+    """Returns whether at least 99 % of the RLEs of a prediction are equal, where masks without a pixel do not count.
+
+    mmcell leaves these masks out. It adds up the features of RoIs in another order, so that a probability at the
+    threshold may be rounded to the other side.
+    """
+    counts = [Counter(rle['counts'].decode() for rle in stock if pycocotools.mask.area(rle)),
+              Counter(rle['counts'] for rle in ours)]
+    return (counts[0] & counts[1]).total() >= .99 * max(count.total() for count in counts)
+
+
 def same_masks(stock: object, ours: object) -> bool:
     """Returns whether all bitmaps are equal."""
     return all(np.array_equal(a, b) for a, b in zip(stock, ours, strict=True))
@@ -212,7 +225,7 @@ STAGES = [
     Stage('assigning, anchor scale 8', partial(prepare_assignment, scale=8), same_assignments, 10, 1 / 20),
     Stage('1,000 detections → RLE', prepare_rles, same_rles, 30, 1 / 20),
     Stage('training step: file → SGD', prepare_step, operator.eq, 2, 1 / 2),
-    Stage('prediction: file → RLE', prepare_prediction, same_rles, 2, 1 / 4),
+    Stage('prediction: file → RLE', prepare_prediction, same_cells, 2, 1 / 4),
 ]
 
 
