@@ -68,8 +68,8 @@ class CellDataset(_SeededSamples, CocoDataset):
         cache_gib: How many GiB of decoded images and cells are kept in memory at most, so that they are decoded once
             in a training. All workers share them; with several processes that train, each has its own. 0 keeps none.
             None keeps an eighth of the free memory of the machine at most, divided by the number of processes that
-            train, and with ``test_mode`` none. Needs a pipeline that begins with :class:`LoadTiff`; cells are kept if
-            :class:`LoadCellAnnotations` follows.
+            train, for all data sets of the process together, and with ``test_mode`` none. Needs a pipeline that begins
+            with :class:`LoadTiff`; cells are kept if :class:`LoadCellAnnotations` follows.
         kwargs: Further arguments of ``mmdet.datasets.CocoDataset``. No image is filtered out unless ``filter_cfg``
             asks for it.
 
@@ -136,6 +136,9 @@ class CellDataset(_SeededSamples, CocoDataset):
         with_masks = len(loaders) == 2 and loaders[1].with_mask
         is_loaded = bool(loaders) and isinstance(loaders[0], LoadTiff)
         entries = map(self.get_data_info, range(len(self)))
+        # If the classes were put into another order, the earlier places are given back first.
+        for holder in (self, *loaders):
+            holder.decoded = None
         self.decoded = plan_decoded_images(entries, cache_gib, with_masks) if is_loaded else None
         for loader in loaders:
             loader.decoded = self.decoded

@@ -1,6 +1,7 @@
 """Images and label maps of a data set that are decoded once, and then shared by all processes that load samples."""
 
 import logging
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from mmcell.files.free_memory import find_free_memory
 from mmcell.files.shared_arrays import CAN_SHARE, SharedArrays, bytes_of
 from mmcell.masks.label_map_masks import LabelMapMasks
 
-# The part of the free memory that one data set may take up unless a config says otherwise.
+# The part of the free memory that the data sets of a process may take up unless a config says otherwise.
 FREE_SHARE = 1 / 8
 # Label maps are kept as uint16, whose greatest value this is; and the layers of cells as uint8.
 _MAX_CELLS, _MAX_LAYER = 65_535, 255
@@ -158,13 +159,20 @@ class DecodedImages:
                       '(a smaller dataset.cache_gib avoids this)', logger='current', level=logging.WARNING)
 
 
+# What the data sets of this process keep.
+_living: weakref.WeakSet[DecodedImages] = weakref.WeakSet()
+
+
 def plan_decoded_images(entries: Iterable[dict], cache_gib: float | None, with_masks: bool) -> DecodedImages | None:
     """Gives the images of a data set their places.
+
+    A training may have several data sets, joined by ``ConcatDataset``. Without a budget of its own, a data set gets
+    what the places of the data sets before it leave of the eighth.
 
     Args:
         entries: As for :class:`DecodedImages`.
         cache_gib: The budget in GiB for each process that trains; its workers share it. None: an eighth of the free
-            memory, divided among the processes that train.
+            memory, divided among the processes that train, which the data sets of a process share.
         with_masks: Whether cells are kept, too.
 
     Returns:
@@ -172,7 +180,8 @@ def plan_decoded_images(entries: Iterable[dict], cache_gib: float | None, with_m
         is free or cannot share it.
     """
     if cache_gib is None and (free_bytes := find_free_memory()) is not None:
-        cache_gib = free_bytes * FREE_SHARE / get_world_size() / 2 ** 30
+        given_bytes = sum(decoded.n_bytes for decoded in _living)
+        cache_gib = max(free_bytes * FREE_SHARE / get_world_size() - given_bytes, 0) / 2 ** 30
     if cache_gib == 0:
         return None
     decoded, problem = None, None
@@ -183,6 +192,7 @@ def plan_decoded_images(entries: Iterable[dict], cache_gib: float | None, with_m
     else:
         try:
             decoded = DecodedImages(entries, cache_gib * 2 ** 30, with_masks)
+            _living.add(decoded)
         except OSError as error:
             problem = f'their file cannot be created: {error}'
     if problem is not None:

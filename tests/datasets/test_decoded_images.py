@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import weakref
 
 import numpy as np
 import pytest
@@ -97,6 +98,11 @@ def n_reads(monkeypatch):
     monkeypatch.setattr(loading, 'read_image', counting(0, loading.read_image))
     monkeypatch.setattr(LabelMapMasks, 'from_rles', counting(1, LabelMapMasks.from_rles))
     return counts
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_data_sets(monkeypatch):
+    monkeypatch.setattr(decoded_images, '_living', weakref.WeakSet())
 
 
 @pytest.fixture
@@ -261,6 +267,21 @@ def test_the_budget_is_an_eighth_of_the_free_memory(ann_file, monkeypatch, free,
     monkeypatch.setattr(decoded_images, 'find_free_memory', lambda: free * 2 ** 20)
     monkeypatch.setattr(decoded_images, 'get_world_size', lambda: world_size)
     assert build(ann_file).decoded.budget_bytes == expected_mib * 2 ** 20
+
+
+def test_joined_data_sets_share_the_budget(ann_file, monkeypatch):
+    n_bytes = build(ann_file, cache_gib=1).decoded.n_bytes
+    monkeypatch.setattr(decoded_images, '_living', weakref.WeakSet())
+    monkeypatch.setattr(decoded_images, 'find_free_memory', lambda: 8 * (n_bytes + n_bytes // 2))
+    first, second, third = (build(ann_file, **own) for own in ({}, {}, {'cache_gib': 1}))
+    assert [len(dataset.decoded) for dataset in (first, third)] == [3, 3] and 0 < len(second.decoded) < 3
+    assert first.decoded.n_bytes + second.decoded.n_bytes <= n_bytes + n_bytes // 2
+    # The places of another order of the classes are given in place of the earlier ones.
+    monkeypatch.setattr(decoded_images, 'find_free_memory', lambda: 8 * (2 * n_bytes + second.decoded.n_bytes))
+    first.order_classes(['small', 'big'], 'a checkpoint')
+    assert len(first.decoded) == 3
+    del first, third
+    assert build(ann_file).decoded.n_bytes == n_bytes
 
 
 @pytest.mark.parametrize('missing, expected', [
