@@ -3,6 +3,7 @@ from types import SimpleNamespace
 import torch
 from mmengine.dataset import ConcatDataset
 from mmengine.optim import OptimWrapper
+from mmengine.registry import init_default_scope
 from support.synthetic_data import write_annotations
 from torch import nn
 
@@ -33,6 +34,7 @@ def test_images_and_cells_of_each_data_set_are_counted(raw_root, tmp_path):
 
 
 def test_kept_images_are_counted(raw_root, tmp_path):
+    init_default_scope('mmdet')
     write_annotations(raw_root[0], tmp_path / 'a.json', ['big', 'small'])
     dataset = CellDataset(ann_file=str(tmp_path / 'a.json'), pipeline=[dict(type='LoadTiff')], cache_gib=2)
     assert rows_of(dataset)[-1] == ('', '2 of 2 images fit into the cache of decoded images and cells: 1.5e-05 GiB of '
