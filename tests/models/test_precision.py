@@ -1,5 +1,7 @@
 """Prediction in mixed precision: which parts compute in bfloat16, and what decides whether they do."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -98,6 +100,19 @@ def test_each_part_gives_what_autocast_gives_as_float32(detector):
         assert all(o.dtype == torch.float32 and o.equal(f.float()) for o, f in zip(ours, features, strict=True))
         for level, in_float32 in zip(detector.extract_feat(image), expected, strict=True):
             assert (level - in_float32).abs().max() < .03 * in_float32.abs().max()
+
+
+def test_a_copy_computes_with_its_own_weights(detector):
+    set_precision(detector, torch.bfloat16)
+    changed, image = copy.deepcopy(detector), torch.randn(1, 3, 64, 96)
+    set_precision(detector, None)
+    for parameter in changed.backbone.parameters():
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        assert not any(level.any() for level in changed.backbone(image))
+        assert all(level.any() for level in detector.backbone(image))
+        set_precision(changed, None)
+        assert not any(level.any() for level in changed.backbone(image))
 
 
 @pytest.mark.parametrize('name, expected', [
