@@ -90,7 +90,7 @@ def call_with_peak(work: Callable[[], object], trims: bool = True) -> tuple[obje
 
 
 def use_memory_of(kind: str) -> None:
-    """Makes the process keep freed memory if the kind is 'mmcell', and otherwise return it, as glibc does by default."""
+    """Makes the process keep freed memory if the kind is 'mmcell', and otherwise return it as glibc does."""
     import ctypes
 
     from mmcell.framework.freed_memory import keep_freed_memory
