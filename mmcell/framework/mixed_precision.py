@@ -11,8 +11,8 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 from mmcell.errors import MmcellError
 
 # Measured: six times slower, for the 3x3 convolutions of a mask head on an AMD EPYC with AVX2.
-SLOW_BFLOAT16 = ('this processor has neither AVX-512 BF16 nor AMX: it computes bfloat16 in software, several times slower '
-                 'than float32. Without --amp, this is faster')
+SLOW_BFLOAT16 = ('this processor has neither AVX-512 BF16 nor AMX: it computes bfloat16 in software, several times '
+                 'slower than float32. Without --amp, this is faster')
 DTYPES = {'cuda': ('float16', 'bfloat16'), 'cpu': ('bfloat16',)}
 
 
