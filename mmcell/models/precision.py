@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from mmcell.cells.agreement import Agreement
 from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
-from mmcell.framework.mixed_precision import has_fast_bfloat16
+from mmcell.framework.mixed_precision import SLOW_BFLOAT16, has_fast_bfloat16
 
 # float16 rounds to 11 binary digits, bfloat16 to 8. Activations of trained detectors stay far below the 65,504 at which
 # float16 overflows, and every GPU since 2018 computes it fast. CPUs have fast instructions for bfloat16 only.
@@ -147,7 +147,8 @@ def _choose(model: nn.Module, is_wanted: bool | None, samples: Iterable[Callable
         raise MmcellError(f'--amp works only on {" and ".join(PREDICTION_DTYPES)}, but the device is {device}: predict '
                           'without it (--no-amp)')
     if is_wanted is not None:
-        return Precision(dtype if is_wanted else None, 'because of --amp' if is_wanted else 'because of --no-amp')
+        warning = f'; {SLOW_BFLOAT16}' if is_wanted and dtype == torch.bfloat16 and not has_fast_bfloat16() else ''
+        return Precision(dtype if is_wanted else None, f'because of --{"" if is_wanted else "no-"}amp{warning}')
     if device != 'cpu':
         return Precision(None, f'because the automatic choice is only for CPUs and the device is {device}; '
                                '--amp switches it on')
