@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from _measure import use_memory_of
 from _parts import PartClock
 from _trainees import Trainee, make_trainee
 from _validation import make_evaluation, predict, test_samples
@@ -74,6 +75,7 @@ def read_records(ann_file: Path, test_mode: bool) -> list[dict]:
 def measure_epoch(trainee: Trainee, validation_records: Sequence[dict], evaluate: Callable[[list], float],
                   batch_size: int, n_workers: int, precision: str, device: str) -> EpochTime:
     """Trains one epoch in a random order, then predicts and evaluates the validation images one by one."""
+    use_memory_of(trainee.kind)
     begin, cpu_begin = time.perf_counter(), _cpu_seconds()
     order = np.random.default_rng(0).permutation(len(trainee.samples)).tolist()
     trainee.model.train()

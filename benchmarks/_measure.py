@@ -73,14 +73,34 @@ def use_one_thread() -> None:
     cv2.setNumThreads(0)
 
 
-def call_with_peak(work: Callable[[], object]) -> tuple[object, float]:
-    """Calls a function; returns its result, and by how many MiB the memory of this process grew at most meanwhile."""
-    _trim()
+def call_with_peak(work: Callable[[], object], trims: bool = True) -> tuple[object, float]:
+    """Calls a function; returns its result, and by how many MiB the memory of this process grew at most meanwhile.
+
+    Args:
+        work: The function.
+        trims: Whether freed memory is returned to the system before; the function could use it otherwise.
+    """
+    if trims:
+        _trim()
     before = _status_mib('VmRSS')
     # Linux resets the recorded peak (VmHWM) to the current memory.
     (PROC / 'clear_refs').write_text('5')
     result = work()
     return result, _status_mib('VmHWM') - before
+
+
+def use_memory_of(kind: str) -> None:
+    """Makes the process keep freed memory if the kind is 'mmcell', and otherwise return it as glibc does."""
+    import ctypes
+
+    from mmcell.framework.freed_memory import keep_freed_memory
+    if kind == 'mmcell':
+        keep_freed_memory()
+        return
+    libc = ctypes.CDLL('libc.so.6')
+    # M_MMAP_MAX, and the values that glibc itself raises M_MMAP_THRESHOLD and M_TRIM_THRESHOLD to.
+    for parameter, value in ((-4, 65536), (-3, 32 << 20), (-1, 64 << 20)):
+        libc.mallopt(parameter, value)
 
 
 def _send_peak(writer: object, prepare: Callable, args: tuple) -> None:

@@ -267,11 +267,14 @@ class TrainingStep:
 @contextmanager
 def training_precision(precision: str) -> Iterator[None]:
     """Uses TF32 for products and convolutions, except inside a block that measures 'float32'."""
-    before = torch.get_float32_matmul_precision()
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     torch.set_float32_matmul_precision('highest' if precision == 'float32' else 'high')
-    with torch.backends.cudnn.flags(allow_tf32=precision != 'float32'):
+    torch.backends.cudnn.allow_tf32 = precision != 'float32'
+    try:
         yield
-    torch.set_float32_matmul_precision(before)
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def make_model(tiny: bool, n_cells: int) -> nn.Module:

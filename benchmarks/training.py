@@ -31,7 +31,7 @@ from pathlib import Path
 
 import torch
 from _epochs import print_epochs
-from _measure import call_with_peak
+from _measure import call_with_peak, use_memory_of
 from _models import N_DETECTIONS
 from _parts import PartClock, watched_calls
 from _step_tables import (
@@ -195,6 +195,7 @@ def print_comparison(title: str, kinds: Sequence[str], setting: Setting, rounds:
 def measure_step(trainee: Trainee, setting: Setting, number: int) -> Step:
     """Takes a step; in the first one, the samplers take the first boxes, so that losses can be compared."""
     torch.manual_seed(number)
+    use_memory_of(trainee.kind)
     clock, times = setting.make_clock(), []
 
     def step() -> dict[str, float]:
@@ -205,7 +206,8 @@ def measure_step(trainee: Trainee, setting: Setting, number: int) -> Step:
         return losses
 
     with first_candidates(trainee) if number == 0 else nullcontext():
-        losses, peak = call_with_peak(step) if setting.device == 'cpu' else call_with_gpu_peak(step)
+        # The first step needs the most memory. In the others, mmcell uses memory that its steps before have freed.
+        losses, peak = call_with_peak(step, trims=number == 0) if setting.device == 'cpu' else call_with_gpu_peak(step)
     return Step(*times, peak, clock.seconds, losses)
 
 
@@ -231,6 +233,7 @@ def print_predictions(kinds: Sequence[str], setting: Setting, rounds: int) -> No
 
 def profile_prediction(trainee: Trainee, setting: Setting) -> dict[str, float]:
     """Returns the seconds of each part of the prediction of the first image, from the file to RLEs."""
+    use_memory_of(trainee.kind)
     samples = test_samples(trainee.kind, setting.records)
     trainee.model.eval()
     clock = setting.make_clock()

@@ -29,10 +29,14 @@ settings.load_profile('steady')
 mmengine.config.utils.load = functools.cache(mmengine.config.utils.load)
 
 
+def pytest_collectstart():
+    # Before the first test file is imported. tests/framework/test_late_imports.py looks at what it loads.
+    import support.first_imports  # noqa: F401
+
+
 def pytest_collection_finish():
     # Each data set of MMEngine runs the garbage collector, which takes a third of a second with all of MMDetection in
     # memory. gc.freeze() makes the collector skip what is imported by now.
-    import mmdet.apis  # noqa: F401
     gc.freeze()
 
 

@@ -85,7 +85,7 @@ class ConsoleRunner(Runner):
         On the devices that ``env_cfg.channels_last`` lists, weights of convolutions are in channels-last, and layers
         pass this format on to features. DistributedDataParallel must find the weights in it.
         """
-        if get_device() in (self.cfg.get('env_cfg') or {}).get('channels_last', ()):
+        if get_device() in ((self.cfg.get('env_cfg') or {}).get('channels_last') or ()):
             model = model.to(memory_format=torch.channels_last)
         return super().wrap_model(model_wrapper_cfg, model)
 

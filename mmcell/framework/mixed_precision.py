@@ -1,5 +1,7 @@
 """Automatic mixed precision on CUDA and on the CPU."""
 
+import logging
+
 import torch
 from mmdet.registry import OPTIM_WRAPPERS
 from mmengine.device import get_device
@@ -8,6 +10,9 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
 from mmcell.errors import MmcellError
 
+# Measured: six times slower, for the 3x3 convolutions of a mask head on an AMD EPYC with AVX2.
+SLOW_BFLOAT16 = ('this processor has neither AVX-512 BF16 nor AMX: it computes bfloat16 in software, several times '
+                 'slower than float32. Without --amp, this is faster')
 DTYPES = {'cuda': ('float16', 'bfloat16'), 'cpu': ('bfloat16',)}
 
 
@@ -55,6 +60,8 @@ class MixedPrecisionOptimWrapper(AmpOptimWrapper):
             self.cast_dtype = torch.bfloat16
         scaling = 'with a scaled loss' if self.loss_scaler.is_enabled() else 'without a scaled loss'
         print_log(f'Mixed precision: {dtype} on {device}, {scaling}.', logger='current')
+        if device == 'cpu' and not has_fast_bfloat16():
+            print_log(SLOW_BFLOAT16, logger='current', level=logging.WARNING)
 
     def load_state_dict(self, state_dict: dict) -> None:
         """Loads the state like ``AmpOptimWrapper``, but ignores the loss scale of a run with another dtype."""

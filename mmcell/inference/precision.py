@@ -5,6 +5,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from mmcell.cells.cells import Cells, select_cells
 from mmcell.images.image_file import open_image
 from mmcell.images.limits import ImageReadError
@@ -32,28 +34,29 @@ def with_precision(job: ImageJob, is_wanted: bool | None, paths: Sequence[Path])
     Raises:
         MmcellError: Mixed precision is wanted, but not possible with this model or on this device.
     """
-    samples = (partial(_predict_middle, job, path) for path in _readable(job, paths))
+    samples = (partial(_predict, job, pixels) for pixels in _read_middles(job, paths))
     precision = choose_precision(job.predictor.model, is_wanted, samples)
     settings = job.settings if precision.dtype is None else {**job.settings, 'precision': precision.name}
     return replace(job, settings=settings), precision
 
 
-def _readable(job: ImageJob, paths: Sequence[Path]) -> Iterator[Path]:
-    """Yields the files whose pixels can be read; the others are reported when their turn comes."""
+def _read_middles(job: ImageJob, paths: Sequence[Path]) -> Iterator[np.ndarray]:
+    """Yields the pixels (h, w, 3) uint8 of a tile in the middle of each image.
+
+    Files in which they cannot be read are passed over: they are reported when their turn comes.
+    """
+    side = job.predictor.tile_px or default_tile_px(job.predictor.n_views)
     for path in paths:
         try:
             with open_image(path, job.channel_order, job.percentiles) as image:
-                image.read(0, 0, 1, 1)
+                x0, y0 = max((image.width - side) // 2, 0), max((image.height - side) // 2, 0)
+                pixels = image.read(x0, y0, min(x0 + side, image.width), min(y0 + side, image.height))
         except (ImageReadError, OSError):
             continue
-        yield path
+        yield pixels
 
 
-def _predict_middle(job: ImageJob, path: Path) -> Cells:
-    """Returns the cells that a job keeps in a tile in the middle of an image, in px of the tile."""
-    side = job.predictor.tile_px or default_tile_px(job.predictor.n_views)
-    with open_image(path, job.channel_order, job.percentiles) as image:
-        x0, y0 = max((image.width - side) // 2, 0), max((image.height - side) // 2, 0)
-        pixels = image.read(x0, y0, min(x0 + side, image.width), min(y0 + side, image.height))
+def _predict(job: ImageJob, pixels: np.ndarray) -> Cells:
+    """Returns the cells that a job keeps in an image (h, w, 3) uint8."""
     cells = job.predictor.predict(pixels, PredictionPlan('whole'), job.filters.get('min_score', 0.)).cells
     return select_cells(cells, **job.filters)

@@ -167,8 +167,8 @@ class CellRoIExtractor(SingleRoIExtractor):
         levels = self.map_roi_levels(rois, len(feats))
         if roi_scale_factor is not None:
             rois = self.roi_rescale(rois, roi_scale_factor)
-        features = torch.empty((len(rois), self.out_channels, *self.roi_layers[0].output_size), dtype=feats[0].dtype,
-                               memory_format=torch.channels_last)
+        # RoIs that are not numbers belong to no level. Their features stay 0, as in the stock class.
+        features = feats[0].new_zeros(len(rois), *self.roi_layers[0].output_size, self.out_channels).permute(0, 3, 1, 2)
         for level, (layer, level_feats) in enumerate(zip(self.roi_layers, feats, strict=False)):
             # Levels without a RoI get a gradient, too: several processes must agree which parameters have one.
             index = (levels == level).nonzero().flatten()

@@ -8,7 +8,8 @@ computed from float32 values, in float32.
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import wraps
+from functools import partial
+from types import MethodType
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from mmcell.cells.agreement import Agreement
 from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
-from mmcell.framework.mixed_precision import has_fast_bfloat16
+from mmcell.framework.mixed_precision import SLOW_BFLOAT16, has_fast_bfloat16
 
 # float16 rounds to 11 binary digits, bfloat16 to 8. Activations of trained detectors stay far below the 65,504 at which
 # float16 overflows, and every GPU since 2018 computes it fast. CPUs have fast instructions for bfloat16 only.
@@ -96,16 +97,18 @@ def set_precision(model: nn.Module, dtype: torch.dtype | None) -> None:
         # The instance's own ``forward`` hides that of its class, until it is removed.
         vars(part).pop('forward', None)
         if dtype is not None:
-            part.forward = _in_precision(part.forward, next(model.parameters()).device.type, dtype)
+            # A method that is bound to the part: in a copy of the model, it is bound to the copy of the part.
+            part.forward = MethodType(partial(_forward_in, dtype), part)
 
 
-def _in_precision(forward: Callable, device_type: str, dtype: torch.dtype) -> Callable:
-    @wraps(forward)
-    def forward_in_precision(*args: object, **kwargs: object) -> object:
-        with torch.autocast(device_type, dtype):
-            outputs = forward(*args, **kwargs)
-        return _to_float32(outputs)
-    return forward_in_precision
+def _forward_in(dtype: torch.dtype, part: nn.Module, *args: object, **kwargs: object) -> object:
+    with torch.autocast(_device_type(part), dtype):
+        outputs = type(part).forward(part, *args, **kwargs)
+    return _to_float32(outputs)
+
+
+def _device_type(module: nn.Module) -> str:
+    return next((parameter.device.type for parameter in module.parameters()), 'cpu')
 
 
 def _to_float32(outputs: object) -> object:
@@ -138,13 +141,14 @@ def choose_precision(model: nn.Module, is_wanted: bool | None,
 
 
 def _choose(model: nn.Module, is_wanted: bool | None, samples: Iterable[Callable[[], Cells]]) -> Precision:
-    device = next((parameter.device.type for parameter in model.parameters()), 'cpu')
+    device = _device_type(model)
     dtype = PREDICTION_DTYPES.get(device)
     if is_wanted and dtype is None:
         raise MmcellError(f'--amp works only on {" and ".join(PREDICTION_DTYPES)}, but the device is {device}: predict '
                           'without it (--no-amp)')
     if is_wanted is not None:
-        return Precision(dtype if is_wanted else None, 'because of --amp' if is_wanted else 'because of --no-amp')
+        warning = f'; {SLOW_BFLOAT16}' if is_wanted and dtype == torch.bfloat16 and not has_fast_bfloat16() else ''
+        return Precision(dtype if is_wanted else None, f'because of --{"" if is_wanted else "no-"}amp{warning}')
     if device != 'cpu':
         return Precision(None, f'because the automatic choice is only for CPUs and the device is {device}; '
                                '--amp switches it on')

@@ -10,7 +10,8 @@ from mmdet.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import Tensor
 
-# A mask reaches beyond its box by at most 1 px, half a value of the mask, and a margin of one value of the mask.
+# In px of the original image, a mask reaches beyond its box by at most 1 px, half a value of the mask, and a margin of
+# one value of the mask.
 # Mask heads have at least 14 values per side: 1/28 + 1/14 of the side of the box is less than the share here.
 _MARGIN_PX, _MARGIN_SHARE = 4, .15
 
@@ -31,9 +32,9 @@ def leave_out_unwanted(detections: InstanceData, meta: dict, scale_xy: tuple[flo
     # In float64, because the limit may have no float32 value. Filters of cells compare in the same way.
     unwanted = detections.scores.double() < meta['min_score']
     if 'unshared_xyxy' in meta:
-        begins, ends = detections.bboxes.split(2, dim=1)
+        begins, ends = (detections.bboxes / detections.bboxes.new_tensor(scale_xy).repeat(2)).split(2, dim=1)
         margins = _MARGIN_PX + _MARGIN_SHARE * (ends - begins)
-        area = detections.bboxes.new_tensor(meta['unshared_xyxy']) * detections.bboxes.new_tensor(scale_xy).repeat(2)
+        area = detections.bboxes.new_tensor(meta['unshared_xyxy'])
         unwanted &= ((begins - margins >= area[:2]) & (ends + margins <= area[2:])).all(dim=1)
     return detections[~unwanted]
 
@@ -55,9 +56,9 @@ class _FewerMasks:
     def _mask_forward(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         # Detections of several classes can have the same box: always in Cascade Mask R-CNN, whose boxes do not depend
         # on the class. Of 3 RoIs [a, b, a], masks are predicted for [a, b], and the rows [0, 1, 0] are returned.
-        rois = args[-1]
-        if self.training or kwargs or not isinstance(rois, Tensor):
+        if self.training or kwargs:
             return super()._mask_forward(*args, **kwargs)
+        rois = args[-1]
         distinct, rows = rois.unique(dim=0, return_inverse=True)
         if len(distinct) == len(rois):
             return super()._mask_forward(*args)

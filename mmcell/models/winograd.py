@@ -27,7 +27,7 @@ _A_T = [[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1,
 
 def _of_both_axes(rows: list[list[float]]) -> Tensor:
     """Returns the matrix that transforms flattened squares: M d M^T of a square d becomes one product."""
-    matrix = torch.tensor(rows, dtype=torch.float64)
+    matrix = torch.tensor(rows, dtype=torch.float64, device='cpu')
     return torch.kron(matrix, matrix).float()
 
 

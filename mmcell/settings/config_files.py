@@ -67,7 +67,10 @@ def _bases(module: ast.Module) -> Iterator[str]:
         if isinstance(statement, ast.Assign) and any(getattr(name, 'id', '') == '_base_' for name in statement.targets):
             with suppress(ValueError):
                 bases = ast.literal_eval(statement.value)
-                yield from [bases] if isinstance(bases, str) else bases
+                bases = [bases] if isinstance(bases, str) else bases
+                # Anything else than paths is left to MMEngine, which refuses it.
+                if isinstance(bases, list | tuple):
+                    yield from (base for base in bases if isinstance(base, str))
 
 
 def _explain(path: str | Path, error: Exception) -> NoReturn:

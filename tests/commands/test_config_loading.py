@@ -51,6 +51,7 @@ def test_weights_to_start_from_are_a_file(tmp_path):
 
 @pytest.mark.parametrize('text, message', [
     ('model = dict(', r"SyntaxError: '\(' was never closed.*model = dict\("),
+    ('_base_ = [None]', 'TypeError: '),
     ('_base_ = []\nimport nowhere_at_all', "ModuleNotFoundError: No module named 'nowhere_at_all'"),
     ('lr = rate * 2', "NameError: name 'rate' is not defined"),
 ])

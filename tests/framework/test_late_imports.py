@@ -1,6 +1,5 @@
 """Packages that few configs use are imported when a config uses them, and work then as before."""
 
-import subprocess
 import sys
 from importlib import import_module
 
@@ -11,16 +10,11 @@ import torchvision
 from mmdet.registry import MODELS, TASK_UTILS
 from mmengine.model import is_model_wrapper
 from mmengine.registry import MODEL_WRAPPERS, OPTIMIZERS, STRATEGIES, TRANSFORMS, Registry
-from support.paths import REPO
+from support.first_imports import LOADED
 
 from mmcell.framework.after_import import import_inside
 from mmcell.framework.late_imports import LATE_CLASSES, LATE_IMPORTS, register_late, standing_in_for
 
-IMPORT_ALL = '''
-import mmcell, sys, mmdet.apis, mmdet.engine, mmcell.hooks, mmcell.datasets, mmcell.models, mmcell.evaluation.registered
-import mmcell.visualization.visualizer
-print(*sys.modules)
-'''
 IMAGE = np.arange(48, dtype=np.uint8).reshape(4, 4, 3)
 # A package that few configs use, and a module of a framework that imports it.
 PACKAGE = {'rare/__init__.py': 'VALUE = 7', 'rare/parts/__init__.py': 'class Part:\n    kind = "part"'}
@@ -114,17 +108,16 @@ def test_a_module_of_a_class_may_also_be_imported_by_other_code(write_modules):
 
 
 def test_the_framework_is_imported_without_what_few_configs_use():
-    ended = subprocess.run([sys.executable, '-c', IMPORT_ALL], capture_output=True, text=True, check=True, cwd=REPO)
-    loaded = set(ended.stdout.split())
     # SciPy's matching of points is what the evaluation needs.
     late = {package for packages in LATE_IMPORTS.values() for package in packages} - {'scipy.optimize'}
     late |= {module for module, *_ in LATE_CLASSES.values()}
     # An import of these anywhere would cost a second, unnoticed.
     heavy = {'mmpretrain', 'numba', 'pandas', 'scipy.stats', 'sympy', 'torch.distributed.fsdp', 'wandb'}
-    assert sorted(loaded & (late | heavy)) == []
-    assert {*LATE_IMPORTS, *LATE_CLASSES} <= loaded
+    assert sorted(LOADED & (late | heavy)) == []
+    assert {*LATE_IMPORTS, *LATE_CLASSES} <= LOADED
 
 
+@pytest.mark.slow  # two seconds for the import, and no config of the project uses it
 def test_a_transform_of_imgaug():
     pipeline = [dict(name='Resize', p=1., parameters=dict(size=dict(height=4, width=4))),
                 dict(name='Fliplr', p=1., parameters=dict(p=1.))]

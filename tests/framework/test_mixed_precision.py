@@ -14,13 +14,16 @@ def wrapper_of(model, **kwargs):
     return OPTIM_WRAPPERS.build(dict(type='MixedPrecisionOptimWrapper', optimizer=optimizer, **kwargs))
 
 
-def test_the_cpu_computes_in_bfloat16_without_a_scaled_loss(monkeypatch):
+@pytest.mark.parametrize('is_fast', [True, False])
+def test_the_cpu_computes_in_bfloat16_without_a_scaled_loss(monkeypatch, is_fast):
     monkeypatch.setattr(mixed_precision, 'get_device', lambda: 'cpu')
+    monkeypatch.setattr(mixed_precision, 'has_fast_bfloat16', lambda: is_fast)
     messages = []
     monkeypatch.setattr(mixed_precision, 'print_log', lambda text, **kwargs: messages.append(text))
     model = nn.Linear(3, 2)
     wrapper = wrapper_of(model)
-    assert messages == ['Mixed precision: bfloat16 on cpu, without a scaled loss.']
+    slow = [] if is_fast else [mixed_precision.SLOW_BFLOAT16]
+    assert messages == ['Mixed precision: bfloat16 on cpu, without a scaled loss.', *slow]
     with wrapper.optim_context(model):
         output = model(torch.ones(4, 3))
     assert output.dtype == torch.bfloat16

@@ -49,7 +49,8 @@ def test_cells_with_a_score_of_at_least_half_are_compared(model, runner, monkeyp
     assert not any('forward' in vars(module) for module in model.modules())
 
 
-def test_the_command_line_decides(model, runner, caplog):
+def test_the_command_line_decides(model, runner, caplog, monkeypatch):
+    monkeypatch.setattr('mmcell.models.precision.has_fast_bfloat16', lambda: True)
     hook = precision.PrecisionHook(is_wanted=True)
     with caplog.at_level(logging.INFO):
         hook.before_test_epoch(runner)

@@ -33,6 +33,14 @@ def test_the_cells_that_are_kept_in_the_middle_of_readable_images_are_compared(j
     large = write_image(tmp_path / 'large.tif', (10, 5, 8, 255), (20, 80, 10, 255), (5, 100, 10, 204), shape=(40, 200))
     small = write_image(tmp_path / 'small.tif', (0, 0, 3, 255), shape=(20, 30))
     (tmp_path / 'broken.tif').write_bytes(b'II*\0 and nothing else')
+    # The first pixels of this file can be read, and the pixels in the middle cannot.
+    damaged = tmp_path / 'damaged.tif'
+    tifffile.imwrite(damaged, np.zeros((200, 100, 3), np.uint8), photometric='rgb', compression='zlib', rowsperstrip=50)
+    with tifffile.TiffFile(damaged) as file:
+        place, n_bytes = file.pages[0].dataoffsets[2], file.pages[0].databytecounts[2]
+    content = bytearray(damaged.read_bytes())
+    content[place:place + n_bytes] = b'!' * n_bytes
+    damaged.write_bytes(content)
     compared = []
 
     def choose(model, is_wanted, samples):
@@ -40,7 +48,8 @@ def test_the_cells_that_are_kept_in_the_middle_of_readable_images_are_compared(j
         compared.extend(sample() for sample in samples)
         return Precision(torch.bfloat16, 'because')
     monkeypatch.setattr(precision, 'choose_precision', choose)
-    changed, chosen = precision.with_precision(job, None, [tmp_path / 'broken.tif', large, small, tmp_path / 'no.tif'])
+    paths = [tmp_path / 'broken.tif', damaged, large, small, tmp_path / 'no.tif']
+    changed, chosen = precision.with_precision(job, None, paths)
     assert [cells.bboxes_xyxy.tolist() for cells in compared] == [[[12, 20, 22, 30]], [[0, 0, 3, 3]]]
     assert (compared[0].masks.height, compared[0].masks.width) == (40, 64)
     assert chosen.dtype == torch.bfloat16 and changed.settings == {'tta': False, 'precision': 'bfloat16'}

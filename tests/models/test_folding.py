@@ -66,8 +66,12 @@ def test_modules_that_call_their_layers_in_another_order_or_are_trained_are_left
 
 def test_winograd_and_the_memory_format_are_kept():
     model = train_statistics(nn.Sequential(nn.Conv2d(128, 128, 3, padding=1, bias=False), nn.BatchNorm2d(128)))
-    use_winograd(model.to(memory_format=torch.channels_last))
-    fold_batch_norm(model)
+    image = torch.randn(1, 128, 50, 50)
+    with torch.no_grad():
+        expected = model(image)
+        use_winograd(model.to(memory_format=torch.channels_last))
+        assert fold_batch_norm(model) == 1
+        assert (model(image) - expected).abs().max() <= 3 * TOLERANCE * expected.abs().max()
     assert type(model[0]) is WinogradConv2d and model[0].weight.is_contiguous(memory_format=torch.channels_last)
 
 

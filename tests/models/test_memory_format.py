@@ -116,13 +116,14 @@ def test_backbones_whose_layers_leave_the_format(settings):
     assert_near(gradients[1], gradients[0])
 
 
-@pytest.mark.parametrize('devices, is_channels_last', [(['cpu'], True), (['cuda'], False), ([], False), (None, False)])
+@pytest.mark.parametrize('devices, is_channels_last', [
+    (['cpu'], True), (['cuda'], False), ([], False), (None, False), ('no env_cfg', False)])
 def test_the_config_lists_devices(monkeypatch, devices, is_channels_last):
     monkeypatch.setattr('mmcell.framework.console.get_device', lambda: 'cpu')
     monkeypatch.setattr('mmengine.runner.runner.get_device', lambda: 'cpu')
     # The method uses these attributes of a runner, and no other.
     runner = ConsoleRunner.__new__(ConsoleRunner)
-    runner.cfg = Config({} if devices is None else dict(env_cfg=dict(channels_last=devices)))
+    runner.cfg = Config({} if devices == 'no env_cfg' else dict(env_cfg=dict(channels_last=devices)))
     runner._distributed, runner.logger = False, MMLogger.get_current_instance()
     model = runner.wrap_model(None, nn.Sequential(nn.Conv2d(3, 4, 3)))
     assert model[0].weight.is_contiguous(memory_format=CHANNELS_LAST) == is_channels_last

@@ -1,5 +1,7 @@
 """Prediction in mixed precision: which parts compute in bfloat16, and what decides whether they do."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import nn
 
 from mmcell.cells.cells import Cells
 from mmcell.errors import MmcellError
+from mmcell.framework.mixed_precision import SLOW_BFLOAT16
 from mmcell.inference.prediction_plan import PredictionPlan
 from mmcell.inference.predictor import Predictor
 from mmcell.masks.encoding import masks_to_rles
@@ -100,6 +103,19 @@ def test_each_part_gives_what_autocast_gives_as_float32(detector):
             assert (level - in_float32).abs().max() < .03 * in_float32.abs().max()
 
 
+def test_a_copy_computes_with_its_own_weights(detector):
+    set_precision(detector, torch.bfloat16)
+    changed, image = copy.deepcopy(detector), torch.randn(1, 3, 64, 96)
+    set_precision(detector, None)
+    for parameter in changed.backbone.parameters():
+        torch.nn.init.zeros_(parameter)
+    with torch.no_grad():
+        assert not any(level.any() for level in changed.backbone(image))
+        assert all(level.any() for level in detector.backbone(image))
+        set_precision(changed, None)
+        assert not any(level.any() for level in changed.backbone(image))
+
+
 @pytest.mark.parametrize('name, expected', [
     ('cell/mask-rcnn_r50', ['ResNet', 'FPN', 'RPNHead', 'Shared2FCBBoxHead', 'CellMaskHead']),
     ('cell/mask-rcnn_convnext', ['ConvNeXt', 'FPN', 'RPNHead', 'Shared2FCBBoxHead', 'CellMaskHead']),
@@ -172,10 +188,12 @@ def test_without_instructions_for_bfloat16_no_image_is_predicted(layer, monkeypa
     assert (chosen.dtype, chosen.name) == (None, 'float32') and 'neither AVX-512 BF16 nor AMX' in chosen.reason
 
 
-@pytest.mark.parametrize('is_wanted, line', [
-    (True, 'mixed precision: on (bfloat16), because of --amp'), (False, 'mixed precision: off, because of --no-amp')])
-def test_the_user_decides(layer, monkeypatch, is_wanted, line):
-    monkeypatch.setattr(precision, 'has_fast_bfloat16', lambda: not is_wanted)
+@pytest.mark.parametrize('is_wanted, is_fast, line', [
+    (True, True, 'mixed precision: on (bfloat16), because of --amp'),
+    (True, False, f'mixed precision: on (bfloat16), because of --amp; {SLOW_BFLOAT16}'),
+    (False, True, 'mixed precision: off, because of --no-amp')])
+def test_the_user_decides(layer, monkeypatch, is_wanted, is_fast, line):
+    monkeypatch.setattr(precision, 'has_fast_bfloat16', lambda: is_fast)
     chosen = choose_precision(layer, is_wanted, [lambda: pytest.fail('predicted')])
     assert chosen.describe() == line and ('forward' in vars(layer)) == is_wanted
     set_precision(layer, None)

@@ -27,6 +27,19 @@ def test_the_same_features_as_the_stock_extractor(n, roi_scale_factor):
         torch.testing.assert_close(features, stock(levels, rois(n), roi_scale_factor))
 
 
+def test_boxes_that_belong_to_no_level_have_the_features_0():
+    boxes = torch.tensor([[0, 3, 3, torch.nan, 40], [0, 60, 3, 8, 40], [0, 3, 3, 60, 40]])
+    ours, stock = (MODELS.build(dict(type=kind, **ARGUMENTS)) for kind in ('CellRoIExtractor', 'SingleRoIExtractor'))
+    levels = [torch.randn(2, 5, 128 // stride, 160 // stride) for stride in ARGUMENTS['featmap_strides']]
+    torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
+    try:
+        features = ours(levels, boxes)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    torch.testing.assert_close(features, stock(levels, boxes))
+    assert features.flatten(1).any(dim=1).tolist() == [False, False, True]
+
+
 def test_gradients_equal_those_of_the_stock_extractor():
     gradients = []
     for kind in ('CellRoIExtractor', 'SingleRoIExtractor'):

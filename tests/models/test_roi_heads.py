@@ -98,5 +98,7 @@ def test_unwanted_detections_are_kept_where_other_tiles_see_them():
     assert leave_out_unwanted(detections, meta).bboxes.equal(boxes[1:])
     assert leave_out_unwanted(detections, dict(min_score=.5)).bboxes.equal(boxes[4:])
     assert leave_out_unwanted(detections, dict(min_score=0., unshared_xyxy=[20, 20, 60, 60])) is detections
-    doubled = InstanceData(bboxes=boxes * 2, scores=detections.scores)
-    assert leave_out_unwanted(doubled, meta, scale_xy=(2., 2.)).bboxes.equal(boxes[1:] * 2)
+    for scale_xy in ((2., 2.), (8., .125)):
+        factors = torch.tensor(scale_xy).repeat(2)
+        scaled = InstanceData(bboxes=boxes * factors, scores=detections.scores)
+        assert leave_out_unwanted(scaled, meta, scale_xy).bboxes.equal(boxes[1:] * factors)

@@ -114,8 +114,12 @@ def check_training_step(device, dtype=None, memory_format=torch.contiguous_forma
     decides which proposals the other losses are computed for.
     """
     expected, _ = _losses_and_gradients('cpu', None, torch.contiguous_format)
-    with torch.backends.cudnn.flags(allow_tf32=False):
+    allows_tf32 = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
         losses, gradients = _losses_and_gradients(device, dtype, memory_format)
+    finally:
+        torch.backends.cudnn.allow_tf32 = allows_tf32
     assert gradients and all(gradient.isfinite().all() for gradient in gradients)
     for name, value in expected.items():
         assert math.isfinite(losses[name])
@@ -135,7 +139,7 @@ def check_prediction(device):
             detected = predictor.predict(image, plan).cells
             assert len(detected) and len(detected.masks) == len(detected)
             scores.append(np.sort(detected.scores)[::-1][:3])
-        np.testing.assert_allclose(*scores, atol=2e-3)
+        np.testing.assert_allclose(*scores, atol=5e-3)
 
 
 def tiny_model():
