@@ -1,4 +1,4 @@
-"""Convolutions 3x3 on CPUs with a third of the multiplications: the algorithm F(4x4, 3x3) of Winograd.
+"""3x3 convolutions on CPUs with a quarter of the multiplications: the algorithm F(4x4, 3x3) of Winograd.
 
 Lavin and Gray 2015 ("Fast Algorithms for Convolutional Neural Networks", section 4.3) cut the output into tiles of 4x4
 pixels. The 6x6 input pixels d of a tile and the 3x3 weights g are transformed, multiplied value by value, and
