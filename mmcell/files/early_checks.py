@@ -54,9 +54,11 @@ def refuse_unwritable_folder(folder: str | Path | None, flag: str) -> None:
     if folder is None:
         return
     folder = Path(folder)
-    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    whole = folder.absolute()
+    # A drive may be missing on Windows. It is then no folder.
+    nearest = next((path for path in (whole, *whole.parents) if os.path.lexists(path)), Path(whole.anchor))
     if not nearest.is_dir():
-        reason = errno.EEXIST if nearest == folder.absolute() else errno.ENOTDIR
+        reason = errno.EEXIST if nearest == whole else errno.ENOTDIR
     elif not os.access(nearest, os.W_OK | os.X_OK):
         reason = errno.EACCES
     else:
