@@ -1,8 +1,9 @@
 """Compares Winograd's convolution with torch's on the shapes of Mask R-CNN with ResNet-50 and FPN.
 
-Both get the same weights and inputs in the memory format channels-last, and take turns. Columns: milliseconds of the
-output alone and of output and gradients, torch / mmcell, and the median of the ratios with its range; and the largest
-difference of the outputs and of the gradients of the weights, as a share of the largest value.
+Both get the same weights and inputs in the memory format channels-last, and take turns. The first two columns are for
+computing only the output: the milliseconds of torch and of mmcell, and the median of their ratios with its range. The
+next two columns are the same for output and gradients. The last column has the largest difference between the two, of
+the outputs and of the gradients of the weights, divided by the largest value.
 """
 
 import argparse

@@ -147,10 +147,9 @@ def predict(args: argparse.Namespace) -> int:
     problems = {path: file_problem(path) for path in paths}
     images = [(path, name) for path, name in zip(paths, name_outputs(paths), strict=True) if not problems[path]]
     refuse_unwritable_folder(args.out, '--out')
-    find_checkpoint(args.checkpoint)
+    checkpoint, tiles = find_checkpoint(args.checkpoint), tile_settings(args, DEFAULT_TILE_PX)
     if args.config is not None:
         refuse_unreadable_config(args.config)
-    tile_settings(args, DEFAULT_TILE_PX)
     make_folder(args.out, '--out')
     if args.device is not None:
         args.device = own_device(args.device)
@@ -164,7 +163,7 @@ def predict(args: argparse.Namespace) -> int:
     # A process that has finished its images waits for the others, however long that takes. The processes exchange only
     # outcomes, no tensors, so that gloo is sufficient even with GPUs.
     with processes(args.launcher, timedelta(days=30)) as (rank, n_processes):
-        job = make_job(args)
+        job = make_job(args, checkpoint, tiles)
         refuse_to_overwrite(images, job)
         job, precision = with_precision(job, args.amp, [path for path, _ in images])
         if rank == 0:
@@ -181,16 +180,20 @@ def predict(args: argparse.Namespace) -> int:
         return report(outcomes, args.out) if rank == 0 else 0
 
 
-def make_job(args: argparse.Namespace) -> 'ImageJob':
+def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float]) -> 'ImageJob':
     """Loads the detector, and returns the job that describes how each image is predicted and written.
 
+    Args:
+        args: The parsed command line.
+        checkpoint: The checkpoint file.
+        tiles: The arguments for ``TiledDetector`` that the command line gives.
+
     Raises:
-        MmcellError: A class of --classes is unknown, torch cannot use the device, the values of the tile arguments do
-            not fit together, or :func:`mmcell.inference.detector.load_detector` refuses the checkpoint.
+        MmcellError: A class of --classes is unknown, torch cannot use the device, the tile arguments do not fit the
+            config, or :func:`mmcell.inference.detector.load_detector` refuses the checkpoint.
     """
     from mmengine.device import get_device
 
-    from mmcell.checkpoints.records import find_checkpoint
     from mmcell.framework.freed_memory import keep_freed_memory
     from mmcell.inference.detector import load_detector
     from mmcell.inference.image_jobs import ImageJob
@@ -198,11 +201,9 @@ def make_job(args: argparse.Namespace) -> 'ImageJob':
     from mmcell.models.folding import fold_batch_norm
     keep_freed_memory()
     device = own_device(args.device or get_device())
-    checkpoint = find_checkpoint(args.checkpoint)
     refuse_missing_device(device)
     detector = load_detector(checkpoint, args.config, device, args.cfg_options or (), args.trust_checkpoint)
     fold_batch_norm(detector)
-    tiles = tile_settings(args, DEFAULT_TILE_PX)
     predictor = Predictor(detector, args.tta, **{**tiles, 'tile_px': args.tile})
     names = predictor.class_names
     unknown = set(args.classes or ()) - set(names)

@@ -76,7 +76,8 @@ class ImageJob:
     settings: dict = field(default_factory=dict)
 
     @property
-    def _min_score(self) -> float:
+    def min_score(self) -> float:
+        """The lowest score of the cells that are kept."""
         return self.filters.get('min_score', 0.)
 
     def output_paths(self, name: str, formats: tuple[str, ...] | None = None) -> list[Path]:
@@ -128,7 +129,7 @@ class ImageJob:
                 return Outcome('done')
         else:
             pixels = sample = image.read()
-            parts = iter([self.predictor.predict(pixels, plan, self._min_score)])
+            parts = iter([self.predictor.predict(pixels, plan, self.min_score)])
         n_cells, notes = self._write(parts, image, pixels, name, plan)
         remove_journal(journal)
         left_out = [f'too large for an {key}, which was left out; the other formats are complete'
@@ -139,7 +140,7 @@ class ImageJob:
                 report: Report | None) -> Iterator[DetectedCells]:
         settings = {**self.settings, **image.fingerprint, 'channel_order': self.channel_order,
                     'percentiles': self.percentiles}
-        stream = self.predictor.stream(image, plan, journal, min_score=self._min_score, resume=resume,
+        stream = self.predictor.stream(image, plan, journal, min_score=self.min_score, resume=resume,
                                        settings=settings, report=report)
         # All processes take the first cells here, so that they have predicted their tiles before the first process
         # opens the output files. If it cannot open them, no other process waits for it.
@@ -158,7 +159,7 @@ class ImageJob:
                 cells = select_cells(part.cells, **self.filters)
                 write(cells)
                 n_cells += len(cells)
-                is_at_limit |= part.reached_limit(self._min_score)
+                is_at_limit |= part.reached_limit(self.min_score)
         return n_cells, [self.predictor.limit.note()] if is_at_limit else []
 
     def _make_record(self, image: ImageFile) -> dict:

@@ -58,5 +58,5 @@ def _read_middles(job: ImageJob, paths: Sequence[Path]) -> Iterator[np.ndarray]:
 
 def _predict(job: ImageJob, pixels: np.ndarray) -> Cells:
     """Returns the cells that a job keeps in an image (h, w, 3) uint8."""
-    cells = job.predictor.predict(pixels, PredictionPlan('whole'), job.filters.get('min_score', 0.)).cells
+    cells = job.predictor.predict(pixels, PredictionPlan('whole'), job.min_score).cells
     return select_cells(cells, **job.filters)

@@ -9,7 +9,8 @@ from torch import nn
 from mmcell.models import winograd
 from mmcell.models.winograd import MIN_CHANNELS, MIN_TILES, WinogradConv2d, use_winograd
 
-# Largest difference, as a share of the largest value. In the direct convolution rounding alone reaches 1e-6.
+# The largest difference that is allowed, divided by the largest value. Rounding changes the results of torch's own
+# convolution by up to 1e-6.
 TOLERANCE = 3e-5
 # Batch, channels in and out, height, width: images in one block and in several, rows in several blocks, incomplete
 # tiles, and numbers of channels that differ.
