@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from _config import make_folder
-from _measuring import showing_progress
 from _options import add_setting_argument, add_tile_arguments, refuse_wrong_score, tile_settings
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
@@ -24,19 +23,21 @@ from mmcell.settings.config_files import refuse_unreadable_config
 
 if TYPE_CHECKING:
     from mmcell.studies.execution import Commands, Outcome
-    from mmcell.studies.plan import Run, Variant
+    from mmcell.studies.plan import Variant
+    from mmcell.studies.runs import Run
     from mmcell.studies.study_files import Study
 
 EXAMPLE = """example:
   python tools/study.py configs/cell/mask-rcnn_r50.py configs/cell/mask-rcnn_convnext.py --out work_dirs/backbones
-  python tools/study.py studies/backbones.py --out work_dirs/studies/backbones --seeds 0 1 2 --budget 8h
+  python tools/study.py studies/backbones.py --seeds 0 1 2 --budget 8h
+  python tools/study.py studies/consep.py --budget 9m --amp
   python tools/study.py configs/cell/mask-rcnn_r50.py --out work_dirs/folds --folds 5
   python tools/study.py configs/cell/mask-rcnn_r50.py --out caps --vary model.test_cfg.rcnn.max_per_img=100,300
   python tools/study.py configs/cell/mask-rcnn_r50.py --out tiles --vary tile=none,512 --vary tta=false,true
 
-A study file is a config with the list configs: paths relative to the file, or dicts with the keys config, settings and
-name. It may also have question, seeds, folds, vary and settings, which all configs get. Flags replace seeds, folds and
-vary, and --cfg-options come after all settings of the file.
+A study file is a config with the list configs: paths relative to the file, or dicts with the keys config, settings,
+name and final. It may also have question, seeds, folds, vary, submission, share_mib and settings, which all configs
+get. Flags replace seeds, folds, vary, submission and share_mib, and --cfg-options come after all settings of the file.
 """
 
 
@@ -46,7 +47,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('configs', nargs='+', metavar='CONFIG',
                         help='config files of the experiments, the first of which the others are compared with; or one '
                              'study file')
-    parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='folder of the study')
+    parser.add_argument('--out', type=Path, metavar='FOLDER',
+                        help='folder of the study (default: for a file in a folder studies/, its path there in '
+                             'work_dirs/studies/; it must be given for configs)')
     parser.add_argument('--seeds', type=int, nargs='+', metavar='N',
                         help='train each config with each of these seeds (default: those of the study file, or 0)')
     parser.add_argument('--folds', type=int, metavar='K',
@@ -61,8 +64,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--max-epochs', type=int, metavar='N',
                         help='length of each training in epochs (default: as the configs say)')
     parser.add_argument('--budget', type=parse_budget, metavar='TIME',
-                        help='stop after this time, for example 90m or 8h, and say what is left: running trainings '
-                             'save a checkpoint, from which the same command continues (default: no limit)')
+                        help='end within this time, for example 9m or 8h, and say what is left: running trainings save '
+                             'a checkpoint, from which the same command continues (default: no limit)')
     parser.add_argument('--jobs', type=int, default=1, metavar='N', help='how many runs go on at once (default: 1)')
     parser.add_argument('--launcher', choices=['none', 'pytorch', 'slurm'], default='none',
                         help='pytorch: each run uses all GPUs of this machine, with torchrun; slurm: each run is a job '
@@ -70,6 +73,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--slurm', nargs='+', default=[], metavar='KEY=VALUE',
                         help='parameters of the jobs with --launcher slurm, for example slurm_partition=gpu '
                              'gpus_per_node=1 cpus_per_task=8 timeout_min=720 (default: those of the cluster)')
+    parser.add_argument('--submission', action=argparse.BooleanOptionalAction,
+                        help='also predict the test images with each training, and write a checked submission zip of '
+                             'less than 2 MB into its folder (default: as the study file says, or do not)')
+    parser.add_argument('--share-mib', type=int, metavar='N',
+                        help='collect results, and the weights of finished trainings in half precision, in the folder '
+                             'share of the study, in files of at most N MiB (default: as the study file says, or do '
+                             'not)')
     parser.add_argument('--amp', action='store_true', help='train with automatic mixed precision (default: do not)')
     parser.add_argument('--score-thr', type=float, default=.5, metavar='SCORE',
                         help='lowest score of the detections that count for PQ and F1 (default: .5)')
@@ -78,7 +88,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--dry-run', action='store_true',
                         help='only list the runs, and which of them are done (default: carry them out)')
     args = parser.parse_args()
-    for name in ('jobs', 'resamples', 'max_epochs', 'folds'):
+    for name in ('jobs', 'resamples', 'max_epochs', 'folds', 'share_mib'):
         value = getattr(args, name)
         if value is not None and value < 1 + (name == 'folds'):
             parser.error(f'--{name.replace("_", "-")} must be at least {1 + (name == "folds")}, got {value}')
@@ -87,7 +97,18 @@ def parse_args() -> argparse.Namespace:
         parser.error('--slurm has an effect only with --launcher slurm')
     if args.jobs > 1 and args.launcher == 'pytorch':
         parser.error('--launcher pytorch gives each run all GPUs of this machine: leave out --jobs')
+    args.out = args.out or default_folder(args.configs)
+    if args.out is None:
+        parser.error('--out is needed with configs, and with a study file that is in no folder studies/')
     return args
+
+
+def default_folder(paths: list[str]) -> Path | None:
+    """Returns work_dirs/studies/consep for studies/consep.py; None for several files, and for files elsewhere."""
+    parts = Path(paths[0]).absolute().with_suffix('').parts
+    if len(paths) > 1 or 'studies' not in parts[:-1]:
+        return None
+    return Path('work_dirs', *parts[len(parts) - 1 - parts[::-1].index('studies', 1):])
 
 
 def parse_budget(text: str) -> float:
@@ -119,23 +140,31 @@ def carry_out(args: argparse.Namespace) -> int:
         import mmcell.datasets  # noqa: F401
     from mmcell.studies.execution import is_done, refuse_other_settings
     from mmcell.studies.measuring import refuse_unfit_data
-    from mmcell.studies.plan import make_variants, parse_varied, plan_runs
+    from mmcell.studies.plan import make_variants, parse_varied
+    from mmcell.studies.progress import estimate_left
+    from mmcell.studies.runs import plan_runs
+    from mmcell.studies.submissions import refuse_missing_test_images
     study = read_study(args)
     variants = make_variants(study.experiments, study.options, dict(map(parse_varied, study.varied)))
-    runs = plan_runs(variants, study.seeds, study.n_folds)
+    runs = plan_runs(variants, study.seeds, study.n_folds, study.with_submission)
     refuse_wrong_flags(variants)
     refuse_unfit_data(variants, study.n_folds)
-    commands = make_commands(args, begun)
+    if study.with_submission:
+        refuse_missing_test_images(variants)
+    commands = make_commands(args, study, begun, runs)
     for run in runs:
         refuse_other_settings(run, commands)
     left = [run for run in runs if not is_done(run, args.out)]
     if args.dry_run:
         for run in runs:
             print(f'{"to do" if run in left else "done "}  {run.folder}')
+        if left:
+            print(estimate_left(runs, args.out).describe())
         return ExitStatus.DONE
     outcomes = carry_out_runs(left, commands, args)
-    show_results(runs, variants, study, args)
-    return report(outcomes, len(runs))
+    from _study_results import write_results
+    write_results(runs, variants, study, commands, args)
+    return report(outcomes, runs, args.out)
 
 
 def refuse_wrong_flags(variants: list['Variant']) -> None:
@@ -153,12 +182,14 @@ def read_study(args: argparse.Namespace) -> 'Study':
     study = read_study(args.configs)
     max_epochs = [f'train_cfg.max_epochs={args.max_epochs}'] if args.max_epochs else []
     return replace(study, seeds=tuple(args.seeds or study.seeds), n_folds=args.folds or study.n_folds,
-                   varied=tuple(args.vary or study.varied),
+                   varied=tuple(args.vary or study.varied), share_mib=args.share_mib or study.share_mib,
+                   with_submission=study.with_submission if args.submission is None else args.submission,
                    options=(*study.options, *(args.cfg_options or []), *max_epochs))
 
 
-def make_commands(args: argparse.Namespace, begun: float) -> 'Commands':
+def make_commands(args: argparse.Namespace, study: 'Study', begun: float, runs: list['Run']) -> 'Commands':
     """Returns how the runs are started; ``begun`` is the time from which the budget counts."""
+    from mmcell.studies.budget import plan_limit
     from mmcell.studies.execution import Commands
     start, launched = (sys.executable,), ()
     if args.launcher == 'pytorch':
@@ -167,7 +198,8 @@ def make_commands(args: argparse.Namespace, begun: float) -> 'Commands':
                  str(max(cuda.device_count(), 1)))
         launched = ('--launcher', 'pytorch')
     return Commands(args.out, Path(__file__).parent, ('--amp', *launched) if args.amp else launched, launched, start,
-                    None if args.budget is None else begun + args.budget)
+                    plan_limit(begun, args.budget, args.out, [args.out / run.folder for run in runs]),
+                    None if study.share_mib is None else study.share_mib * 2 ** 20)
 
 
 def carry_out_runs(runs: list['Run'], commands: 'Commands', args: argparse.Namespace) -> list['Outcome']:
@@ -199,56 +231,16 @@ def find_gpus() -> list[int]:
         raise MmcellError(f'--jobs: CUDA_VISIBLE_DEVICES is {visible}; name the GPUs by their numbers') from error
 
 
-def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study', args: argparse.Namespace) -> None:
-    """Measures all predictions that are there, prints and writes the table of the study, and writes its report."""
-    import shlex
-
-    from rich.console import Console
-
-    from mmcell.evaluation.report_files import write_report as write_table
-    from mmcell.evaluation.table_formats import print_whole
-    from mmcell.reports.report import write_report
-    from mmcell.studies.measuring import measure
-    from mmcell.studies.results import study_tables, to_records
-    with showing_progress('measuring') as on_step:
-        measured = measure(runs, variants, args.out, args.score_thr, args.resamples, on_step)
-    n_planned = len({(run.seed, run.fold) for run in runs})
-    tables = study_tables(measured.rows, n_planned, measured.n_images, args.score_thr)
-    records = to_records(measured.rows, n_planned)
-    for suffix in ('md', 'csv', 'json', 'tex'):
-        write_table(args.out / f'table.{suffix}', {'question': study.question, 'rows': records}, tables, records)
-    for table in tables:
-        print_whole(Console(highlight=False, markup=False), table)
-    with showing_progress('report') as on_step:
-        write_report(args.out / 'report.html', study.question or f'Study {args.out.name}',
-                     shlex.join(['python', *sys.argv]), files=measured.files, runs=find_curves(runs, args.out),
-                     tables=tables, question=study.question, on_step=on_step,
-                     remarks=['The table and the curves are about all seeds. All other values, the images and the '
-                              'mistakes are those of the first seed of each config that has predictions.']
-                     if len({run.seed for run in runs}) > 1 else [])
-    print(f'wrote report.html, table.md, table.csv, table.json and table.tex to {args.out}')
-
-
-def find_curves(runs: list['Run'], folder: Path) -> list:
-    """Returns the trainings of each config that have logged a step, as one curve of the report."""
-    from mmcell.reports.curve_sections import Run as Curve
-    from mmcell.visualization.training_curves import read_step_facts
-    trained: dict[str, list[Path]] = {}
-    for run in runs:
-        if read_step_facts(folder / run.folder).step_seconds is not None:
-            trained.setdefault(run.folder.parts[0], []).append(folder / run.folder)
-    return [Curve(name, tuple(folders)) for name, folders in trained.items()]
-
-
-def report(outcomes: list['Outcome'], n_runs: int) -> int:
-    """Says which runs failed and how many are left; returns the exit status."""
+def report(outcomes: list['Outcome'], runs: list['Run'], folder: Path) -> int:
+    """Says which runs failed, and what is left and for how long; returns the exit status."""
+    from mmcell.studies.progress import estimate_left
     failed = [outcome for outcome in outcomes if outcome.status == 'failed']
     n_stopped = sum(outcome.status == 'stopped' for outcome in outcomes)
     for outcome in failed:
         print(f'error: {outcome.run.folder}: {outcome.message}', file=sys.stderr)
     if n_stopped:
-        print(f'{n_stopped} of {n_runs} runs are left; the same command continues them')
-    if failed and len(failed) == n_runs:
+        print(f'{estimate_left(runs, folder).describe()}; the same command continues')
+    if failed and len(failed) == len(runs):
         return ExitStatus.FAILED
     return ExitStatus.PARTLY if failed or n_stopped else ExitStatus.DONE
 

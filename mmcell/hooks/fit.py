@@ -214,9 +214,9 @@ class StartingCheckpointHook(Hook):
                 checkpoint['state_dict'] = weights
             return
         if 'optimizer' not in checkpoint or 'message_hub' not in checkpoint:
-            raise WeightsError('the checkpoint to resume from has no optimizer state (best_*.pth never has): resume '
-                               'from epoch_*.pth or iter_*.pth, or start a new training from its weights with '
-                               '--cfg-options load_from=FILE')
+            raise WeightsError('the checkpoint to resume from has no optimizer state (best_*.pth and weights in half '
+                               'precision never have): resume from epoch_*.pth or iter_*.pth, or start a new training '
+                               'from its weights with --cfg-options load_from=FILE')
         try:
             refuse_other_model(runner.model, runner.cfg.model.to_dict(), checkpoint)
         except FitError as error:

@@ -20,15 +20,21 @@ def leaf_settings(dataset: Mapping, name: str = 'dataset') -> Iterator[tuple[str
 
 
 def find_validation_file(settings: Mapping) -> Path | None:
-    """Returns the annotation file of the validation images that a config names.
+    """Returns the annotation file of the validation images, as :func:`find_annotation_file` does."""
+    return find_annotation_file(settings, 'val_dataloader')
+
+
+def find_annotation_file(settings: Mapping, loader: str) -> Path | None:
+    """Returns the annotation file of the images of a data loader.
 
     Args:
         settings: The resolved config, as nested dicts and lists.
+        loader: The name of the data loader in the config, for example 'test_dataloader'.
 
     Returns:
         The file; None if the config names none or several.
     """
-    dataset = (settings.get('val_dataloader') or {}).get('dataset')
+    dataset = (settings.get(loader) or {}).get('dataset')
     leaves = [leaf for _, leaf in leaf_settings(dataset)] if dataset else []
     files = [leaf.get('ann_file') for leaf in leaves]
     if len(files) != 1 or not isinstance(files[0], str) or not files[0]:

@@ -1,4 +1,6 @@
-"""The setting ``fold`` of a config: training on all folds of the images but one, and validation on that one."""
+"""Which images a training gets: all folds but one with the setting ``fold``, or all that have annotations."""
+
+from collections.abc import Mapping
 
 from mmengine.config import Config, ConfigDict
 
@@ -41,6 +43,29 @@ def apply_fold(config: Config) -> None:
     for evaluator in evaluators if isinstance(evaluators, list | tuple) else [evaluators]:
         if evaluator.get('ann_file'):
             _measure_held_out(evaluator)
+
+
+def options_of_final_training(settings: Mapping) -> tuple[str, ...]:
+    """Returns the settings KEY=VALUE with which a training gets all images with annotations, and is not validated.
+
+    Every data set of the training reads the file ``trainval.json`` beside its ``train.json``.
+
+    Args:
+        settings: The resolved config, as nested dicts and lists.
+
+    Raises:
+        SettingError: An annotation file of the training has another name, so that it is not known where all images are.
+    """
+    options = []
+    for name, dataset in leaf_settings(settings['train_dataloader']['dataset'], 'train_dataloader.dataset'):
+        folder, slash, file_name = str(dataset.get('ann_file')).replace('\\', '/').rpartition('/')
+        if file_name == 'train.json':
+            options.append(f'{name}.ann_file={f"{folder}{slash}{FILE_WITH_FOLDS}"!r}')
+        elif file_name != FILE_WITH_FOLDS:
+            raise SettingError(f'final: {name}.ann_file is {quote(dataset.get("ann_file"))}; only train.json is '
+                               f'replaced by the {FILE_WITH_FOLDS} beside it. Set {name}.ann_file to a '
+                               f'{FILE_WITH_FOLDS} with all images')
+    return (*options, 'val_dataloader=None', 'val_cfg=None', 'val_evaluator=None')
 
 
 def _hold_out(dataset: ConfigDict, name: str, fold: int, held_out: bool, replaced: str) -> None:

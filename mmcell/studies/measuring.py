@@ -14,13 +14,15 @@ from mmcell.annotations.ground_truth import GroundTruth, read_ground_truth, to_g
 from mmcell.evaluation.bootstrap import resample_weights
 from mmcell.evaluation.evaluation import EvaluatedFile, evaluate
 from mmcell.evaluation.pairs import Pairs
+from mmcell.files.early_checks import refuse_missing_annotations
 from mmcell.predictions.cells import join_predictions
 from mmcell.predictions.folds import gather_folds
 from mmcell.predictions.result_files import describe_unusual, read_predictions
-from mmcell.settings.data_sets import find_validation_file
+from mmcell.settings.data_sets import find_annotation_file, find_validation_file
 from mmcell.settings.folds import apply_fold
-from mmcell.studies.plan import Run, StudyError, Variant
+from mmcell.studies.plan import StudyError, Variant
 from mmcell.studies.results import Row, Scores, read_effort
+from mmcell.studies.runs import Run
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,8 @@ def measure(runs: Sequence[Run], variants: Sequence[Variant], folder: Path, scor
     in the folder ``<training>/seed<number>_out_of_fold``.
 
     Args:
-        runs: The runs of the study.
-        variants: Its variants.
+        runs: The runs of the study but for final trainings, at least one.
+        variants: Its variants but for final ones.
         folder: The folder of the study.
         score_threshold: The lowest score of the detections that count for PQ and F1.
         n_resamples: How often images are drawn at random for the intervals.
@@ -89,13 +91,21 @@ def measure(runs: Sequence[Run], variants: Sequence[Variant], folder: Path, scor
 def refuse_unfit_data(variants: Sequence[Variant], n_folds: int | None) -> None:
     """Stops a study before its first training if its predictions could not be measured.
 
+    Of final variants, only the annotation file of the training is looked for.
+
     Raises:
-        FileNotFoundError: There is no annotation file of the validation images.
+        FileNotFoundError: There is no annotation file of the validation images, or of all images.
         StudyError: A variant has no validation data, the variants are validated on different annotation files, or the
             file has another number of folds.
         MmcellError: The annotation file cannot be read.
     """
-    paths = dict.fromkeys(_annotation_file_of(variant, n_folds is not None) for variant in variants)
+    for variant in variants:
+        if variant.is_final:
+            refuse_missing_annotations(find_annotation_file(variant.settings, 'train_dataloader'))
+    paths = dict.fromkeys(_annotation_file_of(variant, n_folds is not None) for variant in variants
+                          if not variant.is_final)
+    if not paths:
+        return
     if len(paths) > 1:
         raise StudyError(f'the configs are validated on different images and cannot be compared: {", ".join(paths)}')
     path = next(iter(paths))

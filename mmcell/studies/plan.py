@@ -1,4 +1,4 @@
-"""What a study has to run: which trainings, and which predictions of each of them."""
+"""What a study compares: configs with settings, each of which is one variant."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 from mmcell.checkpoints.differences import Difference, compare_settings
 from mmcell.errors import MmcellError
 from mmcell.settings.config_files import read_config_file
+from mmcell.settings.folds import options_of_final_training
 from mmcell.settings.options import apply_options, split_at_commas
 
 # Settings that only a test reads: variants that differ in nothing else share one training.
@@ -36,16 +37,18 @@ class Experiment:
         config: The config file.
         options: KEY=VALUE settings that only this experiment has.
         name: Its name in tables; '' for the name of the file.
+        is_final: Whether it is trained on all images, those of the validation included, and validated on none.
     """
 
     config: str
     options: tuple[str, ...] = ()
     name: str = ''
+    is_final: bool = False
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One row of the table of a study: a config with settings.
+    """A config with settings: one row of the table of a study, unless it is final.
 
     Attributes:
         name: Its name in tables: the name of the config, and the settings that are varied.
@@ -53,6 +56,7 @@ class Variant:
         options: KEY=VALUE settings, as ``--cfg-options`` takes them.
         flags: Flags of ``tools/test.py`` with their values, as pairs of texts; the value of a switch is 'true'.
         settings: The resolved config, as nested dicts and lists.
+        is_final: Whether it is trained on all images and has no validation, so that only a test set can measure it.
     """
 
     name: str
@@ -60,6 +64,7 @@ class Variant:
     options: tuple[str, ...]
     flags: tuple[tuple[str, str], ...]
     settings: Mapping
+    is_final: bool = False
 
     @property
     def flag_texts(self) -> list[str]:
@@ -76,29 +81,6 @@ class Variant:
     def prediction_settings(self) -> dict:
         """The settings, by their full names, that only a test reads and on which the predictions depend."""
         return dict(_find_settings(self.settings, _OF_PREDICTION))
-
-
-@dataclass(frozen=True)
-class Run:
-    """One training of a study.
-
-    Attributes:
-        folder: The work folder, relative to the folder of the study.
-        variant: The variant whose config is trained.
-        tested: The variants that are tested with the checkpoint of this training; ``variant`` is the first of them.
-        seed: The seed.
-        fold: The number of the fold that is left out of the training, from 0; None without folds.
-    """
-
-    folder: Path
-    variant: Variant
-    tested: tuple[Variant, ...]
-    seed: int
-    fold: int | None
-
-    def predictions_of(self, variant: Variant) -> Path:
-        """Returns the dump with the predictions of a variant, relative to the folder of the study."""
-        return self.folder / f'{_as_file_name(variant.name)}.pkl'
 
 
 def make_variants(experiments: Sequence[Experiment], options: Sequence[str] = (),
@@ -127,17 +109,22 @@ def make_variants(experiments: Sequence[Experiment], options: Sequence[str] = ()
             flags = tuple((key, value) for key, value in chosen if key in TEST_FLAGS)
             settings = read_config_file(experiment.config)
             apply_options(settings, all_options)
+            if experiment.is_final:
+                final_options = options_of_final_training(settings)
+                apply_options(settings, final_options)
+                all_options += final_options
             title = ' '.join([name, *(f'{key.split(".")[-1]}={value}' for key, value in chosen)])
             if settings.get('fold') is not None:
                 raise StudyError(f'{title} has fold={settings.fold}: leave it out, and give --folds K, which trains '
                                  'each config with each of the K folds')
-            variants.append(Variant(title, experiment.config, all_options, flags, settings.to_dict()))
+            variants.append(Variant(title, experiment.config, all_options, flags, settings.to_dict(),
+                                    experiment.is_final))
     for index, variant in enumerate(variants):
         for other in variants[:index]:
             if not differences(other, variant):
                 raise StudyError(f'{other.name} and {variant.name} have the same settings: name each experiment once. '
                                  'Seeds do not count: the study sets them, see --seeds')
-            if _as_file_name(other.name) == _as_file_name(variant.name):
+            if as_file_name(other.name) == as_file_name(variant.name):
                 raise StudyError(f'the files of {other.name} and {variant.name} would have the same name: give one of '
                                  'them another name in a study file, or vary other values')
     return variants
@@ -178,41 +165,6 @@ def differences(first: Variant, second: Variant) -> list[Difference]:
                         for key in dict.fromkeys([*flags, *own]) if flags.get(key) != own.get(key))]
 
 
-def plan_runs(variants: Sequence[Variant], seeds: Sequence[int], n_folds: int | None = None) -> list[Run]:
-    """Returns the trainings of a study, so that an unfinished study has every variant before any has a second seed.
-
-    Args:
-        variants: The variants. Those that differ only in settings of tests share one training.
-        seeds: The seeds. A seed that is named twice counts once.
-        n_folds: The number of folds; None for the split of the config.
-    """
-    groups: list[list[Variant]] = []
-    for variant in variants:
-        for group in groups:
-            if variant.training_settings == group[0].training_settings:
-                group.append(variant)
-                break
-        else:
-            groups.append([variant])
-    folds = [None] if n_folds is None else range(n_folds)
-    return [Run(Path(name, f'seed{seed}' if fold is None else f'seed{seed}_fold{fold}'), group[0], tuple(group), seed,
-                fold)
-            for seed in dict.fromkeys(seeds) for fold in folds
-            for name, group in zip(_names_of_trainings(groups), groups, strict=True)]
-
-
-def _names_of_trainings(groups: Sequence[Sequence[Variant]]) -> list[str]:
-    names = [_name_of_training(group) for group in groups]
-    return [name if names.count(name) == 1 else _as_file_name(group[0].name)
-            for name, group in zip(names, groups, strict=True)]
-
-
-def _name_of_training(group: Sequence[Variant]) -> str:
-    """Returns the parts of the names that all variants of a training have."""
-    parts = [part for part in group[0].name.split() if all(part in variant.name.split() for variant in group)]
-    return _as_file_name(' '.join(parts) or group[0].name)
-
-
 def _without_test_settings(value: object, name: str = '') -> object:
     if not isinstance(value, Mapping):
         return value
@@ -231,7 +183,8 @@ def _find_settings(settings: Mapping, pattern: re.Pattern, name: str = '') -> It
             yield from _find_settings(value, pattern, full)
 
 
-def _as_file_name(name: str) -> str:
+def as_file_name(name: str) -> str:
+    """Returns a name with underscores in place of what file names should not have."""
     return re.sub(r'[^\w.=+-]+', '_', name)
 
 

@@ -1,16 +1,19 @@
-"""Carries out the runs of a study in this process, in several processes of this machine, or as jobs of Slurm.
-
-Processes and jobs are those of submitit.
-"""
+"""Carries out the runs of a study one after the other, several at once on this machine, or as jobs of Slurm."""
 
 import math
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mmcell.settings.options import parse_value
-from mmcell.studies.execution import STOP_SECONDS, Commands, Outcome, carry_out, is_over, stop_commands
-from mmcell.studies.plan import Run, StudyError
+from mmcell.studies.budget import is_over
+from mmcell.studies.execution import Commands, Outcome, carry_out
+from mmcell.studies.plan import StudyError
+from mmcell.studies.processes import STOP_SECONDS, stop_commands
+from mmcell.studies.runs import Run
 
 if TYPE_CHECKING:
     from submitit import Executor, Job
@@ -39,54 +42,79 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
     Raises:
         StudyError: submitit does not know a parameter, or there is no Slurm.
     """
-    if n_jobs == 1 and slurm is None:
+    if slurm is not None:
+        yield from _submit_all(runs, commands, n_jobs, slurm, on_begin)
+    elif n_jobs > 1:
+        yield from _carry_out_at_once(runs, commands, n_jobs, gpus, on_begin)
+    else:
         for run in runs:
-            if is_over(commands.deadline):
+            if is_over(commands.limit.ask):
                 yield Outcome(run, 'stopped', has_begun=False)
             else:
                 on_begin(run)
                 yield carry_out(run, commands)
-        return
-    executor = _make_executor(commands, slurm)
+
+
+def _carry_out_at_once(runs: Sequence[Run], commands: Commands, n_jobs: int, gpus: Sequence[int],
+                       on_begin: Callable[[Run], None]) -> Iterator[Outcome]:
+    """Carries out several runs at once on this machine: one thread waits for the commands of each."""
     waiting, free = list(runs)[::-1], list(range(n_jobs))[::-1]
-    going: dict[int, tuple[Run, Job]] = {}
+    going: dict[Future, tuple[int, Run]] = {}
+    stop = threading.Event()
+    # When the block ends, it waits for the threads.
+    with ThreadPoolExecutor(n_jobs) as threads:
+        try:
+            while waiting or going:
+                if is_over(commands.limit.ask):
+                    yield from (Outcome(waiting.pop(), 'stopped', has_begun=False) for _ in list(waiting))
+                while waiting and free:
+                    place, run = free.pop(), waiting.pop()
+                    own = replace(commands, gpu=gpus[place % len(gpus)]) if gpus else commands
+                    on_begin(run)
+                    going[threads.submit(carry_out, run, own, stop)] = place, run
+                for future in wait(going, return_when=FIRST_COMPLETED).done:
+                    place, run = going.pop(future)
+                    free.append(place)
+                    yield _outcome_of(run, future)
+        finally:
+            stop.set()
+
+
+def _submit_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: Sequence[str],
+                on_begin: Callable[[Run], None]) -> Iterator[Outcome]:
+    """Carries out runs as jobs of Slurm, up to ``n_jobs`` of them at the same time."""
+    executor = _make_executor(commands, slurm)
+    waiting: list[Run] = list(runs)[::-1]
+    going: list[tuple[Run, Job]] = []
     try:
         while waiting or going:
-            if is_over(commands.deadline):
+            if is_over(commands.limit.ask):
                 # Jobs may wait in the queue of Slurm for longer than the budget.
-                queued = [place for place, (_, job) in going.items() if job.state == 'PENDING']
-                for place in queued:
-                    run, job = going.pop(place)
+                queued = [(run, job) for run, job in going if job.state == 'PENDING']
+                for run, job in queued:
+                    going.remove((run, job))
                     job.cancel(check=False)
                     waiting.append(run)
                 yield from (Outcome(waiting.pop(), 'stopped', has_begun=False) for _ in list(waiting))
-            while waiting and free:
-                place, run = free.pop(), waiting.pop()
+            while waiting and len(going) < n_jobs:
+                run = waiting.pop()
                 on_begin(run)
-                if slurm is None and gpus:
-                    executor.update_parameters(gpus_per_node=1, visible_gpus=[gpus[place % len(gpus)]])
-                going[place] = run, executor.submit(RunJob(), run, commands)
-            for place, (run, job) in list(going.items()):
-                if job.done():
-                    del going[place]
-                    free.append(place)
-                    yield _outcome_of(run, job)
+                going.append((run, executor.submit(RunJob(), run, commands)))
+            for run, job in [(run, job) for run, job in going if job.done()]:
+                going.remove((run, job))
+                yield _outcome_of(run, job)
             if going:
                 time.sleep(POLL_SECONDS)
     finally:
-        _stop([job for _, job in going.values()])
+        _stop([job for _, job in going])
 
 
-def _make_executor(commands: Commands, slurm: Sequence[str] | None) -> 'Executor':
+def _make_executor(commands: Commands, slurm: Sequence[str]) -> 'Executor':
     import submitit
-    seconds = MAX_MINUTES * 60 if commands.deadline is None else commands.deadline - time.time() + 2 * STOP_SECONDS
-    minutes = math.ceil(max(seconds, 60) / 60)
-    if slurm is None:
-        # Not AutoExecutor, which does not pass visible_gpus on.
-        executor = submitit.LocalExecutor(commands.folder / 'jobs')
-        executor.update_parameters(timeout_min=minutes)
-        return executor
-    parameters = {'timeout_min': minutes, 'name': 'mmcell-study', **dict(map(_parse_parameter, slurm))}
+    seconds = (MAX_MINUTES * 60 if commands.limit.kill is None
+               else commands.limit.kill - time.time() + STOP_SECONDS)
+    parameters = {'timeout_min': math.ceil(max(seconds, 60) / 60), 'name': 'mmcell-study',
+                  **dict(map(_parse_parameter, slurm))}
     try:
         executor = submitit.AutoExecutor(commands.folder / 'jobs', cluster='slurm')
         executor.update_parameters(**parameters)
@@ -117,9 +145,9 @@ def _parse_parameter(text: str) -> tuple[str, object]:
     return key, parse_value(value)
 
 
-def _outcome_of(run: Run, job: object) -> Outcome:
+def _outcome_of(run: Run, job: 'Future | Job') -> Outcome:
     error = job.exception()
-    return job.result() if error is None else Outcome(run, 'failed', str(error).strip().splitlines()[-1])
+    return job.result() if error is None else Outcome(run, 'failed', (str(error).strip().splitlines() or [''])[-1])
 
 
 def _stop(jobs: 'Sequence[Job]') -> None:

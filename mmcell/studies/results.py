@@ -12,7 +12,7 @@ import numpy as np
 from mmcell.checkpoints.records import read_records
 from mmcell.evaluation.bootstrap import percentile_interval
 from mmcell.evaluation.table_formats import CHANGES, ValueTable
-from mmcell.studies.execution import TRAINED
+from mmcell.studies.facts import TRAINED
 from mmcell.studies.plan import Variant, differences
 from mmcell.visualization.training_curves import read_step_facts
 

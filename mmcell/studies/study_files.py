@@ -9,8 +9,8 @@ from mmcell.files.text_files import is_integer
 from mmcell.settings.config_files import read_config_file
 from mmcell.studies.plan import Experiment, StudyError, flatten_settings
 
-KEYS = ('question', 'configs', 'seeds', 'folds', 'vary', 'settings')
-EXPERIMENT_KEYS = ('config', 'settings', 'name')
+KEYS = ('question', 'configs', 'seeds', 'folds', 'vary', 'settings', 'submission', 'share_mib')
+EXPERIMENT_KEYS = ('config', 'settings', 'name', 'final')
 
 
 def _is_list_of(is_right: Callable[[object], bool], least: int = 1) -> Callable[[object], bool]:
@@ -21,6 +21,10 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _is_truth(value: object) -> bool:
+    return isinstance(value, bool)
+
+
 # What the value of a key must be, as a test and in words.
 _RIGHT = {
     'question': (_is_text, 'a text'),
@@ -29,6 +33,8 @@ _RIGHT = {
     'folds': (lambda value: value is None or (is_integer(value) and value > 1), 'a whole number greater than 1'),
     'vary': (_is_list_of(_is_text, least=0), 'a list of texts KEY=VALUE1,VALUE2'),
     'settings': (lambda value: isinstance(value, Mapping), 'a dict'),
+    'submission': (_is_truth, 'True or False'),
+    'share_mib': (lambda value: value is None or (is_integer(value) and value > 0), 'a positive whole number'),
 }
 
 
@@ -44,6 +50,8 @@ class Study:
         n_folds: The number of folds of the data; None for the training and validation parts of the configs.
         varied: Texts KEY=VALUE1,VALUE2, settings that are varied.
         options: KEY=VALUE settings of the command line, which all experiments have and which come last.
+        with_submission: Whether the test images are predicted, too.
+        share_mib: The size in MiB that no file in the folder ``share`` exceeds; None for no such folder.
     """
 
     experiments: tuple[Experiment, ...]
@@ -52,6 +60,8 @@ class Study:
     n_folds: int | None = None
     varied: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
+    with_submission: bool = False
+    share_mib: int | None = None
 
 
 def read_study(paths: Sequence[str]) -> Study:
@@ -59,8 +69,9 @@ def read_study(paths: Sequence[str]) -> Study:
 
     Args:
         paths: Config files, or one study file. A study file is a config with the list ``configs``, whose entries are
-            paths relative to the file, or dicts with the keys ``config``, and perhaps ``settings`` and ``name``. It may
-            also have ``question``, ``seeds``, ``folds``, ``vary``, and the dict ``settings`` for all experiments.
+            paths relative to the file, or dicts with the keys ``config``, and perhaps ``settings``, ``name`` and
+            ``final``. It may also have ``question``, ``seeds``, ``folds``, ``vary``, ``submission``, ``share_mib``,
+            and the dict ``settings`` for all experiments.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -79,7 +90,8 @@ def read_study(paths: Sequence[str]) -> Study:
     shared = tuple(flatten_settings(content.get('settings', {})))
     experiments = tuple(_to_experiment(entry, shared, paths[0]) for entry in content['configs'])
     return Study(experiments, content.get('question', ''), tuple(content.get('seeds', (0,))), content.get('folds'),
-                 tuple(content.get('vary', ())))
+                 tuple(content.get('vary', ())), with_submission=content.get('submission', False),
+                 share_mib=content.get('share_mib'))
 
 
 def _to_experiment(entry: str | Mapping, shared: tuple[str, ...], source: str) -> Experiment:
@@ -92,7 +104,11 @@ def _to_experiment(entry: str | Mapping, shared: tuple[str, ...], source: str) -
     if not path.is_file():
         raise StudyError(f'{source}: there is no config {path}. Paths in configs are relative to the study file that '
                          'is named on the command line, also those that it inherits')
-    return Experiment(str(path), (*shared, *flatten_settings(entry.get('settings', {}))), entry.get('name', ''))
+    is_final = entry.get('final', False)
+    if not _is_truth(is_final):
+        raise StudyError(f'{source}: final must be True or False, got {quote(is_final)}')
+    return Experiment(str(path), (*shared, *flatten_settings(entry.get('settings', {}))),
+                      entry.get('name', f'{path.stem}_final' if is_final else ''), is_final)
 
 
 def _refuse_unknown(content: Mapping, keys: Sequence[str], source: str) -> None:

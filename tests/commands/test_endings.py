@@ -27,6 +27,7 @@ ARGUMENTS = {
     'tools/train.py': ['nowhere.py'],
     'tools/test.py': ['nowhere.py', 'nowhere.pth'],
     'tools/study.py': ['nowhere.py', '--out', 'out'],
+    'tools/half_weights.py': ['nowhere.pth'],
     'tools/evaluate.py': ['nowhere.pkl', 'nowhere.json'],
     'tools/submit.py': ['nowhere.pkl', '--annotations', 'nowhere.json'],
     'tools/ensemble.py': ['nowhere.pkl', '--out', 'new.pkl'],

@@ -1,6 +1,7 @@
 """What tools/study.py checks before the first training."""
 
 import signal
+from pathlib import Path
 
 import pytest
 from support.commands import call, load_command
@@ -44,6 +45,14 @@ def test_all_gpus_for_each_run_leave_none_for_a_second_run(config, tmp_path):
     ended = call(STUDY, config, '--out', tmp_path / 'out', '--jobs', '2', '--launcher', 'pytorch')
     assert ended.returncode == 2
     assert 'leave out --jobs' in ended.stderr
+
+
+def test_a_study_file_names_its_folder():
+    default_folder = load_command(STUDY).default_folder
+    assert default_folder(['studies/consep.py']) == Path('work_dirs/studies/consep')
+    assert default_folder(['/a/studies/b/studies/mine/net.py']) == Path('work_dirs/studies/mine/net')
+    assert default_folder(['elsewhere/consep.py']) is None
+    assert default_folder(['studies/a.py', 'studies/b.py']) is None
 
 
 def test_the_end_of_the_terminal_is_ignored_under_nohup(config, tmp_path):

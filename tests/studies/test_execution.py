@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,9 @@ import pytest
 from support.paths import REPO
 from support.study_tools import make_commands, plan
 
-from mmcell.studies.execution import (
-    TRAINED,
-    Commands,
-    carry_out,
-    is_done,
-    refuse_other_settings,
-)
+from mmcell.studies.budget import TimeLimit
+from mmcell.studies.execution import Commands, carry_out, is_done, refuse_other_settings
+from mmcell.studies.facts import TRAINED, add_test, write_json
 from mmcell.studies.plan import StudyError
 from mmcell.studies.pool import carry_out_all
 
@@ -97,13 +94,57 @@ def test_a_failed_run_says_why(commands):
 
 def test_the_time_ends_a_training_which_then_continues(commands):
     run, = plan(commands, 'model.depth=40')
-    in_time = Commands(commands.folder, commands.tools, deadline=time.time() + 2)
+    in_time = Commands(commands.folder, commands.tools, limit=TimeLimit(time.time() + 2, time.time() + 60))
     assert carry_out(run, in_time).status == 'stopped'
     assert steps_of(run, commands) < 40
     assert carry_out(run, in_time).status == 'stopped'
     assert carry_out(run, commands).status == 'done'
     assert steps_of(run, commands) == 40
     assert len((commands.folder / run.folder / 'calls.txt').read_text().splitlines()) == 2
+
+
+def test_a_test_that_would_not_end_in_time_is_left(commands):
+    run, = plan(commands)
+    (commands.folder / run.folder).mkdir(parents=True)
+    add_test(commands.folder / run.folder, 'net.pkl', 100.)
+    soon = replace(commands, limit=TimeLimit(time.time() + 60, time.time() + 120))
+    outcome = carry_out(run, soon)
+    assert (outcome.status, outcome.message) == ('stopped', 'the test of net.pkl, which takes about 100 s, is left')
+    assert (commands.folder / run.folder / TRAINED).exists() and not is_done(run, commands.folder)
+    later = replace(commands, limit=TimeLimit(time.time() + 60, time.time() + 160))
+    assert carry_out(run, later).status == 'done'
+
+
+def test_what_does_not_stop_is_killed(commands):
+    run, = plan(commands)
+    (commands.tools / 'test.py').write_text('import time\ntime.sleep(600)\n')
+    begun = time.time()
+    (commands.folder / run.folder).mkdir(parents=True)
+    write_json({'settings': {}}, commands.folder / run.folder / TRAINED)
+    outcome = carry_out(run, replace(commands, limit=TimeLimit(time.time() + 1, time.time() + 1)))
+    assert outcome.status == 'stopped' and outcome.message.startswith('the test of net.pkl did not end within')
+    (commands.folder / run.folder / TRAINED).unlink()
+    (commands.tools / 'train.py').write_text('import signal, time\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n'
+                                             'time.sleep(600)\n')
+    limit = TimeLimit(time.time() + 2, time.time() + 3)
+    assert carry_out(run, replace(commands, limit=limit)).status == 'stopped'
+    assert time.time() - begun < 60
+
+
+def test_no_training_begins_shortly_before_the_end(commands):
+    run, = plan(commands)
+    limit = TimeLimit(time.time() + 60, time.time() + 60, begin=time.time())
+    outcome = carry_out(run, replace(commands, limit=limit))
+    assert (outcome.status, outcome.has_begun) == ('stopped', False)
+    assert not (commands.folder / run.folder / 'calls.txt').exists()
+
+
+def test_another_thread_can_stop_a_run(commands):
+    run, = plan(commands, 'model.depth=40')
+    stop = threading.Event()
+    threading.Timer(1.5, stop.set).start()
+    assert carry_out(run, commands, stop).status == 'stopped'
+    assert steps_of(run, commands) < 40
 
 
 def test_other_settings_are_refused_where_a_training_is_done(commands):
@@ -155,7 +196,8 @@ from pathlib import Path
 # A shell without job control makes programs in the background ignore Ctrl-C, and the tests may be such a program.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 from mmcell.studies.execution import Commands, carry_out
-from mmcell.studies.plan import Experiment, make_variants, plan_runs
+from mmcell.studies.plan import Experiment, make_variants
+from mmcell.studies.runs import plan_runs
 root = Path(sys.argv[1])
 run, = plan_runs(make_variants([Experiment(str(root / 'net.py'))], ['model.depth=40']), [0])
 print(carry_out(run, Commands(root / 'study', root / 'tools')).status)
@@ -212,6 +254,6 @@ def test_several_runs_at_once_each_have_an_outcome(commands):
 
 
 def test_several_runs_stop_in_time(commands):
-    in_time = Commands(commands.folder, commands.tools, deadline=time.time())
+    in_time = Commands(commands.folder, commands.tools, limit=TimeLimit(*[time.time()] * 3))
     outcomes = list(carry_out_all(plan(commands, seeds=(0, 1, 2)), in_time, 2))
     assert [outcome.status for outcome in outcomes] == ['stopped'] * 3

@@ -15,8 +15,9 @@ from mmcell.masks.rle import encode_label_map
 from mmcell.predictions.dump_file import save_results
 from mmcell.predictions.result_files import read_predictions
 from mmcell.studies.measuring import measure, out_of_fold_path, refuse_unfit_data
-from mmcell.studies.plan import Experiment, StudyError, make_variants, plan_runs
+from mmcell.studies.plan import Experiment, StudyError, make_variants
 from mmcell.studies.results import compare_with, mean_and_range, study_tables, to_records
+from mmcell.studies.runs import plan_runs
 
 SIZE = (40, 60)
 CELLS = encode_label_map(discs(SIZE, [(1, 10, 10, 6), (2, 24, 30, 8), (3, 12, 48, 5)]))

@@ -8,6 +8,7 @@ import pytest
 from support.paths import REPO
 from support.study_tools import make_commands, plan
 
+from mmcell.studies.budget import TimeLimit
 from mmcell.studies.execution import Commands
 from mmcell.studies.plan import StudyError
 from mmcell.studies.pool import carry_out_all
@@ -94,7 +95,7 @@ def test_a_run_is_a_job_of_slurm_with_the_parameters(commands, slurm):
 
 def test_a_job_that_is_still_queued_at_the_deadline_is_taken_back(commands, slurm):
     (slurm / 'full').touch()
-    in_time = Commands(commands.folder, commands.tools, deadline=time.time() + 1)
+    in_time = Commands(commands.folder, commands.tools, limit=TimeLimit(*[time.time() + 1] * 3))
     outcomes = list(carry_out_all(plan(commands, seeds=(0, 1)), in_time, 1, []))
     assert [(outcome.status, outcome.has_begun) for outcome in outcomes] == [('stopped', False)] * 2
     assert 'CANCELLED' in (slurm / 'state_1').read_text()

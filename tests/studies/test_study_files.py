@@ -5,7 +5,8 @@ from mmengine.config import Config
 from support.paths import REPO
 
 from mmcell.errors import MmcellError
-from mmcell.studies.plan import StudyError, make_variants, parse_varied, plan_runs
+from mmcell.studies.plan import StudyError, make_variants, parse_varied
+from mmcell.studies.runs import plan_runs
 from mmcell.studies.study_files import read_study
 
 STUDIES = sorted((REPO / 'studies').glob('*.py'))
@@ -33,9 +34,36 @@ def test_a_study_file_is_read_with_what_it_inherits(tmp_path):
     assert (deep.name, deep.options) == ('deep', ('model.a=1', 'model.depth=101'))
 
 
+def test_what_goes_beyond_the_table_is_read_too(tmp_path):
+    (tmp_path / 'net.py').write_text("train_dataloader = dict(dataset=dict(ann_file='a/train.json'))\n")
+    (tmp_path / 'study.py').write_text("configs = ['net.py', dict(config='net.py', final=True)]\n"
+                                       'submission = True\nshare_mib = 15\n')
+    study = read_study([str(tmp_path / 'study.py')])
+    assert (study.with_submission, study.share_mib) == (True, 15)
+    assert [(experiment.name, experiment.is_final) for experiment in study.experiments] == [
+        ('', False), ('net_final', True)]
+
+
+@pytest.mark.parametrize('name', ['consep', 'hw3'])
+def test_the_studies_for_one_gpu_have_its_settings(name):
+    study = read_study([str(REPO / 'studies' / f'{name}.py')])
+    assert study.with_submission and study.share_mib == 15
+    for variant in make_variants(study.experiments, study.options):
+        settings = Config(variant.settings)
+        assert (settings.optim_wrapper.type, settings.optim_wrapper.dtype) == ('MixedPrecisionOptimWrapper', 'bfloat16')
+        assert settings.optim_wrapper.optimizer.fused and settings.env_cfg.channels_last == ['cpu', 'cuda']
+        assert settings.default_hooks.matmul_precision.type == 'MatmulPrecisionHook'
+        assert settings.train_dataloader.pin_memory and 1 <= settings.train_dataloader.num_workers <= 8
+        assert settings.train_dataloader.dataset.ann_file == {
+            'consep': 'annotations/consep/train.json', 'hw3': 'annotations/train.json'}[name]
+        weights = settings.model.backbone.init_cfg
+        # Nothing is downloaded.
+        assert ('random-weights' in variant.name) if weights is None else weights.checkpoint.startswith('weights/')
+
+
 @pytest.mark.parametrize(('text', 'message'), [
     ("configs = ['a.py']\nseed = 1", r'the keys are question, .*, got seed$'),
-    ("configs = [dict(config='a.py', setting=1)]", r'the keys are config, settings, name, got setting$'),
+    ("configs = [dict(config='a.py', setting=1)]", r'the keys are config, settings, name, final, got setting$'),
     ("configs = [dict(name='a')]", 'a path, or a dict with the key config'),
     ("configs = 'a.py'", "configs must be a list of paths or dicts, got 'a.py'"),
     ("configs = []", 'configs must be a list of paths or dicts'),
@@ -43,6 +71,9 @@ def test_a_study_file_is_read_with_what_it_inherits(tmp_path):
     ("configs = ['study.py']\nfolds = 1", 'folds must be a whole number greater than 1, got 1'),
     ("configs = ['study.py']\nvary = 'lr=1,2'", 'vary must be a list of texts'),
     ("configs = ['study.py']\nsettings = ['lr=1']", 'settings must be a dict'),
+    ("configs = ['study.py']\nsubmission = 1", 'submission must be True or False, got 1'),
+    ("configs = ['study.py']\nshare_mib = 0", 'share_mib must be a positive whole number, got 0'),
+    ("configs = [dict(config='study.py', final='yes')]", "final must be True or False, got 'yes'"),
     ("configs = ['nowhere.py']", 'no config .*nowhere.py. Paths in configs are relative to the study file'),
 ])
 def test_wrong_study_files_are_refused(tmp_path, text, message):
@@ -72,7 +103,7 @@ def test_the_studies_of_the_project_can_be_planned(path):
     variants = make_variants(study.experiments, study.options, dict(map(parse_varied, study.varied)))
     assert study.question.endswith('?')
     assert all(run.tested for run in plan_runs(variants, study.seeds))
-    assert f'python tools/study.py studies/{path.name} --out' in path.read_text(encoding='utf-8')
+    assert f'python tools/study.py studies/{path.name} --' in path.read_text(encoding='utf-8')
 
 
 def test_the_small_studies_have_the_same_cost():

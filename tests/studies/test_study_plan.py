@@ -2,6 +2,7 @@
 
 import pytest
 
+from mmcell.settings.options import SettingError
 from mmcell.studies.plan import (
     Experiment,
     StudyError,
@@ -9,8 +10,8 @@ from mmcell.studies.plan import (
     flatten_settings,
     make_variants,
     parse_varied,
-    plan_runs,
 )
+from mmcell.studies.runs import plan_runs
 from mmcell.studies.times import describe_time, parse_time
 
 BASE = """
@@ -29,6 +30,36 @@ def configs(tmp_path):
                        ('same', "work_dir = 'elsewhere'")):
         (tmp_path / f'{name}.py').write_text(f"_base_ = ['base.py']\n{text}\n")
     return {path.stem: str(path) for path in tmp_path.glob('*.py')}
+
+
+def test_a_final_training_has_all_images_no_validation_and_no_folds(tmp_path):
+    loaders = ("train_dataloader = dict(dataset=dict(type='CellDataset', ann_file='a/train.json'))\n"
+               "val_dataloader = dict(dataset=dict(type='CellDataset', ann_file='a/val.json'))\n")
+    path = tmp_path / 'net.py'
+    path.write_text(loaders + "val_cfg = dict(type='ValLoop')\nval_evaluator = dict(type='CellMetric')\n")
+    variants = make_variants([Experiment(str(path), (), 'last', True), Experiment(str(path))], ['+a=1'])
+    last, usual = variants
+    assert last.settings['train_dataloader']['dataset']['ann_file'] == 'a/trainval.json'
+    assert last.settings['val_dataloader'] is last.settings['val_cfg'] is last.settings['val_evaluator'] is None
+    assert usual.settings['train_dataloader']['dataset']['ann_file'] == 'a/train.json'
+    # The settings reach tools/train.py, too.
+    assert "train_dataloader.dataset.ann_file='a/trainval.json'" in last.options and last.options[0] == '+a=1'
+    runs = plan_runs(variants, [0, 1], n_folds=2, with_submission=True)
+    assert [str(run.folder) for run in runs] == ['net/seed0_fold0', 'net/seed0_fold1', 'last/seed0',
+                                                 'net/seed1_fold0', 'net/seed1_fold1', 'last/seed1']
+    assert [[test.split for test in run.tests] for run in runs[:3]] == [['val', 'test'], ['val', 'test'], ['test']]
+    path.write_text(loaders.replace('train.json', 'mine.json'))
+    with pytest.raises(SettingError, match='only train.json is replaced by the trainval.json beside it'):
+        make_variants([Experiment(str(path), is_final=True)])
+
+
+def test_each_tested_variant_has_its_own_submission(configs):
+    variants = make_variants([Experiment(configs[name]) for name in ('base', 'many')])
+    run, = plan_runs(variants, [0], with_submission=True)
+    assert [(str(test.dump), str(test.submission)) for test in run.tests] == [
+        ('base/seed0/base.pkl', 'None'), ('base/seed0/many.pkl', 'None'),
+        ('base/seed0/base_test.pkl', 'base/seed0/submission_base.zip'),
+        ('base/seed0/many_test.pkl', 'base/seed0/submission_many.zip')]
 
 
 def test_variants_that_differ_only_in_tests_share_a_training(configs):

@@ -1,7 +1,8 @@
 """Studies whose tools/train.py and tools/test.py are stand-ins."""
 
 from mmcell.studies.execution import Commands
-from mmcell.studies.plan import Experiment, make_variants, plan_runs
+from mmcell.studies.plan import Experiment, make_variants
+from mmcell.studies.runs import plan_runs
 
 
 def make_commands(folder, train, test, config):
