@@ -30,8 +30,8 @@ def parse_args() -> argparse.Namespace:
                         help='file to write; with a checkpoint, digits of the check sum are added to its name '
                              '(default: beside the checkpoint or the parts, and named after them)')
     parser.add_argument('--unchanged', action='store_true',
-                        help='write the checkpoint as it is, in parts, so that its training can be continued on another '
-                             'machine (default: in half precision, only what predictions need)')
+                        help='write the checkpoint as it is, in parts, so that its training can be continued on '
+                             'another machine (default: in half precision, only what predictions need)')
     parser.add_argument('--part-mib', type=int, default=15, metavar='N',
                         help='largest size of a part in MiB (default: 15)')
     args = parser.parse_args()
