@@ -95,8 +95,8 @@ class Left:
 
     def describe(self) -> str:
         """Returns for example '2 trainings and 3 tests are left, about 14 min'."""
-        counts = [f'{n} {name}{"" if n == 1 else "s"}' for n, name in ((self.n_trainings, 'training'),
-                                                                     (self.n_tests, 'test')) if n]
+        parts = ((self.n_trainings, 'training'), (self.n_tests, 'test'))
+        counts = [f'{n} {name}{"" if n == 1 else "s"}' for n, name in parts if n]
         verb = 'is' if self.n_trainings + self.n_tests == 1 else 'are'
         time = 'for a time that is not known yet' if self.seconds is None else f'about {describe_time(self.seconds)}'
         return f'{" and ".join(counts)} {verb} left, {time}'

@@ -8,7 +8,7 @@ steps. Chosen without a GPU: the first run on one shows in the column s/step whe
 import os
 
 # As many workers as there are processors, but for one that feeds the GPU. More than eight would not help: one worker
-# makes a crop in about 15 ms.
+# makes a crop of CoNSeP in 11 ms.
 n_workers = min(max(os.cpu_count() - 1, 1), 8)
 settings = dict(
     train_dataloader=dict(batch_size=8, num_workers=n_workers, prefetch_factor=4, pin_memory=True,

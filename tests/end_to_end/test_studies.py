@@ -1,5 +1,6 @@
 """Studies with real trainings on demo data: killed and continued. All tests are slow."""
 
+import io
 import json
 import os
 import signal
@@ -8,10 +9,13 @@ import sys
 import time
 
 import pytest
+import torch
 from support.browser_pages import check_page_works
 from support.commands import CONFIG, TINY, run
 from support.html_pages import Page
 from support.paths import REPO
+
+from mmcell.files.parts import find_written, join_parts
 
 pytestmark = pytest.mark.slow
 # What the clock and the machine decide.
@@ -107,6 +111,38 @@ def test_the_page_of_a_study_works_in_a_browser(study, at_once):
     assert ['wide', '2/2'] in [row[:2] for row in page.tables['study'][0]]
     assert 'those of the first seed' in ' '.join(page.notes)
     check_page_works(path)
+
+
+def test_a_study_within_budgets_ends_with_the_same_weights(study):
+    root, command = study
+    file = root / 'final.py'
+    file.write_text(f"configs = ['{REPO / CONFIG}', dict(config='{REPO / CONFIG}', final=True)]\n"
+                    'submission = True\nshare_mib = 1\n')
+    command = ['tools/study.py', file, *command[command.index('--resamples'):]]
+    run(*command, '--out', root / 'whole')
+    seconds = json.loads((root / 'whole/mask-rcnn_r18_demo/seed0/effort.json').read_text())['seconds']
+    statuses = []
+    for factor in (1.2, 2.5, 5, 10, 20):
+        begun = time.monotonic()
+        process = start(command, '--out', root / 'budget', '--budget', f'{factor * seconds:.1f}s')
+        output, _ = process.communicate()
+        statuses.append(process.returncode)
+        assert time.monotonic() - begun < factor * seconds + 30, output
+        if process.returncode != 3:
+            break
+        assert 'left, ' in output
+    assert statuses[0] == 3 and statuses[-1] == 0
+    assert read_rows(root / 'budget') == read_rows(root / 'whole')
+    for name in ('mask-rcnn_r18_demo_seed0', 'mask-rcnn_r18_demo_final_seed0'):
+        states = []
+        for folder in ('budget', 'whole'):
+            parts = find_written(root / folder / 'share' / f'{name}.pth')
+            assert len(parts) > 1 and all(part.stat().st_size <= 2 ** 20 for part in parts)
+            states.append(torch.load(io.BytesIO(join_parts(parts[0])[1]))['state_dict'])
+        for weight, value in states[0].items():
+            assert torch.equal(value, states[1][weight]), (name, weight)
+        run('tools/submit.py', '--check', root / 'budget' / name.removesuffix('_seed0') / 'seed0' / 'submission.zip',
+            '--annotations', root / 'annotations' / 'test.json')
 
 
 def test_out_of_fold_values_of_five_folds_are_those_of_the_gathered_dump(tmp_path):

@@ -111,7 +111,7 @@ def test_a_test_that_would_not_end_in_time_is_left(commands):
     outcome = carry_out(run, soon)
     assert (outcome.status, outcome.message) == ('stopped', 'the test of net.pkl, which takes about 100 s, is left')
     assert (commands.folder / run.folder / TRAINED).exists() and not is_done(run, commands.folder)
-    later = replace(commands, limit=TimeLimit(time.time() + 60, time.time() + 160))
+    later = replace(commands, limit=TimeLimit(time.time() + 60, time.time() + 130))
     assert carry_out(run, later).status == 'done'
 
 
