@@ -194,7 +194,8 @@ def _test(run: Run, test: PlannedTest, commands: Commands, lock: IO, stop: threa
         # A test has nothing to save: it may go on until it would be killed.
         ended = call(commands.test(run, test), folder / LOG, lock,
                      TimeLimit(commands.limit.kill, commands.limit.kill), stop)
-        add_test(folder, dump.name, ended.seconds)
+        if ended.status == 0 or is_over(commands.limit.kill):
+            add_test(folder, dump.name, ended.seconds)
         if ended.status is None:
             return Outcome(run, 'stopped', f'the test of {dump.name} did not end within {describe_time(ended.seconds)}')
         if ended.status:
