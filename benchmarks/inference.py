@@ -2,8 +2,9 @@
 
 The kinds are mmcell without tiles and views ("plain"), mmcell with tiles, mmcell with views, MMDetection's own classes
 ("stock"), and torchvision. They use the same random weights of torchvision's Mask R-CNN "v1" with ResNet-50. The kind
-"light" is another network, that of configs/cell/mask-rcnn_r50_light.py, also with random weights. Images keep their size, an image or tile has 1,000 detections, and the results are RLEs. The column
-"cells" counts masks that have at least one pixel; for torchvision it counts all masks.
+"light" is another network, that of configs/cell/mask-rcnn_r50_light.py, also with random weights. Images keep their
+size, an image or tile has 1,000 detections, and the results are RLEs. The column "cells" counts masks that have
+at least one pixel; for torchvision it counts all masks.
 
 The masks of stock and plain are compared. They may differ in a few pixels whose probability is almost exactly one half,
 because sums are added in another order. Each image takes minutes, mostly in the mask head: it processes 1,000 cells per

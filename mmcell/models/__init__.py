@@ -23,7 +23,8 @@ from mmcell.models.torchvision_parts import (
 )
 
 __all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellBBoxHead', 'CellCascadeRoIHead', 'CellMaskHead',
-           'CellRoIExtractor', 'CellRoIHead', 'CheckedPretrainedInit', 'MaskTTAModel', 'SparseMaxIoUAssigner', 'TiledDetector',
-           'TorchvisionAnchorGenerator', 'TorchvisionAssigner', 'TorchvisionBBoxCoder', 'TorchvisionMaskHead']
+           'CellRoIExtractor', 'CellRoIHead', 'CheckedPretrainedInit', 'MaskTTAModel', 'SparseMaxIoUAssigner',
+           'TiledDetector', 'TorchvisionAnchorGenerator', 'TorchvisionAssigner', 'TorchvisionBBoxCoder',
+           'TorchvisionMaskHead']
 
 register_late(MODELS, 'mmcell.models.plain_convnext', 'PlainOutputConvNeXt')

@@ -24,7 +24,8 @@ def detect(head_type, **settings):
     cfg = ConfigDict(score_thr=.05, nms=dict(type='nms', iou_threshold=.5), max_per_img=100)
     cfg.update(settings)
     result, = head.predict_by_feat((ROIS,), (PROBABILITIES.log(),), (torch.zeros(3, 4),), [META], rcnn_test_cfg=cfg)
-    return [(label, round(score, 3)) for label, score in zip(result.labels.tolist(), result.scores.tolist(), strict=True)]
+    scores = [round(score, 3) for score in result.scores.tolist()]
+    return list(zip(result.labels.tolist(), scores, strict=True))
 
 
 def test_without_the_setting_the_detections_are_those_of_the_stock_head():
