@@ -130,6 +130,9 @@ SYSTEMS = {
                'optim_wrapper.dtype': 'bfloat16', 'model.data_preprocessor.non_blocking': True,
                'train_dataloader.pin_memory': True}),
     'cell/mask-rcnn_r50_consep': System(n_images=22, steps=11 * 30),
+    'cell/mask-rcnn_r50_mask-nms': System(detections=2000, parts={
+        **RESNET, **ADAMW, 'model.test_cfg.rcnn.nms.iou_threshold': .7,
+        'model.test_cfg.rcnn.mask_nms': dict(iou_threshold=.3)}),
     'cell/mask-rcnn_r50_class-balanced': System(parts={
         **RESNET, **ADAMW, 'train_dataloader.sampler': dict(type='ClassBalancedSampler', shuffle=True)}),
     'cell/mask-rcnn_r50_rare-paste': System(train=None, parts={
