@@ -1,4 +1,4 @@
-"""Three builds of one Mask R-CNN with the same weights: torchvision's, MMDetection's and mmcell's."""
+"""Three builds of one Mask R-CNN with the same weights: torchvision's, MMDetection's and mmcell's; and a light one."""
 
 from pathlib import Path
 
@@ -8,7 +8,9 @@ from torch import nn
 
 N_CLASSES = 4
 N_DETECTIONS = 1000
-CONFIG = Path(__file__).parents[1] / 'configs' / 'cell' / 'mask-rcnn_r50_tv-v1.py'
+CONFIGS = Path(__file__).parents[1] / 'configs' / 'cell'
+CONFIG = CONFIGS / 'mask-rcnn_r50_tv-v1.py'
+LIGHT_CONFIG = CONFIGS / 'mask-rcnn_r50_light.py'
 # What MMDetection has in place of mmcell's classes.
 STOCK_TYPES = {
     'TorchvisionMaskHead': 'FCNMaskHead', 'CellMaskHead': 'FCNMaskHead', 'CellRoIExtractor': 'SingleRoIExtractor',
@@ -105,6 +107,27 @@ def mmdetection_model(theirs: nn.Module, cfg: Config, stock: bool, device: str =
     if not stock and device == 'cpu':
         model = _for_cpu(model, cfg)
     return model.to(device).eval()
+
+
+def light_model() -> nn.Module:
+    """Builds the network of the laptop recipe with random weights, for predictions on the CPU; see `torchvision_model`.
+
+    As there, the last BatchNorm of each block is 0, and an image has 1,000 detections.
+    """
+    from mmdet.registry import MODELS
+    from mmengine.registry import init_default_scope
+    init_default_scope('mmdet')
+    torch.manual_seed(0)
+    cfg = Config.fromfile(LIGHT_CONFIG)
+    cfg.model.backbone.init_cfg = None
+    cfg.model.test_cfg.rcnn.update(score_thr=0., max_per_img=N_DETECTIONS)
+    model = MODELS.build(cfg.model)
+    model.init_weights()
+    for name, module in model.named_modules():
+        if name.endswith('bn3'):
+            nn.init.zeros_(module.weight)
+    model.cfg, model.dataset_meta = cfg, {'classes': ('1', '2', '3', '4'), 'channel_order': 'rgb'}
+    return _for_cpu(model, cfg).eval()
 
 
 def _for_cpu(model: nn.Module, cfg: Config) -> nn.Module:

@@ -1,9 +1,10 @@
 """Compares ways to predict images with hundreds of cells: mmcell, MMDetection and torchvision.
 
 The kinds are mmcell without tiles and views ("plain"), mmcell with tiles, mmcell with views, MMDetection's own classes
-("stock"), and torchvision. All kinds run on one thread and use the same random weights of torchvision's Mask R-CNN "v1"
-with ResNet-50. Images keep their size, an image or tile has 1,000 detections, and the results are RLEs. The column
-"cells" counts masks that have at least one pixel; for torchvision it counts all masks.
+("stock"), and torchvision. They use the same random weights of torchvision's Mask R-CNN "v1" with ResNet-50. The kind
+"light" is another network, that of configs/cell/mask-rcnn_r50_light.py, also with random weights. Images keep their
+size, an image or tile has 1,000 detections, and the results are RLEs. The column "cells" counts masks that have
+at least one pixel; for torchvision it counts all masks.
 
 The masks of stock and plain are compared. They may differ in a few pixels whose probability is almost exactly one half,
 because sums are added in another order. Each image takes minutes, mostly in the mask head: it processes 1,000 cells per
@@ -21,7 +22,7 @@ import numpy as np
 import pycocotools.mask
 import torch
 from _measure import peak_memory_mib, seconds, use_one_thread
-from _models import mmdetection_config, mmdetection_model, torchvision_model
+from _models import light_model, mmdetection_config, mmdetection_model, torchvision_model
 from _scenes import grid_of_discs, write_fullest_of_consep, write_scene
 from torch import nn
 
@@ -32,7 +33,7 @@ from mmcell.masks.rle import areas_px, encode_label_map
 EXAMPLE = """example:
   python benchmarks/inference.py --consep CONSEP
 """
-KINDS = ('plain', 'tiles', 'views', 'stock', 'torchvision')
+KINDS = ('plain', 'tiles', 'views', 'stock', 'light', 'torchvision')
 
 
 def parse_args() -> argparse.Namespace:
@@ -44,6 +45,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--consep', type=Path, metavar='DIR',
                         help='raw folder of CoNSeP, to measure also its training image with the most cells (default: '
                              'only a synthetic image)')
+    parser.add_argument('--threads', type=int, default=1, help='threads of torch (default: 1)')
     parser.add_argument('--rounds', type=int, default=3, help='how often each kind is timed (default: 3)')
     return parser.parse_args()
 
@@ -51,6 +53,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     use_one_thread()
+    torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
         image = np.random.default_rng(0).integers(0, 256, (args.side, args.side, 3), np.uint8)
         rles = encode_label_map(grid_of_discs(args.side, 30)).rles
@@ -104,6 +107,8 @@ def count_different_px(ours: list[dict], theirs: list[dict]) -> tuple[int, int]:
 def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
     """Returns a function that predicts an image file with one of ``KINDS``, and returns the RLEs of its cells."""
     logging.disable(logging.INFO)
+    if kind == 'light':
+        return prepare_light(path)
     theirs = torchvision_model()
     if kind == 'torchvision':
         return partial(predict_with_torchvision, theirs, path)
@@ -120,6 +125,17 @@ def prepare(kind: str, path: str) -> Callable[[], list[dict]]:
     def work() -> list[dict]:
         return predictor.predict(read_image(path), plan).cells.masks.to_rles()
     return work
+
+
+def prepare_light(path: str) -> Callable[[], list[dict]]:
+    """Returns the same function for the network of the laptop recipe, prepared as tools/predict.py does."""
+    from mmcell.inference.prediction_plan import PredictionPlan
+    from mmcell.inference.predictor import Predictor
+    from mmcell.models.folding import fold_batch_norm
+    model = light_model()
+    fold_batch_norm(model)
+    predictor = Predictor(model, with_views=False)
+    return lambda: predictor.predict(read_image(path), PredictionPlan('whole')).cells.masks.to_rles()
 
 
 def predict_with_torchvision(model: nn.Module, path: str) -> list[dict]:

@@ -48,6 +48,7 @@ def test_an_array_is_predicted(tmp_path, image):
         expected[rows, columns] = number
     assert cells.label_map.dtype == np.int32 and (cells.label_map == expected).all()
     assert len(cells) == len(cells.rles) == 2
+    assert repr(cells) == 'Prediction(2 cells in 40 x 60 px, {green: 1, red: 1})'
     assert len(mmcell.predict_array(detector, image, min_score=0.)) == 3
 
 

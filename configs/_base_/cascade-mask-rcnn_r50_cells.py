@@ -14,7 +14,7 @@ model = dict(
         type='CellCascadeRoIHead',
         bbox_roi_extractor=dict(type='CellRoIExtractor'),
         bbox_head=[
-            dict(type='Shared2FCBBoxHead',
+            dict(type='CellBBoxHead',
                  in_channels=256,
                  fc_out_channels=1024,
                  roi_feat_size=7,

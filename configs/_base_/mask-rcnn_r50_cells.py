@@ -16,10 +16,11 @@ model = dict(
     rpn_head=dict(anchor_generator=dict(scales=[4])),
     # These classes compute the same as MMDetection's StandardRoIHead, SingleRoIExtractor, FCNMaskHead and
     # MaxIoUAssigner, but spend time and memory only on wanted masks, pixels inside boxes, and boxes that overlap.
+    # CellBBoxHead is Shared2FCBBoxHead unless test_cfg.rcnn.one_class_per_box is set.
     roi_head=dict(
         type='CellRoIHead',
         bbox_roi_extractor=dict(type='CellRoIExtractor'),
-        bbox_head=dict(num_classes=4),
+        bbox_head=dict(type='CellBBoxHead', num_classes=4),
         mask_roi_extractor=dict(type='CellRoIExtractor'),
         mask_head=dict(type='CellMaskHead', num_classes=4)),
     train_cfg=dict(

@@ -22,9 +22,10 @@ _NOT_OF_WEIGHTS = re.compile(
     r'batch_augments|pad_\w+|mask_pad_value|seg_pad_value|boxtype2tensor|non_blocking|requires_grad)(\..*)?'
     r'|(.*\.)?loss_\w+\.(?!use_sigmoid)\w+')
 # Classes of mmcell in which weights mean the same as in MMDetection's: they are faster, or differ in the last pixels.
-_SAME_RESULT = {'CellCascadeRoIHead': 'CascadeRoIHead', 'CellMaskHead': 'FCNMaskHead',
-                'CellRoIExtractor': 'SingleRoIExtractor', 'CellRoIHead': 'StandardRoIHead',
-                'TorchvisionBBoxCoder': 'DeltaXYWHBBoxCoder', 'TorchvisionMaskHead': 'FCNMaskHead'}
+_SAME_RESULT = {'CellBBoxHead': 'Shared2FCBBoxHead', 'CellCascadeRoIHead': 'CascadeRoIHead',
+                'CellMaskHead': 'FCNMaskHead', 'CellRoIExtractor': 'SingleRoIExtractor',
+                'CellRoIHead': 'StandardRoIHead', 'TorchvisionBBoxCoder': 'DeltaXYWHBBoxCoder',
+                'TorchvisionMaskHead': 'FCNMaskHead'}
 _NOTHING = re.compile('(?!)')
 _WRAPPERS = ('detector', 'module')
 

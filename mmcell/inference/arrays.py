@@ -1,5 +1,6 @@
 """Predicts images that are arrays, for notebooks and pipelines."""
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,6 +35,12 @@ class Prediction:
 
     def __len__(self) -> int:
         return len(self.rles)
+
+    def __repr__(self) -> str:
+        height, width = self.label_map.shape
+        counts = ', '.join(f'{name}: {count}' for name, count in sorted(Counter(self.classes).items()))
+        limit = ', reached_limit=True' if self.reached_limit else ''
+        return f'Prediction({len(self)} cells in {height} x {width} px, {{{counts}}}{limit})'
 
 
 def predict_array(detector: nn.Module, image: np.ndarray, min_score: float = .5,

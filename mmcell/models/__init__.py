@@ -6,6 +6,7 @@
 from mmdet.registry import MODELS
 
 from mmcell.framework.late_imports import register_late
+from mmcell.models.bbox_head import CellBBoxHead
 from mmcell.models.cbam import CBAM, CBAMResNet
 from mmcell.models.mask_head import CellMaskHead, CellRoIExtractor
 from mmcell.models.mask_tta import MaskTTAModel
@@ -21,8 +22,9 @@ from mmcell.models.torchvision_parts import (
     TorchvisionMaskHead,
 )
 
-__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellCascadeRoIHead', 'CellMaskHead', 'CellRoIExtractor',
-           'CellRoIHead', 'CheckedPretrainedInit', 'MaskTTAModel', 'SparseMaxIoUAssigner', 'TiledDetector',
-           'TorchvisionAnchorGenerator', 'TorchvisionAssigner', 'TorchvisionBBoxCoder', 'TorchvisionMaskHead']
+__all__ = ['CBAM', 'BatchMinSizePad', 'CBAMResNet', 'CellBBoxHead', 'CellCascadeRoIHead', 'CellMaskHead',
+           'CellRoIExtractor', 'CellRoIHead', 'CheckedPretrainedInit', 'MaskTTAModel', 'SparseMaxIoUAssigner',
+           'TiledDetector', 'TorchvisionAnchorGenerator', 'TorchvisionAssigner', 'TorchvisionBBoxCoder',
+           'TorchvisionMaskHead']
 
 register_late(MODELS, 'mmcell.models.plain_convnext', 'PlainOutputConvNeXt')

@@ -25,6 +25,10 @@ def fifty_steps_and_cosine(step, n_steps):
     return rise(.01, step, 50) * cosine(step, n_steps)
 
 
+def hundred_steps_and_cosine(step, n_steps):
+    return rise(.01, step, 100) * cosine(step, n_steps)
+
+
 def steps_at_80_and_90_percent(step, n_steps):
     return .1 ** sum(step >= round(share * n_steps) for share in (.8, .9))
 
@@ -49,6 +53,8 @@ def cosine(step, n_steps):
 def formula_of(name):
     if name.startswith('voc/'):
         return thousand_steps
+    if 'light' in name:
+        return hundred_steps_and_cosine
     if 'fpn-bn' in name:
         return quarter_and_cosine
     if '-anchors' in name or 'constant-lr' in name:

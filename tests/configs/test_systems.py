@@ -120,6 +120,13 @@ VOC = partial(
         (1333, short) for short in (640, 672, 704, 736, 768, 800)]), FLIP),
     parts={**RESNET, 'model.train_cfg.rcnn.sampler.num': 128, 'optim_wrapper.type': 'OptimWrapper',
            'default_hooks.logger.log_metric_by_epoch': False})
+# A recipe of this project.
+LIGHT = partial(
+    System, anchors=(16, 32, 64, 128), proposals=1500, batch=1, steps=3000,
+    optimizer=dict(type='AdamW', lr=8e-4, betas=(.9, .999), weight_decay=.05), rates={0: .01, 1 / 30: 1, .5: .5, 1: 0},
+    train=(dict(type='ScaleJitterCrop', crop_size=(512, 512), ratio_range=(.75, 1.33)), FILTER, FLIP, TURN,
+           dict(type='StainJitter', alpha=.05, beta=.05)),
+    parts={**RESNET, **ADAMW, 'model.backbone.num_stages': 3})
 RESNEXT = {'model.backbone.type': 'ResNeXt', 'model.backbone.groups': 32, 'model.backbone.base_width': 8}
 
 SYSTEMS = {
@@ -140,6 +147,8 @@ SYSTEMS = {
         'train_dataloader.dataset.pipeline': [PASTE, FLIPS, dict(type='PackCellInputs')]}),
     'cell/mask-rcnn_r50_stain': System(
         train=(CROP, FILTER, FLIPS, dict(type='StainJitter', alpha=.05, beta=.05))),
+    'cell/mask-rcnn_r50_light': LIGHT(),
+    'cell/mask-rcnn_r50_light_consep': LIGHT(),
     'cell/mask-rcnn_r18': System(weights='torchvision://resnet18'),
     'cell/mask-rcnn_r101': System(weights='torchvision://resnet101'),
     'cell/mask-rcnn_x101-32x8d': System(weights='torchvision://resnext101_32x8d', parts=RESNEXT),

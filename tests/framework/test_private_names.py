@@ -32,6 +32,8 @@ FUNCTIONS = {
     'mmdet.datasets.transforms:RandomErasing._get_patches': 'self img_shape',
     'mmdet.datasets.transforms:RandomErasing._transform_bboxes': 'self results patches',
     'mmdet.datasets.transforms:RandomErasing._transform_masks': 'self results patches',
+    'mmdet.models.roi_heads.bbox_heads:BBoxHead._predict_by_feat_single':
+        'self roi cls_score bbox_pred img_meta rescale rcnn_test_cfg',
     'mmdet.models.roi_heads.mask_heads:FCNMaskHead._predict_by_feat_single':
         'self mask_preds bboxes labels img_meta rcnn_test_cfg rescale activate_map',
     'mmdet.models.roi_heads:CascadeRoIHead._mask_forward': 'self stage x rois',

@@ -117,8 +117,8 @@ def test_a_copy_computes_with_its_own_weights(detector):
 
 
 @pytest.mark.parametrize('name, expected', [
-    ('cell/mask-rcnn_r50', ['ResNet', 'FPN', 'RPNHead', 'Shared2FCBBoxHead', 'CellMaskHead']),
-    ('cell/mask-rcnn_convnext', ['ConvNeXt', 'FPN', 'RPNHead', 'Shared2FCBBoxHead', 'CellMaskHead']),
+    ('cell/mask-rcnn_r50', ['ResNet', 'FPN', 'RPNHead', 'CellBBoxHead', 'CellMaskHead']),
+    ('cell/mask-rcnn_convnext', ['ConvNeXt', 'FPN', 'RPNHead', 'CellBBoxHead', 'CellMaskHead']),
     ('voc/yolact_r50', ['ResNet', 'FPN', 'YOLACTHead', 'Sequential']),
 ])
 def test_the_parts_of_the_configs(name, expected):

@@ -17,6 +17,7 @@ BASES = [
     '_base_/runtime',
     '_base_/schedule_30e',
     '_base_/schedule_30k',
+    '_base_/schedule_3k',
     '_base_/schedule_60e_warmup',
     '_base_/voc',
 ]
@@ -43,6 +44,8 @@ EXPERIMENTS = [
     'cell/mask-rcnn_r50_fpn-bn_cbam',
     'cell/mask-rcnn_r50_fpn-bn_color',
     'cell/mask-rcnn_r50_fpn-bn_half-anchors',
+    'cell/mask-rcnn_r50_light',
+    'cell/mask-rcnn_r50_light_consep',
     'cell/mask-rcnn_r50_mask-nms',
     'cell/mask-rcnn_r50_one-gpu',
     'cell/mask-rcnn_r50_rare-paste',
