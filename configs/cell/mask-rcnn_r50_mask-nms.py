@@ -1,6 +1,7 @@
-"""Are more long and touching cells found if boxes are suppressed loosely and masks strictly?
+r"""Are more long and touching cells found if boxes are suppressed loosely and masks strictly?
 
-    python tools/test.py configs/cell/mask-rcnn_r50_mask-nms.py work_dirs/cell/mask-rcnn_r50
+    python tools/test.py configs/cell/mask-rcnn_r50_mask-nms.py \
+        work_dirs/cell/mask-rcnn_r50 --split val
 
 This is mask-rcnn_r50.py with another prediction: its training and its checkpoints serve both. Loose NMS leaves about
 twice as many boxes, hence the limit of 2,000 detections. Value here: not run yet.

@@ -13,13 +13,14 @@ _LOOSE = {'norm_cfg', 'act_cfg', 'conv_cfg', 'init_cfg', 'roi_layer', 'nms', 'dc
 # Settings that are taken out of a dict before its class is built.
 _TAKEN_OUT = {'type', '_scope_', 'priority', 'convert_to_iter_based', 'constructor', 'paramwise_cfg', 'optimizer'}
 # What two-stage detectors look up in dicts without a type, found in the source of mmdet 3.5 (anchor_head.py,
-# rpn_head.py, roi_heads/, mask_heads/); mask_nms is mmcell's.
+# rpn_head.py, roi_heads/, mask_heads/); mask_nms and one_class_per_box are mmcell's.
 _PROPOSALS = {'nms_pre', 'max_per_img', 'nms', 'min_bbox_size', 'nms_post', 'score_thr'}
 _TWO_STAGE = {
     ('test_cfg', 'rpn'): _PROPOSALS,
     ('train_cfg', 'rpn_proposal'): _PROPOSALS,
     ('test_cfg', 'rcnn'): {'score_thr', 'nms', 'max_per_img', 'mask_thr_binary', 'subdivision_steps',
-                           'subdivision_num_points', 'scale_factor', 'async_sleep_interval', 'mask_nms'},
+                           'subdivision_num_points', 'scale_factor', 'async_sleep_interval', 'mask_nms',
+                           'one_class_per_box'},
     ('test_cfg', 'rcnn', 'mask_nms'): {field.name for field in fields(MaskNMS)},
     ('train_cfg', 'rpn'): {'assigner', 'sampler', 'allowed_border', 'pos_weight', 'debug'},
     ('train_cfg', 'rcnn'): {'assigner', 'sampler', 'mask_size', 'mask_thr_binary', 'pos_weight', 'debug',
