@@ -7,6 +7,7 @@ from mmcell.hooks.first_screen import FirstScreenHook
 from mmcell.hooks.first_step import FirstStepHook
 from mmcell.hooks.fit import ClassCountHook, FittingCheckpointHook, StartingCheckpointHook
 from mmcell.hooks.matmul_precision import MatmulPrecisionHook
+from mmcell.hooks.multi_ema import MultiEMAHook
 from mmcell.hooks.pictures import CellVisualizationHook
 from mmcell.hooks.precision import PrecisionHook
 from mmcell.hooks.progress import ProgressHook
@@ -17,5 +18,6 @@ from mmcell.hooks.watched_values import CellEarlyStoppingHook, WatchedValueHook
 
 __all__ = ['CellCheckpointHook', 'CellEarlyStoppingHook', 'CellVisualizationHook', 'ClassCountHook', 'FiniteLossHook',
            'FirstScreenHook', 'FirstStepHook', 'FittingCheckpointHook', 'MatmulPrecisionHook', 'MissedValidationHook',
-           'NonFiniteLossError', 'ParameterBudgetError', 'ParameterBudgetHook', 'PrecisionHook', 'ProgressHook',
-           'StartingCheckpointHook', 'StepSeedHook', 'StopHook', 'TrackerHook', 'WatchedValueHook', 'WinogradHook']
+           'MultiEMAHook', 'NonFiniteLossError', 'ParameterBudgetError', 'ParameterBudgetHook', 'PrecisionHook',
+           'ProgressHook', 'StartingCheckpointHook', 'StepSeedHook', 'StopHook', 'TrackerHook', 'WatchedValueHook',
+           'WinogradHook']

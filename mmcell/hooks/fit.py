@@ -15,6 +15,7 @@ from mmcell.datasets.cell_dataset import CellDataset
 from mmcell.datasets.class_order import class_names, order_classes
 from mmcell.datasets.colors import refuse_swapped_colors
 from mmcell.framework.safe_loading import WeightsError
+from mmcell.models.weight_averages import AVERAGES
 
 
 @HOOKS.register_module()
@@ -199,8 +200,8 @@ class StartingCheckpointHook(Hook):
         """Compares the checkpoint with the model, and logs how many weights of ``load_from`` have a place in it.
 
         Raises:
-            FitError: The checkpoint to resume from is of another model, or less than half of the model's weights are
-                in the checkpoint to start from.
+            FitError: The checkpoint to resume from is of another model, or has averages of weights that no hook
+                continues, or less than half of the model's weights are in the checkpoint to start from.
             WeightsError: The checkpoint to resume from has no optimizer state.
         """
         if not isinstance(runner._train_loop, BaseLoop):
@@ -217,6 +218,10 @@ class StartingCheckpointHook(Hook):
             raise WeightsError('the checkpoint to resume from has no optimizer state (best_*.pth never has): resume '
                                'from epoch_*.pth or iter_*.pth, or start a new training from its weights with '
                                '--cfg-options load_from=FILE')
+        if AVERAGES in checkpoint:
+            # MultiEMAHook has a higher priority, and takes them out.
+            raise FitError('--resume: the checkpoint has averaged weights in place of those that were trained last: '
+                           'the training can only go on with MultiEMAHook in custom_hooks, as it began')
         try:
             refuse_other_model(runner.model, runner.cfg.model.to_dict(), checkpoint)
         except FitError as error:

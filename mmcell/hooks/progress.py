@@ -70,6 +70,11 @@ class ProgressHook(Hook):
         self.best_before = best_checkpoints(runner)
         self._open_display('validation', runner.val_dataloader)
 
+    def before_val_pass(self, runner: Runner, name: str) -> None:
+        """Starts to show a further pass over the validation images. ``MultiEMAHook`` calls this for further weights."""
+        self.close_display(runner)
+        self._open_display(name, runner.val_dataloader)
+
     def before_test_epoch(self, runner: Runner) -> None:
         """Starts to show how many test images are done."""
         self._open_display('test', runner.test_dataloader)

@@ -56,6 +56,21 @@ def test_resuming_is_exact_with_averaged_weights(annotation_file, tmp_path, wrap
     assert not weights.equal(averages)
 
 
+def test_resuming_is_exact_with_averages_of_the_multi_ema_hook(annotation_file, tmp_path):
+    hooks = [dict(type='StepSeedHook'), dict(type='MultiEMAHook', momenta=[.1], gamma=2)]
+    runner = train(annotation_file, tmp_path / 'at_once', custom_hooks=hooks)
+    averages = next(hook.averages for hook in runner.hooks if type(hook).__name__ == 'MultiEMAHook')
+    assert {tensor.device.type for tensor in averages.weights['ema_0.1'].values()} == {'cuda'}
+    train(annotation_file, tmp_path / 'in_two', custom_hooks=hooks, resume=True,
+          load_from=str(tmp_path / 'at_once' / 'epoch_1.pth'))
+    at_once, in_two = (load_tensors_only(tmp_path / name / 'epoch_2.pth') for name in ('at_once', 'in_two'))
+    for checkpoint in (at_once, in_two):
+        checkpoint['raw'] = checkpoint['weight_averages']['weights']['raw']
+    for key in ('state_dict', 'raw'):
+        assert all(value.equal(in_two[key][name]) for name, value in at_once[key].items())
+    assert not at_once['state_dict']['layers.0.weight'].equal(at_once['raw']['layers.0.weight'])
+
+
 def test_train_with_nccl_test_and_predict(tmp_path):
     run('data_prep/make_demo_data.py', tmp_path / 'data', '--images', 6, '--test-images', 2, '--size', 96)
     run('data_prep/to_coco.py', tmp_path / 'data', '--out', tmp_path / 'annotations', '--jobs', 1,

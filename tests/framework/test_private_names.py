@@ -43,6 +43,7 @@ FUNCTIONS = {
     'mmengine.hooks:CheckpointHook._save_checkpoint_with_step': 'self runner step meta',
     'mmengine.hooks:Hook._after_iter': 'self runner batch_idx data_batch outputs mode',
     'mmengine.hooks:Hook._before_iter': 'self runner batch_idx data_batch mode',
+    'mmengine.runner.loops:_parse_losses': 'losses stage',
     'mmengine.runner.checkpoint:_safe_torch_load': 'file map_location weights_only',
     'mmengine.runner.checkpoint:load_from_http': 'filename map_location model_dir progress',
     'pickle:_Unpickler.pop_mark': 'self',
