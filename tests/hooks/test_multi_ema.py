@@ -4,6 +4,7 @@ import io
 import json
 import math
 import multiprocessing
+import os
 import re
 from types import SimpleNamespace
 
@@ -37,7 +38,7 @@ class ScoresInTurn(BaseMetric):
     value_names = ('AP50',)
 
     def __init__(self, scores, n_images=2):
-        super().__init__(prefix='')
+        super().__init__(prefix='', collect_device='gpu')
         self.scores = iter(scores)
         self.n_images = n_images
 
@@ -392,5 +393,35 @@ def test_processes_share_the_statistics_of_batch_norm(tmp_path):
     for process in processes:
         process.start()
     assert [results.get(timeout=120) for _ in processes] == [(.5, True)] * 2
+    for process in processes:
+        process.join()
+
+
+def _train_with_and_without(ann_file, folder, rank, results):
+    os.environ.update(RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank))
+    torch.distributed.init_process_group('gloo', f'file://{folder}/meeting', rank=rank, world_size=2)
+    settings = {**validated(ann_file, [.3, .1, .2, .4, .2, .1]), **BY_ITERATION, 'launcher': 'pytorch',
+                'model_wrapper_cfg': dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False),
+                'default_hooks__sync_buffers': dict(type='SyncBuffersHook')}
+    del settings['default_hooks__checkpoint__save_best']
+    runner = train(ann_file, folder / 'with', **settings)
+    averages = hook_of(runner, MultiEMAHook).averages.weights
+    settings.update(custom_hooks=hooks()[:-1], val_evaluator=dict(type='ScoresInTurn', scores=[.1] * 3))
+    without = train(ann_file, folder / 'without', **settings)
+    assert_equal(*(copied(trained.model.module.state_dict()) for trained in (runner, without)))
+    # Tensors cannot be sent by a process that ends at once.
+    results.put({label: {name: tensor.tolist() for name, tensor in weights.items()}
+                 for label, weights in averages.items()})
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_same_averages_and_train_as_without_the_hook(ann_file, tmp_path):
+    results = multiprocessing.Queue()
+    processes = [multiprocessing.Process(target=_train_with_and_without, args=(ann_file, tmp_path, rank, results))
+                 for rank in (0, 1)]
+    for process in processes:
+        process.start()
+    first, second = (results.get(timeout=300) for _ in processes)
+    assert first == second
     for process in processes:
         process.join()
