@@ -57,6 +57,12 @@ def parse_args() -> argparse.Namespace:
                         help='boxes of the same class are fused if their IoU is greater than this (default: .55)')
     parser.add_argument('--skip-thr', type=float, default=0.,
                         help='leave out detections with a score below this (default: 0)')
+    parser.add_argument('--mask-nms', type=float, metavar='IOU',
+                        help='after the fusion, leave out each detection whose mask has a greater IoU than this with '
+                             'the mask of a detection of a higher score (default: keep them)')
+    parser.add_argument('--class-agnostic', action='store_true',
+                        help='with --mask-nms, also compare detections of different classes, so that each cell keeps '
+                             'one class (default: compare only within a class)')
     args = parser.parse_intermixed_args()
     refuse_other_suffix(parser, '--out', args.out, '.pkl', '.pickle')
     weights = args.weights or [1.] * len(args.results)
@@ -68,8 +74,12 @@ def parse_args() -> argparse.Namespace:
         parser.error('--join takes files only, and neither --weights nor --annotations: images are taken as they are')
     if args.annotations and not folders:
         parser.error('--annotations is for work folders, but only files were given')
-    for name, value in (('--iou-thr', args.iou_thr), ('--skip-thr', args.skip_thr)):
-        if not 0 <= value <= 1:
+    if args.mask_nms is None and args.class_agnostic:
+        parser.error('--class-agnostic is for --mask-nms, which was not given')
+    if args.join and args.mask_nms is not None:
+        parser.error('--mask-nms is for fused predictions: it cannot be given with --join')
+    for name, value in (('--iou-thr', args.iou_thr), ('--skip-thr', args.skip_thr), ('--mask-nms', args.mask_nms)):
+        if value is not None and not 0 <= value <= 1:
             parser.error(f'{name} must be from 0 to 1, got {value}')
     return args
 
@@ -120,6 +130,7 @@ def fuse(args: argparse.Namespace, paths: list[str]) -> None:
     from rich.console import Console
     from rich.progress import track
 
+    from mmcell.masks.suppression import MaskNMS
     from mmcell.predictions.dump_file import load_results, save_results
     from mmcell.predictions.ensemble import fuse_results
     results_of_models = [load_results(path) for path in paths]
@@ -128,7 +139,8 @@ def fuse(args: argparse.Namespace, paths: list[str]) -> None:
     if unnamed:
         print(f'note: {", ".join(unnamed)} does not name the classes: label 0, 1 … is taken for the same class in all '
               'files', file=sys.stderr)
-    fused = fuse_results(results_of_models, paths, args.weights, args.iou_thr, args.skip_thr)
+    mask_nms = None if args.mask_nms is None else MaskNMS(args.mask_nms, args.class_agnostic)
+    fused = fuse_results(results_of_models, paths, args.weights, args.iou_thr, args.skip_thr, mask_nms)
     fused = list(track(fused, 'ensemble', total=len(results_of_models[0]), console=Console(stderr=True)))
     save_results(fused, args.out)
     n_before = sum(len(result['pred_instances']['scores']) for results in results_of_models for result in results)

@@ -1,6 +1,6 @@
 """Mask head that predicts RLEs, and RoI extractor for it; both compute the features of many RoIs in parts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,9 +14,11 @@ from mmengine.structures import InstanceData
 from torch import Tensor, nn
 from torch.nn.modules.utils import _pair
 
+from mmcell.errors import MmcellError
 from mmcell.masks.label_map_masks import LabelMapMasks
 from mmcell.masks.pasting import paste_masks
 from mmcell.masks.runs import MaskRuns
+from mmcell.masks.suppression import MaskNMS, suppress_masks
 from mmcell.models.roi_align import roi_align
 
 # Number of RoIs whose masks are predicted at once. For 1,000 RoIs with 256 channels, the upsampled features (28x28,
@@ -25,13 +27,37 @@ from mmcell.models.roi_align import roi_align
 _BATCH_ROIS, _BATCH_FEATURES = 64, 128
 
 
-def add_masks(detections: InstanceData, masks: MaskRuns) -> InstanceData:
-    """Returns those of N detections whose mask has a pixel, with their masks as RLEs.
+def mask_nms_of(test_cfg: Mapping | None) -> MaskNMS | None:
+    """Returns ``mask_nms`` of ``test_cfg.rcnn``; None if it is not set.
 
-    The others have a box, but no position in it is inside the cell with a probability above the threshold. A submission
-    cannot hold them, and evaluation would count each as a spurious cell.
+    Raises:
+        MmcellError: It has a wrong value or an unknown key, or ``mask_thr_binary`` is not positive, so that there are
+            no masks to compare.
+    """
+    settings = (test_cfg or {}).get('mask_nms')
+    if settings is None:
+        return None
+    if not test_cfg.get('mask_thr_binary', 0) > 0:
+        raise MmcellError('test_cfg.rcnn.mask_nms compares masks: mask_thr_binary must be positive, got '
+                          f"{test_cfg.get('mask_thr_binary')}")
+    return MaskNMS.from_settings(settings)
+
+
+def add_masks(detections: InstanceData, masks: MaskRuns, nms: MaskNMS | None = None) -> InstanceData:
+    """Returns those of N detections that have a pixel and survive NMS of their masks, with their masks as RLEs.
+
+    A detection without a pixel has a box, but no position in it is inside the cell with a probability above the
+    threshold. A submission cannot hold it, and evaluation would count it as a spurious cell.
+
+    Args:
+        detections: N detections with scores and labels, of one image or tile.
+        masks: The N masks.
+        nms: Settings of NMS of masks; None for no NMS.
     """
     kept = np.flatnonzero(masks.areas_px)
+    if nms is not None:
+        scores, labels = (detections[key].cpu().numpy()[kept] for key in ('scores', 'labels'))
+        kept = kept[suppress_masks(masks.take(kept), scores, labels, nms)]
     detections = detections[torch.from_numpy(kept).to(detections.scores.device)]
     detections.masks = masks.take(kept).to_rles()
     return detections
@@ -47,11 +73,19 @@ class CellMaskHead(FCNMaskHead):
     ``CocoMetric`` accepts; ``DumpCellResults`` and ``CellVisualizer`` replace MMDetection's dump and visualizer, which
     expect bitmaps. In Cascade Mask R-CNN, every stage can have a mask head of this class.
 
+    With ``test_cfg.rcnn.mask_nms``, a dict of the settings of :class:`mmcell.masks.suppression.MaskNMS`, the masks of
+    each image undergo non-maximum suppression after that of the boxes, which can then be loose:
+
+        model = dict(test_cfg=dict(rcnn=dict(nms=dict(iou_threshold=.7), mask_nms=dict(iou_threshold=.3))))
+
     If ``mask_thr_binary`` is 0 or less, the stock head makes the masks, as bitmaps. MMDetection uses negative values to
     get probabilities (times 255) instead of masks.
 
     Args: The arguments of ``FCNMaskHead``.
     """
+
+    # Other heads leave the setting aside, which mmcell.settings.unread reports.
+    reads_mask_nms = True
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns mask logits (N, classes, 28, 28) for RoI features (N, C, 14, 14).
@@ -90,10 +124,14 @@ class CellMaskHead(FCNMaskHead):
     def predict_by_feat(self, mask_preds: tuple[Tensor], results_list: list[InstanceData],
                         batch_img_metas: list[dict], rcnn_test_cfg: ConfigDict, rescale: bool = False,
                         activate_map: bool = False) -> list[InstanceData]:
-        """Adds masks to the detections of each image, as RLEs, and leaves out detections whose mask has no pixel.
+        """Adds masks to the detections of each image, as RLEs; see :func:`add_masks` for those that are left out.
 
         The arguments are those of the stock method.
+
+        Raises:
+            MmcellError: ``mask_nms`` cannot be used, see :func:`mask_nms_of`.
         """
+        nms = mask_nms_of(rcnn_test_cfg)
         results_list = super().predict_by_feat(
             mask_preds, results_list, batch_img_metas, rcnn_test_cfg, rescale=rescale, activate_map=activate_map)
         if rcnn_test_cfg.mask_thr_binary <= 0:
@@ -101,7 +139,7 @@ class CellMaskHead(FCNMaskHead):
         for index, results in enumerate(results_list):
             masks = results.pop('masks')
             if len(results):
-                results_list[index] = add_masks(results, masks)
+                results_list[index] = add_masks(results, masks, nms)
             else:  # the stock head has made bitmaps
                 results.masks = []
         return results_list

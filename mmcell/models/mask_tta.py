@@ -18,7 +18,7 @@ from mmcell.boxes.fusion import fuse_boxes
 from mmcell.boxes.views import View, all_views, boxes_from_view, boxes_to_view, masks_from_view, matrix_of_meta
 from mmcell.errors import MmcellError
 from mmcell.masks.pasting import paste_masks
-from mmcell.models.mask_head import add_masks
+from mmcell.models.mask_head import add_masks, mask_nms_of
 from mmcell.models.roi_heads import CellRoIHead, leave_out_unwanted
 
 
@@ -27,7 +27,8 @@ class MaskTTAModel(BaseTTAModel):
     """Predicts several views of an image and merges boxes and masks; MMDetection's ``DetTTAModel`` refuses masks.
 
     The boxes of all views are merged first. Then the mask head predicts a mask for every merged box in every view. The
-    mask probabilities are turned back to the image's orientation, averaged, pasted once and encoded as RLE.
+    mask probabilities are turned back to the image's orientation, averaged, pasted once and encoded as RLE. With
+    ``mask_nms`` in the detector's ``test_cfg.rcnn``, these masks undergo non-maximum suppression.
 
     There are two ways to make views. By default, all combinations of scales, flips and turns are made from the image
     that the test pipeline gives. Alternatively, a ``tta_pipeline`` with mmcv's ``TestTimeAug`` makes them, as in
@@ -52,8 +53,8 @@ class MaskTTAModel(BaseTTAModel):
         data_preprocessor: Ignored; the preprocessor of the detector is used.
 
     Raises:
-        MmcellError: The detector has no suitable RoI head, its ``mask_thr_binary`` is not positive, a scale, flip or
-            turn is not allowed, or ``tta_cfg`` has other keys or both ``nms`` and ``wbf``.
+        MmcellError: The detector has no suitable RoI head, its ``mask_thr_binary`` is not positive, its ``mask_nms`` is
+            wrong, a scale, flip or turn is not allowed, or ``tta_cfg`` has other keys or both ``nms`` and ``wbf``.
     """
 
     def __init__(self, module: dict | nn.Module, scales: Sequence[float] = (1.,),
@@ -72,6 +73,7 @@ class MaskTTAModel(BaseTTAModel):
         self.mask_threshold = test_cfg.mask_thr_binary
         if self.mask_threshold <= 0:
             raise MmcellError(f'test_cfg.rcnn.mask_thr_binary must be positive, got {self.mask_threshold}')
+        self.mask_nms = mask_nms_of(test_cfg)
         tta_cfg = dict(tta_cfg or {})
         self.max_per_img = tta_cfg.pop('max_per_img', test_cfg.max_per_img)
         self.wbf = tta_cfg.pop('wbf', None)
@@ -140,7 +142,8 @@ class MaskTTAModel(BaseTTAModel):
         # zip() turns one list of images per view into one tuple of views per image.
         merged = self.merge_preds(list(zip(*(samples for _, samples in predicted_views), strict=True)))
         for result, sample in zip(merged, data_samples or (), strict=False):
-            result.pred_instances = leave_out_unwanted(result.pred_instances, sample.metainfo)
+            result.pred_instances = leave_out_unwanted(result.pred_instances, sample.metainfo,
+                                                       mask_nms=self.mask_nms)
         self._add_masks(merged, predicted_views)
         if data_samples is None:
             return merged
@@ -220,8 +223,9 @@ class MaskTTAModel(BaseTTAModel):
             if len(detections) == 0:
                 detections.masks = []
             else:
-                result.pred_instances = add_masks(detections, paste_masks(
-                    mask_sum / len(predicted_views), detections.bboxes, *result.ori_shape[:2], self.mask_threshold))
+                masks = paste_masks(mask_sum / len(predicted_views), detections.bboxes, *result.ori_shape[:2],
+                                    self.mask_threshold)
+                result.pred_instances = add_masks(detections, masks, self.mask_nms)
 
     def _predict_mask_probabilities(self, features: tuple[Tensor, ...], rois: Tensor, labels: Tensor) -> Tensor:
         """Returns mask probabilities (N, h, w) in RoIs (N, 5) of one view, for the class of each RoI.

@@ -12,6 +12,8 @@ from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError, list_some
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.masks.rle import areas_px, encode_runs, foreground_pixels_of_all
+from mmcell.masks.runs import MaskRuns
+from mmcell.masks.suppression import MaskNMS, suppress_masks
 from mmcell.predictions.limits import LIMITS, exceeds
 from mmcell.predictions.rules import problem_of_labels
 from mmcell.ragged import begins_of, begins_of_runs, groups_of, reduce_groups
@@ -25,7 +27,8 @@ class EnsembleError(MmcellError):
 
 
 def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Sequence[float] | None = None,
-                 iou_threshold: float = .55, skip_threshold: float = 0.) -> Iterator[dict]:
+                 iou_threshold: float = .55, skip_threshold: float = 0.,
+                 mask_nms: MaskNMS | None = None) -> Iterator[dict]:
     """Fuses the results of several models, image by image.
 
     Boxes, classes and scores are fused by :func:`mmcell.boxes.fusion.fuse_boxes`. Each mask of a fused cell has the
@@ -41,6 +44,7 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
         weights: One positive number per model; None gives all models the same weight.
         iou_threshold: Boxes of the same class with a larger IoU are fused, from 0 to 1.
         skip_threshold: Detections with a lower score are left out, from 0 to 1.
+        mask_nms: Settings of the non-maximum suppression that the fused masks of each image undergo; None for none.
 
     Yields:
         One dict per image, in the order of the first model, and with what the first model says about the image. Its
@@ -61,8 +65,9 @@ def fuse_results(models: Sequence[list[dict]], names: Sequence[str], weights: Se
     first, *others = ({result['img_id']: result for result in results} for results in models)
     by_id = [first, *(_with_labels_of(first, other, names[0], name)
                       for other, name in zip(others, names[1:], strict=True))]
-    return (_fuse_image([results[image_id] for results in by_id], np.asarray(weights, np.float64), iou_threshold,
-                        skip_threshold) for image_id in first)
+    fused = (_fuse_image([results[image_id] for results in by_id], np.asarray(weights, np.float64), iou_threshold,
+                         skip_threshold) for image_id in first)
+    return fused if mask_nms is None else (_suppress(result, mask_nms) for result in fused)
 
 
 def _check_labels(results: list[dict], name: str) -> None:
@@ -122,6 +127,17 @@ def _fuse_image(results: list[dict], weights: np.ndarray, iou_threshold: float, 
     return {**results[0], 'pred_instances': {
         'bboxes': fused.bboxes_xyxy.astype(np.float32), 'scores': fused.scores.astype(np.float32),
         'labels': fused.labels, 'masks': fuse_masks(rles, fused.fused_index, scores * weights[sources])}}
+
+
+def _suppress(result: dict, nms: MaskNMS) -> dict:
+    """Returns the fused cells of one image that NMS of their masks keeps."""
+    instances = result['pred_instances']
+    rles, scores = instances['masks'], instances['scores']
+    if not rles:
+        return result
+    kept = suppress_masks(MaskRuns.from_rles(rles, *rles[0]['size']), scores, instances['labels'], nms)
+    return {**result, 'pred_instances': {**{key: instances[key][kept] for key in ('bboxes', 'scores', 'labels')},
+                                         'masks': [rles[i] for i in kept]}}
 
 
 def fuse_masks(rles: list[dict], fused_index: np.ndarray, mask_weights: np.ndarray) -> list[dict]:

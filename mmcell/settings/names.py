@@ -19,6 +19,7 @@ _READERS = {
 _LOOKED_UP = {
     '': ['find_unused_parameters', 'auto_scale_lr', 'tta_model', 'tta_pipeline', 'custom_imports', 'work_dir', 'fold'],
     'tta_model.tta_cfg': ['nms', 'max_per_img', 'wbf'],
+    **{f'{model}.test_cfg.rcnn': ['mask_nms', 'one_class_per_box'] for model in ('model', 'model.detector')},
     # Read if --amp replaces the optimizer wrapper; without --amp, the training stops at them.
     'optim_wrapper': ['dtype', 'loss_scale'],
 }

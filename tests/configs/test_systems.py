@@ -137,6 +137,9 @@ SYSTEMS = {
                'optim_wrapper.dtype': 'bfloat16', 'model.data_preprocessor.non_blocking': True,
                'train_dataloader.pin_memory': True}),
     'cell/mask-rcnn_r50_consep': System(n_images=22, steps=11 * 30),
+    'cell/mask-rcnn_r50_mask-nms': System(detections=2000, parts={
+        **RESNET, **ADAMW, 'model.test_cfg.rcnn.nms.iou_threshold': .7,
+        'model.test_cfg.rcnn.mask_nms': dict(iou_threshold=.3)}),
     'cell/mask-rcnn_r50_class-balanced': System(parts={
         **RESNET, **ADAMW, 'train_dataloader.sampler': dict(type='ClassBalancedSampler', shuffle=True)}),
     'cell/mask-rcnn_r50_rare-paste': System(train=None, parts={
@@ -293,11 +296,11 @@ def test_reported_values_are_in_the_file_and_in_the_table(name):
     for value in SYSTEMS[name].reported:
         assert value in header and value in reported_in_row
     assert bool(re.search(r'\.\d', reported_in_row)) == bool(SYSTEMS[name].reported)
-    # The limit of detections has no effect on training.
+    # The limit of detections and NMS have no effect on training.
     (command, folder), = re.findall(rf'python tools/(train|test)\.py configs/{re.escape(name)}\.py'
                                     r'(?: \\ work_dirs/(\S+) --split val)?', header)[:1]
     if command == 'test':
-        assert name.endswith('-detections') and folder in EXPERIMENTS
+        assert name.endswith(('-detections', '_mask-nms')) and folder in EXPERIMENTS
     else:
         assert f'{SYSTEMS[name].steps:,}' in header
 

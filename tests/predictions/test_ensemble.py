@@ -14,6 +14,7 @@ from mmdet.structures import DetDataSample
 from mmengine.structures import InstanceData
 
 from mmcell.annotations.coco_json import categories
+from mmcell.masks.suppression import MaskNMS
 from mmcell.predictions import ensemble
 from mmcell.predictions.dump_file import load_results, save_results
 from mmcell.predictions.ensemble import EnsembleError, fuse_masks, fuse_results
@@ -153,6 +154,18 @@ def test_dumps_contain_the_names_of_the_classes(tmp_path):
     assert load_results(tmp_path / 'a.pkl')[0]['classes'] == CLASSES
 
 
+def test_fused_masks_suppress_one_another():
+    first = [result(((2, 3, 12, 9), .8, 0), ((20, 10, 31, 25), .6, 1)), result(image_id=2)]
+    second = [result(((2, 3, 12, 8), .9, 1), ((20, 10, 31, 25), .6, 1)), result(image_id=2)]
+    assert fuse(first, second)[0]['pred_instances']['labels'].tolist() == [1, 1, 0]
+    fused, empty = fuse(first, second, mask_nms=MaskNMS(.5, class_agnostic=True))
+    assert fused['pred_instances']['labels'].tolist() == [1, 1] and len(empty['pred_instances']['masks']) == 0
+    assert fused['pred_instances']['masks'] == [encode(rectangle(20, 10, 31, 25)), encode(rectangle(2, 3, 12, 8))]
+    np.testing.assert_allclose(fused['pred_instances']['scores'], [.6, .45], rtol=1e-6)
+    np.testing.assert_allclose(fused['pred_instances']['bboxes'], [[20, 10, 31, 25], [2, 3, 12, 8]])
+    assert len(fuse(first, second, mask_nms=MaskNMS(.5))[0]['pred_instances']['labels']) == 3
+
+
 # The command
 
 @pytest.fixture
@@ -178,6 +191,11 @@ def test_the_file_goes_on_to_submission_and_pictures(tmp_path, run, capsys):
     fused, = load_results(merged)
     np.testing.assert_allclose(fused['pred_instances']['scores'], [.75], rtol=1e-6)
     assert fused['classes'] == CLASSES
+    # The same cell in another class goes on beside it, unless their masks are compared.
+    save_results([result(((2, 3, 12, 9), .7, 1), classes=CLASSES)], tmp_path / 'c.pkl')
+    for options, n_left in (([], 2), (['--mask-nms', .3], 2), (['--mask-nms', .3, '--class-agnostic'], 1)):
+        assert run('ensemble', tmp_path / 'a.pkl', tmp_path / 'c.pkl', *options, '--out', tmp_path / 'two.pkl') == 0
+        assert f'wrote {n_left} detections, fused from 2' in capsys.readouterr().out
     for tool, out in (('submit', 'submission.zip'), ('overlay', 'pictures')):
         assert run(tool, merged, '--annotations', annotations, '--out', tmp_path / out) == 0
     assert len(list((tmp_path / 'pictures').iterdir())) == 1
@@ -190,7 +208,10 @@ def test_the_file_goes_on_to_submission_and_pictures(tmp_path, run, capsys):
 @pytest.mark.parametrize(('arguments', 'message'), [
     (['--out', 'c.txt'], '--out must end with .pkl'),
     (['--out', 'c.pkl', '--weights', '1', '0'], '2 positive numbers'),
-    (['--out', 'c.pkl', '--iou-thr', '2'], '--iou-thr must be from 0 to 1')])
+    (['--out', 'c.pkl', '--iou-thr', '2'], '--iou-thr must be from 0 to 1'),
+    (['--out', 'c.pkl', '--mask-nms', '30'], '--mask-nms must be from 0 to 1'),
+    (['--out', 'c.pkl', '--class-agnostic'], '--class-agnostic is for --mask-nms'),
+    (['--out', 'c.pkl', '--join', 'all.json', '--mask-nms', '.3'], 'cannot be given with --join')])
 def test_bad_arguments_are_reported(arguments, message, run, capsys):
     with pytest.raises(SystemExit):
         run('ensemble', 'a.pkl', 'b.pkl', *arguments)

@@ -58,6 +58,8 @@ def test_a_setting_that_nothing_reads_is_refused_with_the_nearest_names(config, 
     ('randomness.deterministic=True', 'randomness.deterministic', True),
     ('find_unused_parameters=True', 'find_unused_parameters', True),
     ('tta_model.tta_cfg.wbf.iou_threshold=.6', 'tta_model.tta_cfg.wbf.iou_threshold', .6),
+    ('model.test_cfg.rcnn.mask_nms.iou_threshold=.3', 'model.test_cfg.rcnn.mask_nms.iou_threshold', .3),
+    ('model.test_cfg.rcnn.one_class_per_box=True', 'model.test_cfg.rcnn.one_class_per_box', True),
     ('work_dir=run two', 'work_dir', 'run two'),
     # New on purpose.
     ('+anything.new=1', 'anything.new', 1),

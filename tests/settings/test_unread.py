@@ -27,6 +27,7 @@ def baseline():
 
 @pytest.mark.parametrize('key, hint', [
     ('model.test_cfg.rcnn.max_per_image', 'did you mean model.test_cfg.rcnn.max_per_img'),
+    ('model.test_cfg.rcnn.mask_nms.iou_treshold', 'did you mean model.test_cfg.rcnn.mask_nms.iou_threshold'),
     ('model.test_cfg.rpn.nms_pres', 'did you mean model.test_cfg.rpn.nms_pre'),
     ('model.train_cfg.rpn_proposals', 'did you mean model.train_cfg.rpn_proposal'),
     ('model.train_cfg.rcnn.mask_sizes', 'did you mean model.train_cfg.rcnn.mask_size'),
@@ -44,6 +45,15 @@ def test_a_setting_that_no_constructor_takes_is_named(baseline, key, hint):
     config.merge_from_dict({key: 1})
     sentence, = describe_unread_settings(config.to_dict())
     assert sentence.startswith(f'{key} is read by nothing') and hint in sentence
+
+
+@pytest.mark.parametrize('name', ['mask-rcnn_r50', 'cascade-mask-rcnn_r50'])
+def test_nms_of_masks_is_read_only_by_mask_heads_of_mmcell(name):
+    config = load(f'cell/{name}')
+    config.model.test_cfg.rcnn.mask_nms = dict(iou_threshold=.3)
+    assert describe_unread_settings(config.to_dict()) == []
+    config.model.roi_head.mask_head.type = 'FCNMaskHead'
+    assert describe_unread_settings(config.to_dict()) == ['model.test_cfg.rcnn.mask_nms is read by nothing']
 
 
 def test_stages_of_cascade_are_looked_at():
