@@ -8,6 +8,8 @@ from mmengine.config import ConfigDict
 from mmengine.structures import InstanceData
 from torch import Tensor
 
+from mmcell.errors import MmcellError
+
 
 def keep_best_class(cls_score: Tensor) -> Tensor:
     """Returns logits of which only the most probable class and the background are left.
@@ -42,10 +44,19 @@ class CellBBoxHead(Shared2FCBBoxHead):
     either. The training is the same as with the stock head.
 
     Args: The arguments of ``Shared2FCBBoxHead``.
+
+    Raises:
+        MmcellError: ``one_class_per_box`` is set, but the loss has scores of another form, as ``SeesawLoss``.
     """
+
+    # The settings in test_cfg.rcnn that this head reads and MMDetection's do not.
+    test_settings = frozenset({'one_class_per_box'})
 
     def _predict_by_feat_single(self, roi: Tensor, cls_score: Tensor, bbox_pred: Tensor, img_meta: dict,
                                 rescale: bool = False, rcnn_test_cfg: ConfigDict | None = None) -> InstanceData:
         if rcnn_test_cfg is not None and rcnn_test_cfg.get('one_class_per_box'):
+            if self.custom_cls_channels:
+                raise MmcellError('test_cfg.rcnn.one_class_per_box needs the softmax over classes and background, '
+                                  f'which {type(self.loss_cls).__name__} does not have: leave one of them out')
             cls_score = keep_best_class(cls_score)
         return super()._predict_by_feat_single(roi, cls_score, bbox_pred, img_meta, rescale, rcnn_test_cfg)

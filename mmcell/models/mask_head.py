@@ -84,8 +84,9 @@ class CellMaskHead(FCNMaskHead):
     Args: The arguments of ``FCNMaskHead``.
     """
 
-    # Other heads leave the setting aside, which mmcell.settings.unread reports.
-    reads_mask_nms = True
+    # The settings in test_cfg.rcnn that this head reads and MMDetection's do not; mmcell.settings.unread reports them
+    # with other heads.
+    test_settings = frozenset({'mask_nms'})
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns mask logits (N, classes, 28, 28) for RoI features (N, C, 14, 14).

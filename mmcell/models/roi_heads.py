@@ -90,7 +90,7 @@ class _FewerMasks:
         """
         super().init_mask_head(*args, **kwargs)
         heads = self.mask_head if isinstance(self.mask_head, nn.ModuleList) else [self.mask_head]
-        if mask_nms_of(self.test_cfg) is not None and not getattr(heads[-1], 'reads_mask_nms', False):
+        if mask_nms_of(self.test_cfg) is not None and 'mask_nms' not in getattr(heads[-1], 'test_settings', ()):
             raise MmcellError('test_cfg.rcnn.mask_nms needs a mask head of type CellMaskHead, got '
                               f'{type(heads[-1]).__name__}')
 

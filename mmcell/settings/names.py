@@ -19,7 +19,9 @@ _READERS = {
 _LOOKED_UP = {
     '': ['find_unused_parameters', 'auto_scale_lr', 'tta_model', 'tta_pipeline', 'custom_imports', 'work_dir', 'fold'],
     'tta_model.tta_cfg': ['nms', 'max_per_img', 'wbf'],
-    **{f'{model}.test_cfg.rcnn': ['mask_nms', 'one_class_per_box'] for model in ('model', 'model.detector')},
+    **{f'{model}.test_cfg.rcnn{part}': names for model in ('model', 'model.detector') for part, names in (
+        ('', ['mask_nms', 'one_class_per_box']), ('.nms', ['class_agnostic']),
+        ('.mask_nms', ['iou_threshold', 'class_agnostic']))},
     # Read if --amp replaces the optimizer wrapper; without --amp, the training stops at them.
     'optim_wrapper': ['dtype', 'loss_scale'],
 }

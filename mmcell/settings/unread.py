@@ -13,14 +13,13 @@ _LOOSE = {'norm_cfg', 'act_cfg', 'conv_cfg', 'init_cfg', 'roi_layer', 'nms', 'dc
 # Settings that are taken out of a dict before its class is built.
 _TAKEN_OUT = {'type', '_scope_', 'priority', 'convert_to_iter_based', 'constructor', 'paramwise_cfg', 'optimizer'}
 # What two-stage detectors look up in dicts without a type, found in the source of mmdet 3.5 (anchor_head.py,
-# rpn_head.py, roi_heads/, mask_heads/); mask_nms and one_class_per_box are mmcell's.
+# rpn_head.py, roi_heads/, mask_heads/); mask_nms is mmcell's.
 _PROPOSALS = {'nms_pre', 'max_per_img', 'nms', 'min_bbox_size', 'nms_post', 'score_thr'}
 _TWO_STAGE = {
     ('test_cfg', 'rpn'): _PROPOSALS,
     ('train_cfg', 'rpn_proposal'): _PROPOSALS,
     ('test_cfg', 'rcnn'): {'score_thr', 'nms', 'max_per_img', 'mask_thr_binary', 'subdivision_steps',
-                           'subdivision_num_points', 'scale_factor', 'async_sleep_interval', 'mask_nms',
-                           'one_class_per_box'},
+                           'subdivision_num_points', 'scale_factor', 'async_sleep_interval'},
     ('test_cfg', 'rcnn', 'mask_nms'): {field.name for field in fields(MaskNMS)},
     ('train_cfg', 'rpn'): {'assigner', 'sampler', 'allowed_border', 'pos_weight', 'debug'},
     ('train_cfg', 'rcnn'): {'assigner', 'sampler', 'mask_size', 'mask_thr_binary', 'pos_weight', 'debug',
@@ -67,10 +66,9 @@ def _find_unread(settings: Mapping, path: tuple[str, ...]) -> Iterator[_Unread]:
 
 
 def _find_unread_of_two_stage(model: Mapping, path: tuple[str, ...]) -> Iterator[_Unread]:
-    two_stage = dict(_TWO_STAGE)
-    if not _reads_mask_nms(model):
-        two_stage['test_cfg', 'rcnn'] = two_stage['test_cfg', 'rcnn'] - {'mask_nms'}
-    for keys, known in two_stage.items():
+    for keys, known in _TWO_STAGE.items():
+        if keys == ('test_cfg', 'rcnn'):
+            known = known | _settings_of_heads(model)
         part: object = model
         for key in keys:
             part = part.get(key) if isinstance(part, Mapping) else None
@@ -82,9 +80,14 @@ def _find_unread_of_two_stage(model: Mapping, path: tuple[str, ...]) -> Iterator
                 yield from ((where, name, sorted(known)) for name in map(str, stage) if name not in known)
 
 
-def _reads_mask_nms(model: Mapping) -> bool:
+def _settings_of_heads(model: Mapping) -> set[str]:
+    """Returns the settings in ``test_cfg.rcnn`` that only some heads read: those of mmcell name them."""
     roi_head = model.get('roi_head')
-    head = roi_head.get('mask_head') if isinstance(roi_head, Mapping) else None
-    if isinstance(head, list | tuple) and head:
-        head = head[-1]  # of Cascade's heads, the last one makes the masks
-    return isinstance(head, Mapping) and getattr(find_class(head.get('type')), 'reads_mask_nms', False)
+    names: set[str] = set()
+    for key in ('bbox_head', 'mask_head') if isinstance(roi_head, Mapping) else ():
+        head = roi_head.get(key)
+        if isinstance(head, list | tuple) and head:
+            head = head[-1]  # of Cascade's heads, the last one makes the detections
+        if isinstance(head, Mapping):
+            names |= getattr(find_class(head.get('type')), 'test_settings', set())
+    return names

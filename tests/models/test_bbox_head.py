@@ -8,6 +8,7 @@ from mmdet.registry import MODELS
 from mmengine.config import ConfigDict
 from mmengine.registry import init_default_scope
 
+from mmcell.errors import MmcellError
 from mmcell.models.bbox_head import keep_best_class
 
 META = dict(img_shape=(64, 64), scale_factor=(1., 1.))
@@ -40,6 +41,15 @@ def test_each_box_gets_its_most_probable_class():
 def test_with_nms_across_classes_no_cell_is_found_twice():
     nms = dict(type='nms', iou_threshold=.5, class_agnostic=True)
     assert detect('CellBBoxHead', one_class_per_box=True, nms=nms) == [(0, .7), (1, .6)]
+
+
+def test_scores_of_another_form_are_refused():
+    init_default_scope('mmdet')
+    head = MODELS.build(dict(type='CellBBoxHead', in_channels=1, fc_out_channels=1, roi_feat_size=1, num_classes=2,
+                             loss_cls=dict(type='SeesawLoss', num_classes=2)))
+    cfg = ConfigDict(score_thr=.05, nms=dict(type='nms', iou_threshold=.5), max_per_img=100, one_class_per_box=True)
+    with pytest.raises(MmcellError, match='one_class_per_box needs the softmax .* SeesawLoss'):
+        head.predict_by_feat((ROIS,), (torch.zeros(3, 4),), (torch.zeros(3, 8),), [META], rcnn_test_cfg=cfg)
 
 
 @given(st.lists(st.lists(st.floats(-30, 30), min_size=3, max_size=3), max_size=4))

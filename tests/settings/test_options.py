@@ -60,6 +60,7 @@ def test_a_setting_that_nothing_reads_is_refused_with_the_nearest_names(config, 
     ('tta_model.tta_cfg.wbf.iou_threshold=.6', 'tta_model.tta_cfg.wbf.iou_threshold', .6),
     ('model.test_cfg.rcnn.mask_nms.iou_threshold=.3', 'model.test_cfg.rcnn.mask_nms.iou_threshold', .3),
     ('model.test_cfg.rcnn.one_class_per_box=True', 'model.test_cfg.rcnn.one_class_per_box', True),
+    ('model.test_cfg.rcnn.nms.class_agnostic=True', 'model.test_cfg.rcnn.nms.class_agnostic', True),
     ('work_dir=run two', 'work_dir', 'run two'),
     # New on purpose.
     ('+anything.new=1', 'anything.new', 1),
@@ -70,6 +71,12 @@ def test_settings_arrive(config, option, path, value):
     for part in path.split('.'):
         config = config[int(part) if part.isdecimal() else part]
     assert config == value
+
+
+def test_two_settings_of_a_new_dict(config):
+    apply_options(config, ['model.test_cfg.rcnn.mask_nms.iou_threshold=.3',
+                           'model.test_cfg.rcnn.mask_nms.class_agnostic=True'])
+    assert config['model']['test_cfg']['rcnn']['mask_nms'] == {'iou_threshold': .3, 'class_agnostic': True}
 
 
 def test_later_options_see_earlier_ones(config):

@@ -48,12 +48,16 @@ def test_a_setting_that_no_constructor_takes_is_named(baseline, key, hint):
 
 
 @pytest.mark.parametrize('name', ['mask-rcnn_r50', 'cascade-mask-rcnn_r50'])
-def test_nms_of_masks_is_read_only_by_mask_heads_of_mmcell(name):
+@pytest.mark.parametrize(('setting', 'value', 'head', 'stock_type'), [
+    ('mask_nms', dict(iou_threshold=.3), 'mask_head', 'FCNMaskHead'),
+    ('one_class_per_box', True, 'bbox_head', 'Shared2FCBBoxHead')])
+def test_some_settings_are_read_only_by_heads_of_mmcell(name, setting, value, head, stock_type):
     config = load(f'cell/{name}')
-    config.model.test_cfg.rcnn.mask_nms = dict(iou_threshold=.3)
+    config.model.test_cfg.rcnn[setting] = value
     assert describe_unread_settings(config.to_dict()) == []
-    config.model.roi_head.mask_head.type = 'FCNMaskHead'
-    assert describe_unread_settings(config.to_dict()) == ['model.test_cfg.rcnn.mask_nms is read by nothing']
+    heads = config.model.roi_head[head]
+    (heads[-1] if isinstance(heads, list) else heads).type = stock_type
+    assert describe_unread_settings(config.to_dict()) == [f'model.test_cfg.rcnn.{setting} is read by nothing']
 
 
 def test_stages_of_cascade_are_looked_at():
