@@ -33,8 +33,7 @@ model = dict(
     train_cfg=dict(
         rpn_proposal=dict(nms_pre=1000, max_per_img=500),
         rcnn=dict(sampler=dict(num=256, pos_fraction=.5))),
-    # A stricter NMS of proposals than the usual .7, so that 1,500 of them are enough for crowded images.
-    test_cfg=dict(rpn=dict(nms_pre=4000, nms=dict(iou_threshold=.6), max_per_img=1500)))
+    test_cfg=dict(rpn=dict(nms_pre=4000, max_per_img=1500)))
 
 train_dataloader = dict(
     batch_size=1,
