@@ -6,6 +6,8 @@ A submission is checked before it is written. If it is invalid, the reasons are 
 import argparse
 import sys
 
+from _options import refuse_wrong_score
+
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.files.early_checks import refuse_missing, refuse_unwritable_files
 
@@ -24,11 +26,17 @@ def parse_args() -> argparse.Namespace:
                              'that the challenge publishes (test_image_name_to_ids.json)')
     parser.add_argument('--out', default='submission.zip', metavar='FILE.zip',
                         help='zip to write (default: submission.zip)')
+    parser.add_argument('--score-thr', type=float, default=0., metavar='SCORE',
+                        help='write only detections with at least this score, for values that count each cell once, '
+                             'such as PQ, AJI and Dice; AP needs all of them (default: 0)')
     parser.add_argument('--check', metavar='FILE',
                         help='check this zip, or the JSON inside it, and write nothing (default: write a zip)')
     args = parser.parse_args()
     if (args.results is None) == (args.check is None):
         parser.error('give either a results file or --check FILE, and not both')
+    refuse_wrong_score(parser, args.score_thr)
+    if args.score_thr and args.check is not None:
+        parser.error('--score-thr has no effect on --check, which writes nothing')
     return args
 
 
@@ -45,11 +53,14 @@ def submit_or_check(args: argparse.Namespace) -> int | None:
 
 
 def submit(args: argparse.Namespace) -> None:
+    import numpy as np
+
     from mmcell.predictions.result_files import read_predictions
     from mmcell.predictions.submission import read_test_set, write_submission
     images = read_test_set(args.annotations)
     file = read_predictions(args.results, images)
-    report = write_submission(file.predictions, images, args.out)
+    predictions = file.predictions.take(np.flatnonzero(file.predictions.scores >= args.score_thr))
+    report = write_submission(predictions, images, args.out)
     for remark in [*file.assumed, *report.remarks]:
         print(remark)
     print(f'wrote {report.n_detections} detections to {args.out}')

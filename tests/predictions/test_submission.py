@@ -320,6 +320,8 @@ def test_the_evaluator_writes_the_same_file_as_the_tool(test_json, tmp_path):
     run = submit(str(tmp_path / 'r.pkl'), '--out', str(tmp_path / 'tool.zip'))
     assert run.returncode == 0, run.stderr
     assert (tmp_path / 'evaluator.zip').read_bytes() == (tmp_path / 'tool.zip').read_bytes()
+    run = submit(str(tmp_path / 'r.pkl'), '--out', str(tmp_path / 'sure.zip'), '--score-thr', '1')
+    assert run.returncode == 0 and 'wrote 0 detections' in run.stdout
     run = submit('--check', str(tmp_path / 'tool.zip'))
     assert run.returncode == 0 and '1 detections, valid' in run.stdout
     (tmp_path / 'bad.json').write_text(json.dumps([detection(image_id=4)]))
