@@ -18,6 +18,7 @@
         ├── EnsembleError               predictions/ensemble.py
         ├── FileError                   files/folders.py
         ├── FitError                    checkpoints/fit.py
+        ├── HalfPrecisionError          checkpoints/half_precision.py
         ├── ImageReadError              images/limits.py
         ├── ImageSelectionError         inference/image_files.py
         ├── LayoutError                 annotations/annotated_image.py
@@ -29,6 +30,7 @@
         ├── OtherProcessError           inference/huge_images.py
         ├── OtherRunError               checkpoints/runs.py
         ├── ParameterBudgetError        hooks/budget.py
+        ├── PartsError                  files/parts.py
         ├── ResultsError                predictions/rules.py
         ├── ResumeError                 hooks/steps.py
         ├── ScheduleError               framework/schedules.py
