@@ -44,7 +44,19 @@ configs = [
         train_cfg=dict(rcnn=dict(mask_size=56))))),
     dict(config=light, name='two sizes of anchors per level', settings=dict(model=dict(
         rpn_head=dict(anchor_generator=dict(scales=[3, 5]))))),
+    dict(config='../configs/cell/cascade-mask-rcnn_r50_light.py', name='three box heads', settings=dict(
+        train_dataloader=dict(dataset=dict(ann_file='annotations/consep/train.json')),
+        val_dataloader=dict(dataset=dict(ann_file='annotations/consep/val.json')),
+        test_dataloader=dict(dataset=dict(ann_file='annotations/consep/test.json')),
+        **{'+model': dict(test_cfg=dict(
+            rpn=dict(nms=dict(iou_threshold=.6)),
+            rcnn=dict(one_class_per_box=True, nms=dict(iou_threshold=.5, class_agnostic=True),
+                      mask_nms=dict(iou_threshold=.2, class_agnostic=True))))})),
     # Training
+    dict(config=light, name='RoIs positive from an IoU of .6', settings=dict(model=dict(train_cfg=dict(
+        rcnn=dict(assigner=dict(pos_iou_thr=.6, neg_iou_thr=.6, min_pos_iou=.6)))))),
+    dict(config=light, name='twice the proposals and RoIs', settings=dict(model=dict(train_cfg=dict(
+        rpn_proposal=dict(nms_pre=2000, max_per_img=1000), rcnn=dict(sampler=dict(num=512)))))),
     dict(config=light, name='anchors positive from an IoU of .5', settings=dict(model=dict(
         train_cfg=dict(rpn=dict(assigner=dict(pos_iou_thr=.5)))))),
     dict(config=light, name='a quarter of the RoIs positive', settings=dict(

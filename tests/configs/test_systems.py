@@ -149,6 +149,7 @@ SYSTEMS = {
         train=(CROP, FILTER, FLIPS, dict(type='StainJitter', alpha=.05, beta=.05))),
     'cell/mask-rcnn_r50_light': LIGHT(),
     'cell/mask-rcnn_r50_light_consep': LIGHT(),
+    'cell/cascade-mask-rcnn_r50_light': LIGHT(parts={**RESNET, **ADAMW, **CASCADE, 'model.type': 'CascadeRCNN'}),
     'cell/mask-rcnn_r18': System(weights='torchvision://resnet18'),
     'cell/mask-rcnn_r101': System(weights='torchvision://resnet101'),
     'cell/mask-rcnn_x101-32x8d': System(weights='torchvision://resnext101_32x8d', parts=RESNEXT),

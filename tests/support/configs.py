@@ -24,6 +24,7 @@ BASES = [
 EXPERIMENTS = [
     'cell/cascade-mask-rcnn_convnextv2-base',
     'cell/cascade-mask-rcnn_r50',
+    'cell/cascade-mask-rcnn_r50_light',
     'cell/mask-rcnn_convnext-base',
     'cell/mask-rcnn_convnext-small',
     'cell/mask-rcnn_convnext',
