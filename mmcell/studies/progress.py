@@ -23,7 +23,7 @@ class Progress:
         share: The part of its steps that is done, from 0 to 1.
         length: The length of the whole training, for example '30 epochs'.
         done: What is done, in the same unit: '12.5'.
-        seconds: The time that its processes took so far.
+        seconds: The time that the processes took which worked on it and have ended.
         scores: The validation AP50 by the step before it.
     """
 
@@ -35,8 +35,8 @@ class Progress:
 
     @property
     def whole_seconds(self) -> float | None:
-        """The expected time of the whole training; None if nothing of it was done."""
-        return self.seconds / self.share if self.share else None
+        """The expected time of the whole training; None if nothing of it was done, or its first process still runs."""
+        return self.seconds / self.share if self.share and self.seconds else None
 
 
 def read_progress(run: Run, folder: Path) -> Progress:

@@ -60,6 +60,11 @@ def test_what_is_left_is_estimated_from_the_runs_that_are_most_alike(runs, tmp_p
     assert left.describe() == '3 trainings and 6 tests are left, about 8 min'
 
 
+def test_a_training_whose_first_process_still_runs_tells_no_time(runs, tmp_path):
+    train(runs[0], tmp_path, 1, 0.)
+    assert estimate_left(runs, tmp_path).describe().endswith('for a time that is not known yet')
+
+
 def test_the_time_of_a_test_is_that_of_the_longest_one_like_it(runs, tmp_path):
     validation, test = runs[0].tests
     assert known_test_seconds(validation, tmp_path) is None
