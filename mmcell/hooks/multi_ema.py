@@ -54,11 +54,13 @@ class MultiEMAHook(Hook):
     priority = 'HIGHEST'
 
     def __init__(self, momenta: Sequence[float], gamma: float = 100, validate_raw: bool = False) -> None:
-        self.momenta = {f'ema_{momentum:g}': momentum for momentum in momenta}
-        if not momenta or len(self.momenta) < len(momenta) or not all(0 < momentum < 1 for momentum in momenta):
+        are_right = (isinstance(momenta, Sequence) and len(momenta) > 0 and not isinstance(momenta, str)
+                     and all(isinstance(momentum, Real) and 0 < momentum < 1 for momentum in momenta))
+        self.momenta = {f'ema_{momentum:g}': momentum for momentum in momenta} if are_right else {}
+        if not are_right or len(self.momenta) < len(momenta):
             raise MmcellError('momenta of MultiEMAHook must be different numbers between 0 and 1, such as '
                               f'[0.002, 0.0005], got {momenta}')
-        if gamma <= 0:
+        if not isinstance(gamma, Real) or gamma <= 0:
             raise MmcellError(f'gamma of MultiEMAHook must be positive, got {gamma}')
         self.gamma = gamma
         self.candidates = [*self.momenta, *([RAW] if validate_raw else [])]
@@ -138,9 +140,14 @@ class MultiEMAHook(Hook):
 
     def after_train_iter(self, runner: Runner, batch_idx: int, data_batch: dict | None = None,
                          outputs: dict | None = None) -> None:
-        """Updates the averages."""
+        """Updates the averages, and gives those of all processes the same BatchNorm statistics before a checkpoint."""
         self.averages.update()
         self.is_synchronized = False
+        saver = self.saver
+        if saver is not None and not saver.by_epoch and (
+                self.every_n_train_iters(runner, saver.interval, saver.save_begin)
+                or (saver.save_last and self.is_last_train_iter(runner))):
+            self._synchronize()
 
     def after_train_epoch(self, runner: Runner) -> None:
         """Gives the averages of all processes the same statistics of BatchNorm, before a checkpoint is saved."""

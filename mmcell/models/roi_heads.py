@@ -89,10 +89,26 @@ class _FewerMasks:
             MmcellError: ``mask_nms`` cannot be used with these heads or settings. It is said here, before a training.
         """
         super().init_mask_head(*args, **kwargs)
-        heads = self.mask_head if isinstance(self.mask_head, nn.ModuleList) else [self.mask_head]
-        if mask_nms_of(self.test_cfg) is not None and 'mask_nms' not in getattr(heads[-1], 'test_settings', ()):
-            raise MmcellError('test_cfg.rcnn.mask_nms needs a mask head of type CellMaskHead, got '
-                              f'{type(heads[-1]).__name__}')
+        if mask_nms_of(self.test_cfg) is not None:
+            self._refuse_head_without('mask_nms', 'mask_head', 'CellMaskHead')
+
+    def init_bbox_head(self, *args: Any, **kwargs: Any) -> None:
+        """Builds the box heads; the arguments are those of the stock method.
+
+        Raises:
+            MmcellError: ``one_class_per_box`` cannot be used with these heads. It is said here, before a training.
+        """
+        super().init_bbox_head(*args, **kwargs)
+        if (self.test_cfg or {}).get('one_class_per_box'):
+            self._refuse_head_without('one_class_per_box', 'bbox_head', 'CellBBoxHead')
+
+    def _refuse_head_without(self, setting: str, name: str, right_type: str) -> None:
+        head = getattr(self, name)
+        head = head[-1] if isinstance(head, nn.ModuleList) else head
+        if setting not in getattr(head, 'test_settings', ()):
+            raise MmcellError(f'test_cfg.rcnn.{setting} needs a {name} of type {right_type}, got '
+                              f'{type(head).__name__}. If the weights fit, give '
+                              f'--cfg-options model.roi_head.{name}.type={right_type}, too')
 
     def predict_mask(self, x: tuple[Tensor, ...], batch_img_metas: list[dict], results_list: list[InstanceData],
                      rescale: bool = False) -> list[InstanceData]:

@@ -157,7 +157,7 @@ def log_of(folder):
     return ''.join(path.read_text() for path in folder.glob('*/*.log'))
 
 
-def test_a_warm_up_that_outlasts_the_training_is_told(ann_file, tmp_path):
+def test_a_warm_up_that_outlasts_the_training_is_said(ann_file, tmp_path):
     train(ann_file, tmp_path / 'run', custom_hooks=hooks(dict(type='MultiEMAHook', momenta=[.02], gamma=4)))
     assert ('the momentum 0.02 is not reached: after the 10 steps of this training it is still 0.1 (gamma=4)'
             in log_of(tmp_path / 'run'))
@@ -289,7 +289,8 @@ def test_averages_that_cannot_be_chosen_are_refused(ann_file, tmp_path, override
 
 
 @pytest.mark.parametrize('settings', [
-    dict(momenta=[]), dict(momenta=[.1, .1]), dict(momenta=[0.]), dict(momenta=[1.]), dict(momenta=[.1], gamma=0)])
+    dict(momenta=[]), dict(momenta=[.1, .1]), dict(momenta=[0.]), dict(momenta=[1.]), dict(momenta=[.1], gamma=0),
+    dict(momenta=None), dict(momenta=['2e-3']), dict(momenta=[.1], gamma='100')])
 def test_wrong_momenta_are_refused(settings):
     with pytest.raises(MmcellError, match='MultiEMAHook must be'):
         MultiEMAHook(**settings)
@@ -400,12 +401,16 @@ def test_processes_share_the_statistics_of_batch_norm(tmp_path):
 def _train_with_and_without(ann_file, folder, rank, results):
     os.environ.update(RANK=str(rank), WORLD_SIZE='2', LOCAL_RANK=str(rank))
     torch.distributed.init_process_group('gloo', f'file://{folder}/meeting', rank=rank, world_size=2)
-    settings = {**validated(ann_file, [.3, .1, .2, .4, .2, .1]), **BY_ITERATION, 'launcher': 'pytorch',
+    settings = {**validated(ann_file, [.3, .1, .4, .2, .2, .1]), **BY_ITERATION, 'launcher': 'pytorch',
                 'model_wrapper_cfg': dict(type='MMDistributedDataParallel', device_ids=None, broadcast_buffers=False),
                 'default_hooks__sync_buffers': dict(type='SyncBuffersHook')}
     del settings['default_hooks__checkpoint__save_best']
     runner = train(ann_file, folder / 'with', **settings)
-    averages = hook_of(runner, MultiEMAHook).averages.weights
+    hook = hook_of(runner, MultiEMAHook)
+    averages = hook.averages.weights
+    if rank == 0:
+        saved = torch.load(folder / 'with' / f'iter_{runner.iter}.pth', weights_only=True)['state_dict']
+        assert saved[MEAN].equal(averages[hook.chosen][MEAN])
     settings.update(custom_hooks=hooks()[:-1], val_evaluator=dict(type='ScoresInTurn', scores=[.1] * 3))
     without = train(ann_file, folder / 'without', **settings)
     assert_equal(*(copied(trained.model.module.state_dict()) for trained in (runner, without)))

@@ -171,11 +171,15 @@ def test_wrong_settings_are_refused_before_a_training(changes, message):
         MODELS.build(model)
 
 
-def test_heads_that_know_no_mask_nms_are_refused():
+@pytest.mark.parametrize(('setting', 'value', 'head', 'message'), [
+    ('mask_nms', dict(iou_threshold=.3), 'mask_head', 'needs a mask_head of type CellMaskHead, got FCNMaskHead'),
+    ('one_class_per_box', True, 'bbox_head', 'needs a bbox_head of type CellBBoxHead, got Shared2FCBBoxHead'),
+])
+def test_heads_that_do_not_know_a_setting_are_refused(setting, value, head, message):
     model = narrow_config('mask-rcnn_r18_demo').model
-    model.test_cfg.rcnn.mask_nms = dict(iou_threshold=.3)
-    model.roi_head.mask_head.type = 'FCNMaskHead'
-    with pytest.raises(MmcellError, match='needs a mask head of type CellMaskHead, got FCNMaskHead'):
+    model.test_cfg.rcnn[setting] = value
+    model.roi_head[head].type = message.split()[-1]
+    with pytest.raises(MmcellError, match=message):
         MODELS.build(model)
 
 
