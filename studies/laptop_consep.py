@@ -22,9 +22,9 @@ baseline = dict(config='../configs/cell/mask-rcnn_r50_consep.py', settings=dict(
     train_cfg=dict(val_interval=10), default_hooks=dict(checkpoint=dict(interval=10))))
 recipe = dict(config='../configs/cell/mask-rcnn_r50_light_consep.py')
 configs = [
-    baseline,
     recipe,
-    dict(baseline, name='baseline_all-images', final=True),
+    baseline,
     dict(recipe, name='light_all-images', final=True),
+    dict(baseline, name='baseline_all-images', final=True),
 ]
 del baseline, recipe

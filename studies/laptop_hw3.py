@@ -14,9 +14,9 @@ baseline = dict(config='../configs/cell/mask-rcnn_r50.py', settings=dict(
     train_cfg=dict(max_epochs=22, val_interval=11), default_hooks=dict(checkpoint=dict(interval=11))))
 recipe = dict(config='../configs/cell/mask-rcnn_r50_light.py')
 configs = [
-    baseline,
     recipe,
-    dict(baseline, name='baseline_all-images', final=True),
+    baseline,
     dict(recipe, name='light_all-images', final=True),
+    dict(baseline, name='baseline_all-images', final=True),
 ]
 del baseline, recipe
