@@ -10,13 +10,11 @@ of the baseline take as long as 3,000 steps of the recipe. Values: benchmarks/hw
 _base_ = ['laptop_consep.py']
 
 question = 'How good is the laptop recipe on the challenge, against the ResNet-50 baseline that trains for as long?'
-baseline = dict(config='../configs/cell/mask-rcnn_r50.py', settings=dict(
-    train_cfg=dict(max_epochs=22, val_interval=11), default_hooks=dict(checkpoint=dict(interval=11))))
-recipe = dict(config='../configs/cell/mask-rcnn_r50_light.py')
 configs = [
-    recipe,
-    baseline,
-    dict(recipe, name='light_all-images', final=True),
-    dict(baseline, name='baseline_all-images', final=True),
+    dict(config='../configs/cell/mask-rcnn_r50_light.py'),
+    dict(config='../configs/cell/mask-rcnn_r50.py', settings=dict(
+        train_cfg=dict(max_epochs=22, val_interval=11), default_hooks=dict(checkpoint=dict(interval=11)))),
+    dict(config='../configs/cell/mask-rcnn_r50_light.py', name='light_all-images', final=True, settings=dict(
+        load_from='work_dirs/studies/laptop_hw3/mask-rcnn_r50_light/seed0',
+        train_cfg=dict(max_iters=600), optim_wrapper=dict(optimizer=dict(lr=2e-4)))),
 ]
-del baseline, recipe

@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,43 +19,49 @@ if TYPE_CHECKING:
 def write_results(runs: list['Run'], variants: list['Variant'], study: 'Study', commands: 'Commands',
                   args: argparse.Namespace) -> None:
     """Measures all predictions that are there, and writes tables, report and the folder that is to be carried."""
-    from mmcell.studies.budget import keep_time_of_tables
-    begun = time.time()
-    show_results(runs, variants, study, args, commands.limit.end)
+    from mmcell.studies.budget import fits, known_seconds, timed
+    with timed('tables', args.out):
+        measured, tables = show_results(runs, variants, study, args)
+    if measured is not None:
+        if fits(known_seconds('report', args.out), commands.limit.end):
+            with timed('report', args.out):
+                write_page(runs, measured, tables, study, args)
+            print(f'wrote report.html to {args.out}')
+        else:
+            print('there is no time for report.html')
     if commands.share_bytes is not None:
-        share(runs, commands)
-    keep_time_of_tables(time.time() - begun, args.out)
+        with timed('share', args.out):
+            share(runs, commands)
 
 
 def share(runs: list['Run'], commands: 'Commands') -> None:
     """Fills the folder of small files, and prints what it holds."""
+    from mmcell.errors import MmcellError
     from mmcell.studies.budget import is_over
     from mmcell.studies.facts import TRAINED
     from mmcell.studies.sharing import SHARE, share_results, share_weights
     for run in runs:
         if (commands.folder / run.folder / TRAINED).exists() and not is_over(commands.limit.end):
-            share_weights(run, commands.folder, commands.share_bytes)
+            try:
+                share_weights(run, commands.folder, commands.share_bytes)
+            except (MmcellError, OSError) as error:
+                print(f'error: {run.folder}: its weights cannot be written: {error}', file=sys.stderr)
     files = share_results(commands.folder, commands.share_bytes)
     print(f'{commands.folder / SHARE}: {len(files)} files, {sum(path.stat().st_size for path in files) / 2 ** 20:.1f} '
           f'MiB, each of at most {commands.share_bytes / 2 ** 20:g} MiB')
 
 
-def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study', args: argparse.Namespace,
-                 end: float | None) -> None:
-    """Measures all predictions that are there, prints and writes the tables of the study, and writes its report.
+def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study',
+                 args: argparse.Namespace) -> tuple['Measured | None', list['ValueTable']]:
+    """Measures all predictions that are there, and prints and writes the tables of the study.
 
-    Args:
-        runs: The runs of the study.
-        variants: Its variants.
-        study: The study.
-        args: The parsed command line of ``tools/study.py``.
-        end: The time (``time.time``) after which no report is begun; None for no limit.
+    Returns:
+        What was measured, or None if all trainings are final; and the tables.
     """
     from rich.console import Console
 
     from mmcell.evaluation.report_files import write_report as write_table
     from mmcell.evaluation.table_formats import print_whole
-    from mmcell.studies.budget import is_over
     from mmcell.studies.measuring import measure
     from mmcell.studies.progress import progress_table
     from mmcell.studies.results import study_tables, to_records
@@ -74,13 +79,9 @@ def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study', a
         write_table(args.out / f'table.{suffix}', {'question': study.question, 'rows': records}, tables, records)
     for table in tables:
         print_whole(Console(highlight=False, markup=False), table)
-    if measured is None:
-        return
-    if is_over(end):
-        print(f'wrote table.md, table.csv, table.json and table.tex to {args.out}; there was no time for report.html')
-        return
-    write_page(runs, measured, tables, study, args)
-    print(f'wrote report.html, table.md, table.csv, table.json and table.tex to {args.out}')
+    if tables:
+        print(f'wrote table.md, table.json and table.tex{", and table.csv" if records else ""} to {args.out}')
+    return measured, tables
 
 
 def write_page(runs: list['Run'], measured: 'Measured', tables: list['ValueTable'], study: 'Study',

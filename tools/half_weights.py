@@ -32,14 +32,15 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--unchanged', action='store_true',
                         help='write the checkpoint as it is, in parts, so that its training can be continued on '
                              'another machine (default: in half precision, only what predictions need)')
-    parser.add_argument('--part-mib', type=int, default=15, metavar='N',
-                        help='largest size of a part in MiB (default: 15)')
+    parser.add_argument('--part-mib', type=int, metavar='N', help='largest size of a part in MiB (default: 15)')
     args = parser.parse_args()
     if (args.checkpoint is None) == (args.join is None):
         parser.error('give either a checkpoint or --join FILE, and not both')
     if args.unchanged and args.join is not None:
         parser.error('--unchanged has no effect with --join')
-    if args.part_mib < 1:
+    if args.part_mib is not None and args.join is not None:
+        parser.error('--part-mib has no effect with --join')
+    if args.part_mib is not None and args.part_mib < 1:
         parser.error(f'--part-mib must be at least 1, got {args.part_mib}')
     return args
 
@@ -78,7 +79,7 @@ def write(checkpoint: str, args: argparse.Namespace) -> None:
         from mmcell.checkpoints.half_precision import to_bytes, to_half
         from mmcell.framework.safe_loading import load_tensors_only
         content, name = to_bytes(to_half(load_tensors_only(checkpoint, 'cpu'))), f'{source.stem}_half.pth'
-    for written in write_parts(content, args.out or source.with_name(name), args.part_mib * 2 ** 20):
+    for written in write_parts(content, args.out or source.with_name(name), (args.part_mib or 15) * 2 ** 20):
         print(f'{written}: {written.stat().st_size / 2 ** 20:.1f} MiB')
 
 

@@ -88,6 +88,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--dry-run', action='store_true',
                         help='only list the runs, and which of them are done (default: carry them out)')
     args = parser.parse_args()
+    if sys.platform == 'win32':
+        parser.error('studies need Linux or macOS, because they use file locks and signals that Windows does not have. '
+                     'tools/train.py, tools/test.py and tools/evaluate.py do the same one by one')
     for name in ('jobs', 'resamples', 'max_epochs', 'folds', 'share_mib'):
         value = getattr(args, name)
         if value is not None and value < 1 + (name == 'folds'):
@@ -127,10 +130,7 @@ def main() -> int:
 def carry_out(args: argparse.Namespace) -> int:
     """Carries the study out, prints and writes its table, and returns the exit status."""
     begun = time.time()
-    # Every way of ending the study lets the trainings save a checkpoint. nohup lets it ignore the end of the terminal.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.default_int_handler)
+    save_before_the_end()
     for path in args.configs:
         refuse_unreadable_config(path)
     if not args.dry_run:
@@ -139,32 +139,50 @@ def carry_out(args: argparse.Namespace) -> int:
     with without_onedl_notice():
         import mmcell.datasets  # noqa: F401
     from mmcell.studies.execution import is_done, refuse_other_settings
-    from mmcell.studies.measuring import refuse_unfit_data
     from mmcell.studies.plan import make_variants, parse_varied
-    from mmcell.studies.progress import estimate_left
     from mmcell.studies.runs import plan_runs
-    from mmcell.studies.submissions import refuse_missing_test_images
     study = read_study(args)
     variants = make_variants(study.experiments, study.options, dict(map(parse_varied, study.varied)))
     runs = plan_runs(variants, study.seeds, study.n_folds, study.with_submission)
-    refuse_wrong_flags(variants)
-    refuse_unfit_data(variants, study.n_folds)
-    if study.with_submission:
-        refuse_missing_test_images(variants)
+    refuse_what_would_fail(variants, study)
     commands = make_commands(args, study, begun, runs)
     for run in runs:
         refuse_other_settings(run, commands)
     left = [run for run in runs if not is_done(run, args.out)]
     if args.dry_run:
-        for run in runs:
-            print(f'{"to do" if run in left else "done "}  {run.folder}')
-        if left:
-            print(estimate_left(runs, args.out).describe())
+        list_runs(runs, left, args)
         return ExitStatus.DONE
     outcomes = carry_out_runs(left, commands, args)
     from _study_results import write_results
     write_results(runs, variants, study, commands, args)
-    return report(outcomes, runs, args.out)
+    return report(outcomes, runs, args)
+
+
+def save_before_the_end() -> None:
+    """Lets every way of ending the study end it as Ctrl-C does, so that the trainings save a checkpoint."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # nohup lets the study ignore the end of the terminal.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
+def list_runs(runs: list['Run'], left: list['Run'], args: argparse.Namespace) -> None:
+    """Prints which runs are done, and about how long the others take."""
+    from mmcell.studies.progress import estimate_left
+    for run in runs:
+        print(f'{"to do" if run in left else "done "}  {run.folder}')
+    if left:
+        print(estimate_left(runs, args.out).describe(args.jobs))
+
+
+def refuse_what_would_fail(variants: list['Variant'], study: 'Study') -> None:
+    """Stops before the first training if its data cannot be measured, or tests would be refused."""
+    from mmcell.studies.measuring import refuse_unfit_data
+    from mmcell.studies.submissions import refuse_missing_test_images
+    refuse_wrong_flags(variants)
+    refuse_unfit_data(variants, study.n_folds)
+    if study.with_submission:
+        refuse_missing_test_images(variants)
 
 
 def refuse_wrong_flags(variants: list['Variant']) -> None:
@@ -217,21 +235,16 @@ def carry_out_runs(runs: list['Run'], commands: 'Commands', args: argparse.Names
     return outcomes
 
 
-def find_gpus() -> list[int]:
-    """Returns the numbers of the GPUs that this command may use, as the variable CUDA_VISIBLE_DEVICES counts them."""
+def find_gpus() -> list[str]:
+    """Returns the GPUs that this command may use, as CUDA_VISIBLE_DEVICES names them: numbers, or GPU-… and MIG-…."""
     from torch import cuda
-
-    from mmcell.errors import MmcellError
+    n_gpus = cuda.device_count()
     visible = os.environ.get('CUDA_VISIBLE_DEVICES')
-    if visible is None or not cuda.device_count():
-        return list(range(cuda.device_count()))
-    try:
-        return [int(number) for number in visible.split(',')][:cuda.device_count()]
-    except ValueError as error:
-        raise MmcellError(f'--jobs: CUDA_VISIBLE_DEVICES is {visible}; name the GPUs by their numbers') from error
+    names = map(str, range(n_gpus)) if visible is None else visible.split(',')
+    return [name.strip() for name in names][:n_gpus]
 
 
-def report(outcomes: list['Outcome'], runs: list['Run'], folder: Path) -> int:
+def report(outcomes: list['Outcome'], runs: list['Run'], args: argparse.Namespace) -> int:
     """Says which runs failed, and what is left and for how long; returns the exit status."""
     from mmcell.studies.progress import estimate_left
     failed = [outcome for outcome in outcomes if outcome.status == 'failed']
@@ -239,7 +252,7 @@ def report(outcomes: list['Outcome'], runs: list['Run'], folder: Path) -> int:
     for outcome in failed:
         print(f'error: {outcome.run.folder}: {outcome.message}', file=sys.stderr)
     if n_stopped:
-        print(f'{estimate_left(runs, folder).describe()}; the same command continues')
+        print(f'{estimate_left(runs, args.out).describe(args.jobs)}; the same command continues')
     if failed and len(failed) == len(runs):
         return ExitStatus.FAILED
     return ExitStatus.PARTLY if failed or n_stopped else ExitStatus.DONE

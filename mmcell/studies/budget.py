@@ -1,13 +1,14 @@
 """When the parts of a study with a time budget must end, so that the whole command ends in time."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmcell.studies.facts import read_effort_facts, read_json, write_json
 
-# Where a study keeps the time that its tables took.
+# Where a study keeps how long the parts of its end took.
 TIMES = 'times.json'
 # The part of the budget that is kept for the tables, and for the stop of a training, until both were measured once; and
 # the most seconds that are kept then. On GPUs both take a few seconds.
@@ -23,19 +24,21 @@ START_SHARE, START_SECONDS = .05, 25.
 
 @dataclass(frozen=True)
 class TimeLimit:
-    """Three times, as ``time.time`` counts them; all are None if there is no budget.
+    """The times of a study with a budget, as ``time.time`` counts them; all are None if there is none.
 
     Attributes:
         ask: Trainings are asked to save a checkpoint and to end, and nothing begins any more.
         kill: What has not ended is killed: a training that did not stop, or a test.
         end: The study has written its tables and ends.
         begin: No training is started any more, because it would hardly come to its first step.
+        longest: The seconds of the longest test that a call with this budget can make.
     """
 
     ask: float | None = None
     kill: float | None = None
     end: float | None = None
     begin: float | None = None
+    longest: float | None = None
 
 
 NO_LIMIT = TimeLimit()
@@ -56,11 +59,12 @@ def plan_limit(begun: float, seconds: float | None, folder: Path, runs: Sequence
     if seconds is None:
         return NO_LIMIT
     unknown = min(FIRST_SHARE * seconds, FIRST_SECONDS)
-    tables = read_json(folder / TIMES).get('tables')
+    tables = sum(read_json(folder / TIMES).values()) or None
     stops = [stop for run in runs if (stop := read_effort_facts(run).get('stop_seconds'))]
     kill = begun + seconds - _with_margin(tables, unknown, seconds)
     ask = kill - _with_margin(max(stops, default=None), unknown, seconds)
-    return TimeLimit(ask, kill, begun + seconds, ask - min(START_SHARE * seconds, START_SECONDS))
+    return TimeLimit(ask, kill, begun + seconds, ask - min(START_SHARE * seconds, START_SECONDS),
+                     (kill - begun) / TEST_MARGIN)
 
 
 def _with_margin(measured: float | None, unknown: float, budget: float) -> float:
@@ -68,9 +72,17 @@ def _with_margin(measured: float | None, unknown: float, budget: float) -> float
     return min(unknown if measured is None else measured * MARGIN + LEAST_SECONDS, budget / 3)
 
 
-def keep_time_of_tables(seconds: float, folder: Path) -> None:
-    """Records how long the tables of a study took."""
-    write_json({**read_json(folder / TIMES), 'tables': seconds}, folder / TIMES)
+@contextmanager
+def timed(part: str, folder: Path) -> Iterator[None]:
+    """Records how long a part of the end of a study takes: its tables, its report, or the files to carry."""
+    begun = time.time()
+    yield
+    write_json({**read_json(folder / TIMES), part: time.time() - begun}, folder / TIMES)
+
+
+def known_seconds(part: str, folder: Path) -> float | None:
+    """Returns how long a part of the end took at its last time; None if it was never done."""
+    return read_json(folder / TIMES).get(part)
 
 
 def is_over(deadline: float | None) -> bool:

@@ -2,7 +2,8 @@
 
 import sys
 import threading
-from dataclasses import dataclass, field
+import time
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -49,7 +50,7 @@ class Commands:
         train_flags: Flags of ``tools/train.py`` beside config, work folder and settings, for example ``--amp``.
         test_flags: Flags of ``tools/test.py``.
         start: The command that starts a Python file: the interpreter, or torchrun with its arguments.
-        gpu: The number of the only GPU that the commands may use; None for all.
+        gpu: The only GPU that the commands may use, as ``CUDA_VISIBLE_DEVICES`` names it; None for all.
         limit: When trainings are stopped, and what has not ended is killed.
         share_bytes: The greatest size of a file with weights in half precision; None for no such files.
     """
@@ -61,7 +62,7 @@ class Commands:
     start: tuple[str, ...] = field(default_factory=lambda: (sys.executable,))
     limit: TimeLimit = NO_LIMIT
     share_bytes: int | None = None
-    gpu: int | None = None
+    gpu: str | None = None
 
     def _begin(self, tool: str) -> list[str]:
         visible = [] if self.gpu is None else ['env', f'CUDA_VISIBLE_DEVICES={self.gpu}']
@@ -117,8 +118,8 @@ def refuse_other_settings(run: Run, commands: Commands) -> None:
     tested = read_json(folder / run.folder / TESTED)
     for test in run.tests:
         dump = folder / test.dump
-        if dump.exists() and dump.name in tested:
-            changed = list(compare_settings(tested[dump.name], _facts_of_test(test)))
+        if dump.exists() and test.name in tested:
+            changed = list(compare_settings(tested[test.name], _facts_of_test(test)))
             if changed:
                 raise StudyError(f'{dump} was predicted with other settings: {list_some(changed)}. Name another folder '
                                  'for this study with --out, or delete that file to predict again')
@@ -153,7 +154,12 @@ def carry_out(run: Run, commands: Commands, stop: threading.Event | None = None)
         if lock is None:
             return Outcome(run, 'stopped')
         if not (folder / TRAINED).exists():
-            ended = call(commands.train(run), folder / LOG, lock, commands.limit, stop)
+            begun = time.monotonic()
+            try:
+                ended = call(commands.train(run), folder / LOG, lock, commands.limit, stop)
+            except KeyboardInterrupt:
+                add_training(folder, time.monotonic() - begun, 0, 0.)
+                raise
             facts = add_training(folder, ended.seconds, ended.peak_bytes, ended.stop_seconds)
             if ended.status in (None, ExitStatus.PARTLY):  # tools/train.py was asked to stop
                 return Outcome(run, 'stopped')
@@ -162,8 +168,18 @@ def carry_out(run: Run, commands: Commands, stop: threading.Event | None = None)
             write_json({**facts, 'flags': commands.train_flags,
                         'settings': to_plain(run.variant.training_settings)}, folder / TRAINED)
         outcome = _test_all(run, commands, lock, stop)
-    if commands.share_bytes is not None and not is_over(commands.limit.kill):
-        share_weights(run, commands.folder, commands.share_bytes)
+        return _share(outcome, commands)
+
+
+def _share(outcome: Outcome, commands: Commands) -> Outcome:
+    """Writes the weights of a trained run as the study says; returns its outcome, with the message of an error."""
+    if commands.share_bytes is None or is_over(commands.limit.kill):
+        return outcome
+    try:
+        share_weights(outcome.run, commands.folder, commands.share_bytes)
+    except (MmcellError, OSError) as error:
+        return replace(outcome, status='failed', message='; '.join(filter(None, [
+            outcome.message, f'its weights cannot be written: {error}'])))
     return outcome
 
 
@@ -177,6 +193,14 @@ def _test_all(run: Run, commands: Commands, lock: IO, stop: threading.Event | No
     return Outcome(run, 'done')
 
 
+def _describe_left(test: PlannedTest, seconds: float | None, limit: TimeLimit) -> str:
+    if seconds is None:
+        return f'the test of {test.name} is left'
+    needed = ('' if limit.longest is None or seconds <= limit.longest
+              else f': it needs a longer budget than this, in which tests of {describe_time(limit.longest)} end')
+    return f'the test of {test.name}, which takes about {describe_time(seconds)}, is left{needed}'
+
+
 def _test(run: Run, test: PlannedTest, commands: Commands, lock: IO, stop: threading.Event | None) -> Outcome:
     """Predicts the images of a test, unless a dump is there, and makes its submission.
 
@@ -187,17 +211,17 @@ def _test(run: Run, test: PlannedTest, commands: Commands, lock: IO, stop: threa
     if not dump.exists():
         seconds = known_test_seconds(test, commands.folder)
         if is_over(commands.limit.ask) or not fits(seconds, commands.limit.kill):
-            expected = '' if seconds is None else f', which takes about {describe_time(seconds)},'
-            return Outcome(run, 'stopped', f'the test of {dump.name}{expected} is left')
+            return Outcome(run, 'stopped', _describe_left(test, seconds, commands.limit))
         # Before the test, so that no dump is without its settings.
-        write_json({**read_json(folder / TESTED), dump.name: _facts_of_test(test)}, folder / TESTED)
+        dump.parent.mkdir(exist_ok=True)
+        write_json({**read_json(folder / TESTED), test.name: _facts_of_test(test)}, folder / TESTED)
         # A test has nothing to save: it may go on until it would be killed.
         ended = call(commands.test(run, test), folder / LOG, lock,
                      TimeLimit(commands.limit.kill, commands.limit.kill), stop)
         if ended.status == 0 or is_over(commands.limit.kill):
-            add_test(folder, dump.name, ended.seconds)
+            add_test(folder, test.name, ended.seconds)
         if ended.status is None:
-            return Outcome(run, 'stopped', f'the test of {dump.name} did not end within {describe_time(ended.seconds)}')
+            return Outcome(run, 'stopped', f'the test of {test.name} did not end within {describe_time(ended.seconds)}')
         if ended.status:
             return Outcome(run, 'failed', describe_failure(ended.status, folder / LOG))
     if test.submission is None:

@@ -38,8 +38,8 @@ def read_effort_facts(folder: Path) -> dict:
     """Returns what the processes of a run have cost so far.
 
     Returns:
-        Seconds and greatest memory of the processes that trained (``seconds``, ``peak_bytes``), the seconds that the
-        last one took to stop (``stop_seconds``), and the seconds of each test by the name of its dump (``tests``).
+        Seconds and greatest memory of the processes that trained (``seconds``, ``peak_bytes``), the most seconds that
+        one of them took to stop (``stop_seconds``), and the seconds of each test by the name of its dump (``tests``).
         Keys are missing until they are known.
     """
     return read_json(folder / EFFORT)
@@ -49,7 +49,8 @@ def add_training(folder: Path, seconds: float, peak_bytes: int, stop_seconds: fl
     """Adds a process that trained to the effort of a run; returns seconds and memory of all of them."""
     before = read_effort_facts(folder)
     facts = {'seconds': before.get('seconds', 0.) + seconds, 'peak_bytes': max(before.get('peak_bytes', 0), peak_bytes)}
-    write_json({**before, **facts, **({'stop_seconds': stop_seconds} if stop_seconds else {})}, folder / EFFORT)
+    slowest = max(before.get('stop_seconds', 0.), stop_seconds)
+    write_json({**before, **facts, **({'stop_seconds': slowest} if slowest else {})}, folder / EFFORT)
     return facts
 
 

@@ -24,7 +24,7 @@ MAX_MINUTES = 7 * 24 * 60
 
 
 def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: Sequence[str] | None = None,
-                  gpus: Sequence[int] = (), on_begin: Callable[[Run], None] = lambda run: None) -> Iterator[Outcome]:
+                  gpus: Sequence[str] = (), on_begin: Callable[[Run], None] = lambda run: None) -> Iterator[Outcome]:
     """Carries out runs, up to ``n_jobs`` of them at the same time, and yields the outcome of each when it has ended.
 
     Runs that have not begun when the time is over are yielded as stopped. If the generator is closed, or Ctrl-C ends
@@ -36,7 +36,8 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
         n_jobs: How many go on at the same time.
         slurm: None for this machine. Else the runs are jobs of Slurm, with these parameters, KEY=VALUE, of submitit's
             ``AutoExecutor``.
-        gpus: The numbers of the GPUs of this machine, which the runs get in turn if several go on at the same time.
+        gpus: The GPUs of this machine, as ``CUDA_VISIBLE_DEVICES`` names them, which the runs get in turn if several
+            go on at the same time.
         on_begin: Called with each run when it begins.
 
     Raises:
@@ -55,7 +56,7 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
                 yield carry_out(run, commands)
 
 
-def _carry_out_at_once(runs: Sequence[Run], commands: Commands, n_jobs: int, gpus: Sequence[int],
+def _carry_out_at_once(runs: Sequence[Run], commands: Commands, n_jobs: int, gpus: Sequence[str],
                        on_begin: Callable[[Run], None]) -> Iterator[Outcome]:
     """Carries out several runs at once on this machine: one thread waits for the commands of each."""
     waiting, free = list(runs)[::-1], list(range(n_jobs))[::-1]

@@ -33,8 +33,9 @@ class Ended:
     Attributes:
         status: Its exit status; None if it was stopped because the time was over.
         seconds: How long it ran.
-        peak_bytes: The greatest memory of the process; 0 if it was killed.
-        stop_seconds: The time from the request to stop to its end; 0 if it was not asked to stop, or was killed.
+        peak_bytes: The greatest memory of the process; 0 if that is not known.
+        stop_seconds: The time from the request to stop to its end, or until it was killed; 0 if it was not asked to
+            stop.
     """
 
     status: int | None
@@ -71,7 +72,7 @@ def call(command: Sequence[str], log: Path, lock: IO, limit: TimeLimit = NO_LIMI
                 was_stopped, asked = True, time.monotonic()
                 process.send_signal(signal.SIGTERM)
                 status, peak_bytes = _wait(process, time.time() + STOP_SECONDS if limit.kill is None else limit.kill)
-                stop_seconds = 0. if status is None else time.monotonic() - asked
+                stop_seconds = time.monotonic() - asked
         except KeyboardInterrupt:
             process.send_signal(signal.SIGTERM)
             _wait(process, time.time() + STOP_SECONDS)
@@ -94,6 +95,8 @@ def _wait(process: subprocess.Popen, deadline: float | None,
     """Waits for a process; returns its exit status, or None if it still runs at the deadline, and its peak memory."""
     pause = .01
     while True:
+        if process.returncode is not None:  # send_signal has seen the end of the process
+            return process.returncode, 0
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)

@@ -8,7 +8,7 @@ from statistics import mean
 
 from mmcell.evaluation.table_formats import ValueTable
 from mmcell.studies.facts import TRAINED, read_effort_facts
-from mmcell.studies.runs import PlannedTest, Run
+from mmcell.studies.runs import TEST_IMAGES, PlannedTest, Run
 from mmcell.studies.times import describe_time
 from mmcell.visualization.training_curves import CurveError, Training, read_trainings
 
@@ -75,8 +75,9 @@ def known_test_seconds(test: PlannedTest, folder: Path) -> float | None:
     for path in folder.glob('*/*/'):
         for name, value in read_effort_facts(path).get('tests', {}).items():
             seconds[name] = max(value, seconds.get(name, 0.))
-    same_images = [value for name, value in seconds.items() if name.endswith('_test.pkl') == (test.split == 'test')]
-    return seconds.get(test.dump.name) or max(same_images or seconds.values(), default=None)
+    same_images = [value for name, value in seconds.items()
+                   if name.startswith(f'{TEST_IMAGES}/') == (test.split == 'test')]
+    return seconds.get(test.name) or max(same_images or seconds.values(), default=None)
 
 
 @dataclass(frozen=True)
@@ -93,12 +94,14 @@ class Left:
     n_tests: int
     seconds: float | None
 
-    def describe(self) -> str:
-        """Returns for example '2 trainings and 3 tests are left, about 14 min'."""
+    def describe(self, n_jobs: int = 1) -> str:
+        """Returns for example '2 trainings and 3 tests are left, about 14 min', if some runs go on at once."""
         parts = ((self.n_trainings, 'training'), (self.n_tests, 'test'))
         counts = [f'{n} {name}{"" if n == 1 else "s"}' for n, name in parts if n]
         verb = 'is' if self.n_trainings + self.n_tests == 1 else 'are'
-        time = 'for a time that is not known yet' if self.seconds is None else f'about {describe_time(self.seconds)}'
+        n_at_once = max(min(n_jobs, self.n_trainings + self.n_tests), 1)
+        time = ('for a time that is not known yet' if self.seconds is None
+                else f'about {describe_time(self.seconds / n_at_once)}')
         return f'{" and ".join(counts)} {verb} left, {time}'
 
 

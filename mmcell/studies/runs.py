@@ -6,6 +6,9 @@ from pathlib import Path
 
 from mmcell.studies.plan import Variant, as_file_name
 
+# The folder of the predictions of test images, in the work folder of a training.
+TEST_IMAGES = 'test_images'
+
 
 @dataclass(frozen=True)
 class PlannedTest:
@@ -14,15 +17,27 @@ class PlannedTest:
     Attributes:
         variant: The variant whose settings and flags the test has.
         split: The images that are predicted, 'val' or 'test'.
-        dump: The file with the predictions, relative to the folder of the study.
-        submission: The submission zip that is made from a dump of the test images, relative to the folder of the study;
-            None for validation images.
+        folder: The work folder of the training, relative to the folder of the study.
+        name: The name of the file with the predictions in that folder. Those of test images lie in a folder of their
+            own, so that no variant can have a name that makes two of these files one.
+        submission_name: The name of the submission zip that is made from them; None for validation images.
     """
 
     variant: Variant
     split: str
-    dump: Path
-    submission: Path | None = None
+    folder: Path
+    name: str
+    submission_name: str | None = None
+
+    @property
+    def dump(self) -> Path:
+        """The file with the predictions, relative to the folder of the study."""
+        return self.folder / self.name
+
+    @property
+    def submission(self) -> Path | None:
+        """The submission zip, relative to the folder of the study; None for validation images."""
+        return self.folder / self.submission_name if self.submission_name else None
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -58,12 +73,12 @@ class Run:
     def tests(self) -> list[PlannedTest]:
         """The tests: of the validation images, unless the training is final, and then of the test images."""
         tests = [] if self.variant.is_final else [
-            PlannedTest(variant, 'val', self.predictions_of(variant)) for variant in self.tested]
+            PlannedTest(variant, 'val', self.folder, self.predictions_of(variant).name) for variant in self.tested]
         for variant in self.tested if self.with_submission else ():
             name = as_file_name(variant.name)
             own = '' if len(self.tested) == 1 else f'_{name}'
-            tests.append(PlannedTest(variant, 'test', self.folder / f'{name}_test.pkl',
-                                     self.folder / f'submission{own}.zip'))
+            tests.append(PlannedTest(variant, 'test', self.folder, f'{TEST_IMAGES}/{name}.pkl',
+                                     f'submission{own}.zip'))
         return tests
 
 

@@ -129,7 +129,7 @@ def test_a_study_that_is_stopped_continues_and_collects_what_matters(study):
     with zipfile.ZipFile(out / 'share' / 'results.zip') as archive:
         members = set(archive.namelist())
     assert {'table.md', 'report.html', 'net/seed0/trained.json', 'net/seed0/net.pkl', 'net/seed0/submission.zip',
-            'net/seed0/20260101_000000/vis_data/scalars.json', 'net_final/seed0/net_final_test.pkl'} <= members
+            'net/seed0/20260101_000000/vis_data/scalars.json', 'net_final/seed0/test_images/net_final.pkl'} <= members
     again = run_study(study)
     assert again.returncode == 0 and '…' not in again.stdout
 

@@ -6,8 +6,6 @@ from pathlib import Path
 import pytest
 from support.commands import call, load_command
 
-from mmcell.errors import MmcellError
-
 STUDY = 'tools/study.py'
 
 
@@ -66,9 +64,15 @@ def test_gpus_are_those_that_the_user_allows(monkeypatch):
     find_gpus = load_command(STUDY).find_gpus
     monkeypatch.setattr('torch.cuda.device_count', lambda: 2)
     monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
-    assert find_gpus() == [0, 1]
+    assert find_gpus() == ['0', '1']
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', '3,5')
-    assert find_gpus() == [3, 5]
+    assert find_gpus() == ['3', '5']
     monkeypatch.setenv('CUDA_VISIBLE_DEVICES', 'GPU-8932f937,GPU-4a1')
-    with pytest.raises(MmcellError, match='name the GPUs by their numbers'):
-        find_gpus()
+    assert find_gpus() == ['GPU-8932f937', 'GPU-4a1']
+
+
+def test_windows_is_refused_with_a_reason(config, tmp_path, monkeypatch):
+    monkeypatch.setattr('sys.platform', 'win32')
+    ended = call(STUDY, config, '--out', tmp_path / 'out')
+    assert ended.returncode == 2
+    assert 'studies need Linux or macOS' in ended.stderr

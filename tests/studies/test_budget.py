@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from mmcell.studies.budget import NO_LIMIT, fits, keep_time_of_tables, plan_limit
-from mmcell.studies.facts import add_test, add_training, read_effort_facts
+from mmcell.studies.budget import NO_LIMIT, TIMES, fits, known_seconds, plan_limit, timed
+from mmcell.studies.facts import add_test, add_training, read_effort_facts, write_json
 
 
 def test_without_a_budget_nothing_ends(tmp_path):
@@ -21,7 +21,7 @@ def test_a_first_call_keeps_a_tenth_for_the_tables_and_a_tenth_for_the_stop(tmp_
 
 
 def test_later_calls_keep_what_was_measured(tmp_path):
-    keep_time_of_tables(8., tmp_path)
+    write_json({'tables': 5., 'report': 2., 'share': 1.}, tmp_path / TIMES)
     for name, seconds in (('a', 4.), ('b', 6.)):
         (tmp_path / name).mkdir()
         add_training(tmp_path / name, 30., 10, seconds)
@@ -30,6 +30,21 @@ def test_later_calls_keep_what_was_measured(tmp_path):
     # However long they took, a third of the budget is left for trainings.
     short = plan_limit(0., 9., tmp_path, [tmp_path / 'a'])
     assert (short.kill, short.ask) == (6., 3.)
+
+
+def test_the_parts_of_the_end_are_timed_one_by_one(tmp_path):
+    assert known_seconds('report', tmp_path) is None
+    with timed('report', tmp_path):
+        time.sleep(.05)
+    with timed('tables', tmp_path):
+        pass
+    assert .05 <= known_seconds('report', tmp_path) < 5. and known_seconds('tables', tmp_path) < .05
+
+
+def test_the_slowest_stop_counts(tmp_path):
+    for seconds in (4., 1., 0.):
+        add_training(tmp_path, 30., 10, seconds)
+    assert read_effort_facts(tmp_path)['stop_seconds'] == 4.
 
 
 def test_effort_adds_up(tmp_path):

@@ -14,11 +14,12 @@ import pytest
 from support.paths import REPO
 from support.study_tools import make_commands, plan
 
-from mmcell.studies.budget import TimeLimit
+from mmcell.studies.budget import TimeLimit, plan_limit
 from mmcell.studies.execution import Commands, carry_out, is_done, refuse_other_settings
-from mmcell.studies.facts import TRAINED, add_test, write_json
+from mmcell.studies.facts import TRAINED, add_test, read_effort_facts, write_json
 from mmcell.studies.plan import StudyError
 from mmcell.studies.pool import carry_out_all
+from mmcell.studies.processes import _wait
 
 # Trains in steps of .1 s, of which "stopped" counts those before a stop, and fails if the setting says so.
 TRAIN = '''
@@ -115,6 +116,32 @@ def test_a_test_that_would_not_end_in_time_is_left(commands):
     assert carry_out(run, later).status == 'done'
 
 
+def test_a_test_that_is_longer_than_the_budget_says_so(commands):
+    run, = plan(commands)
+    (commands.folder / run.folder).mkdir(parents=True)
+    add_test(commands.folder / run.folder, 'net.pkl', 1000.)
+    outcome = carry_out(run, replace(commands, limit=plan_limit(time.time(), 600., commands.folder)))
+    assert outcome.status == 'stopped' and outcome.message.endswith(
+        'is left: it needs a longer budget than this, in which tests of 7 min end')
+
+
+def test_weights_that_cannot_be_written_fail_only_their_run(commands):
+    runs = plan(commands, seeds=(0, 1))
+    broken = commands.folder / runs[0].folder
+    broken.mkdir(parents=True)
+    (broken / 'epoch_8.pth').write_bytes(b'no checkpoint')
+    outcomes = [carry_out(run, replace(commands, share_bytes=1000)) for run in runs]
+    assert [outcome.status for outcome in outcomes] == ['failed', 'done']
+    assert outcomes[0].message.startswith('its weights cannot be written: ')
+
+
+def test_a_command_that_ended_just_before_the_request_to_stop_has_ended(tmp_path):
+    process = subprocess.Popen([sys.executable, '-c', 'raise SystemExit(3)'], start_new_session=True)
+    while process.poll() is None:  # as send_signal does
+        time.sleep(.01)
+    assert _wait(process, None) == (3, 0)
+
+
 def test_what_does_not_stop_is_killed(commands):
     run, = plan(commands)
     (commands.tools / 'test.py').write_text('import time\ntime.sleep(600)\n')
@@ -129,6 +156,8 @@ def test_what_does_not_stop_is_killed(commands):
     limit = TimeLimit(time.time() + 2, time.time() + 3)
     assert carry_out(run, replace(commands, limit=limit)).status == 'stopped'
     assert time.time() - begun < 60
+    # The next call keeps more time for the stop.
+    assert .9 < read_effort_facts(commands.folder / run.folder)['stop_seconds'] < 10
 
 
 def test_no_training_begins_shortly_before_the_end(commands):

@@ -76,9 +76,9 @@ def environment_of(run, commands):
 
 def test_runs_get_the_gpus_in_turn(commands):
     runs = plan(commands, seeds=(0, 1))
-    outcomes = list(carry_out_all(runs, commands, 2, gpus=(2, 5)))
+    outcomes = list(carry_out_all(runs, commands, 2, gpus=('2', 'GPU-8932f937')))
     assert [outcome.status for outcome in outcomes] == ['done', 'done']
-    assert [environment_of(run, commands)[0] for run in runs] == ['2', '5']
+    assert [environment_of(run, commands)[0] for run in runs] == ['2', 'GPU-8932f937']
 
 
 def test_a_run_is_a_job_of_slurm_with_the_parameters(commands, slurm):

@@ -58,8 +58,17 @@ def test_each_tested_variant_has_its_own_submission(configs):
     run, = plan_runs(variants, [0], with_submission=True)
     assert [(str(test.dump), str(test.submission)) for test in run.tests] == [
         ('base/seed0/base.pkl', 'None'), ('base/seed0/many.pkl', 'None'),
-        ('base/seed0/base_test.pkl', 'base/seed0/submission_base.zip'),
-        ('base/seed0/many_test.pkl', 'base/seed0/submission_many.zip')]
+        ('base/seed0/test_images/base.pkl', 'base/seed0/submission_base.zip'),
+        ('base/seed0/test_images/many.pkl', 'base/seed0/submission_many.zip')]
+
+
+def test_no_two_tests_have_the_same_file(tmp_path):
+    for name in ('net', 'net_test', 'submission'):
+        (tmp_path / f'{name}.py').write_text(f'model = dict(test_cfg=dict(cap={len(name)}))\n')
+    runs = plan_runs(make_variants([Experiment(str(tmp_path / f'{name}.py')) for name in
+                                    ('net', 'net_test', 'submission')]), [0], with_submission=True)
+    files = [path for run in runs for test in run.tests for path in test.files]
+    assert len(files) == 9 == len(set(files))
 
 
 def test_variants_that_differ_only_in_tests_share_a_training(configs):

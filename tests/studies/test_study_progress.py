@@ -51,13 +51,15 @@ def test_what_is_left_is_estimated_from_the_runs_that_are_most_alike(runs, tmp_p
     # 150 s of the second, 100 s of the first with another seed, and 200 s of the second with another seed.
     assert estimate_left(runs, tmp_path).seconds == pytest.approx(450.)
     for test in runs[0].tests:
-        add_test(tmp_path / runs[0].folder, test.dump.name, 10. if test.split == 'val' else 4.)
+        add_test(tmp_path / runs[0].folder, test.name, 10. if test.split == 'val' else 4.)
+        (tmp_path / test.dump).parent.mkdir(exist_ok=True)
         (tmp_path / test.dump).write_text('')
     (tmp_path / runs[0].tests[1].submission).write_text('')
     left = estimate_left(runs, tmp_path)
     assert (left.n_trainings, left.n_tests) == (3, 6)
     assert left.seconds == pytest.approx(450. + 3 * 14.)
     assert left.describe() == '3 trainings and 6 tests are left, about 8 min'
+    assert left.describe(2).endswith('about 4 min')
 
 
 def test_a_training_whose_first_process_still_runs_tells_no_time(runs, tmp_path):
@@ -71,7 +73,7 @@ def test_the_time_of_a_test_is_that_of_the_longest_one_like_it(runs, tmp_path):
     (tmp_path / runs[1].folder).mkdir(parents=True)
     add_test(tmp_path / runs[1].folder, 'two.pkl', 8.)
     assert known_test_seconds(validation, tmp_path) == known_test_seconds(test, tmp_path) == 8.
-    add_test(tmp_path / runs[1].folder, 'two_test.pkl', 5.)
+    add_test(tmp_path / runs[1].folder, 'test_images/two.pkl', 5.)
     assert (known_test_seconds(validation, tmp_path), known_test_seconds(test, tmp_path)) == (8., 5.)
     (tmp_path / runs[0].folder).mkdir(parents=True)
     add_test(tmp_path / runs[0].folder, 'one.pkl', 3.)
