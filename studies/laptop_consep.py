@@ -5,9 +5,9 @@
 
 Both are trained on four fifths of the images and measured on the others, with and without views (--tta). The recipe
 then continues for 600 steps with all images, which gives the model for the submission. With one crop of 512 px, 3,000
-steps of the recipe take as long as 330 steps of two crops, which are the 30 epochs of the baseline. The ImageNet weights
-are those in weights/, which have Caffe's strides. The continuation finds the model in the default folder of the study:
-where --out names another one, load_from must be changed. Values: benchmarks/consep/README.md.
+steps of the recipe take as long as 330 steps of two crops, which are the 30 epochs of the baseline. The ImageNet
+weights are those in weights/, which have Caffe's strides. The continuation finds the model in the default folder of the
+study: where --out names another one, load_from must be changed. Values: benchmarks/consep/README.md.
 """
 
 question = 'How good is the laptop recipe on CoNSeP, against the ResNet-50 baseline that trains for as long?'
