@@ -2,7 +2,8 @@
 
     python tools/train.py configs/cell/mask-rcnn_convnextv2-base.py
 
-Schedule and data are those of mask-rcnn_convnext.py: 2,520 steps. Value here: not run yet.
+Schedule and data are those of mask-rcnn_convnext.py: 2,520 steps. The licence of ConvNeXt-V2's
+weights (CC BY-NC 4.0) allows no commercial use, also of models that start from them. Value here: not run yet.
 """
 
 _base_ = ['mask-rcnn_convnext.py']
