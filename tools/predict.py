@@ -3,6 +3,7 @@
 import argparse
 import os
 import sys
+import textwrap
 from datetime import timedelta
 from math import inf
 from pathlib import Path
@@ -57,8 +58,12 @@ The hidden file .scan.json in the folder records from which image file and with 
 def parse_args() -> argparse.Namespace:
     parser = make_parser(__doc__, EXAMPLE, 'all images were predicted', 'all failed or the run stopped early',
                          'some images failed (they are listed at the end; torchrun turns 2 and 3 into 1)')
-    parser.add_argument('checkpoint', help='checkpoint file, or a work folder, of which the best checkpoint is taken, '
-                                           'or the latest one if none is marked as best')
+    parser.add_argument('--list-models', action=ListModels,
+                        help='show the models that mmcell brings, which can be named in place of a checkpoint file, '
+                             'and end')
+    parser.add_argument('checkpoint', help='checkpoint file; a work folder, of which the best checkpoint is taken, or '
+                                           'the latest one if none is marked as best; or the name of a model that '
+                                           'mmcell brings')
     parser.add_argument('images', nargs='+', metavar='IMAGE',
                         help='image files, folders (without their subfolders), or patterns in quotes')
     parser.add_argument('--out', type=Path, required=True, metavar='FOLDER', help='folder for the files to write')
@@ -97,6 +102,27 @@ def parse_args() -> argparse.Namespace:
     if args.percentiles is not None and not 0 <= args.percentiles[0] < args.percentiles[1] <= 100:
         parser.error(f'--percentiles must be two rising numbers from 0 to 100, got {args.percentiles}')
     return args
+
+
+class ListModels(argparse.Action):
+    """Prints the models that mmcell brings, and ends the command, as ``--help`` does."""
+
+    def __init__(self, option_strings: list[str], dest: str, **options: object) -> None:
+        super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        """Prints each model with its scale, scope, data, licence and scores."""
+        from mmcell.checkpoints.starters import describe_starters
+        for model in describe_starters():
+            scale = f', trained at {model["mpp"]:g} µm per pixel' if 'mpp' in model else ''
+            print(f'{model["name"]}: {", ".join(model["classes"])}{scale}')
+            for key in ('scope', 'data', 'licence', 'scores'):
+                if key in model:
+                    value = model[key]
+                    text = value if isinstance(value, str) else ', '.join(
+                        f'{name} {score:.3f}' for name, score in value.items())
+                    print(textwrap.fill(f'{key}: {text}', 100, initial_indent='  ', subsequent_indent='    '))
+        parser.exit(message='' if describe_starters() else 'mmcell brings no models\n')
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,9 +6,9 @@ Reported for this backbone and head: test AP50 .6069; and .6394, the best public
 augmentation, fusion, copy-paste and all 209 images. Schedule and data are those of mask-rcnn_r50.py, except for the
 augmentation: 167 training images (four fifths of 209), batch 2, 84 steps per epoch, 30 epochs, 2,520 steps in all. The
 training stops early after 10 epochs without a better AP50. The EMA averages over about the last 500 steps, which are
-six epochs. To save memory, activations of the backbone are computed again in the backward pass (with_cp). The licence of
-ConvNeXt-V2's weights (CC BY-NC 4.0) allows no commercial use, also of models that start from them. Value here: not run
-yet.
+six epochs. To save memory, activations of the backbone are computed again in the backward pass (with_cp). The licence
+of ConvNeXt-V2's weights (CC BY-NC 4.0) allows no commercial use, also of models that start from them. Value here: not
+run yet.
 """
 
 _base_ = ['cascade-mask-rcnn_r50.py']

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmcell.checkpoints.starters import find_starters
 from mmcell.framework.weights_errors import WeightsError
 
 # epoch_3.pth, iter_2000.pth, best_AP50_epoch_3.pth. Slashes in the names of values become underscores in file names.
@@ -91,10 +92,12 @@ def read_record(path: str | Path) -> CheckpointRecord:
 
 
 def _read_content(checkpoint: Path) -> dict:
-    with suppress(OSError, ValueError, RecursionError):
-        content = json.loads(record_path(checkpoint).read_text(encoding='utf-8'))
-        if isinstance(content, dict):
-            return content
+    # Beside a model that is passed on lies its description, which is no record.
+    if checkpoint.suffix != '.safetensors':
+        with suppress(OSError, ValueError, RecursionError):
+            content = json.loads(record_path(checkpoint).read_text(encoding='utf-8'))
+            if isinstance(content, dict):
+                return content
     from mmcell.framework.safe_loading import load_tensors_only
     with suppress(OSError, WeightsError):
         return content_of(load_tensors_only(checkpoint))
@@ -139,19 +142,24 @@ def find_checkpoint(path: str | Path) -> str:
         path: A file or URL, which is returned as it is, or a work folder. Of a work folder, the newest training counts:
             its best checkpoint by the recorded value is taken, or its last checkpoint if it has no ``best_*.pth``. If
             the best checkpoints for several values are kept, the value that the config names first decides. A folder
-            without checkpoints of a training may hold one ``*.pth`` of any name.
+            without checkpoints of a training may hold one ``*.pth`` or ``*.safetensors`` of any name. The name of a
+            model that mmcell brings (:mod:`mmcell.checkpoints.starters`) stands for its file.
 
     Raises:
         WeightsError: The path does not exist, or the folder holds no checkpoint, or several of other names.
     """
     folder = Path(path)
     if not folder.exists() and '://' not in str(path):
-        raise WeightsError(f'there is no checkpoint or work folder {path}')
+        starters = find_starters()
+        if str(path) in starters:
+            return str(starters[str(path)])
+        names = f', and no model of this name; the models are {", ".join(starters)}' if starters else ''
+        raise WeightsError(f'there is no checkpoint or work folder {path}{names}')
     if not folder.is_dir():
         return str(path)
     records = read_records(folder)
     if not records:
-        others = sorted(folder.glob('*.pth'))
+        others = sorted(path for path in folder.iterdir() if path.suffix in ('.pth', '.safetensors'))
         if len(others) == 1:
             return str(others[0])
         raise WeightsError(f'the folder {folder} holds ' + (

@@ -27,6 +27,7 @@ import torch
 from mmengine.logging import print_log
 
 from mmcell.framework.bounded_pickles import refuse_unbounded
+from mmcell.framework.model_files import SUFFIX, read_model
 from mmcell.framework.weights_errors import UntrustedCheckpointError, WeightsError
 
 # A model that finds a smaller share of its weights in a file is another model: a training does not start from the file.
@@ -57,7 +58,7 @@ def load_tensors_only(path: object, map_location: object = None) -> dict:
     """Reads a checkpoint that holds tensors, numbers, strings and containers of them, without running code from it.
 
     Args:
-        path: A file name, or an open binary file.
+        path: A file name, or an open binary file. A model of :mod:`mmcell.framework.model_files` is one, too.
         map_location: The device for the tensors, as in ``torch.load``.
 
     Raises:
@@ -76,6 +77,8 @@ def load_trusted(path: object, map_location: object = None) -> dict:
 
 
 def _load(path: object, map_location: object, weights_only: bool) -> dict:
+    if isinstance(path, str | Path) and Path(path).suffix == SUFFIX:
+        return read_model(path, map_location)
     digits = _digits_in_name(path)
     with _opened(path) as file:
         damage, has_check_sums = _find_damage(file, digits), _has_check_sums(file)

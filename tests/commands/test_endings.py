@@ -28,6 +28,7 @@ ARGUMENTS = {
     'tools/test.py': ['nowhere.py', 'nowhere.pth'],
     'tools/study.py': ['nowhere.py', '--out', 'out'],
     'tools/half_weights.py': ['nowhere.pth'],
+    'tools/export_model.py': ['nowhere.pth', '--out', 'new.safetensors'],
     'tools/evaluate.py': ['nowhere.pkl', 'nowhere.json'],
     'tools/submit.py': ['nowhere.pkl', '--annotations', 'nowhere.json'],
     'tools/ensemble.py': ['nowhere.pkl', '--out', 'new.pkl'],

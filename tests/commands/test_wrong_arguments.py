@@ -48,6 +48,8 @@ CASES = [
     ('tools/study.py CONFIG --out out --folds 1', '--folds must be at least 2, got 1'),
     ('tools/study.py CONFIG', '--out is needed with configs'),
     ('tools/half_weights.py nowhere.pth', 'there is no checkpoint or work folder nowhere.pth'),
+    ('tools/export_model.py nowhere.pth --out new.safetensors', 'there is no checkpoint or work folder nowhere.pth'),
+    ('tools/export_model.py nowhere.pth --out new.pth', '--out must end in .safetensors'),
     ('tools/half_weights.py --join nowhere.pth', 'there is neither a file nowhere.pth nor a part of it'),
     ('tools/half_weights.py model.pth --out a_file/x.pth', 'cannot write to the folder a_file'),
     ('tools/browse.py nowhere.json', 'no annotation file nowhere.json'),

@@ -17,6 +17,7 @@ COMMANDS = [
     'data_prep/to_coco.py', 'data_prep/inspect_dataset.py', 'data_prep/from_coco.py', 'data_prep/repair_coco.py',
     'data_prep/make_demo_data.py', 'tools/browse.py', 'tools/anchor_recall.py',
     'tools/convert_torchvision.py', 'tools/train.py', 'tools/test.py', 'tools/study.py', 'tools/half_weights.py',
+    'tools/export_model.py',
     'tools/evaluate.py', 'tools/submit.py', 'tools/ensemble.py', 'tools/predict.py', 'tools/overlay.py',
     'tools/curves.py', 'tools/report.py', 'tools/mmdet_tool.py']
 INTRODUCTION = """# Commands

@@ -1,0 +1,91 @@
+"""Writes a trained model as two files that can be passed on: weights as safetensors, and a description as JSON.
+
+The weights are in half precision: those of the EMA, if there is one. The JSON file beside them has the config, the
+classes, the scale, the SHA-256 sum of the weights, and where the model comes from. Neither can hold code. The file with
+the weights can be named where a checkpoint is taken, and as load_from, from which a new training starts.
+"""
+
+import argparse
+import sys
+from math import inf
+from pathlib import Path
+
+from mmcell.commands.shell import make_parser, run_command
+from mmcell.files.early_checks import refuse_unwritable_files
+
+EXAMPLE = """example:
+  python tools/export_model.py work_dirs/cell/mask-rcnn_r50_light --out nuclei.safetensors --mpp 0.25 \\
+      --licence 'CC BY 4.0' --data 'NuInsSeg, 665 images of H&E' --scores metrics.json
+  python tools/predict.py nuclei.safetensors images/ --out cells
+"""
+# The values that are kept of an evaluation.
+SCORES = ('AP', 'AP50', 'AP50@100', 'PQ_pooled', 'PQ_image_mean', 'F1@IoU.50_pooled', 'detection_Jaccard@IoU.50_pooled')
+
+
+def parse_args() -> argparse.Namespace:
+    parser = make_parser(__doc__, EXAMPLE, 'both files were written')
+    parser.add_argument('checkpoint', help='checkpoint file, or a work folder, of which the best checkpoint is taken, '
+                                           'or the latest one if none is marked as best')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE.safetensors',
+                        help='file for the weights; the description is written beside it, as FILE.json')
+    parser.add_argument('--mpp', type=float, metavar='UM',
+                        help='micrometres per pixel of the training images (default: not stated)')
+    parser.add_argument('--licence', metavar='TEXT', help='licence of the weights (default: not stated)')
+    parser.add_argument('--data', metavar='TEXT', help='training data, and their licence (default: not stated)')
+    parser.add_argument('--scope', metavar='TEXT',
+                        help='which images the model is for, and which it is not for (default: not stated)')
+    parser.add_argument('--scores', type=Path, metavar='FILE',
+                        help='JSON file of tools/evaluate.py --out, whose AP, AP50, PQ and F1 are kept (default: no '
+                             'scores)')
+    args = parser.parse_args()
+    if args.out.suffix != '.safetensors':
+        parser.error(f'--out must end in .safetensors, got {args.out}')
+    if args.mpp is not None and not 0 < args.mpp < inf:
+        parser.error(f'--mpp must be a positive number, got {args.mpp}')
+    return args
+
+
+def main() -> int:
+    return run_command(parse_args, export)
+
+
+def export(args: argparse.Namespace) -> None:
+    from mmcell.checkpoints.records import find_checkpoint
+    checkpoint = find_checkpoint(args.checkpoint)
+    refuse_unwritable_files([args.out], '--out')
+    facts = {key: value for key in ('mpp', 'licence', 'data', 'scope') if (value := getattr(args, key)) is not None}
+    if args.scores is not None:
+        facts['scores'] = read_scores(args.scores)
+    from mmcell.checkpoints.config import read_checkpoint_config
+    from mmcell.checkpoints.half_precision import to_half
+    from mmcell.checkpoints.model_writing import write_model
+    from mmcell.framework.model_files import description_path
+    from mmcell.framework.safe_loading import load_tensors_only
+    loaded = load_tensors_only(checkpoint, 'cpu')
+    read_checkpoint_config(loaded)
+    description = write_model(to_half(loaded), args.out, facts)
+    print(f'{args.out}: {args.out.stat().st_size / 2 ** 20:.1f} MiB, {description["parameters"] / 1e6:.1f} million '
+          f'weights, classes {", ".join(description["classes"])}')
+    missing = [f'--{key}' for key in ('mpp', 'licence', 'data', 'scope', 'scores') if key not in facts]
+    print(description_path(args.out), f'does not say what these flags are for: {", ".join(missing)}' if missing else '')
+
+
+def read_scores(path: Path) -> dict:
+    """Returns those values of a file of ``tools/evaluate.py --out`` that describe a model in short.
+
+    Raises:
+        MmcellError: The file cannot be read, or was not written by ``tools/evaluate.py``.
+    """
+    import json
+
+    from mmcell.errors import MmcellError
+    try:
+        measured = json.loads(path.read_text(encoding='utf-8'))
+        values = measured['values']
+        return {key: values[key] for key in SCORES if key in values}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MmcellError(f'--scores: {path} is no file of tools/evaluate.py --out ({error})') from error
+
+
+if __name__ == '__main__':
+    sys.exit(main())
