@@ -151,6 +151,10 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('which cells are kept')
     group.add_argument('--score-thr', type=float, default=.5, metavar='SCORE', help='lowest score (default: .5)')
     group.add_argument('--classes', nargs='+', metavar='NAME', help='only these classes (default: all)')
+    group.add_argument('--allow-overlaps', action='store_true',
+                       help='leave cells as they were predicted: they may overlap and lie in pieces (default: each '
+                            'pixel belongs to the cell with the highest score, a cell that loses more than half of its '
+                            'pixels is left out, and of several pieces the largest is kept)')
     group.add_argument('--min-area', type=int, default=1, metavar='PX', help='smallest area in pixels (default: 1)')
     group.add_argument('--drop-border', action='store_true',
                        help='leave out cells that touch the border of the image (default: keep them)')
@@ -240,7 +244,7 @@ def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float])
         predictor, tuple(dict.fromkeys(args.formats)), args.out, args.channel_order or predictor.channel_order,
         args.percentiles or predictor.percentiles, args.mpp,
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
-        is_editable=args.editable,
+        is_editable=args.editable, allows_overlaps=args.allow_overlaps,
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
                   'cfg_options': str(args.cfg_options), 'tta': args.tta})
 

@@ -10,7 +10,8 @@ from typing import Literal
 import numpy as np
 from mmengine.dist import is_main_process
 
-from mmcell.cells.cells import select_cells
+from mmcell.cells.cells import Cells, select_cells
+from mmcell.cells.separation import separate_cells
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
 from mmcell.images.image_file import ImageFile
@@ -61,6 +62,8 @@ class ImageJob:
         mpp: Micrometres per pixel of all images; None if each file states its own.
         filters: Keyword arguments of :func:`select_cells`.
         is_editable: As in :class:`mmcell.writers.base.ImageInfo`.
+        allows_overlaps: Whether cells may overlap and lie in pieces, as they were predicted. Otherwise each pixel
+            belongs to one cell (:mod:`mmcell.cells.separation`), which may be of a class that is not kept.
         settings: Everything else on which the outputs depend (for example the checkpoint), in JSON's types. Outputs of
             earlier runs are reused only if these settings and the attributes above are the same.
     """
@@ -73,6 +76,7 @@ class ImageJob:
     mpp: float | None = None
     filters: dict = field(default_factory=dict)
     is_editable: bool = False
+    allows_overlaps: bool = False
     settings: dict = field(default_factory=dict)
 
     @property
@@ -152,20 +156,31 @@ class ImageJob:
         info = ImageInfo(image.path, image.height, image.width, self.predictor.class_names,
                          image.mpp if self.mpp is None else self.mpp, pixels, self.channel_order,
                          is_editable=self.is_editable)
-        n_cells, is_at_limit = 0, False
+        n_cells, at_limit = 0, []
         with (recording(self.folder, name, {**self._make_record(image), 'formats': list(plan.formats)}),
               writing_cells(plan.formats, self.folder, name, info) as write):
-            for part in parts:
-                cells = select_cells(part.cells, **self.filters)
+            for cells in self._select(parts, plan, at_limit):
                 write(cells)
                 n_cells += len(cells)
-                is_at_limit |= part.reached_limit(self.min_score)
-        return n_cells, [self.predictor.limit.note()] if is_at_limit else []
+        return n_cells, [self.predictor.limit.note()] if any(at_limit) else []
+
+    def _select(self, parts: Iterator[DetectedCells], plan: PredictionPlan, at_limit: list[bool]) -> Iterator[Cells]:
+        """Yields the cells that are written; adds to a list whether the model reached its limit in each part."""
+        def with_score() -> Iterator[Cells]:
+            for part in parts:
+                at_limit.append(part.reached_limit(self.min_score))
+                yield select_cells(part.cells, self.min_score)
+        # Later cells begin at most two tiles above: a seam is done when the next row of tiles is.
+        separated = with_score() if self.allows_overlaps else separate_cells(
+            with_score(), 3 * plan.tile_px if plan.way == 'streamed' else None)
+        for cells in separated:
+            yield select_cells(cells, **self.filters)
 
     def _make_record(self, image: ImageFile) -> dict:
         settings = {**self.settings, **self.predictor.tile_settings, 'channel_order': self.channel_order,
                     'percentiles': self.percentiles, 'mpp': self.mpp, 'filters': self.filters,
-                    'is_editable': self.is_editable, 'class_names': self.predictor.class_names,
+                    'is_editable': self.is_editable, 'allows_overlaps': self.allows_overlaps,
+                    'class_names': self.predictor.class_names,
                     'in_tiles': self.predictor.tile_px is not None}
         return {**image.fingerprint, 'settings': json.loads(json.dumps(settings))}
 

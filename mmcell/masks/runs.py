@@ -85,6 +85,24 @@ class MaskRuns:
         return cls(starts + shifts, ends + shifts, n_runs, height, width)
 
     @classmethod
+    def from_positions(cls, positions: np.ndarray, areas_px: np.ndarray, height: int, width: int) -> 'MaskRuns':
+        """Makes masks from the positions of their pixels, which :attr:`positions` returns again.
+
+        Args:
+            positions: (sum of areas,) int64, mask after mask, ascending within each.
+            areas_px: (N,) int64, the number of pixels of each mask.
+            height: Height of the image in px.
+            width: Width of the image in px.
+        """
+        begins = np.ones(len(positions), bool)
+        begins[1:] = (np.diff(positions) != 1) | (positions[1:] % height == 0)
+        begins[offsets_of(areas_px)[:-1][areas_px > 0]] = True
+        starts = np.flatnonzero(begins)
+        lengths = np.diff(np.append(starts, len(positions)))
+        n_runs = np.bincount(groups_of(areas_px)[starts], minlength=len(areas_px))
+        return cls(positions[starts], positions[starts] + lengths, n_runs, height, width)
+
+    @classmethod
     def concatenate(cls, parts: Sequence['MaskRuns']) -> 'MaskRuns':
         """Returns the masks of one or more parts, which must lie in the same image."""
         return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts])

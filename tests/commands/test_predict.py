@@ -18,12 +18,15 @@ from support.commands import CONFIG, TORCHRUN, run
 from support.paths import REPO
 from support.stains import stained_image
 
+from mmcell.cells.cells import Cells
 from mmcell.checkpoints.fit import FitError
 from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
 from mmcell.inference import image_jobs, prediction_plan
 from mmcell.inference.detector import load_detector
 from mmcell.inference.image_records import read_record
+from mmcell.inference.predictor import DetectedCells, Predictor
+from mmcell.masks.encoding import masks_to_rles
 from mmcell.models import MaskTTAModel, precision
 from mmcell.tiles.tiling import make_grid
 from mmcell.writers import label_tiff
@@ -111,6 +114,27 @@ def test_swapped_colours_get_one_line_for_all_images(tmp_path, command, rng, fla
     assert len(lines) == (typed is not None)
     for line in lines:
         assert 'a.tif and 2 more' in line and line.endswith(f'try --channel-order {typed}')
+
+
+@pytest.mark.parametrize(('flags', 'areas', 'n_seen'), [
+    ([], [16, 12], [16, 12]), (['--allow-overlaps'], [16, 16, 4], [16, 12, 0]),
+    (['--classes', 'blue'], [12], [12]), (['--classes', 'blue', '--min-area', 13], [], [])])
+def test_counts_areas_and_label_maps_agree(tmp_path, command, monkeypatch, flags, areas, n_seen):
+    # Red and blue share 4 pixels; green lies in red.
+    squares = [(5, 5, 4), (5, 8, 4), (6, 5, 2)]
+    bitmaps = np.zeros((3, 30, 40), bool)
+    for bitmap, (y, x, side) in zip(bitmaps, squares, strict=True):
+        bitmap[y:y + side, x:x + side] = True
+    cells = Cells.from_rles(masks_to_rles(bitmaps), np.array([(x, y, side, side) for y, x, side in squares]),
+                            np.array([0, 2, 1]), 30, 40, np.array([.9, .8, .7]))
+    monkeypatch.setattr(Predictor, 'predict', lambda *_: DetectedCells(cells, np.zeros(0)))
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    status, output = command(image, '--formats', 'csv', 'labels', *flags)
+    assert status == 0 and f'{len(areas)} cells in 1 images' in output.out
+    rows = rows_of(tmp_path / 'out' / 'a_cells.csv')
+    assert [int(row['area_px']) for row in rows] == areas
+    label_map = tifffile.imread(tmp_path / 'out' / 'a_labels.tif')
+    assert [(label_map == int(row['cell'])).sum() for row in rows] == n_seen
 
 
 @pytest.mark.parametrize('order', ['rgb', 'bgr'])
