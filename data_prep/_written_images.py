@@ -137,4 +137,4 @@ def describe_image(image: ImageToWrite, args: Namespace) -> ImageInfo:
             pixels = file.read() if 'overlay' in args.formats else None
     height, width = images.sizes[image.place].tolist()
     return ImageInfo(source.path, height, width, images.class_names, mpp, pixels, images.channel_order,
-                     image.cells.scores is not None, args.editable)
+                     image.cells.scores is not None, coco_json.is_file(source.path), is_editable=args.editable)

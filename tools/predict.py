@@ -5,6 +5,7 @@ import os
 import sys
 import textwrap
 from datetime import timedelta
+from importlib.util import find_spec
 from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -78,6 +79,7 @@ def parse_args() -> argparse.Namespace:
     add_image_arguments(parser)
     add_view_arguments(parser)
     add_filter_arguments(parser)
+    add_table_arguments(parser)
     parser.add_argument('--resume', action='store_true',
                         help='skip images that an earlier run completed with the same settings, and tiles of large '
                              'images that it completed (default: predict everything)')
@@ -97,6 +99,12 @@ def parse_args() -> argparse.Namespace:
     if args.mpp is not None and not 0 < args.mpp < inf:
         parser.error(f'--mpp must be a positive number, got {args.mpp}')
     refuse_wrong_score(parser, args.score_thr)
+    if not 0 < args.neighbours_within < inf:
+        parser.error(f'--neighbours-within must be a positive number, got {args.neighbours_within}')
+    if args.parquet and 'csv' not in args.formats:
+        parser.error('--parquet is about the format csv, which --formats does not name')
+    if args.parquet and find_spec('pyarrow') is None:
+        parser.error('--parquet needs the package pyarrow: pip install pyarrow')
     if args.min_area < 0:
         parser.error(f'--min-area must not be negative, got {args.min_area}')
     if args.percentiles is not None and not 0 <= args.percentiles[0] < args.percentiles[1] <= 100:
@@ -123,6 +131,16 @@ class ListModels(argparse.Action):
                         f'{name} {score:.3f}' for name, score in value.items())
                     print(textwrap.fill(f'{key}: {text}', 100, initial_indent='  ', subsequent_indent='    '))
         parser.exit(message='' if describe_starters() else 'mmcell brings no models\n')
+
+
+def add_table_arguments(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('tables (format csv)')
+    group.add_argument('--neighbours-within', type=float, default=20., metavar='UM',
+                       help='count the cells whose centroid is at most so many micrometres away, in images with a '
+                            'scale (default: 20)')
+    group.add_argument('--parquet', action='store_true',
+                       help='also write cells.csv and images.csv as Parquet; needs pip install pyarrow (default: do '
+                            'not)')
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
@@ -207,7 +225,22 @@ def predict(args: argparse.Namespace) -> int:
         predicted = iter(predict_images(images, job, args.resume, rank, n_processes))
         outcomes = {path: Outcome('failed', message=f'{path}: {problems[path]}') if problems[path] else next(predicted)
                     for path in paths}
-        return report(outcomes, args.out) if rank == 0 else 0
+        if rank > 0:
+            return ExitStatus.DONE
+        status = report(outcomes, args.out)
+        if 'csv' in args.formats:
+            write_tables({path: name for path, name in images if outcomes[path].status != 'failed'}, job, args)
+        return status
+
+
+def write_tables(names: dict[Path, str], job: 'ImageJob', args: argparse.Namespace) -> None:
+    """Writes the tables over all images that have outputs, whose names are given by their paths."""
+    from mmcell.inference.call_tables import write_call_tables
+    from mmcell.inference.image_records import read_record
+    images = [(name, read_record(args.out, name)['facts']) for name in names.values()]
+    if images:
+        written = write_call_tables(args.out, images, job.predictor.class_names, args.parquet)
+        print(f'all cells and all images in {" and ".join(path.name for path in written)}')
 
 
 def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float]) -> 'ImageJob':
@@ -242,7 +275,7 @@ def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float])
     labels = None if args.classes is None else [names.index(name) for name in args.classes]
     return ImageJob(
         predictor, tuple(dict.fromkeys(args.formats)), args.out, args.channel_order or predictor.channel_order,
-        args.percentiles or predictor.percentiles, args.mpp,
+        args.percentiles or predictor.percentiles, args.mpp, args.neighbours_within,
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
         is_editable=args.editable, allows_overlaps=args.allow_overlaps,
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),

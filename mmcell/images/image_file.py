@@ -151,6 +151,25 @@ class ImageFile:
             image = np.repeat(image, 3, axis=2)
         return np.ascontiguousarray(image[:, :, ::-1] if self._is_bgr else image)
 
+    @property
+    def n_colors(self) -> int:
+        """1 for a grey image, 3 for one in colours."""
+        with errors_about(f'{self.path}: '):
+            return self._read_colors(0, 0, 1, 1).shape[2]
+
+    def read_values(self, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        """Reads columns x0 to x1 - 1 of rows y0 to y1 - 1, with the values that the file holds.
+
+        Returns:
+            (y1 - y0, x1 - x0, 1) grey or (y1 - y0, x1 - x0, 3) RGB, in the dtype of the file.
+
+        Raises:
+            ImageReadError: As :meth:`read`.
+        """
+        with errors_about(f'{self.path}: '):
+            colors = self._read_colors(x0, y0, x1, y1)
+        return colors[:, :, ::-1] if self._is_bgr else colors
+
     def expect(self, rects_xyxy: Sequence[Sequence[int]]) -> None:
         """Announces the rectangles that will be read, so that each tile or strip of a TIFF is decoded only once.
 

@@ -60,6 +60,7 @@ class ImageJob:
         channel_order: Channel order of the image files, 'rgb' or 'bgr'.
         percentiles: (low, high) in percent for the contrast stretch; None for no stretch.
         mpp: Micrometres per pixel of all images; None if each file states its own.
+        neighbour_um: As in :class:`mmcell.writers.base.ImageInfo`.
         filters: Keyword arguments of :func:`select_cells`.
         is_editable: As in :class:`mmcell.writers.base.ImageInfo`.
         allows_overlaps: Whether cells may overlap and lie in pieces, as they were predicted. Otherwise each pixel
@@ -74,6 +75,7 @@ class ImageJob:
     channel_order: str
     percentiles: tuple[float, float] | None
     mpp: float | None = None
+    neighbour_um: float = 20.
     filters: dict = field(default_factory=dict)
     is_editable: bool = False
     allows_overlaps: bool = False
@@ -104,6 +106,7 @@ class ImageJob:
         """Says whether all outputs of an image exist, and were made from the present file with the present settings."""
         record = read_record(self.folder, name)
         written_formats = record.pop('formats', [])
+        record.pop('facts', None)
         return (record == self._make_record(image) and set(plan.formats) <= set(written_formats)
                 and all(path.exists() for path in self.output_paths(name, plan.formats)))
 
@@ -154,10 +157,12 @@ class ImageJob:
                plan: PredictionPlan) -> tuple[int, list[str]]:
         """Writes the cells of all parts; returns their number, and a note if the model reached its limit."""
         info = ImageInfo(image.path, image.height, image.width, self.predictor.class_names,
-                         image.mpp if self.mpp is None else self.mpp, pixels, self.channel_order,
-                         is_editable=self.is_editable)
+                         image.mpp if self.mpp is None else self.mpp, pixels, self.channel_order, has_file=True,
+                         neighbour_um=self.neighbour_um, is_editable=self.is_editable)
+        facts = {'image': image.path.name, 'width_px': image.width, 'height_px': image.height, 'mpp': info.mpp}
         n_cells, at_limit = 0, []
-        with (recording(self.folder, name, {**self._make_record(image), 'formats': list(plan.formats)}),
+        record = {**self._make_record(image), 'formats': list(plan.formats), 'facts': facts}
+        with (recording(self.folder, name, record),
               writing_cells(plan.formats, self.folder, name, info) as write):
             for cells in self._select(parts, plan, at_limit):
                 write(cells)
@@ -178,8 +183,8 @@ class ImageJob:
 
     def _make_record(self, image: ImageFile) -> dict:
         settings = {**self.settings, **self.predictor.tile_settings, 'channel_order': self.channel_order,
-                    'percentiles': self.percentiles, 'mpp': self.mpp, 'filters': self.filters,
-                    'is_editable': self.is_editable, 'allows_overlaps': self.allows_overlaps,
+                    'percentiles': self.percentiles, 'mpp': self.mpp, 'neighbour_um': self.neighbour_um,
+                    'filters': self.filters, 'is_editable': self.is_editable, 'allows_overlaps': self.allows_overlaps,
                     'class_names': self.predictor.class_names,
                     'in_tiles': self.predictor.tile_px is not None}
         return {**image.fingerprint, 'settings': json.loads(json.dumps(settings))}

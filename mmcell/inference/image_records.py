@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mmcell.files.whole_files import written_whole
-from mmcell.writers.formats import FORMATS
+from mmcell.writers.formats import CALL_TABLES, FORMATS
 
 
 def record_path(folder: Path, name: str) -> Path:
@@ -34,6 +34,8 @@ def recorded_outputs() -> Callable[[Path], bool]:
     recorded_names = functools.cache(_recorded_names)
 
     def is_output(path: Path) -> bool:
+        if path.name in CALL_TABLES:
+            return bool(recorded_names(path.resolve().parent))
         return any(
             path.name.endswith(suffix) and path.name.removesuffix(suffix) in recorded_names(path.resolve().parent)
             for suffix in _possible_suffixes(path.name))

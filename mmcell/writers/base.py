@@ -15,7 +15,7 @@ from mmcell.cells.cells import Cells
 # A function that writes N cells of an image. Its second argument is their numbers, (N,) int64.
 WriteCells = Callable[[Cells, np.ndarray], None]
 # Bytes of a file name that are not UTF-8 are written as escapes like \udce4, which JSON also has.
-_TEXT = dict(encoding='utf-8', errors='backslashreplace', newline='')
+TEXT = dict(encoding='utf-8', errors='backslashreplace', newline='')
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,8 @@ class ImageInfo:
             overlay.
         channel_order: 'rgb' or 'bgr', as the file was read; None if not known.
         has_scores: Whether the cells have scores. True cells have none: their files say nothing about scores.
+        has_file: Whether the file exists, so that the values of its pixels can be measured.
+        neighbour_um: Cells whose centroids are at most so far apart are neighbours, in micrometres.
         is_editable: Whether QuPath is to take the cells for annotations, whose shape can be edited there, and not for
             detections, which it shows faster.
     """
@@ -44,6 +46,8 @@ class ImageInfo:
     pixels: np.ndarray | None = None
     channel_order: str | None = None
     has_scores: bool = True
+    has_file: bool = False
+    neighbour_um: float = 20.
     is_editable: bool = False
 
     def only_with_scores(self, *values: Any) -> tuple:
@@ -62,7 +66,7 @@ def writing_json_list(path: Path, members: dict, list_name: str,
         list_name: Name of the member that holds the list.
         to_records: Returns the records of some cells; each is written at once and not kept in memory.
     """
-    with open(path, 'w', **_TEXT) as file:
+    with open(path, 'w', **TEXT) as file:
         # The object with an empty list, but without the two brackets at its end, which close the list and the object.
         file.write(json.dumps({**members, list_name: []}, ensure_ascii=False).removesuffix(']}'))
         separator = '\n'
@@ -81,7 +85,7 @@ def writing_json_list(path: Path, members: dict, list_name: str,
 def writing_table(path: Path, header: Sequence[str],
                   to_rows: Callable[[Cells, np.ndarray], Iterable[Sequence]]) -> Iterator[WriteCells]:
     """Yields a function that adds cells to a CSV file with a header; ``to_rows`` returns the rows of some cells."""
-    with open(path, 'w', **_TEXT) as file:
+    with open(path, 'w', **TEXT) as file:
         table = csv.writer(file)
         table.writerow(header)
         yield lambda cells, numbers: table.writerows(to_rows(cells, numbers))

@@ -36,6 +36,9 @@ FORMATS = {
     'overlay': OutputFormat('{0}_overlay.png, the cells drawn over the image', ('_overlay.png',)),
 }
 
+# The tables over all images of a call, which are written with the format csv.
+CALL_TABLES = ('cells.csv', 'images.csv', 'cells.parquet', 'images.parquet')
+
 
 def output_paths(formats: Sequence[str], folder: Path, name: str, n_classes: int) -> list[Path]:
     """Returns the paths of the files of an image.

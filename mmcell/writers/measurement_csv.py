@@ -1,27 +1,91 @@
 """Writes a CSV table with measurements of the cells."""
 
+import csv
+import os
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from mmcell.cells.cells import Cells
 from mmcell.cells.measurements import measure_cells
-from mmcell.writers.base import ImageInfo, WriteCells, writing_table
+from mmcell.cells.pixel_measurements import ReadRect, count_neighbours, measure_shapes, measure_values
+from mmcell.images.image_file import ImageFile, open_image
+from mmcell.images.limits import ImageReadError
+from mmcell.writers.base import TEXT, ImageInfo, WriteCells, writing_table
+
+_COLORS = ('red', 'green', 'blue')
 
 
-def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> AbstractContextManager[WriteCells]:
-    """Writes one row per cell: image, number, class, score if there are scores, and the values of
-    :func:`measure_cells`.
+@contextmanager
+def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[WriteCells]:
+    """Writes one row per cell: image, number, class, score if there are scores, and measurements.
 
-    The columns in micrometres exist only if the micrometres per pixel are known.
+    These are the values of :func:`measure_cells` and :func:`measure_shapes`; with ``image.has_file`` mean and standard
+    deviation of each channel of the file and, if it is in colours, of haematoxylin and eosin; and with a scale the
+    number of neighbours within ``image.neighbour_um``. The columns in micrometres exist only if the scale is known.
     """
-    def to_rows(cells: Cells, numbers: np.ndarray) -> Iterator[list]:
-        rows = zip(numbers, cells.labels, cells.scores.tolist(), *measure_cells(cells, image.mpp).values(), strict=True)
-        for number, label, score, *measured in rows:
-            yield [image.path.name, number, image.class_names[label], *image.only_with_scores(f'{score:.6g}'),
-                   *(f'{value:.8g}' for value in measured)]
+    with ExitStack() as stack:
+        # Not the file that is open for the prediction, which reads its tiles in a certain order.
+        file = stack.enter_context(open_image(image.path, image.channel_order or 'rgb')) if image.has_file else None
+        measure = partial(_measure, image=image, channels=None if file is None else _find_channels(file))
+        centroids: list[np.ndarray] = []
 
-    columns = measure_cells(Cells.empty(image.height_px, image.width_px), image.mpp)
-    return writing_table(paths[0], ['image', 'cell', 'class', *image.only_with_scores('score'), *columns], to_rows)
+        def to_rows(cells: Cells, numbers: np.ndarray) -> Iterator[list]:
+            measured = measure(cells)
+            if image.mpp is not None:
+                centroids.append(np.stack([measured['centroid_x_um'], measured['centroid_y_um']], axis=1))
+            rows = zip(numbers, cells.labels, cells.scores.tolist(), *measured.values(), strict=True)
+            for number, label, score, *values in rows:
+                yield [image.path.name, number, image.class_names[label], *image.only_with_scores(f'{score:.6g}'),
+                       *(f'{value:.8g}' for value in values)]
+
+        columns = measure(Cells.empty(image.height_px, image.width_px))
+        header = ['image', 'cell', 'class', *image.only_with_scores('score'), *columns]
+        with writing_table(paths[0], header, to_rows) as write:
+            yield write
+    if image.mpp is not None:
+        counts = count_neighbours(np.concatenate([*centroids, np.zeros((0, 2))]), image.neighbour_um)
+        _add_column(paths[0], f'neighbours_within_{image.neighbour_um:g}_um', counts)
+
+
+def _measure(cells: Cells, image: ImageInfo,
+             channels: tuple[ReadRect, tuple[str, ...]] | None) -> dict[str, np.ndarray]:
+    measured = {**measure_cells(cells, image.mpp), **measure_shapes(cells, image.mpp)}
+    if channels is not None:
+        measured.update(measure_values(cells, *channels))
+    return measured
+
+
+def _find_channels(file: ImageFile) -> tuple[ReadRect, tuple[str, ...]]:
+    """Returns how the channels of an image are read, and their names.
+
+    Values are those of the file. The stains of an image in colours are haematoxylin and eosin as scikit-image's
+    ``rgb2hed`` separates them, by the colours that Ruifrok and Johnston (2001) measured; files whose values have no
+    known range have none.
+    """
+    if file.n_colors == 1:
+        return file.read_values, ('grey',)
+    try:
+        file.read(0, 0, 1, 1)
+    except ImageReadError:
+        return file.read_values, _COLORS
+
+    def read(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        from skimage.color import rgb2hed
+        stains = rgb2hed(file.read(x0, y0, x1, y1))
+        return np.concatenate([file.read_values(x0, y0, x1, y1), stains[:, :, :2]], axis=2)
+
+    return read, (*_COLORS, 'haematoxylin', 'eosin')
+
+
+def _add_column(path: Path, name: str, values: np.ndarray) -> None:
+    """Adds a column to a CSV file, row by row."""
+    wider = path.with_name(f'{path.name}.wider')
+    with open(path, **TEXT) as file, open(wider, 'w', **TEXT) as new:
+        rows, table = csv.reader(file), csv.writer(new)
+        table.writerow([*next(rows), name])
+        table.writerows([*row, value] for row, value in zip(rows, values.tolist(), strict=True))
+    os.replace(wider, path)

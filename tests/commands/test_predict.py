@@ -30,6 +30,7 @@ from mmcell.masks.encoding import masks_to_rles
 from mmcell.models import MaskTTAModel, precision
 from mmcell.tiles.tiling import make_grid
 from mmcell.writers import label_tiff
+from mmcell.writers.formats import CALL_TABLES
 
 
 @pytest.fixture
@@ -68,8 +69,9 @@ THREE_CELLS = [(0, 5, 5, 4, 255), (1, 20, 10, 6, 204), (2, 0, 30, 8, 230)]
 
 
 def names_in(folder):
-    """Returns the names of all files and folders in a folder, except the records of images."""
-    return sorted(path.name for path in folder.iterdir() if not (path.name[0] == '.' and path.suffix == '.json'))
+    """Returns the names of all files and folders in a folder, except the records and the tables over all images."""
+    return sorted(path.name for path in folder.iterdir()
+                  if not (path.name[0] == '.' and path.suffix == '.json') and path.name not in CALL_TABLES)
 
 
 def rows_of(path):
@@ -189,6 +191,29 @@ def test_micrometres_come_from_the_file_or_the_command_line(tmp_path, command):
         assert float(rows_of(tmp_path / 'out' / f'{name}_cells.csv')[0]['area_um2']) == 4
 
 
+def test_tables_have_all_cells_all_images_and_values_of_the_file(tmp_path, command):
+    for name, dtype, scale in (('a.tif', np.uint8, 1), ('b.tif', np.uint16, 257)):
+        write_image(tmp_path / 'images' / name, *THREE_CELLS, dtype=dtype, scale=scale)
+    status, output = command(tmp_path / 'images', '--formats', 'csv', '--mpp', .5, '--neighbours-within', 12)
+    assert status == 0 and 'all cells and all images in cells.csv and images.csv' in output.out
+    rows = rows_of(tmp_path / 'out' / 'cells.csv')
+    assert [(row['image'], row['class']) for row in rows] == [
+        (image, color) for image in ('a.tif', 'b.tif') for color in ('blue', 'red', 'green')]
+    # A blue square of 8 px. Centroids are at (34, 4), (7, 7) and (13, 23) px: 17.1 px = 8.5 um between the last two.
+    expected = dict(area_px='64', perimeter_px='28', perimeter_um='14', solidity='1', mean_red='0', sd_blue='0',
+                    mean_blue=f'{230 * 257}', neighbours_within_12_um='0')
+    assert {key: rows[3][key] for key in expected} == expected
+    assert [row['neighbours_within_12_um'] for row in rows[:3]] == ['0', '1', '1']
+    assert all(float(row['mean_haematoxylin']) >= 0 for row in rows)
+    images = rows_of(tmp_path / 'out' / 'images.csv')
+    assert [(row['cells'], row['cells_of_red'], row['area_mm2']) for row in images] == [('3', '1', '0.0003')] * 2
+    # A second call does nothing anew, and still has all images.
+    (tmp_path / 'out' / 'cells.csv').unlink()
+    _, output = command(tmp_path / 'images', '--formats', 'csv', '--mpp', .5, '--neighbours-within', 12, '--resume')
+    assert 'were done before' in output.out
+    assert rows_of(tmp_path / 'out' / 'cells.csv') == rows
+
+
 def test_sixteen_bit_images_with_and_without_a_contrast_stretch(tmp_path, command):
     write_image(tmp_path / 'images' / 'whole.tif', *THREE_CELLS, scale=257, dtype=np.uint16)
     command(tmp_path / 'images', '--formats', 'csv')
@@ -239,7 +264,7 @@ def test_files_that_cannot_be_used_are_named_and_leftovers_are_counted(tmp_path,
                      f'{folder}/pointer.tif: is a Git LFS pointer', f'{folder}/folder.tif: is a folder',
                      f'{folder}/empty\\n.tif: is empty'):
             assert f'\n  {line}' in output.err
-        assert 'passed over' in output.err and '1 of macOS' in output.err and output.out.count('\n') == 1
+        assert 'passed over' in output.err and '1 of macOS' in output.err and output.out.count('\n') == 2
     assert names_in(tmp_path / 'out') == ['good_cells.csv']
 
 
