@@ -9,7 +9,6 @@ from mmcell.annotations import coco_json
 from mmcell.annotations.ground_truth import GroundTruth, ImageSource, to_ground_truth
 from mmcell.errors import MmcellError, list_some
 from mmcell.files.output_names import name_outputs
-from mmcell.files.text_files import is_finite_number
 from mmcell.images.image_file import open_image
 from mmcell.predictions.result_files import read_predictions
 from mmcell.writers.base import ImageInfo
@@ -42,9 +41,7 @@ def read_images(args: Namespace) -> list[ImageToWrite]:
         document = coco_json.read_annotations(path)
         truth = to_ground_truth(document, path)
         cells, sources = read_cells(truth, args)
-        stated = [record.get('mpp') for record in document['images']]
-        mpps = [mpp if is_finite_number(mpp) and mpp > 0 else None for mpp in stated]
-        found += [(cells, place, source, mpps[place]) for place, source in sources.items()]
+        found += [(cells, place, source, truth.mpps[place]) for place, source in sources.items()]
     refuse_other_classes([cells for cells, _, _, _ in found])
     paths = [source.path for _, _, source, _ in found]
     for path in paths:

@@ -11,6 +11,7 @@ from _conversion import add_pool_arguments, print_skipped, writing_at_the_end
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import escape
 from mmcell.files.early_checks import refuse_missing, refuse_unwritable_folder
+from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp
 
 if TYPE_CHECKING:
     from mmcell.annotations.annotated_image import AnnotatedImage
@@ -86,6 +87,9 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
                         help='which images, or which COCO file, are used for what; PART is train, val or test. For voc '
                              'each FILE is a text file with one image name per line, or COCO JSON whose images are '
                              'taken (default: the lists of the layout)')
+    parser.add_argument('--mpp', type=micrometres, metavar='UM',
+                        help='micrometres per pixel of all images, which are written into the annotation files '
+                             '(default: what the files of the cells or the image files say, if anything)')
     parser.add_argument('--test-ids', type=Path, metavar='FILE',
                         help='JSON list of the test images and their ids (default: DATA/test_image_name_to_ids.json)')
     parser.add_argument('--drop-crowds', action='store_true',
@@ -140,6 +144,17 @@ def name_and_value(text: str, form: str, names: tuple[str, ...] = ()) -> tuple[s
         one_of = f' with one of {", ".join(names)} before the sign' if names else ''
         raise argparse.ArgumentTypeError(f'{text!r} does not have the form {form}{one_of}')
     return name, value
+
+
+def micrometres(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.
+    if not is_plausible_mpp(value):
+        raise argparse.ArgumentTypeError(f'{text!r} is no number of micrometres per pixel from {MIN_MPP} to '
+                                         f'{MAX_MPP}')
+    return value
 
 
 def regular_expression(text: str) -> re.Pattern:
@@ -252,7 +267,8 @@ def read_images(listing: 'Listing', layout: 'Layout', options: 'LayoutOptions', 
     for kind, is_test in (('training', False), ('test', True)):
         sources = [source for source in listing.sources if (source.part == 'test') == is_test]
         samples = {source.image for source in spread_evenly(sources)} if layout.has_stains else set()
-        read = partial(read_source, read_cells=layout.read_cells, options=options, root=root, color_samples=samples)
+        read = partial(read_source, read_cells=layout.read_cells, options=options, root=root, color_samples=samples,
+                       mpp=args.mpp)
         images, bad = map_with_progress(read, sources, args.jobs, f'{kind} images', args.skip_bad)
         print_skipped(bad, kind, len(images))
         listing.images_without_masks.extend(image for image in images if isinstance(image, Path))

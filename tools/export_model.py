@@ -7,11 +7,11 @@ the weights can be named where a checkpoint is taken, and as load_from, from whi
 
 import argparse
 import sys
-from math import inf
 from pathlib import Path
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.files.early_checks import refuse_unwritable_files
+from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp
 
 EXAMPLE = """example:
   python tools/export_model.py work_dirs/cell/mask-rcnn_r50_light --out nuclei.safetensors --mpp 0.25 \\
@@ -29,7 +29,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--out', type=Path, required=True, metavar='FILE.safetensors',
                         help='file for the weights; the description is written beside it, as FILE.json')
     parser.add_argument('--mpp', type=float, metavar='UM',
-                        help='micrometres per pixel of the training images (default: not stated)')
+                        help='micrometres per pixel of the training images (default: what the checkpoint says, if '
+                             'anything)')
     parser.add_argument('--licence', metavar='TEXT', help='licence of the weights (default: not stated)')
     parser.add_argument('--data', metavar='TEXT', help='training data, and their licence (default: not stated)')
     parser.add_argument('--scope', metavar='TEXT',
@@ -40,8 +41,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.out.suffix != '.safetensors':
         parser.error(f'--out must end in .safetensors, got {args.out}')
-    if args.mpp is not None and not 0 < args.mpp < inf:
-        parser.error(f'--mpp must be a positive number, got {args.mpp}')
+    if args.mpp is not None and not is_plausible_mpp(args.mpp):
+        parser.error(f'--mpp must be from {MIN_MPP} to {MAX_MPP}, got {args.mpp}')
     return args
 
 
@@ -66,7 +67,7 @@ def export(args: argparse.Namespace) -> None:
     description = write_model(to_half(loaded), args.out, facts)
     print(f'{args.out}: {args.out.stat().st_size / 2 ** 20:.1f} MiB, {description["parameters"] / 1e6:.1f} million '
           f'weights, classes {", ".join(description["classes"])}')
-    missing = [f'--{key}' for key in ('mpp', 'licence', 'data', 'scope', 'scores') if key not in facts]
+    missing = [f'--{key}' for key in ('mpp', 'licence', 'data', 'scope', 'scores') if description.get(key) is None]
     print(description_path(args.out), f'does not say what these flags are for: {", ".join(missing)}' if missing else '')
 
 

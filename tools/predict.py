@@ -23,6 +23,7 @@ from _options import (
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError, escape
 from mmcell.files.early_checks import refuse_unwritable_folder
+from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp
 from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, STREAMED_PX, WHOLE_PX
 from mmcell.settings.config_files import refuse_unreadable_config
 from mmcell.writers.formats import FORMATS
@@ -96,8 +97,8 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_intermixed_args()
     if args.editable and 'geojson' not in args.formats:
         parser.error('--editable is about the format geojson, which --formats does not name')
-    if args.mpp is not None and not 0 < args.mpp < inf:
-        parser.error(f'--mpp must be a positive number, got {args.mpp}')
+    if args.mpp is not None and not is_plausible_mpp(args.mpp):
+        parser.error(f'--mpp must be from {MIN_MPP} to {MAX_MPP} um per pixel, got {args.mpp}')
     refuse_wrong_score(parser, args.score_thr)
     if not 0 < args.neighbours_within < inf:
         parser.error(f'--neighbours-within must be a positive number, got {args.neighbours_within}')
@@ -122,7 +123,7 @@ class ListModels(argparse.Action):
         """Prints each model with its scale, scope, data, licence and scores."""
         from mmcell.checkpoints.starters import describe_starters
         for model in describe_starters():
-            scale = f', trained at {model["mpp"]:g} µm per pixel' if 'mpp' in model else ''
+            scale = f', trained at {model["mpp"]:g} µm per pixel' if model.get('mpp') else ''
             print(f'{model["name"]}: {", ".join(model["classes"])}{scale}')
             for key in ('scope', 'data', 'licence', 'scores'):
                 if key in model:
@@ -154,6 +155,9 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--mpp', type=float, metavar='UM',
                        help='micrometres per pixel of all images (default: the scale that each TIFF states; if it '
                             'states none, measurements are only in pixels)')
+    group.add_argument('--no-rescale', action='store_true',
+                       help='predict images as they are (default: enlarge or reduce an image whose scale differs by 10 '
+                            '%% or more from that of the training images, if both are known)')
 
 
 def add_view_arguments(parser: argparse.ArgumentParser) -> None:
@@ -275,7 +279,8 @@ def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float])
     labels = None if args.classes is None else [names.index(name) for name in args.classes]
     return ImageJob(
         predictor, tuple(dict.fromkeys(args.formats)), args.out, args.channel_order or predictor.channel_order,
-        args.percentiles or predictor.percentiles, args.mpp, args.neighbours_within,
+        args.percentiles or predictor.percentiles, args.mpp, not args.no_rescale,
+        args.neighbours_within,
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
         is_editable=args.editable, allows_overlaps=args.allow_overlaps,
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),

@@ -14,6 +14,7 @@ from mmcell.annotations.file_sets import info_of
 from mmcell.annotations.folds import part_of_fold
 from mmcell.annotations.id_list import TEST_FOLDER
 from mmcell.classes.matching import match_classes
+from mmcell.images.scale import to_mpp
 from mmcell.ragged import new_indices
 
 
@@ -107,6 +108,7 @@ class GroundTruth(ImageSet):
         boxes_xywh: (N, 4) float64 in px.
         is_crowd: (N,) bool, whether it is a region that is not annotated cell by cell (``iscrowd``).
         annotation_ids: (N,) int64, the ids in the annotation file.
+        mpps: The micrometres per pixel that the file states for each of the I images; None for those without.
     """
 
     image_index: np.ndarray
@@ -116,6 +118,7 @@ class GroundTruth(ImageSet):
     boxes_xywh: np.ndarray
     is_crowd: np.ndarray
     annotation_ids: np.ndarray
+    mpps: list[float | None]
 
     def of_images(self, is_kept: np.ndarray) -> 'GroundTruth':
         """Returns the images with a flag, (I,) bool, and their cells."""
@@ -125,7 +128,8 @@ class GroundTruth(ImageSet):
             file_names=[self.file_names[place] for place in images],
             image_index=new_indices(is_kept)[self.image_index[cells]], class_index=self.class_index[cells],
             rles=[self.rles[cell] for cell in cells], areas_px=self.areas_px[cells], boxes_xywh=self.boxes_xywh[cells],
-            is_crowd=self.is_crowd[cells], annotation_ids=self.annotation_ids[cells])
+            is_crowd=self.is_crowd[cells], annotation_ids=self.annotation_ids[cells],
+            mpps=[self.mpps[place] for place in images])
 
 
 def read_true_cells(path: str | Path, crowds_allowed: bool = True, fold: int | None = None) -> GroundTruth:
@@ -189,4 +193,5 @@ def to_ground_truth(document: dict, source: str | Path = 'the annotation file') 
         boxes_xywh=np.fromiter(chain.from_iterable(annotation['bbox'] for annotation in annotations),
                                np.float64).reshape(-1, 4),
         is_crowd=np.array([annotation['iscrowd'] for annotation in annotations], bool),
-        annotation_ids=np.array([annotation['id'] for annotation in annotations], np.int64))
+        annotation_ids=np.array([annotation['id'] for annotation in annotations], np.int64),
+        mpps=[to_mpp(image.get('mpp')) for image in images])

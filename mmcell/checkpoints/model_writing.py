@@ -26,6 +26,7 @@ def write_model(checkpoint: dict, path: str | Path, facts: dict) -> dict:
         - parameters: The number of weights; statistics of BatchNorm count as well.
         - classes: The names of the classes, in the order of the labels.
         - channel_order: 'rgb' or 'bgr', the order of the colours in the training images.
+        - mpp: Micrometres per pixel of what the model was shown; None if not known.
         - config: The config as Python source, which is read without running it.
         - training: Epoch or step, seed, date, and software and data of the training, as far as they were recorded.
 
@@ -41,7 +42,8 @@ def write_model(checkpoint: dict, path: str | Path, facts: dict) -> dict:
     weights = {name: value.contiguous().clone() for name, value in checkpoint['state_dict'].items()}
     content = save(weights)
     description = {
-        'format': FORMAT, **facts, 'classes': list(data['classes']), 'channel_order': data.get('channel_order', 'rgb'),
+        'format': FORMAT, 'mpp': data.get('mpp'), **facts,
+        'classes': list(data['classes']), 'channel_order': data.get('channel_order', 'rgb'),
         'parameters': sum(value.numel() for value in weights.values()),
         'sha256': hashlib.sha256(content).hexdigest(), 'training': meta, 'config': config}
     with written_whole([path, description_path(path)]) as (weights_file, description_file):

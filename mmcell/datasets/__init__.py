@@ -7,7 +7,7 @@ from mmcell.datasets.class_crops import ClassBalancedCrop
 from mmcell.datasets.compositions import CellErasing, CellMosaic
 from mmcell.datasets.copy_paste import CellCopyPaste
 from mmcell.datasets.deformation import ElasticDeformation, ScaleJitterCrop
-from mmcell.datasets.geometry import CapLongSide, CellAffine, RandomRotate90
+from mmcell.datasets.geometry import CapLongSide, CellAffine, RandomRotate90, ResizeToScale
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff, PackCellInputs
 from mmcell.datasets.samplers import (
     ClassBalancedInfiniteSampler,
@@ -20,5 +20,5 @@ from mmcell.datasets.stain_normalization import StainNormalization
 __all__ = ['Albumentations', 'CapLongSide', 'CellAffine', 'CellCopyPaste', 'CellDataset', 'CellErasing',
            'CellMixDataset', 'CellMosaic', 'ClassBalancedCrop', 'ClassBalancedInfiniteSampler', 'ClassBalancedSampler',
            'DefocusBlur', 'ElasticDeformation', 'GammaJitter', 'ImageNoise', 'JPEGArtefacts', 'LoadCellAnnotations',
-           'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'ScaleJitterCrop', 'SeededInfiniteSampler', 'SeededSampler',
-           'StainJitter', 'StainNormalization', 'TinyVOCDataset']
+           'LoadTiff', 'PackCellInputs', 'RandomRotate90', 'ResizeToScale', 'ScaleJitterCrop', 'SeededInfiniteSampler',
+           'SeededSampler', 'StainJitter', 'StainNormalization', 'TinyVOCDataset']

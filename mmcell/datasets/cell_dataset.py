@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset, MultiImageMixDataset, VOCDataset
@@ -15,11 +16,13 @@ from mmcell.annotations.folds import part_of_fold
 from mmcell.classes.matching import match_classes
 from mmcell.datasets.colors import ColorError
 from mmcell.datasets.decoded_images import plan_decoded_images
+from mmcell.datasets.geometry import ResizeToScale
 from mmcell.datasets.loading import LoadCellAnnotations, LoadTiff
 from mmcell.datasets.orphans import end_with_parent
 from mmcell.framework.randomness import SeededIndex, own_randomness
 from mmcell.images.channel_order import count_swapped
 from mmcell.images.image_file import CHANNEL_ORDERS
+from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp, same_scale, to_mpp
 from mmcell.layouts.voc import CLASS_NAMES
 from mmcell.visualization.colors import class_colors
 
@@ -53,14 +56,16 @@ class CellDataset(_SeededSamples, CocoDataset):
     ``info.data_root`` of the annotation file, which the converter writes, names their folder relative to the folder of
     the annotation file.
 
-    ``metainfo`` receives classes, palette, ann_file and channel_order, so that metrics and checkpoints know them, and
-    with a fold also fold and held_out.
+    ``metainfo`` receives classes, palette, ann_file, channel_order and mpp, so that metrics and checkpoints know them,
+    and with a fold also fold and held_out. Its mpp is the scale in micrometres per pixel that a model is shown: that of
+    :class:`ResizeToScale` in the pipeline, otherwise that of the images if all state the same; None if not known.
 
     Args:
         ann_file: The path of a COCO JSON file. Its category and annotation ids are positive.
         channel_order: 'rgb', or 'bgr' if the image files are tagged RGB but hold blue first. :class:`LoadTiff` reads
             the images accordingly, unless it has a ``channel_order`` of its own, which then counts. None takes the
             order that the annotation file states. A warning appears if the file states another order than the config.
+        mpp: Micrometres per pixel of all images. None takes what the annotation file states for each image.
         data_prefix: The folder of the images as {'img': folder}, under ``data_root`` if that is given.
         fold: The number of a fold of the annotation file, whose images have an entry ``fold``; the data set is one side
             of it. None takes all images. The setting ``fold`` of a config sets it.
@@ -82,18 +87,22 @@ class CellDataset(_SeededSamples, CocoDataset):
         ClassesError: ``metainfo`` names other classes than the file.
         ColorError: The files are 'bgr', but the pipeline reads them with a loader that does not know this.
         FileNotFoundError: The annotation file or an image does not exist.
-        ValueError: ``channel_order`` is neither 'rgb' nor 'bgr', or ``cache_gib`` is negative.
+        ValueError: ``channel_order`` is neither 'rgb' nor 'bgr', ``cache_gib`` is negative, or ``mpp`` is not
+            plausible.
     """
 
     METAINFO: dict = {}
 
-    def __init__(self, *args, channel_order: str | None = None, data_prefix: dict | None = None,
-                 fold: int | None = None, held_out: bool = False, cache_gib: float | None = None, **kwargs) -> None:
+    def __init__(self, *args, channel_order: str | None = None, mpp: float | None = None,
+                 data_prefix: dict | None = None, fold: int | None = None, held_out: bool = False,
+                 cache_gib: float | None = None, **kwargs) -> None:
         if channel_order not in (None, *CHANNEL_ORDERS):
             raise ValueError(f'channel_order must be None or one of {CHANNEL_ORDERS}, got {channel_order!r}')
         if cache_gib is not None and not cache_gib >= 0:
             raise ValueError(f'cache_gib must be at least 0, got {cache_gib}')
-        self.channel_order = channel_order
+        if mpp is not None and not is_plausible_mpp(mpp):
+            raise ValueError(f'mpp must be from {MIN_MPP} to {MAX_MPP} um per pixel, got {mpp}')
+        self.channel_order, self.mpp = channel_order, mpp
         self.fold, self.held_out = fold, held_out
         self.cache_gib, self.decoded = cache_gib, None
         super().__init__(*args, data_prefix=data_prefix or {'img': ''}, **kwargs)
@@ -105,6 +114,7 @@ class CellDataset(_SeededSamples, CocoDataset):
         self._adopt_classes(document['categories'])
         self._locate_images(document)
         self._adopt_channel_order(document)
+        self._adopt_scale(document)
         annotations_by_image: dict[int, list[dict]] = {image['id']: [] for image in document['images']}
         self.cat_img_map = {cat_id: [] for cat_id in self.cat_ids}
         for annotation in document['annotations']:
@@ -165,8 +175,9 @@ class CellDataset(_SeededSamples, CocoDataset):
         self.full_init()
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """Returns what ``CocoDataset.parse_data_info`` returns, with the channel order added."""
-        return {**super().parse_data_info(raw_data_info), 'channel_order': self.channel_order}
+        """Returns what ``CocoDataset.parse_data_info`` returns, with channel order and micrometres per pixel added."""
+        mpp = to_mpp(raw_data_info['raw_img_info'].get('mpp')) if self.mpp is None else self.mpp
+        return {**super().parse_data_info(raw_data_info), 'channel_order': self.channel_order, 'mpp': mpp}
 
     def _adopt_classes(self, categories: list[dict]) -> None:
         in_file = [category['name'] for category in categories]
@@ -198,6 +209,17 @@ class CellDataset(_SeededSamples, CocoDataset):
         self.channel_order = chosen or stated or 'rgb'
         self._metainfo['channel_order'] = self.channel_order
 
+    def _adopt_scale(self, document: dict) -> None:
+        stated = [to_mpp(image.get('mpp')) if self.mpp is None else self.mpp for image in document['images']]
+        target = next((part.mpp for part in self.pipeline.transforms if isinstance(part, ResizeToScale)), None)
+        if target is None and stated and None not in stated and same_scale(max(stated), min(stated)):
+            target = median(stated)
+        elif target is None and any(stated):
+            print_log(f'{self.ann_file}: {_describe_scales(stated)}. A model learns one scale best: bring all images '
+                      "to it with dict(type='ResizeToScale', mpp=…) after LoadCellAnnotations",
+                      logger='current', level=logging.WARNING)
+        self._metainfo['mpp'] = target
+
     def _locate_images(self, document: dict) -> None:
         root = info_of(document).get('data_root')
         if not self.data_root and not self.data_prefix['img'] and root:
@@ -220,6 +242,12 @@ class CellDataset(_SeededSamples, CocoDataset):
         if sum(flags) == len(flags) and not self.test_mode:
             raise AnnotationError(f'{self.ann_file}: has {len(data_list)} images but not one cell to train on; check '
                                   'that the masks were converted')
+
+
+def _describe_scales(stated: Sequence[float | None]) -> str:
+    known = [mpp for mpp in stated if mpp is not None]
+    unknown = f', and {len(stated) - len(known)} of {len(stated)} say none' if len(known) < len(stated) else ''
+    return f'its images have from {min(known):g} to {max(known):g} um per pixel{unknown}'
 
 
 @DATASETS.register_module()

@@ -13,6 +13,8 @@ from mmdet.structures.bbox import autocast_box_type
 
 from mmcell.boxes.views import turn_matrix
 from mmcell.datasets.instances import replace_instances, replace_masks, to_label_map_masks
+from mmcell.errors import MmcellError
+from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp
 
 
 @TRANSFORMS.register_module()
@@ -136,6 +138,47 @@ class RandomRotate90(BaseTransform):
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(prob={self.prob}, turns={self.turns})'
+
+
+@TRANSFORMS.register_module()
+class ResizeToScale(BaseTransform):
+    """Resizes an image so that a pixel has a certain number of micrometres, so that equal cells have equal sizes.
+
+    In the pipelines of training, validation and test it comes after the loaders. Predictions are in px of the image as
+    it was loaded. ``tools/predict.py`` leaves it out, because it rescales images itself.
+
+    Required keys: mpp, which ``CellDataset`` gives each image, and the keys of ``mmdet.datasets.transforms.Resize``.
+    Modified keys: these keys. Added keys: scale_factor.
+
+    Args:
+        mpp: The wanted micrometres per pixel.
+        kwargs: Further arguments of ``Resize``, for example ``interpolation``.
+
+    Raises:
+        MmcellError: The scale of an image is not known.
+        ValueError: ``mpp`` is not plausible.
+    """
+
+    def __init__(self, mpp: float, **kwargs) -> None:
+        if not is_plausible_mpp(mpp):
+            raise ValueError(f'mpp must be from {MIN_MPP} to {MAX_MPP} um per pixel, got {mpp}')
+        self.mpp = mpp
+        self.kwargs = kwargs
+
+    def transform(self, results: dict) -> dict:
+        """Resizes image, boxes, masks and segmentation maps by the ratio of the two scales."""
+        if results.get('mpp') is None:
+            raise MmcellError(f'{results.get("img_path")}: its micrometres per pixel are not known, which '
+                              'ResizeToScale needs: convert the data with --mpp, or write mpp=… into the data set')
+        factor = results['mpp'] / self.mpp
+        height, width = results['img'].shape[:2]
+        size = max(round(width * factor), 1), max(round(height * factor), 1)
+        results = Resize(scale=size, keep_ratio=False, **self.kwargs)(results)
+        results['mpp'] = self.mpp
+        return results
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}(mpp={self.mpp})'
 
 
 @TRANSFORMS.register_module()

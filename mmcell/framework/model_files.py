@@ -90,5 +90,5 @@ def read_model(path: str | Path, map_location: object = None) -> dict:
         'state_dict': OrderedDict((name, value.to(device)) for name, value in weights.items()),
         'meta': {**(training if isinstance(training, dict) else {}), 'cfg': description['config'],
                  'dataset_meta': {'classes': tuple(description['classes']),
-                                  'channel_order': description['channel_order']},
+                                  'channel_order': description['channel_order'], 'mpp': description.get('mpp')},
                  'description': description}}

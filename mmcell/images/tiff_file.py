@@ -11,13 +11,11 @@ import tifffile
 
 from mmcell.images.colors import interpret_tiff, significant_bits
 from mmcell.images.limits import ImageReadError, in_one_line
+from mmcell.images.scale import is_plausible_mpp
 from mmcell.images.tiff_images import find_pages, read_ome
 from mmcell.images.tiff_pages import PageReader
 from mmcell.images.tiff_structure import list_images
 
-# Values outside this range do not come from a microscope: the 72, 96 or 300 pixels per inch that image editors write
-# are 353 to 85 um per pixel.
-MIN_MPP, MAX_MPP = .01, 20.
 # Pixels count as square if their sides differ by at most this fraction.
 _MAX_SIDE_DIFFERENCE = .01
 _UM_PER_UNIT = {'nm': 1e-3, 'um': 1., 'µm': 1., 'μm': 1., 'micron': 1., 'microns': 1., 'micrometer': 1., 'mm': 1e3,
@@ -103,7 +101,7 @@ class TiffImage:
                     if sides_um := read_sides(self._tiff):
                         x_um, y_um = sides_um
                         is_square = abs(x_um - y_um) <= _MAX_SIDE_DIFFERENCE * x_um
-                        return (x_um + y_um) / 2 if is_square and MIN_MPP <= x_um <= MAX_MPP else None
+                        return (x_um + y_um) / 2 if is_square and is_plausible_mpp(x_um) else None
         except ImageReadError:  # a damaged header, or text where a number should be
             pass
         return None

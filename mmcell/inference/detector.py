@@ -18,6 +18,7 @@ from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
 from mmcell.images.image_file import CHANNEL_ORDERS
+from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp
 from mmcell.models.precision import choose_precision
 from mmcell.models.winograd import use_winograd
 from mmcell.settings.options import apply_options
@@ -49,7 +50,9 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
     Returns:
         The model that the config describes, in evaluation mode, with two attributes that MMDetection's
         ``init_detector`` sets as well: ``cfg`` is the config. ``dataset_meta`` is a dict with 'classes', a tuple of
-        names, and 'channel_order', the order of the colours ('rgb' or 'bgr') in the files of the training data.
+        names; 'channel_order', the order of the colours ('rgb' or 'bgr') in the files of the training data; and 'mpp',
+        the micrometres per pixel of what the model was shown, None if not known. A ``mpp`` of the test data in the
+        config replaces what the checkpoint says.
 
     Raises:
         CheckpointConfigError: No config was given, and the checkpoint has none that can be used.
@@ -104,7 +107,9 @@ def _describe_training(checkpoint: dict, config: Config) -> dict:
     if isinstance(recorded, list | tuple):
         parts = [part for part in recorded if isinstance(part, dict)]
         orders = {str(part.get('channel_order')) for part in parts}
-        recorded = {**parts[0], 'channel_order': orders.pop() if len(orders) == 1 else None} if parts else None
+        scales = {part.get('mpp') for part in parts}
+        recorded = {**parts[0], 'channel_order': orders.pop() if len(orders) == 1 else None,
+                    'mpp': scales.pop() if len(scales) == 1 else None} if parts else None
     dataset = find_test_dataset(config)
     known = [{str(key).lower(): value for key, value in source.items()}
              for source in (recorded, dataset.get('metainfo'), dataset) if isinstance(source, dict)]
@@ -121,7 +126,17 @@ def _describe_training(checkpoint: dict, config: Config) -> dict:
     if order not in CHANNEL_ORDERS:
         raise DetectorError(f'the checkpoint was trained with channel_order {order!r}; it must be one of '
                             f'{CHANNEL_ORDERS}')
-    return {'classes': tuple(names), 'channel_order': order}
+    return {'classes': tuple(names), 'channel_order': order, 'mpp': _find_scale(known)}
+
+
+def _find_scale(known: list[dict]) -> float | None:
+    """Returns the micrometres per pixel that a model was trained at; the last source that states them counts."""
+    stated = [source['mpp'] for source in known if source.get('mpp') is not None]
+    if not stated:
+        return None
+    if not isinstance(stated[-1], int | float) or not is_plausible_mpp(stated[-1]):
+        raise DetectorError(f'mpp of the model must be a number from {MIN_MPP} to {MAX_MPP}, got {stated[-1]!r:.40}')
+    return float(stated[-1])
 
 
 def find_test_dataset(config: Config) -> dict:

@@ -15,6 +15,7 @@ from mmcell.cells.separation import separate_cells
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
 from mmcell.images.image_file import ImageFile
+from mmcell.images.scale import find_rescaling
 from mmcell.inference.image_records import read_record, recording
 from mmcell.inference.prediction_plan import PredictionPlan
 from mmcell.inference.predictor import DetectedCells, Predictor
@@ -60,6 +61,7 @@ class ImageJob:
         channel_order: Channel order of the image files, 'rgb' or 'bgr'.
         percentiles: (low, high) in percent for the contrast stretch; None for no stretch.
         mpp: Micrometres per pixel of all images; None if each file states its own.
+        rescales: Whether images of another scale than that of the model are enlarged or reduced for the prediction.
         neighbour_um: As in :class:`mmcell.writers.base.ImageInfo`.
         filters: Keyword arguments of :func:`select_cells`.
         is_editable: As in :class:`mmcell.writers.base.ImageInfo`.
@@ -75,6 +77,7 @@ class ImageJob:
     channel_order: str
     percentiles: tuple[float, float] | None
     mpp: float | None = None
+    rescales: bool = True
     neighbour_um: float = 20.
     filters: dict = field(default_factory=dict)
     is_editable: bool = False
@@ -97,10 +100,28 @@ class ImageJob:
         Raises:
             MmcellError: The image cannot be predicted with these formats or with this model.
         """
-        plan = self.predictor.plan((image.height, image.width), image.reads_parts, self.formats)
+        plan = self._predictor_for(image).plan((image.height, image.width), image.reads_parts, self.formats)
         if plan.refusal is not None:
             raise MmcellError(f'{image.path}: {plan.refusal}')
         return plan
+
+    def _mpp_of(self, image: ImageFile) -> float | None:
+        return image.mpp if self.mpp is None else self.mpp
+
+    def _predictor_for(self, image: ImageFile) -> Predictor:
+        """Returns the predictor that brings an image to the scale of the model.
+
+        Raises:
+            MmcellError: The two scales differ by an impossible factor.
+        """
+        if not self.rescales:
+            return self.predictor
+        try:
+            factor = find_rescaling(self._mpp_of(image), self.predictor.mpp)
+        except ValueError as error:
+            raise MmcellError(f'{image.path}: {error}: give the right scale with --mpp, or predict the images as they '
+                              'are with --no-rescale') from error
+        return self.predictor.rescaling(factor)
 
     def is_done(self, image: ImageFile, name: str, plan: PredictionPlan) -> bool:
         """Says whether all outputs of an image exist, and were made from the present file with the present settings."""
@@ -136,7 +157,7 @@ class ImageJob:
                 return Outcome('done')
         else:
             pixels = sample = image.read()
-            parts = iter([self.predictor.predict(pixels, plan, self.min_score)])
+            parts = iter([self._predictor_for(image).predict(pixels, plan, self.min_score)])
         n_cells, notes = self._write(parts, image, pixels, name, plan)
         remove_journal(journal)
         left_out = [f'too large for an {key}, which was left out; the other formats are complete'
@@ -147,8 +168,8 @@ class ImageJob:
                 report: Report | None) -> Iterator[DetectedCells]:
         settings = {**self.settings, **image.fingerprint, 'channel_order': self.channel_order,
                     'percentiles': self.percentiles}
-        stream = self.predictor.stream(image, plan, journal, min_score=self.min_score, resume=resume,
-                                       settings=settings, report=report)
+        stream = self._predictor_for(image).stream(image, plan, journal, min_score=self.min_score, resume=resume,
+                                                   settings=settings, report=report)
         # All processes take the first cells here, so that they have predicted their tiles before the first process
         # opens the output files. If it cannot open them, no other process waits for it.
         return chain([part for part in [next(stream, None)] if part is not None], stream)
@@ -157,7 +178,7 @@ class ImageJob:
                plan: PredictionPlan) -> tuple[int, list[str]]:
         """Writes the cells of all parts; returns their number, and a note if the model reached its limit."""
         info = ImageInfo(image.path, image.height, image.width, self.predictor.class_names,
-                         image.mpp if self.mpp is None else self.mpp, pixels, self.channel_order, has_file=True,
+                         self._mpp_of(image), pixels, self.channel_order, has_file=True,
                          neighbour_um=self.neighbour_um, is_editable=self.is_editable)
         facts = {'image': image.path.name, 'width_px': image.width, 'height_px': image.height, 'mpp': info.mpp}
         n_cells, at_limit = 0, []
@@ -182,7 +203,7 @@ class ImageJob:
             yield select_cells(cells, **self.filters)
 
     def _make_record(self, image: ImageFile) -> dict:
-        settings = {**self.settings, **self.predictor.tile_settings, 'channel_order': self.channel_order,
+        settings = {**self.settings, **self._predictor_for(image).tile_settings, 'channel_order': self.channel_order,
                     'percentiles': self.percentiles, 'mpp': self.mpp, 'neighbour_um': self.neighbour_um,
                     'filters': self.filters, 'is_editable': self.is_editable, 'allows_overlaps': self.allows_overlaps,
                     'class_names': self.predictor.class_names,
@@ -194,9 +215,21 @@ class ImageJob:
         if image.orientation != 1:
             # Some programs show the image as it is stored.
             yield 'turned as the tag Orientation in the file says; cells are in the frame of the turned image'
+        yield from self._notes_on_scale(image)
         if looks_swapped(sample):
             yield (f'nuclei look brown, as if the model were shown red and blue swapped, because the files are read as '
                    f'{self.channel_order}: try --channel-order {other_order(self.channel_order)}')
         if is_whole and 0 < sample.max() < DARK_VALUE:
             yield ('very dark, which is typical of 12-bit data in a 16-bit file: stretch the contrast with '
                    '--percentiles 1 99.8')
+
+    def _notes_on_scale(self, image: ImageFile) -> Iterator[str]:
+        mpp, model_mpp = self._mpp_of(image), self.predictor.mpp
+        if not self.rescales or model_mpp is None:
+            return
+        if mpp is None:
+            yield (f'does not state its scale, and was predicted as it is; the model was trained at {model_mpp:g} um '
+                   'per pixel: if the image has another scale, give it with --mpp')
+        elif self._predictor_for(image) is not self.predictor:
+            yield (f'was brought from {mpp:g} um per pixel to the {model_mpp:g} of the model for the prediction; cells '
+                   'are in px of the image (--no-rescale predicts it as it is)')

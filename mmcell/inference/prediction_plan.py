@@ -9,6 +9,9 @@ above ``STREAMED_PX``                        no               in tiles of the de
 above ``STREAMED_PX``                        yes              streamed, default tiles  streamed, in tiles of that side
 ============================================ ================ ======================== ===============================
 
+An image of another scale than that of the model is enlarged or reduced for the prediction. Its size after that counts
+for whole images, its own size for streamed ones, and tiles have their side after that.
+
 If the test pipeline of the model changes images (resizes them, for example), the size of the file says little about the
 size that is predicted: such images are predicted whole up to ``STREAMED_PX``, and cannot be streamed.
 """
@@ -35,7 +38,7 @@ class PredictionPlan:
     Attributes:
         way: 'whole': at once. 'tiled': read as a whole, and predicted in overlapping tiles. 'streamed': read, predicted
             and written tile by tile, so that the image is never in memory as a whole.
-        tile_px: Side of the tiles in px; None if the image is predicted whole.
+        tile_px: Side of the tiles in px of the image; None if the image is predicted whole.
         formats: Output formats that are possible in this way. Only the overlay needs an image in memory.
         refusal: Why the image cannot be predicted, and what to do; None if it can.
     """
@@ -47,7 +50,7 @@ class PredictionPlan:
 
 
 def prediction_plan(size: tuple[int, int], *, n_views: int = 1, tile_px: int | None = None, reads_parts: bool = False,
-                    keeps_size: bool = True, formats: Sequence[str] = ()) -> PredictionPlan:
+                    keeps_size: bool = True, formats: Sequence[str] = (), factor: float = 1.) -> PredictionPlan:
     """Returns how an image is predicted, by the table of this module.
 
     Args:
@@ -57,12 +60,16 @@ def prediction_plan(size: tuple[int, int], *, n_views: int = 1, tile_px: int | N
         reads_parts: Whether parts of the image can be read from its file without the rest.
         keeps_size: Whether the test pipeline of the model leaves the image as it was loaded.
         formats: The output formats that the user wants.
+        factor: The factor by which the image is enlarged for the prediction.
     """
     n_px = size[0] * size[1]
     is_streamed = reads_parts and n_px > STREAMED_PX
-    if tile_px is None and not is_streamed and n_px <= (WHOLE_PX // n_views if keeps_size else STREAMED_PX):
+    n_px_shown = n_px * factor ** 2
+    if tile_px is None and not is_streamed and n_px_shown <= (WHOLE_PX // n_views if keeps_size else STREAMED_PX):
         return PredictionPlan('whole', None, tuple(formats))
     tile_px = default_tile_px(n_views) if tile_px is None else tile_px
+    if factor != 1:
+        tile_px = max(round(tile_px / factor / _ALIGN_PX), 2) * _ALIGN_PX
     if not is_streamed:
         return PredictionPlan('tiled', tile_px, tuple(formats))
     possible, refusal = tuple(key for key in formats if key != 'overlay'), None

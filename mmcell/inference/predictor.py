@@ -1,6 +1,7 @@
 """Predicts images with a detector, in the way that a plan says."""
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +20,12 @@ from mmcell.images.image_file import ImageFile
 from mmcell.inference.detection_limit import find_limit
 from mmcell.inference.detector import DetectorError, find_test_dataset
 from mmcell.inference.huge_images import predict_huge_image
-from mmcell.inference.prediction_plan import PredictionPlan, default_tile_px, prediction_plan
+from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, PredictionPlan, default_tile_px, prediction_plan
 from mmcell.models import MaskTTAModel, TiledDetector
+from mmcell.tiles.tile_limits import OVERLAP_PX
+
+# Tiles of images that are enlarged overlap by so many px of the image at least.
+_LEAST_OVERLAP_PX = 16
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Predictor:
         model: The detector, inside the model that makes its views, if it has views, and without tiles.
         class_names: Names of the classes; a label is an index of this list.
         channel_order: Order of the colours ('rgb' or 'bgr') in the files of the training data.
+        mpp: Micrometres per pixel of what the model was shown in the training; None if not known, or if the pipeline
+            resizes images.
         percentiles: (low, high) of the contrast stretch that the pipeline's ``LoadTiff`` makes when it reads a file;
             None for no stretch. This class does not stretch the contrast of images.
         tile_px: Side of the tiles that the argument or the config wants for all images; None for neither.
@@ -85,19 +92,38 @@ class Predictor:
         bare = detector.detector if has_tiles else detector
         self.model = _with_views(bare, self.config) if with_views else bare
         self.limit = find_limit(self.model, 'model.detector' if has_tiles else 'model')
-        self.tile_px, self._tile_options = tile_px, tile_options
+        self.tile_px, self._tile_options, self._factor = tile_px, tile_options, 1.
         try:
             self.tile_settings = self._in_tiles(
                 default_tile_px(self.n_views) if tile_px is None else tile_px).tile_settings
         except ValueError as error:
             raise MmcellError(f'tile_px, --tile, --overlap, --tile-batch or --upscale: {error}') from error
         self.percentiles, self._pipeline = _read_pipeline(self.config)
+        self.mpp = detector.dataset_meta['mpp'] if self._keeps_size else None
         self._is_rgb = input_order(self.config) == 'rgb'
 
     @property
     def n_views(self) -> int:
         """Number of views of each image or tile; all their features are in memory together."""
         return len(self.model.views) if isinstance(self.model, MaskTTAModel) else 1
+
+    @property
+    def _keeps_size(self) -> bool:
+        """Whether a tile has the same pixels by itself and in the whole image, because the pipeline only packs it."""
+        return len(self._pipeline.transforms) == 1
+
+    def rescaling(self, factor: float) -> 'Predictor':
+        """Returns a predictor that enlarges images by a factor, and gives cells in px of the images as they are.
+
+        Tiles and their overlap keep their size after the enlargement.
+        """
+        if factor == 1:
+            return self
+        other = copy(self)
+        other._factor = factor
+        other.tile_settings = other._in_tiles(
+            default_tile_px(self.n_views) if self.tile_px is None else self.tile_px).tile_settings
+        return other
 
     def plan(self, size: tuple[int, int], reads_parts: bool = False, formats: Sequence[str] = ()) -> PredictionPlan:
         """Returns how an image is predicted.
@@ -107,10 +133,8 @@ class Predictor:
             reads_parts: Whether parts of the image can be read from its file without the rest.
             formats: The output formats that the user wants.
         """
-        # A pipeline that keeps the size leaves an image as it was loaded, so that a tile has the same pixels by itself
-        # and in the whole image. It only packs the image.
         return prediction_plan(size, n_views=self.n_views, tile_px=self.tile_px, reads_parts=reads_parts,
-                               keeps_size=len(self._pipeline.transforms) == 1, formats=formats)
+                               keeps_size=self._keeps_size, formats=formats, factor=self._factor)
 
     @torch.no_grad()
     def predict(self, image: np.ndarray, plan: PredictionPlan, min_score: float = 0.) -> DetectedCells:
@@ -127,7 +151,9 @@ class Predictor:
             'img': np.ascontiguousarray(self._to_input(image)), 'img_id': 0, 'img_path': '',
             'img_shape': (height, width), 'ori_shape': (height, width), 'scale_factor': (1., 1.)})])
         data['data_samples'][0].set_metainfo({'min_score': min_score})
-        tiled = None if plan.way == 'whole' else self._in_tiles(plan.tile_px)
+        tiled = None
+        if plan.way == 'tiled' or self._factor != 1:
+            tiled = self._in_tiles(max(height, width, DEFAULT_TILE_PX) if plan.way == 'whole' else plan.tile_px)
         if tiled is not None and tiled.cuts(data['inputs'][0]):
             cells, scores_per_tile = tiled.predict_cells(data['inputs'][0], data['data_samples'][0])
         else:
@@ -157,7 +183,12 @@ class Predictor:
                 yield DetectedCells(cells, scores_at_limit)
 
     def _in_tiles(self, tile_px: int) -> TiledDetector:
-        return TiledDetector(self.model, tile_px=tile_px, **self._tile_options).eval()
+        options = dict(self._tile_options)
+        if self._factor != 1:
+            options['upscale'] = options.get('upscale', 1.) * self._factor
+            overlap_px = round(options.get('overlap_px', OVERLAP_PX) / self._factor)
+            options['overlap_px'] = min(max(overlap_px, _LEAST_OVERLAP_PX), tile_px // 2)
+        return TiledDetector(self.model, tile_px=tile_px, **options).eval()
 
     def _to_input(self, image: np.ndarray) -> np.ndarray:
         """Returns an RGB image in the order of colours in which the detector's own loader returns images."""
@@ -182,10 +213,11 @@ def _read_pipeline(config: dict) -> tuple[Sequence[float] | None, Compose]:
     if not kind.split('.')[-1].startswith('Load'):
         raise DetectorError(f'the test pipeline begins with {kind}, but must begin with a transform that loads an '
                             'image')
-    # There are no annotations to load for an array.
+    # There are no annotations to load for an array. Its scale is not a matter of the pipeline, but of the caller.
     return loader.get('percentiles'), Compose([
         _build(TRANSFORMS, transform, 'test_dataloader.dataset.pipeline')
-        for transform in others if 'Annotations' not in str(transform['type'])])
+        for transform in others
+        if 'Annotations' not in str(transform['type']) and not str(transform['type']).endswith('ResizeToScale')])
 
 
 def _build(registry: Registry, settings: dict, key: str) -> object:

@@ -11,13 +11,14 @@ from mmcell.inspection.merged_cells import find_merged_cells
 from mmcell.inspection.missing_labels import find_missing_labels
 from mmcell.inspection.outliers import find_outliers
 from mmcell.inspection.red_and_blue import find_swapped_colors
+from mmcell.inspection.scales import find_scales
 from mmcell.inspection.sets import InspectedSet
 from mmcell.inspection.shifted_masks import find_shifted_masks
 from mmcell.inspection.swapped_classes import find_swapped_classes
 
 DETECTORS: tuple[Callable[[Sequence[InspectedSet]], list[Finding]], ...] = (
-    find_image_problems, find_copies, find_swapped_colors, find_shifted_masks, find_swapped_classes, find_merged_cells,
-    find_missing_labels, find_outliers, find_content,
+    find_image_problems, find_copies, find_scales, find_swapped_colors, find_shifted_masks, find_swapped_classes,
+    find_merged_cells, find_missing_labels, find_outliers, find_content,
 )
 
 

@@ -23,7 +23,7 @@ def find_root(data_root: Path, sources: list[Source]) -> Path:
 
 
 def read_source(source: Source, read_cells: ReadCells, options: LayoutOptions, root: Path,
-                color_samples: Container[Path] = ()) -> AnnotatedImage | Path:
+                color_samples: Container[Path] = (), mpp: float | None = None) -> AnnotatedImage | Path:
     """Reads an image and its cells; returns only the path of an image that the layout does not want.
 
     Args:
@@ -32,6 +32,7 @@ def read_source(source: Source, read_cells: ReadCells, options: LayoutOptions, r
         options: What the user says about the files.
         root: The folder that names of files become relative to.
         color_samples: The image files that are asked whether red and blue look swapped.
+        mpp: Micrometres per pixel; None: what the file of the cells says, or the image file.
 
     Raises:
         FileError: A file cannot be read, is a broken link, or is a pointer of Git LFS.
@@ -45,6 +46,7 @@ def read_source(source: Source, read_cells: ReadCells, options: LayoutOptions, r
     with open_image(source.image) as image:
         image.check_pixels()
         is_swapped = file_looks_swapped(image) if source.image in color_samples else None
+        file_mpp = image.mpp
         read = SourceCells({}) if source.is_unlabelled else read_cells(source, image, options)
     if read is None:
         return source.image
@@ -52,7 +54,7 @@ def read_source(source: Source, read_cells: ReadCells, options: LayoutOptions, r
     remarks = {kind: tuple(relative_name(name, root) for name in names) for kind, names in read.remarks.items()}
     return AnnotatedImage(
         relative_name(source.image, root), image.height, image.width, read.cells, read.crowds, source.part,
-        source.image_id, read.mpp, remarks, doubts, is_swapped)
+        source.image_id, mpp or read.mpp or file_mpp, remarks, doubts, is_swapped)
 
 
 def relative_name(path: str | Path, root: Path) -> str:

@@ -32,7 +32,7 @@ def trained(tmp_path):
     torch.manual_seed(0)
     path = tmp_path / 'best_AP50_epoch_3.pth'
     torch.save(dict(state_dict=MODELS.build(cfg.model).state_dict(), meta=dict(
-        epoch=3, cfg=cfg.pretty_text, dataset_meta=dict(classes=CLASSES, channel_order='bgr'))), path)
+        epoch=3, cfg=cfg.pretty_text, dataset_meta=dict(classes=CLASSES, channel_order='bgr', mpp=.3))), path)
     return path
 
 
@@ -57,21 +57,21 @@ def test_the_two_files_say_everything(small):
     assert weights['a.weight'].dtype == np.float16 and weights['a.weight'].tolist() == [[.5] * 3] * 2
     loaded = load_tensors_only(small)
     assert loaded['meta']['cfg'] == 'model = dict()\n' and loaded['meta']['epoch'] == 7
-    assert loaded['meta']['dataset_meta'] == {'classes': ('a',), 'channel_order': 'rgb'}
+    assert loaded['meta']['dataset_meta'] == {'classes': ('a',), 'channel_order': 'rgb', 'mpp': .25}
     assert loaded['state_dict']['a.weight'].dtype == torch.float16
 
 
 def test_a_detector_predicts_what_its_rounded_checkpoint_predicts(trained, tmp_path):
     ended = call('tools/export_model.py', trained, '--out', tmp_path / 'net.safetensors', '--licence', 'CC0')
     assert ended.returncode == 0, ended.stderr
-    assert 'classes a, b, c, d' in ended.stdout and '--mpp, --data, --scope, --scores' in ended.stdout
+    assert 'classes a, b, c, d' in ended.stdout and ': --data, --scope, --scores\n' in ended.stdout
     rounded = tmp_path / 'rounded.pth'
     torch.save(to_half(load_tensors_only(trained)), rounded)
     image = torch.randint(0, 255, (3, 96, 96), dtype=torch.uint8)
     found = []
     for path in (rounded, tmp_path / 'net.safetensors'):
         detector = load_detector(path)
-        assert detector.dataset_meta == {'classes': CLASSES, 'channel_order': 'bgr'}
+        assert detector.dataset_meta == {'classes': CLASSES, 'channel_order': 'bgr', 'mpp': .3}
         sample = DetDataSample(metainfo=dict(img_shape=(96, 96), ori_shape=(96, 96), scale_factor=(1., 1.)))
         with torch.no_grad():
             cells = detector.test_step(dict(inputs=[image], data_samples=[sample]))[0].pred_instances

@@ -12,8 +12,8 @@ import pytest
 import tifffile
 import torch
 from mmengine.config import Config
+from support.bright_detector import CLASSES, BrightCellDetector, save_checkpoint
 from support.bright_detector import CONFIG as BRIGHT_CONFIG
-from support.bright_detector import BrightCellDetector, save_checkpoint
 from support.commands import CONFIG, TORCHRUN, run
 from support.paths import REPO
 from support.stains import stained_image
@@ -212,6 +212,71 @@ def test_tables_have_all_cells_all_images_and_values_of_the_file(tmp_path, comma
     _, output = command(tmp_path / 'images', '--formats', 'csv', '--mpp', .5, '--neighbours-within', 12, '--resume')
     assert 'were done before' in output.out
     assert rows_of(tmp_path / 'out' / 'cells.csv') == rows
+
+
+@pytest.fixture
+def at_quarter_um(tmp_path, checkpoint):
+    """A model that was trained at .25 um per pixel."""
+    return save_checkpoint(tmp_path / 'toy.pth', dict(
+        cfg=Config(BRIGHT_CONFIG).pretty_text, dataset_meta=dict(classes=CLASSES, channel_order='rgb', mpp=.25)))
+
+
+def write_scaled(path, mpp, factor):
+    """Writes the same three cells, each px of which becomes a square of ``factor`` px."""
+    image = np.zeros((64, 160, 3), np.uint8)
+    for channel, y, x, side, value in THREE_CELLS:
+        image[y:y + side, x:x + side, channel] = value
+    image = image.repeat(factor, axis=0).repeat(factor, axis=1)
+    per_cm = 1e4 / mpp
+    tifffile.imwrite(path, image, photometric='rgb', resolution=(per_cm, per_cm), resolutionunit='CENTIMETER',
+                     tile=(64, 64))
+    return path
+
+
+@pytest.mark.parametrize('way', ['whole', 'tiles', 'file'])
+@pytest.mark.parametrize(('mpp', 'factor', 'note'), [
+    (.25, 4, None), (.24, 4, None), (.5, 2, 'from 0.5 um per pixel to the 0.25 of the model'),
+    (.125, 8, 'from 0.125 um per pixel to the 0.25 of the model')])
+def test_images_of_another_scale_are_brought_to_that_of_the_model(tmp_path, at_quarter_um, command, monkeypatch, way,
+                                                                  mpp, factor, note):
+    if way == 'file':
+        monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1000)
+    shown = []
+    forward = BrightCellDetector.forward
+    monkeypatch.setattr(BrightCellDetector, 'forward', lambda self, inputs, **rest: shown.extend(
+        image.shape[1:] for image in inputs) or forward(self, inputs, **rest))
+    image = write_scaled(tmp_path / 'a.tif', mpp, factor)
+    tiles = ['--tile', 128, '--overlap', 64] if way != 'whole' else []
+    status, output = command(image, '--formats', 'csv', 'labels', *tiles)
+    assert status == 0, output.err
+    assert (note is None) == ('--no-rescale' not in output.err) and (note or '') in output.err
+    # The network sees 256 x 640 px in any case, and the cells are squares of the image.
+    assert max(shape[0] for shape in shown) == (256 if way == 'whole' else 128)
+    rows = sorted(rows_of(tmp_path / 'out' / 'a_cells.csv'), key=lambda row: row['class'])
+    assert [row['class'] for row in rows] == ['blue', 'green', 'red']
+    for row, (_, y, x, side, _) in zip(rows, (THREE_CELLS[2], THREE_CELLS[1], THREE_CELLS[0]), strict=True):
+        assert float(row['area_um2']) == pytest.approx((side * factor * mpp) ** 2, rel=.1)
+        assert float(row['centroid_x_px']) == pytest.approx((x + side / 2) * factor, abs=.5 * factor)
+        assert float(row['centroid_y_px']) == pytest.approx((y + side / 2) * factor, abs=.5 * factor)
+
+
+def test_scales_that_cannot_be_right_are_refused_and_may_be_ignored(tmp_path, at_quarter_um, command):
+    image = write_scaled(tmp_path / 'a.tif', 5, 1)
+    status, output = command(image, '--formats', 'csv')
+    assert status == 1 and 'has 5 um per pixel, but the model was trained at 0.25: a factor of 20 is pro' in output.err
+    assert command(image, '--formats', 'csv', '--no-rescale')[0] == 0
+    unknown = write_image(tmp_path / 'b.tif', *THREE_CELLS)
+    assert 'does not state its scale' in command(unknown, '--formats', 'csv')[1].err
+    assert 'scale' not in command(unknown, '--formats', 'csv', '--mpp', .25)[1].err
+    assert command(unknown, '--mpp', 1000)[0] == 2
+
+
+def test_another_scale_is_predicted_again(tmp_path, at_quarter_um, command):
+    image = write_image(tmp_path / 'b.tif', *THREE_CELLS)
+    for flags, is_done in ((['--mpp', .25], False), (['--mpp', .25], True), (['--mpp', .5], False),
+                           (['--mpp', .5, '--no-rescale'], False)):
+        _, output = command(image, '--formats', 'csv', '--resume', *flags)
+        assert ('were done before' in output.out) is is_done
 
 
 def test_sixteen_bit_images_with_and_without_a_contrast_stretch(tmp_path, command):

@@ -255,3 +255,16 @@ def test_too_few_images_for_the_folds(six_images, tmp_path, flags, message):
 def test_one_fold_is_none(tmp_path):
     run = convert(tmp_path, '--folds', '1')
     assert run.returncode == 2 and '--folds must be at least 2, got 1' in run.stderr
+
+
+def test_the_scale_comes_from_the_image_files_or_the_command_line(raw_root, tmp_path):
+    root, _ = raw_root
+    for path in root.glob('train/*/image.tif'):
+        image = tifffile.imread(path)
+        tifffile.imwrite(path, image, photometric='rgb', resolution=(40_000, 40_000), resolutionunit='CENTIMETER')
+    for flags, expected in (([], .25), (['--mpp', '.5'], .5)):
+        assert convert(root, '--out', tmp_path / 'ann', *flags).returncode == 0
+        document = json.loads((tmp_path / 'ann' / 'trainval.json').read_text())
+        assert {image['mpp'] for image in document['images']} == {expected}
+    refused = convert(root, '--out', tmp_path / 'ann', '--mpp', '350')
+    assert refused.returncode == 2 and 'no number of micrometres per pixel from 0.01 to 20' in refused.stderr

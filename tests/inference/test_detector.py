@@ -17,7 +17,7 @@ def checkpoint(tmp_path):
 def test_the_config_inside_the_checkpoint_is_used(checkpoint):
     detector = load_detector(checkpoint)
     assert type(detector).__name__ == 'BrightCellDetector' and not detector.training
-    assert detector.dataset_meta == {'classes': CLASSES, 'channel_order': 'rgb'}
+    assert detector.dataset_meta == {'classes': CLASSES, 'channel_order': 'rgb', 'mpp': None}
 
 
 def test_weights_are_loaded(tmp_path):
@@ -40,7 +40,7 @@ def test_a_config_file_is_used_if_the_checkpoint_has_no_config(tmp_path, checkpo
     options = {'test_dataloader.dataset.metainfo': dict(classes=['x', 'y', 'z']),
                'test_dataloader.dataset.channel_order': 'bgr'}
     detector = load_detector(bare, tmp_path / 'config.py', cfg_options=options)
-    assert detector.dataset_meta == {'classes': ('x', 'y', 'z'), 'channel_order': 'bgr'}
+    assert detector.dataset_meta == {'classes': ('x', 'y', 'z'), 'channel_order': 'bgr', 'mpp': None}
 
 
 def test_the_classes_of_the_checkpoint_count_and_the_config_must_have_the_same(checkpoint):
@@ -56,7 +56,8 @@ def test_a_model_of_joined_data_sets_is_loaded(tmp_path, checkpoint, orders, exp
     loaded = torch.load(checkpoint)
     loaded['meta']['dataset_meta'] = [dict(classes=CLASSES, channel_order=order) for order in orders]
     torch.save(loaded, tmp_path / 'joined.pth')
-    assert load_detector(tmp_path / 'joined.pth').dataset_meta == {'classes': CLASSES, 'channel_order': expected}
+    expected = {'classes': CLASSES, 'channel_order': expected, 'mpp': None}
+    assert load_detector(tmp_path / 'joined.pth').dataset_meta == expected
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, checkpoint):

@@ -1,5 +1,7 @@
 """A detector with known predictions: each connected component of bright pixels is a cell, its main colour the class."""
 
+import cv2
+import numpy as np
 import torch
 from mmdet.registry import MODELS
 from mmengine.config import Config
@@ -38,7 +40,10 @@ class BrightCellDetector(BaseModel):
     def forward(self, inputs, data_samples, mode):
         for image, sample in zip(inputs, data_samples, strict=True):
             label_map = ndimage.label(image.amax(0).numpy() > self.threshold.item(), structure=torch.ones(3, 3))[0]
-            cells = encode_label_map(label_map)
+            # An image that was enlarged for the prediction has its cells at its own size.
+            height, width = sample.ori_shape
+            cells = encode_label_map(cv2.resize(label_map.astype(np.int32), (width, height), interpolation=0)
+                                     if label_map.shape != (height, width) else label_map)
             colors = torch.stack([image[:, label_map == i].float().mean(1) for i in cells.ids]) if len(
                 cells.ids) else torch.zeros(0, 3)
             bboxes = torch.as_tensor(cells.bboxes_xywh, dtype=torch.float32)
