@@ -178,6 +178,10 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
                             'pixel belongs to the cell with the highest score, a cell that loses more than half of its '
                             'pixels is left out, and of several pieces the largest is kept)')
     group.add_argument('--min-area', type=int, default=1, metavar='PX', help='smallest area in pixels (default: 1)')
+    group.add_argument('--roi', type=Path, metavar='FILE',
+                       help='only cells whose centroid lies in a polygon of this GeoJSON file, as QuPath exports it; '
+                            'for several images a folder with NAME.geojson for each. Large images are read only there '
+                            '(default: whole images)')
     group.add_argument('--drop-border', action='store_true',
                        help='leave out cells that touch the border of the image (default: keep them)')
 
@@ -202,6 +206,8 @@ def predict(args: argparse.Namespace) -> int:
     checkpoint, tiles = find_checkpoint(args.checkpoint), tile_settings(args, DEFAULT_TILE_PX)
     if args.config is not None:
         refuse_unreadable_config(args.config)
+    if args.roi is not None and not args.roi.exists():
+        raise MmcellError(f'--roi: no such file or folder: {args.roi}')
     make_folder(args.out, '--out')
     if args.device is not None:
         args.device = own_device(args.device)
@@ -215,7 +221,7 @@ def predict(args: argparse.Namespace) -> int:
     # A process that has finished its images waits for the others, however long that takes. The processes exchange only
     # outcomes, no tensors, so that gloo is sufficient even with GPUs.
     with processes(args.launcher, timedelta(days=30)) as (rank, n_processes):
-        job = make_job(args, checkpoint, tiles)
+        job = make_job(args, checkpoint, tiles, [path for path, _ in images])
         refuse_to_overwrite(images, job)
         job, precision = with_precision(job, args.amp, [path for path, _ in images])
         if rank == 0:
@@ -247,13 +253,14 @@ def write_tables(names: dict[Path, str], job: 'ImageJob', args: argparse.Namespa
         print(f'all cells and all images in {" and ".join(path.name for path in written)}')
 
 
-def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float]) -> 'ImageJob':
+def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float], images: list[Path]) -> 'ImageJob':
     """Loads the detector, and returns the job that describes how each image is predicted and written.
 
     Args:
         args: The parsed command line.
         checkpoint: The checkpoint file.
         tiles: The arguments for ``TiledDetector`` that the command line gives.
+        images: The image files.
 
     Raises:
         MmcellError: A class of --classes is unknown, torch cannot use the device, the tile arguments do not fit the
@@ -266,6 +273,10 @@ def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float])
     from mmcell.inference.image_jobs import ImageJob
     from mmcell.inference.predictor import Predictor
     from mmcell.models.folding import fold_batch_norm
+    regions = None
+    if args.roi is not None:
+        from mmcell.inference.roi_files import read_rois
+        regions = read_rois(args.roi, images)
     keep_freed_memory()
     device = own_device(args.device or get_device())
     refuse_missing_device(device)
@@ -282,7 +293,7 @@ def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float])
         args.percentiles or predictor.percentiles, args.mpp, not args.no_rescale,
         args.neighbours_within,
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
-        is_editable=args.editable, allows_overlaps=args.allow_overlaps,
+        regions=regions, is_editable=args.editable, allows_overlaps=args.allow_overlaps,
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
                   'cfg_options': str(args.cfg_options), 'tta': args.tta})
 

@@ -37,7 +37,8 @@ class OtherProcessError(MmcellError):
 def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRect, journal_folder: str | Path, *,
                        min_score: float = 0., resume: bool = False, settings: dict | None = None,
                        report: Report | None = None,
-                       expect: ExpectRects | None = None) -> Iterator[tuple[Cells, Cells]]:
+                       expect: ExpectRects | None = None,
+                       is_wanted: Callable[[np.ndarray], np.ndarray] | None = None) -> Iterator[tuple[Cells, Cells]]:
     """Predicts an image tile by tile, and yields each cell as soon as it is final: no later tile can change it.
 
     The cells equal those that ``model.test_step`` returns for the whole image, but come in another order. Only two
@@ -63,6 +64,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
         report: Called after each batch with two numbers: the tiles that this process has done, and the tiles that it
             has to do in all.
         expect: Called before the first tile is read, with the rectangles that this process will read, in their order.
+        is_wanted: Called with all tiles, (T, 4) int64 xyxy in px; returns (T,) bool. Tiles without a flag are neither
+            read nor predicted, as if there were no cell in them. None wants all tiles.
 
     Yields:
         For each tile, its cells before seams are resolved, and the cells that are final now.
@@ -81,7 +84,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
         _remove_outdated_journal(journal_folder, settings, resume)
     gather(None)
     with closing(TileJournal(journal_folder, settings, rank)) as journal:
-        missing = [tile for tile in range(len(grid)) if tile not in journal]
+        wanted = np.ones(len(grid), bool) if is_wanted is None else is_wanted(grid.rects_xyxy)
+        missing = [tile for tile in np.flatnonzero(wanted).tolist() if tile not in journal]
         # No process may write to the journal before all processes have read it: all must divide the same missing tiles.
         gather(None)
         predict_into = partial(_predict_into, model=model, read=read, grid=grid, min_score=min_score, report=report,
@@ -91,7 +95,7 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
             journal.refresh()
             missing = []
         if rank == 0:
-            yield from _stitch(predict_into(journal, missing), journal, grid, model.border_px)
+            yield from _stitch(predict_into(journal, missing), journal, grid, wanted, model.border_px)
 
 
 def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume: bool) -> None:
@@ -155,7 +159,7 @@ def _predict_share(batches: Iterator[dict[int, Cells]]) -> None:
         raise OtherProcessError(f'another process stopped: {message}')
 
 
-def _stitch(batches: Iterator[dict[int, Cells]], journal: TileJournal, grid: TileGrid,
+def _stitch(batches: Iterator[dict[int, Cells]], journal: TileJournal, grid: TileGrid, wanted: np.ndarray,
             border_px: float) -> Iterator[tuple[Cells, Cells]]:
     """Yields the cells of each tile and the cells that are final after it, in the order of the tiles.
 
@@ -163,7 +167,10 @@ def _stitch(batches: Iterator[dict[int, Cells]], journal: TileJournal, grid: Til
     """
     stitcher, latest_batch = SeamStitcher(grid, border_px), {}
     for tile in range(len(grid)):
-        while tile not in journal:
+        while wanted[tile] and tile not in journal:
             latest_batch = next(batches)
-        cells = latest_batch[tile] if tile in latest_batch else journal.read(tile)
+        if not wanted[tile]:
+            cells = Cells.empty(grid.height, grid.width)
+        else:
+            cells = latest_batch[tile] if tile in latest_batch else journal.read(tile)
         yield cells, stitcher.add(tile, cells)

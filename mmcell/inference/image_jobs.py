@@ -1,7 +1,7 @@
 """Predicts one image file, from reading its pixels to writing the files of its cells."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 from mmengine.dist import is_main_process
 
 from mmcell.cells.cells import Cells, select_cells
+from mmcell.cells.regions import Regions
 from mmcell.cells.separation import separate_cells
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
@@ -64,6 +65,7 @@ class ImageJob:
         rescales: Whether images of another scale than that of the model are enlarged or reduced for the prediction.
         neighbour_um: As in :class:`mmcell.writers.base.ImageInfo`.
         filters: Keyword arguments of :func:`select_cells`.
+        regions: The regions of each image by its resolved path; only cells in them are kept. None: the whole images.
         is_editable: As in :class:`mmcell.writers.base.ImageInfo`.
         allows_overlaps: Whether cells may overlap and lie in pieces, as they were predicted. Otherwise each pixel
             belongs to one cell (:mod:`mmcell.cells.separation`), which may be of a class that is not kept.
@@ -80,6 +82,7 @@ class ImageJob:
     rescales: bool = True
     neighbour_um: float = 20.
     filters: dict = field(default_factory=dict)
+    regions: Mapping[Path, Regions] | None = None
     is_editable: bool = False
     allows_overlaps: bool = False
     settings: dict = field(default_factory=dict)
@@ -166,10 +169,11 @@ class ImageJob:
 
     def _stream(self, image: ImageFile, plan: PredictionPlan, journal: Path, resume: bool,
                 report: Report | None) -> Iterator[DetectedCells]:
-        settings = {**self.settings, **image.fingerprint, 'channel_order': self.channel_order,
-                    'percentiles': self.percentiles}
+        settings = {**self.settings, **self._roi_settings(image), **image.fingerprint,
+                    'channel_order': self.channel_order, 'percentiles': self.percentiles}
         stream = self._predictor_for(image).stream(image, plan, journal, min_score=self.min_score, resume=resume,
-                                                   settings=settings, report=report)
+                                                   settings=settings, report=report,
+                                                   regions=self._regions_of(image))
         # All processes take the first cells here, so that they have predicted their tiles before the first process
         # opens the output files. If it cannot open them, no other process waits for it.
         return chain([part for part in [next(stream, None)] if part is not None], stream)
@@ -179,18 +183,29 @@ class ImageJob:
         """Writes the cells of all parts; returns their number, and a note if the model reached its limit."""
         info = ImageInfo(image.path, image.height, image.width, self.predictor.class_names,
                          self._mpp_of(image), pixels, self.channel_order, has_file=True,
-                         neighbour_um=self.neighbour_um, is_editable=self.is_editable)
+                         neighbour_um=self.neighbour_um, regions=self._regions_of(image), is_editable=self.is_editable)
         facts = {'image': image.path.name, 'width_px': image.width, 'height_px': image.height, 'mpp': info.mpp}
+        if info.regions is not None:
+            facts['regions'] = dict(zip(info.regions.names, info.regions.areas_px(image.height, image.width),
+                                        strict=True))
         n_cells, at_limit = 0, []
         record = {**self._make_record(image), 'formats': list(plan.formats), 'facts': facts}
         with (recording(self.folder, name, record),
               writing_cells(plan.formats, self.folder, name, info) as write):
-            for cells in self._select(parts, plan, at_limit):
+            for cells in self._select(parts, plan, info.regions, at_limit):
                 write(cells)
                 n_cells += len(cells)
         return n_cells, [self.predictor.limit.note()] if any(at_limit) else []
 
-    def _select(self, parts: Iterator[DetectedCells], plan: PredictionPlan, at_limit: list[bool]) -> Iterator[Cells]:
+    def _regions_of(self, image: ImageFile) -> Regions | None:
+        return None if self.regions is None else self.regions[image.path.resolve()]
+
+    def _roi_settings(self, image: ImageFile) -> dict:
+        regions = self._regions_of(image)
+        return {'roi': None if regions is None else regions.fingerprint}
+
+    def _select(self, parts: Iterator[DetectedCells], plan: PredictionPlan, regions: Regions | None,
+                at_limit: list[bool]) -> Iterator[Cells]:
         """Yields the cells that are written; adds to a list whether the model reached its limit in each part."""
         def with_score() -> Iterator[Cells]:
             for part in parts:
@@ -200,13 +215,14 @@ class ImageJob:
         separated = with_score() if self.allows_overlaps else separate_cells(
             with_score(), 3 * plan.tile_px if plan.way == 'streamed' else None)
         for cells in separated:
-            yield select_cells(cells, **self.filters)
+            selected = select_cells(cells, **self.filters)
+            yield selected if regions is None else selected.take(regions.of_cells(selected) >= 0)
 
     def _make_record(self, image: ImageFile) -> dict:
         settings = {**self.settings, **self._predictor_for(image).tile_settings, 'channel_order': self.channel_order,
                     'percentiles': self.percentiles, 'mpp': self.mpp, 'neighbour_um': self.neighbour_um,
                     'filters': self.filters, 'is_editable': self.is_editable, 'allows_overlaps': self.allows_overlaps,
-                    'class_names': self.predictor.class_names,
+                    'class_names': self.predictor.class_names, **self._roi_settings(image),
                     'in_tiles': self.predictor.tile_px is not None}
         return {**image.fingerprint, 'settings': json.loads(json.dumps(settings))}
 

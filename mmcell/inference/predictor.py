@@ -14,6 +14,7 @@ from mmengine.registry import Registry
 from torch import nn
 
 from mmcell.cells.cells import Cells
+from mmcell.cells.regions import Regions
 from mmcell.datasets.colors import input_order
 from mmcell.errors import MmcellError
 from mmcell.images.image_file import ImageFile
@@ -163,7 +164,8 @@ class Predictor:
 
     def stream(self, image: ImageFile, plan: PredictionPlan, journal_folder: Path, *, min_score: float = 0.,
                resume: bool = False, settings: dict | None = None,
-               report: Callable[[int, int], None] | None = None) -> Iterator[DetectedCells]:
+               report: Callable[[int, int], None] | None = None,
+               regions: Regions | None = None) -> Iterator[DetectedCells]:
         """Reads and predicts an image tile by tile, and yields cells as soon as no later tile can change them.
 
         Args:
@@ -172,11 +174,16 @@ class Predictor:
             min_score: As in :meth:`predict`.
             journal_folder, resume, settings, report: As in
                 :func:`mmcell.inference.huge_images.predict_huge_image`, which does the work.
+            regions: Tiles far from all regions are left out; None predicts all.
         """
+        model = self._in_tiles(plan.tile_px)
+        # A cell of a region may reach beyond it, and beyond a seam.
+        is_wanted = None if regions is None else (
+            lambda rects_xyxy: regions.are_near(rects_xyxy, model.tile_settings['overlap_px']))
         tiles = predict_huge_image(
-            self._in_tiles(plan.tile_px), (image.height, image.width),
+            model, (image.height, image.width),
             lambda *rect_xyxy: self._to_input(image.read(*rect_xyxy)), journal_folder, min_score=min_score,
-            resume=resume, settings=settings, report=report, expect=image.expect)
+            resume=resume, settings=settings, report=report, expect=image.expect, is_wanted=is_wanted)
         for tile_cells, cells in tiles:
             scores_at_limit = self.limit.scores_at_limit([tile_cells.scores])
             if len(cells) or len(scores_at_limit):

@@ -66,6 +66,28 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
     return outlines.to_cells(image)
 
 
+def read_regions(path: Path) -> tuple[list[str], list[shapely.Geometry]]:
+    """Returns names and shapes of the areas in a file, in px: annotations, or shapes of another program.
+
+    A name is that of the object, or of its class, or its number.
+
+    Raises:
+        FileError: The file cannot be read.
+        LayoutError: The file is not GeoJSON, or has no area.
+    """
+    names, shapes = [], []
+    for feature in _iterate_features(read_geojson(path), path):
+        shape = _to_shape(feature.get('geometry', feature if 'coordinates' in feature else None))
+        if shape is not None:
+            properties = feature.get('properties') if isinstance(feature.get('properties'), dict) else {}
+            name = ' '.join(str(properties.get('name') or '').split()) or _class_of(properties)
+            names.append(name or f'region {len(names) + 1}')
+            shapes.append(shape)
+    if not shapes:
+        raise LayoutError(f'{path}: has no polygon, which would be a region')
+    return names, shapes
+
+
 def read_geojson(path: Path) -> object:
     """Returns the content of a JSON file, which may be compressed with gzip, or the only file in a zip.
 

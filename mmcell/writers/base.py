@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mmcell.cells.cells import Cells
+from mmcell.cells.regions import Regions
 
 # A function that writes N cells of an image. Its second argument is their numbers, (N,) int64.
 WriteCells = Callable[[Cells, np.ndarray], None]
@@ -34,6 +35,7 @@ class ImageInfo:
         has_scores: Whether the cells have scores. True cells have none: their files say nothing about scores.
         has_file: Whether the file exists, so that the values of its pixels can be measured.
         neighbour_um: Cells whose centroids are at most so far apart are neighbours, in micrometres.
+        regions: The regions that all cells lie in; None if there are none.
         is_editable: Whether QuPath is to take the cells for annotations, whose shape can be edited there, and not for
             detections, which it shows faster.
     """
@@ -48,6 +50,7 @@ class ImageInfo:
     has_scores: bool = True
     has_file: bool = False
     neighbour_um: float = 20.
+    regions: Regions | None = None
     is_editable: bool = False
 
     def only_with_scores(self, *values: Any) -> tuple:

@@ -37,7 +37,7 @@ FORMATS = {
 }
 
 # The tables over all images of a call, which are written with the format csv.
-CALL_TABLES = ('cells.csv', 'images.csv', 'cells.parquet', 'images.parquet')
+CALL_TABLES = ('cells.csv', 'images.csv', 'regions.csv', 'cells.parquet', 'images.parquet', 'regions.parquet')
 
 
 def output_paths(formats: Sequence[str], folder: Path, name: str, n_classes: int) -> list[Path]:

@@ -37,13 +37,17 @@ def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[Wri
             measured = measure(cells)
             if image.mpp is not None:
                 centroids.append(np.stack([measured['centroid_x_um'], measured['centroid_y_um']], axis=1))
-            rows = zip(numbers, cells.labels, cells.scores.tolist(), *measured.values(), strict=True)
-            for number, label, score, *values in rows:
+            regions = [] if image.regions is None else [[image.regions.names[place]
+                                                         for place in image.regions.of_cells(cells)]]
+            rows = zip(numbers, cells.labels, cells.scores.tolist(), zip(*measured.values(), strict=True), *regions,
+                       strict=True)
+            for number, label, score, values, *region in rows:
                 yield [image.path.name, number, image.class_names[label], *image.only_with_scores(f'{score:.6g}'),
-                       *(f'{value:.8g}' for value in values)]
+                       *region, *(f'{value:.8g}' for value in values)]
 
         columns = measure(Cells.empty(image.height_px, image.width_px))
-        header = ['image', 'cell', 'class', *image.only_with_scores('score'), *columns]
+        header = ['image', 'cell', 'class', *image.only_with_scores('score'),
+                  *([] if image.regions is None else ['region']), *columns]
         with writing_table(paths[0], header, to_rows) as write:
             yield write
     if image.mpp is not None:
