@@ -1,8 +1,9 @@
 """Image files: each is opened once, checked once, and read as a whole or in parts by one set of rules."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from mmcell.images.colors import find_percentiles, stretch_between, stretch_cont
 from mmcell.images.encoded_image import EncodedImage
 from mmcell.images.limits import ImageReadError, check_samples, errors_about
 from mmcell.images.orientation import stored_box, turn
+from mmcell.images.pyramid import open_pyramid
 from mmcell.images.tiff_file import TiffImage
 
 CHANNEL_ORDERS = ('rgb', 'bgr')
@@ -85,6 +87,21 @@ def file_fingerprint(path: Path, status: os.stat_result) -> dict:
         change in nanoseconds.
     """
     return {'image': str(path.resolve()), 'n_bytes': status.st_size, 'mtime_ns': status.st_mtime_ns}
+
+
+@dataclass(frozen=True)
+class Level:
+    """An image, or a smaller copy of it.
+
+    Attributes:
+        size: Height and width in px.
+        read: Reads a rectangle as :meth:`ImageFile.read` does, in px of this level.
+        expect: Announces rectangles as :meth:`ImageFile.expect` does.
+    """
+
+    size: tuple[int, int]
+    read: Callable[[int, int, int, int], np.ndarray]
+    expect: Callable[[Sequence[Sequence[int]]], None]
 
 
 class ImageFile:
@@ -169,6 +186,30 @@ class ImageFile:
         with errors_about(f'{self.path}: '):
             colors = self._read_colors(x0, y0, x1, y1)
         return colors[:, :, ::-1] if self._is_bgr else colors
+
+    @contextmanager
+    def level_for(self, factor: float) -> Iterator['Level']:
+        """Yields the smallest copy of the image in its file that is at most by a factor smaller than the image.
+
+        It is the image itself if the factor is below 2, if the contrast of the image is stretched, if the image is
+        turned, or if there is no smaller copy that can be read (:mod:`mmcell.images.pyramid`).
+        """
+        own = Level((self.height, self.width), self.read, self.expect)
+        if factor < 2 / 1.01 or self._percentiles is not None or self.orientation != 1 or not self.reads_parts:
+            yield own
+            return
+        with open_pyramid(self.path, own.size) as pyramid:
+            level = 0 if pyramid is None else pyramid.coarsest(factor)
+            if level == 0:
+                yield own
+                return
+
+            def read(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+                with errors_about(f'{self.path}: '):
+                    colors = pyramid.read(level, x0, y0, x1, y1)
+                return np.ascontiguousarray(colors[:, :, ::-1] if self._is_bgr else colors)
+
+            yield Level(pyramid.sizes[level], read, lambda rects_xyxy: None)
 
     def expect(self, rects_xyxy: Sequence[Sequence[int]]) -> None:
         """Announces the rectangles that will be read, so that each tile or strip of a TIFF is decoded only once.

@@ -38,7 +38,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
                        min_score: float = 0., resume: bool = False, settings: dict | None = None,
                        report: Report | None = None,
                        expect: ExpectRects | None = None,
-                       is_wanted: Callable[[np.ndarray], np.ndarray] | None = None) -> Iterator[tuple[Cells, Cells]]:
+                       is_wanted: Callable[[np.ndarray], np.ndarray] | None = None,
+                       input_size: tuple[int, int] | None = None) -> Iterator[tuple[Cells, Cells]]:
     """Predicts an image tile by tile, and yields each cell as soon as it is final: no later tile can change it.
 
     The cells equal those that ``model.test_step`` returns for the whole image, but come in another order. Only two
@@ -66,6 +67,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
         expect: Called before the first tile is read, with the rectangles that this process will read, in their order.
         is_wanted: Called with all tiles, (T, 4) int64 xyxy in px; returns (T,) bool. Tiles without a flag are neither
             read nor predicted, as if there were no cell in them. None wants all tiles.
+        input_size: Height and width of a smaller copy of the image, of which ``read`` and ``expect`` get rectangles in
+            px. None: of the image itself.
 
     Yields:
         For each tile, its cells before seams are resolved, and the cells that are final now.
@@ -77,8 +80,9 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
             that all of them can go on with the next image.
     """
     rank, n_processes = get_dist_info()
-    grid = model.make_grid(size)
-    settings = {**model.tile_settings, 'min_score': min_score, 'image_size': list(size), 'journal': JOURNAL_FORMAT,
+    grid = model.make_grid(size if input_size is None else input_size, size)
+    settings = {**model.tile_settings, 'min_score': min_score, 'image_size': list(size),
+                'input_size': list(size if input_size is None else input_size), 'journal': JOURNAL_FORMAT,
                 **(settings or {})}
     if rank == 0:
         _remove_outdated_journal(journal_folder, settings, resume)

@@ -27,6 +27,7 @@ from mmcell.tiles.tile_limits import OVERLAP_PX
 
 # Tiles of images that are enlarged overlap by so many px of the image at least.
 _LEAST_OVERLAP_PX = 16
+_LEAST_TILE_PX = 64
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,7 @@ class Predictor:
         other = copy(self)
         other._factor = factor
         other.tile_settings = other._in_tiles(
-            default_tile_px(self.n_views) if self.tile_px is None else self.tile_px).tile_settings
+            default_tile_px(self.n_views) if self.tile_px is None else self.tile_px, factor).tile_settings
         return other
 
     def plan(self, size: tuple[int, int], reads_parts: bool = False, formats: Sequence[str] = ()) -> PredictionPlan:
@@ -154,7 +155,8 @@ class Predictor:
         data['data_samples'][0].set_metainfo({'min_score': min_score})
         tiled = None
         if plan.way == 'tiled' or self._factor != 1:
-            tiled = self._in_tiles(max(height, width, DEFAULT_TILE_PX) if plan.way == 'whole' else plan.tile_px)
+            tiled = self._in_tiles(max(height, width, DEFAULT_TILE_PX) if plan.way == 'whole' else plan.tile_px,
+                                   self._factor)
         if tiled is not None and tiled.cuts(data['inputs'][0]):
             cells, scores_per_tile = tiled.predict_cells(data['inputs'][0], data['data_samples'][0])
         else:
@@ -176,24 +178,28 @@ class Predictor:
                 :func:`mmcell.inference.huge_images.predict_huge_image`, which does the work.
             regions: Tiles far from all regions are left out; None predicts all.
         """
-        model = self._in_tiles(plan.tile_px)
         # A cell of a region may reach beyond it, and beyond a seam.
         is_wanted = None if regions is None else (
-            lambda rects_xyxy: regions.are_near(rects_xyxy, model.tile_settings['overlap_px']))
-        tiles = predict_huge_image(
-            model, (image.height, image.width),
-            lambda *rect_xyxy: self._to_input(image.read(*rect_xyxy)), journal_folder, min_score=min_score,
-            resume=resume, settings=settings, report=report, expect=image.expect, is_wanted=is_wanted)
-        for tile_cells, cells in tiles:
-            scores_at_limit = self.limit.scores_at_limit([tile_cells.scores])
-            if len(cells) or len(scores_at_limit):
-                yield DetectedCells(cells, scores_at_limit)
+            lambda rects_xyxy: regions.are_near(rects_xyxy, self.tile_settings['overlap_px']))
+        with image.level_for(1 / self._factor) as level:
+            # Tiles are cut from the level, and cells are made in px of the full resolution.
+            shrunk = image.width / level.size[1]
+            model = self._in_tiles(max(round(plan.tile_px / shrunk), _LEAST_TILE_PX), self._factor * shrunk)
+            tiles = predict_huge_image(
+                model, (image.height, image.width), lambda *rect_xyxy: self._to_input(level.read(*rect_xyxy)),
+                journal_folder, min_score=min_score, resume=resume, settings=settings, report=report,
+                expect=level.expect, is_wanted=is_wanted, input_size=level.size)
+            for tile_cells, cells in tiles:
+                scores_at_limit = self.limit.scores_at_limit([tile_cells.scores])
+                if len(cells) or len(scores_at_limit):
+                    yield DetectedCells(cells, scores_at_limit)
 
-    def _in_tiles(self, tile_px: int) -> TiledDetector:
+    def _in_tiles(self, tile_px: int, factor: float = 1.) -> TiledDetector:
+        """Returns the detector in tiles of a side in px of the input, which is enlarged by a factor."""
         options = dict(self._tile_options)
-        if self._factor != 1:
-            options['upscale'] = options.get('upscale', 1.) * self._factor
-            overlap_px = round(options.get('overlap_px', OVERLAP_PX) / self._factor)
+        if factor != 1:
+            options['upscale'] = options.get('upscale', 1.) * factor
+            overlap_px = round(options.get('overlap_px', OVERLAP_PX) / factor)
             options['overlap_px'] = min(max(overlap_px, _LEAST_OVERLAP_PX), tile_px // 2)
         return TiledDetector(self.model, tile_px=tile_px, **options).eval()
 

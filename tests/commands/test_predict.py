@@ -15,6 +15,7 @@ from mmengine.config import Config
 from support.bright_detector import CLASSES, BrightCellDetector, save_checkpoint
 from support.bright_detector import CONFIG as BRIGHT_CONFIG
 from support.commands import CONFIG, TORCHRUN, run
+from support.image_files import write_pyramid
 from support.paths import REPO
 from support.stains import stained_image
 
@@ -23,6 +24,7 @@ from mmcell.checkpoints.fit import FitError
 from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
 from mmcell.images.image_file import ImageFile
+from mmcell.images.pyramid import Pyramid
 from mmcell.inference import image_jobs, prediction_plan
 from mmcell.inference.detector import load_detector
 from mmcell.inference.image_records import read_record
@@ -66,7 +68,7 @@ def write_image(path, *squares, shape=(30, 40), scale=1, dtype=np.uint8, **optio
     return path
 
 
-read_rect = ImageFile.read
+read_rect, read_level = ImageFile.read, Pyramid.read
 THREE_CELLS = [(0, 5, 5, 4, 255), (1, 20, 10, 6, 204), (2, 0, 30, 8, 230)]
 
 
@@ -285,6 +287,38 @@ def test_a_large_image_is_read_only_near_its_regions(tmp_path, command, monkeypa
     assert all(any(row['area_px'] == other['area_px'] and row['centroid_x_px'] == other['centroid_x_px']
                    for other in all_cells) for row in kept)
     assert n_read < n_all / 4
+
+
+def test_a_pyramid_gives_the_same_cells_from_each_level(tmp_path, at_quarter_um, command, monkeypatch, rng):
+    pytest.importorskip('tiffslide', reason='tiffslide is not installed')
+    image = np.zeros((1200, 1600, 3), np.uint8)
+    for place in range(80):
+        y, x = 30 + 150 * (place // 10), 30 + 160 * (place % 10)
+        cv2.ellipse(image, (x + 40, y + 40), tuple(map(int, rng.integers(16, 40, 2))), int(rng.integers(180)), 0, 360,
+                    [int(200 * (place % 3 == channel)) for channel in range(3)], -1)
+    monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1000)
+    # The same tissue at .125 and at .25 um per pixel, which is the scale of the model.
+    found, read = {}, []
+    for name, pixels, mpp in (('fine', image, .125), ('coarse', image[::2, ::2], .25)):
+        write_pyramid(tmp_path / f'{name}.tif', pixels, resolution=(1e4 / mpp, 1e4 / mpp), resolutionunit='CENTIMETER')
+        for has_levels in (True, False):
+            levels = [] if has_levels else ['tiffslide', 'openslide']
+            with monkeypatch.context() as patch:
+                for module in levels:
+                    patch.setitem(sys.modules, module, None)
+                read.clear()
+                patch.setattr(Pyramid, 'read', lambda self, *rect: read.append(rect) or read_level(self, *rect))
+                assert command(tmp_path / f'{name}.tif', '--formats', 'labels', '--tile', 256, '--overlap', 96)[0] == 0
+                assert bool(read) is (has_levels and name == 'fine')
+            found[name, has_levels] = tifffile.imread(tmp_path / 'out' / f'{name}_labels.tif')
+    reference = found['coarse', True].repeat(2, axis=0).repeat(2, axis=1)
+    for label_map in (found['fine', True], found['fine', False]):
+        overlaps = []
+        for number in range(1, label_map.max() + 1):
+            cell = label_map == number
+            other = np.bincount(reference[cell]).argmax()
+            overlaps.append((cell & (reference == other)).sum() / (cell | (reference == other)).sum())
+        assert label_map.max() == reference.max() > 60 and np.quantile(overlaps, .05) > .9
 
 
 def test_wrong_regions_are_refused(tmp_path, command):
@@ -836,7 +870,8 @@ def test_two_processes_predict_a_large_image_together(tmp_path):
     one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()
                  if path.is_file() and path.name[0] != '.'}
                 for name in ('one', 'two'))
-    assert len(one) == 2 * 4 and one == two
+    # Four files of two images, and the tables over all images.
+    assert len(one) == 2 * 4 + 2 and one == two
     assert len(rows_of(tmp_path / 'two' / f'{images[0].stem}_cells.csv')) > 10
 
 

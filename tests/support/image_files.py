@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from skimage.transform import downscale_local_mean
 
 from mmcell.images.image_file import open_image, read_image
 from mmcell.images.limits import ImageReadError
@@ -52,3 +53,13 @@ def change_tag(path: Path, code: int, value: int | None = None, new_code: int | 
     if new_code is not None:
         struct.pack_into('<H', content, begin, new_code)
     path.write_bytes(content)
+
+
+def write_pyramid(path, image, factors=(2, 4), **options):
+    """Writes an image and smaller copies as a tiled TIFF with SubIFDs; returns the copies."""
+    levels = [downscale_local_mean(image, (factor, factor, 1)).astype(np.uint8) for factor in factors]
+    with tifffile.TiffWriter(path) as writer:
+        writer.write(image, subifds=len(levels), tile=(64, 64), photometric='rgb', **options)
+        for level in levels:
+            writer.write(level, subfiletype=1, tile=(64, 64), photometric='rgb')
+    return levels

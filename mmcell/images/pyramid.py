@@ -1,0 +1,90 @@
+"""The smaller copies of an image that slides and other pyramids hold, read through tiffslide or OpenSlide.
+
+The full resolution is read by :mod:`mmcell.images.tiff_file`, which needs neither of them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmcell.images.limits import ImageReadError, in_one_line
+
+
+class Pyramid:
+    """The levels of an open slide.
+
+    Args:
+        slide: A ``tiffslide.TiffSlide``, or an ``openslide.OpenSlide``, which has the same methods.
+
+    Attributes:
+        sizes: (height, width) in px of each level; level 0 is the full resolution.
+    """
+
+    def __init__(self, slide: Any) -> None:
+        self._slide = slide
+        self.sizes = [(height, width) for width, height in slide.level_dimensions]
+
+    def coarsest(self, factor: float) -> int:
+        """Returns the smallest level that is at most by a factor smaller than the full resolution, along both axes."""
+        height, width = self.sizes[0]
+        # Sides of levels are rounded, so that a level of half the size may be a little smaller than half.
+        fits = [level for level, (rows, columns) in enumerate(self.sizes)
+                if height / rows <= factor * 1.01 and width / columns <= factor * 1.01]
+        return max(fits, key=lambda level: -self.sizes[level][0], default=0)
+
+    def read(self, level: int, x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
+        """Reads columns x0 to x1 - 1 of rows y0 to y1 - 1 of a level.
+
+        Returns:
+            (y1 - y0, x1 - x0, 3) uint8, in the order of the colours in the file.
+
+        Raises:
+            ImageReadError: The level is damaged, or has other than 8-bit colours.
+        """
+        height, width = self.sizes[level]
+        # The library wants the corner in px of the full resolution.
+        corner = round(x0 * self.sizes[0][1] / width), round(y0 * self.sizes[0][0] / height)
+        try:
+            region = np.asarray(self._slide.read_region(corner, level, (x1 - x0, y1 - y0)))
+        except Exception as error:  # the library and its codecs raise many kinds of error
+            raise ImageReadError(
+                f'level {level} cannot be read: {type(error).__name__}: {in_one_line(error)}') from error
+        if region.shape[:2] != (y1 - y0, x1 - x0) or region.ndim != 3 or region.dtype != np.uint8:
+            raise ImageReadError(f'level {level} cannot be read: it gives {region.dtype} of shape {region.shape}')
+        return region[:, :, :3]
+
+
+@contextmanager
+def open_pyramid(path: Path, size: tuple[int, int]) -> Iterator[Pyramid | None]:
+    """Opens the levels of an image until the block ends.
+
+    Args:
+        path: The image file.
+        size: Height and width in px of the image, as it is read without this module.
+
+    Yields:
+        The levels; None if neither tiffslide nor OpenSlide is installed, if they do not read the file, or if it has no
+        smaller copy of an image of this size.
+    """
+    slide = _open_slide(path)
+    if slide is None:
+        yield None
+        return
+    try:
+        pyramid = Pyramid(slide)
+        yield pyramid if len(pyramid.sizes) > 1 and pyramid.sizes[0] == size else None
+    finally:
+        slide.close()
+
+
+def _open_slide(path: Path) -> Any:
+    for module, name in (('tiffslide', 'TiffSlide'), ('openslide', 'OpenSlide')):
+        try:
+            return getattr(__import__(module), name)(str(path))
+        # The package or its library is not installed (ImportError, OSError), or does not read the file.
+        except Exception:
+            continue
+    return None
