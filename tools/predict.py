@@ -164,6 +164,9 @@ def add_view_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group('tiles and views')
     add_tile_arguments(group, f'the tiles of the config; if it has none, images of up to {WHOLE} are predicted whole, '
                               f'larger ones in tiles of {DEFAULT_TILE_PX} px, with --tta in smaller tiles')
+    group.add_argument('--skip-glass', action='store_true',
+                       help='in bright-field images that are read tile by tile, leave out tiles that show only empty '
+                            'glass: bright and without colour (default: predict all tiles)')
     group.add_argument('--tta', action='store_true',
                        help='test-time augmentation: also predict flipped and turned views, and merge them, as '
                             'tta_model of the config says (default: no views)')
@@ -293,7 +296,7 @@ def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float],
         args.percentiles or predictor.percentiles, args.mpp, not args.no_rescale,
         args.neighbours_within,
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
-        regions=regions, is_editable=args.editable, allows_overlaps=args.allow_overlaps,
+        regions=regions, skips_glass=args.skip_glass, is_editable=args.editable, allows_overlaps=args.allow_overlaps,
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
                   'cfg_options': str(args.cfg_options), 'tta': args.tta})
 

@@ -39,7 +39,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
                        report: Report | None = None,
                        expect: ExpectRects | None = None,
                        is_wanted: Callable[[np.ndarray], np.ndarray] | None = None,
-                       input_size: tuple[int, int] | None = None) -> Iterator[tuple[Cells, Cells]]:
+                       input_size: tuple[int, int] | None = None,
+                       is_empty: Callable[[np.ndarray], bool] | None = None) -> Iterator[tuple[Cells, Cells]]:
     """Predicts an image tile by tile, and yields each cell as soon as it is final: no later tile can change it.
 
     The cells equal those that ``model.test_step`` returns for the whole image, but come in another order. Only two
@@ -69,6 +70,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
             read nor predicted, as if there were no cell in them. None wants all tiles.
         input_size: Height and width of a smaller copy of the image, of which ``read`` and ``expect`` get rectangles in
             px. None: of the image itself.
+        is_empty: Called with the pixels of each tile, (h, w, 3) uint8 as ``read`` returned them; a tile for which it
+            returns true is not predicted. None predicts all.
 
     Yields:
         For each tile, its cells before seams are resolved, and the cells that are final now.
@@ -93,7 +96,7 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
         # No process may write to the journal before all processes have read it: all must divide the same missing tiles.
         gather(None)
         predict_into = partial(_predict_into, model=model, read=read, grid=grid, min_score=min_score, report=report,
-                               expect=expect)
+                               expect=expect, is_empty=is_empty)
         if n_processes > 1:
             _predict_share(predict_into(journal, np.array_split(missing, n_processes)[rank].tolist()))
             journal.refresh()
@@ -113,15 +116,19 @@ def _remove_outdated_journal(journal_folder: str | Path, settings: dict, resume:
 
 
 def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, read: ReadRect, grid: TileGrid,
-                  min_score: float, report: Report | None,
-                  expect: ExpectRects | None) -> Iterator[dict[int, Cells]]:
+                  min_score: float, report: Report | None, expect: ExpectRects | None,
+                  is_empty: Callable[[np.ndarray], bool] | None) -> Iterator[dict[int, Cells]]:
     """Predicts tiles in their order and writes their cells to the journal; yields the cells by tile of each batch."""
     n_done = 0
     if expect is not None and tiles:
         expect(grid.input_rects_xyxy[tiles].tolist())
     for batch, crops in _read_ahead(grid.batches_of_equal_shape(tiles, model.batch_size), read, grid):
-        cells_by_tile = dict(zip(batch, model.predict_crops(crops, batch, grid, {'min_score': min_score}),
-                                 strict=True))
+        cells_by_tile = dict.fromkeys(batch, Cells.empty(grid.height, grid.width))
+        shown = {tile: crop for tile, crop in zip(batch, crops, strict=True)
+                 if is_empty is None or not is_empty(crop.permute(1, 2, 0).numpy())}
+        if shown:
+            predicted = model.predict_crops(list(shown.values()), list(shown), grid, {'min_score': min_score})
+            cells_by_tile.update(zip(shown, predicted, strict=True))
         for tile, cells in cells_by_tile.items():
             journal.write(tile, cells)
         n_done += len(batch)

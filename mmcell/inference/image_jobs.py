@@ -66,6 +66,7 @@ class ImageJob:
         neighbour_um: As in :class:`mmcell.writers.base.ImageInfo`.
         filters: Keyword arguments of :func:`select_cells`.
         regions: The regions of each image by its resolved path; only cells in them are kept. None: the whole images.
+        skips_glass: Whether tiles without tissue are left out of images that are streamed.
         is_editable: As in :class:`mmcell.writers.base.ImageInfo`.
         allows_overlaps: Whether cells may overlap and lie in pieces, as they were predicted. Otherwise each pixel
             belongs to one cell (:mod:`mmcell.cells.separation`), which may be of a class that is not kept.
@@ -83,6 +84,7 @@ class ImageJob:
     neighbour_um: float = 20.
     filters: dict = field(default_factory=dict)
     regions: Mapping[Path, Regions] | None = None
+    skips_glass: bool = False
     is_editable: bool = False
     allows_overlaps: bool = False
     settings: dict = field(default_factory=dict)
@@ -170,10 +172,11 @@ class ImageJob:
     def _stream(self, image: ImageFile, plan: PredictionPlan, journal: Path, resume: bool,
                 report: Report | None) -> Iterator[DetectedCells]:
         settings = {**self.settings, **self._roi_settings(image), **image.fingerprint,
-                    'channel_order': self.channel_order, 'percentiles': self.percentiles}
+                    'channel_order': self.channel_order, 'percentiles': self.percentiles,
+                    'skips_glass': self.skips_glass}
         stream = self._predictor_for(image).stream(image, plan, journal, min_score=self.min_score, resume=resume,
                                                    settings=settings, report=report,
-                                                   regions=self._regions_of(image))
+                                                   regions=self._regions_of(image), skips_glass=self.skips_glass)
         # All processes take the first cells here, so that they have predicted their tiles before the first process
         # opens the output files. If it cannot open them, no other process waits for it.
         return chain([part for part in [next(stream, None)] if part is not None], stream)
@@ -221,7 +224,8 @@ class ImageJob:
     def _make_record(self, image: ImageFile) -> dict:
         settings = {**self.settings, **self._predictor_for(image).tile_settings, 'channel_order': self.channel_order,
                     'percentiles': self.percentiles, 'mpp': self.mpp, 'neighbour_um': self.neighbour_um,
-                    'filters': self.filters, 'is_editable': self.is_editable, 'allows_overlaps': self.allows_overlaps,
+                    'filters': self.filters, 'skips_glass': self.skips_glass, 'is_editable': self.is_editable,
+                    'allows_overlaps': self.allows_overlaps,
                     'class_names': self.predictor.class_names, **self._roi_settings(image),
                     'in_tiles': self.predictor.tile_px is not None}
         return {**image.fingerprint, 'settings': json.loads(json.dumps(settings))}

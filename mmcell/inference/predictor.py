@@ -17,6 +17,7 @@ from mmcell.cells.cells import Cells
 from mmcell.cells.regions import Regions
 from mmcell.datasets.colors import input_order
 from mmcell.errors import MmcellError
+from mmcell.images.background import shows_only_glass
 from mmcell.images.image_file import ImageFile
 from mmcell.inference.detection_limit import find_limit
 from mmcell.inference.detector import DetectorError, find_test_dataset
@@ -167,7 +168,7 @@ class Predictor:
     def stream(self, image: ImageFile, plan: PredictionPlan, journal_folder: Path, *, min_score: float = 0.,
                resume: bool = False, settings: dict | None = None,
                report: Callable[[int, int], None] | None = None,
-               regions: Regions | None = None) -> Iterator[DetectedCells]:
+               regions: Regions | None = None, skips_glass: bool = False) -> Iterator[DetectedCells]:
         """Reads and predicts an image tile by tile, and yields cells as soon as no later tile can change them.
 
         Args:
@@ -177,6 +178,7 @@ class Predictor:
             journal_folder, resume, settings, report: As in
                 :func:`mmcell.inference.huge_images.predict_huge_image`, which does the work.
             regions: Tiles far from all regions are left out; None predicts all.
+            skips_glass: Whether tiles without tissue are left out (:mod:`mmcell.images.background`).
         """
         # A cell of a region may reach beyond it, and beyond a seam.
         is_wanted = None if regions is None else (
@@ -188,7 +190,8 @@ class Predictor:
             tiles = predict_huge_image(
                 model, (image.height, image.width), lambda *rect_xyxy: self._to_input(level.read(*rect_xyxy)),
                 journal_folder, min_score=min_score, resume=resume, settings=settings, report=report,
-                expect=level.expect, is_wanted=is_wanted, input_size=level.size)
+                expect=level.expect, is_wanted=is_wanted, input_size=level.size,
+                is_empty=shows_only_glass if skips_glass else None)
             for tile_cells, cells in tiles:
                 scores_at_limit = self.limit.scores_at_limit([tile_cells.scores])
                 if len(cells) or len(scores_at_limit):

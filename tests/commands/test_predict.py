@@ -12,6 +12,7 @@ import pytest
 import tifffile
 import torch
 from mmengine.config import Config
+from mmengine.structures import InstanceData
 from support.bright_detector import CLASSES, BrightCellDetector, save_checkpoint
 from support.bright_detector import CONFIG as BRIGHT_CONFIG
 from support.commands import CONFIG, TORCHRUN, run
@@ -319,6 +320,24 @@ def test_a_pyramid_gives_the_same_cells_from_each_level(tmp_path, at_quarter_um,
             other = np.bincount(reference[cell]).argmax()
             overlaps.append((cell & (reference == other)).sum() / (cell | (reference == other)).sum())
         assert label_map.max() == reference.max() > 60 and np.quantile(overlaps, .05) > .9
+
+
+def test_tiles_of_empty_glass_may_be_left_out(tmp_path, command, monkeypatch):
+    image = np.full((640, 640, 3), 245, np.uint8)
+    image[300:500, 100:300] = (230, 150, 190)
+    tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', tile=(64, 64))
+    monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1000)
+    shown = []
+    monkeypatch.setattr(BrightCellDetector, 'forward', lambda self, inputs, data_samples, **_: shown.append(1) or [
+        sample.set_field(InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long(),
+                                      masks=[]), 'pred_instances') or sample for sample in data_samples])
+    counts = []
+    for flags in ([], ['--skip-glass']):
+        shown.clear()
+        assert command(tmp_path / 'a.tif', '--formats', 'csv', '--tile', 128, '--overlap', 32, *flags)[0] == 0
+        counts.append(len(shown))
+    # Tiles advance by at most 96 px, so that 7 of them cover 640 px; the tissue lies in 3 to 4 columns and rows.
+    assert counts[0] == 49 and 6 <= counts[1] <= 16
 
 
 def test_wrong_regions_are_refused(tmp_path, command):
