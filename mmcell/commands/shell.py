@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import IO
 
 from mmcell.commands.messages import describe_error
 
@@ -23,6 +24,15 @@ class ExitStatus(IntEnum):
     PARTLY = 3
     # Shells report this status for a program that Ctrl-C has ended: 128 plus 2, the number of the signal.
     INTERRUPTED = 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that does not hide that its help cannot be written, as argparse does."""
+
+    def _print_message(self, message: str, file: IO[str] | None = None) -> None:
+        stream = file or sys.stderr
+        if message and stream is not None:
+            stream.write(message)
 
 
 def make_parser(description: str, examples: str, done: str, failed: str = 'not',
@@ -39,8 +49,8 @@ def make_parser(description: str, examples: str, done: str, failed: str = 'not',
     statuses = [f'0 if {done}', *([] if partly is None else [f'3 if {partly}']), f'1 if {failed}',
                 '2 if the command line is wrong', '130 after Ctrl-C']
     sentence = textwrap.fill(f'Exit status: {", ".join(statuses)}.', 120)
-    return argparse.ArgumentParser(description=description, epilog=f'{examples}\n{sentence}\n',
-                                   formatter_class=argparse.RawDescriptionHelpFormatter)
+    return _Parser(description=description, epilog=f'{examples}\n{sentence}\n',
+                   formatter_class=argparse.RawDescriptionHelpFormatter)
 
 
 def run_command(parse_args: Callable[[], argparse.Namespace], carry_out: Callable[[argparse.Namespace], int | None],

@@ -102,7 +102,7 @@ class Predictor:
         except ValueError as error:
             raise MmcellError(f'tile_px, --tile, --overlap, --tile-batch or --upscale: {error}') from error
         self.percentiles, self._pipeline = _read_pipeline(self.config)
-        self.mpp = detector.dataset_meta['mpp'] if self._keeps_size else None
+        self.mpp = detector.dataset_meta.get('mpp') if self._keeps_size else None
         self._is_rgb = input_order(self.config) == 'rgb'
 
     @property

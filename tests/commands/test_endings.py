@@ -123,7 +123,7 @@ def test_the_help_and_a_wrong_command_line_need_no_package(script, without_packa
 def test_a_pipe_that_is_closed_ends_a_command_in_silence(script):
     reader, writer = os.pipe()
     os.close(reader)
-    # argparse hides the error of a stream without buffer.
+    # A help may be longer than the buffer, so that it fails while argparse writes it.
     ended = run_process(script, '--help', stdout=writer, env={**os.environ, 'PYTHONUNBUFFERED': ''})
     os.close(writer)
     assert (ended.returncode, ended.stderr) == (1, '')

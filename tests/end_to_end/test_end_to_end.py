@@ -104,7 +104,9 @@ def test_predict_my_own_images(demo_data, checkpoint):
     # From the checkpoint and nothing else, with the colour order of its training.
     assert 'bgr' in log and 'in 2 images written' in log
     names = {path.name for path in (root / 'cells').glob('[!.]*')}
-    assert len(names) == 2 * 5 and {path.suffix for path in map(Path, names)} == {'.tif', '.csv', '.geojson', '.json'}
+    # Five files of each image, cells.csv and images.csv.
+    assert len(names) == 2 * 5 + 2
+    assert {path.suffix for path in map(Path, names)} == {'.tif', '.csv', '.geojson', '.json'}
     results = load_results(root / 'run' / 'results.pkl')
     for path, result in zip(sorted((root / 'cells').glob('[!.]*_coco.json')), results, strict=True):
         expected = [rle['counts'].decode() for rle in result['pred_instances']['masks'] if areas_px([rle])]
