@@ -82,7 +82,7 @@ def load_config(args: argparse.Namespace) -> 'Config':
     os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     cfg = read_config(args, args.config)
     cfg.launcher = args.launcher
-    refuse_wrong_weights(cfg, args.config)
+    find_weights(cfg, args.config)
     from mmcell.framework.console import without_onedl_notice
     from mmcell.settings.anchors import refuse_number_of_anchors
     refuse_number_of_anchors(cfg.to_dict())
@@ -155,15 +155,15 @@ def make_folder(folder: str | Path, flag: str) -> None:
                           f'{flag}') from error
 
 
-def refuse_wrong_weights(cfg: 'Config', path: str) -> None:
-    """Stops before the training if ``load_from`` is not a file.
+def find_weights(cfg: 'Config', path: str) -> None:
+    """Stops before the training if ``load_from`` does not exist; a work folder becomes its best or last checkpoint.
 
     Args:
-        cfg: The config.
+        cfg: The config, which is changed.
         path: Its file, for the message.
 
     Raises:
-        MmcellError: ``load_from`` does not exist, or is a folder although no training is resumed.
+        MmcellError: ``load_from`` does not exist, or is a folder without a checkpoint although no training is resumed.
     """
     weights = cfg.get('load_from')
     if not weights or '://' in weights:
@@ -172,5 +172,5 @@ def refuse_wrong_weights(cfg: 'Config', path: str) -> None:
         raise MmcellError(f'load_from: there is no file {weights}; the first lines of {path} may say how to get '
                           'it. Give --cfg-options load_from=FILE for another file, load_from=None for none')
     if Path(weights).is_dir() and not cfg.get('resume'):
-        example = next(iter(sorted(Path(weights).glob('*.pth'))), Path(weights, 'NAME.pth'))
-        raise MmcellError(f'load_from: {weights} is a folder: name one of its checkpoints, for example {example}')
+        from mmcell.checkpoints.records import find_checkpoint
+        cfg.load_from = find_checkpoint(weights)

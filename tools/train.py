@@ -53,7 +53,6 @@ def train(args: argparse.Namespace) -> int:
         cfg = load_config(args)
         if args.amp:
             use_mixed_precision(cfg)
-        take_best_weights(cfg)
         if args.resume is not None:
             resume(cfg, args.resume)
         refuse_used_folder(cfg)
@@ -85,17 +84,6 @@ def use_mixed_precision(cfg: 'Config') -> None:
         raise MmcellError(f'--amp works only with an optim_wrapper of type {", ".join(replaceable)}; the config has '
                           f'{cfg.optim_wrapper.type}')
     cfg.optim_wrapper.type = replaceable[-1]
-
-
-def take_best_weights(cfg: 'Config') -> None:
-    """Replaces a work folder in the setting ``load_from`` by its best checkpoint, or its last one if none is best.
-
-    Raises:
-        MmcellError: The folder holds no checkpoint.
-    """
-    if cfg.get('load_from') and Path(cfg.load_from).is_dir():
-        from mmcell.checkpoints.records import find_checkpoint
-        cfg.load_from = find_checkpoint(cfg.load_from)
 
 
 def refuse_wrong_resume(value: str | None) -> None:

@@ -12,7 +12,7 @@ from _options import add_config_arguments
 from mmengine.config import Config
 from support.commands import CONFIG, call
 from support.paths import REPO
-from train import resume, take_best_weights, use_mixed_precision
+from train import resume, use_mixed_precision
 
 from mmcell.errors import MmcellError
 from mmcell.settings.names import UnknownSettingError
@@ -41,12 +41,15 @@ def test_a_work_folder_with_only_damaged_checkpoints_is_not_continued(tmp_path):
         resume(Config(dict(work_dir=str(tmp_path), resume=False, load_from=None)), 'auto')
 
 
-def test_weights_to_start_from_are_a_file(tmp_path):
+def test_weights_to_start_from_are_a_file_or_the_best_of_a_work_folder(tmp_path):
     (tmp_path / 'config.py').write_text('')
-    (tmp_path / 'best_AP50_epoch_1.pth').touch()
-    with pytest.raises(MmcellError, match='is a folder: name one of its checkpoints, for .*best_AP50_epoch_1.pth'):
-        load_config(parse_config_arguments(tmp_path / 'config.py', '--work-dir', tmp_path / 'run', '--cfg-options',
-                                           f'+load_from={tmp_path}'))
+    arguments = parse_config_arguments(tmp_path / 'config.py', '--work-dir', tmp_path / 'run', '--cfg-options',
+                                       f'+load_from={tmp_path}')
+    with pytest.raises(MmcellError, match='holds no checkpoint'):
+        load_config(arguments)
+    for name in ('epoch_1', 'epoch_2', 'best_AP50_epoch_1'):
+        torch.save({'weight': torch.ones(1)}, tmp_path / f'{name}.pth')
+    assert load_config(arguments).load_from == str(tmp_path / 'best_AP50_epoch_1.pth')
 
 
 @pytest.mark.parametrize('text, message', [
@@ -162,15 +165,3 @@ def test_trackers_are_set_by_their_names_or_with_arguments(tmp_path):
         REPO / CONFIG, '--work-dir', tmp_path, '--cfg-options', 'visualizer.vis_backends=[TensorboardVisBackend,'
         "{'type':'WandbVisBackend','init_kwargs':{'project':'cells'}}]")).visualizer.vis_backends
     assert backends == ['TensorboardVisBackend', dict(type='WandbVisBackend', init_kwargs=dict(project='cells'))]
-
-
-def test_weights_of_a_work_folder_are_its_best(tmp_path):
-    cfg = Config(dict(load_from=str(tmp_path)))
-    with pytest.raises(MmcellError, match='no checkpoint'):
-        take_best_weights(cfg)
-    for name in ('epoch_1', 'epoch_2', 'best_AP50_epoch_1'):
-        torch.save({'weight': torch.ones(1)}, tmp_path / f'{name}.pth')
-    for value in (str(tmp_path), str(tmp_path / 'epoch_2.pth'), None):
-        cfg.load_from = value
-        take_best_weights(cfg)
-        assert cfg.load_from == (str(tmp_path / 'best_AP50_epoch_1.pth') if value == str(tmp_path) else value)
