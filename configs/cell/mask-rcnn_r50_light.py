@@ -10,7 +10,7 @@ A step with one crop of 512 px takes a quarter of the time of mask-rcnn_r50.py, 
   two thirds of the arithmetic of a step.
 - 500 proposals and 256 RoIs take part in a training step, in place of 2,000 and 512.
 
-The training has 3,000 steps, whatever the number of images is. Value here: not run yet.
+The training has 3,000 steps, whatever the number of images is. Value here: validation AP50 .822 (benchmarks/hw3).
 """
 
 _base_ = [

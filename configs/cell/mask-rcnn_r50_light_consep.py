@@ -4,7 +4,8 @@
     python tools/train.py configs/cell/mask-rcnn_r50_light_consep.py
 
 The training has 3,000 steps. CoNSeP is measured by values that count each cell once (PQ, AJI, Dice, F_d). Each box
-therefore gets one class, and of detections whose masks overlap only the best is kept. Value here: not run yet.
+therefore gets one class, and of detections whose masks overlap only the best is kept. Value here: validation PQ
+.431 after 2,600 steps (benchmarks/consep).
 """
 
 _base_ = ['mask-rcnn_r50_light.py']

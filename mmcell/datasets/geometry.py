@@ -14,7 +14,7 @@ from mmdet.structures.bbox import autocast_box_type
 from mmcell.boxes.views import turn_matrix
 from mmcell.datasets.instances import replace_instances, replace_masks, to_label_map_masks
 from mmcell.errors import MmcellError
-from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp
+from mmcell.images.scale import MAX_FACTOR, MAX_MPP, MIN_MPP, is_plausible_mpp
 
 
 @TRANSFORMS.register_module()
@@ -171,6 +171,9 @@ class ResizeToScale(BaseTransform):
             raise MmcellError(f'{results.get("img_path")}: its micrometres per pixel are not known, which '
                               'ResizeToScale needs: convert the data with --mpp, or write mpp=… into the data set')
         factor = results['mpp'] / self.mpp
+        if not 1 / MAX_FACTOR <= factor <= MAX_FACTOR:
+            raise MmcellError(f'{results.get("img_path")}: {results["mpp"]:g} um per pixel are to become {self.mpp:g}, a '
+                              f'factor of {max(factor, 1 / factor):.0f}, which is probably a mistake in the data')
         height, width = results['img'].shape[:2]
         size = max(round(width * factor), 1), max(round(height * factor), 1)
         results = Resize(scale=size, keep_ratio=False, **self.kwargs)(results)

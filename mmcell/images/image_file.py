@@ -191,11 +191,12 @@ class ImageFile:
     def level_for(self, factor: float) -> Iterator['Level']:
         """Yields the smallest copy of the image in its file that is at most by a factor smaller than the image.
 
-        It is the image itself if the factor is below 2, if the contrast of the image is stretched, if the image is
-        turned, or if there is no smaller copy that can be read (:mod:`mmcell.images.pyramid`).
+        It is the image itself if the factor is below 2, if the image does not have three 8-bit colours, if its contrast
+        is stretched, if it is turned, or if there is no smaller copy that can be read (:mod:`mmcell.images.pyramid`).
         """
         own = Level((self.height, self.width), self.read, self.expect)
-        if factor < 2 / 1.01 or self._percentiles is not None or self.orientation != 1 or not self.reads_parts:
+        if (factor < 2 / 1.01 or self._percentiles is not None or self.orientation != 1 or not self.reads_parts
+                or self._stored.n_channels != 3 or self.read_values(0, 0, 1, 1).dtype != np.uint8):
             yield own
             return
         with open_pyramid(self.path, own.size) as pyramid:

@@ -5,6 +5,7 @@ The full resolution is read by :mod:`mmcell.images.tiff_file`, which needs neith
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +45,9 @@ class Pyramid:
         Raises:
             ImageReadError: The level is damaged, or has other than 8-bit colours.
         """
-        height, width = self.sizes[level]
-        # The library wants the corner in px of the full resolution.
-        corner = round(x0 * self.sizes[0][1] / width), round(y0 * self.sizes[0][0] / height)
+        # The library wants the corner in px of the full resolution, divides it by its factor and cuts off the rest.
+        factor = self._slide.level_downsamples[level]
+        corner = ceil(x0 * factor), ceil(y0 * factor)
         try:
             region = np.asarray(self._slide.read_region(corner, level, (x1 - x0, y1 - y0)))
         except Exception as error:  # the library and its codecs raise many kinds of error
@@ -83,7 +84,9 @@ def open_pyramid(path: Path, size: tuple[int, int]) -> Iterator[Pyramid | None]:
 def _open_slide(path: Path) -> Any:
     for module, name in (('tiffslide', 'TiffSlide'), ('openslide', 'OpenSlide')):
         try:
-            return getattr(__import__(module), name)(str(path))
+            # tifffile would open other files that the metadata of an OME-TIFF names.
+            options = dict(tifffile_options={'_multifile': False}) if module == 'tiffslide' else {}
+            return getattr(__import__(module), name)(str(path), **options)
         # The package or its library is not installed (ImportError, OSError), or does not read the file.
         except Exception:
             continue

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from mmcell.inference.detector import DetectorError, find_test_dataset
 from mmcell.inference.huge_images import predict_huge_image
 from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, PredictionPlan, default_tile_px, prediction_plan
 from mmcell.models import MaskTTAModel, TiledDetector
-from mmcell.tiles.tile_limits import OVERLAP_PX
+from mmcell.tiles.tile_limits import ALIGN_PX, BORDER_PX, OVERLAP_PX
 
 # Tiles of images that are enlarged overlap by so many px of the image at least.
 _LEAST_OVERLAP_PX = 16
@@ -203,7 +204,9 @@ class Predictor:
         if factor != 1:
             options['upscale'] = options.get('upscale', 1.) * factor
             overlap_px = round(options.get('overlap_px', OVERLAP_PX) / factor)
-            options['overlap_px'] = min(max(overlap_px, _LEAST_OVERLAP_PX), tile_px // 2)
+            least_px = max(_LEAST_OVERLAP_PX, ceil(2 * options.get('border_px', BORDER_PX)))
+            tile_px = max(tile_px, least_px + 2 * ALIGN_PX)
+            options['overlap_px'] = min(max(overlap_px, least_px), tile_px - 2 * ALIGN_PX)
         return TiledDetector(self.model, tile_px=tile_px, **options).eval()
 
     def _to_input(self, image: np.ndarray) -> np.ndarray:

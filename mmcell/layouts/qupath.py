@@ -67,7 +67,9 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
 
 
 def read_regions(path: Path) -> tuple[list[str], list[shapely.Geometry]]:
-    """Returns names and shapes of the areas in a file, in px: annotations, or shapes of another program.
+    """Returns names and shapes of the areas in a file, in px: annotations of QuPath, or shapes of another program.
+
+    Detections, cells, tiles and areas of the class Ignore* are no regions.
 
     A name is that of the object, or of its class, or its number.
 
@@ -78,8 +80,10 @@ def read_regions(path: Path) -> tuple[list[str], list[shapely.Geometry]]:
     names, shapes = [], []
     for feature in _iterate_features(read_geojson(path), path):
         shape = _to_shape(feature.get('geometry', feature if 'coordinates' in feature else None))
-        if shape is not None:
-            properties = feature.get('properties') if isinstance(feature.get('properties'), dict) else {}
+        properties = feature.get('properties') if isinstance(feature.get('properties'), dict) else {}
+        is_area = (_object_kind(feature, properties) not in (*_CELL_KINDS, *_OTHER_KINDS)
+                   and not _class_of(properties).startswith('Ignore'))
+        if shape is not None and is_area:
             name = ' '.join(str(properties.get('name') or '').split()) or _class_of(properties)
             names.append(name or f'region {len(names) + 1}')
             shapes.append(shape)

@@ -59,7 +59,7 @@ def test_openslide_takes_the_place_of_tiffslide(tmp_path, image, monkeypatch):
     small, closed = image[::2, ::2], []
 
     class OpenSlide:
-        level_dimensions = ((560, 400), (280, 200))
+        level_dimensions, level_downsamples = ((560, 400), (280, 200)), (1., 2.)
 
         def __init__(self, path):
             self.path = path
@@ -90,6 +90,6 @@ def test_a_damaged_level_is_an_error(region):
             raise OSError('no more data')
         return region
 
-    pyramid = Pyramid(SimpleNamespace(level_dimensions=((80, 80), (40, 40)), read_region=read_region))
+    pyramid = Pyramid(SimpleNamespace(level_dimensions=((80, 80), (40, 40)), level_downsamples=(1., 2.), read_region=read_region))
     with pytest.raises(ImageReadError, match='level 1 cannot be read'):
         pyramid.read(1, 0, 0, 9, 9)
