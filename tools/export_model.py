@@ -54,6 +54,7 @@ def export(args: argparse.Namespace) -> None:
     from mmcell.checkpoints.records import find_checkpoint
     checkpoint = find_checkpoint(args.checkpoint)
     refuse_unwritable_files([args.out], '--out')
+    refuse_other_json(args.out)
     facts = {key: value for key in ('mpp', 'licence', 'data', 'scope') if (value := getattr(args, key)) is not None}
     if args.scores is not None:
         facts['scores'] = read_scores(args.scores)
@@ -69,6 +70,24 @@ def export(args: argparse.Namespace) -> None:
           f'weights, classes {", ".join(description["classes"])}')
     missing = [f'--{key}' for key in ('mpp', 'licence', 'data', 'scope', 'scores') if description.get(key) is None]
     print(description_path(args.out), f'does not say what these flags are for: {", ".join(missing)}' if missing else '')
+
+
+def refuse_other_json(path: Path) -> None:
+    """Stops if the description would overwrite a JSON file that is none, for example the record of a checkpoint.
+
+    Raises:
+        MmcellError: There is such a file.
+    """
+    from mmcell.errors import MmcellError
+    from mmcell.framework.model_files import description_path, read_description
+    from mmcell.framework.weights_errors import WeightsError
+    other = description_path(path)
+    if other.exists():
+        try:
+            read_description(path)
+        except WeightsError as error:
+            raise MmcellError(f'--out: {other}, which is not the description of a model, would be overwritten: name '
+                              'another file') from error
 
 
 def read_scores(path: Path) -> dict:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 
 import numpy as np
 import shapely
@@ -27,11 +28,10 @@ class Regions:
     @classmethod
     def make(cls, names: Sequence[str], shapes: Sequence[shapely.Geometry], fingerprint: dict) -> 'Regions':
         """Makes regions of any shapes. Equal names get numbers, and outlines that cross themselves are repaired."""
-        counts: dict[str, int] = {}
-        different = []
+        different: dict[str, None] = {}
         for name in names:
-            counts[name] = counts.get(name, 0) + 1
-            different.append(name if counts[name] == 1 else f'{name} ({counts[name]})')
+            candidates = chain([name], (f'{name} ({number})' for number in count(2)))
+            different[next(candidate for candidate in candidates if candidate not in different)] = None
         return cls(tuple(different), shapely.make_valid(np.array(shapes, object)), fingerprint)
 
     def of_cells(self, cells: Cells) -> np.ndarray:

@@ -92,7 +92,7 @@ TRANSFORM_CLASSES = {
     'LoadTiff',
     'AutoContrast', 'CapLongSide', 'CenterCrop', 'Equalize', 'FixScaleResize', 'FixShapeResize', 'ImageToTensor',
     'Invert', 'Normalize', 'PackCellInputs', 'PackDetInputs', 'Pad', 'RandomFlip', 'RandomRotate90', 'Resize',
-    'ResizeShortestEdge', 'TestTimeAug', 'ToTensor'}
+    'ResizeShortestEdge', 'ResizeToScale', 'TestTimeAug', 'ToTensor'}
 
 
 def names_in_models() -> frozenset[str]:

@@ -172,8 +172,8 @@ class ResizeToScale(BaseTransform):
                               'ResizeToScale needs: convert the data with --mpp, or write mpp=… into the data set')
         factor = results['mpp'] / self.mpp
         if not 1 / MAX_FACTOR <= factor <= MAX_FACTOR:
-            raise MmcellError(f'{results.get("img_path")}: {results["mpp"]:g} um per pixel are to become {self.mpp:g}, a '
-                              f'factor of {max(factor, 1 / factor):.0f}, which is probably a mistake in the data')
+            raise MmcellError(f'{results.get("img_path")}: {results["mpp"]:g} um per pixel are to become '
+                              f'{self.mpp:g}, a factor of {max(factor, 1 / factor):.0f}, which is probably a mistake in the data')
         height, width = results['img'].shape[:2]
         size = max(round(width * factor), 1), max(round(height * factor), 1)
         results = Resize(scale=size, keep_ratio=False, **self.kwargs)(results)

@@ -18,7 +18,7 @@ from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
 from mmcell.images.image_file import CHANNEL_ORDERS
-from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp
+from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp, to_mpp
 from mmcell.models.precision import choose_precision
 from mmcell.models.winograd import use_winograd
 from mmcell.settings.options import apply_options
@@ -107,7 +107,7 @@ def _describe_training(checkpoint: dict, config: Config) -> dict:
     if isinstance(recorded, list | tuple):
         parts = [part for part in recorded if isinstance(part, dict)]
         orders = {str(part.get('channel_order')) for part in parts}
-        scales = {part.get('mpp') for part in parts}
+        scales = {to_mpp(part.get('mpp')) for part in parts}
         recorded = {**parts[0], 'channel_order': orders.pop() if len(orders) == 1 else None,
                     'mpp': scales.pop() if len(scales) == 1 else None} if parts else None
     dataset = find_test_dataset(config)

@@ -20,6 +20,7 @@ from mmcell.datasets.colors import input_order
 from mmcell.errors import MmcellError
 from mmcell.images.background import shows_only_glass
 from mmcell.images.image_file import ImageFile
+from mmcell.images.scale import to_mpp
 from mmcell.inference.detection_limit import find_limit
 from mmcell.inference.detector import DetectorError, find_test_dataset
 from mmcell.inference.huge_images import predict_huge_image
@@ -103,7 +104,7 @@ class Predictor:
         except ValueError as error:
             raise MmcellError(f'tile_px, --tile, --overlap, --tile-batch or --upscale: {error}') from error
         self.percentiles, self._pipeline = _read_pipeline(self.config)
-        self.mpp = detector.dataset_meta.get('mpp') if self._keeps_size else None
+        self.mpp = (detector.dataset_meta.get('mpp') or _scale_of_pipeline(self.config)) if self._keeps_size else None
         self._is_rgb = input_order(self.config) == 'rgb'
 
     @property
@@ -205,8 +206,8 @@ class Predictor:
             options['upscale'] = options.get('upscale', 1.) * factor
             overlap_px = round(options.get('overlap_px', OVERLAP_PX) / factor)
             least_px = max(_LEAST_OVERLAP_PX, ceil(2 * options.get('border_px', BORDER_PX)))
-            tile_px = max(tile_px, least_px + 2 * ALIGN_PX)
-            options['overlap_px'] = min(max(overlap_px, least_px), tile_px - 2 * ALIGN_PX)
+            tile_px = max(tile_px, least_px + ALIGN_PX)
+            options['overlap_px'] = min(max(overlap_px, least_px), tile_px - ALIGN_PX)
         return TiledDetector(self.model, tile_px=tile_px, **options).eval()
 
     def _to_input(self, image: np.ndarray) -> np.ndarray:
@@ -219,6 +220,12 @@ def _with_views(detector: nn.Module, config: dict) -> nn.Module:
     if not isinstance(settings, dict):
         raise DetectorError(f'tta_model of the config must be a dict, got {settings!r:.60}')
     return _build(MODELS, {'type': 'MaskTTAModel', **settings, 'module': detector}, 'tta_model').eval()
+
+
+def _scale_of_pipeline(config: dict) -> float | None:
+    """Returns the micrometres per pixel to which the test pipeline of a config resizes images; None if it does not."""
+    return next((to_mpp(transform.get('mpp')) for transform in find_test_dataset(config).get('pipeline') or ()
+                 if str(transform['type']).endswith('ResizeToScale')), None)
 
 
 def _read_pipeline(config: dict) -> tuple[Sequence[float] | None, Compose]:

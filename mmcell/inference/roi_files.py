@@ -25,12 +25,17 @@ def read_rois(path: Path, images: Sequence[Path]) -> dict[Path, Regions]:
         LayoutError: A file is not GeoJSON, or has no polygon.
         MmcellError: There is one file for several images, or an image has no file in the folder.
     """
+    found = _find_all(path, images)
+    return {image.resolve(): _read(file) for image, file in found.items()}
+
+
+def _find_all(path: Path, images: Sequence[Path]) -> dict[Path, Path]:
     if not path.is_dir():
         if len(images) > 1:
             raise MmcellError(f'--roi {path}: is one file, but there are {len(images)} images: name a folder with a '
                               'file for each, NAME.geojson')
-        return {image.resolve(): _read(path) for image in images}
-    return {image.resolve(): _read(_find(path, image)) for image in images}
+        return dict.fromkeys(images, path)
+    return {image: _find(path, image) for image in images}
 
 
 def _find(folder: Path, image: Path) -> Path:

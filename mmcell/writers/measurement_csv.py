@@ -87,7 +87,8 @@ def _find_channels(file: ImageFile) -> tuple[ReadRect, tuple[str, ...]]:
 
 def _add_column(path: Path, name: str, values: np.ndarray) -> None:
     """Adds a column to a CSV file, row by row."""
-    wider = path.with_name(f'{path.name}.wider')
+    # remove_leftovers finds temporary files by this suffix.
+    wider = path.with_suffix('.wider.tmp')
     with open(path, **TEXT) as file, open(wider, 'w', **TEXT) as new:
         rows, table = csv.reader(file), csv.writer(new)
         table.writerow([*next(rows), name])

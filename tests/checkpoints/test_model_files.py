@@ -90,6 +90,15 @@ def test_scores_are_taken_from_an_evaluation(trained, tmp_path):
     assert not (tmp_path / 'b.safetensors').exists()
 
 
+def test_a_record_of_a_checkpoint_is_not_overwritten(trained, tmp_path):
+    (tmp_path / 'net.json').write_text('{"epoch": 3}')
+    ended = call('tools/export_model.py', trained, '--out', tmp_path / 'net.safetensors')
+    assert ended.returncode == 1 and 'would be overwritten' in ended.stderr
+    assert (tmp_path / 'net.json').read_text() == '{"epoch": 3}'
+    for _ in range(2):  # a model may be written again
+        assert call('tools/export_model.py', trained, '--out', tmp_path / 'b.safetensors').returncode == 0
+
+
 def spoil_weights(path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1

@@ -392,6 +392,13 @@ def test_scales_that_cannot_be_right_are_refused_and_may_be_ignored(tmp_path, at
     assert command(unknown, '--mpp', 1000)[0] == 2
 
 
+def test_the_scale_of_the_pipeline_counts_if_no_other_is_known(tmp_path):
+    loader, pack = BRIGHT_CONFIG['test_dataloader']['dataset']['pipeline']
+    data = dict(type='CellDataset', ann_file='a.json', pipeline=[loader, dict(type='ResizeToScale', mpp=.3), pack])
+    path = save_checkpoint(tmp_path / 'scaled.pth', test_dataloader=dict(dataset=data))
+    assert Predictor(load_detector(path)).mpp == .3
+
+
 def test_another_scale_is_predicted_again(tmp_path, at_quarter_um, command):
     image = write_image(tmp_path / 'b.tif', *THREE_CELLS)
     for flags, is_done in ((['--mpp', .25], False), (['--mpp', .25], True), (['--mpp', .5], False),

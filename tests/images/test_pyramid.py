@@ -33,6 +33,29 @@ def test_the_smallest_level_that_is_large_enough_is_read(tmp_path, image, factor
                 np.testing.assert_array_equal(chosen.read(*rect), expected[rect[1]:rect[3], rect[0]:rect[2]])
 
 
+def test_levels_of_odd_sizes_are_read_at_their_place(tmp_path, rng):
+    pytest.importorskip('tiffslide', reason='tiffslide is not installed')
+    image = rng.integers(0, 256, (1003, 1301, 3)).astype(np.uint8)
+    level = write_pyramid(tmp_path / 'a.tif', image[:1000, :1300], (4,))[0]
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as writer:
+        writer.write(image, subifds=1, tile=(64, 64), photometric='rgb')
+        writer.write(level, subfiletype=1, tile=(64, 64), photometric='rgb')
+    with open_image(tmp_path / 'a.tif') as file, file.level_for(5.) as chosen:
+        assert chosen.size == (250, 325)
+        for x0, y0 in ((0, 0), (96, 32), (224, 128), (300, 249), (17, 113)):
+            np.testing.assert_array_equal(chosen.read(x0, y0, x0 + 20, y0 + 1), level[y0:y0 + 1, x0:x0 + 20])
+
+
+@pytest.mark.parametrize('image', [np.zeros((400, 560), np.uint8), np.zeros((400, 560, 3), np.uint16)])
+def test_other_than_8_bit_colours_are_read_themselves(tmp_path, image):
+    with tifffile.TiffWriter(tmp_path / 'a.tif') as writer:
+        kind = 'rgb' if image.ndim == 3 else 'minisblack'
+        writer.write(image, subifds=1, tile=(64, 64), photometric=kind)
+        writer.write(image[::2, ::2], subfiletype=1, tile=(64, 64), photometric=kind)
+    with open_image(tmp_path / 'a.tif') as file, file.level_for(4.) as chosen:
+        assert chosen.size == (400, 560)
+
+
 def test_an_image_without_levels_is_read_itself(tmp_path, image):
     tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb')
     with open_image(tmp_path / 'a.tif') as file, file.level_for(8.) as chosen:
@@ -90,6 +113,7 @@ def test_a_damaged_level_is_an_error(region):
             raise OSError('no more data')
         return region
 
-    pyramid = Pyramid(SimpleNamespace(level_dimensions=((80, 80), (40, 40)), level_downsamples=(1., 2.), read_region=read_region))
+    pyramid = Pyramid(SimpleNamespace(level_dimensions=((80, 80), (40, 40)), level_downsamples=(1., 2.),
+                                      read_region=read_region))
     with pytest.raises(ImageReadError, match='level 1 cannot be read'):
         pyramid.read(1, 0, 0, 9, 9)
