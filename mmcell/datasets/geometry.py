@@ -173,7 +173,7 @@ class ResizeToScale(BaseTransform):
         factor = results['mpp'] / self.mpp
         if not 1 / MAX_FACTOR <= factor <= MAX_FACTOR:
             raise MmcellError(f'{results.get("img_path")}: {results["mpp"]:g} um per pixel are to become '
-                              f'{self.mpp:g}, a factor of {max(factor, 1 / factor):.0f}, which is probably a mistake in the data')
+                              f'{self.mpp:g}, a factor of {max(factor, 1 / factor):.0f}: probably a mistake')
         height, width = results['img'].shape[:2]
         size = max(round(width * factor), 1), max(round(height * factor), 1)
         results = Resize(scale=size, keep_ratio=False, **self.kwargs)(results)
