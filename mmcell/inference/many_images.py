@@ -31,10 +31,14 @@ def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> No
         job: Job that will be done for each image.
 
     Raises:
-        MmcellError: An output would overwrite one of the images, or an output that an earlier run made from another
-            image.
+        MmcellError: An output would overwrite one of the images, the regions of one, or an output that an earlier run
+            made from another image.
     """
     outputs = {output.resolve() for _, name in images for output in job.output_paths(name)}
+    for regions in (job.regions or {}).values():
+        drawn = Path(regions.fingerprint['image'])
+        if drawn in outputs:
+            raise MmcellError(f'the regions {drawn} would be overwritten by an output: name another folder with --out')
     for path, name in images:
         if path.resolve() in outputs:
             raise MmcellError(f'the image {path} would be overwritten by an output: name another folder with --out')

@@ -349,6 +349,9 @@ def test_wrong_regions_are_refused(tmp_path, command):
                                ([images[0], '--roi', write_roi(tmp_path / 'empty.json', [])], 'has no polygon')):
         status, output = command(*arguments)
         assert status == 1 and message in output.err
+    drawn = write_roi(tmp_path / 'out' / 'a.geojson')
+    status, output = command(images[0], '--formats', 'geojson', '--roi', drawn)
+    assert status == 1 and 'would be overwritten by an output' in output.err
     assert command(images[0], '--formats', 'csv', '--roi', roi)[0] == 0
     write_roi(roi, ROI[:1])
     assert 'done before' not in command(images[0], '--formats', 'csv', '--roi', roi, '--resume')[1].out
