@@ -11,7 +11,7 @@ from _conversion import add_pool_arguments, print_skipped, writing_at_the_end
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import escape
 from mmcell.files.early_checks import refuse_missing, refuse_unwritable_folder
-from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp
+from mmcell.images.scale import parse_mpp
 
 if TYPE_CHECKING:
     from mmcell.annotations.annotated_image import AnnotatedImage
@@ -87,7 +87,7 @@ def add_file_arguments(parser: argparse.ArgumentParser) -> None:
                         help='which images, or which COCO file, are used for what; PART is train, val or test. For voc '
                              'each FILE is a text file with one image name per line, or COCO JSON whose images are '
                              'taken (default: the lists of the layout)')
-    parser.add_argument('--mpp', type=micrometres, metavar='UM',
+    parser.add_argument('--mpp', type=parse_mpp, metavar='UM',
                         help='micrometres per pixel of all images, which are written into the annotation files '
                              '(default: what the files of the cells or the image files say, if anything)')
     parser.add_argument('--test-ids', type=Path, metavar='FILE',
@@ -144,17 +144,6 @@ def name_and_value(text: str, form: str, names: tuple[str, ...] = ()) -> tuple[s
         one_of = f' with one of {", ".join(names)} before the sign' if names else ''
         raise argparse.ArgumentTypeError(f'{text!r} does not have the form {form}{one_of}')
     return name, value
-
-
-def micrometres(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.
-    if not is_plausible_mpp(value):
-        raise argparse.ArgumentTypeError(f'{text!r} is no number of micrometres per pixel from {MIN_MPP} to '
-                                         f'{MAX_MPP}')
-    return value
 
 
 def regular_expression(text: str) -> re.Pattern:

@@ -36,16 +36,14 @@ def write_results(runs: list['Run'], variants: list['Variant'], study: 'Study', 
 
 def share(runs: list['Run'], commands: 'Commands') -> None:
     """Fills the folder of small files, and prints what it holds."""
-    from mmcell.errors import MmcellError
     from mmcell.studies.budget import is_over
     from mmcell.studies.facts import TRAINED
-    from mmcell.studies.sharing import SHARE, share_results, share_weights
+    from mmcell.studies.sharing import SHARE, share_results, try_to_share_weights
     for run in runs:
         if (commands.folder / run.folder / TRAINED).exists() and not is_over(commands.limit.end):
-            try:
-                share_weights(run, commands.folder, commands.share_bytes)
-            except (MmcellError, OSError) as error:
-                print(f'error: {run.folder}: its weights cannot be written: {error}', file=sys.stderr)
+            problem = try_to_share_weights(run, commands.folder, commands.share_bytes)
+            if problem:
+                print(f'error: {run.folder}: {problem}', file=sys.stderr)
     files = share_results(commands.folder, commands.share_bytes)
     print(f'{commands.folder / SHARE}: {len(files)} files, {sum(path.stat().st_size for path in files) / 2 ** 20:.1f} '
           f'MiB, each of at most {commands.share_bytes / 2 ** 20:g} MiB')

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.files.early_checks import refuse_unwritable_files
-from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp
+from mmcell.images.scale import parse_mpp
 
 EXAMPLE = """example:
   python tools/export_model.py work_dirs/cell/mask-rcnn_r50_light --out nuclei.safetensors --mpp 0.25 \\
@@ -28,7 +28,7 @@ def parse_args() -> argparse.Namespace:
                                            'or the latest one if none is marked as best')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE.safetensors',
                         help='file for the weights; the description is written beside it, as FILE.json')
-    parser.add_argument('--mpp', type=float, metavar='UM',
+    parser.add_argument('--mpp', type=parse_mpp, metavar='UM',
                         help='micrometres per pixel of the training images (default: what the checkpoint says, if '
                              'anything)')
     parser.add_argument('--licence', metavar='TEXT', help='licence of the weights (default: not stated)')
@@ -41,8 +41,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     if args.out.suffix != '.safetensors':
         parser.error(f'--out must end in .safetensors, got {args.out}')
-    if args.mpp is not None and not is_plausible_mpp(args.mpp):
-        parser.error(f'--mpp must be from {MIN_MPP} to {MAX_MPP}, got {args.mpp}')
     return args
 
 

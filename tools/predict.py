@@ -23,7 +23,7 @@ from _options import (
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError, escape
 from mmcell.files.early_checks import refuse_unwritable_folder
-from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp
+from mmcell.images.scale import parse_mpp
 from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, STREAMED_PX, WHOLE_PX
 from mmcell.settings.config_files import refuse_unreadable_config
 from mmcell.writers.formats import FORMATS
@@ -97,8 +97,6 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_intermixed_args()
     if args.editable and 'geojson' not in args.formats:
         parser.error('--editable is about the format geojson, which --formats does not name')
-    if args.mpp is not None and not is_plausible_mpp(args.mpp):
-        parser.error(f'--mpp must be from {MIN_MPP} to {MAX_MPP} um per pixel, got {args.mpp}')
     refuse_wrong_score(parser, args.score_thr)
     if not 0 < args.neighbours_within < inf:
         parser.error(f'--neighbours-within must be a positive number, got {args.neighbours_within}')
@@ -122,7 +120,8 @@ class ListModels(argparse.Action):
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
         """Prints each model with its scale, scope, data, licence and scores."""
         from mmcell.checkpoints.starters import describe_starters
-        for model in describe_starters():
+        models = describe_starters()
+        for model in models:
             scale = f', trained at {model["mpp"]:g} µm per pixel' if model.get('mpp') else ''
             print(f'{model["name"]}: {", ".join(model["classes"])}{scale}')
             for key in ('scope', 'data', 'licence', 'scores'):
@@ -131,7 +130,7 @@ class ListModels(argparse.Action):
                     text = value if isinstance(value, str) else ', '.join(
                         f'{name} {score:.3f}' for name, score in value.items())
                     print(textwrap.fill(f'{key}: {text}', 100, initial_indent='  ', subsequent_indent='    '))
-        parser.exit(message='' if describe_starters() else 'mmcell brings no models\n')
+        parser.exit(message='' if models else 'mmcell brings no models\n')
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,7 +151,7 @@ def add_image_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--percentiles', nargs=2, type=float, metavar=('LOW', 'HIGH'),
                        help='stretch the contrast of each channel between these two percentiles; try 1 99.8 for '
                             'fluorescence and for 12-bit images (default: as the config says)')
-    group.add_argument('--mpp', type=float, metavar='UM',
+    group.add_argument('--mpp', type=parse_mpp, metavar='UM',
                        help='micrometres per pixel of all images (default: the scale that each TIFF states; if it '
                             'states none, measurements are only in pixels)')
     group.add_argument('--no-rescale', action='store_true',

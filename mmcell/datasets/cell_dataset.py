@@ -22,7 +22,7 @@ from mmcell.datasets.orphans import end_with_parent
 from mmcell.framework.randomness import SeededIndex, own_randomness
 from mmcell.images.channel_order import count_swapped
 from mmcell.images.image_file import CHANNEL_ORDERS
-from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp, same_scale, to_mpp
+from mmcell.images.scale import refuse_implausible_mpp, same_scale, to_mpp
 from mmcell.layouts.voc import CLASS_NAMES
 from mmcell.visualization.colors import class_colors
 
@@ -100,8 +100,8 @@ class CellDataset(_SeededSamples, CocoDataset):
             raise ValueError(f'channel_order must be None or one of {CHANNEL_ORDERS}, got {channel_order!r}')
         if cache_gib is not None and not cache_gib >= 0:
             raise ValueError(f'cache_gib must be at least 0, got {cache_gib}')
-        if mpp is not None and not is_plausible_mpp(mpp):
-            raise ValueError(f'mpp must be from {MIN_MPP} to {MAX_MPP} um per pixel, got {mpp}')
+        if mpp is not None:
+            refuse_implausible_mpp(mpp)
         self.channel_order, self.mpp = channel_order, mpp
         self.fold, self.held_out = fold, held_out
         self.cache_gib, self.decoded = cache_gib, None

@@ -14,7 +14,7 @@ from mmdet.structures.bbox import autocast_box_type
 from mmcell.boxes.views import turn_matrix
 from mmcell.datasets.instances import replace_instances, replace_masks, to_label_map_masks
 from mmcell.errors import MmcellError
-from mmcell.images.scale import MAX_FACTOR, MAX_MPP, MIN_MPP, is_plausible_mpp
+from mmcell.images.scale import MAX_FACTOR, refuse_implausible_mpp
 
 
 @TRANSFORMS.register_module()
@@ -160,8 +160,7 @@ class ResizeToScale(BaseTransform):
     """
 
     def __init__(self, mpp: float, **kwargs) -> None:
-        if not is_plausible_mpp(mpp):
-            raise ValueError(f'mpp must be from {MIN_MPP} to {MAX_MPP} um per pixel, got {mpp}')
+        refuse_implausible_mpp(mpp)
         self.mpp = mpp
         self.kwargs = kwargs
 

@@ -1,5 +1,7 @@
 """The scale of images, in micrometres per pixel. Importing this is cheap."""
 
+import argparse
+
 # Scales outside of this range do not come from a microscope: the 72, 96 or 300 pixels per inch that image editors write
 # are 353 to 85 um per pixel.
 MIN_MPP, MAX_MPP = .01, 20
@@ -12,6 +14,31 @@ MAX_FACTOR = 16
 def is_plausible_mpp(mpp: float) -> bool:
     """Returns whether a number can be the micrometres per pixel of a microscope's image; NaN cannot."""
     return MIN_MPP <= mpp <= MAX_MPP
+
+
+def refuse_implausible_mpp(mpp: float) -> None:
+    """Stops if a setting cannot be the micrometres per pixel of a microscope's image.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    if not is_plausible_mpp(mpp):
+        raise ValueError(f'mpp must be from {MIN_MPP} to {MAX_MPP} um per pixel, got {mpp}')
+
+
+def parse_mpp(text: str) -> float:
+    """Returns the micrometres per pixel in an argument of a command.
+
+    Raises:
+        argparse.ArgumentTypeError: The text is no plausible number, which argparse prints.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.
+    if not is_plausible_mpp(value):
+        raise argparse.ArgumentTypeError(f'{text!r} is no number of micrometres per pixel from {MIN_MPP} to {MAX_MPP}')
+    return value
 
 
 def to_mpp(value: object) -> float | None:

@@ -98,6 +98,7 @@ class Predictor:
         self.model = _with_views(bare, self.config) if with_views else bare
         self.limit = find_limit(self.model, 'model.detector' if has_tiles else 'model')
         self.tile_px, self._tile_options, self._factor = tile_px, tile_options, 1.
+        self._by_factor = {1.: self}
         try:
             self.tile_settings = self._in_tiles(
                 default_tile_px(self.n_views) if tile_px is None else tile_px).tile_settings
@@ -122,13 +123,12 @@ class Predictor:
 
         Tiles and their overlap keep their size after the enlargement.
         """
-        if factor == 1:
-            return self
-        other = copy(self)
-        other._factor = factor
-        other.tile_settings = other._in_tiles(
-            default_tile_px(self.n_views) if self.tile_px is None else self.tile_px, factor).tile_settings
-        return other
+        if factor not in self._by_factor:
+            other = self._by_factor[factor] = copy(self)
+            other._factor = factor
+            other.tile_settings = other._in_tiles(
+                default_tile_px(self.n_views) if self.tile_px is None else self.tile_px, factor).tile_settings
+        return self._by_factor[factor]
 
     def plan(self, size: tuple[int, int], reads_parts: bool = False, formats: Sequence[str] = ()) -> PredictionPlan:
         """Returns how an image is predicted.

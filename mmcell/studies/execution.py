@@ -16,7 +16,7 @@ from mmcell.studies.plan import StudyError
 from mmcell.studies.processes import call, describe_failure, locked
 from mmcell.studies.progress import known_test_seconds
 from mmcell.studies.runs import PlannedTest, Run
-from mmcell.studies.sharing import share_weights
+from mmcell.studies.sharing import try_to_share_weights
 from mmcell.studies.submissions import make_submission
 from mmcell.studies.times import describe_time
 
@@ -175,12 +175,10 @@ def _share(outcome: Outcome, commands: Commands) -> Outcome:
     """Writes the weights of a trained run as the study says; returns its outcome, with the message of an error."""
     if commands.share_bytes is None or is_over(commands.limit.kill):
         return outcome
-    try:
-        share_weights(outcome.run, commands.folder, commands.share_bytes)
-    except (MmcellError, OSError) as error:
-        return replace(outcome, status='failed', message='; '.join(filter(None, [
-            outcome.message, f'its weights cannot be written: {error}'])))
-    return outcome
+    problem = try_to_share_weights(outcome.run, commands.folder, commands.share_bytes)
+    if not problem:
+        return outcome
+    return replace(outcome, status='failed', message='; '.join(filter(None, [outcome.message, problem])))
 
 
 def _test_all(run: Run, commands: Commands, lock: IO, stop: threading.Event | None) -> Outcome:

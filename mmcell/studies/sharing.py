@@ -11,6 +11,7 @@ from pathlib import Path
 
 from mmcell.checkpoints.half_precision import to_bytes, to_half
 from mmcell.checkpoints.records import find_checkpoint
+from mmcell.errors import MmcellError
 from mmcell.files.parts import PartsError, find_written, join_parts, write_parts
 from mmcell.files.whole_files import remove_leftovers, written_whole
 from mmcell.framework.safe_loading import load_tensors_only
@@ -54,6 +55,15 @@ def share_weights(run: Run, folder: Path, max_bytes: int) -> None:
         else:
             return
     write_parts(to_bytes(to_half(load_tensors_only(find_checkpoint(folder / run.folder), 'cpu'))), path, max_bytes)
+
+
+def try_to_share_weights(run: Run, folder: Path, max_bytes: int) -> str:
+    """Does what :func:`share_weights` does, and returns why it failed; '' if it did not."""
+    try:
+        share_weights(run, folder, max_bytes)
+    except (MmcellError, OSError) as error:
+        return f'its weights cannot be written: {error}'
+    return ''
 
 
 def share_results(folder: Path, max_bytes: int) -> list[Path]:

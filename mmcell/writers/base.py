@@ -3,9 +3,11 @@
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
@@ -86,9 +88,25 @@ def writing_json_list(path: Path, members: dict, list_name: str,
 
 @contextmanager
 def writing_table(path: Path, header: Sequence[str],
-                  to_rows: Callable[[Cells, np.ndarray], Iterable[Sequence]]) -> Iterator[WriteCells]:
-    """Yields a function that adds cells to a CSV file with a header; ``to_rows`` returns the rows of some cells."""
-    with open(path, 'w', **TEXT) as file:
-        table = csv.writer(file)
+                  to_rows: Callable[[Cells, np.ndarray], Iterable[Sequence]],
+                  last_column: tuple[str, Callable[[], Iterable]] | None = None) -> Iterator[WriteCells]:
+    """Yields a function that adds cells to a CSV file with a header, which is complete after the block.
+
+    Args:
+        path: The CSV file.
+        header: The names of the columns.
+        to_rows: Returns the rows of some cells.
+        last_column: The name of a further column, and a function that returns its values for all rows, which is called
+            when all cells are there. The rows wait in a file without a name, which vanishes with the process.
+    """
+    with open(path, 'w', **TEXT) as file, ExitStack() as stack:
+        waiting = file if last_column is None else stack.enter_context(
+            TemporaryFile('w+', dir=path.parent, **TEXT))
+        table = csv.writer(waiting)
         table.writerow(header)
         yield lambda cells, numbers: table.writerows(to_rows(cells, numbers))
+        if last_column is not None:
+            name, values = last_column
+            waiting.seek(0)
+            csv.writer(file).writerows([*row, value] for row, value in zip(
+                csv.reader(waiting), chain([name], values()), strict=True))

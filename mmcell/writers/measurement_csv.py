@@ -1,7 +1,5 @@
 """Writes a CSV table with measurements of the cells."""
 
-import csv
-import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -14,7 +12,7 @@ from mmcell.cells.measurements import measure_cells
 from mmcell.cells.pixel_measurements import ReadRect, count_neighbours, measure_shapes, measure_values
 from mmcell.images.image_file import ImageFile, open_image
 from mmcell.images.limits import ImageReadError
-from mmcell.writers.base import TEXT, ImageInfo, WriteCells, writing_table
+from mmcell.writers.base import ImageInfo, WriteCells, writing_table
 
 _COLORS = ('red', 'green', 'blue')
 
@@ -48,11 +46,13 @@ def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[Wri
         columns = measure(Cells.empty(image.height_px, image.width_px))
         header = ['image', 'cell', 'class', *image.only_with_scores('score'),
                   *([] if image.regions is None else ['region']), *columns]
-        with writing_table(paths[0], header, to_rows) as write:
+
+        def count_all() -> list[int]:
+            return count_neighbours(np.concatenate([*centroids, np.zeros((0, 2))]), image.neighbour_um).tolist()
+
+        neighbours = None if image.mpp is None else (f'neighbours_within_{image.neighbour_um:g}_um', count_all)
+        with writing_table(paths[0], header, to_rows, neighbours) as write:
             yield write
-    if image.mpp is not None:
-        counts = count_neighbours(np.concatenate([*centroids, np.zeros((0, 2))]), image.neighbour_um)
-        _add_column(paths[0], f'neighbours_within_{image.neighbour_um:g}_um', counts)
 
 
 def _measure(cells: Cells, image: ImageInfo,
@@ -83,14 +83,3 @@ def _find_channels(file: ImageFile) -> tuple[ReadRect, tuple[str, ...]]:
         return np.concatenate([file.read_values(x0, y0, x1, y1), stains[:, :, :2]], axis=2)
 
     return read, (*_COLORS, 'haematoxylin', 'eosin')
-
-
-def _add_column(path: Path, name: str, values: np.ndarray) -> None:
-    """Adds a column to a CSV file, row by row."""
-    # remove_leftovers finds temporary files by this suffix.
-    wider = path.with_suffix('.wider.tmp')
-    with open(path, **TEXT) as file, open(wider, 'w', **TEXT) as new:
-        rows, table = csv.reader(file), csv.writer(new)
-        table.writerow([*next(rows), name])
-        table.writerows([*row, value] for row, value in zip(rows, values.tolist(), strict=True))
-    os.replace(wider, path)
