@@ -15,7 +15,7 @@ from mmengine.dist import get_dist_info
 from mmengine.logging import print_log
 from torch import Tensor
 
-from mmcell.cells.cells import Cells
+from mmcell.cells.cells import Cells, select_cells
 from mmcell.errors import MmcellError
 from mmcell.inference.processes import gather
 from mmcell.inference.progress import Report
@@ -63,8 +63,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
             the journal is removed and all tiles are predicted.
         settings: Everything that the predictions depend on beside the sizes of image and tiles (checkpoint, contrast,
             …), in JSON's types.
-        report: Called after each batch with two numbers: the tiles that this process has done, and the tiles that it
-            has to do in all.
+        report: Called after each batch with three numbers: the tiles that this process has done, the tiles that it
+            has to do in all, and the cells with at least that score that it has found in them.
         expect: Called before the first tile is read, with the rectangles that this process will read, in their order.
         is_wanted: Called with all tiles, (T, 4) int64 xyxy in px; returns (T,) bool. Tiles without a flag are neither
             read nor predicted, as if there were no cell in them. None wants all tiles.
@@ -119,7 +119,7 @@ def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, 
                   min_score: float, report: Report | None, expect: ExpectRects | None,
                   is_empty: Callable[[np.ndarray], bool] | None) -> Iterator[dict[int, Cells]]:
     """Predicts tiles in their order and writes their cells to the journal; yields the cells by tile of each batch."""
-    n_done = 0
+    n_done = n_cells = 0
     if expect is not None and tiles:
         expect(grid.input_rects_xyxy[tiles].tolist())
     for batch, crops in _read_ahead(grid.batches_of_equal_shape(tiles, model.batch_size), read, grid):
@@ -131,10 +131,17 @@ def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, 
             cells_by_tile.update(zip(shown, predicted, strict=True))
         for tile, cells in cells_by_tile.items():
             journal.write(tile, cells)
+            n_cells += _count_own(select_cells(cells, min_score), tile, grid)
         n_done += len(batch)
         if report is not None:
-            report(n_done, len(tiles))
+            report(n_done, len(tiles), n_cells)
         yield cells_by_tile
+
+
+def _count_own(cells: Cells, tile: int, grid: TileGrid) -> int:
+    """Counts the cells of a tile, but not those that another tile shows nearer to its centre and counts, too."""
+    centres_xy = (cells.bboxes_xyxy[:, :2] + cells.bboxes_xyxy[:, 2:]) / 2
+    return int((grid.nearest_tiles(tile, centres_xy) == tile).sum())
 
 
 def _read_ahead(batches: Iterable[list[int]], read: ReadRect,

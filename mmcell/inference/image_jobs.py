@@ -148,8 +148,8 @@ class ImageJob:
             name: Name of the outputs.
             plan: What :meth:`make_plan` returned.
             resume: Whether tiles that an interrupted run predicted with the same settings are reused.
-            report: Called with the number of tiles that are done, and of those that are to be done, while an image is
-                streamed.
+            report: Called with the numbers of tiles that are done, of tiles that are to be done, and of cells that were
+                found, while an image is streamed.
 
         Raises:
             ImageReadError: The image cannot be read. Errors of prediction and writing are passed on.

@@ -76,14 +76,18 @@ def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bo
     with progress_bars(is_hidden=rank > 0) as add_bar:
         report, outcomes = add_bar('images'), {}
         for n_done, (path, name) in enumerate(share):
-            report(n_done, len(share))
+            report(n_done, len(share), _count(outcomes))
             outcomes[path] = failures.catch(_predict, path, name, job, resume, add_bar, n_processes == 1)
-        report(len(share), len(share))
+        report(len(share), len(share), _count(outcomes))
         outcomes = {path: outcome for part in gather(outcomes) for path, outcome in part.items()}
         for path, name in images:
             if outcomes[path].status == 'postponed':
                 outcomes[path] = failures.catch(_predict, path, name, job, resume, add_bar, False, True)
     return [outcomes[path] for path, _ in images]
+
+
+def _count(outcomes: dict[Path, Outcome]) -> int:
+    return sum(outcome.n_cells for outcome in outcomes.values())
 
 
 def _predict(path: Path, name: str, job: ImageJob, resume: bool, add_bar: Callable[[str], Report],

@@ -1,6 +1,6 @@
 """Predicts images with a detector, in the way that a plan says."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass
 from math import ceil
@@ -25,6 +25,7 @@ from mmcell.inference.detection_limit import find_limit
 from mmcell.inference.detector import DetectorError, find_test_dataset
 from mmcell.inference.huge_images import predict_huge_image
 from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, PredictionPlan, default_tile_px, prediction_plan
+from mmcell.inference.progress import Report
 from mmcell.models import MaskTTAModel, TiledDetector
 from mmcell.tiles.tile_limits import ALIGN_PX, BORDER_PX, OVERLAP_PX
 
@@ -169,7 +170,7 @@ class Predictor:
 
     def stream(self, image: ImageFile, plan: PredictionPlan, journal_folder: Path, *, min_score: float = 0.,
                resume: bool = False, settings: dict | None = None,
-               report: Callable[[int, int], None] | None = None,
+               report: Report | None = None,
                regions: Regions | None = None, skips_glass: bool = False) -> Iterator[DetectedCells]:
         """Reads and predicts an image tile by tile, and yields cells as soon as no later tile can change them.
 

@@ -75,6 +75,20 @@ class TileGrid:
             area[end] = rects[rects[:, begin] > own[begin], begin].min(initial=own[end])
         return area - np.tile(own[:2], 2)
 
+    def nearest_tiles(self, tile: int, points_xy: np.ndarray) -> np.ndarray:
+        """Returns the tile whose centre is nearest to each point, so that each point belongs to one tile.
+
+        Args:
+            tile: The index of a tile that the points lie in.
+            points_xy: (N, 2) points in px of the result image.
+
+        Returns:
+            (N,) int64, the indices of tiles. The distance is the larger one of those along x and y.
+        """
+        tiles = np.sort(np.append(self.neighbours(tile), tile))
+        centres_xy = (self.rects_xyxy[tiles, :2] + self.rects_xyxy[tiles, 2:]) / 2
+        return tiles[np.abs(points_xy[:, None] - centres_xy).max(axis=-1).argmin(axis=1)]
+
     def seam_distances_px(self, tiles: np.ndarray, extents_xyxy: np.ndarray) -> np.ndarray:
         """Computes the distances of boxes to the nearest seam of tiles.
 

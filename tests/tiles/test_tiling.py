@@ -73,3 +73,13 @@ def test_the_area_that_no_other_tile_sees(height, width, tile_px, overlap_px):
         area = np.zeros_like(expected)
         area[top:max(bottom, top), left:max(right, left)] = True
         assert np.array_equal(area, expected)
+
+
+def test_each_point_belongs_to_the_tile_whose_centre_is_nearest():
+    grid = make_grid(70, 100, 40, 16, 1)
+    points_xy = np.random.default_rng(0).uniform((0, 0), (100, 70), (200, 2))
+    counts = np.zeros(len(points_xy), int)
+    for tile, (x0, y0, x1, y1) in enumerate(grid.rects_xyxy):
+        inside = np.flatnonzero(((points_xy >= (x0, y0)) & (points_xy < (x1, y1))).all(axis=1))
+        counts[inside[grid.nearest_tiles(tile, points_xy[inside]) == tile]] += 1
+    assert counts.tolist() == [1] * len(points_xy) and len(grid) > 4
