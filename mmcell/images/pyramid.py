@@ -19,14 +19,20 @@ class Pyramid:
 
     Args:
         slide: A ``tiffslide.TiffSlide``, or an ``openslide.OpenSlide``, which has the same methods.
+        size: Height and width in px of the image, as it is read without this module.
 
     Attributes:
-        sizes: (height, width) in px of each level; level 0 is the full resolution.
+        sizes: (height, width) in px of each level; level 0 is the full resolution. There is none if the slide is not
+            this image.
     """
 
-    def __init__(self, slide: Any) -> None:
-        self._slide = slide
+    def __init__(self, slide: Any, size: tuple[int, int]) -> None:
+        self._slide, self._corner = slide, (0, 0)
         self.sizes = [(height, width) for width, height in slide.level_dimensions]
+        if self.sizes[0] != size:
+            self._corner, bounds = _bounds_of(slide)
+            self.sizes = [(round(size[0] / factor), round(size[1] / factor)) for factor in slide.level_downsamples
+                          if bounds == size]
 
     def coarsest(self, factor: float) -> int:
         """Returns the smallest level that is at most by a factor smaller than the full resolution, along both axes."""
@@ -47,7 +53,7 @@ class Pyramid:
         """
         # The library wants the corner in px of the full resolution, divides it by its factor and cuts off the rest.
         factor = self._slide.level_downsamples[level]
-        corner = ceil(x0 * factor), ceil(y0 * factor)
+        corner = ceil(x0 * factor) + self._corner[0], ceil(y0 * factor) + self._corner[1]
         try:
             region = np.asarray(self._slide.read_region(corner, level, (x1 - x0, y1 - y0)))
         except Exception as error:  # the library and its codecs raise many kinds of error
@@ -75,10 +81,22 @@ def open_pyramid(path: Path, size: tuple[int, int]) -> Iterator[Pyramid | None]:
         yield None
         return
     try:
-        pyramid = Pyramid(slide)
-        yield pyramid if len(pyramid.sizes) > 1 and pyramid.sizes[0] == size else None
+        pyramid = Pyramid(slide, size)
+        yield pyramid if len(pyramid.sizes) > 1 else None
     finally:
         slide.close()
+
+
+def _bounds_of(slide: Any) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns corner (x, y) and size (height, width) in px of the region that was scanned, on a slide of Leica.
+
+    The slide of these libraries is the whole glass, whereas the image is the region.
+    """
+    def read(key: str) -> int:
+        named = (slide.properties.get(f'{library}.bounds-{key}') for library in ('tiffslide', 'openslide'))
+        return int(next(filter(None, named), 0))
+
+    return (read('x'), read('y')), (read('height'), read('width'))
 
 
 def _open_slide(path: Path) -> Any:

@@ -10,11 +10,13 @@ import numpy as np
 import tifffile
 
 from mmcell.images.colors import interpret_tiff, significant_bits
+from mmcell.images.leica import read_region
 from mmcell.images.limits import ImageReadError, in_one_line
 from mmcell.images.scale import is_plausible_mpp
-from mmcell.images.tiff_images import find_pages, read_ome
+from mmcell.images.tiff_images import find_pages
 from mmcell.images.tiff_pages import PageReader
 from mmcell.images.tiff_structure import list_images
+from mmcell.images.tiff_xml import read_xml
 
 # Pixels count as square if their sides differ by at most this fraction.
 _MAX_SIDE_DIFFERENCE = .01
@@ -88,16 +90,16 @@ class TiffImage:
     def mpp(self) -> float | None:
         """Micrometres per pixel.
 
-        The first of these places that holds a scale decides: OME-XML (PhysicalSizeX and PhysicalSizeY); Aperio's image
-        description (``MPP = ``); ImageJ's image description (unit, together with the resolution tags); the resolution
-        tags in pixels per centimetre or inch.
+        The first of these places that holds a scale decides: Leica's description of its slides; OME-XML (PhysicalSizeX
+        and PhysicalSizeY); Aperio's image description (``MPP = ``); ImageJ's image description (unit, together with the
+        resolution tags); the resolution tags in pixels per centimetre or inch.
 
         It is None if the file states no scale, and if its scale is not plausible: outside 0.01 to 20 um per pixel, or
         with sides that differ by more than 1 %.
         """
         try:
             with _as_image_read_error():
-                for read_sides in (_sides_from_ome, _sides_from_aperio, _sides_from_tags):
+                for read_sides in (_sides_from_leica, _sides_from_ome, _sides_from_aperio, _sides_from_tags):
                     if sides_um := read_sides(self._tiff):
                         x_um, y_um = sides_um
                         is_square = abs(x_um - y_um) <= _MAX_SIDE_DIFFERENCE * x_um
@@ -121,10 +123,14 @@ def _as_image_read_error() -> Iterator[None]:
             f'cannot be read as TIFF: {type(error).__name__}: {in_one_line(error)}{way_out}') from error
 
 
+def _sides_from_leica(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
+    return (read_region(tiff.pages[0].description).mpp,) * 2 if tiff.is_scn else None
+
+
 def _sides_from_ome(tiff: tifffile.TiffFile) -> tuple[float, float] | None:
     if not tiff.is_ome:
         return None
-    root = read_ome(tiff.pages[0].description)
+    root = read_xml(tiff.pages[0].description)
     pixels = None if root is None else root.find('.//{*}Pixels')
     if pixels is None or 'PhysicalSizeX' not in pixels.attrib:
         return None

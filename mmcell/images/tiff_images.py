@@ -4,12 +4,13 @@ import json
 import math
 import re
 from collections.abc import Sequence
-from xml.etree import ElementTree
 
 import tifffile
 
-from mmcell.images.limits import LIMITS, ONE_IMAGE, ImageReadError
+from mmcell.images.leica import read_region
+from mmcell.images.limits import ONE_IMAGE, ImageReadError
 from mmcell.images.tiff_structure import ListedImage
+from mmcell.images.tiff_xml import read_xml
 
 _REDUCED, _MASK = 1, 4
 # Slides also hold a label, an overview and levels of several ratios, which are all smaller than the slide.
@@ -22,6 +23,8 @@ def find_pages(tiff: tifffile.TiffFile, images: Sequence[ListedImage]) -> list[t
     Raises:
         ImageReadError: The file holds several images, several channels that are not red, green and blue, or a stack.
     """
+    if tiff.pages[0].is_scn:
+        return [_find_leica_region(tiff, images)]
     main = [image for image in images if not image.is_below]
     candidates = [image for image in main if not image.kind & (_REDUCED | _MASK)] or main
     largest = max(candidates, key=lambda image: image.height * image.width)
@@ -46,6 +49,15 @@ def find_pages(tiff: tifffile.TiffFile, images: Sequence[ListedImage]) -> list[t
                              f'series or {n_images} channels; {ONE_IMAGE}, or the three channels of an RGB image in '
                              'one page')
     raise ImageReadError(f'holds {n_images} images; {ONE_IMAGE}')
+
+
+def _find_leica_region(tiff: tifffile.TiffFile, images: Sequence[ListedImage]) -> tifffile.TiffPage:
+    region = read_region(tiff.pages[0].description)
+    found = [image for image in images if (image.width, image.height) == (region.width_px, region.height_px)]
+    if len(found) != 1:
+        raise ImageReadError(f'holds {len(found)} images of {region.width_px} x {region.height_px} px, the size of its '
+                             f'scanned region; {ONE_IMAGE}')
+    return _page_of(tiff, found[0])
 
 
 def _without_levels(largest: ListedImage, rest: Sequence[ListedImage], must_be_flagged: bool) -> list[ListedImage]:
@@ -121,19 +133,9 @@ def _read_shaped(page: tifffile.TiffPage) -> tuple[list[int], str]:
     return shape, axes if isinstance(axes, str) else ''
 
 
-def read_ome(xml: str) -> ElementTree.Element | None:
-    """Parses OME-XML; returns None if it is damaged, larger than ``LIMITS.xml_bytes``, or defines entities."""
-    if len(xml) > LIMITS.xml_bytes or '<!DOCTYPE' in xml or '<!ENTITY' in xml:
-        return None
-    try:
-        return ElementTree.fromstring(xml)
-    except (ElementTree.ParseError, ValueError, RecursionError):
-        return None
-
-
 def _ome_planes_are_channels(xml: str, file_name: str) -> bool:
     """Says whether OME-XML describes three channels in the order of the pages, all of them in this file."""
-    root = read_ome(xml)
+    root = read_xml(xml)
     pixels = [] if root is None else root.findall('.//{*}Pixels')
     if len(pixels) != 1 or [pixels[0].get(f'Size{axis}') for axis in 'CZT'] != ['3', '1', '1']:
         return False

@@ -9,8 +9,8 @@ from pathlib import Path
 from mmcell.errors import MmcellError, escape
 from mmcell.files.folders import describe_leftovers, leftover_kind, list_folder
 
-IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf2', '.tf8', '.lsm', '.stk', '.svs', '.ndpi', '.qptiff', '.png', '.jpg',
-                  '.jpeg', '.bmp', '.webp', '.jp2', '.pgm', '.ppm'}
+IMAGE_SUFFIXES = {'.tif', '.tiff', '.btf', '.tf2', '.tf8', '.lsm', '.stk', '.svs', '.ndpi', '.scn', '.qptiff', '.png',
+                  '.jpg', '.jpeg', '.bmp', '.webp', '.jp2', '.pgm', '.ppm'}
 
 
 class ImageSelectionError(MmcellError):
