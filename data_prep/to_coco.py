@@ -218,11 +218,13 @@ def convert(args: argparse.Namespace) -> ExitStatus:
 def choose_layout(args: argparse.Namespace) -> tuple['Layout', 'LayoutOptions']:
     """Returns the layout of the files, and prints it if it was recognized rather than named."""
     from mmcell.layouts.base import LayoutError, LayoutOptions
-    from mmcell.layouts.choose import AUTO, get_layout, recognize_layout
+    from mmcell.layouts.choose import AUTO, get_layout, recognize_layout, refuse_unread_options
     options = LayoutOptions(args.images, args.masks, args.mask_suffix, args.class_table,
                             {part: Path(path) for part, path in args.lists}, args.test_ids, args.drop_crowds)
     if args.layout != AUTO:
-        return get_layout(args.layout), options
+        layout = get_layout(args.layout)
+        refuse_unread_options(layout, options)
+        return layout, options
     try:
         layout, text = recognize_layout(args.data)
     except LayoutError as error:
@@ -230,6 +232,7 @@ def choose_layout(args: argparse.Namespace) -> tuple['Layout', 'LayoutOptions']:
             error.add_note('With --images, --masks or --mask-suffix, name the layout as well, for example --layout '
                            'label-maps')
         raise
+    refuse_unread_options(layout, options)
     print(f'layout: {layout.name} ({escape(text)}). If this is wrong, name another one with --layout')
     return layout, options
 

@@ -1,6 +1,6 @@
 """A small model of nuclei for any microscope, of one class: the laptop recipe with fewer weights and more augmentation.
 
-    python data_prep/to_coco.py DSB2018 --layout label-maps --class-names nucleus --out annotations/dsb2018
+    python data_prep/to_coco.py DSB2018 --layout label-maps --rename cell=nucleus --out annotations/dsb2018
     python tools/train.py configs/cell/mask-rcnn_r50_light_nuclei.py
 
 For images like those of the Data Science Bowl 2018, in fluorescence and in bright field, of many magnifications. The

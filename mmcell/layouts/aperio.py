@@ -25,7 +25,7 @@ import shapely
 from mmcell.errors import escape, quote
 from mmcell.files.folders import refuse_unusable
 from mmcell.images.image_file import ImageFile
-from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Source, SourceCells
+from mmcell.layouts.base import PAIR_OPTIONS, Layout, LayoutError, LayoutOptions, Source, SourceCells
 from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
 from mmcell.layouts.outlines import Outlines
 from mmcell.masks.polygons import MAX_COORDINATE_PX
@@ -196,4 +196,5 @@ def _without_crossings(outline: shapely.Geometry) -> shapely.Geometry:
 
 
 LAYOUT = Layout('aperio', 'XML of Aperio ImageScope, NAME.xml, as MoNuSAC is published',
-                partial(describe_pairs, kind=KIND, what='XML files'), partial(pair_files, kind=KIND), read_cells)
+                partial(describe_pairs, kind=KIND, what='XML files'), partial(pair_files, kind=KIND), read_cells,
+                PAIR_OPTIONS)

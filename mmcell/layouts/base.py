@@ -9,10 +9,13 @@ from mmcell.errors import MmcellError
 from mmcell.images.image_file import ImageFile
 from mmcell.masks.rle import EncodedInstances
 
-__all__ = ['ONLY_CLASS', 'Layout', 'LayoutError', 'LayoutOptions', 'Listing', 'ReadCells', 'Source', 'SourceCells']
+__all__ = ['ONLY_CLASS', 'PAIR_OPTIONS', 'Layout', 'LayoutError', 'LayoutOptions', 'Listing', 'ReadCells', 'Source',
+           'SourceCells']
 
 # The name of the class of cells whose file names no class at all.
 ONLY_CLASS = 'cell'
+# The options that layouts read whose files of cells are found by their names (mmcell.layouts.file_pairs).
+PAIR_OPTIONS = ('images', 'masks', 'mask_suffix')
 
 
 @dataclass(frozen=True)
@@ -128,6 +131,7 @@ class Layout:
         read_cells: Reads the cells of one source, whose image is open. Raises LayoutError, ImageReadError or FileError
             if the files cannot be used, and returns None if the image is not meant. It can be pickled (it is a function
             at the top of a module), because images are converted by several processes.
+        reads: The names of the ``LayoutOptions`` that the layout reads; None for all.
         has_stains: Whether the images may be stained tissue, in which swapped colours can be seen.
     """
 
@@ -136,4 +140,5 @@ class Layout:
     recognize: Callable[[Path], str | None]
     find_sources: Callable[[Path, LayoutOptions], Listing]
     read_cells: ReadCells
+    reads: tuple[str, ...] | None
     has_stains: bool = True

@@ -1,5 +1,6 @@
 """All layouts, and which of them a folder follows."""
 
+from dataclasses import fields
 from importlib import import_module
 from pathlib import Path
 
@@ -36,6 +37,16 @@ def get_layout(name: str) -> Layout:
         return load_layout(Path(name))
     raise LayoutError(f'there is no layout {name}: expected one of {", ".join((AUTO, *NAMES))}, or a Python file of '
                       'your own')
+
+
+def refuse_unread_options(layout: Layout, options: LayoutOptions) -> None:
+    """Raises a LayoutError if the user gave an option that a layout does not read."""
+    given = [field.name for field in fields(options) if getattr(options, field.name)]
+    for name in given if layout.reads is not None else ():
+        if name not in layout.reads:
+            readers = [other.name for other in map(get_layout, NAMES) if name in (other.reads or ())]
+            raise LayoutError(f'--{name.replace("_", "-")} is not read with the layout {layout.name}, only with '
+                              f'{", ".join(readers)}: leave it out, or name another layout with --layout')
 
 
 def recognize_layout(root: Path) -> tuple[Layout, str]:

@@ -242,4 +242,4 @@ def _find_name(name: str, folder: Path) -> str:
 
 
 LAYOUT = Layout('class-maps', f'{TRAIN_FOLDER}/NAME/{IMAGE_FILE} with one id map per class, class1.tif, class2.tif …',
-                recognize, find_sources, read_cells)
+                recognize, find_sources, read_cells, ('test_ids',))

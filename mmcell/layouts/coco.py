@@ -199,4 +199,4 @@ def _by_class(annotations: Sequence[tuple[str, int, dict]], is_crowd: int) -> di
 
 
 LAYOUT = Layout('coco', 'COCO JSON of another program: one file, or a folder with a file per part', recognize,
-                find_sources, read_cells)
+                find_sources, read_cells, ('images', 'lists', 'drop_crowds'))

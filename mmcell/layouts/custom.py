@@ -31,7 +31,7 @@ def load_layout(path: Path) -> Layout:
     """
     functions = _load_functions(path)
     return Layout(str(path), f'the function {READ} in {path}', lambda root: None,
-                  partial(_find_sources, functions.get(FIND, _find_images)), partial(_read_cells, path))
+                  partial(_find_sources, functions.get(FIND, _find_images)), partial(_read_cells, path), None)
 
 
 def _load_functions(path: Path) -> dict[str, Callable]:

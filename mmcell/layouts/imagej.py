@@ -28,7 +28,7 @@ import shapely
 from mmcell.errors import MmcellError, escape
 from mmcell.files.folders import refuse_unusable
 from mmcell.images.image_file import ImageFile
-from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Source, SourceCells
+from mmcell.layouts.base import PAIR_OPTIONS, Layout, LayoutError, LayoutOptions, Source, SourceCells
 from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
 from mmcell.layouts.outlines import Outlines
 
@@ -241,4 +241,4 @@ def _has_rois(path: Path) -> bool:
 
 
 LAYOUT = Layout('imagej', 'ROIs of ImageJ and Fiji, NAME_rois.zip, RoiSet_NAME.zip or NAME.roi', recognize,
-                partial(pair_files, kind=KIND), read_cells)
+                partial(pair_files, kind=KIND), read_cells, PAIR_OPTIONS)

@@ -9,7 +9,16 @@ import numpy as np
 from mmcell.annotations.mask_doubts import find_doubts
 from mmcell.errors import list_some
 from mmcell.images.image_file import ImageFile
-from mmcell.layouts.base import ONLY_CLASS, Layout, LayoutError, LayoutOptions, Listing, Source, SourceCells
+from mmcell.layouts.base import (
+    ONLY_CLASS,
+    PAIR_OPTIONS,
+    Layout,
+    LayoutError,
+    LayoutOptions,
+    Listing,
+    Source,
+    SourceCells,
+)
 from mmcell.layouts.class_tables import (
     ROWS_WITHOUT_CELL,
     ROWS_WITHOUT_IMAGE,
@@ -121,10 +130,11 @@ def _find_pairs(kind: FileKind, root: Path, options: LayoutOptions) -> Listing:
 
 
 LABEL_MAPS = Layout('label-maps', 'one label map per image, NAME_masks.tif, masks/NAME.png …, of all classes together',
-                    partial(describe_pairs, kind=_KIND, what='label maps'), partial(_find_pairs, _KIND), read_label_map)
+                    partial(describe_pairs, kind=_KIND, what='label maps'), partial(_find_pairs, _KIND), read_label_map,
+                    (*PAIR_OPTIONS, 'class_table'))
 CELLPOSE = Layout('cellpose', 'NAME_seg.npy of Cellpose beside the images',
                   partial(describe_pairs, kind=_CELLPOSE, what='files of Cellpose'), partial(_find_pairs, _CELLPOSE),
-                  read_label_map)
+                  read_label_map, (*PAIR_OPTIONS, 'class_table'))
 HOVERNET = Layout('hovernet', '.mat files with inst_map and type_map, as of HoVer-Net and CoNSeP',
                   partial(describe_pairs, kind=_HOVERNET, what='.mat files'), partial(pair_files, kind=_HOVERNET),
-                  read_hovernet)
+                  read_hovernet, PAIR_OPTIONS)

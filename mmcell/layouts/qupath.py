@@ -24,7 +24,7 @@ from mmcell.errors import escape, quote
 from mmcell.files.folders import refuse_unusable
 from mmcell.files.text_files import is_integer, parse_json
 from mmcell.images.image_file import ImageFile
-from mmcell.layouts.base import Layout, LayoutError, LayoutOptions, Source, SourceCells
+from mmcell.layouts.base import PAIR_OPTIONS, Layout, LayoutError, LayoutOptions, Source, SourceCells
 from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
 from mmcell.layouts.outlines import Outlines
 from mmcell.masks.polygons import MAX_COORDINATE_PX
@@ -252,4 +252,5 @@ def _find_regions(geometries: list[shapely.Geometry], is_loose: np.ndarray) -> n
 
 
 LAYOUT = Layout('qupath', 'GeoJSON of QuPath, NAME.geojson, beside the images or in another folder',
-                partial(describe_pairs, kind=KIND, what='GeoJSON files'), partial(pair_files, kind=KIND), read_cells)
+                partial(describe_pairs, kind=KIND, what='GeoJSON files'), partial(pair_files, kind=KIND), read_cells,
+                PAIR_OPTIONS)

@@ -161,4 +161,4 @@ def find_sources(root: Path, options: LayoutOptions) -> Listing:
 
 
 LAYOUT = Layout('voc', f'PASCAL VOC: {IMAGE_FOLDER}/, {OBJECT_FOLDER}/, {CLASS_FOLDER}/, and lists in '
-                f'{LIST_FOLDER.as_posix()}/', recognize, find_sources, read_cells, has_stains=False)
+                f'{LIST_FOLDER.as_posix()}/', recognize, find_sources, read_cells, ('lists',), has_stains=False)

@@ -1,14 +1,16 @@
 """Which layout a folder is taken for, and what a message says about a folder that none of them fits."""
 
 import json
+from dataclasses import fields
 
 import numpy as np
 import pytest
 import tifffile
+from support.commands import convert
 from to_coco import EXAMPLE
 
-from mmcell.layouts.base import LayoutError
-from mmcell.layouts.choose import NAMES, get_layout, recognize_layout
+from mmcell.layouts.base import LayoutError, LayoutOptions
+from mmcell.layouts.choose import NAMES, get_layout, recognize_layout, refuse_unread_options
 
 
 def test_every_layout_has_its_name_and_a_summary():
@@ -57,3 +59,30 @@ def test_an_unknown_name_is_refused():
 def test_the_help_of_the_command_lists_every_layout():
     listed = [line.split()[0] for line in EXAMPLE.splitlines() if line.startswith('  ') and not line.startswith('   ')]
     assert set(NAMES) <= set(listed)
+
+
+@pytest.mark.parametrize('name', NAMES)
+def test_options_that_a_layout_does_not_read_are_refused(name, tmp_path):
+    given = {'images': tmp_path, 'masks': tmp_path, 'mask_suffix': '_x', 'class_table': tmp_path,
+             'lists': {'train': tmp_path}, 'test_ids': tmp_path, 'drop_crowds': True}
+    assert set(given) == {field.name for field in fields(LayoutOptions)}
+    layout = get_layout(name)
+    for option, value in given.items():
+        if option in layout.reads:
+            refuse_unread_options(layout, LayoutOptions(**{option: value}))
+        else:
+            flag = f'--{option.replace("_", "-")}'
+            with pytest.raises(LayoutError, match=f'{flag} is not read with the layout {name}, only with .*: leave it'):
+                refuse_unread_options(layout, LayoutOptions(**{option: value}))
+
+
+def test_the_command_refuses_an_option_that_would_be_ignored(raw_root, tmp_path):
+    root, _ = raw_root
+    for layout in ([], ['--layout', 'class-maps']):
+        run = convert(root, *layout, '--masks', root, '--out', tmp_path / 'ann')
+        assert run.returncode == 1 and '--masks is not read with the layout class-maps' in run.stderr
+    ids = tmp_path / 'ids.json'
+    ids.write_text('[]')
+    run = convert(root, '--layout', 'label-maps', '--test-ids', ids, '--out', tmp_path / 'ann')
+    assert run.returncode == 1
+    assert '--test-ids is not read with the layout label-maps, only with class-maps' in run.stderr
