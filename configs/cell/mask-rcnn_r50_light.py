@@ -1,4 +1,4 @@
-"""How good can an hour on two CPU cores be? A narrow Mask R-CNN on three stages of ResNet-50, for laptops.
+"""How good can two hours on a CPU be? A narrow Mask R-CNN on three stages of ResNet-50, for laptops.
 
     python tools/train.py configs/cell/mask-rcnn_r50_light.py
 
