@@ -10,7 +10,7 @@ from weights, put MMPretrain's file into weights/ and write init_cfg=dict(checkp
 yet.
 """
 
-_base_ = ['_base_/one_gpu.py']
+_base_ = ['_base_/one_gpu_epochs.py']
 
 question = 'Which detector is the best after a few minutes on one GPU: ResNet-50, ConvNeXt-T, or Cascade Mask R-CNN?'
 imagenet = dict(model=dict(backbone=dict(

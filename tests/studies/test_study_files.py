@@ -44,7 +44,7 @@ def test_what_goes_beyond_the_table_is_read_too(tmp_path):
         ('', False), ('net_final', True)]
 
 
-@pytest.mark.parametrize('name', ['consep', 'hw3'])
+@pytest.mark.parametrize('name', ['consep', 'hw3', 'light_consep', 'light_hw3'])
 def test_the_studies_for_one_gpu_have_its_settings(name):
     study = read_study([str(REPO / 'studies' / f'{name}.py')])
     assert study.with_submission and study.share_mib == 15
@@ -55,7 +55,7 @@ def test_the_studies_for_one_gpu_have_its_settings(name):
         assert settings.default_hooks.matmul_precision.type == 'MatmulPrecisionHook'
         assert settings.train_dataloader.pin_memory and 1 <= settings.train_dataloader.num_workers <= 8
         assert settings.train_dataloader.dataset.ann_file == {
-            'consep': 'annotations/consep/train.json', 'hw3': 'annotations/train.json'}[name]
+            'consep': 'annotations/consep/train.json', 'hw3': 'annotations/train.json'}[name.removeprefix('light_')]
         weights = settings.model.backbone.init_cfg
         # Nothing is downloaded.
         assert ('random-weights' in variant.name) if weights is None else weights.checkpoint.startswith('weights/')
