@@ -41,10 +41,13 @@ class DetectedCells:
         cells: The cells, in px of the image.
         scores_at_limit: (F,) float32. For each image or tile for which the model returned as many detections as its
             limit allows, the lowest score of these detections.
+        done_above_px: The row of the image above which no pixel of cells in later parts lies; the height of the image
+            if there are no later parts.
     """
 
     cells: Cells
     scores_at_limit: np.ndarray
+    done_above_px: int
 
     def reached_limit(self, min_score: float) -> bool:
         """Says whether cells with at least a score are probably missing, because the model reached its limit."""
@@ -165,12 +168,13 @@ class Predictor:
         else:
             cells = Cells.from_instances(self.model.test_step(data)[0].pred_instances, height, width)
             scores_per_tile = [cells.scores]
-        return DetectedCells(cells, self.limit.scores_at_limit(scores_per_tile))
+        return DetectedCells(cells, self.limit.scores_at_limit(scores_per_tile), height)
 
     def stream(self, image: ImageFile, plan: PredictionPlan, journal_folder: Path, *, min_score: float = 0.,
                resume: bool = False, settings: dict | None = None,
                report: Callable[[int, int], None] | None = None,
-               regions: Regions | None = None, skips_glass: bool = False) -> Iterator[DetectedCells]:
+               regions: Regions | None = None, margin_px: float = 0.,
+               skips_glass: bool = False) -> Iterator[DetectedCells]:
         """Reads and predicts an image tile by tile, and yields cells as soon as no later tile can change them.
 
         Args:
@@ -180,11 +184,12 @@ class Predictor:
             journal_folder, resume, settings, report: As in
                 :func:`mmcell.inference.huge_images.predict_huge_image`, which does the work.
             regions: Tiles far from all regions are left out; None predicts all.
+            margin_px: How far from a region cells are needed, too.
             skips_glass: Whether tiles without tissue are left out (:mod:`mmcell.images.background`).
         """
         # A cell of a region may reach beyond it, and beyond a seam.
         is_wanted = None if regions is None else (
-            lambda rects_xyxy: regions.are_near(rects_xyxy, self.tile_settings['overlap_px']))
+            lambda rects_xyxy: regions.are_near(rects_xyxy, self.tile_settings['overlap_px'] + margin_px))
         with image.level_for(1 / self._factor) as level:
             # Tiles are cut from the level, and cells are made in px of the full resolution.
             shrunk = image.width / level.size[1]
@@ -194,10 +199,10 @@ class Predictor:
                 journal_folder, min_score=min_score, resume=resume, settings=settings, report=report,
                 expect=level.expect, is_wanted=is_wanted, input_size=level.size,
                 is_empty=shows_only_glass if skips_glass else None)
-            for tile_cells, cells in tiles:
+            for tile_cells, cells, done_above_px in tiles:
                 scores_at_limit = self.limit.scores_at_limit([tile_cells.scores])
                 if len(cells) or len(scores_at_limit):
-                    yield DetectedCells(cells, scores_at_limit)
+                    yield DetectedCells(cells, scores_at_limit, done_above_px)
 
     def _in_tiles(self, tile_px: int, factor: float = 1.) -> TiledDetector:
         """Returns the detector in tiles of a side in px of the input, which is enlarged by a factor."""
