@@ -17,7 +17,6 @@ from mmcell.cells.separation import separate_cells
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
 from mmcell.images.image_file import ImageFile
-from mmcell.images.scale import find_rescaling
 from mmcell.inference.image_records import read_record, recording
 from mmcell.inference.prediction_plan import PredictionPlan
 from mmcell.inference.predictor import DetectedCells, Predictor
@@ -108,7 +107,7 @@ class ImageJob:
         Raises:
             MmcellError: The image cannot be predicted with these formats or with this model.
         """
-        plan = self._predictor_for(image).plan((image.height, image.width), image.reads_parts, self.formats)
+        plan = self.predictor_for(image).plan((image.height, image.width), image.reads_parts, self.formats)
         if plan.refusal is not None:
             raise MmcellError(f'{image.path}: {plan.refusal}')
         return plan
@@ -116,7 +115,7 @@ class ImageJob:
     def _mpp_of(self, image: ImageFile) -> float | None:
         return image.mpp if self.mpp is None else self.mpp
 
-    def _predictor_for(self, image: ImageFile) -> Predictor:
+    def predictor_for(self, image: ImageFile) -> Predictor:
         """Returns the predictor that brings an image to the scale of the model.
 
         Raises:
@@ -125,11 +124,10 @@ class ImageJob:
         if not self.rescales:
             return self.predictor
         try:
-            factor = find_rescaling(self._mpp_of(image), self.predictor.mpp)
+            return self.predictor.at_scale(self._mpp_of(image))
         except ValueError as error:
             raise MmcellError(f'{image.path}: {error}: give the right scale with --mpp, or predict the images as they '
                               'are with --no-rescale') from error
-        return self.predictor.rescaling(factor)
 
     def is_done(self, image: ImageFile, name: str, plan: PredictionPlan) -> bool:
         """Says whether all outputs of an image exist, and were made from the present file with the present settings."""
@@ -165,7 +163,7 @@ class ImageJob:
                 return Outcome('done')
         else:
             pixels = sample = image.read()
-            parts = iter([self._predictor_for(image).predict(pixels, plan, self.min_score)])
+            parts = iter([self.predictor_for(image).predict(pixels, plan, self.min_score)])
         n_cells, notes = self._write(parts, image, pixels, name, plan)
         remove_journal(journal)
         left_out = [f'too large for an {key}, which was left out; the other formats are complete'
@@ -177,7 +175,7 @@ class ImageJob:
         settings = {**self.settings, **self._roi_settings(image), **image.fingerprint,
                     'channel_order': self.channel_order, 'percentiles': self.percentiles,
                     'skips_glass': self.skips_glass}
-        stream = self._predictor_for(image).stream(image, plan, journal, min_score=self.min_score, resume=resume,
+        stream = self.predictor_for(image).stream(image, plan, journal, min_score=self.min_score, resume=resume,
                                                    settings=settings, report=report,
                                                    regions=self._regions_of(image), margin_px=self._margin_px(image),
                                                    skips_glass=self.skips_glass)
@@ -241,7 +239,7 @@ class ImageJob:
             yield selected.take(is_inside)
 
     def _make_record(self, image: ImageFile) -> dict:
-        settings = {**self.settings, **self._predictor_for(image).tile_settings, 'channel_order': self.channel_order,
+        settings = {**self.settings, **self.predictor_for(image).tile_settings, 'channel_order': self.channel_order,
                     'percentiles': self.percentiles, 'mpp': self.mpp, 'neighbour_um': self.neighbour_um,
                     'filters': self.filters, 'skips_glass': self.skips_glass, 'is_editable': self.is_editable,
                     'allows_overlaps': self.allows_overlaps,
@@ -269,6 +267,6 @@ class ImageJob:
         if mpp is None:
             yield (f'does not state its scale, and was predicted as it is; the model was trained at {model_mpp:g} um '
                    'per pixel: if the image has another scale, give it with --mpp')
-        elif self._predictor_for(image) is not self.predictor:
+        elif self.predictor_for(image) is not self.predictor:
             yield (f'was brought from {mpp:g} um per pixel to the {model_mpp:g} of the model for the prediction; cells '
                    'are in px of the image (--no-rescale predicts it as it is)')

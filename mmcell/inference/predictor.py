@@ -20,11 +20,17 @@ from mmcell.datasets.colors import input_order
 from mmcell.errors import MmcellError
 from mmcell.images.background import shows_only_glass
 from mmcell.images.image_file import ImageFile
-from mmcell.images.scale import to_mpp
+from mmcell.images.scale import find_rescaling, to_mpp
 from mmcell.inference.detection_limit import find_limit
 from mmcell.inference.detector import DetectorError, find_test_dataset
 from mmcell.inference.huge_images import predict_huge_image
-from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, PredictionPlan, default_tile_px, prediction_plan
+from mmcell.inference.prediction_plan import (
+    DEFAULT_TILE_PX,
+    PredictionPlan,
+    default_tile_px,
+    prediction_plan,
+    tile_side_px,
+)
 from mmcell.models import MaskTTAModel, TiledDetector
 from mmcell.tiles.tile_limits import ALIGN_PX, BORDER_PX, OVERLAP_PX
 
@@ -117,6 +123,11 @@ class Predictor:
         return len(self.model.views) if isinstance(self.model, MaskTTAModel) else 1
 
     @property
+    def tile_side_px(self) -> int:
+        """Side of the tiles in px of the image, if it is predicted in tiles."""
+        return tile_side_px(self.n_views, self.tile_px, self._factor)
+
+    @property
     def _keeps_size(self) -> bool:
         """Whether a tile has the same pixels by itself and in the whole image, because the pipeline only packs it."""
         return len(self._pipeline.transforms) == 1
@@ -132,6 +143,17 @@ class Predictor:
             other.tile_settings = other._in_tiles(
                 default_tile_px(self.n_views) if self.tile_px is None else self.tile_px, factor).tile_settings
         return self._by_factor[factor]
+
+    def at_scale(self, mpp: float | None) -> 'Predictor':
+        """Returns a predictor that brings images of a scale to that of the model, if both are known and differ.
+
+        Args:
+            mpp: Micrometres per pixel of the images; None if not known.
+
+        Raises:
+            ValueError: The scales differ by an impossible factor.
+        """
+        return self.rescaling(find_rescaling(mpp, self.mpp))
 
     def plan(self, size: tuple[int, int], reads_parts: bool = False, formats: Sequence[str] = ()) -> PredictionPlan:
         """Returns how an image is predicted.

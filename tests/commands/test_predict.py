@@ -20,6 +20,7 @@ from support.image_files import write_pyramid
 from support.paths import REPO
 from support.stains import stained_image
 
+import mmcell
 from mmcell.cells.cells import Cells
 from mmcell.checkpoints.fit import FitError
 from mmcell.datasets import CellDataset
@@ -32,6 +33,7 @@ from mmcell.inference.image_records import read_record
 from mmcell.inference.predictor import DetectedCells, Predictor
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.models import MaskTTAModel, precision
+from mmcell.models.folding import fold_batch_norm
 from mmcell.tiles.tiling import make_grid
 from mmcell.writers import label_tiff
 from mmcell.writers.formats import CALL_TABLES
@@ -236,6 +238,35 @@ def write_scaled(path, mpp, factor):
     tifffile.imwrite(path, image, photometric='rgb', resolution=(per_cm, per_cm), resolutionunit='CENTIMETER',
                      tile=(64, 64))
     return path
+
+
+@pytest.mark.parametrize(('flags', 'options'), [([], {}), (['--allow-overlaps'], dict(allow_overlaps=True))])
+@pytest.mark.parametrize('mpp', [None, .5])
+def test_an_array_gives_the_same_cells_as_its_file(tmp_path, monkeypatch, rng, flags, options, mpp):
+    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
+    loaded = torch.load(checkpoint)
+    loaded['meta']['dataset_meta'].update(mpp=.25, channel_order='rgb')
+    torch.save(loaded, checkpoint)
+    image = tmp_path / 'a.png'
+    cv2.imwrite(str(image), rng.integers(0, 255, (70, 90, 3), np.uint8))
+    scale = [] if mpp is None else ['--mpp', mpp]
+    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
+        checkpoint, image, '--out', tmp_path / 'out', '--formats', 'coco', 'labels', '--score-thr', 0, '--device',
+        'cpu', *flags, *scale))])
+    assert predict.main() == 0
+    written = json.loads((tmp_path / 'out' / 'a_coco.json').read_text())
+    detector = load_detector(checkpoint)
+    fold_batch_norm(detector)
+    cells = mmcell.predict_array(detector, mmcell.read_image(image), 0., mpp=mpp, **options)
+    names = {category['id']: category['name'] for category in written['categories']}
+    expected = sorted((cell['segmentation']['counts'], names[cell['category_id']]) for cell in written['annotations'])
+    assert sorted((rle['counts'] if isinstance(rle['counts'], str) else rle['counts'].decode(), name)
+                  for rle, name in zip(cells.rles, cells.classes, strict=True)) == expected
+    assert 0 < len(cells) < 20 + bool(options) and (np.diff(cells.scores) <= 0).all()
+    assert ((cells.label_map > 0) == (tifffile.imread(tmp_path / 'out' / 'a_labels.tif') > 0)).all()
+    others = [mmcell.predict_array(detector, mmcell.read_image(image), 0., mpp=.5 if mpp is None else None, **options),
+              mmcell.predict_array(detector, mmcell.read_image(image), 0., mpp=mpp, allow_overlaps=not options)]
+    assert all(other.rles != cells.rles for other in others)
 
 
 ROI = [(dict(name='left'), [[0, 0], [20, 0], [20, 30], [0, 30], [0, 0]]),
