@@ -176,9 +176,9 @@ class ImageJob:
                     'channel_order': self.channel_order, 'percentiles': self.percentiles,
                     'skips_glass': self.skips_glass}
         stream = self.predictor_for(image).stream(image, plan, journal, min_score=self.min_score, resume=resume,
-                                                   settings=settings, report=report,
-                                                   regions=self._regions_of(image), margin_px=self._margin_px(image),
-                                                   skips_glass=self.skips_glass)
+                                                  settings=settings, report=report,
+                                                  regions=self._regions_of(image), margin_px=self._margin_px(image),
+                                                  skips_glass=self.skips_glass)
         # All processes take the first cells here, so that they have predicted their tiles before the first process
         # opens the output files. If it cannot open them, no other process waits for it.
         return chain([part for part in [next(stream, None)] if part is not None], stream)
