@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from mmengine.config import Config
 from support.bright_detector import CLASSES, CONFIG, save_checkpoint
 from support.paths import REPO
 
@@ -70,6 +71,15 @@ def test_an_array_is_predicted_in_tiles(tmp_path, image):
     assert tiled.classes == whole.classes and (tiled.label_map == whole.label_map).all()
     with pytest.raises(mmcell.MmcellError, match='tile_px'):
         mmcell.predict_array(detector, large, tile_px=64)
+
+
+@pytest.mark.parametrize(('mpp', 'message'), [
+    (0., 'mpp must be from'), (300., 'mpp must be from'), (10., 'a factor of 40 is probably a mistake')])
+def test_an_impossible_scale_is_refused(tmp_path, image, mpp, message):
+    meta = dict(cfg=Config(CONFIG).pretty_text, dataset_meta=dict(classes=CLASSES, channel_order='rgb', mpp=.25))
+    detector = mmcell.load_detector(save_checkpoint(tmp_path / 'model.pth', meta))
+    with pytest.raises(mmcell.MmcellError, match=f'the image: .*{message}'):
+        mmcell.predict_array(detector, image, mpp=mpp)
 
 
 @pytest.mark.parametrize('wrong, got', [

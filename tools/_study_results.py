@@ -30,23 +30,37 @@ def write_results(runs: list['Run'], variants: list['Variant'], study: 'Study', 
         else:
             print('there is no time for report.html')
     if commands.share_bytes is not None:
-        with timed('share', args.out):
-            share(runs, commands)
+        share(runs, commands)
 
 
 def share(runs: list['Run'], commands: 'Commands') -> None:
     """Fills the folder of small files, and prints what it holds."""
-    from mmcell.studies.budget import is_over
-    from mmcell.studies.facts import TRAINED
-    from mmcell.studies.sharing import SHARE, share_results, try_to_share_weights
-    for run in runs:
-        if (commands.folder / run.folder / TRAINED).exists() and not is_over(commands.limit.end):
-            problem = try_to_share_weights(run, commands.folder, commands.share_bytes)
-            if problem:
-                print(f'error: {run.folder}: {problem}', file=sys.stderr)
-    files = share_results(commands.folder, commands.share_bytes)
+    from mmcell.studies.budget import timed
+    from mmcell.studies.sharing import SHARE, share_results
+    share_all_weights(runs, commands)
+    with timed('share', commands.folder):
+        files = share_results(commands.folder, commands.share_bytes)
     print(f'{commands.folder / SHARE}: {len(files)} files, {sum(path.stat().st_size for path in files) / 2 ** 20:.1f} '
           f'MiB, each of at most {commands.share_bytes / 2 ** 20:g} MiB')
+
+
+def share_all_weights(runs: list['Run'], commands: 'Commands') -> None:
+    """Writes the weights of finished trainings that are missing, as long as there is time, and says which are left."""
+    from mmcell.studies.budget import fits, known_seconds
+    from mmcell.studies.facts import TRAINED
+    from mmcell.studies.progress import known_share_seconds
+    from mmcell.studies.sharing import lacks_weights, try_to_share_weights
+    folder, left = commands.folder, 0
+    for run in runs:
+        if not (folder / run.folder / TRAINED).exists() or not lacks_weights(run, folder, commands.share_bytes):
+            continue
+        seconds = (known_share_seconds(folder) or 0.) + (known_seconds('share', folder) or 0.)
+        if not fits(seconds, commands.limit.end):
+            left += 1
+        elif problem := try_to_share_weights(run, folder, commands.share_bytes):
+            print(f'error: {run.folder}: {problem}', file=sys.stderr)
+    if left:
+        print(f'there is no time for the weights of {left} trainings; the same command writes them')
 
 
 def show_results(runs: list['Run'], variants: list['Variant'], study: 'Study',

@@ -61,8 +61,10 @@ def export(args: argparse.Namespace) -> None:
     from mmcell.checkpoints.model_writing import write_model
     from mmcell.framework.model_files import description_path
     from mmcell.framework.safe_loading import load_tensors_only
+    from mmcell.inference.detector import describe_training
     loaded = load_tensors_only(checkpoint, 'cpu')
-    read_checkpoint_config(loaded)
+    # The description says of the training what a detector from the checkpoint says, also after joined data sets.
+    loaded['meta']['dataset_meta'] = describe_training(loaded, read_checkpoint_config(loaded))
     description = write_model(to_half(loaded), args.out, facts)
     print(f'{args.out}: {args.out.stat().st_size / 2 ** 20:.1f} MiB, {description["parameters"] / 1e6:.1f} million '
           f'weights, classes {", ".join(description["classes"])}')

@@ -217,6 +217,7 @@ def predict(args: argparse.Namespace) -> int:
     from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():
         import mmdet.datasets  # noqa: F401
+    from mmcell.inference.call_tables import refuse_foreign_tables
     from mmcell.inference.image_jobs import Outcome
     from mmcell.inference.many_images import predict_images, refuse_to_overwrite
     from mmcell.inference.precision import with_precision
@@ -225,6 +226,8 @@ def predict(args: argparse.Namespace) -> int:
     with processes(args.launcher, timedelta(days=30)) as (rank, n_processes):
         job = make_job(args, checkpoint, tiles, [path for path, _ in images])
         refuse_to_overwrite(images, job)
+        if 'csv' in job.formats:
+            refuse_foreign_tables(args.out, job.regions is not None, args.parquet)
         job, precision = with_precision(job, args.amp, [path for path, _ in images])
         if rank == 0:
             print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)

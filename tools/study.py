@@ -138,6 +138,7 @@ def carry_out(args: argparse.Namespace) -> int:
     from mmcell.framework.console import without_onedl_notice
     with without_onedl_notice():
         import mmcell.datasets  # noqa: F401
+    from mmcell.studies.dependencies import refuse_missing_trainings
     from mmcell.studies.execution import is_done, refuse_other_settings
     from mmcell.studies.plan import make_variants, parse_varied
     from mmcell.studies.runs import plan_runs
@@ -146,6 +147,7 @@ def carry_out(args: argparse.Namespace) -> int:
     runs = plan_runs(variants, study.seeds, study.n_folds, study.with_submission)
     refuse_what_would_fail(variants, study)
     commands = make_commands(args, study, begun, runs)
+    refuse_missing_trainings(runs, args.out)
     for run in runs:
         refuse_other_settings(run, commands)
     left = [run for run in runs if not is_done(run, args.out)]
@@ -229,7 +231,7 @@ def carry_out_runs(runs: list['Run'], commands: 'Commands', args: argparse.Names
                                  find_gpus() if args.jobs > 1 and args.launcher == 'none' else (),
                                  on_begin=lambda run: print(f'{numbers[run.folder]} …', flush=True)):
         outcomes.append(outcome)
-        if outcome.has_begun:
+        if outcome.has_begun or outcome.message:
             reason = f', {outcome.message}' if outcome.message else ''
             print(f'{numbers[outcome.run.folder]}: {outcome.status}{reason}', flush=True)
     return outcomes

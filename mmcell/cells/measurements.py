@@ -37,6 +37,15 @@ def measure_cells(cells: Cells, mpp: float | None = None) -> dict[str, np.ndarra
     return measured
 
 
+def centroids_of(cells: Cells) -> np.ndarray:
+    """Returns the centroids of N cells, which have at least one pixel each, as :func:`measure_cells` does: (N, 2) xy.
+
+    They are in px from the outer corner of the first pixel.
+    """
+    x_mean, y_mean, *_ = moments_of(cells.masks)
+    return np.stack([x_mean, y_mean], axis=1) + .5
+
+
 def moments_of(masks: MaskRuns) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Returns the first and second moments of the pixels of N masks, which have at least one pixel each.
 

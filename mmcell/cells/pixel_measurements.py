@@ -84,14 +84,16 @@ def _blocks(cells: Cells) -> Iterator[np.ndarray]:
     yield from split_by(block) if len(cells) else ()
 
 
-def count_neighbours(centroids_um: np.ndarray, distance_um: float) -> np.ndarray:
+def count_neighbours(centroids_um: np.ndarray, distance_um: float, all_um: np.ndarray | None = None) -> np.ndarray:
     """Returns for each of N cells how many others have their centroid within a distance, (N,) int64.
 
     Args:
         centroids_um: (N, 2) float in micrometres.
         distance_um: The distance in micrometres; a centroid at exactly this distance counts.
+        all_um: (M, 2) float, the centroids of these cells and of others that count as neighbours; None: of these only.
     """
     from scipy.spatial import KDTree
     if not len(centroids_um):
         return np.zeros(0, np.int64)
-    return KDTree(centroids_um).query_ball_point(centroids_um, distance_um, return_length=True) - 1
+    tree = KDTree(centroids_um if all_um is None else all_um)
+    return tree.query_ball_point(centroids_um, distance_um, return_length=True) - 1

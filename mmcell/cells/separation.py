@@ -12,9 +12,11 @@ from mmcell.ragged import offsets_of
 
 # A cell of which others cover more than this part is taken for another detection of the same place.
 MAX_COVERED = .5
+# So few cells may wait for nothing: they need little memory.
+_LEAST_WAITING = 1000
 
 
-def separate_cells(parts: Iterable[Cells], reach_px: int | None = None) -> Iterator[Cells]:
+def separate_cells(parts: Iterable[tuple[Cells, int]]) -> Iterator[Cells]:
     """Yields the cells of an image so that each pixel belongs to at most one of them, and each is of one piece.
 
     Of cells that overlap, the one with the higher score keeps the common pixels; of equal scores the smaller one, as in
@@ -23,28 +25,25 @@ def separate_cells(parts: Iterable[Cells], reach_px: int | None = None) -> Itera
     a corner belong to one piece. Boxes, scores and classes stay as they were predicted.
 
     Args:
-        parts: The cells of an image, all at once or in parts, for example tile by tile. It does not matter how they are
-            divided.
-        reach_px: How far above the lowest top of a cell so far the tops of cells in later parts may lie, in px. A cell
-            is held back as long as it may depend on one that comes later. None holds back all until the last part.
+        parts: The cells of an image, all at once or in parts, for example tile by tile, each with the row in px above
+            which no pixel of cells in later parts lies. It does not matter how they are divided. A cell is held back as
+            long as it may depend on one that comes later.
 
     Yields:
         Cells that are final, in the order in which they came, at least one at a time.
     """
     waiting = _Waiting(None, None)
-    lowest_top = released_px = 0
-    for part in parts:
+    released_px, n_enough = 0, _LEAST_WAITING
+    for part, done_above_px in parts:
         waiting = waiting.joined_by(part.take(part.masks.areas_px > 0))
-        if reach_px is None or not len(part):
-            continue
-        lowest_top = max(lowest_top, int(part.masks.extents_xyxy[:, 1].max()))
-        # All waiting cells are looked at for each release. Fewer releases save time and cost memory.
-        if lowest_top - reach_px >= released_px + max(reach_px // 2, 1):
-            released_px = lowest_top - reach_px
+        # All waiting cells are looked at for each release, which pays only if many have come since the last one.
+        if done_above_px > released_px and len(waiting) >= n_enough:
+            released_px = done_above_px
             final, waiting = waiting.release(released_px)
+            n_enough = 2 * len(waiting) + _LEAST_WAITING
             if len(final):
                 yield final
-    if waiting.cells is not None:
+    if len(waiting):
         final, _ = waiting.release(None)
         if len(final):
             yield final
@@ -60,6 +59,9 @@ class _Waiting:
 
     def __init__(self, cells: Cells | None, taken: MaskRuns | None) -> None:
         self.cells, self._taken = cells, taken
+
+    def __len__(self) -> int:
+        return 0 if self.cells is None else len(self.cells)
 
     def joined_by(self, cells: Cells) -> '_Waiting':
         """Returns these cells and more of them."""

@@ -13,6 +13,7 @@ from torch import nn
 from mmcell.checkpoints.allowed_classes import names_in_models, names_in_pipelines
 from mmcell.errors import MmcellError, list_some
 from mmcell.framework.limited_build import building_within, guard_lookups
+from mmcell.settings.data_sets import leaf_settings
 
 MAX_CHARACTERS = 1_000_000
 MAX_DEPTH = 50
@@ -174,9 +175,10 @@ def _refuse_foreign(settings: dict, modules: list) -> None:
     Hooks, loops, metrics, data sets and samplers are not built for a prediction, and are not checked.
     """
     dataset = settings['test_dataloader'].get('dataset')
+    leaves = leaf_settings(dataset, 'test_dataloader.dataset') if isinstance(dataset, dict) else ()
     parts = {'model': settings['model'], 'tta_model': settings.get('tta_model'),
              'tta_pipeline': settings.get('tta_pipeline'),
-             'test_dataloader.dataset.pipeline': dataset.get('pipeline') if isinstance(dataset, dict) else None}
+             **{f'{name}.pipeline': leaf.get('pipeline') for name, leaf in leaves}}
     problems = [f'custom_imports: {module}' for module in modules if str(module).split('.')[0] not in _PACKAGES]
     if settings.get('default_scope') not in (None, 'mmdet'):
         problems.append(f"default_scope: {settings['default_scope']}")

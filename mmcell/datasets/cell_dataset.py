@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
 
 from mmcv.transforms import LoadImageFromFile
 from mmdet.datasets import CocoDataset, MultiImageMixDataset, VOCDataset
@@ -22,7 +21,7 @@ from mmcell.datasets.orphans import end_with_parent
 from mmcell.framework.randomness import SeededIndex, own_randomness
 from mmcell.images.channel_order import count_swapped
 from mmcell.images.image_file import CHANNEL_ORDERS
-from mmcell.images.scale import refuse_implausible_mpp, same_scale, to_mpp
+from mmcell.images.scale import common_mpp, refuse_implausible_mpp, to_mpp
 from mmcell.layouts.voc import CLASS_NAMES
 from mmcell.visualization.colors import class_colors
 
@@ -212,9 +211,9 @@ class CellDataset(_SeededSamples, CocoDataset):
     def _adopt_scale(self, document: dict) -> None:
         stated = [to_mpp(image.get('mpp')) if self.mpp is None else self.mpp for image in document['images']]
         target = next((part.mpp for part in self.pipeline.transforms if isinstance(part, ResizeToScale)), None)
-        if target is None and stated and None not in stated and same_scale(max(stated), min(stated)):
-            target = median(stated)
-        elif target is None and any(stated):
+        if target is None:
+            target = common_mpp(stated)
+        if target is None and any(stated):
             print_log(f'{self.ann_file}: {_describe_scales(stated)}. A model learns one scale best: bring all images '
                       "to it with dict(type='ResizeToScale', mpp=…) after LoadCellAnnotations",
                       logger='current', level=logging.WARNING)

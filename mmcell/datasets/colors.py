@@ -9,6 +9,7 @@ from mmdet.registry import TRANSFORMS
 from mmcell.datasets.loading import LoadTiff
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import other_order
+from mmcell.settings.data_sets import first_leaf
 from mmcell.settings.names import iterate_dicts
 
 DATALOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
@@ -99,7 +100,7 @@ def input_order(config: Mapping) -> str:
     Args:
         config: The resolved config, with ``model`` and ``test_dataloader``.
     """
-    loader = loader_of(config['test_dataloader']['dataset']['pipeline'])
+    loader = loader_of(first_leaf(config, 'test_dataloader')['pipeline'])
     if loader.order is not None:
         return loader.order
     _, flag, wanted = _find_preprocessor(config['model'], 'model')

@@ -1,6 +1,8 @@
 """The scale of images, in micrometres per pixel. Importing this is cheap."""
 
 import argparse
+from collections.abc import Sequence
+from statistics import median
 
 # Scales outside of this range do not come from a microscope: the 72, 96 or 300 pixels per inch that image editors write
 # are 353 to 85 um per pixel.
@@ -50,6 +52,13 @@ def to_mpp(value: object) -> float | None:
 def same_scale(first_mpp: float, second_mpp: float) -> bool:
     """Returns whether two scales count as equal."""
     return 1 / SAME_SCALE < first_mpp / second_mpp < SAME_SCALE
+
+
+def common_mpp(stated: Sequence[float | None]) -> float | None:
+    """Returns the scale of images that all state about the same one, their median; None if they do not."""
+    if not stated or None in stated or not same_scale(max(stated), min(stated)):
+        return None
+    return median(stated)
 
 
 def find_rescaling(image_mpp: float | None, model_mpp: float | None) -> float:

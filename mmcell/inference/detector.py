@@ -18,9 +18,10 @@ from mmcell.classes.matching import match_classes
 from mmcell.errors import MmcellError
 from mmcell.framework.safe_loading import trusting_checkpoints
 from mmcell.images.image_file import CHANNEL_ORDERS
-from mmcell.images.scale import MAX_MPP, MIN_MPP, is_plausible_mpp, to_mpp
+from mmcell.images.scale import MAX_MPP, MIN_MPP, common_mpp, is_plausible_mpp, to_mpp
 from mmcell.models.precision import choose_precision
 from mmcell.models.winograd import use_winograd
+from mmcell.settings.data_sets import first_leaf
 from mmcell.settings.options import apply_options
 
 
@@ -80,7 +81,7 @@ def load_detector(checkpoint: str | Path, config: str | Path | Config | None = N
     refuse_other_model(detector, config.model.to_dict(), loaded)
     _load_weights(detector, loaded)
     detector.cfg = config
-    detector.dataset_meta = _describe_training(loaded, config)
+    detector.dataset_meta = describe_training(loaded, config)
     refuse_other_classes(detector, detector.dataset_meta['classes'])
     detector = detector.to(device).eval()
     if torch.device(device).type == 'cpu':
@@ -100,16 +101,30 @@ def _load_weights(detector: nn.Module, checkpoint: dict) -> None:
         raise DetectorError(f'the weights in the checkpoint cannot be used: {" ".join(str(error).split())}') from error
 
 
-def _describe_training(checkpoint: dict, config: Config) -> dict:
+def describe_training(checkpoint: dict, config: Config) -> dict:
+    """Returns the classes, the order of colours and the scale of what a model was trained with.
+
+    Args:
+        checkpoint: The loaded checkpoint. If its model was trained with several data sets, their channel order and
+            scale count if they are the same in all.
+        config: The config of the model, whose test data say what the checkpoint does not.
+
+    Returns:
+        'classes', 'channel_order' and 'mpp', as :func:`load_detector` describes them.
+
+    Raises:
+        ClassesError: ``metainfo`` in the config names other classes than the checkpoint.
+        DetectorError: Neither checkpoint nor config names the classes, or what they say about colours or scale is
+            impossible.
+    """
     meta = checkpoint.get('meta')
     recorded = meta.get('dataset_meta') if isinstance(meta, dict) else None
     # For joined data sets it is a list. Their labels mean the same classes, but their files may differ in colours.
     if isinstance(recorded, list | tuple):
         parts = [part for part in recorded if isinstance(part, dict)]
         orders = {str(part.get('channel_order')) for part in parts}
-        scales = {to_mpp(part.get('mpp')) for part in parts}
         recorded = {**parts[0], 'channel_order': orders.pop() if len(orders) == 1 else None,
-                    'mpp': scales.pop() if len(scales) == 1 else None} if parts else None
+                    'mpp': common_mpp([to_mpp(part.get('mpp')) for part in parts])} if parts else None
     dataset = find_test_dataset(config)
     known = [{str(key).lower(): value for key, value in source.items()}
              for source in (recorded, dataset.get('metainfo'), dataset) if isinstance(source, dict)]
@@ -140,6 +155,5 @@ def _find_scale(known: list[dict]) -> float | None:
 
 
 def find_test_dataset(config: Config) -> dict:
-    """Returns the settings of the test data in a config; an empty dict if the config has none."""
-    dataset = config.test_dataloader.get('dataset')
-    return dataset if isinstance(dataset, dict) else {}
+    """Returns the settings of the test data in a config, of joined ones the first; an empty dict if it has none."""
+    return first_leaf(config, 'test_dataloader')

@@ -40,7 +40,7 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
                        expect: ExpectRects | None = None,
                        is_wanted: Callable[[np.ndarray], np.ndarray] | None = None,
                        input_size: tuple[int, int] | None = None,
-                       is_empty: Callable[[np.ndarray], bool] | None = None) -> Iterator[tuple[Cells, Cells]]:
+                       is_empty: Callable[[np.ndarray], bool] | None = None) -> Iterator[tuple[Cells, Cells, int]]:
     """Predicts an image tile by tile, and yields each cell as soon as it is final: no later tile can change it.
 
     The cells equal those that ``model.test_step`` returns for the whole image, but come in another order. Only two
@@ -74,7 +74,8 @@ def predict_huge_image(model: TiledDetector, size: tuple[int, int], read: ReadRe
             returns true is not predicted. None predicts all.
 
     Yields:
-        For each tile, its cells before seams are resolved, and the cells that are final now.
+        For each tile, its cells before seams are resolved, the cells that are final now, and the row in px above which
+        no pixel of a later one lies.
 
     Raises:
         ImageReadError: The image is damaged.
@@ -178,8 +179,8 @@ def _predict_share(batches: Iterator[dict[int, Cells]]) -> None:
 
 
 def _stitch(batches: Iterator[dict[int, Cells]], journal: TileJournal, grid: TileGrid, wanted: np.ndarray,
-            border_px: float) -> Iterator[tuple[Cells, Cells]]:
-    """Yields the cells of each tile and the cells that are final after it, in the order of the tiles.
+            border_px: float) -> Iterator[tuple[Cells, Cells, int]]:
+    """Yields what :func:`predict_huge_image` yields, in the order of the tiles.
 
     Tiles that are not in the journal are predicted when their turn comes, by taking the next batch.
     """
@@ -191,4 +192,4 @@ def _stitch(batches: Iterator[dict[int, Cells]], journal: TileJournal, grid: Til
             cells = Cells.empty(grid.height, grid.width)
         else:
             cells = latest_batch[tile] if tile in latest_batch else journal.read(tile)
-        yield cells, stitcher.add(tile, cells)
+        yield cells, stitcher.add(tile, cells), stitcher.done_above_px(tile)

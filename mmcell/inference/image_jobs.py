@@ -11,12 +11,12 @@ import numpy as np
 from mmengine.dist import is_main_process
 
 from mmcell.cells.cells import Cells, select_cells
+from mmcell.cells.measurements import centroids_of
 from mmcell.cells.regions import Regions
 from mmcell.cells.separation import separate_cells
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
 from mmcell.images.image_file import ImageFile
-from mmcell.images.scale import find_rescaling
 from mmcell.inference.image_records import read_record, recording
 from mmcell.inference.prediction_plan import PredictionPlan
 from mmcell.inference.predictor import DetectedCells, Predictor
@@ -29,6 +29,8 @@ from mmcell.writers.writing import writing_cells
 # Images in which all values (0 to 255) are below this one are reported as dark. 12-bit data in a 16-bit file have
 # values up to 16, while 8-bit images of stained or fluorescent cells have brighter pixels.
 DARK_VALUE = 20
+# How cells in regions are counted. It belongs to the records, so that tables of other rules are made again.
+REGION_COUNTS = 'a cell in all regions that contain it, with neighbours outside'
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,7 @@ class ImageJob:
         Raises:
             MmcellError: The image cannot be predicted with these formats or with this model.
         """
-        plan = self._predictor_for(image).plan((image.height, image.width), image.reads_parts, self.formats)
+        plan = self.predictor_for(image).plan((image.height, image.width), image.reads_parts, self.formats)
         if plan.refusal is not None:
             raise MmcellError(f'{image.path}: {plan.refusal}')
         return plan
@@ -113,7 +115,7 @@ class ImageJob:
     def _mpp_of(self, image: ImageFile) -> float | None:
         return image.mpp if self.mpp is None else self.mpp
 
-    def _predictor_for(self, image: ImageFile) -> Predictor:
+    def predictor_for(self, image: ImageFile) -> Predictor:
         """Returns the predictor that brings an image to the scale of the model.
 
         Raises:
@@ -122,11 +124,10 @@ class ImageJob:
         if not self.rescales:
             return self.predictor
         try:
-            factor = find_rescaling(self._mpp_of(image), self.predictor.mpp)
+            return self.predictor.at_scale(self._mpp_of(image))
         except ValueError as error:
             raise MmcellError(f'{image.path}: {error}: give the right scale with --mpp, or predict the images as they '
                               'are with --no-rescale') from error
-        return self.predictor.rescaling(factor)
 
     def is_done(self, image: ImageFile, name: str, plan: PredictionPlan) -> bool:
         """Says whether all outputs of an image exist, and were made from the present file with the present settings."""
@@ -162,7 +163,7 @@ class ImageJob:
                 return Outcome('done')
         else:
             pixels = sample = image.read()
-            parts = iter([self._predictor_for(image).predict(pixels, plan, self.min_score)])
+            parts = iter([self.predictor_for(image).predict(pixels, plan, self.min_score)])
         n_cells, notes = self._write(parts, image, pixels, name, plan)
         remove_journal(journal)
         left_out = [f'too large for an {key}, which was left out; the other formats are complete'
@@ -174,9 +175,10 @@ class ImageJob:
         settings = {**self.settings, **self._roi_settings(image), **image.fingerprint,
                     'channel_order': self.channel_order, 'percentiles': self.percentiles,
                     'skips_glass': self.skips_glass}
-        stream = self._predictor_for(image).stream(image, plan, journal, min_score=self.min_score, resume=resume,
-                                                   settings=settings, report=report,
-                                                   regions=self._regions_of(image), skips_glass=self.skips_glass)
+        stream = self.predictor_for(image).stream(image, plan, journal, min_score=self.min_score, resume=resume,
+                                                  settings=settings, report=report,
+                                                  regions=self._regions_of(image), margin_px=self._margin_px(image),
+                                                  skips_glass=self.skips_glass)
         # All processes take the first cells here, so that they have predicted their tiles before the first process
         # opens the output files. If it cannot open them, no other process waits for it.
         return chain([part for part in [next(stream, None)] if part is not None], stream)
@@ -189,13 +191,14 @@ class ImageJob:
                          neighbour_um=self.neighbour_um, regions=self._regions_of(image), is_editable=self.is_editable)
         facts = {'image': image.path.name, 'width_px': image.width, 'height_px': image.height, 'mpp': info.mpp}
         if info.regions is not None:
-            facts['regions'] = dict(zip(info.regions.names, info.regions.areas_px(image.height, image.width),
-                                        strict=True))
+            size = image.height, image.width
+            facts['regions'] = dict(zip(info.regions.names, info.regions.areas_px(*size), strict=True))
+            facts['regions_px'] = info.regions.total_area_px(*size)
         n_cells, at_limit = 0, []
         record = {**self._make_record(image), 'formats': list(plan.formats), 'facts': facts}
         with (recording(self.folder, name, record),
               writing_cells(plan.formats, self.folder, name, info) as write):
-            for cells in self._select(parts, plan, info.regions, at_limit):
+            for cells in self._select(parts, info, at_limit):
                 write(cells)
                 n_cells += len(cells)
         return n_cells, [self.predictor.limit.note()] if any(at_limit) else []
@@ -205,24 +208,38 @@ class ImageJob:
 
     def _roi_settings(self, image: ImageFile) -> dict:
         regions = self._regions_of(image)
-        return {'roi': None if regions is None else regions.fingerprint}
+        return {'roi': None if regions is None else {**regions.fingerprint, 'counts': REGION_COUNTS}}
 
-    def _select(self, parts: Iterator[DetectedCells], plan: PredictionPlan, regions: Regions | None,
-                at_limit: list[bool]) -> Iterator[Cells]:
-        """Yields the cells that are written; adds to a list whether the model reached its limit in each part."""
-        def with_score() -> Iterator[Cells]:
+    def _margin_px(self, image: ImageFile) -> float:
+        """Returns how far from its regions cells of an image may be neighbours of cells in them."""
+        mpp = self._mpp_of(image)
+        return 0. if mpp is None or 'csv' not in self.formats else self.neighbour_um / mpp
+
+    def _select(self, parts: Iterator[DetectedCells], info: ImageInfo, at_limit: list[bool]) -> Iterator[Cells]:
+        """Yields the cells that are written.
+
+        Args:
+            parts: What the detector has found.
+            info: The image; cells that are in no region, but may be neighbours of cells that are, are added to it.
+            at_limit: For each part, whether the model reached its limit is added.
+        """
+        def with_score() -> Iterator[tuple[Cells, int]]:
             for part in parts:
                 at_limit.append(part.reached_limit(self.min_score))
-                yield select_cells(part.cells, self.min_score)
-        # Later cells begin at most two tiles above: a seam is done when the next row of tiles is.
-        separated = with_score() if self.allows_overlaps else separate_cells(
-            with_score(), 3 * plan.tile_px if plan.way == 'streamed' else None)
+                yield select_cells(part.cells, self.min_score), part.done_above_px
+        separated = (cells for cells, _ in with_score()) if self.allows_overlaps else separate_cells(with_score())
         for cells in separated:
             selected = select_cells(cells, **self.filters)
-            yield selected if regions is None else selected.take(regions.of_cells(selected) >= 0)
+            if info.regions is None:
+                yield selected
+                continue
+            is_inside = np.zeros(len(selected), bool)
+            is_inside[info.regions.of_cells(selected)[0]] = True
+            info.unwritten_xy_px.append(centroids_of(selected.take(~is_inside)))
+            yield selected.take(is_inside)
 
     def _make_record(self, image: ImageFile) -> dict:
-        settings = {**self.settings, **self._predictor_for(image).tile_settings, 'channel_order': self.channel_order,
+        settings = {**self.settings, **self.predictor_for(image).tile_settings, 'channel_order': self.channel_order,
                     'percentiles': self.percentiles, 'mpp': self.mpp, 'neighbour_um': self.neighbour_um,
                     'filters': self.filters, 'skips_glass': self.skips_glass, 'is_editable': self.is_editable,
                     'allows_overlaps': self.allows_overlaps,
@@ -250,6 +267,6 @@ class ImageJob:
         if mpp is None:
             yield (f'does not state its scale, and was predicted as it is; the model was trained at {model_mpp:g} um '
                    'per pixel: if the image has another scale, give it with --mpp')
-        elif self._predictor_for(image) is not self.predictor:
+        elif self.predictor_for(image) is not self.predictor:
             yield (f'was brought from {mpp:g} um per pixel to the {model_mpp:g} of the model for the prediction; cells '
                    'are in px of the image (--no-rescale predicts it as it is)')

@@ -14,6 +14,7 @@ from mmcell.inference.image_jobs import ImageJob, Outcome
 from mmcell.inference.image_records import read_record, record_path
 from mmcell.inference.processes import LostProcessError, gather
 from mmcell.inference.progress import Report, progress_bars
+from mmcell.writers.formats import CALL_TABLES
 
 # If so many images fail for the same reason before any image is done, the model is at fault, and the run stops.
 MAX_EQUAL_FAILURES = 3
@@ -70,6 +71,7 @@ def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bo
     """
     if rank == 0:
         outputs = {path.name for _, name in images for path in (record_path(job.folder, name), *job.output_paths(name))}
+        outputs.update(CALL_TABLES)
         remove_leftovers(job.folder, outputs.__contains__)
     failures = _Failures()
     share = images[rank::n_processes]

@@ -67,9 +67,7 @@ def prediction_plan(size: tuple[int, int], *, n_views: int = 1, tile_px: int | N
     n_px_shown = n_px * factor ** 2
     if tile_px is None and not is_streamed and n_px_shown <= (WHOLE_PX // n_views if keeps_size else STREAMED_PX):
         return PredictionPlan('whole', None, tuple(formats))
-    tile_px = default_tile_px(n_views) if tile_px is None else tile_px
-    if factor != 1:
-        tile_px = max(round(tile_px / factor / _ALIGN_PX), 2) * _ALIGN_PX
+    tile_px = tile_side_px(n_views, tile_px, factor)
     if not is_streamed:
         return PredictionPlan('tiled', tile_px, tuple(formats))
     possible, refusal = tuple(key for key in formats if key != 'overlay'), None
@@ -80,6 +78,12 @@ def prediction_plan(size: tuple[int, int], *, n_views: int = 1, tile_px: int | N
                    'the model changes images (resizes them, for example), and would change each tile in another way. '
                    'Use a model or --config whose test pipeline only loads and packs images')
     return PredictionPlan('streamed', tile_px, possible, refusal)
+
+
+def tile_side_px(n_views: int = 1, tile_px: int | None = None, factor: float = 1.) -> int:
+    """Returns the side of tiles in px of the image; the arguments are those of :func:`prediction_plan`."""
+    tile_px = default_tile_px(n_views) if tile_px is None else tile_px
+    return tile_px if factor == 1 else max(round(tile_px / factor / _ALIGN_PX), 2) * _ALIGN_PX
 
 
 def default_tile_px(n_views: int = 1) -> int:

@@ -20,11 +20,17 @@ from mmcell.datasets.colors import input_order
 from mmcell.errors import MmcellError
 from mmcell.images.background import shows_only_glass
 from mmcell.images.image_file import ImageFile
-from mmcell.images.scale import to_mpp
+from mmcell.images.scale import find_rescaling, to_mpp
 from mmcell.inference.detection_limit import find_limit
 from mmcell.inference.detector import DetectorError, find_test_dataset
 from mmcell.inference.huge_images import predict_huge_image
-from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, PredictionPlan, default_tile_px, prediction_plan
+from mmcell.inference.prediction_plan import (
+    DEFAULT_TILE_PX,
+    PredictionPlan,
+    default_tile_px,
+    prediction_plan,
+    tile_side_px,
+)
 from mmcell.inference.progress import Report
 from mmcell.models import MaskTTAModel, TiledDetector
 from mmcell.tiles.tile_limits import ALIGN_PX, BORDER_PX, OVERLAP_PX
@@ -42,10 +48,13 @@ class DetectedCells:
         cells: The cells, in px of the image.
         scores_at_limit: (F,) float32. For each image or tile for which the model returned as many detections as its
             limit allows, the lowest score of these detections.
+        done_above_px: The row of the image above which no pixel of cells in later parts lies; the height of the image
+            if there are no later parts.
     """
 
     cells: Cells
     scores_at_limit: np.ndarray
+    done_above_px: int
 
     def reached_limit(self, min_score: float) -> bool:
         """Says whether cells with at least a score are probably missing, because the model reached its limit."""
@@ -115,6 +124,11 @@ class Predictor:
         return len(self.model.views) if isinstance(self.model, MaskTTAModel) else 1
 
     @property
+    def tile_side_px(self) -> int:
+        """Side of the tiles in px of the image, if it is predicted in tiles."""
+        return tile_side_px(self.n_views, self.tile_px, self._factor)
+
+    @property
     def _keeps_size(self) -> bool:
         """Whether a tile has the same pixels by itself and in the whole image, because the pipeline only packs it."""
         return len(self._pipeline.transforms) == 1
@@ -130,6 +144,17 @@ class Predictor:
             other.tile_settings = other._in_tiles(
                 default_tile_px(self.n_views) if self.tile_px is None else self.tile_px, factor).tile_settings
         return self._by_factor[factor]
+
+    def at_scale(self, mpp: float | None) -> 'Predictor':
+        """Returns a predictor that brings images of a scale to that of the model, if both are known and differ.
+
+        Args:
+            mpp: Micrometres per pixel of the images; None if not known.
+
+        Raises:
+            ValueError: The scales differ by an impossible factor.
+        """
+        return self.rescaling(find_rescaling(mpp, self.mpp))
 
     def plan(self, size: tuple[int, int], reads_parts: bool = False, formats: Sequence[str] = ()) -> PredictionPlan:
         """Returns how an image is predicted.
@@ -166,12 +191,13 @@ class Predictor:
         else:
             cells = Cells.from_instances(self.model.test_step(data)[0].pred_instances, height, width)
             scores_per_tile = [cells.scores]
-        return DetectedCells(cells, self.limit.scores_at_limit(scores_per_tile))
+        return DetectedCells(cells, self.limit.scores_at_limit(scores_per_tile), height)
 
     def stream(self, image: ImageFile, plan: PredictionPlan, journal_folder: Path, *, min_score: float = 0.,
                resume: bool = False, settings: dict | None = None,
                report: Report | None = None,
-               regions: Regions | None = None, skips_glass: bool = False) -> Iterator[DetectedCells]:
+               regions: Regions | None = None, margin_px: float = 0.,
+               skips_glass: bool = False) -> Iterator[DetectedCells]:
         """Reads and predicts an image tile by tile, and yields cells as soon as no later tile can change them.
 
         Args:
@@ -181,11 +207,12 @@ class Predictor:
             journal_folder, resume, settings, report: As in
                 :func:`mmcell.inference.huge_images.predict_huge_image`, which does the work.
             regions: Tiles far from all regions are left out; None predicts all.
+            margin_px: How far from a region cells are needed, too.
             skips_glass: Whether tiles without tissue are left out (:mod:`mmcell.images.background`).
         """
         # A cell of a region may reach beyond it, and beyond a seam.
         is_wanted = None if regions is None else (
-            lambda rects_xyxy: regions.are_near(rects_xyxy, self.tile_settings['overlap_px']))
+            lambda rects_xyxy: regions.are_near(rects_xyxy, self.tile_settings['overlap_px'] + margin_px))
         with image.level_for(1 / self._factor) as level:
             # Tiles are cut from the level, and cells are made in px of the full resolution.
             shrunk = image.width / level.size[1]
@@ -195,10 +222,10 @@ class Predictor:
                 journal_folder, min_score=min_score, resume=resume, settings=settings, report=report,
                 expect=level.expect, is_wanted=is_wanted, input_size=level.size,
                 is_empty=shows_only_glass if skips_glass else None)
-            for tile_cells, cells in tiles:
+            for tile_cells, cells, done_above_px in tiles:
                 scores_at_limit = self.limit.scores_at_limit([tile_cells.scores])
                 if len(cells) or len(scores_at_limit):
-                    yield DetectedCells(cells, scores_at_limit)
+                    yield DetectedCells(cells, scores_at_limit, done_above_px)
 
     def _in_tiles(self, tile_px: int, factor: float = 1.) -> TiledDetector:
         """Returns the detector in tiles of a side in px of the input, which is enlarged by a factor."""

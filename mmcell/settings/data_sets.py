@@ -11,12 +11,26 @@ def leaf_settings(dataset: Mapping, name: str = 'dataset') -> Iterator[tuple[str
         dataset: The settings of the data set.
         name: Their name in the config, with dots between the levels.
     """
-    inner = [(f'{name}.dataset', dataset['dataset'])] if 'dataset' in dataset else []
-    inner += [(f'{name}.datasets.{index}', part) for index, part in enumerate(dataset.get('datasets') or ())]
+    repeated, joined = dataset.get('dataset'), dataset.get('datasets')
+    inner = [(f'{name}.dataset', repeated)] if isinstance(repeated, Mapping) else []
+    inner += [(f'{name}.datasets.{index}', part)
+              for index, part in enumerate(joined if isinstance(joined, list | tuple) else ())
+              if isinstance(part, Mapping)]
     if not inner:
         yield name, dataset
     for place, part in inner:
         yield from leaf_settings(part, place)
+
+
+def first_leaf(settings: Mapping, loader: str) -> Mapping:
+    """Returns the settings of the first data set that a data loader reads; an empty dict if it has none.
+
+    Args:
+        settings: The resolved config.
+        loader: The name of the data loader in the config, for example 'test_dataloader'.
+    """
+    dataset = (settings.get(loader) or {}).get('dataset')
+    return next(leaf for _, leaf in leaf_settings(dataset)) if isinstance(dataset, Mapping) else {}
 
 
 def find_validation_file(settings: Mapping) -> Path | None:

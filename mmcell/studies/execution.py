@@ -11,10 +11,11 @@ from mmcell.checkpoints.differences import Difference, compare_settings, compare
 from mmcell.commands.shell import ExitStatus
 from mmcell.errors import MmcellError, list_some
 from mmcell.studies.budget import NO_LIMIT, TimeLimit, fits, is_over
+from mmcell.studies.dependencies import describe_unfinished, find_unfinished
 from mmcell.studies.facts import TESTED, TRAINED, add_test, add_training, read_json, to_plain, write_json
 from mmcell.studies.plan import StudyError
 from mmcell.studies.processes import call, describe_failure, locked
-from mmcell.studies.progress import known_test_seconds
+from mmcell.studies.progress import known_share_seconds, known_test_seconds
 from mmcell.studies.runs import PlannedTest, Run
 from mmcell.studies.sharing import try_to_share_weights
 from mmcell.studies.submissions import make_submission
@@ -153,6 +154,10 @@ def carry_out(run: Run, commands: Commands, stop: threading.Event | None = None)
     with locked(folder / '.lock', commands.limit.ask) as lock:
         if lock is None:
             return Outcome(run, 'stopped')
+        # The caller may have looked before another process began that training again.
+        needed = find_unfinished(run, commands.folder)
+        if needed is not None:
+            return Outcome(run, 'stopped', describe_unfinished(needed), has_begun=False)
         if not (folder / TRAINED).exists():
             begun = time.monotonic()
             try:
@@ -172,8 +177,11 @@ def carry_out(run: Run, commands: Commands, stop: threading.Event | None = None)
 
 
 def _share(outcome: Outcome, commands: Commands) -> Outcome:
-    """Writes the weights of a trained run as the study says; returns its outcome, with the message of an error."""
-    if commands.share_bytes is None or is_over(commands.limit.kill):
+    """Writes the weights of a trained run as the study says; returns its outcome, with the message of an error.
+
+    If there is no time for it, the weights are left for the end of the study, or for its next call.
+    """
+    if commands.share_bytes is None or not fits(known_share_seconds(commands.folder), commands.limit.kill):
         return outcome
     problem = try_to_share_weights(outcome.run, commands.folder, commands.share_bytes)
     if not problem:

@@ -39,8 +39,9 @@ def read_effort_facts(folder: Path) -> dict:
 
     Returns:
         Seconds and greatest memory of the processes that trained (``seconds``, ``peak_bytes``), the most seconds that
-        one of them took to stop (``stop_seconds``), and the seconds of each test by the name of its dump (``tests``).
-        Keys are missing until they are known.
+        one of them took to stop (``stop_seconds``), the seconds of each test by the name of its dump (``tests``), and
+        those in which its weights were written into the folder that is carried (``share_seconds``). Keys are missing
+        until they are known.
     """
     return read_json(folder / EFFORT)
 
@@ -58,3 +59,8 @@ def add_test(folder: Path, name: str, seconds: float) -> None:
     """Adds the time of a test, which may have been killed before its end, to the effort of a run."""
     before = read_effort_facts(folder)
     write_json({**before, 'tests': {**before.get('tests', {}), name: seconds}}, folder / EFFORT)
+
+
+def add_share(folder: Path, seconds: float) -> None:
+    """Notes how long it took to write the weights of a run into the folder that is carried."""
+    write_json({**read_effort_facts(folder), 'share_seconds': seconds}, folder / EFFORT)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mmcell.settings.options import parse_value
 from mmcell.studies.budget import is_over
+from mmcell.studies.dependencies import describe_unfinished, find_unfinished
 from mmcell.studies.execution import Commands, Outcome, carry_out
 from mmcell.studies.plan import StudyError
 from mmcell.studies.processes import STOP_SECONDS, stop_commands
@@ -27,8 +28,9 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
                   gpus: Sequence[str] = (), on_begin: Callable[[Run], None] = lambda run: None) -> Iterator[Outcome]:
     """Carries out runs, up to ``n_jobs`` of them at the same time, and yields the outcome of each when it has ended.
 
-    Runs that have not begun when the time is over are yielded as stopped. If the generator is closed, or Ctrl-C ends
-    it, the runs that go on are told to stop: their trainings save a checkpoint.
+    A run that needs the training of another one begins when that has come to its end, and is yielded as stopped if it
+    does not. Runs that have not begun when the time is over are yielded as stopped. If the generator is closed, or
+    Ctrl-C ends it, the runs that go on are told to stop: their trainings save a checkpoint.
 
     Args:
         runs: The runs that are not done.
@@ -48,18 +50,33 @@ def carry_out_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: S
     elif n_jobs > 1:
         yield from _carry_out_at_once(runs, commands, n_jobs, gpus, on_begin)
     else:
-        for run in runs:
-            if is_over(commands.limit.ask):
-                yield Outcome(run, 'stopped', has_begun=False)
-            else:
-                on_begin(run)
-                yield carry_out(run, commands)
+        waiting = list(runs)
+        while not is_over(commands.limit.ask) and (run := _take_ready(waiting, commands)) is not None:
+            on_begin(run)
+            yield carry_out(run, commands)
+        yield from _leave(waiting, commands)
+
+
+def _take_ready(waiting: list[Run], commands: Commands) -> Run | None:
+    """Removes the first run that can begin from a list, and returns it; None if all need trainings that go on."""
+    for place, run in enumerate(waiting):
+        if find_unfinished(run, commands.folder) is None:
+            return waiting.pop(place)
+    return None
+
+
+def _leave(waiting: list[Run], commands: Commands) -> Iterator[Outcome]:
+    """Yields the outcomes of runs that do not begin, and removes them from their list."""
+    for run in list(waiting):
+        needed = find_unfinished(run, commands.folder)
+        waiting.remove(run)
+        yield Outcome(run, 'stopped', '' if needed is None else describe_unfinished(needed), has_begun=False)
 
 
 def _carry_out_at_once(runs: Sequence[Run], commands: Commands, n_jobs: int, gpus: Sequence[str],
                        on_begin: Callable[[Run], None]) -> Iterator[Outcome]:
     """Carries out several runs at once on this machine: one thread waits for the commands of each."""
-    waiting, free = list(runs)[::-1], list(range(n_jobs))[::-1]
+    waiting, free = list(runs), list(range(n_jobs))[::-1]
     going: dict[Future, tuple[int, Run]] = {}
     stop = threading.Event()
     # When the block ends, it waits for the threads.
@@ -67,12 +84,14 @@ def _carry_out_at_once(runs: Sequence[Run], commands: Commands, n_jobs: int, gpu
         try:
             while waiting or going:
                 if is_over(commands.limit.ask):
-                    yield from (Outcome(waiting.pop(), 'stopped', has_begun=False) for _ in list(waiting))
-                while waiting and free:
-                    place, run = free.pop(), waiting.pop()
+                    yield from _leave(waiting, commands)
+                while free and (run := _take_ready(waiting, commands)) is not None:
+                    place = free.pop()
                     own = replace(commands, gpu=gpus[place % len(gpus)]) if gpus else commands
                     on_begin(run)
                     going[threads.submit(carry_out, run, own, stop)] = place, run
+                if not going:
+                    yield from _leave(waiting, commands)
                 for future in wait(going, return_when=FIRST_COMPLETED).done:
                     place, run = going.pop(future)
                     free.append(place)
@@ -85,7 +104,7 @@ def _submit_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: Seq
                 on_begin: Callable[[Run], None]) -> Iterator[Outcome]:
     """Carries out runs as jobs of Slurm, up to ``n_jobs`` of them at the same time."""
     executor = _make_executor(commands, slurm)
-    waiting: list[Run] = list(runs)[::-1]
+    waiting = list(runs)
     going: list[tuple[Run, Job]] = []
     try:
         while waiting or going:
@@ -96,11 +115,12 @@ def _submit_all(runs: Sequence[Run], commands: Commands, n_jobs: int, slurm: Seq
                     going.remove((run, job))
                     job.cancel(check=False)
                     waiting.append(run)
-                yield from (Outcome(waiting.pop(), 'stopped', has_begun=False) for _ in list(waiting))
-            while waiting and len(going) < n_jobs:
-                run = waiting.pop()
+                yield from _leave(waiting, commands)
+            while len(going) < n_jobs and (run := _take_ready(waiting, commands)) is not None:
                 on_begin(run)
                 going.append((run, executor.submit(RunJob(), run, commands)))
+            if not going:
+                yield from _leave(waiting, commands)
             for run, job in [(run, job) for run, job in going if job.done()]:
                 going.remove((run, job))
                 yield _outcome_of(run, job)

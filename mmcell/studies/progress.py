@@ -80,6 +80,15 @@ def known_test_seconds(test: PlannedTest, folder: Path) -> float | None:
     return seconds.get(test.name) or max(same_images or seconds.values(), default=None)
 
 
+def known_share_seconds(folder: Path) -> float | None:
+    """Returns the most seconds in which weights of a run were written into the folder that is carried.
+
+    None if none were written.
+    """
+    return max((seconds for path in folder.glob('*/*/')
+                if (seconds := read_effort_facts(path).get('share_seconds')) is not None), default=None)
+
+
 @dataclass(frozen=True)
 class Left:
     """What is left of a study.

@@ -6,6 +6,7 @@ own, in half precision.
 """
 
 import io
+import time
 import zipfile
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mmcell.errors import MmcellError
 from mmcell.files.parts import PartsError, find_written, join_parts, write_parts
 from mmcell.files.whole_files import remove_leftovers, written_whole
 from mmcell.framework.safe_loading import load_tensors_only
+from mmcell.studies.facts import add_share
 from mmcell.studies.runs import Run
 
 SHARE = 'share'
@@ -43,18 +45,26 @@ def share_weights(run: Run, folder: Path, max_bytes: int) -> None:
         folder: The folder of the study.
         max_bytes: The greatest number of bytes of a file.
     """
-    if not list((folder / run.folder).glob('*.pth')):
+    if not lacks_weights(run, folder, max_bytes):
         return
-    path = weights_path(run, folder)
-    written = find_written(path)
-    if written and max(part.stat().st_size for part in written) <= max_bytes:
-        try:
-            join_parts(written[0])
-        except PartsError:
-            pass
-        else:
-            return
-    write_parts(to_bytes(to_half(load_tensors_only(find_checkpoint(folder / run.folder), 'cpu'))), path, max_bytes)
+    begun = time.monotonic()
+    weights = to_half(load_tensors_only(find_checkpoint(folder / run.folder), 'cpu'))
+    write_parts(to_bytes(weights), weights_path(run, folder), max_bytes)
+    add_share(folder / run.folder, time.monotonic() - begun)
+
+
+def lacks_weights(run: Run, folder: Path, max_bytes: int) -> bool:
+    """Returns whether :func:`share_weights`, which has the same arguments, has something to write."""
+    if not list((folder / run.folder).glob('*.pth')):
+        return False
+    written = find_written(weights_path(run, folder))
+    if not written or max(part.stat().st_size for part in written) > max_bytes:
+        return True
+    try:
+        join_parts(written[0])
+    except PartsError:
+        return True
+    return False
 
 
 def try_to_share_weights(run: Run, folder: Path, max_bytes: int) -> str:

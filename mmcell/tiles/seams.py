@@ -99,6 +99,16 @@ class SeamStitcher:
         self.pending = self.pending.take(waits)
         return final
 
+    def done_above_px(self, tile: int) -> int:
+        """Returns the row in px above which no pixel of the cells lies that are returned after a tile was added.
+
+        Args:
+            tile: Index of the tile that was added last.
+        """
+        # Later cells are pending, or parts of them are, or they lie in later tiles, which begin no higher.
+        later = self.grid.rects_xyxy[tile + 1, 1] if tile + 1 < len(self.grid) else self.grid.height
+        return int(self.pending.extents_xyxy[:, 1].min(initial=later))
+
 
 def find_pairs(pending: TileCells, new: TileCells, tile: int, grid: TileGrid) -> Pairs:
     """Finds the pairs of a cell of earlier tiles and a cell of a new tile that may be one cell.

@@ -4,7 +4,7 @@ import csv
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -38,6 +38,8 @@ class ImageInfo:
         has_file: Whether the file exists, so that the values of its pixels can be measured.
         neighbour_um: Cells whose centroids are at most so far apart are neighbours, in micrometres.
         regions: The regions that all cells lie in; None if there are none.
+        unwritten_xy_px: Centroids, (M, 2) float in px each, of cells that are not written because they lie in no
+            region, but are neighbours of cells that are. They may be added as long as cells are written.
         is_editable: Whether QuPath is to take the cells for annotations, whose shape can be edited there, and not for
             detections, which it shows faster.
     """
@@ -53,6 +55,7 @@ class ImageInfo:
     has_file: bool = False
     neighbour_um: float = 20.
     regions: Regions | None = None
+    unwritten_xy_px: list[np.ndarray] = field(default_factory=list)
     is_editable: bool = False
 
     def only_with_scores(self, *values: Any) -> tuple:

@@ -23,7 +23,8 @@ def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[Wri
 
     These are the values of :func:`measure_cells` and :func:`measure_shapes`; with ``image.has_file`` mean and standard
     deviation of each channel of the file and, if it is in colours, of haematoxylin and eosin; and with a scale the
-    number of neighbours within ``image.neighbour_um``. The columns in micrometres exist only if the scale is known.
+    number of neighbours within ``image.neighbour_um``, of which some may be in ``image.unwritten_xy_px``. The columns
+    in micrometres exist only if the scale is known.
     """
     with ExitStack() as stack:
         # Not the file that is open for the prediction, which reads its tiles in a certain order.
@@ -35,8 +36,7 @@ def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[Wri
             measured = measure(cells)
             if image.mpp is not None:
                 centroids.append(np.stack([measured['centroid_x_um'], measured['centroid_y_um']], axis=1))
-            regions = [] if image.regions is None else [[image.regions.names[place]
-                                                         for place in image.regions.of_cells(cells)]]
+            regions = [] if image.regions is None else [image.regions.names_of_cells(cells)]
             rows = zip(numbers, cells.labels, cells.scores.tolist(), zip(*measured.values(), strict=True), *regions,
                        strict=True)
             for number, label, score, values, *region in rows:
@@ -48,7 +48,9 @@ def writing_measurement_csv(paths: list[Path], image: ImageInfo) -> Iterator[Wri
                   *([] if image.regions is None else ['region']), *columns]
 
         def count_all() -> list[int]:
-            return count_neighbours(np.concatenate([*centroids, np.zeros((0, 2))]), image.neighbour_um).tolist()
+            written = np.concatenate([np.zeros((0, 2)), *centroids])
+            others = [xy_px * image.mpp for xy_px in image.unwritten_xy_px]
+            return count_neighbours(written, image.neighbour_um, np.concatenate([written, *others])).tolist()
 
         neighbours = None if image.mpp is None else (f'neighbours_within_{image.neighbour_um:g}_um', count_all)
         with writing_table(paths[0], header, to_rows, neighbours) as write:

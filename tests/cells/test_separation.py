@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from mmcell.cells import separation
 from mmcell.cells.cells import Cells
 from mmcell.cells.separation import separate_cells
 from mmcell.masks.encoding import masks_to_rles
@@ -34,7 +35,7 @@ def box(x0, y0, x1, y1, shape=(20, 30)):
 
 
 def separate(cells):
-    parts = list(separate_cells([cells]))
+    parts = list(separate_cells([(cells, cells.masks.height)]))
     assert len(parts) <= 1
     return parts[0] if parts else cells.take(np.zeros(0, int))
 
@@ -70,15 +71,16 @@ def test_the_largest_piece_is_kept_and_corners_join():
 
 def test_no_cells_and_empty_masks():
     assert list(separate_cells([])) == []
-    assert list(separate_cells([make_cells(np.zeros((2, 20, 30), bool), [.5, .4])])) == []
+    assert list(separate_cells([(make_cells(np.zeros((2, 20, 30), bool), [.5, .4]), 20)])) == []
 
 
-def random_cells(rng, n):
+def random_cells(rng, n, n_tall=0):
     bitmaps = np.zeros((n, *SHAPE), np.uint8)
-    for bitmap in bitmaps:
+    for place, bitmap in enumerate(bitmaps):
         center = rng.integers(0, SHAPE[1]), rng.integers(0, SHAPE[0])
-        cv2.ellipse(bitmap, tuple(map(int, center)), tuple(map(int, rng.integers(2, 9, 2))), int(rng.integers(180)), 0,
-                    360, 1, -1)
+        axes = rng.integers(2, 9, 2) if place >= n_tall else (4, rng.integers(60, 100))
+        angle = int(rng.integers(180)) if place >= n_tall else 0
+        cv2.ellipse(bitmap, tuple(map(int, center)), tuple(map(int, axes)), angle, 0, 360, 1, -1)
     return make_cells(bitmaps, rng.choice([.5, .6, .7, .8, .9], n), rng.integers(0, 3, n))
 
 
@@ -98,19 +100,23 @@ def by_definition(cells):
     return kept
 
 
+@pytest.mark.parametrize('n_tall', [0, 6])
 @pytest.mark.parametrize('seed', range(5))
-def test_random_cells_are_separated_by_the_definition_whatever_the_parts(seed):
+def test_random_cells_are_separated_by_the_definition_whatever_the_parts(seed, n_tall, monkeypatch):
+    monkeypatch.setattr(separation, '_LEAST_WAITING', 1)
     rng = np.random.default_rng(seed)
-    cells = random_cells(rng, 250)
+    cells = random_cells(rng, 250, n_tall)
     expected = by_definition(cells)
     whole = separate(cells)
     assert 20 < len(whole) == len(expected) < 250
     np.testing.assert_array_equal(to_bitmaps(whole), [expected[cell] for cell in sorted(expected)])
     assert to_bitmaps(whole).sum(0).max() == 1
-    # Parts of 40 rows, in which the cells of the rows above are mixed in as late as their tops allow.
-    tops = cells.masks.extents_xyxy[:, 1] + rng.integers(0, 30, len(cells))
-    index = [np.flatnonzero((tops >= top) & (tops < top + 40)) for top in range(0, 260, 40)]
-    released = list(separate_cells((cells.take(part) for part in index), reach_px=70))
+    # Parts of 20 rows, in which cells of the rows above are mixed in: those that end there, and some far later.
+    tops, bottoms = cells.masks.extents_xyxy[:, [1, 3]].T
+    comes = np.where(rng.random(len(cells)) < .3, bottoms, tops + rng.integers(0, 20, len(cells)))
+    index = [np.flatnonzero((comes >= row) & (comes < row + 20)) for row in range(0, 240, 20)]
+    rows = [int(tops[comes >= row + 20].min(initial=SHAPE[0])) for row in range(0, 240, 20)]
+    released = list(separate_cells((cells.take(part), row) for part, row in zip(index, rows, strict=True)))
     assert len(released) > 1
     found = Cells.concatenate(released)
     key = np.lexsort(found.masks.extents_xyxy.T)

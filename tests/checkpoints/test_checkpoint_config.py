@@ -157,6 +157,10 @@ def test_transforms_that_are_not_listed_are_refused(transform, message):
     settings = dict(model=dict(type='ResNet'), test_dataloader=dict(dataset=dict(pipeline=[transform])))
     with pytest.raises(CheckpointConfigError, match=rf'test_dataloader.dataset.pipeline\[0\].*{message}'):
         read_checkpoint_config({'meta': {'cfg': source_of(settings)}})
+    inner = settings['test_dataloader']['dataset']
+    settings['test_dataloader']['dataset'] = dict(type='ConcatDataset', datasets=[dict(dataset=inner)])
+    with pytest.raises(CheckpointConfigError, match=rf'dataset.datasets.0.dataset.pipeline\[0\].*{message}'):
+        read_checkpoint_config({'meta': {'cfg': source_of(settings)}})
 
 
 @pytest.mark.parametrize('model', [
@@ -275,6 +279,7 @@ def test_trust_allows_any_class_and_imports_modules(trap):
 @pytest.mark.parametrize('settings, message', [
     (dict(test_dataloader=dict(dataset=[])), 'names the classes|pipeline of the config'),
     (dict(test_dataloader=dict(dataset=dict(pipeline=[]))), 'pipeline of the config must be a list'),
+    (dict(test_dataloader=dict(dataset=dict(dataset=3, datasets=[4, 'ab']))), 'pipeline of the config must be a list'),
     (dict(test_dataloader=dict(dataset=dict(pipeline=[3]))), 'pipeline of the config must be a list'),
     (dict(test_dataloader=dict(dataset=dict(pipeline=[PIPELINE[0], dict(type='Resize')]))), 'cannot be built'),
     (dict(test_dataloader=dict(dataset=dict(pipeline=[PIPELINE[0], dict(type='Pad', size=1, size_divisor=2)]))),

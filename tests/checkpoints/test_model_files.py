@@ -79,6 +79,17 @@ def test_a_detector_predicts_what_its_rounded_checkpoint_predicts(trained, tmp_p
     assert len(found[0][0]) and (found[0][0] == found[1][0]).all() and found[0][1] == found[1][1]
 
 
+@pytest.mark.parametrize(('orders', 'order'), [(('bgr', 'bgr'), 'bgr'), (('bgr', 'rgb'), 'rgb')])
+def test_a_model_of_joined_data_sets_is_exported(trained, tmp_path, orders, order):
+    loaded = torch.load(trained)
+    loaded['meta']['dataset_meta'] = [dict(classes=CLASSES, channel_order=each, mpp=.3) for each in orders]
+    torch.save(loaded, trained)
+    ended = call('tools/export_model.py', trained, '--out', tmp_path / 'net.safetensors')
+    assert ended.returncode == 0, ended.stderr
+    exported = load_detector(tmp_path / 'net.safetensors').dataset_meta
+    assert exported == load_detector(trained).dataset_meta == dict(classes=CLASSES, channel_order=order, mpp=.3)
+
+
 def test_scores_are_taken_from_an_evaluation(trained, tmp_path):
     (tmp_path / 'metrics.json').write_text(json.dumps({'values': {'AP50': .75, 'PQ_pooled': .5, 'other': 1.}}))
     call('tools/export_model.py', trained, '--out', tmp_path / 'net.safetensors', '--scores', tmp_path / 'metrics.json')

@@ -20,6 +20,7 @@ from support.image_files import write_pyramid
 from support.paths import REPO
 from support.stains import stained_image
 
+import mmcell
 from mmcell.cells.cells import Cells
 from mmcell.checkpoints.fit import FitError
 from mmcell.datasets import CellDataset
@@ -32,6 +33,7 @@ from mmcell.inference.image_records import read_record
 from mmcell.inference.predictor import DetectedCells, Predictor
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.models import MaskTTAModel, precision
+from mmcell.models.folding import fold_batch_norm
 from mmcell.tiles.tiling import make_grid
 from mmcell.writers import label_tiff
 from mmcell.writers.formats import CALL_TABLES
@@ -134,7 +136,7 @@ def test_counts_areas_and_label_maps_agree(tmp_path, command, monkeypatch, flags
         bitmap[y:y + side, x:x + side] = True
     cells = Cells.from_rles(masks_to_rles(bitmaps), np.array([(x, y, side, side) for y, x, side in squares]),
                             np.array([0, 2, 1]), 30, 40, np.array([.9, .8, .7]))
-    monkeypatch.setattr(Predictor, 'predict', lambda *_: DetectedCells(cells, np.zeros(0)))
+    monkeypatch.setattr(Predictor, 'predict', lambda *_: DetectedCells(cells, np.zeros(0), 30))
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     status, output = command(image, '--formats', 'csv', 'labels', *flags)
     assert status == 0 and f'{len(areas)} cells in 1 images' in output.out
@@ -238,6 +240,35 @@ def write_scaled(path, mpp, factor):
     return path
 
 
+@pytest.mark.parametrize(('flags', 'options'), [([], {}), (['--allow-overlaps'], dict(allow_overlaps=True))])
+@pytest.mark.parametrize('mpp', [None, .5])
+def test_an_array_gives_the_same_cells_as_its_file(tmp_path, monkeypatch, rng, flags, options, mpp):
+    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
+    loaded = torch.load(checkpoint)
+    loaded['meta']['dataset_meta'].update(mpp=.25, channel_order='rgb')
+    torch.save(loaded, checkpoint)
+    image = tmp_path / 'a.png'
+    cv2.imwrite(str(image), rng.integers(0, 255, (70, 90, 3), np.uint8))
+    scale = [] if mpp is None else ['--mpp', mpp]
+    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
+        checkpoint, image, '--out', tmp_path / 'out', '--formats', 'coco', 'labels', '--score-thr', 0, '--device',
+        'cpu', *flags, *scale))])
+    assert predict.main() == 0
+    written = json.loads((tmp_path / 'out' / 'a_coco.json').read_text())
+    detector = load_detector(checkpoint)
+    fold_batch_norm(detector)
+    cells = mmcell.predict_array(detector, mmcell.read_image(image), 0., mpp=mpp, **options)
+    names = {category['id']: category['name'] for category in written['categories']}
+    expected = sorted((cell['segmentation']['counts'], names[cell['category_id']]) for cell in written['annotations'])
+    assert sorted((rle['counts'] if isinstance(rle['counts'], str) else rle['counts'].decode(), name)
+                  for rle, name in zip(cells.rles, cells.classes, strict=True)) == expected
+    assert 0 < len(cells) < 20 + bool(options) and (np.diff(cells.scores) <= 0).all()
+    assert ((cells.label_map > 0) == (tifffile.imread(tmp_path / 'out' / 'a_labels.tif') > 0)).all()
+    others = [mmcell.predict_array(detector, mmcell.read_image(image), 0., mpp=.5 if mpp is None else None, **options),
+              mmcell.predict_array(detector, mmcell.read_image(image), 0., mpp=mpp, allow_overlaps=not options)]
+    assert all(other.rles != cells.rles for other in others)
+
+
 ROI = [(dict(name='left'), [[0, 0], [20, 0], [20, 30], [0, 30], [0, 0]]),
        (dict(classification=dict(name='Tumor')), [[28, -5], [60, -5], [60, 4.2], [28, 4.2], [28, -5]])]
 
@@ -266,6 +297,44 @@ def test_only_cells_in_regions_are_kept_and_counted(tmp_path, command):
     whole, = rows_of(tmp_path / 'out' / 'images.csv')
     assert float(whole['area_mm2']) == pytest.approx((600 + 50.4) / 4e6) and whole['cells'] == '3'
     assert command(image, '--formats', 'csv')[0] == 0 and not (tmp_path / 'out' / 'regions.csv').exists()
+
+
+def test_tables_of_other_origin_are_refused_before_the_work(tmp_path, command):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    (tmp_path / 'out').mkdir()
+    for name in ('cells.csv', 'regions.csv'):
+        (tmp_path / 'out' / name).write_text('name,value\n')
+    status, output = command(image, '--formats', 'csv')
+    assert status == 1 and 'cells.csv, which is not a table of an earlier call, would be overwritten' in output.err
+    assert names_in(tmp_path / 'out') == []
+    assert command(image, '--formats', 'labels')[0] == 0
+    (tmp_path / 'out' / 'cells.csv').unlink()
+    assert command(image, '--formats', 'csv')[0] == 0
+    assert (tmp_path / 'out' / 'regions.csv').read_text() == 'name,value\n'
+
+
+@pytest.mark.parametrize('is_streamed', [False, True])
+def test_cells_count_in_all_regions_and_neighbours_outside_of_them_count(tmp_path, command, monkeypatch, is_streamed):
+    # Cells of 4 px in a row, 40 px apart. A region has the first two, another one the second; the third is in none.
+    image = write_image(tmp_path / 'a.tif', *((0, 10, 10 + 40 * place, 4, 255) for place in range(8)), shape=(64, 320),
+                        tile=(16, 16))
+    if is_streamed:
+        monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1000)
+    roi = write_roi(tmp_path / 'r.json', [
+        (dict(name=name), [[x0, 0], [x1, 0], [x1, 20], [x0, 20], [x0, 0]]) for name, x0, x1 in (
+            ('all', 0, 60), ('a; b', 40, 60))])
+    flags = '--formats', 'csv', '--mpp', .5, '--neighbours-within', 41, *TILES
+    assert command(image, *flags)[0] == 0
+    every = rows_of(tmp_path / 'out' / 'a_cells.csv')
+    column = 'neighbours_within_41_um'
+    assert [row[column] for row in every] == ['2', '3', '4', '4', '4', '4', '3', '2']
+    assert command(image, *flags, '--roi', roi)[0] == 0
+    rows = rows_of(tmp_path / 'out' / 'a_cells.csv')
+    assert [(row['region'], row[column]) for row in rows] == [('all', '2'), ('all; a, b', '3')]
+    assert [(row['region'], row['cells']) for row in rows_of(tmp_path / 'out' / 'regions.csv')] == [
+        ('all', '2'), ('a, b', '1')]
+    whole, = rows_of(tmp_path / 'out' / 'images.csv')
+    assert whole['cells'] == '2' and float(whole['area_mm2']) == pytest.approx(60 * 20 * .25e-6)
 
 
 def test_a_large_image_is_read_only_near_its_regions(tmp_path, command, monkeypatch):

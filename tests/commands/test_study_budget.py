@@ -17,6 +17,7 @@ from mmcell.annotations.coco_json import categories
 from mmcell.files.parts import join_parts
 from mmcell.masks.rle import encode_label_map
 from mmcell.predictions.dump_file import save_results
+from mmcell.studies.facts import add_share
 
 STUDY = 'tools/study.py'
 SIZE = (40, 60)
@@ -132,6 +133,20 @@ def test_a_study_that_is_stopped_continues_and_collects_what_matters(study):
             'net/seed0/20260101_000000/vis_data/scalars.json', 'net_final/seed0/test_images/net_final.pkl'} <= members
     again = run_study(study)
     assert again.returncode == 0 and '…' not in again.stdout
+
+
+def test_weights_for_which_there_is_no_time_are_left_for_the_next_call(study):
+    out = study.parents[1] / 'out'
+    assert run_study(study).returncode == 0
+    weights = sorted((out / 'share').glob('*.pth*'))
+    for path in weights:
+        path.unlink()
+    add_share(out / 'net' / 'seed0', 1e5)
+    left = run_study(study, '--budget', '1h')
+    assert left.returncode == 0
+    assert 'no time for the weights of 2 trainings; the same command writes them' in left.stdout
+    assert not list((out / 'share').glob('*.pth*'))
+    assert run_study(study).returncode == 0 and sorted((out / 'share').glob('*.pth*')) == weights
 
 
 def test_what_is_left_is_said_before_anything_begins(study):

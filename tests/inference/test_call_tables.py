@@ -4,7 +4,8 @@ import csv
 
 import pytest
 
-from mmcell.inference.call_tables import write_call_tables
+from mmcell.errors import MmcellError
+from mmcell.inference.call_tables import refuse_foreign_tables, write_call_tables
 
 NAMES = ['round', 'long']
 
@@ -60,3 +61,73 @@ def test_the_tables_of_images_without_any_cell_are_written(tmp_path, images):
     pytest.importorskip('pyarrow', reason='pyarrow is not installed')
     write_call_tables(tmp_path, images[2:], NAMES, True)
     assert rows_of(tmp_path / 'cells.csv') == [] and len(rows_of(tmp_path / 'images.csv')) == 1
+
+
+@pytest.fixture
+def with_regions(tmp_path):
+    """An image with two regions that overlap, and a cell in both."""
+    write_table(tmp_path / 'r_cells.csv', ['image', 'cell', 'class', 'region', 'area_px'],
+                ['r.tif', 1, 'long', 'a', 30], ['r.tif', 2, 'long', 'a; b', 40], ['r.tif', 3, 'round', 'b', 20])
+    return [('r', dict(image='r.tif', mpp=1., width_px=1000, height_px=2000, regions={'a': 2e5, 'b': 4e5, 'c': 1.},
+                       regions_px=5e5))]
+
+
+def test_a_cell_counts_in_all_its_regions_and_once_in_the_image(tmp_path, with_regions):
+    assert [path.name for path in write_call_tables(tmp_path, with_regions, NAMES)] == [
+        'cells.csv', 'images.csv', 'regions.csv']
+    image, = rows_of(tmp_path / 'images.csv')
+    assert (image['cells'], image['area_mm2'], image['cells_per_mm2'], image['cells_of_long']) == ('3', '0.5', '6', '2')
+    regions = rows_of(tmp_path / 'regions.csv')
+    assert [(row['region'], row['area_px'], row['cells'], row['cells_per_mm2'], row['cells_of_round'])
+            for row in regions] == [('a', '200000', '2', '10', '0'), ('b', '400000', '2', '5', '1'),
+                                    ('c', '1', '0', '0', '0')]
+
+
+def names_of_tables(folder):
+    return sorted(path.name for path in folder.iterdir() if path.stem in ('cells', 'images', 'regions'))
+
+
+def test_no_table_of_an_earlier_call_contradicts_the_new_ones(tmp_path, images, with_regions):
+    pytest.importorskip('pyarrow', reason='pyarrow is not installed')
+    every = [f'{name}.{suffix}' for name in ('cells', 'images', 'regions') for suffix in ('csv', 'parquet')]
+    write_call_tables(tmp_path, with_regions, NAMES, with_parquet=True)
+    assert names_of_tables(tmp_path) == every
+    refuse_foreign_tables(tmp_path, True, True)
+    write_call_tables(tmp_path, images, NAMES, with_parquet=True)
+    assert names_of_tables(tmp_path) == every[:4]
+    write_call_tables(tmp_path, images, NAMES)
+    assert names_of_tables(tmp_path) == ['cells.csv', 'images.csv']
+    # A call that fails leaves the earlier tables as they were.
+    write_call_tables(tmp_path, with_regions, NAMES, with_parquet=True)
+    with pytest.raises(FileNotFoundError):
+        write_call_tables(tmp_path, [*images, ('none', images[0][1])], NAMES)
+    assert names_of_tables(tmp_path) == every and rows_of(tmp_path / 'images.csv')[0]['image'] == 'r.tif'
+
+
+def write_foreign_parquet(path):
+    pyarrow = pytest.importorskip('pyarrow', reason='pyarrow is not installed')
+    from pyarrow import parquet
+    parquet.write_table(pyarrow.table({'image': ['x'], 'cell': [1], 'class': ['y']}), path)
+
+
+FOREIGN = {
+    'other columns': lambda path: write_table(path, ['image', 'cells'], ['x', 1]),
+    'no column': lambda path: path.touch(),
+    'bytes': lambda path: path.write_bytes(b'\xff\0' * 100_000),
+    'folder': lambda path: path.mkdir(),
+    'link to nothing': lambda path: path.symlink_to('nowhere'),
+    'parquet': write_foreign_parquet}
+
+
+@pytest.mark.parametrize('suffix', ['csv', 'parquet'])
+@pytest.mark.parametrize('kind', FOREIGN)
+def test_what_mmcell_has_not_written_is_never_removed_and_refused_where_it_would_be_overwritten(
+        tmp_path, images, kind, suffix):
+    path = tmp_path / f'regions.{suffix}'
+    FOREIGN[kind](path)
+    with pytest.raises(MmcellError, match=rf'regions.{suffix}, which is not a table of an earlier call'):
+        refuse_foreign_tables(tmp_path, has_regions=True, with_parquet=True)
+    refuse_foreign_tables(tmp_path, has_regions=False, with_parquet=True)
+    refuse_foreign_tables(tmp_path, has_regions=suffix == 'parquet', with_parquet=False)
+    write_call_tables(tmp_path, images, NAMES)
+    assert path.is_symlink() or path.exists()

@@ -1,12 +1,13 @@
 import pytest
 import torch
-from support.bright_detector import CLASSES, save_checkpoint
+from support.bright_detector import CLASSES, CONFIG, save_checkpoint
 
 from mmcell.checkpoints.config import CheckpointConfigError, read_checkpoint_config
 from mmcell.checkpoints.fit import FitError
 from mmcell.classes.matching import ClassesError
 from mmcell.framework.safe_loading import UntrustedCheckpointError, load_tensors_only
 from mmcell.inference.detector import DetectorError, load_detector
+from mmcell.inference.predictor import Predictor
 
 
 @pytest.fixture
@@ -52,12 +53,23 @@ def test_the_classes_of_the_checkpoint_count_and_the_config_must_have_the_same(c
 
 
 @pytest.mark.parametrize('orders, expected', [(('bgr', 'bgr'), 'bgr'), (('bgr', 'rgb'), 'rgb')])
-def test_a_model_of_joined_data_sets_is_loaded(tmp_path, checkpoint, orders, expected):
+@pytest.mark.parametrize('mpps, mpp', [((.25, .252), .251), ((.25, .5), None), ((.25, None), None)])
+def test_a_model_of_joined_data_sets_is_loaded(tmp_path, checkpoint, orders, expected, mpps, mpp):
     loaded = torch.load(checkpoint)
-    loaded['meta']['dataset_meta'] = [dict(classes=CLASSES, channel_order=order) for order in orders]
+    loaded['meta']['dataset_meta'] = [dict(classes=CLASSES, channel_order=order, mpp=scale)
+                                      for order, scale in zip(orders, mpps, strict=True)]
     torch.save(loaded, tmp_path / 'joined.pth')
-    expected = {'classes': CLASSES, 'channel_order': expected, 'mpp': None}
+    expected = {'classes': CLASSES, 'channel_order': expected, 'mpp': mpp and pytest.approx(mpp)}
     assert load_detector(tmp_path / 'joined.pth').dataset_meta == expected
+
+
+def test_the_pipeline_of_joined_test_data_is_that_of_the_first(tmp_path):
+    dataset = CONFIG['test_dataloader']['dataset']
+    joined = dict(type='ConcatDataset', datasets=[
+        dict(type='RepeatDataset', times=2, dataset=dict(dataset, pipeline=[
+            dict(type='LoadTiff', percentiles=(1, 99)), *dataset['pipeline'][1:]])), dataset])
+    path = save_checkpoint(tmp_path / 'joined.pth', test_dataloader=dict(dataset=joined))
+    assert tuple(Predictor(load_detector(path)).percentiles) == (1, 99)
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path, checkpoint):

@@ -45,8 +45,8 @@ def predict(image, folder, detector=None, **settings):
     detector = detector or ToyDetector()
     model = TiledDetector(detector, **TILES, batch_size=3)
     with open_image(image) as file:
-        parts = [final for _, final in predict_huge_image(model, (file.height, file.width), file.read, folder,
-                                                          **settings)]
+        parts = [final for _, final, _ in predict_huge_image(model, (file.height, file.width), file.read, folder,
+                                                             **settings)]
     cells = Cells.concatenate(parts).to_instances() if parts else None
     return cells, sum(map(len, detector.seen))
 
@@ -125,8 +125,27 @@ def test_the_cells_of_every_tile_are_yielded_as_they_were_predicted(tmp_path, im
     with open_image(image) as file:
         # Tiles that are already in the journal are yielded, too.
         tiles = list(predict_huge_image(model, (file.height, file.width), file.read, tmp_path / 'journal', resume=True))
-    assert [len(cells) for cells, _ in tiles] == [len(journal.read(tile)) for tile in range(len(tiles))]
-    assert len(tiles) == len(model.make_grid((130, 141))) and any(len(cells) for cells, _ in tiles)
+    assert [len(cells) for cells, *_ in tiles] == [len(journal.read(tile)) for tile in range(len(tiles))]
+    assert len(tiles) == len(model.make_grid((130, 141))) and any(len(cells) for cells, *_ in tiles)
+
+
+def test_no_later_cell_lies_above_the_row_that_is_done_however_tall_cells_are(tmp_path, rng):
+    field = discs((400, 90), [(i + 1, *rng.integers(0, 400, 1), rng.integers(0, 90), 4) for i in range(80)])
+    # A cell of all tiles of its columns, which waits for the last of them.
+    field[2:398, 40:46] = 200
+    tifffile.imwrite(tmp_path / 'tall.tif', np.stack([field, field % 3, field * 0], -1).astype(np.uint8),
+                     photometric='rgb', tile=(16, 16))
+    model = TiledDetector(ToyDetector(), **TILES)
+    with open_image(tmp_path / 'tall.tif') as file:
+        parts = list(predict_huge_image(model, (400, 90), file.read, tmp_path / 'journal'))
+    tops = [cells.masks.extents_xyxy[:, 1] for _, cells, _ in parts]
+    rows = [row for *_, row in parts]
+    assert rows == sorted(rows) and rows[-1] == 400 and 2 in rows
+    for place, row in enumerate(rows[:-1]):
+        assert np.concatenate(tops[place + 1:]).min(initial=400) >= row
+    # A limit in tiles would not hold: the tall cell comes when cells that begin far below it have come.
+    tall = next(place for place, (_, cells, _) in enumerate(parts) if (cells.masks.areas_px > 2000).any())
+    assert np.concatenate(tops[:tall]).max() > 2 + 5 * TILES['tile_px']
 
 
 def predict_as_process(rank, folder, image, detector, results):

@@ -1,10 +1,12 @@
 """The precision in which image files are predicted: which of their cells decide, and what is recorded."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tifffile
 import torch
-from support.bright_detector import save_checkpoint
+from support.bright_detector import BrightCellDetector, save_checkpoint
 
 from mmcell.inference import precision
 from mmcell.inference.detector import load_detector
@@ -53,6 +55,25 @@ def test_the_cells_that_are_kept_in_the_middle_of_readable_images_are_compared(j
     assert [cells.bboxes_xyxy.tolist() for cells in compared] == [[[12, 20, 22, 30]], [[0, 0, 3, 3]]]
     assert (compared[0].masks.height, compared[0].masks.width) == (40, 64)
     assert chosen.dtype == torch.bfloat16 and changed.settings == {'tta': False, 'precision': 'bfloat16'}
+
+
+@pytest.mark.parametrize(('rescales', 'shown'), [(True, (128, 128)), (False, (64, 64))])
+def test_cells_are_compared_at_the_scale_at_which_images_are_predicted(job, tmp_path, monkeypatch, rescales, shown):
+    image = write_image(tmp_path / 'coarse.tif', (20, 90, 10, 255), shape=(80, 200))
+    job.predictor.mpp = .25
+    job = replace(job, mpp=.5, rescales=rescales)
+    monkeypatch.setattr(precision, 'choose_precision', lambda model, is_wanted, samples: (
+        compared.extend(sample() for sample in samples), Precision(None, 'because'))[1])
+    forward, shapes, compared = BrightCellDetector.forward, [], []
+    monkeypatch.setattr(BrightCellDetector, 'forward', lambda self, inputs, *args, **kwargs: (
+        shapes.append(tuple(inputs.shape[2:])), forward(self, inputs, *args, **kwargs))[1])
+    precision.with_precision(job, None, [image])
+    assert shapes == [shown]
+    # The tile begins at the column 68 and the row 8; cells are in px of the image.
+    assert [cells.bboxes_xyxy.tolist() for cells in compared] == [[[22, 12, 32, 22]]]
+    shapes.clear()
+    precision.with_precision(replace(job, mpp=5.), None, [image])
+    assert len(shapes) == (not rescales)  # a factor of 20 is refused when the image has its turn
 
 
 @pytest.mark.parametrize('is_wanted', [False, None])

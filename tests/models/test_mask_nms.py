@@ -81,9 +81,9 @@ def test_each_tile_is_done_by_itself(detector, tmp_path):
     def predict(folder):
         return list(predict_huge_image(model, pixels.shape[:2], lambda x0, y0, x1, y1: pixels[y0:y1, x0:x1],
                                        tmp_path / folder))
-    tiles_without = [tile_cells for tile_cells, _ in predict('without')]
+    tiles_without = [tile_cells for tile_cells, *_ in predict('without')]
     nms = set_mask_nms(detector, iou_threshold=.1)
-    tiles, finals = zip(*predict('with'), strict=True)
+    tiles, finals, _ = zip(*predict('with'), strict=True)
     for ours, cells in zip(tiles, tiles_without, strict=True):
         assert_same(ours, kept_of(cells, nms))
     in_memory = Predictor(detector, tile_px=128, overlap_px=32).predict(pixels, PredictionPlan('tiled', tile_px=128))

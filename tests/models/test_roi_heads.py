@@ -65,7 +65,7 @@ def test_cells_of_streamed_images_are_the_same(detector, tmp_path, n_masks):
     def predict(folder, min_score):
         tiles = predict_huge_image(model, pixels.shape[:2], lambda x0, y0, x1, y1: pixels[y0:y1, x0:x1],
                                    tmp_path / folder, min_score=min_score)
-        return Cells.concatenate([cells for _, cells in tiles]).best_first()
+        return Cells.concatenate([cells for _, cells, _ in tiles]).best_first()
     every = predict('all', 0.)
     n_all = sum(n_masks)
     n_masks.clear()

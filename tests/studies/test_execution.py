@@ -11,15 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from support.paths import REPO
 from support.study_tools import make_commands, plan
 
 from mmcell.studies.budget import TimeLimit, plan_limit
 from mmcell.studies.execution import Commands, carry_out, is_done, refuse_other_settings
-from mmcell.studies.facts import TRAINED, add_test, read_effort_facts, write_json
+from mmcell.studies.facts import TRAINED, add_share, add_test, read_effort_facts, write_json
 from mmcell.studies.plan import StudyError
 from mmcell.studies.pool import carry_out_all
 from mmcell.studies.processes import _wait
+from mmcell.studies.sharing import lacks_weights
 
 # Trains in steps of .1 s, of which "stopped" counts those before a stop, and fails if the setting says so.
 TRAIN = '''
@@ -133,6 +135,23 @@ def test_weights_that_cannot_be_written_fail_only_their_run(commands):
     outcomes = [carry_out(run, replace(commands, share_bytes=1000)) for run in runs]
     assert [outcome.status for outcome in outcomes] == ['failed', 'done']
     assert outcomes[0].message.startswith('its weights cannot be written: ')
+
+
+def test_weights_are_left_if_the_time_would_not_suffice(commands):
+    runs = plan(commands, seeds=(0, 1))
+    for run in runs:
+        (commands.folder / run.folder).mkdir(parents=True)
+        torch.save({'state_dict': {'a.weight': torch.rand(9, 9)}}, commands.folder / run.folder / 'epoch_8.pth')
+    assert carry_out(runs[0], replace(commands, share_bytes=10_000)).status == 'done'
+    assert not lacks_weights(runs[0], commands.folder, 10_000)
+    assert 0 < read_effort_facts(commands.folder / runs[0].folder)['share_seconds'] < 60
+    add_share(commands.folder / runs[0].folder, 1000.)
+    now = time.time()
+    sharing = replace(commands, share_bytes=10_000, limit=TimeLimit(now + 100, now + 200))
+    assert carry_out(runs[1], sharing).status == 'done'
+    assert lacks_weights(runs[1], commands.folder, 10_000)
+    assert carry_out(runs[1], replace(sharing, limit=TimeLimit(now + 9000, now + 9000))).status == 'done'
+    assert not lacks_weights(runs[1], commands.folder, 10_000)
 
 
 def test_a_command_that_ended_just_before_the_request_to_stop_has_ended(tmp_path):

@@ -10,8 +10,9 @@ from support.study_tools import make_commands, plan
 
 from mmcell.studies.budget import TimeLimit
 from mmcell.studies.execution import Commands
-from mmcell.studies.plan import StudyError
+from mmcell.studies.plan import Experiment, StudyError, make_variants
 from mmcell.studies.pool import carry_out_all
+from mmcell.studies.runs import plan_runs
 
 TRAIN = '''
 import os, sys
@@ -53,7 +54,7 @@ for id in "$@"; do echo "CANCELLED" > state_$id; done
 
 @pytest.fixture
 def commands(tmp_path):
-    return make_commands(tmp_path, TRAIN, TEST, 'model = dict(depth=50)\n')
+    return make_commands(tmp_path, TRAIN, TEST, 'model = dict(depth=50, weights=None)\n')
 
 
 @pytest.fixture
@@ -68,6 +69,15 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv('PATH', f'{folder}{os.pathsep}{os.environ["PATH"]}')
     monkeypatch.setenv('PYTHONPATH', str(REPO))
     return folder
+
+
+def test_jobs_of_slurm_wait_for_the_training_that_they_need(commands, slurm):
+    config = str(commands.tools.parent / 'net.py')
+    runs = plan_runs(make_variants([
+        Experiment(config, (f'model.weights={commands.folder}/a/seed0/x.pth',), 'b'),
+        Experiment(config, (), 'a')]), [0])
+    outcomes = list(carry_out_all(runs, commands, 2, ['slurm_partition=any']))
+    assert [(outcome.run.folder.parts[0], outcome.status) for outcome in outcomes] == [('a', 'done'), ('b', 'done')]
 
 
 def environment_of(run, commands):
