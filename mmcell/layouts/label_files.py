@@ -83,9 +83,10 @@ def _read_npy(path: Path) -> np.ndarray:
             if path.stat().st_size > LIMITS.samples_in_memory:
                 raise ImageReadError(f'has more than {LIMITS.samples_in_memory:,} bytes')
             content = _read_objects(file.read())
-    except (ValueError, OSError, EOFError, SyntaxError, pickle.UnpicklingError) as error:
-        if isinstance(error, ImageReadError):
-            raise
+    except ImageReadError:
+        raise
+    # Damaged headers make NumPy fail in many ways.
+    except Exception as error:
         raise ImageReadError(f'cannot be read as an .npy file: {escape(error)[:200]}') from error
     masks = content.get('masks') if isinstance(content, dict) else None
     if not isinstance(masks, np.ndarray):
