@@ -10,6 +10,7 @@ import gzip
 import hashlib
 import io
 import json
+import re
 import struct
 import sys
 import zipfile
@@ -191,6 +192,14 @@ def write_predictions(results, submission, dump):
                   'bboxes': boxes, 'scores': np.array([.9, .5, .25], np.float32), 'labels': np.array([0, 1, 0]),
                   'masks': CELLS.rles}}
     save_results([sample], dump / 'dump.pkl')
+    _number_storages(dump / 'dump.pkl')
+
+
+def _number_storages(path):
+    """Replaces addresses of memory by numbers: in its older format, torch names the storages of tensors by them."""
+    numbers = {}
+    path.write_bytes(re.sub(rb'(?<=\x0e\0\0\0)9\d{13}', lambda found: numbers.setdefault(
+        found[0], b'%d' % (9 * 10 ** 13 + len(numbers))), path.read_bytes()))
 
 
 def _write_zip(path, entries):
@@ -225,7 +234,7 @@ def write_outlines(geojson, aperio, imagej):
         roi.name, roi.group = name[:-4], 2
     oval = roifile.ImagejRoi.frompoints(np.array([[40, 20], [50, 20], [50, 30]]))
     oval.roitype, oval.n_coordinates, oval.integer_coordinates = roifile.ROI_TYPE.OVAL, 0, None
-    rois['oval.roi'] = oval
+    oval.name, rois['oval.roi'] = 'oval', oval
     _write_zip(imagej / 'rois.zip', {name: roi.tobytes() for name, roi in rois.items()})
     (imagej / 'one.roi').write_bytes(rois['00001-round.roi'].tobytes())
 
@@ -254,6 +263,15 @@ def write_tables(tables, ids, curves):
     (curves / 'scalars.jsonl').write_text('\n'.join(map(json.dumps, steps)) + '\n')
 
 
+def write_journal(folder):
+    boxes = CELLS.bboxes_xywh.astype(float)
+    boxes[:, 2:] += boxes[:, :2]
+    tile = {'tile': 1, 'bboxes': boxes.tolist(), 'scores': [.9, .5, .25], 'labels': [0, 1, 0], 'size': [HEIGHT, WIDTH],
+            'counts': [rle['counts'] for rle in CELLS.rles]}
+    empty = {**tile, 'tile': 2, **{key: [] for key in ('bboxes', 'scores', 'labels', 'counts')}}
+    (folder / 'tiles.jsonl').write_text('\n'.join(map(json.dumps, [{'settings': {'tile_px': 32}}, tile, empty])) + '\n')
+
+
 def write_models(checkpoint, weights, description, config, beside):
     torch.manual_seed(0)
     state = {f'{part}_convs.{place}.conv.{name}': torch.full(shape, .5)
@@ -262,7 +280,11 @@ def write_models(checkpoint, weights, description, config, beside):
     meta = {'cfg': CONFIG, 'dataset_meta': {'classes': ('round', 'flat'), 'channel_order': 'rgb', 'mpp': .25},
             'epoch': 3, 'iter': 90, 'seed': 0, 'time': '20260101_000000', 'mmcell': {'scores': {'AP': .5}}}
     torch.save({'state_dict': state, 'meta': meta}, checkpoint / 'new.pth')
-    torch.save({'state_dict': state, 'meta': meta}, checkpoint / 'old.pth', _use_new_zipfile_serialization=False)
+    # The older format sorts storages by their addresses in memory, so that only the order of a single one is certain.
+    shared = torch.full((max(value.numel() for value in state.values()),), .5)
+    shared = {name: shared[:value.numel()].view(value.shape) for name, value in state.items()}
+    torch.save({'state_dict': shared, 'meta': meta}, checkpoint / 'old.pth', _use_new_zipfile_serialization=False)
+    _number_storages(checkpoint / 'old.pth')
     write_model({'state_dict': state, 'meta': meta}, beside / 'model.safetensors', {'name': 'small'})
     (weights / 'model.safetensors').write_bytes((beside / 'model.safetensors').read_bytes())
     (description / 'model.json').write_bytes((beside / 'model.json').read_bytes())
@@ -290,6 +312,7 @@ def main():
     write_predictions(folder('results'), folder('submission'), folder('dump'))
     write_outlines(folder('geojson'), folder('aperio'), folder('imagej'))
     write_tables(folder('class_table'), folder('id_list'), folder('curves'))
+    write_journal(folder('journal'))
     write_models(folder('checkpoint'), folder('weights'), folder('description'), folder('config'), beside)
 
 

@@ -12,7 +12,7 @@ from fuzzing.container_mutations import (
     mutate_safetensors,
     mutate_zip,
 )
-from fuzzing.text_mutations import mutate_json, mutate_text, mutate_xml
+from fuzzing.text_mutations import mutate_json, mutate_json_lines, mutate_text, mutate_xml
 from fuzzing.tiff_mutations import mutate_tiff
 
 CORPUS = Path(__file__).parent / 'corpus'
@@ -20,7 +20,7 @@ CORPUS = Path(__file__).parent / 'corpus'
 BESIDE = CORPUS / 'beside'
 # Files with other suffixes are changed as bytes.
 MUTATORS = {
-    '.tif': mutate_tiff, '.png': mutate_png, '.json': mutate_json, '.geojson': mutate_json, '.jsonl': mutate_text,
+    '.tif': mutate_tiff, '.png': mutate_png, '.json': mutate_json, '.geojson': mutate_json, '.jsonl': mutate_json_lines,
     '.csv': mutate_text, '.txt': mutate_text, '.cfg': mutate_text, '.xml': mutate_xml, '.zip': mutate_zip,
     '.pth': mutate_zip, '.gz': mutate_gzip, '.pkl': mutate_pickle, '.npy': mutate_npy,
     '.safetensors': mutate_safetensors}

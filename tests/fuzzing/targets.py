@@ -7,6 +7,7 @@ read, and raises an AssertionError if two ways to read the file disagree.
 import hashlib
 import json
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from mmcell.framework.safe_loading import load_tensors_only
 from mmcell.images.image_file import open_image
 from mmcell.inference.detector import load_detector
 from mmcell.inference.roi_files import read_rois
+from mmcell.inference.tile_journal import TileJournal, remove_journal
 from mmcell.layouts import aperio, coco, imagej, label_maps, qupath, voc
 from mmcell.layouts.base import LayoutOptions, Source
 from mmcell.layouts.class_tables import check_table_of_images, read_class_table
@@ -140,6 +142,20 @@ def _read_curves(path: Path) -> None:
                 describe_curve(training, kind, name)
 
 
+def _read_journal(path: Path) -> None:
+    """Reads the tiles of an interrupted run, as a run that goes on does."""
+    folder = path.parent / 'tiles'
+    folder.mkdir()
+    (folder / 'tiles-0.jsonl').write_bytes(path.read_bytes())
+    remove_journal(folder, keep_settings={'tile_px': 32})
+    with closing(TileJournal(folder, {'tile_px': 32})) as journal:
+        tiles = [tile for tile in range(4) if tile in journal]
+        if not tiles:
+            raise MmcellError('no tile is taken over')
+        for tile in tiles:
+            assert len(journal.read(tile).masks.to_rles()) >= 0
+
+
 TARGETS = {
     'TIFF image': Target('tiff', read_image_in_all_ways),
     'PNG and other images': Target('encoded', read_image_in_all_ways),
@@ -165,4 +181,5 @@ TARGETS = {
     'description of a model': Target('description', _read_description),
     'config in a checkpoint': Target('config', _read_config),
     'curves': Target('curves', _read_curves),
+    'tiles of an interrupted run': Target('journal', _read_journal),
 }
