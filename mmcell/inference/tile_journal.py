@@ -102,7 +102,7 @@ class TileJournal:
 def _to_cells(record: dict) -> Cells:
     """Returns the cells in a line; a line that mmcell has not written raises an error of some kind."""
     height, width = record['size']
-    if not (is_integer(height) and is_integer(width) and 0 < min(height, width) and max(height, width) < 2 ** 31):
+    if not (is_integer(height) and is_integer(width) and min(height, width) > 0 and max(height, width) < 2 ** 31):
         raise ValueError('no size of an image')
     n_cells = len(record['counts'])
     return Cells(MaskRuns.from_rles([{'size': [height, width], 'counts': counts} for counts in record['counts']],
