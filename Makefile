@@ -1,6 +1,7 @@
 # make demo                     the whole path from raw data to a submission on synthetic cells: ten minutes on two cores
 # make test                     lint and the fast tests
 # make test-slow                lint and all tests
+# make fuzz                     thousands of damaged and odd files for all readers; FUZZ="--inputs 100000 --jobs 2"
 # make challenge DATA=folder    from the challenge's raw folders to submission.zip. A stopped training is continued.
 #                               CONFIG=file names another experiment, and OPTIONS="--cfg-options …" changes its settings
 # The first call of make with any of these targets also installs everything into the folder $(VENV). VENV=folder and
@@ -18,13 +19,14 @@ ANNOTATIONS ?= annotations
 WORK_DIR ?= work_dirs/$(patsubst configs/%,%,$(basename $(CONFIG)))
 SUBMISSION ?= submission.zip
 OPTIONS ?=
+FUZZ ?=
 # The configs read annotations/. Another folder is named to them.
 FILES = $(if $(filter-out annotations,$(ANNOTATIONS)),--cfg-options $(foreach part,train val test,\
 	$(part)_dataloader.dataset.ann_file=$(ANNOTATIONS)/$(part).json))
 # Red and blue are swapped in the images of the challenge.
 CHANNEL_ORDER ?= bgr
 
-.PHONY: challenge demo test test-slow lint
+.PHONY: challenge demo fuzz test test-slow lint
 
 # opencv-python and opencv-python-headless are both dependencies of other packages, and they write to the same folder.
 # The headless package is installed again at the end and overwrites the other's files, because it does not need the
@@ -42,6 +44,9 @@ test: lint
 
 test-slow: lint
 	MMCELL_ALL_EXAMPLES=1 $(BIN)/python -m pytest
+
+fuzz: $(READY)
+	$(BIN)/python tests/fuzzing/run.py $(FUZZ)
 
 # Experiments that users add to configs/ are not looked at.
 lint: $(READY)

@@ -53,6 +53,8 @@ from reprlib import Repr
 
 # Texts from files are shown in messages with at most this many characters, or entries of a list.
 MAX_CHARACTERS, MAX_ENTRIES = 80, 6
+# Entries of a list may be sentences with a path.
+_MAX_ENTRY_CHARACTERS = 500
 
 
 def escape(text: object) -> str:
@@ -82,7 +84,11 @@ def list_some(texts: Sequence[object], separator: str = ', ', most: int = MAX_EN
         most: How many texts are joined at most.
     """
     more = [f'… and {len(texts) - most} more'] if len(texts) > most else []
-    return separator.join([*map(escape, texts[:most]), *more])
+    return separator.join([*(_shorten(escape(text)) for text in texts[:most]), *more])
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_ENTRY_CHARACTERS else f'{text[:_MAX_ENTRY_CHARACTERS]}…'
 
 
 class _ShortRepr(Repr):

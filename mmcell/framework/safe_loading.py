@@ -12,7 +12,6 @@ import hashlib
 import re
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,6 +25,7 @@ from urllib.parse import urlparse
 import torch
 from mmengine.logging import print_log
 
+from mmcell.errors import escape
 from mmcell.framework.bounded_pickles import refuse_unbounded
 from mmcell.framework.model_files import SUFFIX, read_model
 from mmcell.framework.weights_errors import UntrustedCheckpointError, WeightsError
@@ -92,12 +92,12 @@ def _load(path: object, map_location: object, weights_only: bool) -> dict:
         loaded = torch.load(path, map_location=map_location, weights_only=weights_only)
     except FileNotFoundError:
         raise
-    except (UnpicklingError, RuntimeError, OSError, EOFError, LookupError, ValueError, TypeError, AttributeError,
-            ImportError, MemoryError) as error:
+    # A damaged file makes torch fail in any way.
+    except Exception as error:
         refused = re.search(r'GLOBAL (\S+)', str(error)) if isinstance(error, UnpicklingError) else None
         if refused is None:
             # torch's message ends with the advice to load the file without any restriction. This advice is cut off.
-            reason = ' '.join(str(error).rpartition('WeightsUnpickler error:')[2].split('\n\nCheck')[0].split())
+            reason = ' '.join(str(error).rpartition('WeightsUnpickler error:')[2].split('\n\nCheck')[0].split())[:300]
             raise WeightsError(f'{path}: damaged, or not a checkpoint ({type(error).__name__}: {reason})') from error
         raise UntrustedCheckpointError(
             f'{path}: holds {refused[1]} beside tensors, numbers and strings. Training checkpoints of MMDetection hold '
@@ -146,8 +146,9 @@ def _find_damage(file: BinaryIO, digits: str) -> str | None:
                 return 'its parts overlap'
             name = archive.testzip()
             return None if name is None else f'the check sum of its part {name} is wrong'
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, LookupError, zlib.error) as error:
-        return str(error) or type(error).__name__
+    # Damaged records make the module fail in many ways.
+    except Exception as error:
+        return escape(error)[:200] or type(error).__name__
 
 
 def _pickles_of(file: BinaryIO) -> Iterator[bytes]:

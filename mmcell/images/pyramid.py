@@ -4,7 +4,7 @@ The full resolution is read by :mod:`mmcell.images.tiff_file`, which needs neith
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,15 @@ class Pyramid:
     def __init__(self, slide: Any, size: tuple[int, int]) -> None:
         self._slide, self._corner = slide, (0, 0)
         self.sizes = [(height, width) for width, height in slide.level_dimensions]
+        self._factors = list(slide.level_downsamples)
         if self.sizes[0] != size:
             self._corner, bounds = _bounds_of(slide)
-            self.sizes = [(round(size[0] / factor), round(size[1] / factor)) for factor in slide.level_downsamples
+            self.sizes = [(round(size[0] / factor), round(size[1] / factor)) for factor in self._factors
                           if bounds == size]
+
+    def close(self) -> None:
+        """Closes the slide."""
+        self._slide.close()
 
     def coarsest(self, factor: float) -> int:
         """Returns the smallest level that is at most by a factor smaller than the full resolution, along both axes."""
@@ -52,7 +57,7 @@ class Pyramid:
             ImageReadError: The level is damaged, or has other than 8-bit colours.
         """
         # The library wants the corner in px of the full resolution, divides it by its factor and cuts off the rest.
-        factor = self._slide.level_downsamples[level]
+        factor = self._factors[level]
         corner = ceil(x0 * factor) + self._corner[0], ceil(y0 * factor) + self._corner[1]
         try:
             region = np.asarray(self._slide.read_region(corner, level, (x1 - x0, y1 - y0)))
@@ -76,15 +81,12 @@ def open_pyramid(path: Path, size: tuple[int, int]) -> Iterator[Pyramid | None]:
         The levels; None if neither tiffslide nor OpenSlide is installed, if they do not read the file, or if it has no
         smaller copy of an image of this size.
     """
-    slide = _open_slide(path)
-    if slide is None:
+    pyramid = _open_levels(path, size)
+    if pyramid is None:
         yield None
         return
-    try:
-        pyramid = Pyramid(slide, size)
+    with closing(pyramid):
         yield pyramid if len(pyramid.sizes) > 1 else None
-    finally:
-        slide.close()
 
 
 def _bounds_of(slide: Any) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -99,13 +101,17 @@ def _bounds_of(slide: Any) -> tuple[tuple[int, int], tuple[int, int]]:
     return (read('x'), read('y')), (read('height'), read('width'))
 
 
-def _open_slide(path: Path) -> Any:
+def _open_levels(path: Path, size: tuple[int, int]) -> Pyramid | None:
     for module, name in (('tiffslide', 'TiffSlide'), ('openslide', 'OpenSlide')):
+        slide = None
         try:
             # tifffile would open other files that the metadata of an OME-TIFF names.
             options = dict(tifffile_options={'_multifile': False}) if module == 'tiffslide' else {}
-            return getattr(__import__(module), name)(str(path), **options)
+            slide = getattr(__import__(module), name)(str(path), **options)
+            # tiffslide opens files whose levels it cannot describe, for example of images that are stored in planes.
+            return Pyramid(slide, size)
         # The package or its library is not installed (ImportError, OSError), or does not read the file.
         except Exception:
-            continue
+            if slide is not None:
+                slide.close()
     return None

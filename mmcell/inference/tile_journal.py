@@ -8,6 +8,8 @@ from typing import IO
 import numpy as np
 
 from mmcell.cells.cells import Cells
+from mmcell.errors import MmcellError
+from mmcell.files.text_files import is_integer
 from mmcell.masks.runs import MaskRuns
 
 # What is written into a line; it belongs to the settings, so that a journal of an earlier release is not misread.
@@ -45,7 +47,7 @@ class TileJournal:
         for path in sorted(self.folder.glob('tiles-*.jsonl')):
             for begin, _, record in _complete_lines(path):
                 # The first line holds the settings.
-                if begin > 0 and 'tile' in record:
+                if begin > 0 and is_integer(record.get('tile')):
                     self._locations[record['tile']] = path, begin
 
     def write(self, tile: int, cells: Cells) -> None:
@@ -74,22 +76,40 @@ class TileJournal:
         return self._open['append']
 
     def read(self, tile: int) -> Cells:
-        """Returns the cells of a tile that is in the journal, as they were written."""
+        """Returns the cells of a tile that is in the journal, as they were written.
+
+        Raises:
+            MmcellError: The file was damaged after it was written.
+        """
         path, offset = self._locations[tile]
         if path not in self._open:
             self._open[path] = open(path, 'rb')  # noqa: SIM115
         self._open[path].seek(offset)
         record = json.loads(self._open[path].readline())
-        rles = [{'size': record['size'], 'counts': counts} for counts in record['counts']]
-        return Cells(MaskRuns.from_rles(rles, *record['size']),
-                     np.array(record['bboxes'], np.float32).reshape(-1, 4),
-                     np.array(record['scores'], np.float32), np.array(record['labels'], np.int64))
+        try:
+            return _to_cells(record)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise MmcellError(f'{path}: is damaged, the cells of tile {tile} cannot be read: delete the file, and its '
+                              'tiles are predicted again') from error
 
     def close(self) -> None:
         """Closes all files of the journal that are open."""
         for file in self._open.values():
             file.close()
         self._open = {}
+
+
+def _to_cells(record: dict) -> Cells:
+    """Returns the cells in a line; a line that mmcell has not written raises an error of some kind."""
+    height, width = record['size']
+    if not (is_integer(height) and is_integer(width) and min(height, width) > 0 and max(height, width) < 2 ** 31):
+        raise ValueError('no size of an image')
+    n_cells = len(record['counts'])
+    return Cells(MaskRuns.from_rles([{'size': [height, width], 'counts': counts} for counts in record['counts']],
+                                    height, width),
+                 np.array(record['bboxes'], np.float32).reshape(n_cells, 4),
+                 np.array(record['scores'], np.float32).reshape(n_cells),
+                 np.array(record['labels'], np.int64).reshape(n_cells))
 
 
 def remove_journal(folder: str | Path, keep_settings: dict | None = None) -> list[dict]:
@@ -109,7 +129,8 @@ def remove_journal(folder: str | Path, keep_settings: dict | None = None) -> lis
         *_, first_record = next(_complete_lines(path), [{}])
         if keep_settings is None or first_record.get('settings') != keep_settings:
             path.unlink()
-            removed_settings.append(first_record.get('settings') or {})
+            settings = first_record.get('settings')
+            removed_settings.append(settings if isinstance(settings, dict) else {})
     if folder.is_dir() and not any(folder.iterdir()):
         folder.rmdir()
     return removed_settings
@@ -122,7 +143,7 @@ def _complete_lines(path: Path) -> Iterator[tuple[int, int, dict]]:
         for line in file:
             try:
                 record = json.loads(line) if line.endswith(b'\n') else None
-            except ValueError:
+            except (ValueError, RecursionError):
                 record = None
             if not isinstance(record, dict):
                 return

@@ -142,7 +142,10 @@ def _parse(path: Path) -> _Reader:
     parser.StartDoctypeDeclHandler = parser.EntityDeclHandler = refuse_declaration
     try:
         parser.Parse(path.read_bytes(), True)
-    except xml.parsers.expat.ExpatError as error:
+    except LayoutError:
+        raise
+    # An ExpatError, or what the encoding that the file names raises: a LookupError or ValueError.
+    except (xml.parsers.expat.ExpatError, LookupError, ValueError) as error:
         raise LayoutError(f'{path}: is not XML: {escape(error)}; the file may be cut short or damaged') from error
     if reader.root != 'Annotations':
         raise LayoutError(f'{path}: is XML of another program: it begins with {quote(reader.root)}, but Annotations is '

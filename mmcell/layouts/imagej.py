@@ -15,7 +15,6 @@ import itertools
 import re
 import struct
 import zipfile
-import zlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from functools import partial
@@ -26,6 +25,7 @@ import roifile
 import shapely
 
 from mmcell.errors import MmcellError, escape
+from mmcell.files.archives import unpacking
 from mmcell.files.folders import refuse_unusable
 from mmcell.images.image_file import ImageFile
 from mmcell.layouts.base import PAIR_OPTIONS, Layout, LayoutError, LayoutOptions, Source, SourceCells
@@ -89,11 +89,8 @@ def _iterate_rois(path: Path, outlines: Outlines) -> Iterator[tuple[str, bytes]]
         return
     if not content.startswith(b'PK'):
         raise LayoutError(f'{path}: is neither a ROI of ImageJ nor a zip of ROIs')
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            yield from _iterate_entries(archive, path, outlines)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise LayoutError(f'{path}: cannot be unpacked: {escape(error)[:200]}') from error
+    with unpacking(path, LayoutError), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        yield from _iterate_entries(archive, path, outlines)
 
 
 def _iterate_entries(archive: zipfile.ZipFile, path: Path, outlines: Outlines) -> Iterator[tuple[str, bytes]]:

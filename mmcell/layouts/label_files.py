@@ -1,19 +1,19 @@
 """Files with one label map: TIFF, PNG, NumPy's .npy, Cellpose's _seg.npy, and MATLAB's .mat of HoVer-Net."""
 
-import io
 import math
 import pickle
 from pathlib import Path
 
 import numpy as np
 
-from mmcell.errors import escape
+from mmcell.errors import escape, list_some
 from mmcell.files.folders import refuse_unusable
 from mmcell.framework.bounded_pickles import BoundedUnpickler
 from mmcell.images.colors import to_label_map
 from mmcell.images.image_file import ImageFile, open_image
 from mmcell.images.limits import LIMITS, ImageReadError, errors_about
 from mmcell.layouts.base import LayoutError
+from mmcell.layouts.mat_files import list_arrays
 
 _MAT_KEYS = ('inst_map', 'type_map', 'inst_type')
 _DTYPES = {'b1', 'u1', 'u2', 'u4', 'u8', 'i1', 'i2', 'i4', 'i8', 'f2', 'f4', 'f8'}
@@ -83,9 +83,10 @@ def _read_npy(path: Path) -> np.ndarray:
             if path.stat().st_size > LIMITS.samples_in_memory:
                 raise ImageReadError(f'has more than {LIMITS.samples_in_memory:,} bytes')
             content = _read_objects(file.read())
-    except (ValueError, OSError, EOFError, SyntaxError, pickle.UnpicklingError) as error:
-        if isinstance(error, ImageReadError):
-            raise
+    except ImageReadError:
+        raise
+    # Damaged headers make NumPy fail in many ways.
+    except Exception as error:
         raise ImageReadError(f'cannot be read as an .npy file: {escape(error)[:200]}') from error
     masks = content.get('masks') if isinstance(content, dict) else None
     if not isinstance(masks, np.ndarray):
@@ -204,31 +205,24 @@ def read_mat(path: Path, image: ImageFile) -> tuple[np.ndarray, np.ndarray | Non
     Raises:
         FileError, ImageReadError, LayoutError: As :func:`read_label_file`.
     """
-    from scipy.io import loadmat, whosmat
     refuse_unusable(path)
     with errors_about(f'{path}: '):
-        try:
-            shapes = {name: shape for name, shape, _ in whosmat(str(path))}
-            if 'inst_map' not in shapes:
-                raise ImageReadError(f'has no inst_map, but {", ".join(map(escape, sorted(shapes))) or "nothing"}')
-            # A small file can unfold to an array that fills the memory.
-            for key in _MAT_KEYS:
-                if math.prod(shapes.get(key, ())) > image.height * image.width:
-                    raise ImageReadError(f'has the array {key} of shape {shapes[key]}, which is larger than its image '
-                                         f'of {image.width} x {image.height} px (width x height)')
-            content = loadmat(io.BytesIO(path.read_bytes()), variable_names=[*_MAT_KEYS])
-        except ImageReadError:
-            raise
-        except NotImplementedError as error:
-            raise ImageReadError('is a file of MATLAB 7.3: save it with save(…, "-v7")') from error
-        # Damaged files make the reader fail in many ways.
-        except Exception as error:
-            raise ImageReadError(f'cannot be read as a .mat file: {escape(error)[:200]}') from error
-        maps = [to_label_map(_as_map(np.asarray(content[key]))[:, :, None]) if key in content else None
+        if path.stat().st_size > LIMITS.samples_in_memory:
+            raise ImageReadError(f'has more than {LIMITS.samples_in_memory:,} bytes')
+        arrays = list_arrays(path.read_bytes())
+        if 'inst_map' not in arrays:
+            raise ImageReadError(f'has no inst_map, but {list_some(sorted(arrays)) or "nothing"}')
+        # A small file can unfold to an array that fills the memory.
+        for key in arrays.keys() & set(_MAT_KEYS):
+            if math.prod(arrays[key].shape) > image.height * image.width:
+                raise ImageReadError(f'has the array {key} of shape {arrays[key].shape}, which is larger than its '
+                                     f'image of {image.width} x {image.height} px (width x height)')
+        content = {key: arrays[key].read() for key in _MAT_KEYS if key in arrays}
+        maps = [to_label_map(_as_map(content[key])[:, :, None]) if key in content else None
                 for key in ('inst_map', 'type_map')]
         types = None
         if 'inst_type' in content:
-            types = to_label_map(np.asarray(content['inst_type']).reshape(-1, 1, 1))[:, 0]
+            types = to_label_map(content['inst_type'].reshape(-1, 1, 1))[:, 0]
     for values in maps:
         if values is not None:
             refuse_other_size(values.shape, path, image)

@@ -12,7 +12,6 @@ class "Tumor: Positive". Older versions write the kind of object as ``"id": "Pat
 import gzip
 import io
 import zipfile
-import zlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import shapely
 
 from mmcell.errors import escape, quote
+from mmcell.files.archives import unpacking
 from mmcell.files.folders import refuse_unusable
 from mmcell.files.text_files import is_integer, parse_json
 from mmcell.images.image_file import ImageFile
@@ -101,7 +101,7 @@ def read_geojson(path: Path) -> object:
     """
     refuse_unusable(path)
     content = path.read_bytes()
-    try:
+    with unpacking(path, LayoutError):
         if content.startswith(b'\x1f\x8b'):
             content = _read_bounded(gzip.GzipFile(fileobj=io.BytesIO(content)), path)
         elif content.startswith(b'PK'):
@@ -112,8 +112,6 @@ def read_geojson(path: Path) -> object:
                     raise LayoutError(f'{path}: has {len(names)} GeoJSON files; one is expected')
                 with archive.open(names[0]) as file:
                     content = _read_bounded(file, path)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        raise LayoutError(f'{path}: cannot be unpacked: {escape(error)[:200]}') from error
     return parse_json(content, path, LayoutError)
 
 

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from mmcell.errors import escape, quote
 from mmcell.files.folders import refuse_unusable
@@ -25,6 +25,8 @@ IMAGE_FOLDER = 'JPEGImages'
 OBJECT_FOLDER = 'SegmentationObject'
 CLASS_FOLDER = 'SegmentationClass'
 LIST_FOLDER = Path('ImageSets') / 'Segmentation'
+# Pillow would start other programs for some formats.
+_MASK_FORMATS = ('PNG', 'BMP', 'GIF', 'TIFF')
 _SUFFIXES = ('jpg', 'jpeg', 'png', 'tif', 'tiff', 'bmp')
 
 
@@ -95,11 +97,7 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
     object_path, class_path = source.files
     for path in source.files:
         refuse_unusable(path)
-    objects, classes = _read_palette_indices(object_path), _read_palette_indices(class_path)
-    for path, indices in ((object_path, objects), (class_path, classes)):
-        if indices.shape != (image.height, image.width):
-            raise LayoutError(f'{path}: has (height, width) {indices.shape}, but {image.path} has '
-                              f'{(image.height, image.width)}')
+    objects, classes = (_read_palette_indices(path, image) for path in source.files)
     objects[objects == VOID] = 0
     instances = encode_label_map(objects)
     class_numbers = _find_classes(instances.ids, objects, classes, f'{object_path} and {class_path}')
@@ -107,13 +105,20 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
                         for number in np.unique(class_numbers).tolist()})
 
 
-def _read_palette_indices(path: Path) -> np.ndarray:
-    """Reads the palette indices, or grey values, (H, W) uint8 of an image, of which OpenCV would return the colours."""
+def _read_palette_indices(path: Path, image: ImageFile) -> np.ndarray:
+    """Reads the palette indices, or grey values, (H, W) uint8 of a mask, of which OpenCV would return the colours."""
     try:
-        with Image.open(path) as image:
-            mode, indices = image.mode, np.array(image)
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise ImageReadError(f'{path}: cannot be read as an image: {escape(error)}') from error
+        with Image.open(path, formats=_MASK_FORMATS) as mask:
+            # Before it is decoded, because a small file can claim any size.
+            if mask.size != (image.width, image.height):
+                raise LayoutError(f'{path}: has (height, width) {mask.size[::-1]}, but {image.path} has '
+                                  f'{(image.height, image.width)}')
+            mode, indices = mask.mode, np.array(mask)
+    except LayoutError:
+        raise
+    # A damaged file makes Pillow fail in many ways.
+    except Exception as error:
+        raise ImageReadError(f'{path}: cannot be read as an image: {escape(error)[:200]}') from error
     if mode not in ('P', 'L'):
         raise ImageReadError(f'{path}: has pixels of mode {mode}; expected a palette image (mode P), as PASCAL VOC '
                              'publishes it, or a grey image with the same numbers (mode L)')

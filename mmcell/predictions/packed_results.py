@@ -1,10 +1,9 @@
 """Reads a JSON file with COCO results, or a zip that holds one, with bounded time and memory."""
 
 import zipfile
-import zlib
 from pathlib import Path
 
-from mmcell.errors import MmcellError, list_some, quote
+from mmcell.errors import MmcellError, escape, list_some, quote
 from mmcell.files.text_files import parse_json
 from mmcell.predictions.limits import LIMITS, exceeds
 
@@ -38,8 +37,8 @@ def read_packed_results(path: str | Path) -> object:
     except SubmissionError:
         raise
     # A damaged file makes the decompressor and the parser fail in many ways.
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, MemoryError) as error:
-        raise SubmissionError(f'{path}: neither a zip with {MEMBER} nor JSON: {error}') from error
+    except Exception as error:
+        raise SubmissionError(f'{path}: neither a zip with {MEMBER} nor JSON: {escape(error)[:200]}') from error
 
 
 def _read_member(path: Path) -> bytes:

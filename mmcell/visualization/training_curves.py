@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from mmcell.errors import MmcellError
+from mmcell.files.text_files import is_integer
 
+# Whole numbers in a record, from 0.
+_COUNTS = ('step', 'iter', 'epoch')
 _NOT_SCORES = ('step', 'time', 'data_time', 'iter', 'epoch')
 
 
@@ -131,8 +134,9 @@ def _read_records(path: Path) -> tuple[list[dict], list[str]]:
             record = json.loads(line)
         except (ValueError, RecursionError):
             record = None
-        if isinstance(record, dict) and _is_number(record.get('step')):
-            records.append({name: value for name, value in record.items() if _is_number(value)})
+        if isinstance(record, dict) and _is_count(record.get('step')):
+            records.append({name: value for name, value in record.items()
+                            if (_is_count if name in _COUNTS else _is_number)(value)})
         elif line.strip('\0 \t'):
             bad_lines.append(number)
     return records, [f'{path}: {len(bad_lines)} lines cannot be read and are left out, first line {first}'
@@ -140,7 +144,11 @@ def _read_records(path: Path) -> tuple[list[dict], list[str]]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, float) or (is_integer(value) and abs(value) < 2 ** 63)
+
+
+def _is_count(value: object) -> bool:
+    return is_integer(value) and 0 <= value < 2 ** 53
 
 
 def _is_resumed(path: Path, first_step: int, before: Training) -> bool:
@@ -160,7 +168,8 @@ def _append(training: Training, records: Sequence[dict], first_step: int) -> Non
         for name, curve in curves.items():
             curves[name] = {step: value for step, value in curve.items() if step < first_step}
     training.epoch_ends = {epoch: step for epoch, step in training.epoch_ends.items() if step < first_step}
-    training.validated &= {*training.epoch_ends} if training.epoch_ends else set(range(first_step))
+    training.validated = {step for step in training.validated if (
+        step in training.epoch_ends if training.epoch_ends else 0 <= step < first_step)}
     last_step = max(training.losses.get('loss', ()), default=0)
     for record in records:
         is_training = 'loss' in record or 'iter' in record

@@ -1,0 +1,87 @@
+"""The fuzzing finds planted faults; and no input that was ever found fails again."""
+
+from unittest import mock
+
+import pytest
+from fuzzing import planted, run
+from fuzzing.mutations import BESIDE, CORPUS, make_input, seed_files
+from fuzzing.workers import MIB, Limits, Worker, load_targets
+
+# Names of inputs that readers once neither read nor refused in one message.
+FOUND = 'found-'
+
+
+@pytest.fixture(scope='module')
+def planted_worker():
+    worker = Worker('fuzzing.planted:TARGETS', Limits(cpu_seconds=1, memory_bytes=200 * MIB))
+    yield worker
+    worker.close()
+
+
+@pytest.mark.parametrize('name', sorted(set(planted.FAULTS) - {'sleeps'}))
+def test_planted_faults_are_found(planted_worker, name):
+    outcome = planted_worker.read(name, '.json', b'[]')
+    expected = planted.FAULTS[name][1]
+    assert (outcome.kind, outcome.name[:len(expected or '')]) == ('found' if expected else 'read', expected or '')
+    # The search goes on after each of them.
+    assert planted_worker.read('reads', '.json', b'[]').kind == 'read'
+
+
+def test_a_reader_that_hangs_is_found():
+    worker = Worker('fuzzing.planted:TARGETS', Limits(wall_seconds=1))
+    try:
+        assert worker.read('sleeps', '.json', b'[]').name == 'hang: not done after 1 s'
+    finally:
+        worker.close()
+
+
+def call_run(*arguments):
+    with mock.patch('sys.argv', ['run.py', *map(str, arguments)]):
+        return run.main()
+
+
+def test_what_is_found_is_saved_with_its_seed(tmp_path, capsys):
+    arguments = ('--registry', 'fuzzing.planted:SOMETIMES', '--inputs', 120, '--seed', 3, '--out', tmp_path / 'found')
+    assert call_run(*arguments) == 1
+    printed = capsys.readouterr().out
+    assert 'seed 3' in printed and 'TypeError: fuzzing/planted.py' in printed and '120 inputs' in printed
+    saved = sorted((tmp_path / 'found').glob('*.json'))
+    assert 1 <= len(saved) <= 3
+    for path in saved:
+        number = int(path.stem.split('_')[-1])
+        assert make_input('masks', 3, number) == ('.json', path.read_bytes()) and path.stat().st_size % 5 == 0
+        assert 'TypeError: a size that' in path.with_name(f'{path.name}.txt').read_text()
+
+
+def test_readers_without_a_fault_end_with_0(tmp_path, capsys):
+    folder = tmp_path / 'found'
+    assert call_run('--registry', 'fuzzing.planted:SOUND', '--inputs', 30, '--jobs', 2, '--out', folder) == 0
+    assert not folder.exists() and '30 read' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('corpus', sorted(path.name for path in CORPUS.iterdir() if path != BESIDE))
+def test_inputs_are_made_again_from_seed_and_number(corpus):
+    inputs = [make_input(corpus, 1, number) for number in range(40)]
+    assert inputs == [make_input(corpus, 1, number) for number in range(40)]
+    assert len(set(inputs)) > 25
+    assert inputs != [make_input(corpus, 2, number) for number in range(40)]
+
+
+def test_corpora_are_small_and_all_of_them_are_read():
+    files = [path for path in CORPUS.rglob('*') if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 600_000
+    targets = load_targets('fuzzing.targets:TARGETS')
+    assert {target.corpus for target in targets.values()} == {path.parent.name for path in files} - {BESIDE.name}
+
+
+def test_seeds_are_read_and_findings_do_not_return():
+    wrong, worker = [], Worker('fuzzing.targets:TARGETS', Limits(), BESIDE)
+    try:
+        for name, target in load_targets('fuzzing.targets:TARGETS').items():
+            for path in seed_files(target.corpus):
+                outcome = worker.read(name, path.suffix, path.read_bytes())
+                if outcome.kind == 'found' or (outcome.kind == 'refused' and not path.name.startswith(FOUND)):
+                    wrong.append(f'{name}, {path.name}: {outcome.text}')
+    finally:
+        worker.close()
+    assert not wrong, '\n'.join(wrong)
