@@ -17,8 +17,8 @@ from support.distributions import (
     has_version,
     licence_of,
     lowest_version,
-    read_requirements,
     pinned_versions,
+    read_requirements,
 )
 from support.paths import REPO
 from support.sbom import write_sbom
@@ -34,7 +34,8 @@ def read(name):
 
 
 def table_rows(text):
-    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in re.findall(r'^\|.+\|$', text, re.MULTILINE)]
+    lines = re.findall(r'^\|.+\|$', text, re.MULTILINE)
+    rows = [[cell.strip() for cell in line.strip('|').split('|')] for line in lines]
     return [row for row in rows if row[0] != 'package' and set(row[0]) != {'-'}]
 
 
@@ -115,7 +116,7 @@ def test_continuous_integration_calls_what_exists():
     assert '.ci/run' in commands and 'make test-lowest' in commands
     for command in commands:
         program, *arguments = command.split()
-        assert program == 'make' and set(arguments) <= targets or (REPO / program).stat().st_mode & 0o111, command
+        assert (program == 'make' and set(arguments) <= targets) or (REPO / program).stat().st_mode & 0o111, command
 
 
 def test_the_makefile_pins_every_lowest_version():

@@ -6,7 +6,7 @@ the metadata of the installed packages; a test compares it with both.
 
 from importlib.metadata import distribution
 
-from support.distributions import has_version, licence_of, read_requirements, pinned_versions
+from support.distributions import has_version, licence_of, pinned_versions, read_requirements
 from support.paths import REPO
 
 PAGE = REPO / 'docs' / 'reference' / 'dependencies.md'

@@ -57,7 +57,8 @@ def licence_of(package: Distribution) -> str:
 def direct_needs(package: Distribution) -> set[str]:
     """Returns the names of the packages that an installed package needs here, without its extras."""
     needs = map(Requirement, package.requires or ())
-    return {canonicalize_name(need.name) for need in needs if need.marker is None or need.marker.evaluate({'extra': ''})}
+    return {canonicalize_name(need.name) for need in needs
+            if need.marker is None or need.marker.evaluate({'extra': ''})}
 
 
 def all_needs(names: set[str]) -> set[str]:
