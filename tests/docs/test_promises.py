@@ -8,7 +8,8 @@ from support.paths import REPO
 from support.promises import promising, read_sentences
 
 PAGE = (REPO / 'docs' / 'reference' / 'reliability.md').read_text(encoding='utf-8')
-DOCUMENTS = {path.name: path for path in (REPO / 'README.md', REPO / 'SECURITY.md', *(REPO / 'docs/guides').glob('*.md'))}
+PATHS = (REPO / 'README.md', REPO / 'SECURITY.md', *(REPO / 'docs' / 'guides').glob('*.md'))
+DOCUMENTS = {path.name: path for path in PATHS}
 # Each row: document, quotation, and the tests, or why it is no promise.
 ROWS = [cells for line in re.findall(r'^\| (\S+\.md \| .+) \|$', PAGE, re.MULTILINE) for cells in [line.split(' | ')]]
 TESTS = [name for row in ROWS for name in re.findall(r'`(tests/[^`]+)`', row[2])]
@@ -43,6 +44,7 @@ def test_every_test_that_is_named_exists(name):
 def test_promises_are_found_wherever_they_stand(tmp_path):
     document = tmp_path / 'a.md'
     document.write_text('# Always\n\nIt **never**\nfails. It may.\n\n- It [always](b.md) ends; rarely.\n\n'
-                        '| row | exactly one |\n\n```sh\nnever\n```\n\n## What is promised\n\n- It holds. Really.\n\n## No\n')
+                        '| row | exactly one |\n\n```sh\nnever\n```\n\n'
+                        '## What is promised\n\n- It holds. Really.\n\n## No\n')
     assert promising(document) == ['# Always', 'It never fails.', '- It always ends;', 'exactly one',
                                    '- It holds. Really.']
