@@ -3,12 +3,18 @@
 # make test                     lint and the fast tests
 # make test-slow                lint and all tests
 # make fuzz                     thousands of damaged and odd files for all readers; FUZZ="--inputs 100000 --jobs 2"
+# make test-lowest              the fast tests with the lowest versions that requirements.txt allows, in .venv-lowest
+# make sbom                     the installed packages with their licences, in the format CycloneDX: work_dirs/sbom.json
+# make wheels                   keeps the packages onedl-* in the folder wheels/, from which they are then installed
 # make challenge DATA=folder    from the challenge's raw folders to submission.zip. A stopped training is continued.
 #                               CONFIG=file names another experiment, and OPTIONS="--cfg-options …" changes its settings
 # The first call of make with any of these targets also installs everything into the folder $(VENV). VENV=folder and
 # PYTHON=interpreter name another folder and another interpreter.
 
 VENV ?= .venv
+CONSTRAINTS ?= constraints.txt
+WHEELS := wheels
+LOWEST := build/lowest.txt
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
@@ -27,7 +33,7 @@ FILES = $(if $(filter-out annotations,$(ANNOTATIONS)),--cfg-options $(foreach pa
 # Red and blue are swapped in the images of the challenge.
 CHANNEL_ORDER ?= bgr
 
-.PHONY: challenge demo fuzz lint test test-slow try
+.PHONY: challenge demo fast-tests fuzz lint sbom test test-lowest test-slow try wheels
 
 # opencv-python and opencv-python-headless are both dependencies of other packages, and they write to the same folder.
 # The headless package is installed again at the end and overwrites the other's files, because it does not need the
@@ -35,12 +41,15 @@ CHANNEL_ORDER ?= bgr
 $(READY): requirements.txt requirements-dev.txt constraints.txt pyproject.toml
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 was found: name one with make PYTHON=INTERPRETER" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -r requirements.txt -r requirements-dev.txt -c constraints.txt
-	$(BIN)/pip install --force-reinstall --no-deps $$(grep '^opencv-python-headless==' constraints.txt)
+	$(BIN)/pip install $(addprefix --find-links=,$(wildcard $(WHEELS))) -r requirements.txt -r requirements-dev.txt \
+		-c $(CONSTRAINTS)
+	$(BIN)/pip install --force-reinstall --no-deps $$(grep '^opencv-python-headless==' $(CONSTRAINTS))
 	touch $(READY)
 
 # Each test file runs in one of up to four processes. A process takes about 1 GB of memory and one thread.
-test: lint
+test: lint fast-tests
+
+fast-tests: $(READY)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -m "not slow"
 
 test-slow: lint
@@ -48,6 +57,18 @@ test-slow: lint
 
 fuzz: $(READY)
 	$(BIN)/python tests/fuzzing/run.py $(FUZZ)
+
+# Each package of requirements.txt is pinned to the version after its >=.
+test-lowest:
+	mkdir -p $(dir $(LOWEST))
+	sed -n 's/^\([A-Za-z0-9-]*\)>=\([^,]*\).*/\1==\2/p' requirements.txt > $(LOWEST)
+	$(MAKE) fast-tests VENV=.venv-lowest CONSTRAINTS=$(LOWEST)
+
+sbom: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m support.sbom work_dirs/sbom.json
+
+wheels: $(READY)
+	$(BIN)/pip wheel --no-deps --wheel-dir $(WHEELS) -c constraints.txt $$(grep -o '^onedl-[a-z]*' requirements.txt)
 
 # Experiments that users add to configs/ are not looked at.
 lint: $(READY)

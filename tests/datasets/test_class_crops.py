@@ -85,6 +85,16 @@ def test_windows_contain_their_interval_and_every_window_is_equally_probable():
     assert {draw_window_start(2.5, 9.5, 8, 28) for _ in range(200)} == {2}
 
 
+def test_windows_without_a_cell_are_half_as_probable_as_without_the_transform():
+    np.random.seed(0)
+    transform, box, label = ClassBalancedCrop((1, 20)), np.array([[0., 0, 5, 1]]), np.array([0])
+    starts = Counter(transform._draw_corner(box, label, (1, 100), (1, 20))[1] for _ in range(8100))
+    # Of 81 windows, only the first contains the cell. Without the transform, each would be drawn 100 times.
+    others = [starts[start] for start in range(1, 81)]
+    assert np.mean(others) == pytest.approx(50, abs=1) and chisquare(others).pvalue > .001
+    assert sum(others) + starts[0] == 8100
+
+
 @pytest.mark.parametrize('weights, expected', [
     (None, [1 / 12, 1 / 12, 1 / 3, 1 / 12, 1 / 3, 1 / 12]), ([0, 1, 3], [0, 0, .75, 0, .25, 0]),
     ([1, 0, 0], [.25, .25, 0, .25, 0, .25])])

@@ -1,4 +1,5 @@
 import os
+import signal
 import subprocess
 import sys
 
@@ -39,3 +40,14 @@ def test_leftovers_are_removed_if_their_name_matches_and_their_process_has_ended
     assert not (tmp_path / f'.x[1].pth.{ended.pid}.tmp').exists()
     remove_leftovers(tmp_path, lambda name: name.endswith('.pth'))
     assert {path.name for path in tmp_path.iterdir()} == set(kept)
+
+
+def test_a_process_that_is_killed_leaves_the_old_file(tmp_path):
+    path = tmp_path / 'a.txt'
+    path.write_text('old')
+    code = ('import os, signal, sys\nfrom mmcell.files.whole_files import written_whole\n'
+            'with written_whole([sys.argv[1]]) as (temporary,):\n'
+            '    temporary.write_text("half")\n    os.kill(os.getpid(), signal.SIGKILL)\n')
+    killed = subprocess.run([sys.executable, '-c', code, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL and path.read_text() == 'old'
+    assert len(list(tmp_path.iterdir())) == 2  # the second file is the temporary one
