@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError, escape
 from mmcell.files.early_checks import refuse_missing, refuse_missing_annotations, refuse_unwritable_folder
-from mmcell.writers.formats import FORMATS, output_paths
+from mmcell.writers.formats import EDITABLE_FORMATS, FORMATS, output_paths
 
 if TYPE_CHECKING:
     from _written_images import ImageToWrite
@@ -20,7 +20,7 @@ FORMAT_TABLE = '\n'.join([
     *(f'  {name:<13} {output_format.description.format("scan")}' for name, output_format in FORMATS.items()),
     f'  {CLASS_MAPS:<13} train/scan/class1.tif, train/scan/class2.tif …, the raw layout, which to_coco.py reads'])
 # Formats in which a pixel belongs to one cell: whether each class has a label map of its own.
-LABEL_MAPS = {'labels': False, 'class-labels': True, CLASS_MAPS: True}
+LABEL_MAPS = {'labels': False, 'class-labels': True, 'label-pyramid': False, CLASS_MAPS: True}
 EXAMPLE = f"""examples:
   python data_prep/from_coco.py annotations/train.json annotations/val.json --out cells --formats geojson rois
   python data_prep/from_coco.py annotations/val.json --predictions results.pkl --out cells --formats labels overlay
@@ -50,8 +50,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument('--only', nargs='+', metavar='IMAGE',
                         help='write only the files of these images (default: all)')
     parser.add_argument('--editable', action='store_true',
-                        help='geojson: write the cells as annotations of QuPath, whose shape can be edited there '
-                             '(default: as detections, which QuPath shows faster)')
+                        help='geojson, geojson-gz: write the cells as annotations of QuPath, whose shape can be edited '
+                             'there (default: as detections, which QuPath shows faster)')
     parser.add_argument('--copy-images', action='store_true',
                         help='class-maps: also write each image, as train/NAME/image.tif (default: only the maps)')
     args = parser.parse_args()
@@ -61,8 +61,8 @@ def parse_args() -> argparse.Namespace:
         parser.error('--score-thr needs --predictions: true cells have no scores')
     if args.score_thr is not None and not 0 <= args.score_thr <= 1:
         parser.error(f'--score-thr must be from 0 to 1, got {args.score_thr:g}')
-    if args.editable and 'geojson' not in args.formats:
-        parser.error('--editable is about the format geojson, which --formats does not name')
+    if args.editable and not {*EDITABLE_FORMATS} & {*args.formats}:
+        parser.error(f'--editable is about the formats {" and ".join(EDITABLE_FORMATS)}, and --formats names neither')
     if args.copy_images and CLASS_MAPS not in args.formats:
         parser.error(f'--copy-images is about the format {CLASS_MAPS}, which --formats does not name')
     args.formats = list(dict.fromkeys(args.formats))

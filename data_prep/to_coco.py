@@ -29,7 +29,7 @@ DATA is a folder, or a COCO file, in one of these layouts:
   label-maps   one label map per image: NAME_masks.tif, NAME_label.png, masks/NAME.npy …
   cellpose     NAME_seg.npy of Cellpose
   hovernet     NAME.mat with inst_map and type_map, as of HoVer-Net and CoNSeP
-  qupath       NAME.geojson of QuPath
+  qupath       NAME.geojson or NAME.geojson.gz of QuPath
   aperio       NAME.xml of Aperio ImageScope, as of MoNuSAC
   imagej       ROIs of ImageJ and Fiji: NAME_rois.zip, NAME.roi
   coco         COCO JSON of another program, which is repaired as far as no guess is needed

@@ -26,7 +26,7 @@ from mmcell.files.early_checks import refuse_unwritable_folder
 from mmcell.images.scale import parse_mpp
 from mmcell.inference.prediction_plan import DEFAULT_TILE_PX, STREAMED_PX, WHOLE_PX
 from mmcell.settings.config_files import refuse_unreadable_config
-from mmcell.writers.formats import FORMATS
+from mmcell.writers.formats import EDITABLE_FORMATS, FORMATS
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -75,8 +75,8 @@ def parse_args() -> argparse.Namespace:
                         metavar='FORMAT',
                         help=f'what to write: any of {", ".join(FORMATS)} (default: labels csv overlay)')
     parser.add_argument('--editable', action='store_true',
-                        help='geojson: write the cells as annotations of QuPath, whose shape can be edited there '
-                             '(default: as detections, which QuPath shows faster)')
+                        help='geojson, geojson-gz: write the cells as annotations of QuPath, whose shape can be edited '
+                             'there (default: as detections, which QuPath shows faster)')
     add_image_arguments(parser)
     add_view_arguments(parser)
     add_filter_arguments(parser)
@@ -95,8 +95,8 @@ def parse_args() -> argparse.Namespace:
                              'class that the config inside names, such as one of your own. This runs any code that is '
                              'stored in the file: use it only for files whose origin you trust (default: refuse them)')
     args = parser.parse_intermixed_args()
-    if args.editable and 'geojson' not in args.formats:
-        parser.error('--editable is about the format geojson, which --formats does not name')
+    if args.editable and not {*EDITABLE_FORMATS} & {*args.formats}:
+        parser.error(f'--editable is about the formats {" and ".join(EDITABLE_FORMATS)}, and --formats names neither')
     refuse_wrong_score(parser, args.score_thr)
     if not 0 < args.neighbours_within < inf:
         parser.error(f'--neighbours-within must be a positive number, got {args.neighbours_within}')
@@ -182,8 +182,8 @@ def add_filter_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--min-area', type=int, default=1, metavar='PX', help='smallest area in pixels (default: 1)')
     group.add_argument('--roi', type=Path, metavar='FILE',
                        help='only cells whose centroid lies in a polygon of this GeoJSON file, as QuPath exports it; '
-                            'for several images a folder with NAME.geojson for each. Large images are read only there '
-                            '(default: whole images)')
+                            'for several images a folder with NAME.geojson or NAME.geojson.gz for each. Large images '
+                            'are read only there (default: whole images)')
     group.add_argument('--drop-border', action='store_true',
                        help='leave out cells that touch the border of the image (default: keep them)')
 

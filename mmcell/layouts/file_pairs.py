@@ -21,7 +21,7 @@ _DRAWN = ('_overlay.png', '_outlines.png', '_flows.tif')
 # Ends of files that other programs, and tools/predict.py, make of an image. A file with the name of an image and one of
 # these ends is no image itself, unless it has a file of cells.
 _DERIVED = re.compile(r'(.+)[_-](masks?|labels?|class[0-9]*|classes|types?|seg|segmentation|instances?|inst|overlay|'
-                      r'outlines|flows|cellprob|probs?|probabilities|cp_output)', re.IGNORECASE)
+                      r'outlines|flows|cellprob|probs?|probabilities|cp_output)(\.ome)?', re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -39,8 +39,8 @@ _TABLES = ('_classes.csv', '_labels.csv', '_types.csv', '_masks.csv', '_seg.csv'
 _MAP_SUFFIXES = ('.tif', '.tiff', '.png', '.npy')
 _CLASS_MAPS = tuple(f'_{word}{suffix}' for word in ('class', 'classes', 'type', 'types') for suffix in _MAP_SUFFIXES)
 _KIND = FileKind(_MAP_SUFFIXES,
-                 ('_cp_masks', '_masks', '_mask', '_labels', '_label', '-labels', '-label', '_seg', '_instances',
-                  '_instance', '_inst', '_nuclei', '_cells'), companions=(*_TABLES, *_CLASS_MAPS),
+                 ('_cp_masks', '_masks', '_mask', '_labels', '_labels.ome', '_label', '-labels', '-label', '_seg',
+                  '_instances', '_instance', '_inst', '_nuclei', '_cells'), companions=(*_TABLES, *_CLASS_MAPS),
                  other_ends=('_seg.npy',))
 _CELLPOSE = FileKind(('_seg.npy',), companions=_TABLES, other_ends=())
 _HOVERNET = FileKind(('.mat',))

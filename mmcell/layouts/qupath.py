@@ -9,9 +9,6 @@ Since QuPath 0.5, the classification of derived classes is ``{"names": ["Tumor",
 class "Tumor: Positive". Older versions write the kind of object as ``"id": "PathDetectionObject"``.
 """
 
-import gzip
-import io
-import zipfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -20,12 +17,11 @@ import numpy as np
 import shapely
 
 from mmcell.errors import escape, quote
-from mmcell.files.archives import unpacking
-from mmcell.files.folders import refuse_unusable
-from mmcell.files.text_files import is_integer, parse_json
+from mmcell.files.text_files import is_integer
 from mmcell.images.image_file import ImageFile
 from mmcell.layouts.base import PAIR_OPTIONS, Layout, LayoutError, LayoutOptions, Source, SourceCells
 from mmcell.layouts.file_pairs import FileKind, describe_pairs, pair_files
+from mmcell.layouts.geojson_files import read_geojson
 from mmcell.layouts.outlines import Outlines
 from mmcell.masks.polygons import MAX_COORDINATE_PX
 
@@ -38,7 +34,6 @@ NO_AREA = 'left out, objects without an area (points, lines)'
 NO_CELL = 'left out, tiles, cores of tissue microarrays and other objects that are not cells'
 REGION = 'left out, regions: annotations around several objects, and those of an ignored class such as Region*'
 NO_OUTLINE = 'left out, objects whose geometry cannot be read'
-_MAX_BYTES = 2 ** 30
 
 
 def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCells:
@@ -53,7 +48,7 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
 
     Raises:
         FileError: The file cannot be read.
-        LayoutError: The file is not GeoJSON.
+        LayoutError: The file is not GeoJSON, or too large.
     """
     outlines, is_annotation, is_loose = Outlines(source.files[0]), [], []
     for number, feature in enumerate(_iterate_features(read_geojson(source.files[0]), source.files[0]), start=1):
@@ -75,7 +70,7 @@ def read_regions(path: Path) -> tuple[list[str], list[shapely.Geometry]]:
 
     Raises:
         FileError: The file cannot be read.
-        LayoutError: The file is not GeoJSON, or has no area.
+        LayoutError: The file is not GeoJSON, is too large, or has no area.
     """
     names, shapes = [], []
     for feature in _iterate_features(read_geojson(path), path):
@@ -90,36 +85,6 @@ def read_regions(path: Path) -> tuple[list[str], list[shapely.Geometry]]:
     if not shapes:
         raise LayoutError(f'{path}: has no polygon, which would be a region')
     return names, shapes
-
-
-def read_geojson(path: Path) -> object:
-    """Returns the content of a JSON file, which may be compressed with gzip, or the only file in a zip.
-
-    Raises:
-        FileError: The file does not exist, or cannot be read.
-        LayoutError: It is not JSON, or has more than 1 GB when it is unpacked.
-    """
-    refuse_unusable(path)
-    content = path.read_bytes()
-    with unpacking(path, LayoutError):
-        if content.startswith(b'\x1f\x8b'):
-            content = _read_bounded(gzip.GzipFile(fileobj=io.BytesIO(content)), path)
-        elif content.startswith(b'PK'):
-            with zipfile.ZipFile(io.BytesIO(content)) as archive:
-                names = [name for name in archive.namelist() if name.lower().endswith(('.geojson', '.json'))
-                         and not name.startswith('__MACOSX')]
-                if len(names) != 1:
-                    raise LayoutError(f'{path}: has {len(names)} GeoJSON files; one is expected')
-                with archive.open(names[0]) as file:
-                    content = _read_bounded(file, path)
-    return parse_json(content, path, LayoutError)
-
-
-def _read_bounded(file: io.BufferedIOBase, path: Path) -> bytes:
-    content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise LayoutError(f'{path}: unfolds to more than 1 GB: export parts of the image')
-    return content
 
 
 def _iterate_features(content: object, path: Path) -> Iterator[dict]:
@@ -249,6 +214,6 @@ def _find_regions(geometries: list[shapely.Geometry], is_loose: np.ndarray) -> n
     return (n_inside >= 10) | ((n_inside >= 2) & (filled < areas / 3)) | (is_loose & (n_inside >= 1))
 
 
-LAYOUT = Layout('qupath', 'GeoJSON of QuPath, NAME.geojson, beside the images or in another folder',
+LAYOUT = Layout('qupath', 'GeoJSON of QuPath, NAME.geojson or NAME.geojson.gz, beside the images or in another folder',
                 partial(describe_pairs, kind=KIND, what='GeoJSON files'), partial(pair_files, kind=KIND), read_cells,
                 PAIR_OPTIONS)

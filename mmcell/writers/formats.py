@@ -29,12 +29,18 @@ FORMATS = {
     'labels': OutputFormat('{0}_labels.tif, a label map of all cells, and {0}_labels.csv, the class and score of each '
                            'cell', ('_labels.tif', '_labels.csv')),
     'class-labels': OutputFormat('{0}_class1.tif, {0}_class2.tif …, one label map per class', ('_class{}.tif',)),
+    'label-pyramid': OutputFormat('{0}_labels.ome.tif, the label map of all cells as OME-TIFF with smaller copies, for '
+                                  'slides', ('_labels.ome.tif',)),
     'geojson': OutputFormat('{0}.geojson, for QuPath', ('.geojson',)),
+    'geojson-gz': OutputFormat('{0}.geojson.gz, the same, compressed, for QuPath 0.4 and later', ('.geojson.gz',)),
     'rois': OutputFormat('{0}_rois.zip, for ImageJ and Fiji', ('_rois.zip',)),
     'coco': OutputFormat('{0}_coco.json, annotations in the format of COCO', ('_coco.json',)),
     'csv': OutputFormat('{0}_cells.csv, measurements with one row per cell', ('_cells.csv',)),
     'overlay': OutputFormat('{0}_overlay.png, the cells drawn over the image', ('_overlay.png',)),
 }
+
+# The formats whose cells can be annotations of QuPath, which can be edited there.
+EDITABLE_FORMATS = ('geojson', 'geojson-gz')
 
 # The tables over all images of a call, which are written with the format csv.
 CALL_TABLES = ('cells.csv', 'images.csv', 'regions.csv', 'cells.parquet', 'images.parquet', 'regions.parquet')

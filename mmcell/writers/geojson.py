@@ -17,15 +17,18 @@ from mmcell.writers.base import ImageInfo, WriteCells, writing_json_list
 _MEASUREMENT_NAMES = {'area_px': 'Area px^2', 'area_um2': 'Area um^2', 'eccentricity': 'Eccentricity'}
 
 
-def writing_geojson(paths: list[Path], image: ImageInfo) -> AbstractContextManager[WriteCells]:
+def writing_geojson(paths: list[Path], image: ImageInfo,
+                    is_compressed: bool = False) -> AbstractContextManager[WriteCells]:
     """Writes a FeatureCollection of QuPath's detection or annotation objects (QuPath 0.4 and later).
 
     Geometries are the outlines of :func:`outline_cells`, in pixels of the image at full resolution, which QuPath
     expects; rasterised again, they give exactly the masks. The properties are those that QuPath reads
     (``QuPathTypeAdapters.java``): objectType 'detection' or 'annotation', name (the number of the cell), classification
     with name and colour, and measurements (score, area, eccentricity). QuPath lets only annotations be reshaped.
+    With ``is_compressed``, the file is compressed with gzip.
     """
-    return writing_json_list(paths[0], {'type': 'FeatureCollection'}, 'features', partial(_features, image=image))
+    return writing_json_list(paths[0], {'type': 'FeatureCollection'}, 'features', partial(_features, image=image),
+                             is_compressed)
 
 
 def _features(cells: Cells, numbers: np.ndarray, image: ImageInfo) -> Iterator[dict]:

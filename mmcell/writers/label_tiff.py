@@ -14,7 +14,7 @@ from mmcell.writers.base import ImageInfo, WriteCells, writing_table
 # Label maps with more pixels (the maps of all classes counted together) are kept on the disk, not in memory. As uint32,
 # this many pixels take 400 MB.
 MAX_PIXELS_IN_MEMORY = 100_000_000
-_MAX_UINT16 = 65_535
+MAX_UINT16 = 65_535
 
 
 class LabelMapFile:
@@ -35,10 +35,7 @@ class LabelMapFile:
     def __init__(self, path: Path, image: ImageInfo, n_maps: int = 1) -> None:
         self.path = path
         self.shape = (image.height_px, image.width_px)
-        self.options = dict(photometric='minisblack', metadata=None)
-        if image.mpp is not None:
-            per_cm = 1e4 / image.mpp
-            self.options.update(resolution=(per_cm, per_cm), resolutionunit='CENTIMETER')
+        self.options = dict(photometric='minisblack', metadata=None, **resolution_tags(image.mpp))
         self.map = None
         if n_maps * image.height_px * image.width_px <= MAX_PIXELS_IN_MEMORY:
             self.map = np.zeros(self.shape, np.uint32)
@@ -55,8 +52,13 @@ class LabelMapFile:
     def finish(self) -> None:
         """Writes the file, unless the map is on the disk already."""
         if self.map is not None:
-            dtype = np.uint16 if self.map.max(initial=0) <= _MAX_UINT16 else np.uint32
+            dtype = np.uint16 if self.map.max(initial=0) <= MAX_UINT16 else np.uint32
             tifffile.imwrite(self.path, self.map.astype(dtype), compression='zlib', **self.options)
+
+
+def resolution_tags(mpp: float | None) -> dict:
+    """Returns the arguments of tifffile for images with so many micrometres per pixel; none if they are not known."""
+    return {} if mpp is None else dict(resolution=(1e4 / mpp, 1e4 / mpp), resolutionunit='CENTIMETER')
 
 
 def count_hidden_cells(cells: Cells, by_class: bool) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from mmcell.writers.coco import writing_coco
 from mmcell.writers.formats import FORMATS, output_paths
 from mmcell.writers.geojson import writing_geojson
 from mmcell.writers.imagej_rois import writing_imagej_rois
+from mmcell.writers.label_pyramid import writing_label_pyramid
 from mmcell.writers.label_tiff import writing_class_label_tiffs, writing_label_tiff
 from mmcell.writers.measurement_csv import writing_measurement_csv
 from mmcell.writers.overlay_png import writing_overlay_png
@@ -21,7 +23,8 @@ from mmcell.writers.overlay_png import writing_overlay_png
 # function that writes cells. The function may be called several times, with other cells of the image each time. The
 # files are complete when the block ends.
 _WRITERS: dict[str, Callable[[list[Path], ImageInfo], AbstractContextManager[WriteCells]]] = {
-    'labels': writing_label_tiff, 'class-labels': writing_class_label_tiffs, 'geojson': writing_geojson,
+    'labels': writing_label_tiff, 'class-labels': writing_class_label_tiffs, 'label-pyramid': writing_label_pyramid,
+    'geojson': writing_geojson, 'geojson-gz': partial(writing_geojson, is_compressed=True),
     'rois': writing_imagej_rois, 'coco': writing_coco, 'csv': writing_measurement_csv, 'overlay': writing_overlay_png}
 
 

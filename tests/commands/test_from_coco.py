@@ -1,6 +1,7 @@
 """data_prep/from_coco.py, called in this process; its files are read back with independent libraries."""
 
 import csv
+import gzip
 import json
 import pickle
 import zipfile
@@ -74,6 +75,7 @@ def test_true_cells_in_all_formats(tmp_path, data):
         label_map = tifffile.imread(out / f'{name}_labels.tif')
         encoded = encode_label_map(label_map)
         assert encoded.ids.tolist() == ids
+        assert np.array_equal(tifffile.imread(out / f'{name}_labels.ome.tif'), label_map)
         assert encoded.rles == [annotation['segmentation'] for annotation in own]
         table = list(csv.DictReader((out / f'{name}_labels.csv').open()))
         assert table == [{'label': str(number), 'class': label} for number, label in zip(ids, classes, strict=True)]
@@ -81,6 +83,7 @@ def test_true_cells_in_all_formats(tmp_path, data):
         assert [(int(feature['properties']['name']), feature['properties']['classification']['name'],
                  feature['properties']['objectType']) for feature in features] == [
             (number, label, 'detection') for number, label in zip(ids, classes, strict=True)]
+        assert json.loads(gzip.decompress((out / f'{name}.geojson.gz').read_bytes()))['features'] == features
         # The images state .25 um per pixel.
         assert features[0]['properties']['measurements']['Area um^2'] == own[0]['area'] / 16
         assert [roi.name for roi in roifile.roiread(out / f'{name}_rois.zip')] == [
@@ -134,8 +137,9 @@ def test_overlapping_cells_are_painted_and_counted(tmp_path, data):
          'area': int(cell.areas_px[0]), 'bbox': cell.bboxes_xywh[0].tolist()}
         for number, category, cell in ((70_000, 1, large), (5, 1, small), (6, 1, small), (7, 2, large))]
     path.write_text(json.dumps({**document, 'info': {'data_root': '../data'}}))
-    ended = write(tmp_path, '--formats', 'labels', 'class-maps', name='overlaps.json')
-    assert 'labels: 3 cells lost pixels to cells that overlap them, and 2 of these are not seen at all' in ended.stderr
+    ended = write(tmp_path, '--formats', 'labels', 'label-pyramid', 'class-maps', name='overlaps.json')
+    for key in ('labels', 'label-pyramid'):
+        assert f'note: {key}: 3 cells lost pixels to cells that overlap them, and 2 of these are not' in ended.stderr
     assert 'class-maps: 2 cells lost pixels to cells that overlap them, and 1 of these' in ended.stderr
     label_map = tifffile.imread(tmp_path / 'out' / 'train' / 'a' / 'class1.tif')
     masks = [np.asarray(discs(SHAPE, [(1, 20, x, radius)])) for x, radius in ((20, 9), (28, 4))]
@@ -270,7 +274,7 @@ def test_an_image_without_a_name_is_refused(tmp_path, data, name):
     (['x.json', 'y.json', '--predictions', 'z.pkl'], '--predictions belong to one annotation file'),
     (['x.json', '--score-thr', '.5'], '--score-thr needs --predictions'),
     (['x.json', '--predictions', 'z.pkl', '--score-thr', '2'], 'from 0 to 1'),
-    (['x.json', '--formats', 'csv', '--editable'], '--editable is about the format geojson'),
+    (['x.json', '--formats', 'csv', '--editable'], '--editable is about the formats geojson and geojson-gz'),
     (['x.json', '--copy-images'], '--copy-images is about the format class-maps'),
     (['x.json', '--formats', 'tiff'], 'invalid choice')])
 def test_wrong_command_lines(tmp_path, arguments, message):

@@ -1,6 +1,7 @@
 """tools/predict.py, called in this process; only torchrun is started as a process of its own."""
 
 import csv
+import gzip
 import json
 import subprocess
 import sys
@@ -35,8 +36,8 @@ from mmcell.masks.encoding import masks_to_rles
 from mmcell.models import MaskTTAModel, precision
 from mmcell.models.folding import fold_batch_norm
 from mmcell.tiles.tiling import make_grid
-from mmcell.writers import label_tiff
-from mmcell.writers.formats import CALL_TABLES
+from mmcell.writers import label_pyramid, label_tiff
+from mmcell.writers.formats import CALL_TABLES, FORMATS
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def test_a_model_that_was_trained_on_swapped_colours_is_warned_of(tmp_path, monk
 
 def test_all_formats_are_written(tmp_path, command):
     assert command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', *predict.FORMATS)[0] == 0
-    assert len(names_in(tmp_path / 'out')) == 10
+    assert len(names_in(tmp_path / 'out')) == 12
 
 
 def test_micrometres_come_from_the_file_or_the_command_line(tmp_path, command):
@@ -294,6 +295,12 @@ def test_only_cells_in_regions_are_kept_and_counted(tmp_path, command):
     assert (left['region'], left['area_px'], left['area_mm2'], left['cells'], left['cells_of_red']) == (
         'left', '600', '0.00015', '2', '1')
     assert (tumor['region'], tumor['area_px'], tumor['cells'], tumor['share_of_blue']) == ('Tumor', '50.4', '1', '1')
+    packed = tmp_path / 'roi' / 'a.geojson.gz'
+    packed.parent.mkdir()
+    packed.write_bytes(gzip.compress((tmp_path / 'r.json').read_bytes()))
+    for roi in (packed, packed.parent):
+        assert command(image, '--formats', 'csv', '--mpp', .5, '--roi', roi)[0] == 0
+        assert rows_of(tmp_path / 'out' / 'regions.csv') == [left, tumor]
     whole, = rows_of(tmp_path / 'out' / 'images.csv')
     assert float(whole['area_mm2']) == pytest.approx((600 + 50.4) / 4e6) and whole['cells'] == '3'
     assert command(image, '--formats', 'csv')[0] == 0 and not (tmp_path / 'out' / 'regions.csv').exists()
@@ -413,14 +420,15 @@ def test_wrong_regions_are_refused(tmp_path, command):
     images = [write_image(tmp_path / 'images' / name, *THREE_CELLS) for name in ('a.tif', 'b.tif')]
     roi = write_roi(tmp_path / 'roi' / 'a.geojson')
     for arguments, message in (([*images, '--roi', roi], 'is one file, but there are 2 images'),
-                               ([*images, '--roi', roi.parent], 'has no file b.geojson for'),
+                               ([*images, '--roi', roi.parent], 'has no file b.geojson or b.geojson.gz for'),
                                ([images[0], '--roi', tmp_path / 'nowhere'], 'no such file or folder'),
                                ([images[0], '--roi', write_roi(tmp_path / 'empty.json', [])], 'has no polygon')):
         status, output = command(*arguments)
         assert status == 1 and message in output.err
-    drawn = write_roi(tmp_path / 'out' / 'a.geojson')
-    status, output = command(images[0], '--formats', 'geojson', '--roi', drawn)
-    assert status == 1 and 'would be overwritten by an output' in output.err
+    for key, name in (('geojson', 'a.geojson'), ('geojson-gz', 'a.geojson.gz')):
+        drawn = write_roi(tmp_path / 'out' / name)
+        status, output = command(images[0], '--formats', key, '--roi', drawn)
+        assert status == 1 and 'would be overwritten by an output' in output.err
     assert command(images[0], '--formats', 'csv', '--roi', roi)[0] == 0
     write_roi(roi, ROI[:1])
     assert 'done before' not in command(images[0], '--formats', 'csv', '--roi', roi, '--resume')[1].out
@@ -539,7 +547,7 @@ def test_a_name_that_is_not_utf_8_is_predicted_in_all_formats(tmp_path, command)
     image.rename(tmp_path / 'in' / 'zelle_\udce4.tif')
     status, output = command(tmp_path / 'in', '--formats', *predict.FORMATS)
     assert status == 0, output.err
-    assert len(names_in(tmp_path / 'out')) == 10
+    assert len(names_in(tmp_path / 'out')) == 12
     assert rows_of(tmp_path / 'out' / 'zelle_\udce4_cells.csv')[0]['image'] == r'zelle_\udce4.tif'
     document = json.loads((tmp_path / 'out' / 'zelle_\udce4_coco.json').read_text(encoding='utf-8'))
     root = (tmp_path / 'out' / document['info']['data_root']).resolve()
@@ -658,7 +666,7 @@ def test_editable_cells_are_annotations_of_qupath(tmp_path, command):
         kinds.append({feature['properties']['objectType'] for feature in features})
     assert kinds == [{'detection'}, {'annotation'}]
     status, output = command(image, '--formats', 'csv', '--editable')
-    assert status == 2 and '--editable is about the format geojson' in output.err
+    assert status == 2 and '--editable is about the formats geojson and geojson-gz' in output.err
 
 
 def test_resume_predicts_again_if_image_checkpoint_or_formats_changed(tmp_path, command, checkpoint):
@@ -716,7 +724,8 @@ def test_tiles_of_a_changed_image_are_predicted_again(tmp_path, command, large, 
 def large(tmp_path, monkeypatch):
     """Writes an image that counts as large, with cells that lie across the seams of its tiles of 64 px."""
     monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 64 * 140 - 1)
-    monkeypatch.setattr(label_tiff, 'MAX_PIXELS_IN_MEMORY', 64 * 140 - 1)
+    for module in (label_tiff, label_pyramid):
+        monkeypatch.setattr(module, 'MAX_PIXELS_IN_MEMORY', 64 * 140 - 1)
     return write_image(tmp_path / 'large' / 'x.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140), tile=(16, 16))
 
 
@@ -726,15 +735,17 @@ N_TILES = len(make_grid(64, 140, 64, 20))
 
 
 def test_a_large_image_read_tile_by_tile_has_the_same_cells(tmp_path, command, large, monkeypatch):
-    formats = ['labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv']
+    formats = [key for key in FORMATS if key != 'overlay']
     assert command(large, '--formats', *formats, 'overlay', *TILES)[0] == 0
     streamed = tmp_path / 'out'
     assert not list(streamed.glob('*overlay*')) and [path.name for path in streamed.glob('.*')] == ['.x.json']
-    tiled = tifffile.imread(streamed / 'x_labels.tif') > 0
+    tiled = tifffile.imread(streamed / 'x_labels.tif')
+    assert np.array_equal(tiled, tifffile.imread(streamed / 'x_labels.ome.tif'))
+    assert gzip.decompress((streamed / 'x.geojson.gz').read_bytes()) == (streamed / 'x.geojson').read_bytes()
     streamed.rename(tmp_path / 'streamed')
     monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 30 * 40)
     assert command(large, '--formats', *formats)[0] == 0
-    assert np.array_equal(tiled, tifffile.imread(streamed / 'x_labels.tif') > 0)
+    assert np.array_equal(tiled > 0, tifffile.imread(streamed / 'x_labels.tif') > 0)
     for kind in ('cells.csv', 'labels.csv'):
         rows = [sorted(row[key] for key in ('class', 'score')) for row in rows_of(tmp_path / 'streamed' / f'x_{kind}')]
         assert len(rows) == 7
@@ -859,11 +870,13 @@ def test_outputs_in_the_folder_of_the_images_are_not_predicted(tmp_path, command
     assert names_in(tmp_path / 'out') == files
     # Outputs are still recognised after a run with other formats, after a run that failed, and in a renamed folder.
     for _ in range(2):
-        assert '3 cells in 1 images' in command(tmp_path / 'out', '--formats', 'class-labels')[1].out
+        assert '3 cells in 1 images' in command(
+            tmp_path / 'out', '--formats', 'class-labels', 'label-pyramid', 'geojson-gz')[1].out
     monkeypatch.setattr(image_jobs, 'writing_cells', lambda *unused: 1 / 0)
     assert command(tmp_path / 'out')[0] == 1
     monkeypatch.undo()
-    assert names_in(tmp_path / 'out') == sorted([*files, 'a_class1.tif', 'a_class2.tif', 'a_class3.tif'])
+    assert names_in(tmp_path / 'out') == sorted([
+        *files, 'a_class1.tif', 'a_class2.tif', 'a_class3.tif', 'a_labels.ome.tif', 'a.geojson.gz'])
     (tmp_path / 'out').rename(tmp_path / 'images')
     (tmp_path / 'out').mkdir()
     command(tmp_path / 'images', '--formats', 'csv')
@@ -940,7 +953,7 @@ def test_two_processes_write_the_same_files_and_report_every_bad_image(tmp_path)
         assert log.count('in 5 images written') == 1
     one, two = ({file: (tmp_path / name / file).read_bytes() for file in names_in(tmp_path / name)}
                 for name in ('one', 'two'))
-    assert len(one) == 5 * 11 and one == two
+    assert len(one) == 5 * 13 and one == two
     assert all(len(rows_of(tmp_path / 'two' / name)) > 3 for name in two if name.endswith('_cells.csv'))
     bad = sorted(images.glob('*.tif'))[1]  # is predicted by the second process
     bad.write_bytes(b'II*\0broken')

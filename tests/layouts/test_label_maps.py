@@ -11,12 +11,15 @@ import pytest
 import scipy.io
 import tifffile
 from PIL import Image
+from support.cells import cells_from_label_map
 from support.commands import convert
 from support.masks import paint_rles
 from support.synthetic_data import discs
 
 from mmcell.layouts.base import LayoutOptions
 from mmcell.layouts.file_pairs import FileKind, pair_files
+from mmcell.writers.base import ImageInfo
+from mmcell.writers.writing import writing_cells
 
 SHAPE = (40, 50)
 CELLS = discs(SHAPE, [(3, 10, 10, 6), (7, 25, 35, 8), (9, 12, 40, 4)])
@@ -88,6 +91,22 @@ def test_the_user_may_name_folders_and_ends(tmp_path):
     assert areas_by_class(read(tmp_path)) == [('cell', area) for area in AREAS]
     run = convert(tmp_path, *flags, '--mask-suffix', '_x', '--out', tmp_path / 'ann')
     assert run.returncode == 1 and 'looked for NAME_x.tif' in run.stderr
+
+
+def test_a_pyramid_of_predictions_is_read_unless_a_plain_label_map_lies_beside_it(tmp_path):
+    write_image(tmp_path / 'data' / 'a.tif')
+    image, cells = ImageInfo(tmp_path / 'data' / 'a.tif', *SHAPE, ['x', 'y']), cells_from_label_map(CELLS, [0, 1, 0])
+    for formats, flags, problem in ((['label-pyramid'], [], None), (['labels'], [], 'ome.tif and a_labels.tif'),
+                                    ([], ['--mask-suffix', '_labels'], None),
+                                    ([], ['--mask-suffix', '_labels.ome'], None)):
+        with writing_cells(formats, tmp_path / 'data', 'a', image) as add:
+            add(cells)
+        run = convert(tmp_path / 'data', '--layout', 'label-maps', '--out', tmp_path / 'ann', *flags)
+        assert run.returncode == (problem is not None) and (problem is None or problem in run.stderr), run.stderr
+        if problem is None:
+            # The classes are in the table of the format labels.
+            names = ['cell'] * 3 if formats else ['x', 'y', 'x']
+            assert areas_by_class(read(tmp_path)) == sorted(zip(names, AREA.values(), strict=True))
 
 
 def test_parts_test_images_and_files_that_do_not_belong_together(tmp_path):

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import zipfile
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 from support.cells import cells_from_label_map
 from support.synthetic_data import discs
 
-from mmcell.layouts import qupath
+from mmcell.layouts import geojson_files, qupath
 from mmcell.layouts.base import LayoutError, LayoutOptions, Source
 from mmcell.layouts.class_tables import UNCLASSIFIED, WITHOUT_CLASS
 from mmcell.writers.base import ImageInfo
@@ -142,13 +143,38 @@ def test_compressed_files_are_read_within_limits(tmp_path, monkeypatch):
         archive.writestr('a.geojson', content)
     for path in (packed, zipped):
         assert areas(read_file(path)) == {'cell': [16]}
-    monkeypatch.setattr(qupath, '_MAX_BYTES', len(content) - 1)
+    monkeypatch.setattr(geojson_files, '_MAX_BYTES', len(content) - 1)
     for path in (packed, zipped):
         with pytest.raises(LayoutError, match='unfolds to more'):
             read_file(path)
+    monkeypatch.undo()
     packed.write_bytes(gzip.compress(content)[:-12])
     with pytest.raises(LayoutError, match='cannot be unpacked'):
         read_file(packed)
+
+
+@pytest.mark.parametrize('name', ['a.geojson', 'a.geojson.gz', 'a.geojson.zip'])
+@pytest.mark.parametrize('content', ['[' + '[],' * 19_999 + '[]]', '[' + '{"":0},' * 19_999 + '{}]',
+                                     json.dumps([feature(square(5, 6, 4))] * 1000)], ids=['lists', 'objects', 'cells'])
+def test_a_file_that_would_fill_the_memory_ends_in_one_line(tmp_path, monkeypatch, name, content):
+    path = tmp_path / name
+    if path.suffix == '.zip':
+        with zipfile.ZipFile(path, 'w', zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr('a.geojson', content)
+    else:
+        path.write_bytes(gzip.compress(content.encode()) if path.suffix == '.gz' else content.encode())
+    tracemalloc.start()
+    value = geojson_files.read_geojson(path)
+    _, most_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(value) >= 1000
+    # What reading takes is at most what was expected, and at least half of it.
+    monkeypatch.setattr(geojson_files, 'find_free_memory', lambda: most_bytes)
+    with pytest.raises(LayoutError, match='of memory to read, but .* are free: export parts') as refused:
+        read_file(path)
+    assert '\n' not in str(refused.value)
+    monkeypatch.setattr(geojson_files, 'find_free_memory', lambda: 2 * most_bytes)
+    assert geojson_files.read_geojson(path) == value
 
 
 def test_what_predictions_write_comes_back_bit_for_bit(tmp_path):
@@ -160,10 +186,11 @@ def test_what_predictions_write_comes_back_bit_for_bit(tmp_path):
     labels = [0, 1, 1, 2, 0]
     cells = cells_from_label_map(label_map, labels=labels)
     image = ImageInfo(tmp_path / 'a.tif', HEIGHT, WIDTH, names)
-    with writing_cells(['geojson'], tmp_path, 'a', image) as add:
+    with writing_cells(['geojson', 'geojson-gz'], tmp_path, 'a', image) as add:
         add(cells)
-    found = read_file(tmp_path / 'a.geojson')
-    assert found.remarks == {}
     rles = cells.masks.to_rles()
-    for label, name in enumerate(names):
-        assert found.cells[name].rles == [rles[place] for place in np.flatnonzero(np.equal(labels, label))]
+    for file_name in ('a.geojson', 'a.geojson.gz'):
+        found = read_file(tmp_path / file_name)
+        assert found.remarks == {}
+        for label, name in enumerate(names):
+            assert found.cells[name].rles == [rles[place] for place in np.flatnonzero(np.equal(labels, label))]

@@ -1,6 +1,7 @@
 """Each output format is read back with an independent library."""
 
 import csv
+import gzip
 import json
 import zipfile
 
@@ -21,7 +22,7 @@ from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError, escape
 from mmcell.writers import label_tiff
 from mmcell.writers.base import ImageInfo
-from mmcell.writers.formats import FORMATS, output_paths
+from mmcell.writers.formats import EDITABLE_FORMATS, FORMATS, output_paths
 from mmcell.writers.writing import writing_cells
 
 NAMES = ['epithelial', 'ß/class two']
@@ -84,7 +85,7 @@ def test_label_tiff(tmp_path, label_map, cells, n_parts):
 
 
 def test_label_tiff_of_many_cells_is_uint32(tmp_path, label_map, cells, monkeypatch):
-    monkeypatch.setattr(label_tiff, '_MAX_UINT16', 5)
+    monkeypatch.setattr(label_tiff, 'MAX_UINT16', 5)
     path, _ = write(tmp_path, cells, 'labels')
     assert tifffile.imread(path).dtype == np.uint32
     assert np.array_equal(tifffile.imread(path), label_map)
@@ -146,6 +147,15 @@ def test_geojson(tmp_path, label_map, cells):
     assert properties['measurements']['Score'] == pytest.approx(cells.scores[1])
     assert properties['measurements']['Area px^2'] == (label_map == 2).sum()
     assert properties['measurements']['Area um^2'] == (label_map == 2).sum() / 4
+
+
+def test_compressed_geojson_is_the_same_text(tmp_path, cells):
+    plain, packed = write(tmp_path, cells, 'geojson', 'geojson-gz', mpp=.5, n_parts=2)
+    assert packed.name == 'cell.geojson.gz'
+    assert gzip.decompress(packed.read_bytes()) == plain.read_bytes()
+    assert packed.stat().st_size < plain.stat().st_size / 2
+    # RFC 1952: no flag, so that there is no name, and no time.
+    assert packed.read_bytes()[:8] == b'\x1f\x8b\x08\0\0\0\0\0'
 
 
 def test_imagej_rois(tmp_path, label_map, cells):
@@ -236,6 +246,7 @@ def test_cells_have_the_numbers_that_are_given_in_all_formats(tmp_path, label_ma
     expected = np.append(0, numbers)[label_map]
     written = tifffile.imread(tmp_path / 'cell_labels.tif')
     assert written.dtype == np.uint32 and np.array_equal(written, expected)
+    assert np.array_equal(tifffile.imread(tmp_path / 'cell_labels.ome.tif'), expected)
     class_maps = [tifffile.imread(tmp_path / f'cell_class{number}.tif') for number in (1, 2)]
     assert np.array_equal(class_maps[0] + class_maps[1].astype(int), expected)
     for name, column in (('cell_labels.csv', 'label'), ('cell_cells.csv', 'cell')):
@@ -252,9 +263,10 @@ def test_cells_have_the_numbers_that_are_given_in_all_formats(tmp_path, label_ma
 def test_cells_that_are_to_be_edited_are_annotations_for_qupath(tmp_path, cells):
     kinds = {}
     for is_editable in (False, True):
-        path, = write(tmp_path, cells, 'geojson', is_editable=is_editable)
-        kinds[is_editable] = {feature['properties']['objectType'] for feature in json.loads(
-            path.read_text(encoding='utf-8'))['features']}
+        for path in write(tmp_path, cells, *EDITABLE_FORMATS, is_editable=is_editable):
+            content = gzip.decompress(path.read_bytes()) if path.suffix == '.gz' else path.read_bytes()
+            kinds.setdefault(is_editable, set()).update(
+                feature['properties']['objectType'] for feature in json.loads(content)['features'])
     assert kinds == {False: {'detection'}, True: {'annotation'}}
 
 
@@ -267,19 +279,21 @@ def test_an_overlay_of_an_image_that_is_not_in_memory_is_refused(tmp_path, cells
 def test_no_cells_make_valid_files(tmp_path, cells):
     no_cells = cells.take(np.zeros(len(cells), bool))
     paths = write(tmp_path, no_cells, *FORMATS, pixels=np.zeros((*SHAPE, 3), np.uint8), mpp=1.)
-    assert all(path.exists() for path in paths) and len({path.name for path in paths}) == len(paths) == 9
+    assert all(path.exists() for path in paths) and len({path.name for path in paths}) == len(paths) == 11
     assert geojson.loads((tmp_path / 'cell.geojson').read_text()).is_valid
+    assert geojson.loads(gzip.decompress((tmp_path / 'cell.geojson.gz').read_bytes())).is_valid
     assert json.loads((tmp_path / 'cell_coco.json').read_text())['annotations'] == []
     assert not tifffile.imread(tmp_path / 'cell_labels.tif').any()
     assert roifile.roiread(tmp_path / 'cell_rois.zip') == []
 
 
 def test_a_failure_leaves_the_old_files(tmp_path, cells):
-    paths = write(tmp_path, cells, 'labels', 'geojson', 'rois', 'coco', 'csv')
+    formats = [key for key in FORMATS if key != 'overlay']
+    paths = write(tmp_path, cells, *formats)
     before = [path.read_bytes() for path in paths]
     image = ImageInfo(tmp_path / 'cell.tif', *SHAPE, NAMES)
     with (pytest.raises(RuntimeError, match='stop'),
-          writing_cells(['labels', 'geojson', 'rois', 'coco', 'csv'], tmp_path, 'cell', image) as add):
+          writing_cells(formats, tmp_path, 'cell', image) as add):
         add(cells)
         raise RuntimeError('stop')
     assert [path.read_bytes() for path in paths] == before
@@ -287,6 +301,6 @@ def test_a_failure_leaves_the_old_files(tmp_path, cells):
 
 
 def test_equal_cells_make_equal_files(tmp_path, cells):
-    formats = ['labels', 'class-labels', 'geojson', 'rois', 'coco', 'csv']
+    formats = [key for key in FORMATS if key != 'overlay']
     first, second = (write(tmp_path / folder, cells, *formats) for folder in 'ab')
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
