@@ -6,6 +6,7 @@ Reading goes on in a thread of its own beside the others, so that the sum can be
 """
 
 import json
+import runpy
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -87,11 +88,14 @@ def time_parts() -> None:
 
 def main() -> None:
     out = Path(sys.argv.pop(1))
-    sys.argv[0] = 'predict.py'
-    import predict
+    command = REPO / 'tools' / 'predict.py'
+    sys.argv[0] = str(command)
     time_parts()
-    begun = time.perf_counter()
-    status = predict.main()
+    begun, status = time.perf_counter(), 0
+    try:
+        runpy.run_path(str(command), run_name='__main__')
+    except SystemExit as end:
+        status = end.code
     out.write_text(json.dumps({**{key: round(value, 1) for key, value in seconds.items()},
                                'all': round(time.perf_counter() - begun, 1)}))
     sys.exit(status)

@@ -33,15 +33,19 @@ class MatArray:
         name: Its name.
         shape: Its shape.
         is_numeric: Whether it has real numbers.
+        order: The order of bytes, '<' or '>'.
+        content: The bytes of the file, or those of the array if it is packed.
+        is_packed: Whether ``content`` is to be unpacked.
+        begin: Where the tag of the values begins, in the unpacked content.
     """
 
     name: str
     shape: tuple[int, ...]
     is_numeric: bool
-    _order: str
-    _content: bytes
-    _is_packed: bool
-    _begin: int
+    order: str
+    content: bytes
+    is_packed: bool
+    begin: int
 
     def read(self) -> np.ndarray:
         """Returns the values, in the type in which they are stored.
@@ -52,15 +56,15 @@ class MatArray:
         if not self.is_numeric:
             raise ImageReadError(f'has the array {self.name}, which does not have real numbers')
         n_values = math.prod(self.shape)
-        content = self._content
+        content = self.content
         try:
-            if self._is_packed:
+            if self.is_packed:
                 # A few bytes more than there should be, so that the check sum behind them is compared.
-                content = _unpack(content, self._begin + _TAG_BYTES + 8 * n_values + 64)
-            code, begin, n_bytes, _ = _read_tag(content, self._begin, self._order)
+                content = _unpack(content, self.begin + _TAG_BYTES + 8 * n_values + 64)
+            code, begin, n_bytes, _ = _read_tag(content, self.begin, self.order)
         except (struct.error, zlib.error) as error:
             raise ImageReadError(_CUT) from error
-        dtype = np.dtype(f'{self._order}{_DTYPES.get(code, "V1")}')
+        dtype = np.dtype(f'{self.order}{_DTYPES.get(code, "V1")}')
         if dtype.kind == 'V' or n_bytes != dtype.itemsize * n_values or begin + n_bytes > len(content):
             raise ImageReadError(f'{_CUT}: the array {self.name} has not as many numbers as its shape says')
         return np.frombuffer(content, dtype, n_values, begin).reshape(self.shape, order='F')

@@ -26,7 +26,8 @@ def known_flags():
 @pytest.mark.parametrize('page', ['README.md', 'configs/README.md', *sorted(
     str(path.relative_to(REPO)) for path in (REPO / 'docs' / 'guides').glob('*.md'))])
 def test_guides_name_flags_that_exist(page, known_flags):
-    of_other_programs = {'--nproc-per-node', '--force-reinstall', '--no-deps', '--num-images', '--logdir'}
+    of_other_programs = {'--nproc-per-node', '--force-reinstall', '--no-deps', '--num-images', '--logdir',
+                         '--find-links', '--no-index', '--wheel-dir'}
     of_benchmarks = {'--data'}
     named = set(re.findall(r'(?<![\w-])--[a-z][\w-]*', (REPO / page).read_text(encoding='utf-8')))
     assert named - known_flags - of_other_programs - of_benchmarks == set()
