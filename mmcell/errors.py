@@ -55,6 +55,7 @@ from reprlib import Repr
 MAX_CHARACTERS, MAX_ENTRIES = 80, 6
 # Entries of a list may be sentences with a path.
 _MAX_ENTRY_CHARACTERS = 500
+_MAX_REASON_CHARACTERS = 200
 
 
 def escape(text: object) -> str:
@@ -68,6 +69,11 @@ def escape(text: object) -> str:
     """
     return ''.join(character if character.isprintable() else character.encode('unicode_escape').decode()
                    for character in str(text))
+
+
+def in_one_line(error: BaseException) -> str:
+    """Returns the message of another package's error in one line of at most 200 characters, or the name of its type."""
+    return escape(' '.join(str(error).split()))[:_MAX_REASON_CHARACTERS] or type(error).__name__
 
 
 def quote(value: object) -> str:

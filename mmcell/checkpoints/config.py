@@ -11,7 +11,7 @@ from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmcell.checkpoints.allowed_classes import names_in_models, names_in_pipelines
-from mmcell.errors import MmcellError, list_some
+from mmcell.errors import MmcellError, in_one_line, list_some
 from mmcell.framework.limited_build import building_within, guard_lookups
 from mmcell.settings.data_sets import leaf_settings
 
@@ -100,9 +100,8 @@ def build_without_trust(config: Config, checkpoint: dict) -> nn.Module:
             return MODELS.build(ConfigDict(without_initial_weights(config.model.to_dict())))
     # Wrong arguments make a constructor fail in any way.
     except Exception as error:
-        reason = ' '.join((str(error) or type(error).__name__).split())[:200]
-        raise CheckpointConfigError(f'the model in the config inside the checkpoint cannot be built: {reason}. '
-                                    + _TRUST) from error
+        raise CheckpointConfigError('the model in the config inside the checkpoint cannot be built: '
+                                    f'{in_one_line(error)}. {_TRUST}') from error
 
 
 def _count_stored(checkpoint: dict) -> tuple[int, int]:

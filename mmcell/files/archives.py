@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from mmcell.errors import MmcellError, escape
+from mmcell.errors import MmcellError, in_one_line
 
 
 @contextmanager
@@ -26,5 +26,4 @@ def unpacking(path: Path, error: type[MmcellError]) -> Iterator[None]:
     except MmcellError:
         raise
     except Exception as reason:
-        text = escape(reason)[:200] or type(reason).__name__
-        raise error(f'{path}: cannot be unpacked: {text}') from reason
+        raise error(f'{path}: cannot be unpacked: {in_one_line(reason)}') from reason

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from mmcell.errors import escape
+from mmcell.errors import in_one_line
 from mmcell.framework.weights_errors import WeightsError
 
 SUFFIX = '.safetensors'
@@ -48,7 +48,7 @@ def read_description(path: str | Path) -> dict:
         raise WeightsError(f'{path} is missing: a model is two files, and this one has its config and its '
                            'classes') from error
     except (ValueError, RecursionError) as error:
-        raise WeightsError(f'{path}: not the description of a model ({escape(error)[:200]})') from error
+        raise WeightsError(f'{path}: not the description of a model ({in_one_line(error)})') from error
     if not isinstance(description, dict) or description.get('format') != FORMAT:
         raise WeightsError(f'{path}: not the description of a model: the key "format" must be "{FORMAT}"')
     for key, kind in _NEEDED.items():
@@ -82,7 +82,7 @@ def read_model(path: str | Path, map_location: object = None) -> dict:
     try:
         weights = load(content)
     except (SafetensorError, ValueError, KeyError, OverflowError) as error:
-        raise WeightsError(f'{path}: not a file of safetensors ({escape(error)[:200]})') from error
+        raise WeightsError(f'{path}: not a file of safetensors ({in_one_line(error)})') from error
     device = 'cpu' if map_location is None else map_location
     if not isinstance(device, str | torch.device):
         raise TypeError(f'map_location must be a device, got {map_location!r}')

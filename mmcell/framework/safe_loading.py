@@ -25,7 +25,7 @@ from urllib.parse import urlparse
 import torch
 from mmengine.logging import print_log
 
-from mmcell.errors import escape
+from mmcell.errors import in_one_line
 from mmcell.framework.bounded_pickles import refuse_unbounded
 from mmcell.framework.model_files import SUFFIX, read_model
 from mmcell.framework.weights_errors import UntrustedCheckpointError, WeightsError
@@ -148,7 +148,7 @@ def _find_damage(file: BinaryIO, digits: str) -> str | None:
             return None if name is None else f'the check sum of its part {name} is wrong'
     # Damaged records make the module fail in many ways.
     except Exception as error:
-        return escape(error)[:200] or type(error).__name__
+        return in_one_line(error)
 
 
 def _pickles_of(file: BinaryIO) -> Iterator[bytes]:

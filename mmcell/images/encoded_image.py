@@ -8,8 +8,9 @@ from typing import BinaryIO
 import cv2
 import numpy as np
 
+from mmcell.errors import in_one_line
 from mmcell.images.headers import check_jpeg, read_header
-from mmcell.images.limits import ONE_IMAGE, ImageReadError, check_expansion, check_samples, in_one_line
+from mmcell.images.limits import ONE_IMAGE, ImageReadError, check_expansion, check_samples
 
 _FORMATS = {'JPEG', 'PNG', 'WebP', 'JPEG 2000', 'BMP', 'PNM', 'GIF'}
 _LFS_POINTER = b'version https://git-lfs'

@@ -9,8 +9,7 @@ from typing import NamedTuple
 from mmcell.images.limits import ImageReadError
 from mmcell.images.tiff_xml import read_xml
 
-# More than one scanned region would need a choice.
-_HOW_TO_SPLIT = 'save each region in its own file, for example with Fiji (Bio-Formats)'
+_DAMAGED = "has a damaged description of Leica's slides"
 
 
 class LeicaRegion(NamedTuple):
@@ -39,7 +38,7 @@ def read_region(description: str) -> LeicaRegion:
     root = read_xml(description)
     collection = None if root is None else root.find('{*}collection')
     if collection is None:
-        raise ImageReadError('has a damaged description of Leica\'s slides')
+        raise ImageReadError(_DAMAGED)
     try:
         glass = [int(collection.get(f'size{axis}', '')) for axis in 'XY']
         views = [(image.find('{*}view'), image.find('{*}pixels')) for image in collection.findall('{*}image')]
@@ -47,7 +46,8 @@ def read_region(description: str) -> LeicaRegion:
                                int(view.get('sizeX', '')) / int(pixels.get('sizeX', '')) / 1000)
                    for view, pixels in views if [int(view.get(f'size{axis}', '')) for axis in 'XY'] != glass]
     except (ValueError, AttributeError, ZeroDivisionError) as error:
-        raise ImageReadError('has a damaged description of Leica\'s slides') from error
+        raise ImageReadError(_DAMAGED) from error
     if len(regions) != 1:
-        raise ImageReadError(f'holds {len(regions)} scanned regions; exactly one is expected: {_HOW_TO_SPLIT}')
+        raise ImageReadError(f'holds {len(regions)} scanned regions; exactly one is expected: save each region '
+                             'in its own file, for example with Fiji (Bio-Formats)')
     return regions[0]

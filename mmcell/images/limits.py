@@ -93,8 +93,3 @@ def check_samples(height: int, width: int, n_channels: int) -> None:
     if n_samples > LIMITS.samples_in_memory:
         refuse('samples_in_memory', f'has {n_samples:,} samples ({width} x {height} px) according to its header, which '
                'are too many to be read at once', 'cut it into smaller images')
-
-
-def in_one_line(error: BaseException) -> str:
-    """Returns the message of a library's error in one line of at most 300 characters."""
-    return ' '.join(str(error).split())[:300] or type(error).__name__

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mmcell.images.limits import ImageReadError, in_one_line
+from mmcell.errors import in_one_line
+from mmcell.images.limits import ImageReadError
 
 
 class Pyramid:

@@ -9,9 +9,10 @@ from typing import BinaryIO
 import numpy as np
 import tifffile
 
+from mmcell.errors import in_one_line
 from mmcell.images.colors import interpret_tiff, significant_bits
 from mmcell.images.leica import read_region
-from mmcell.images.limits import ImageReadError, in_one_line
+from mmcell.images.limits import ImageReadError
 from mmcell.images.scale import is_plausible_mpp
 from mmcell.images.tiff_images import find_pages
 from mmcell.images.tiff_pages import PageReader

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mmcell.errors import escape, list_some
+from mmcell.errors import in_one_line, list_some
 from mmcell.files.folders import refuse_unusable
 from mmcell.framework.bounded_pickles import BoundedUnpickler
 from mmcell.images.colors import to_label_map
@@ -87,7 +87,7 @@ def _read_npy(path: Path) -> np.ndarray:
         raise
     # Damaged headers make NumPy fail in many ways.
     except Exception as error:
-        raise ImageReadError(f'cannot be read as an .npy file: {escape(error)[:200]}') from error
+        raise ImageReadError(f'cannot be read as an .npy file: {in_one_line(error)}') from error
     masks = content.get('masks') if isinstance(content, dict) else None
     if not isinstance(masks, np.ndarray):
         raise ImageReadError('holds Python objects, but not the array "masks" of Cellpose')

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mmcell.errors import escape, quote
+from mmcell.errors import in_one_line, quote
 from mmcell.files.folders import refuse_unusable
 from mmcell.files.text_files import read_json, read_text
 from mmcell.images.image_file import ImageFile
@@ -118,7 +118,7 @@ def _read_palette_indices(path: Path, image: ImageFile) -> np.ndarray:
         raise
     # A damaged file makes Pillow fail in many ways.
     except Exception as error:
-        raise ImageReadError(f'{path}: cannot be read as an image: {escape(error)[:200]}') from error
+        raise ImageReadError(f'{path}: cannot be read as an image: {in_one_line(error)}') from error
     if mode not in ('P', 'L'):
         raise ImageReadError(f'{path}: has pixels of mode {mode}; expected a palette image (mode P), as PASCAL VOC '
                              'publishes it, or a grey image with the same numbers (mode L)')

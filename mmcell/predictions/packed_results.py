@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from mmcell.errors import MmcellError, escape, list_some, quote
+from mmcell.errors import MmcellError, in_one_line, list_some, quote
 from mmcell.files.text_files import parse_json
 from mmcell.predictions.limits import LIMITS, exceeds
 
@@ -38,7 +38,7 @@ def read_packed_results(path: str | Path) -> object:
         raise
     # A damaged file makes the decompressor and the parser fail in many ways.
     except Exception as error:
-        raise SubmissionError(f'{path}: neither a zip with {MEMBER} nor JSON: {escape(error)[:200]}') from error
+        raise SubmissionError(f'{path}: neither a zip with {MEMBER} nor JSON: {in_one_line(error)}') from error
 
 
 def _read_member(path: Path) -> bytes:
