@@ -12,6 +12,7 @@ from mmcell.cells.regions import SEPARATOR
 from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
 from mmcell.writers.base import TEXT
+from mmcell.writers.formats import CALL_TABLES
 
 _CELL_SUFFIX = '_cells.csv'
 _TEXT_COLUMNS = {'image', 'class', 'region'}
@@ -76,7 +77,7 @@ def write_call_tables(folder: Path, images: Sequence[tuple[str, dict]], class_na
         _write_csv(tables, folder, images, class_names)
         for table, parquet in zip(tables, temporary[len(tables):], strict=False):
             _to_parquet(table, parquet)
-        for path in set(_table_paths(folder, True, True)) - set(paths):
+        for path in {folder / name for name in CALL_TABLES} - {*paths}:
             if _is_own(path):
                 path.unlink()
     return paths

@@ -132,15 +132,16 @@ def _predict_into(journal: TileJournal, tiles: list[int], model: TiledDetector, 
             cells_by_tile.update(zip(shown, predicted, strict=True))
         for tile, cells in cells_by_tile.items():
             journal.write(tile, cells)
-            n_cells += _count_own(select_cells(cells, min_score), tile, grid)
         n_done += len(batch)
         if report is not None:
+            n_cells += sum(_count_own(select_cells(cells, min_score), tile, grid)
+                           for tile, cells in cells_by_tile.items())
             report(n_done, len(tiles), n_cells)
         yield cells_by_tile
 
 
 def _count_own(cells: Cells, tile: int, grid: TileGrid) -> int:
-    """Counts the cells of a tile, but not those that another tile shows nearer to its centre and counts, too."""
+    """Counts the cells whose centre is nearer to the centre of this tile than of any other, which count only here."""
     centres_xy = (cells.bboxes_xyxy[:, :2] + cells.bboxes_xyxy[:, 2:]) / 2
     return int((grid.nearest_tiles(tile, centres_xy) == tile).sum())
 
