@@ -9,5 +9,4 @@ As in light_hw3.py. Value here: not run yet.
 _base_ = ['light_hw3.py']
 
 question = 'What does the laptop recipe of CoNSeP reach on one GPU, with eight crops per step in place of one?'
-configs = [dict(config='../configs/cell/mask-rcnn_r50_light_consep.py', settings=dict(model=dict(backbone=dict(
-    style='caffe', init_cfg=dict(checkpoint='weights/resnet50_imagenet_caffe_rgb_fp16.pth')))))]
+configs = ['../configs/cell/mask-rcnn_r50_light_consep.py']

@@ -10,5 +10,6 @@ _base_ = ['_base_/one_gpu.py']
 
 question = 'What does the laptop recipe reach on one GPU, with eight crops per step in place of one?'
 seeds = [0, 1, 2]
-configs = [dict(config='../configs/cell/mask-rcnn_r50_light.py', settings=dict(model=dict(backbone=dict(
-    style='caffe', init_cfg=dict(checkpoint='weights/resnet50_imagenet_caffe_rgb_fp16.pth')))))]
+settings = dict(model=dict(backbone=dict(
+    style='caffe', init_cfg=dict(checkpoint='weights/resnet50_imagenet_caffe_rgb_fp16.pth'))))
+configs = ['../configs/cell/mask-rcnn_r50_light.py']

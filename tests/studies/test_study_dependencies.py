@@ -42,7 +42,7 @@ def commands(tmp_path):
 
 
 def plan(commands, named='a/seed0/epoch_1.pth', key='load_from', depth=50):
-    """The runs of the variants b, which begins from a, then a and c, which are alone."""
+    """The runs of three variants: b, which begins from the training of a; a; and c. Neither a nor c needs another."""
     config = str(commands.tools.parent / 'net.py')
     variants = make_variants([
         Experiment(config, (f'{key}={commands.folder / named}',), 'b'),
