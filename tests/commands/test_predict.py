@@ -1,89 +1,32 @@
 """tools/predict.py, called in this process; only torchrun is started as a process of its own."""
 
-import csv
-import gzip
 import json
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import predict
 import pytest
 import tifffile
 import torch
 from mmengine.config import Config
-from mmengine.structures import InstanceData
-from support.bright_detector import CLASSES, BrightCellDetector, save_checkpoint
 from support.bright_detector import CONFIG as BRIGHT_CONFIG
-from support.commands import CONFIG, TORCHRUN, run
-from support.image_files import write_pyramid
+from support.bright_detector import BrightCellDetector, save_checkpoint
+from support.commands import TORCHRUN, run
 from support.paths import REPO
+from support.predict_command import THREE_CELLS, TILES, names_in, rows_of, save_demo_checkpoint, write_image
 from support.stains import stained_image
 
-import mmcell
 from mmcell.cells.cells import Cells
 from mmcell.checkpoints.fit import FitError
 from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
-from mmcell.images.image_file import ImageFile
-from mmcell.images.pyramid import Pyramid
 from mmcell.inference import image_jobs, prediction_plan
 from mmcell.inference.detector import load_detector
 from mmcell.inference.image_records import read_record
 from mmcell.inference.predictor import DetectedCells, Predictor
 from mmcell.masks.encoding import masks_to_rles
-from mmcell.models import MaskTTAModel, precision
-from mmcell.models.folding import fold_batch_norm
-from mmcell.tiles.tiling import make_grid
-from mmcell.writers import label_pyramid, label_tiff
-from mmcell.writers.formats import CALL_TABLES, FORMATS
-
-
-@pytest.fixture
-def checkpoint(tmp_path):
-    return save_checkpoint(tmp_path / 'toy.pth')
-
-
-@pytest.fixture
-def command(checkpoint, tmp_path, monkeypatch, capsys):
-    """Calls the command with images and options; returns its exit status and what it printed."""
-    def call(*arguments):
-        monkeypatch.setattr(sys, 'argv', ['predict.py', str(checkpoint), *map(str, arguments), '--device', 'cpu',
-                                          '--out', str(tmp_path / 'out')])
-        try:
-            status = predict.main()
-        except SystemExit as end:
-            status = end.code
-        return status, capsys.readouterr()
-    return call
-
-
-def write_image(path, *squares, shape=(30, 40), scale=1, dtype=np.uint8, **options):
-    """Writes a black image with one square for each (channel, y, x, side, value); returns its path."""
-    image = np.zeros((*shape, 3), dtype)
-    for channel, y, x, side, value in squares:
-        image[y:y + side, x:x + side, channel] = value * scale
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == '.png':
-        cv2.imwrite(str(path), image[:, :, ::-1])
-    else:
-        tifffile.imwrite(path, image, photometric='rgb', **options)
-    return path
-
-
-read_rect, read_level = ImageFile.read, Pyramid.read
-THREE_CELLS = [(0, 5, 5, 4, 255), (1, 20, 10, 6, 204), (2, 0, 30, 8, 230)]
-
-
-def names_in(folder):
-    """Returns the names of all files and folders in a folder, except the records and the tables over all images."""
-    return sorted(path.name for path in folder.iterdir()
-                  if not (path.name[0] == '.' and path.suffix == '.json') and path.name not in CALL_TABLES)
-
-
-def rows_of(path):
-    return list(csv.DictReader(path.open(encoding='utf-8', newline='')))
+from mmcell.models import precision
 
 
 def test_the_images_of_a_folder_are_predicted(tmp_path, command):
@@ -222,90 +165,6 @@ def test_tables_have_all_cells_all_images_and_values_of_the_file(tmp_path, comma
     assert rows_of(tmp_path / 'out' / 'cells.csv') == rows
 
 
-@pytest.fixture
-def at_quarter_um(tmp_path, checkpoint):
-    """A model that was trained at .25 um per pixel."""
-    return save_checkpoint(tmp_path / 'toy.pth', dict(
-        cfg=Config(BRIGHT_CONFIG).pretty_text, dataset_meta=dict(classes=CLASSES, channel_order='rgb', mpp=.25)))
-
-
-def write_scaled(path, mpp, factor):
-    """Writes the same three cells, each px of which becomes a square of ``factor`` px."""
-    image = np.zeros((64, 160, 3), np.uint8)
-    for channel, y, x, side, value in THREE_CELLS:
-        image[y:y + side, x:x + side, channel] = value
-    image = image.repeat(factor, axis=0).repeat(factor, axis=1)
-    per_cm = 1e4 / mpp
-    tifffile.imwrite(path, image, photometric='rgb', resolution=(per_cm, per_cm), resolutionunit='CENTIMETER',
-                     tile=(64, 64))
-    return path
-
-
-@pytest.mark.parametrize(('flags', 'options'), [([], {}), (['--allow-overlaps'], dict(allow_overlaps=True))])
-@pytest.mark.parametrize('mpp', [None, .5])
-def test_an_array_gives_the_same_cells_as_its_file(tmp_path, monkeypatch, rng, flags, options, mpp):
-    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
-    loaded = torch.load(checkpoint)
-    loaded['meta']['dataset_meta'].update(mpp=.25, channel_order='rgb')
-    torch.save(loaded, checkpoint)
-    image = tmp_path / 'a.png'
-    cv2.imwrite(str(image), rng.integers(0, 255, (70, 90, 3), np.uint8))
-    scale = [] if mpp is None else ['--mpp', mpp]
-    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
-        checkpoint, image, '--out', tmp_path / 'out', '--formats', 'coco', 'labels', '--score-thr', 0, '--device',
-        'cpu', *flags, *scale))])
-    assert predict.main() == 0
-    written = json.loads((tmp_path / 'out' / 'a_coco.json').read_text())
-    detector = load_detector(checkpoint)
-    fold_batch_norm(detector)
-    cells = mmcell.predict_array(detector, mmcell.read_image(image), 0., mpp=mpp, **options)
-    names = {category['id']: category['name'] for category in written['categories']}
-    expected = sorted((cell['segmentation']['counts'], names[cell['category_id']]) for cell in written['annotations'])
-    assert sorted((rle['counts'] if isinstance(rle['counts'], str) else rle['counts'].decode(), name)
-                  for rle, name in zip(cells.rles, cells.classes, strict=True)) == expected
-    assert 0 < len(cells) < 20 + bool(options) and (np.diff(cells.scores) <= 0).all()
-    assert ((cells.label_map > 0) == (tifffile.imread(tmp_path / 'out' / 'a_labels.tif') > 0)).all()
-    others = [mmcell.predict_array(detector, mmcell.read_image(image), 0., mpp=.5 if mpp is None else None, **options),
-              mmcell.predict_array(detector, mmcell.read_image(image), 0., mpp=mpp, allow_overlaps=not options)]
-    assert all(other.rles != cells.rles for other in others)
-
-
-ROI = [(dict(name='left'), [[0, 0], [20, 0], [20, 30], [0, 30], [0, 0]]),
-       (dict(classification=dict(name='Tumor')), [[28, -5], [60, -5], [60, 4.2], [28, 4.2], [28, -5]])]
-
-
-def write_roi(path, shapes=ROI):
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(dict(type='FeatureCollection', features=[
-        dict(type='Feature', properties=properties, geometry=dict(type='Polygon', coordinates=[ring]))
-        for properties, ring in shapes])))
-    return path
-
-
-def test_only_cells_in_regions_are_kept_and_counted(tmp_path, command):
-    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, (0, 20, 24, 5, 255))
-    status, output = command(image, '--formats', 'csv', 'geojson', '--mpp', .5, '--roi', write_roi(tmp_path / 'r.json'))
-    assert status == 0 and '3 cells in 1 images' in output.out
-    # The blue square reaches 3 px beyond its region, and is whole.
-    assert [(row['class'], row['region'], row['area_px']) for row in rows_of(tmp_path / 'out' / 'a_cells.csv')] == [
-        ('blue', 'Tumor', '64'), ('red', 'left', '16'), ('green', 'left', '36')]
-    assert len(json.loads((tmp_path / 'out' / 'a.geojson').read_text())['features']) == 3
-    left, tumor = rows_of(tmp_path / 'out' / 'regions.csv')
-    # Regions end at the borders of the image.
-    assert (left['region'], left['area_px'], left['area_mm2'], left['cells'], left['cells_of_red']) == (
-        'left', '600', '0.00015', '2', '1')
-    assert (tumor['region'], tumor['area_px'], tumor['cells'], tumor['share_of_blue']) == ('Tumor', '50.4', '1', '1')
-    packed = tmp_path / 'roi' / 'a.geojson.gz'
-    packed.parent.mkdir()
-    packed.write_bytes(gzip.compress((tmp_path / 'r.json').read_bytes()))
-    for roi in (packed, packed.parent):
-        assert command(image, '--formats', 'csv', '--mpp', .5, '--roi', roi)[0] == 0
-        assert rows_of(tmp_path / 'out' / 'regions.csv') == [left, tumor]
-    whole, = rows_of(tmp_path / 'out' / 'images.csv')
-    assert float(whole['area_mm2']) == pytest.approx((600 + 50.4) / 4e6) and whole['cells'] == '3'
-    assert command(image, '--formats', 'csv')[0] == 0 and not (tmp_path / 'out' / 'regions.csv').exists()
-
-
 def test_tables_of_other_origin_are_refused_before_the_work(tmp_path, command):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     (tmp_path / 'out').mkdir()
@@ -318,173 +177,6 @@ def test_tables_of_other_origin_are_refused_before_the_work(tmp_path, command):
     (tmp_path / 'out' / 'cells.csv').unlink()
     assert command(image, '--formats', 'csv')[0] == 0
     assert (tmp_path / 'out' / 'regions.csv').read_text() == 'name,value\n'
-
-
-@pytest.mark.parametrize('is_streamed', [False, True])
-def test_cells_count_in_all_regions_and_neighbours_outside_of_them_count(tmp_path, command, monkeypatch, is_streamed):
-    # Cells of 4 px in a row, 40 px apart. A region has the first two, another one the second; the third is in none.
-    image = write_image(tmp_path / 'a.tif', *((0, 10, 10 + 40 * place, 4, 255) for place in range(8)), shape=(64, 320),
-                        tile=(16, 16))
-    if is_streamed:
-        monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1000)
-    roi = write_roi(tmp_path / 'r.json', [
-        (dict(name=name), [[x0, 0], [x1, 0], [x1, 20], [x0, 20], [x0, 0]]) for name, x0, x1 in (
-            ('all', 0, 60), ('a; b', 40, 60))])
-    flags = '--formats', 'csv', '--mpp', .5, '--neighbours-within', 41, *TILES
-    assert command(image, *flags)[0] == 0
-    every = rows_of(tmp_path / 'out' / 'a_cells.csv')
-    column = 'neighbours_within_41_um'
-    assert [row[column] for row in every] == ['2', '3', '4', '4', '4', '4', '3', '2']
-    assert command(image, *flags, '--roi', roi)[0] == 0
-    rows = rows_of(tmp_path / 'out' / 'a_cells.csv')
-    assert [(row['region'], row[column]) for row in rows] == [('all', '2'), ('all; a, b', '3')]
-    assert [(row['region'], row['cells']) for row in rows_of(tmp_path / 'out' / 'regions.csv')] == [
-        ('all', '2'), ('a, b', '1')]
-    whole, = rows_of(tmp_path / 'out' / 'images.csv')
-    assert whole['cells'] == '2' and float(whole['area_mm2']) == pytest.approx(60 * 20 * .25e-6)
-
-
-def test_a_large_image_is_read_only_near_its_regions(tmp_path, command, monkeypatch):
-    cells = [(channel, 40 + 200 * row, 40 + 200 * column, 20, 255 - 20 * channel)
-             for channel, row, column in ((0, 0, 0), (1, 0, 4), (2, 2, 2), (0, 4, 4), (1, 4, 0))]
-    image = write_image(tmp_path / 'images' / 'a.tif', *cells, shape=(1000, 1000), tile=(64, 64))
-    monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1000)
-    read = []
-    monkeypatch.setattr(ImageFile, 'read', lambda self, *rect: read.append(rect) or read_rect(self, *rect))
-    roi = write_roi(tmp_path / 'roi' / 'a.geojson', [
-        ({}, [[430, 430], [455, 430], [455, 455], [430, 455]]), ({}, [[845, 0], [860, 0], [860, 100], [845, 100]])])
-    found = {}
-    for flags in ([], ['--roi', roi.parent]):
-        read.clear()
-        assert command(image, '--formats', 'csv', '--tile', 128, '--overlap', 32, *flags)[0] == 0
-        found[bool(flags)] = rows_of(tmp_path / 'out' / 'a_cells.csv'), len(read)
-    (all_cells, n_all), (kept, n_read) = found[False], found[True]
-    assert len(all_cells) == 5 and [(row['class'], row['region']) for row in kept] == [
-        ('green', 'region 2'), ('blue', 'region 1')]
-    assert all(any(row['area_px'] == other['area_px'] and row['centroid_x_px'] == other['centroid_x_px']
-                   for other in all_cells) for row in kept)
-    assert n_read < n_all / 4
-
-
-def test_a_pyramid_gives_the_same_cells_from_each_level(tmp_path, at_quarter_um, command, monkeypatch, rng):
-    pytest.importorskip('tiffslide', reason='tiffslide is not installed')
-    image = np.zeros((1200, 1600, 3), np.uint8)
-    for place in range(80):
-        y, x = 30 + 150 * (place // 10), 30 + 160 * (place % 10)
-        cv2.ellipse(image, (x + 40, y + 40), tuple(map(int, rng.integers(16, 40, 2))), int(rng.integers(180)), 0, 360,
-                    [int(200 * (place % 3 == channel)) for channel in range(3)], -1)
-    monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1000)
-    # The same tissue at .125 and at .25 um per pixel, which is the scale of the model.
-    found, read = {}, []
-    for name, pixels, mpp in (('fine', image, .125), ('coarse', image[::2, ::2], .25)):
-        write_pyramid(tmp_path / f'{name}.tif', pixels, resolution=(1e4 / mpp, 1e4 / mpp), resolutionunit='CENTIMETER')
-        for has_levels in (True, False):
-            levels = [] if has_levels else ['tiffslide', 'openslide']
-            with monkeypatch.context() as patch:
-                for module in levels:
-                    patch.setitem(sys.modules, module, None)
-                read.clear()
-                patch.setattr(Pyramid, 'read', lambda self, *rect: read.append(rect) or read_level(self, *rect))
-                assert command(tmp_path / f'{name}.tif', '--formats', 'labels', '--tile', 256, '--overlap', 96)[0] == 0
-                assert bool(read) is (has_levels and name == 'fine')
-            found[name, has_levels] = tifffile.imread(tmp_path / 'out' / f'{name}_labels.tif')
-    reference = found['coarse', True].repeat(2, axis=0).repeat(2, axis=1)
-    for label_map in (found['fine', True], found['fine', False]):
-        overlaps = []
-        for number in range(1, label_map.max() + 1):
-            cell = label_map == number
-            other = np.bincount(reference[cell]).argmax()
-            overlaps.append((cell & (reference == other)).sum() / (cell | (reference == other)).sum())
-        assert label_map.max() == reference.max() > 60 and np.quantile(overlaps, .05) > .9
-
-
-def test_tiles_of_empty_glass_may_be_left_out(tmp_path, command, monkeypatch):
-    image = np.full((640, 640, 3), 245, np.uint8)
-    image[300:500, 100:300] = (230, 150, 190)
-    tifffile.imwrite(tmp_path / 'a.tif', image, photometric='rgb', tile=(64, 64))
-    monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1000)
-    shown = []
-    monkeypatch.setattr(BrightCellDetector, 'forward', lambda self, inputs, data_samples, **_: shown.append(1) or [
-        sample.set_field(InstanceData(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0).long(),
-                                      masks=[]), 'pred_instances') or sample for sample in data_samples])
-    counts = []
-    for flags in ([], ['--skip-glass']):
-        shown.clear()
-        assert command(tmp_path / 'a.tif', '--formats', 'csv', '--tile', 128, '--overlap', 32, *flags)[0] == 0
-        counts.append(len(shown))
-    # Tiles advance by at most 96 px, so that 7 of them cover 640 px; the tissue lies in 3 to 4 columns and rows.
-    assert counts[0] == 49 and 6 <= counts[1] <= 16
-
-
-def test_wrong_regions_are_refused(tmp_path, command):
-    images = [write_image(tmp_path / 'images' / name, *THREE_CELLS) for name in ('a.tif', 'b.tif')]
-    roi = write_roi(tmp_path / 'roi' / 'a.geojson')
-    for arguments, message in (([*images, '--roi', roi], 'is one file, but there are 2 images'),
-                               ([*images, '--roi', roi.parent], 'has no file b.geojson or b.geojson.gz for'),
-                               ([images[0], '--roi', tmp_path / 'nowhere'], 'no such file or folder'),
-                               ([images[0], '--roi', write_roi(tmp_path / 'empty.json', [])], 'has no polygon')):
-        status, output = command(*arguments)
-        assert status == 1 and message in output.err
-    for key, name in (('geojson', 'a.geojson'), ('geojson-gz', 'a.geojson.gz')):
-        drawn = write_roi(tmp_path / 'out' / name)
-        status, output = command(images[0], '--formats', key, '--roi', drawn)
-        assert status == 1 and 'would be overwritten by an output' in output.err
-    assert command(images[0], '--formats', 'csv', '--roi', roi)[0] == 0
-    write_roi(roi, ROI[:1])
-    assert 'done before' not in command(images[0], '--formats', 'csv', '--roi', roi, '--resume')[1].out
-
-
-@pytest.mark.parametrize('way', ['whole', 'tiles', 'file'])
-@pytest.mark.parametrize(('mpp', 'factor', 'note'), [
-    (.25, 4, None), (.24, 4, None), (.5, 2, 'from 0.5 um per pixel to the 0.25 of the model'),
-    (.125, 8, 'from 0.125 um per pixel to the 0.25 of the model')])
-def test_images_of_another_scale_are_brought_to_that_of_the_model(tmp_path, at_quarter_um, command, monkeypatch, way,
-                                                                  mpp, factor, note):
-    if way == 'file':
-        monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 1000)
-    shown = []
-    forward = BrightCellDetector.forward
-    monkeypatch.setattr(BrightCellDetector, 'forward', lambda self, inputs, **rest: shown.extend(
-        image.shape[1:] for image in inputs) or forward(self, inputs, **rest))
-    image = write_scaled(tmp_path / 'a.tif', mpp, factor)
-    tiles = ['--tile', 128, '--overlap', 64] if way != 'whole' else []
-    status, output = command(image, '--formats', 'csv', 'labels', *tiles)
-    assert status == 0, output.err
-    assert (note is None) == ('--no-rescale' not in output.err) and (note or '') in output.err
-    # The network sees 256 x 640 px in any case, and the cells are squares of the image.
-    assert max(shape[0] for shape in shown) == (256 if way == 'whole' else 128)
-    rows = sorted(rows_of(tmp_path / 'out' / 'a_cells.csv'), key=lambda row: row['class'])
-    assert [row['class'] for row in rows] == ['blue', 'green', 'red']
-    for row, (_, y, x, side, _) in zip(rows, (THREE_CELLS[2], THREE_CELLS[1], THREE_CELLS[0]), strict=True):
-        assert float(row['area_um2']) == pytest.approx((side * factor * mpp) ** 2, rel=.1)
-        assert float(row['centroid_x_px']) == pytest.approx((x + side / 2) * factor, abs=.5 * factor)
-        assert float(row['centroid_y_px']) == pytest.approx((y + side / 2) * factor, abs=.5 * factor)
-
-
-def test_scales_that_cannot_be_right_are_refused_and_may_be_ignored(tmp_path, at_quarter_um, command):
-    image = write_scaled(tmp_path / 'a.tif', 5, 1)
-    status, output = command(image, '--formats', 'csv')
-    assert status == 1 and 'has 5 um per pixel, but the model was trained at 0.25: a factor of 20 is pro' in output.err
-    assert command(image, '--formats', 'csv', '--no-rescale')[0] == 0
-    unknown = write_image(tmp_path / 'b.tif', *THREE_CELLS)
-    assert 'does not state its scale' in command(unknown, '--formats', 'csv')[1].err
-    assert 'scale' not in command(unknown, '--formats', 'csv', '--mpp', .25)[1].err
-    assert command(unknown, '--mpp', 1000)[0] == 2
-
-
-def test_the_scale_of_the_pipeline_counts_if_no_other_is_known(tmp_path):
-    loader, pack = BRIGHT_CONFIG['test_dataloader']['dataset']['pipeline']
-    data = dict(type='CellDataset', ann_file='a.json', pipeline=[loader, dict(type='ResizeToScale', mpp=.3), pack])
-    path = save_checkpoint(tmp_path / 'scaled.pth', test_dataloader=dict(dataset=data))
-    assert Predictor(load_detector(path)).mpp == .3
-
-
-def test_another_scale_is_predicted_again(tmp_path, at_quarter_um, command):
-    image = write_image(tmp_path / 'b.tif', *THREE_CELLS)
-    for flags, is_done in ((['--mpp', .25], False), (['--mpp', .25], True), (['--mpp', .5], False),
-                           (['--mpp', .5, '--no-rescale'], False)):
-        _, output = command(image, '--formats', 'csv', '--resume', *flags)
-        assert ('were done before' in output.out) is is_done
 
 
 def test_sixteen_bit_images_with_and_without_a_contrast_stretch(tmp_path, command):
@@ -703,87 +395,6 @@ def test_outputs_whose_replacement_failed_have_a_record_without_settings(tmp_pat
     assert '3 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
 
 
-def test_tiles_of_a_changed_image_are_predicted_again(tmp_path, command, large, monkeypatch):
-    forward, n_images_per_call = BrightCellDetector.forward, []
-
-    def interrupt_second_call(self, inputs, *args, **kwargs):
-        n_images_per_call.append(len(inputs))
-        if len(n_images_per_call) == 2:
-            raise KeyboardInterrupt
-        return forward(self, inputs, *args, **kwargs)
-
-    monkeypatch.setattr(BrightCellDetector, 'forward', interrupt_second_call)
-    status, output = command(large, '--formats', 'csv', *TILES)
-    assert status == 130 and 'interrupted: the same command with --resume continues from here\n' in output.err
-    write_image(large, *THREE_CELLS, shape=(64, 140), tile=(16, 16))
-    status, output = command(large, '--formats', 'csv', *TILES, '--resume')
-    assert status == 0 and '3 cells in 1 images' in output.out and len(n_images_per_call) == 2 + N_TILES
-
-
-@pytest.fixture
-def large(tmp_path, monkeypatch):
-    """Writes an image that counts as large, with cells that lie across the seams of its tiles of 64 px."""
-    monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 64 * 140 - 1)
-    for module in (label_tiff, label_pyramid):
-        monkeypatch.setattr(module, 'MAX_PIXELS_IN_MEMORY', 64 * 140 - 1)
-    return write_image(tmp_path / 'large' / 'x.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140), tile=(16, 16))
-
-
-TILES = ['--tile', 64, '--overlap', 20]
-ON_SEAMS = [(1, 40, 26, 12, 255), (2, 20, 58, 12, 255), (0, 40, 70, 12, 255), (0, 5, 90, 12, 255)]
-N_TILES = len(make_grid(64, 140, 64, 20))
-
-
-def test_a_large_image_read_tile_by_tile_has_the_same_cells(tmp_path, command, large, monkeypatch):
-    formats = [key for key in FORMATS if key != 'overlay']
-    assert command(large, '--formats', *formats, 'overlay', *TILES)[0] == 0
-    streamed = tmp_path / 'out'
-    assert not list(streamed.glob('*overlay*')) and [path.name for path in streamed.glob('.*')] == ['.x.json']
-    tiled = tifffile.imread(streamed / 'x_labels.tif')
-    assert np.array_equal(tiled, tifffile.imread(streamed / 'x_labels.ome.tif'))
-    assert gzip.decompress((streamed / 'x.geojson.gz').read_bytes()) == (streamed / 'x.geojson').read_bytes()
-    streamed.rename(tmp_path / 'streamed')
-    monkeypatch.setattr(prediction_plan, 'STREAMED_PX', 30 * 40)
-    assert command(large, '--formats', *formats)[0] == 0
-    assert np.array_equal(tiled > 0, tifffile.imread(streamed / 'x_labels.tif') > 0)
-    for kind in ('cells.csv', 'labels.csv'):
-        rows = [sorted(row[key] for key in ('class', 'score')) for row in rows_of(tmp_path / 'streamed' / f'x_{kind}')]
-        assert len(rows) == 7
-        assert sorted(rows) == sorted(sorted(row[key] for key in ('class', 'score'))
-                                      for row in rows_of(streamed / f'x_{kind}'))
-
-
-def test_an_interrupted_large_image_is_resumed(tmp_path, command, large, monkeypatch):
-    forward, n_images_per_call = BrightCellDetector.forward, []
-
-    def interrupt_third_call(self, inputs, *args, **kwargs):
-        n_images_per_call.append(len(inputs))
-        if len(n_images_per_call) == 3:
-            raise KeyboardInterrupt
-        return forward(self, inputs, *args, **kwargs)
-
-    monkeypatch.setattr(BrightCellDetector, 'forward', interrupt_third_call)
-    status, output = command(large, '--formats', 'csv', *TILES)
-    assert status == 130 and 'interrupted: the same command with --resume continues from here\n' in output.err
-    assert names_in(tmp_path / 'out') == ['.x.tiles']
-    status, output = command(large, '--formats', 'csv', *TILES, '--resume')
-    # Two tiles were done before the interruption.
-    assert status == 0 and len(n_images_per_call) == 3 + N_TILES - 2 and '7 cells in 1 images' in output.out
-    assert names_in(tmp_path / 'out') == ['x_cells.csv']
-    assert 'in 0 images written' in command(large, '--formats', 'csv', *TILES, '--resume')[1].out
-    assert len(n_images_per_call) == 1 + N_TILES > 3
-
-
-def test_leftovers_of_a_large_image_are_removed(tmp_path, command, large):
-    ended = subprocess.Popen([sys.executable, '-c', ''])
-    ended.wait()
-    (tmp_path / 'out').mkdir()
-    for name in (f'.x_cells.csv.{ended.pid}.tmp', f'.y_cells.csv.{ended.pid}.tmp'):
-        (tmp_path / 'out' / name).touch()
-    assert command(large, '--formats', 'csv', *TILES)[0] == 0
-    assert names_in(tmp_path / 'out') == [f'.y_cells.csv.{ended.pid}.tmp', 'x_cells.csv']
-
-
 def test_leftovers_of_a_small_image_are_removed(tmp_path, command):
     ended = subprocess.Popen([sys.executable, '-c', ''])
     ended.wait()
@@ -791,31 +402,6 @@ def test_leftovers_of_a_small_image_are_removed(tmp_path, command):
     (tmp_path / 'out' / f'.a_cells.csv.{ended.pid}.tmp').touch()
     assert command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', 'csv')[0] == 0
     assert names_in(tmp_path / 'out') == ['a_cells.csv']
-
-
-def test_the_missing_overlay_of_a_large_image_is_reported(tmp_path, command, large):
-    status, output = command(large, '--formats', 'overlay', *TILES)
-    assert status == 1 and 'is too large for an overlay: name another format' in output.err
-    assert not names_in(tmp_path / 'out')
-    command(large, '--formats', 'csv', *TILES)
-    assert command(large, '--formats', 'overlay', *TILES, '--resume')[0] == 1
-    status, output = command(large, '--formats', 'overlay', 'csv', *TILES)
-    assert status == 0 and f'note: {large}: too large for an overlay' in output.err
-
-
-def test_a_damaged_large_image_is_reported(tmp_path, command, large):
-    content = large.read_bytes()
-    large.write_bytes(content[:len(content) // 2])
-    write_image(tmp_path / 'large' / 'y.tif', *THREE_CELLS)
-    status, output = command(tmp_path / 'large', '--formats', 'csv', *TILES)
-    assert status == 3 and 'x.tif: ' in output.err and '3 cells in 1 images' in output.out
-
-
-def test_an_image_in_memory_is_predicted_in_tiles(tmp_path, command):
-    image = write_image(tmp_path / 'a.png', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
-    assert command(image, '--formats', 'csv', *TILES)[0] == 0
-    areas_px = sorted(int(row['area_px']) for row in rows_of(tmp_path / 'out' / 'a_cells.csv'))
-    assert areas_px == [16, 36, 64, 144, 144, 144, 144]
 
 
 @pytest.mark.parametrize('arguments, message', [
@@ -963,29 +549,6 @@ def test_two_processes_write_the_same_files_and_report_every_bad_image(tmp_path)
     assert len(names_in(tmp_path / 'bad')) == 4
 
 
-@pytest.mark.slow
-def test_two_processes_predict_a_large_image_together(tmp_path):
-    run('data_prep/make_demo_data.py', tmp_path / 'data', '--images', 2, '--test-images', 3, '--size', 160)
-    images = sorted((tmp_path / 'data' / 'test_release').glob('*.tif'))
-    images[1].write_bytes(images[1].read_bytes()[:2000])
-    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
-    # This script is the command, but these images count as large.
-    script = tmp_path / 'predict_large.py'
-    script.write_text(f'import sys\nsys.path.insert(0, {str(REPO / "tools")!r})\n'
-                      'from mmcell.inference import prediction_plan\nprediction_plan.STREAMED_PX = 1000\n'
-                      'import predict\nsys.exit(predict.main())\n')
-    for name, launcher, flags in (('one', [], []), ('two', TORCHRUN, ['--launcher', 'pytorch'])):
-        with pytest.raises(AssertionError, match=f'error: 1 of 3 images could not be done(.|\n)*{images[1].name}'):
-            run(*launcher, script, checkpoint, images[0].parent, '--out', tmp_path / name, '--score-thr', 0, '--tile',
-                96, '--overlap', 32, '--device', 'cpu', '--formats', 'labels', 'geojson', 'csv', *flags, cwd=tmp_path)
-    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()
-                 if path.is_file() and path.name[0] != '.'}
-                for name in ('one', 'two'))
-    # Four files of two images, and the tables over all images.
-    assert len(one) == 2 * 4 + 2 and one == two
-    assert len(rows_of(tmp_path / 'two' / f'{images[0].stem}_cells.csv')) > 10
-
-
 def test_a_model_whose_heads_have_another_number_of_classes_is_refused(tmp_path):
     checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
     loaded = torch.load(checkpoint)
@@ -993,73 +556,3 @@ def test_a_model_whose_heads_have_another_number_of_classes_is_refused(tmp_path)
     torch.save(loaded, checkpoint)
     with pytest.raises(FitError, match=r'the model has 4 classes, the data 3 \(a, b, c\)'):
         load_detector(checkpoint)
-
-
-@pytest.mark.parametrize('whole_px, n_times', [(64 * 140, 1), (64 * 140 - 1, N_TILES)])
-def test_images_above_a_number_of_pixels_are_predicted_in_tiles(tmp_path, command, monkeypatch, whole_px, n_times):
-    forward, shapes = BrightCellDetector.forward, []
-
-    def record_shape(self, inputs, *args, **kwargs):
-        shapes.append(inputs.shape)
-        return forward(self, inputs, *args, **kwargs)
-
-    monkeypatch.setattr(BrightCellDetector, 'forward', record_shape)
-    monkeypatch.setattr(prediction_plan, 'WHOLE_PX', whole_px)
-    monkeypatch.setattr(prediction_plan, 'DEFAULT_TILE_PX', 64)
-    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
-    assert '7 cells in 1 images' in command(image, '--overlap', 20)[1].out
-    assert len(shapes) == n_times
-    # The image itself is in memory as a whole, so that there is an overlay.
-    assert (tmp_path / 'out' / 'a_overlay.png').exists()
-
-
-@pytest.fixture
-def n_views(monkeypatch):
-    """Collects the number of views of each prediction."""
-    n_views = []
-    predict_views = MaskTTAModel._predict_views
-
-    def count(self, views, *args):
-        views = list(views)
-        n_views.append(len(views))
-        return predict_views(self, views, *args)
-
-    monkeypatch.setattr(MaskTTAModel, '_predict_views', count)
-    return n_views
-
-
-@pytest.mark.parametrize('whole_px, n_times', [(4 * 64 * 140, 1), (4 * 64 * 140 - 1, N_TILES)])
-def test_views_reduce_the_number_of_pixels_above_which_images_are_tiled(tmp_path, monkeypatch, n_views, whole_px,
-                                                                        n_times):
-    monkeypatch.setattr(prediction_plan, 'WHOLE_PX', whole_px)
-    monkeypatch.setattr(prediction_plan, 'DEFAULT_TILE_PX', 64)
-    image = write_image(tmp_path / 'a.png', *THREE_CELLS, shape=(64, 140))
-    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
-        save_demo_checkpoint(tmp_path / 'demo.pth'), image, '--out', tmp_path / 'out', '--formats', 'csv', '--tta',
-        '--overlap', 20, '--device', 'cpu', '--cfg-options', 'tta_model.turns=[0,2]'))])
-    assert predict.main() == 0
-    assert n_views == [4] * n_times
-
-
-def test_each_tile_is_predicted_in_all_views(tmp_path, monkeypatch, n_views):
-    image = write_image(tmp_path / 'a.tif', *THREE_CELLS, *ON_SEAMS, shape=(64, 140))
-    checkpoint = save_demo_checkpoint(tmp_path / 'demo.pth')
-    monkeypatch.setattr(sys, 'argv', ['predict.py', *map(str, (
-        checkpoint, image, '--out', tmp_path / 'out', '--formats', 'csv', '--tta', *TILES, '--device', 'cpu',
-        '--score-thr', 0, '--cfg-options', 'tta_model.turns=[0,2]'))])
-    assert predict.main() == 0
-    assert n_views == [4] * N_TILES
-    assert len(rows_of(tmp_path / 'out' / 'a_cells.csv')) > 0
-
-
-def save_demo_checkpoint(path):
-    """Saves the model of the demo before training, which predicts cells in any image; returns the path."""
-    from mmdet.registry import MODELS
-    from mmengine.config import Config
-    config = Config.fromfile(REPO / CONFIG)
-    config.model.test_cfg.rcnn.update(score_thr=0., max_per_img=20)
-    torch.manual_seed(0)
-    model = MODELS.build(config.model)
-    meta = dict(cfg=config.pretty_text, dataset_meta=dict(classes=tuple('abcd'), channel_order='bgr'))
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
-    return path
