@@ -3,6 +3,7 @@
 # make test                     lint and the fast tests
 # make test-slow                lint and all tests
 # make fuzz                     thousands of damaged and odd files for all readers; FUZZ="--inputs 100000 --jobs 2"
+# make soak                     kills and disturbs commands at random for 25 minutes; SOAK="--seed 7 --minutes 5"
 # make test-lowest              the fast tests with the lowest versions that requirements.txt allows, in .venv-lowest
 # make sbom                     the installed packages with their licences, in the format CycloneDX: work_dirs/sbom.json
 # make wheels                   keeps the packages onedl-* in the folder wheels/, from which they are then installed
@@ -27,13 +28,14 @@ WORK_DIR ?= work_dirs/$(patsubst configs/%,%,$(basename $(CONFIG)))
 SUBMISSION ?= submission.zip
 OPTIONS ?=
 FUZZ ?=
+SOAK ?=
 # The configs read annotations/. Another folder is named to them.
 FILES = $(if $(filter-out annotations,$(ANNOTATIONS)),--cfg-options $(foreach part,train val test,\
 	$(part)_dataloader.dataset.ann_file=$(ANNOTATIONS)/$(part).json))
 # Red and blue are swapped in the images of the challenge.
 CHANNEL_ORDER ?= bgr
 
-.PHONY: challenge demo fast-tests fuzz lint sbom test test-lowest test-slow try wheels
+.PHONY: challenge demo fast-tests fuzz lint sbom soak test test-lowest test-slow try wheels
 
 # opencv-python and opencv-python-headless are both dependencies of other packages, and they write to the same folder.
 # The headless package is installed again at the end and overwrites the other's files, because it does not need the
@@ -57,6 +59,10 @@ test-slow: lint
 
 fuzz: $(READY)
 	$(BIN)/python tests/fuzzing/run.py $(FUZZ)
+
+# The figures of the run replace those in the document.
+soak: $(READY)
+	$(BIN)/python tests/soak/run.py --report docs/reference/reliability.md $(SOAK)
 
 # Each package of requirements.txt is pinned to the version after its >=.
 test-lowest:

@@ -53,8 +53,9 @@ configs = [
     # Data
     dict(config=light, name='four crops of 256 px', settings=dict(train_dataloader=dict(
         batch_size=4, dataset=dict(pipeline={'2': dict(crop_size=(256, 256))})))),
-    dict(config=light, name='half of the crops at rare cells', settings=dict(
-        train_dataloader=dict(dataset=dict(pipeline={'2': dict(uniform_fraction=.5)})))),
+    # In the recipe, half of the crops show a cell that is drawn, and the others lie anywhere.
+    dict(config=light, name='all crops anywhere', settings=dict(
+        train_dataloader=dict(dataset=dict(pipeline={'2': dict(uniform_fraction=1.)})))),
     dict(config=light, name='images of rare classes drawn more often', settings=dict(
         train_dataloader=dict(sampler=dict(type='ClassBalancedInfiniteSampler')))),
     dict(config=light, name='no stain jitter', settings=dict(

@@ -12,7 +12,7 @@ from mmcell.annotations.file_sets import find_file_of_other_set, info_of
 from mmcell.errors import MmcellError, quote
 from mmcell.files.early_checks import refuse_missing_annotations
 from mmcell.files.text_files import read_json
-from mmcell.files.whole_files import remove_leftovers, written_whole
+from mmcell.files.whole_files import written_whole
 from mmcell.images.image_file import CHANNEL_ORDERS, open_image
 from mmcell.images.limits import ImageReadError
 
@@ -76,8 +76,6 @@ def write_documents(documents: dict[Path, dict]) -> None:
         AnnotationError: A text cannot be written as UTF-8, because it comes from a file name whose bytes are not UTF-8.
         OSError: A file cannot be written.
     """
-    for path in documents:
-        remove_leftovers(path.parent, path.name.__eq__)
     with written_whole(documents) as temporary_paths:
         for path, temporary, document in zip(documents, temporary_paths, documents.values(), strict=True):
             try:

@@ -8,13 +8,11 @@ from pathlib import Path
 import torch
 
 from mmcell.errors import MmcellError, escape
-from mmcell.files.whole_files import remove_leftovers
 from mmcell.images.image_file import open_image
 from mmcell.inference.image_jobs import ImageJob, Outcome
 from mmcell.inference.image_records import read_record, record_path
 from mmcell.inference.processes import LostProcessError, gather
 from mmcell.inference.progress import Report, progress_bars
-from mmcell.writers.formats import CALL_TABLES
 
 # If so many images fail for the same reason before any image is done, the model is at fault, and the run stops.
 MAX_EQUAL_FAILURES = 3
@@ -69,10 +67,6 @@ def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bo
         ModelFailureError: The first images failed for the same reason, which is no reason of theirs.
         OSError: The disk is full.
     """
-    if rank == 0:
-        outputs = {path.name for _, name in images for path in (record_path(job.folder, name), *job.output_paths(name))}
-        outputs.update(CALL_TABLES)
-        remove_leftovers(job.folder, outputs.__contains__)
     failures = _Failures()
     share = images[rank::n_processes]
     with progress_bars(is_hidden=rank > 0) as add_bar:

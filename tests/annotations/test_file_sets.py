@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import time
 from itertools import permutations
 
 import pytest
@@ -76,7 +77,8 @@ def test_a_conversion_that_is_killed_never_mixes_old_and_new_files(tmp_path, n_r
     # A reader of only one file must not take it for a file of a complete conversion either.
     is_mixed = 0 < n_renamed < len(NAMES)
     assert [is_refused(tmp_path / name) for name in NAMES] == [is_mixed] * len(NAMES)
-    # Converting again mends the folder, and removes what the killed process left there.
+    # Converting again mends the folder, and removes what the killed process left there. This process has just looked.
+    time.sleep(.1)
     write_documents(as_set(tmp_path, 9))
     assert not any(is_refused(tmp_path / name) for name in NAMES)
     assert {path.name for path in tmp_path.iterdir()} == set(NAMES)

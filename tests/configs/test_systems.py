@@ -149,6 +149,9 @@ SYSTEMS = {
         train=(CROP, FILTER, FLIPS, dict(type='StainJitter', alpha=.05, beta=.05))),
     'cell/mask-rcnn_r50_light': LIGHT(),
     'cell/mask-rcnn_r50_light_consep': LIGHT(),
+    'cell/mask-rcnn_r50_light_consep_enlarged': LIGHT(train=(
+        dict(type='ScaleJitterCrop', crop_size=(512, 512), ratio_range=(1.125, 2.)), FILTER, FLIP, TURN,
+        dict(type='StainJitter', alpha=.05, beta=.05))),
     'cell/mask-rcnn_r50_light_nuclei': LIGHT(n_classes=1, train=(
         dict(type='ScaleJitterCrop', crop_size=(512, 512), ratio_range=(.5, 2.)), FILTER, FLIP, TURN,
         dict(type='GammaJitter', max_gamma=2.), dict(type='DefocusBlur', prob=.2), dict(type='ImageNoise', prob=.2),

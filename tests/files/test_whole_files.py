@@ -51,3 +51,10 @@ def test_a_process_that_is_killed_leaves_the_old_file(tmp_path):
     killed = subprocess.run([sys.executable, '-c', code, str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL and path.read_text() == 'old'
     assert len(list(tmp_path.iterdir())) == 2  # the second file is the temporary one
+    # What lies beside it under the name of another file, or of a process that still runs, is not touched.
+    kept = {f'.b.txt.{7 * 10 ** 8}.tmp', f'.a.txt.{os.getppid()}.tmp', '.a.txt.tmp'}
+    for name in kept:
+        (tmp_path / name).touch()
+    with written_whole([path]) as (temporary,):
+        temporary.write_text('new')
+    assert {other.name for other in tmp_path.iterdir()} == {'a.txt', *kept}

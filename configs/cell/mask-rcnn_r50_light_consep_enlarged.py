@@ -1,0 +1,28 @@
+"""Do finer features find more cells of CoNSeP? The laptop recipe on images that are 1.5 times as large.
+
+    python data_prep/to_coco.py CONSEP --out annotations/consep --channel-order rgb
+    python tools/train.py configs/cell/mask-rcnn_r50_light_consep_enlarged.py
+
+A cell of 20 px covers five positions of the finest features of mask-rcnn_r50_light_consep.py, here eight. A
+step takes as long, because a crop has as many pixels, and a prediction 2.25 times as long. Value here: not run yet.
+"""
+
+_base_ = ['mask-rcnn_r50_light_consep.py']
+
+train_dataloader = dict(dataset=dict(pipeline=[
+    dict(type='LoadTiff'),
+    dict(type='LoadCellAnnotations'),
+    dict(type='ScaleJitterCrop', crop_size=(512, 512), ratio_range=(1.125, 2.)),
+    dict(type='FilterAnnotations', by_mask=True, min_gt_bbox_wh=(0, 0), keep_empty=False),
+    dict(type='RandomFlip', prob=.5),
+    dict(type='RandomRotate90'),
+    dict(type='StainJitter', alpha=.05, beta=.05),
+    dict(type='PackCellInputs'),
+]))
+enlarged_test_pipeline = [
+    dict(type='LoadTiff'),
+    dict(type='Resize', scale_factor=1.5),
+    dict(type='PackCellInputs'),
+]
+val_dataloader = dict(dataset=dict(pipeline=enlarged_test_pipeline))
+test_dataloader = dict(dataset=dict(pipeline=enlarged_test_pipeline))
