@@ -146,7 +146,8 @@ def attack_all(args, tasks, root, record):
             ATTACKS[task.attack](trial)
             record.add(task, trial)
             if trial.findings and args.keep:
-                shutil.copytree(place.folder, root / f'found{task.number}', symlinks=True)
+                shutil.copytree(place.folder, root / f'found{task.number}', symlinks=True,
+                                ignore=shutil.ignore_patterns('temporary'))
 
     with ThreadPoolExecutor(args.jobs) as pool:
         for future in [pool.submit(work, job) for job in range(args.jobs)]:

@@ -204,6 +204,8 @@ SUBJECTS = {subject.name: subject for subject in (
     Subject('study', 'tools/study.py',
             ('DATA/narrow.py', 'DATA/wide.py', '--out', OUT, '--max-epochs', '1', '--resamples', '50', '--score-thr',
              '.05', '--jobs', '2'),
-            ignored=(*_LOGS, '*/seed0/[!e]*', '*.html', '*.md', '*.tex', '*.csv', '*.txt'),
-            readers={'table.json': read_table}),
+            ignored=(*_LOGS, '*/effort.json', 'times.json', '*/narrow.py', '*/wide.py', '*.html', '*/trained.json'),
+            changing=('table.*', '*/last_checkpoint', '*/best_*', '*/tested.json'),
+            readers={'table.json': read_table, '*.pth': read_checkpoint, '*/epoch_?.json': read_checkpoint_record,
+                     '*/best_*.json': read_checkpoint_record}),
 )}
