@@ -249,10 +249,18 @@ def predict(args: argparse.Namespace) -> int:
 
 
 def write_tables(names: dict[Path, str], job: 'ImageJob', args: argparse.Namespace) -> None:
-    """Writes the tables over all images that have outputs, whose names are given by their paths."""
+    """Writes the tables over all images that have outputs, whose names are given by their paths.
+
+    Raises:
+        MmcellError: Another process has begun to predict one of the images into the same folder.
+    """
     from mmcell.inference.call_tables import write_call_tables
     from mmcell.inference.image_records import read_record
-    images = [(name, read_record(args.out, name)['facts']) for name in names.values()]
+    images = [(name, read_record(args.out, name).get('facts')) for name in names.values()]
+    if taken := [name for name, facts in images if facts is None]:
+        raise MmcellError(f'{args.out}: another process predicts {escape(taken[0])} into this folder at the same time, '
+                          'so that the tables over all images are not written. Wait for its end, and give the command '
+                          'with --resume')
     if images:
         written = write_call_tables(args.out, images, job.predictor.class_names, args.parquet)
         print(f'all cells and all images in {" and ".join(path.name for path in written)}')

@@ -20,8 +20,8 @@ _BUILDERS = {'build_dataloader': 'a data loader', 'build_train_loop': 'train_cfg
 def describe_error(error: Exception, log_file: str | None = None) -> str | None:
     """Returns the message about an error that users can correct; None for an error that should keep its traceback.
 
-    Users can correct mmcell's own errors, missing files, missing permissions, a full disk, and settings of the config
-    from which nothing can be built.
+    Users can correct mmcell's own errors, missing files, missing permissions, a full disk, workers of data loaders that
+    were killed, and settings of the config from which nothing can be built.
 
     Args:
         error: The error that ended a command.
@@ -31,6 +31,9 @@ def describe_error(error: Exception, log_file: str | None = None) -> str | None:
         return _original_message(error)
     if isinstance(error, OSError):
         return _describe_system_error(error)
+    if isinstance(error, RuntimeError) and re.match(r'DataLoader worker \(pid', str(error)):
+        return (f'{" ".join(str(error).split())}. A worker that was killed lacked memory in most cases: a smaller '
+                'num_workers of the data loader needs less')
     part = _part_being_built(error)
     return _describe_build_error(error, part, log_file) if part else None
 

@@ -1,10 +1,12 @@
-"""Ends the workers of a data loader when the process that started them was killed."""
+"""Ends the workers of a data loader when nobody can receive their samples any more."""
 
 import functools
 import multiprocessing
 import os
+import sys
 import threading
 import time
+from multiprocessing.queues import Queue
 
 from torch.utils.data import get_worker_info
 
@@ -16,8 +18,12 @@ def end_with_parent() -> None:
 
     Workers themselves look at their parent only between two samples. A worker that has sent a large sample, such as one
     with label maps, waits until somebody receives it, and would wait for ever, with all memory that it shares.
+
+    A worker that cannot send a sample, because it may not open more files, ends too: it would drop the sample, and its
+    parent would wait for it for ever.
     """
     if multiprocessing.parent_process() is not None and get_worker_info() is not None:
+        Queue._on_queue_feeder_error = staticmethod(_end_without_sending)
         _start_watching(os.getpid())
 
 
@@ -32,4 +38,9 @@ def _watch(parent: multiprocessing.process.BaseProcess, system_parent_pid: int) 
     # which lives on. With fork, workers hold one another's pipes open, so that ``parent`` seems alive for too long.
     while os.getppid() == system_parent_pid and parent.is_alive():
         time.sleep(_INTERVAL_S)
+    os._exit(1)
+
+
+def _end_without_sending(error: Exception, sample: object) -> None:
+    print(f'a worker of a data loader cannot send a sample: {error}', file=sys.stderr, flush=True)
     os._exit(1)

@@ -395,6 +395,14 @@ def test_outputs_whose_replacement_failed_have_a_record_without_settings(tmp_pat
     assert '3 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
 
 
+def test_tables_are_not_made_of_an_image_that_another_process_has_begun(tmp_path, command, monkeypatch):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    monkeypatch.setattr('mmcell.inference.image_records.read_record', lambda folder, name: {'image': str(image)})
+    status, output = command(image, '--formats', 'csv')
+    assert status == 1 and 'another process predicts a into this folder' in output.err
+    assert not (tmp_path / 'out' / 'cells.csv').exists()
+
+
 def test_leftovers_of_a_small_image_are_removed(tmp_path, command):
     ended = subprocess.Popen([sys.executable, '-c', ''])
     ended.wait()

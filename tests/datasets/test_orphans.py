@@ -1,6 +1,7 @@
 import multiprocessing
 import os
 import queue
+import resource
 import signal
 import time
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmcell.commands.messages import describe_error
 from mmcell.datasets import orphans
 from mmcell.datasets.orphans import end_with_parent
 
@@ -76,3 +78,27 @@ def test_a_worker_of_a_fork_server_ends_after_the_process_that_asked_for_it(monk
 def test_no_thread_starts_outside_of_workers(monkeypatch):
     monkeypatch.setattr(orphans, '_start_watching', lambda pid: pytest.fail('a thread was started'))
     end_with_parent()
+
+
+class UnsendableSamples(torch.utils.data.Dataset):
+    """Samples for which a worker needs more open files than it may have."""
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        end_with_parent()
+        if torch.utils.data.get_worker_info() is not None:
+            n_open = len(list(Path('/proc/self/fd').iterdir()))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (n_open, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        return torch.zeros(1000)
+
+
+@pytest.mark.skipif(not Path('/proc').is_dir(), reason='looks at open files in /proc')
+def test_a_worker_that_cannot_send_a_sample_ends_the_command(capfd):
+    loader = torch.utils.data.DataLoader(UnsendableSamples(), num_workers=1, timeout=60)
+    with pytest.raises(RuntimeError) as caught:
+        next(iter(loader))
+    assert 'cannot send a sample: [Errno 24] Too many open files' in capfd.readouterr().err
+    message = describe_error(caught.value)
+    assert message.startswith('DataLoader worker (pid') and '\n' not in message

@@ -163,12 +163,14 @@ _TRAINING = dict(
 _TESTING = dict(
     script='tools/test.py', arguments=('DATA/narrow.py', _RUN, '--out', f'{OUT}/test.pkl', '--work-dir', f'{OUT}/work'),
     ignored=('work/<time>/*.log', 'work/<time>/*.json', 'work/<time>/vis_data/*', 'work/*.py'))
+# The record of an image, which says that it is not done yet.
+_RECORDS = ('.*.json',)
 _SMALL = dict(
-    script='tools/predict.py', resume=('--resume',),
+    script='tools/predict.py', resume=('--resume',), changing=_RECORDS,
     arguments=(_RUN, 'DATA/raw/test_release', *_PREDICT, '--formats', 'labels', 'class-labels', 'geojson', 'geojson-gz',
                'rois', 'coco', 'csv', 'overlay'))
 _STREAMED = dict(
-    script='tools/predict.py', resume=('--resume',),
+    script='tools/predict.py', resume=('--resume',), changing=_RECORDS,
     arguments=(_RUN, _LARGE, *_PREDICT, '--tile', '160', '--overlap', '32', '--formats', 'labels', 'class-labels',
                'label-pyramid', 'geojson', 'csv'),
     patches={'mmcell.inference.prediction_plan.STREAMED_PX': 100_000})
@@ -183,7 +185,7 @@ SUBJECTS = {subject.name: subject for subject in (
     Subject('prediction', **_SMALL),
     Subject('prediction by two processes', **_SMALL, n_processes=2),
     Subject('prediction in tiles', 'tools/predict.py', (_RUN, _LARGE, *_PREDICT, '--tile', '160', '--overlap', '32'),
-            resume=('--resume',)),
+            resume=('--resume',), changing=_RECORDS),
     Subject('prediction of streamed images', **_STREAMED),
     Subject('submission', 'tools/submit.py',
             ('DATA/test.pkl', '--annotations', 'DATA/annotations/test.json', '--out', f'{OUT}/submission.zip'),
