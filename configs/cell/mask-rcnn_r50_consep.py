@@ -4,7 +4,8 @@
     python tools/train.py configs/cell/mask-rcnn_r50_consep.py
 
 The schedule is that of mask-rcnn_r50.py. With 22 training images (four fifths of 27) and batch 2, an epoch has 11
-steps, and the training 330. Value here: not run yet.
+steps, and the training 330. Value here: validation AP50 .350
+(benchmarks/consep).
 """
 
 _base_ = ['mask-rcnn_r50.py']

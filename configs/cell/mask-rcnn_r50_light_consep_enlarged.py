@@ -3,8 +3,9 @@
     python data_prep/to_coco.py CONSEP --out annotations/consep --channel-order rgb
     python tools/train.py configs/cell/mask-rcnn_r50_light_consep_enlarged.py
 
-A cell of 20 px covers five positions of the finest features of mask-rcnn_r50_light_consep.py, here eight. A
-step takes as long, because a crop has as many pixels, and a prediction 2.25 times as long. Value here: not run yet.
+A cell of 20 px covers five positions of the finest features of mask-rcnn_r50_light_consep.py, here eight. A step
+takes as long, because a crop has as many pixels, and a prediction up to 2.25 times as long. Value here: validation PQ
+.506 after 2,000 steps from the weights of that recipe (benchmarks/consep).
 """
 
 _base_ = ['mask-rcnn_r50_light_consep.py']
