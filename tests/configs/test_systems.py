@@ -149,7 +149,7 @@ SYSTEMS = {
         train=(CROP, FILTER, FLIPS, dict(type='StainJitter', alpha=.05, beta=.05))),
     'cell/mask-rcnn_r50_light': LIGHT(),
     'cell/mask-rcnn_r50_light_consep': LIGHT(),
-    'cell/mask-rcnn_r50_light_consep_enlarged': LIGHT(train=(
+    'cell/mask-rcnn_r50_light_consep_enlarged': LIGHT(test=(dict(type='Resize', scale_factor=1.5),), train=(
         dict(type='ScaleJitterCrop', crop_size=(512, 512), ratio_range=(1.125, 2.)), FILTER, FLIP, TURN,
         dict(type='StainJitter', alpha=.05, beta=.05))),
     'cell/mask-rcnn_r50_light_nuclei': LIGHT(n_classes=1, train=(
