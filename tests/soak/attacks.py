@@ -70,6 +70,11 @@ class Trial:
         self.story, self.findings = [], []
         self.n_kills = 0
 
+    @property
+    def limit_seconds(self):
+        """How long the command may take, interrupted or not."""
+        return MAX_SECONDS_TO_END + _MAX_SLOWDOWN * self.reference.seconds
+
     def interrupt(self):
         """Ends the command at random times, one to three times, and lets it continue."""
         place, has_older = self.place, self.subject.older is not None and self.rng.random() < .5
@@ -97,7 +102,10 @@ class Trial:
         n_kib = self.rng.randint(4, max(self.reference.n_bytes // 1024, 8))
         self.story.append(f'a disk of {n_kib} KiB for {self.reference.n_bytes // 1024} KiB')
         with mounted(self.place.disk, f'{n_kib}k'):
-            self.judge_refused(self.subject.start(self.place))
+            command = self.subject.start(self.place)
+            self.judge_refused(command)
+            if command.status == 0:
+                self.judge_result()
             remount(self.place.disk, 'size=1g')
             self.run_to_end('with room', resumed=True)
             self.judge_result()
@@ -191,9 +199,8 @@ class Trial:
         """Runs the command undisturbed; it must succeed."""
         begin = time.monotonic()
         command = self.subject.start(self.place, **options)
-        limit = MAX_SECONDS_TO_END + _MAX_SLOWDOWN * self.reference.seconds
-        if not command.ends_within(limit):
-            self.find(f'{what}: not done after {limit:.0f} s:\n{command.output[-1500:]}')
+        if not command.ends_within(self.limit_seconds):
+            self.find(f'{what}: not done after {self.limit_seconds:.0f} s:\n{command.output[-1500:]}')
         elif command.status != 0:
             self.find(f'{what}: exit status {command.status}\n{command.output[-1500:]}')
         else:
@@ -224,8 +231,7 @@ class Trial:
 
     def judge_refused(self, command):
         """A command either succeeds, or says in one line why it cannot."""
-        limit = MAX_SECONDS_TO_END + _MAX_SLOWDOWN * self.reference.seconds
-        command.ends_within(limit)
+        command.ends_within(self.limit_seconds)
         self.wait_for(command)
         if command.status not in (0, 1, 3) or 'Traceback' in command.output:
             self.find(f'exit status {command.status}\n{command.output[-3000:]}')

@@ -1,6 +1,5 @@
 """Small disks, for which the rights of an administrator are needed."""
 
-import os
 import subprocess
 from contextlib import contextmanager
 from functools import cache
@@ -33,8 +32,3 @@ def mounted(folder, size):
 def remount(folder, options):
     """Changes the options of a disk, for example 'ro' or 'size=1g'."""
     subprocess.run(['mount', '-o', f'remount,{options}', folder], check=True, capture_output=True)
-
-
-def is_full_text(text):
-    """Whether a message says that a disk is full."""
-    return os.strerror(28) in text

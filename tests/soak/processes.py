@@ -1,12 +1,11 @@
 """Starts commands of the project in processes that can be killed, watched and limited.
 
-A command needs eight seconds to import MMDetection. A server imports it once, and each command is a fork of it, so that
-it is killed during its work and not during its imports.
+They are forks of a server that has imported MMDetection, so that they are killed during their work and not during their
+imports.
 """
 
 import atexit
 import importlib
-import multiprocessing
 import os
 import resource
 import runpy
@@ -18,21 +17,18 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.fork_server import FRAMEWORK, SERVER
 from support.paths import REPO
 
 # The environment of all processes that a command starts has this name.
 MARK = 'MMCELL_SOAK'
 # A command that was told to end, and whatever it started, must have ended after so many seconds.
 MAX_SECONDS_TO_END = 60.
-_PRELOADED = ['mmdet.apis', 'mmengine.runner', 'mmcell.models', 'mmcell.datasets', 'mmcell.hooks',
-              'mmcell.evaluation.registered', 'mmcell.visualization.visualizer', 'mmcell.inference.predictor',
-              'mmcell.inference.image_jobs', 'mmcell.inference.many_images', 'mmcell.evaluation.report']
-_server = multiprocessing.get_context('forkserver')
 
 
 def preload():
     """Makes the server import MMDetection and most of mmcell, once, before the first command."""
-    _server.set_forkserver_preload(_PRELOADED)
+    SERVER.set_forkserver_preload([*FRAMEWORK, 'mmcell.inference.predictor', 'mmcell.inference.many_images'])
 
 
 @dataclass(frozen=True)
@@ -74,9 +70,9 @@ class Command:
                      str(n_processes), str(REPO / script), *arguments, '--launcher', 'pytorch'],
                     cwd=folder, stdout=output, stderr=output, start_new_session=True, env={**os.environ, **variables})
         else:
-            has_begun, begin = _server.Pipe(duplex=False)
-            self._process = _server.Process(target=_run, args=(script, arguments, folder, self._output, variables,
-                                                               surroundings, begin))
+            has_begun, begin = SERVER.Pipe(duplex=False)
+            self._process = SERVER.Process(target=_run, args=(script, arguments, folder, self._output, variables,
+                                                              surroundings, begin))
             self._process.start()
             begin.close()
             has_begun.recv()
@@ -92,6 +88,16 @@ class Command:
             return True
         self._process.join(seconds)
         return self._process.exitcode is not None
+
+    def finish(self):
+        """Waits for its end.
+
+        Raises:
+            RuntimeError: It has failed, or has not ended after ten minutes.
+        """
+        if not self.ends_within(10 * MAX_SECONDS_TO_END) or self.status:
+            self.end()
+            raise RuntimeError(f'exit status {self.status}: {self.text}\n{self.output}')
 
     def send(self, number):
         """Sends a signal: Ctrl-C to all its processes, as a terminal does, and others only to the command itself."""

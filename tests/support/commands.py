@@ -14,6 +14,7 @@ from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 from unittest import mock
 
+from support.fork_server import FRAMEWORK, SERVER
 from support.paths import REPO
 
 CONFIG = 'configs/cell/mask-rcnn_r18_demo.py'
@@ -23,10 +24,7 @@ TINY = ['train_dataloader.sampler.times=1', 'train_dataloader.batch_size=2', 'tr
         'model.test_cfg.rcnn.score_thr=0.', 'model.test_cfg.rcnn.max_per_img=20']
 TORCHRUN = ['-m', 'torch.distributed.run', '--nproc-per-node', '2']
 
-# A command needs eight seconds to import MMDetection. This server imports it once, and each command is a fork of it.
-_server = multiprocessing.get_context('forkserver')
-_server.set_forkserver_preload(['mmdet.apis', 'mmengine.runner', 'mmcell.models', 'mmcell.datasets', 'mmcell.hooks',
-                                'mmcell.evaluation.registered', 'mmcell.visualization.visualizer'])
+SERVER.set_forkserver_preload(FRAMEWORK)
 
 
 def run(*command, cwd=REPO):
@@ -42,7 +40,7 @@ def run_quickly(script, *arguments, cwd=REPO):
     """Runs a script of this project as :func:`run` does, in a process that has imported MMDetection already."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
     arguments = [str(argument) for argument in arguments]
-    process = _server.Process(target=_run_script, args=(str(REPO / script), arguments, str(cwd), sender))
+    process = SERVER.Process(target=_run_script, args=(str(REPO / script), arguments, str(cwd), sender))
     process.start()
     sender.close()
     try:
