@@ -32,8 +32,9 @@ def describe_error(error: Exception, log_file: str | None = None) -> str | None:
     if isinstance(error, OSError):
         return _describe_system_error(error)
     if isinstance(error, RuntimeError) and re.match(r'DataLoader worker \(pid', str(error)):
-        return (f'{" ".join(str(error).split())}. A worker that was killed lacked memory in most cases: a smaller '
-                'num_workers of the data loader needs less')
+        said = ' '.join(str(error).split()).rstrip('.')
+        return (f'{said}. A worker that was killed lacked memory in most cases: a smaller num_workers of the data loader '
+                'needs less')
     part = _part_being_built(error)
     return _describe_build_error(error, part, log_file) if part else None
 

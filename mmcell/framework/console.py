@@ -142,7 +142,7 @@ class ConsoleRunner(Runner):
 
     @_then_close_display
     def train(self) -> nn.Module:
-        """Trains as ``Runner`` does, alone in the work folder.
+        """Trains as ``Runner`` does, as the only training in the work folder.
 
         Raises:
             FolderInUseError: Another training still runs in the work folder, whose checkpoints would be mixed with

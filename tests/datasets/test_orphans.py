@@ -102,3 +102,5 @@ def test_a_worker_that_cannot_send_a_sample_ends_the_command(capfd):
     assert 'cannot send a sample: [Errno 24] Too many open files' in capfd.readouterr().err
     message = describe_error(caught.value)
     assert message.startswith('DataLoader worker (pid') and '\n' not in message
+    killed = describe_error(RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '))
+    assert killed.startswith('DataLoader worker (pid 7) is killed by signal: Killed. A worker')
