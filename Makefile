@@ -3,7 +3,7 @@
 # make test                     lint and the fast tests
 # make test-slow                lint and all tests
 # make fuzz                     thousands of damaged and odd files for all readers; FUZZ="--inputs 100000 --jobs 2"
-# make soak                     kills and disturbs commands at random for 25 minutes; SOAK="--seed 7 --minutes 5"
+# make soak                     kills and disturbs commands at random for 20 minutes; SOAK="--seed 7 --minutes 5"
 # make test-lowest              the fast tests with the lowest versions that requirements.txt allows, in .venv-lowest
 # make sbom                     the installed packages with their licences, in the format CycloneDX: work_dirs/sbom.json
 # make wheels                   keeps the packages onedl-* in the folder wheels/, from which they are then installed

@@ -77,9 +77,9 @@ def watch(command: list) -> dict:
         raise SystemExit(f'{" ".join(map(str, command))} failed')
     values, tenth = np.array(samples, float), max(len(samples) // 10, 1)
     begin, end = values[tenth:2 * tenth].mean(0), values[-tenth:].mean(0)
-    return {'seconds': round(time.perf_counter() - start, 1)} | {
-        name: [round(float(values[0]), 1), round(float(values[1]), 1)]
-        for name, values in zip(('memory_mib', 'open_files', 'processes'), zip(begin, end, strict=True), strict=True)}
+    means = np.stack([begin, end], axis=1).round(1).tolist()
+    return {'seconds': round(time.perf_counter() - start, 1),
+            **dict(zip(('memory_mib', 'open_files', 'processes'), means, strict=True))}
 
 
 def look_at(process_id: int) -> tuple[float, int, int]:
