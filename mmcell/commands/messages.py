@@ -33,8 +33,8 @@ def describe_error(error: Exception, log_file: str | None = None) -> str | None:
         return _describe_system_error(error)
     if isinstance(error, RuntimeError) and re.match(r'DataLoader worker \(pid', str(error)):
         said = ' '.join(str(error).split()).rstrip('.')
-        return (f'{said}. A worker that was killed lacked memory in most cases: a smaller num_workers of the data loader '
-                'needs less')
+        return (f'{said}. A worker that was killed lacked memory in most cases: a smaller num_workers of the data '
+                'loader needs less')
     part = _part_being_built(error)
     return _describe_build_error(error, part, log_file) if part else None
 
