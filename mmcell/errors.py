@@ -18,6 +18,7 @@
         ├── EnsembleError               predictions/ensemble.py
         ├── FileError                   files/folders.py
         ├── FitError                    checkpoints/fit.py
+        ├── FolderInUseError            files/locks.py
         ├── HalfPrecisionError          checkpoints/half_precision.py
         ├── ImageReadError              images/limits.py
         ├── ImageSelectionError         inference/image_files.py

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from _options import add_config_arguments
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError
+from mmcell.files.locks import working_alone
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -59,12 +61,13 @@ def train(args: argparse.Namespace) -> int:
         from mmcell.visualization.trackers import refuse_unusable_trackers
         refuse_unusable_trackers(cfg.to_dict())
         from mmcell.framework.console import ConsoleRunner
-        with processes(use_gloo_without_gpu(cfg)):
+        with processes(use_gloo_without_gpu(cfg)) as (rank, _):
             runner = ConsoleRunner.from_cfg(cfg)
             from mmcell.hooks.stopping import TrainingStoppedError
             status = ExitStatus.DONE
             try:
-                runner.train()
+                with working_alone(runner.work_dir, 'training') if rank == 0 else nullcontext():
+                    runner.train()
             except TrainingStoppedError as stopped:
                 print(stopped, file=sys.stderr)
                 status = ExitStatus.PARTLY

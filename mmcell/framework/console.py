@@ -4,7 +4,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from functools import wraps
 from importlib import import_module
 from importlib.util import find_spec
@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.logging import MMLogger
 from mmengine.runner import BaseLoop, Runner
@@ -21,7 +20,6 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from mmcell.errors import MmcellError
-from mmcell.files.locks import working_alone
 from mmcell.framework.freed_memory import keep_freed_memory
 from mmcell.framework.schedules import ScheduleError
 from mmcell.framework.threads import use_one_thread_per_worker
@@ -140,18 +138,7 @@ class ConsoleRunner(Runner):
                 'train_dataloader.batch_size')
         return built
 
-    @_then_close_display
-    def train(self) -> nn.Module:
-        """Trains as ``Runner`` does, as the only training in the work folder.
-
-        Raises:
-            FolderInUseError: Another training still runs in the work folder, whose checkpoints would be mixed with
-                those of this one.
-        """
-        with working_alone(self.work_dir, 'training') if is_main_process() else nullcontext():
-            return super().train()
-
-    val, test = map(_then_close_display, (Runner.val, Runner.test))
+    train, val, test = map(_then_close_display, (Runner.train, Runner.val, Runner.test))
 
 
 def shorten_screen(logger: MMLogger) -> None:

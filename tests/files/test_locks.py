@@ -2,8 +2,12 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
+from support.commands import CONFIG, call
+from support.paths import REPO
 
 from mmcell.files.locks import FolderInUseError, working_alone
 
@@ -46,6 +50,15 @@ def test_the_folder_is_free_after_the_block_also_after_an_error(tmp_path):
     with pytest.raises(KeyError), working_alone(tmp_path, 'training'):
         raise KeyError
     start(tmp_path).communicate('\n')
+
+
+def test_a_second_training_is_refused(tmp_path):
+    first = start(tmp_path)
+    runner = SimpleNamespace(work_dir=str(tmp_path), train=lambda: pytest.fail('both train in the folder'))
+    with mock.patch('mmcell.framework.console.ConsoleRunner.from_cfg', return_value=runner):
+        ended = call('tools/train.py', REPO / CONFIG, '--work-dir', tmp_path)
+    assert ended.returncode == 1 and 'another training works in this folder' in ended.stderr
+    first.communicate('\n')
 
 
 def test_a_disk_without_locks_is_used_nevertheless(tmp_path, monkeypatch):

@@ -46,6 +46,7 @@ FUNCTIONS = {
     'mmengine.runner.loops:_parse_losses': 'losses stage',
     'mmengine.runner.checkpoint:_safe_torch_load': 'file map_location weights_only',
     'mmengine.runner.checkpoint:load_from_http': 'filename map_location model_dir progress',
+    'multiprocessing.queues:Queue._on_queue_feeder_error': 'e obj',
     'pickle:_Unpickler.pop_mark': 'self',
     'torch.cpu:_is_amx_tile_supported': '',
     'torch.cpu:_is_avx512_bf16_supported': '',
