@@ -1,6 +1,7 @@
 """What a command says about an error that a user can correct."""
 
 import errno
+import os
 import re
 import traceback
 from pathlib import Path
@@ -11,6 +12,8 @@ from mmcell.errors import MmcellError, escape
 _CORRECTABLE = {getattr(errno, name) for name in (
     'ENOENT', 'EACCES', 'EPERM', 'EROFS', 'EISDIR', 'ENOTDIR', 'EEXIST', 'ENOTEMPTY', 'ENAMETOOLONG', 'ELOOP', 'ENOSPC',
     'EDQUOT', 'EFBIG', 'EIO', 'EMFILE', 'ENFILE', 'EBUSY', 'ETXTBSY', 'ESTALE') if hasattr(errno, name)}
+# Longer lines are shortened. A path may have 4,096 characters, but hardly ever has 1,000.
+_MAX_LINE_CHARACTERS = 3000
 # The functions of MMEngine that build a part of a run without a registry, and the setting that each of them reads.
 _BUILDERS = {'build_dataloader': 'a data loader', 'build_train_loop': 'train_cfg', 'build_val_loop': 'val_cfg',
              'build_test_loop': 'test_cfg', 'build_optim_wrapper': 'optim_wrapper', 'register_custom_hooks':
@@ -20,17 +23,32 @@ _BUILDERS = {'build_dataloader': 'a data loader', 'build_train_loop': 'train_cfg
 def describe_error(error: Exception, log_file: str | None = None) -> str | None:
     """Returns the message about an error that users can correct; None for an error that should keep its traceback.
 
-    Users can correct mmcell's own errors, missing files, missing permissions, a full disk, workers of data loaders that
-    were killed, and settings of the config from which nothing can be built.
+    Users can correct mmcell's own errors, missing files, missing permissions, a full disk, too many open files, workers
+    of data loaders that were killed, and settings of the config from which nothing can be built.
+
+    Of very long lines, which show a text from a file, the middle is left out.
 
     Args:
         error: The error that ended a command.
         log_file: The file that has the traceback of the error; None if there is none.
     """
+    message = _describe(error, log_file)
+    return None if message is None else '\n'.join(map(_shorten, message.split('\n')))
+
+
+def _shorten(line: str) -> str:
+    # The end often says what can be done.
+    is_short = len(line) <= _MAX_LINE_CHARACTERS
+    return line if is_short else f'{line[:2 * _MAX_LINE_CHARACTERS // 3]}…{line[-_MAX_LINE_CHARACTERS // 3:]}'
+
+
+def _describe(error: Exception, log_file: str | None) -> str | None:
     if isinstance(error, MmcellError):
         return _original_message(error)
     if isinstance(error, OSError):
         return _describe_system_error(error)
+    if isinstance(error, RuntimeError) and (text := _system_error_of_torch(_original_message(error))):
+        return text
     if isinstance(error, RuntimeError) and re.match(r'DataLoader worker \(pid', str(error)):
         said = ' '.join(str(error).split()).rstrip('.')
         return (f'{said}. A worker that was killed lacked memory in most cases: a smaller num_workers of the data '
@@ -43,6 +61,10 @@ def _describe_system_error(error: OSError) -> str | None:
     # Errors that Python code raises, mmcell's for example, have a message of their own instead of a number.
     if error.errno is None and isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
         return escape(_original_message(error))
+    # torch raises an error of a worker again with its text alone.
+    text = _original_message(error)
+    if error.errno is None and (numbered := re.match(r'\[Errno (\d+)\] ', text)):
+        return escape(text[numbered.end():]) if int(numbered[1]) in _CORRECTABLE else None
     if error.errno not in _CORRECTABLE:
         return None
     if error.filename is None:
@@ -50,6 +72,20 @@ def _describe_system_error(error: OSError) -> str | None:
     if error.errno == errno.ENOENT:
         return f'no such file or folder: {escape(error.filename)}'
     return f'{escape(error.filename)}: {error.strerror}'
+
+
+def _system_error_of_torch(text: str) -> str | None:
+    """Returns the message of a RuntimeError that hides an error of the system; None if it hides none.
+
+    Such errors come from the memory through which workers of data loaders send their samples, which counts as files.
+    """
+    if 'Too many open files' in text or 'received 0 items of ancdata' in text:
+        return ('too many open files: workers of data loaders need some for each sample. Raise the limit (ulimit -n), '
+                'or set a smaller num_workers of the data loader')
+    numbered = re.search(r': [^:]+ \((\d+)\)$', text.strip())
+    if numbered and text.strip().endswith(f': {os.strerror(int(numbered[1]))} ({numbered[1]})'):
+        return escape(text.strip()) if int(numbered[1]) in _CORRECTABLE else None
+    return None
 
 
 def _original_message(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """How every command begins and ends: its parser, its exit status, and what it prints after an error."""
 
 import argparse
+import atexit
 import os
 import signal
 import sys
@@ -88,9 +89,16 @@ def run_command(parse_args: Callable[[], argparse.Namespace], carry_out: Callabl
             if not _report(error):
                 raise
             return ExitStatus.FAILED
+    atexit.register(_hide_late_interrupts)
     if isinstance(status, SystemExit):
         raise status
     return status or ExitStatus.DONE
+
+
+def _hide_late_interrupts() -> None:
+    """Prevents tracebacks of Ctrl-C while Python ends, when the work is done and functions of packages still run."""
+    show = sys.unraisablehook
+    sys.unraisablehook = lambda ignored: None if issubclass(ignored.exc_type, KeyboardInterrupt) else show(ignored)
 
 
 def _report(error: Exception) -> bool:

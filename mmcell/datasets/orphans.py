@@ -20,10 +20,12 @@ def end_with_parent() -> None:
     with label maps, waits until somebody receives it, and would wait for ever, with all memory that it shares.
 
     A worker that cannot send a sample, because it may not open more files, ends too: it would drop the sample, and its
-    parent would wait for it for ever.
+    parent would wait for it for ever. Python's thread that sends the handles of shared memory
+    (``multiprocessing.resource_sharer``) would only print the traceback.
     """
     if multiprocessing.parent_process() is not None and get_worker_info() is not None:
         Queue._on_queue_feeder_error = staticmethod(_end_without_sending)
+        sys.excepthook = lambda _, error, __: _end_without_sending(error)
         _start_watching(os.getpid())
 
 
@@ -41,6 +43,6 @@ def _watch(parent: multiprocessing.process.BaseProcess, system_parent_pid: int) 
     os._exit(1)
 
 
-def _end_without_sending(error: Exception, sample: object) -> None:
+def _end_without_sending(error: BaseException, sample: object = None) -> None:
     print(f'a worker of a data loader cannot send a sample: {error}', file=sys.stderr, flush=True)
     os._exit(1)

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import torch
 from mmdet.registry import OPTIMIZERS, TRANSFORMS
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
+from support.paths import REPO
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
 from mmcell.errors import MmcellError
@@ -40,6 +42,13 @@ def with_note(error, note):
     return error
 
 
+def of_worker(error):
+    """An error of a worker of a data loader, as torch raises it again in the main process."""
+    name = type(error).__name__
+    return type(error)(f'Caught {name} in DataLoader worker process 0.\nOriginal Traceback (most recent call last):\n'
+                       f'  File "x.py", line 1, in f\n{name}: {error}\n')
+
+
 @pytest.mark.parametrize('error, message', [
     (MmcellError('two\nlines and \x1b'), 'two\nlines and \\x1b'),
     (with_note(MmcellError('bad'), 'nothing was written'), 'bad\nnothing was written'),
@@ -48,18 +57,38 @@ def with_note(error, note):
     (PermissionError(errno.EACCES, 'Permission denied', 'x/y.json'), 'x/y.json: Permission denied'),
     (OSError(errno.ENOSPC, 'No space left on device'), 'No space left on device'),
     (OSError(errno.EROFS, 'Read-only file system', 'out'), 'out: Read-only file system'),
-    # As torch raises an error again that a worker of a data loader raised.
-    (FileNotFoundError('Caught FileNotFoundError in DataLoader worker process 0.\nOriginal Traceback (most recent call '
-                       'last):\n  File "x.py", line 1, in f\nFileNotFoundError: no image file a.tif\n'),
-     'no image file a.tif'),
+    (of_worker(FileNotFoundError('no image file a.tif')), 'no image file a.tif'),
+    (of_worker(OSError(errno.EIO, 'Input/output error', 'a.tif')), "Input/output error: 'a.tif'"),
+    (RuntimeError('unable to allocate shared memory(shm) for file </torch_12_34>: No space left on device (28)'),
+     'unable to allocate shared memory(shm) for file </torch_12_34>: No space left on device (28)'),
 ])
 def test_errors_that_users_can_correct_end_in_a_message(fail, error, message):
     assert fail(error) == (ExitStatus.FAILED, f'error: {message}\n')
 
 
+def test_the_middle_of_a_very_long_line_is_left_out(fail):
+    _, message = fail(MmcellError(f'a.xml: unknown encoding {"n" * 100_000}: save it as UTF-8\nsecond line'))
+    first, second, end = message.split('\n')
+    assert first.startswith('error: a.xml: unknown encoding nnn') and first.endswith('n: save it as UTF-8')
+    assert len(first) < 3100 and (second, end) == ('second line', '')
+
+
+SHARED_MEMORY = 'unable to open shared memory object </torch_12_34> in read-write mode: Too many open files (24)'
+
+
+@pytest.mark.parametrize('error', [
+    RuntimeError(SHARED_MEMORY), of_worker(RuntimeError(SHARED_MEMORY)), RuntimeError('received 0 items of ancdata'),
+    RuntimeError('Too many open files. Communication with the workers is no longer possible. Please increase')])
+def test_too_many_open_files_of_workers(fail, error):
+    status, message = fail(error)
+    assert status == ExitStatus.FAILED and message.startswith('error: too many open files: ') and 'ulimit -n' in message
+    assert message.count('\n') == 1
+
+
 @pytest.mark.parametrize('error', [
     ValueError('operands could not be broadcast together'), TypeError('set is not JSON serializable'),
-    OSError(errno.EBADF, 'Bad file descriptor'), OSError('handle is closed'), RuntimeError('CUDA error')])
+    OSError(errno.EBADF, 'Bad file descriptor'), OSError('handle is closed'), RuntimeError('CUDA error'),
+    RuntimeError('wrong sizes: 3 and 4 (24)'), of_worker(OSError(errno.EBADF, 'Bad file descriptor'))])
 def test_unexpected_errors_keep_their_traceback(fail, error):
     with pytest.raises(type(error)):
         fail(error)
@@ -94,6 +123,24 @@ def test_ctrl_c_that_a_package_swallows(fail):
         raise AttributeError("module 'numpy.linalg' has no attribute '_umath_linalg'")
     assert fail(carry_out) == (130, 'interrupted\n')
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.parametrize('status', [0, 1])
+def test_ctrl_c_while_python_ends(status):
+    program = textwrap.dedent(f"""
+        import argparse, atexit, signal, sys
+        from mmcell.commands.shell import run_command
+
+        def work(args):
+            atexit.register(signal.raise_signal, signal.SIGINT)
+            atexit.register(print, 'the other functions run')
+            return {status}
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.exit(run_command(argparse.Namespace, work))
+        """)
+    ended = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, cwd=REPO)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, 'the other functions run\n', '')
 
 
 @pytest.mark.parametrize('returned, status', [(None, 0), (ExitStatus.PARTLY, 3), (1, 1)])

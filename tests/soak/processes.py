@@ -20,6 +20,8 @@ from pathlib import Path
 from support.fork_server import FRAMEWORK, SERVER
 from support.paths import REPO
 
+from mmcell.commands import shell
+
 # The environment of all processes that a command starts has this name.
 MARK = 'MMCELL_SOAK'
 # A command that was told to end, and whatever it started, must have ended after so many seconds.
@@ -140,6 +142,20 @@ class Command:
             return False
 
 
+def _hold_interrupts():
+    """Lets Ctrl-C wait until a command reads its command line: before, nothing but Python is at work."""
+    run_command = shell.run_command
+
+    def run(parse_args, carry_out, **options):
+        def parse():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+            return parse_args()
+        return run_command(parse, carry_out, **options)
+
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    shell.run_command = run
+
+
 def kill(process_id, number):
     """Sends a signal to a process, or to a group of processes with a negative number, if it still exists."""
     with suppress(ProcessLookupError):
@@ -173,6 +189,8 @@ def _run(script, arguments, folder, output, variables, surroundings, begin):
     os.close(file)
     os.environ.update(variables)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not Path(script).is_absolute():
+        _hold_interrupts()
     for name, value in surroundings.patches.items():
         module, _, variable = name.rpartition('.')
         setattr(importlib.import_module(module), variable, value)

@@ -100,6 +100,13 @@ def read_table(path):
     return json.dumps(rows).encode()
 
 
+def read_values(path):
+    """The values of an evaluation, without the commit, which changes while somebody works on the project."""
+    document = json.loads(path.read_text())
+    del document['software']
+    return json.dumps(document).encode()
+
+
 def read_checkpoint(path):
     """What a training has learned and where it stands, without times and the place of its files."""
     checkpoint = load_tensors_only(path)
@@ -196,7 +203,8 @@ SUBJECTS = {subject.name: subject for subject in (
             ('DATA/val.pkl', 'DATA/annotations/val.json', '--out', f'{OUT}/values.json', '--per-image',
              f'{OUT}/images.csv', '--overlays', f'{OUT}/overlays', '--score-thr', '.05', '--resamples', '50'),
             older=('DATA/val.pkl', 'DATA/annotations/val.json', '--out', f'{OUT}/values.json', '--per-image',
-                   f'{OUT}/images.csv', '--score-thr', '.5', '--resamples', '50')),
+                   f'{OUT}/images.csv', '--score-thr', '.5', '--resamples', '50'),
+            readers={'values.json': read_values}),
     Subject('report', 'tools/report.py',
             ('DATA/run', 'DATA/val.pkl', '--out', f'{OUT}/report.html', '--score-thr', '.05', '--resamples', '50'),
             older=('DATA/run', 'DATA/val.pkl', '--out', f'{OUT}/report.html', '--title', 'Older'),
