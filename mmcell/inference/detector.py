@@ -15,7 +15,7 @@ from mmcell.checkpoints.config import build_without_trust, read_checkpoint_confi
 from mmcell.checkpoints.fit import refuse_other_classes, refuse_other_model, without_wrappers
 from mmcell.checkpoints.records import find_checkpoint
 from mmcell.classes.matching import match_classes
-from mmcell.errors import MmcellError
+from mmcell.errors import MmcellError, quote
 from mmcell.framework.safe_loading import trusting_checkpoints
 from mmcell.images.image_file import CHANNEL_ORDERS
 from mmcell.images.scale import MAX_MPP, MIN_MPP, common_mpp, is_plausible_mpp, to_mpp
@@ -139,7 +139,7 @@ def describe_training(checkpoint: dict, config: Config) -> dict:
         match_classes(declared, names, 'test_dataloader.dataset.metainfo', 'the checkpoint')
     order = described['channel_order'] or 'rgb'
     if order not in CHANNEL_ORDERS:
-        raise DetectorError(f'the checkpoint was trained with channel_order {order!r}; it must be one of '
+        raise DetectorError(f'the checkpoint was trained with channel_order {quote(order)}; it must be one of '
                             f'{CHANNEL_ORDERS}')
     return {'classes': tuple(names), 'channel_order': order, 'mpp': _find_scale(known)}
 

@@ -119,7 +119,11 @@ def _parse(content: bytes) -> roifile.ImagejRoi:
 
 
 def _to_geometry(roi: roifile.ImagejRoi) -> shapely.Polygon | None:
-    """Returns the outline of a ROI; all of its rings together are filled by the even-odd rule. None without an area."""
+    """Returns the outline of a ROI; all of its rings together are filled by the even-odd rule. None without an area.
+
+    Raises:
+        ValueError: A point is not finite.
+    """
     if roi.subtype in (roifile.ROI_SUBTYPE.TEXT, roifile.ROI_SUBTYPE.IMAGE, roifile.ROI_SUBTYPE.ARROW):
         return None
     if roi.multi_coordinates is not None:
@@ -133,6 +137,8 @@ def _to_geometry(roi: roifile.ImagejRoi) -> shapely.Polygon | None:
     else:
         return None
     rings = [ring + _SHIFT_PX for ring in rings if len(ring) >= 3]
+    if not all(np.isfinite(ring).all() for ring in rings):
+        raise ValueError('a point is not a pair of finite numbers')
     return shapely.Polygon(rings[0], rings[1:]) if rings else None
 
 

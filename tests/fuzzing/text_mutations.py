@@ -158,7 +158,7 @@ def mutate_xml(content, rng):
     text = content.decode()
     for _ in range(rng.choice((1, 1, 2, 4))):
         text = rng.choice(_XML_CHANGES)(text, rng)
-    return mutate_bytes(text.encode(), rng) if rng.random() < .1 else _encode(text, rng)
+    return mutate_bytes(text.encode(errors='surrogatepass'), rng) if rng.random() < .1 else _encode(text, rng)
 
 
 def _change_attribute(text, rng):

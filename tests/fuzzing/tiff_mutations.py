@@ -44,7 +44,7 @@ class _Form:
         while pending and len(self.headers) < _MAX_IMAGES:
             try:
                 pending += self._follow(content, pending.pop(0))
-            except struct.error:
+            except (struct.error, OverflowError):  # a link that leads out of the file, or beyond any file
                 continue
 
     def _follow(self, content, link):

@@ -111,10 +111,12 @@ def test_what_has_no_area_or_is_broken_is_left_out_and_counted(tmp_path):
     point = make_roi(ROI_TYPE.POINT, name='point')
     cut = make_roi().tobytes()[:70]
     wrong_path = make_path(7, 1, 1)
-    found = read(write_zip(tmp_path / 'a.zip', [line, text, point, cut, b'no ROI', wrong_path, make_roi()]))
+    no_number = make_roi(ROI_TYPE.POLYGON, np.array([(1.6, 0), (4.4, 0), (4.4, 2), (1.6, 2)], np.float32))
+    no_number.subpixel_coordinates[1] = np.nan
+    found = read(write_zip(tmp_path / 'a.zip', [line, text, point, cut, b'no ROI', wrong_path, no_number, make_roi()]))
     assert {name: len(cells.ids) for name, cells in found.cells.items()} == {'cell': 1}
     assert found.remarks[imagej.NO_AREA] == ('a.zip: 0', 'a.zip: 1', 'a.zip: point')
-    assert [text[:8] for text in found.remarks[imagej.BROKEN]] == ['a.zip: 3', 'a.zip: 4', 'a.zip: 5']
+    assert [text[:8] for text in found.remarks[imagej.BROKEN]] == ['a.zip: 3', 'a.zip: 4', 'a.zip: 5', 'a.zip: 6']
 
 
 def test_splines_are_noted(tmp_path):
