@@ -12,6 +12,7 @@ from mmcell.files.output_names import name_outputs
 from mmcell.images.image_file import open_image
 from mmcell.predictions.result_files import read_predictions
 from mmcell.writers.base import ImageInfo
+from mmcell.writers.formats import PICTURE_FORMATS
 from mmcell.writers.numbered_cells import NumberedCells, has_usable_ids, number_predicted_cells, number_true_cells
 
 
@@ -112,7 +113,7 @@ def check_image_files(images: list[ImageToWrite], args: Namespace) -> list[str]:
         FileNotFoundError: An image is missing whose pixels are needed.
         AnnotationError: An image cannot be read, or has another size.
     """
-    need_pixels = 'overlay' in args.formats or args.copy_images
+    need_pixels = bool({*PICTURE_FORMATS} & {*args.formats}) or args.copy_images
     present = [image for image in images if need_pixels or coco_json.is_file(image.source.path)]
     for source in dict.fromkeys(image.cells.images.source for image in present):
         of_file = [image for image in present if image.cells.images.source == source]
@@ -125,13 +126,13 @@ def check_image_files(images: list[ImageToWrite], args: Namespace) -> list[str]:
 
 
 def describe_image(image: ImageToWrite, args: Namespace) -> ImageInfo:
-    """Returns what the writers need to know about an image; its pixels are read only for an overlay."""
+    """Returns what the writers need to know about an image; its pixels are read only for pictures."""
     source, images = image.source, image.cells.images
     mpp, pixels = image.mpp, None
     if coco_json.is_file(source.path):
         with open_image(source.path, source.channel_order, source.percentiles) as file:
             mpp = file.mpp if mpp is None else mpp
-            pixels = file.read() if 'overlay' in args.formats else None
+            pixels = file.read() if {*PICTURE_FORMATS} & {*args.formats} else None
     height, width = images.sizes[image.place].tolist()
     return ImageInfo(source.path, height, width, images.class_names, mpp, pixels, images.channel_order,
                      image.cells.scores is not None, coco_json.is_file(source.path), is_editable=args.editable)

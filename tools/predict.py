@@ -34,8 +34,25 @@ if TYPE_CHECKING:
     from mmcell.inference.image_jobs import ImageJob, Outcome
 
 WHOLE, STREAMED = (f'{n_px / 1e6:g} million pixels' for n_px in (WHOLE_PX, STREAMED_PX))
+# What the scores of a model mean, for readers who do not know their names; the most telling ones first.
+MEANINGS_OF_SCORES = {
+    'detection_Jaccard@IoU.50_pooled': 'share of hits among all true and found cells (a hit shares half of its area '
+                                       'with a true cell: IoU >= .5)',
+    'F1@IoU.50_pooled': 'F1 of these hits: twice their number, divided by the true cells plus the found ones',
+    'PQ_pooled': 'panoptic quality: F1 times the mean overlap of hits',
+    'PQ_image_mean': 'panoptic quality, averaged over images',
+    'AP50': 'average precision of hits over all scores (AP50)',
+    'AP50@100': 'the same with at most 100 cells per image (AP50@100)',
+    'AP': 'average precision over the overlaps .50 to .95 (AP)'}
 FORMAT_TABLE = '\n'.join(f'  {name:<13} {output_format.description.format("scan")}'
                          for name, output_format in FORMATS.items())
+# The options that stand behind the settings in the record of an image.
+OPTIONS_OF_SETTINGS = {
+    'checkpoint': 'the checkpoint', 'class_names': 'the checkpoint', 'config': '--config',
+    'cfg_options': '--cfg-options', 'tta': '--tta', 'channel_order': '--channel-order', 'percentiles': '--percentiles',
+    'mpp': '--mpp', 'neighbour_um': '--neighbours-within', 'min_score': '--score-thr', 'labels': '--classes',
+    'min_area_px': '--min-area', 'drop_border': '--drop-border', 'skips_glass': '--skip-glass',
+    'is_editable': '--editable', 'allows_overlaps': '--allow-overlaps', 'in_tiles': '--tile'}
 EXAMPLE = f"""example:
   python tools/predict.py work_dirs/cell/mask-rcnn_r50 images/ --out cells
   python tools/predict.py model.pth 'slides/**/*.tif' scan.png --out cells --formats geojson csv --mpp 0.25
@@ -118,19 +135,26 @@ class ListModels(argparse.Action):
         super().__init__(option_strings, dest, nargs=0, default=argparse.SUPPRESS, **options)
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        """Prints each model with its scale, scope, data, licence and scores."""
+        """Prints what each model finds, its scale, scope, scores, data and licence."""
         from mmcell.checkpoints.starters import describe_starters
         models = describe_starters()
         for model in models:
-            scale = f', trained at {model["mpp"]:g} µm per pixel' if model.get('mpp') else ''
-            print(f'{model["name"]}: {", ".join(model["classes"])}{scale}')
-            for key in ('scope', 'data', 'licence', 'scores'):
-                if key in model:
-                    value = model[key]
-                    text = value if isinstance(value, str) else ', '.join(
-                        f'{name} {score:.3f}' for name, score in value.items())
-                    print(textwrap.fill(f'{key}: {text}', 100, initial_indent='  ', subsequent_indent='    '))
+            scale = f', at {model["mpp"]:g} µm per pixel' if model.get('mpp') else ''
+            print(f'{model["name"]} finds: {", ".join(model["classes"])}{scale}')
+            print_fact(model, 'scope', 'for')
+            if scores := model.get('scores', {}):
+                print('  how good, on images that it was not trained with (0 is nothing, 1 is perfect):')
+            known = [key for key in MEANINGS_OF_SCORES if key in scores]
+            for key in [*known, *(key for key in scores if key not in MEANINGS_OF_SCORES)]:
+                print(f'    {scores[key]:.3f}  {MEANINGS_OF_SCORES.get(key, key)}')
+            print_fact(model, 'data', 'trained with')
+            print_fact(model, 'licence', 'licence of the weights')
         parser.exit(message='' if models else 'mmcell brings no models\n')
+
+
+def print_fact(model: dict, key: str, name: str) -> None:
+    if key in model:
+        print(textwrap.fill(f'{name}: {model[key]}', 100, initial_indent='  ', subsequent_indent='    '))
 
 
 def add_table_arguments(parser: argparse.ArgumentParser) -> None:
@@ -226,6 +250,8 @@ def predict(args: argparse.Namespace) -> int:
     with processes(args.launcher, timedelta(days=30)) as (rank, n_processes):
         job = make_job(args, checkpoint, tiles, [path for path, _ in images])
         refuse_to_overwrite(images, job)
+        if rank == 0 and (note := describe_replaced(images, job)):
+            print(note, file=sys.stderr)
         if 'csv' in job.formats:
             refuse_foreign_tables(args.out, job.regions is not None, args.parquet)
         job, precision = with_precision(job, args.amp, [path for path, _ in images])
@@ -246,6 +272,19 @@ def predict(args: argparse.Namespace) -> int:
         if 'csv' in args.formats:
             write_tables({path: name for path, name in images if outcomes[path].status != 'failed'}, job, args)
         return status
+
+
+def describe_replaced(images: list[tuple[Path, str]], job: 'ImageJob') -> str | None:
+    """Returns a note on results of other settings in the folder that the job replaces; None if there are none."""
+    differences = [job.differences(name) for _, name in images]
+    n_replaced = sum(bool(changed) for changed, _ in differences)
+    if not n_replaced:
+        return None
+    options = dict.fromkeys(OPTIONS_OF_SETTINGS.get(key, key) for changed, _ in differences for key in changed)
+    stale = dict.fromkeys(key for _, formats in differences for key in formats)
+    left = f'; their files of the formats {", ".join(stale)} stay as they were, and do not fit to the new ones'
+    return (f'note: the results of {n_replaced} of {len(images)} images in {escape(job.folder)} were made with other '
+            f'settings ({", ".join(options)}), and are replaced{left if stale else ""}')
 
 
 def write_tables(names: dict[Path, str], job: 'ImageJob', args: argparse.Namespace) -> None:

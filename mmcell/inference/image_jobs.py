@@ -137,6 +137,18 @@ class ImageJob:
         return (record == self._make_record(image) and set(plan.formats) <= set(written_formats)
                 and all(path.exists() for path in self.output_paths(name, plan.formats)))
 
+    def differences(self, name: str) -> tuple[list[str], list[str]]:
+        """Compares the outputs of an earlier run, which are called ``name``, with those of this job, before it begins.
+
+        Returns:
+            The settings that were others, as keys of the record (not those that depend on the image: its file, its
+            tiles, its regions); and if there are any, the formats of the earlier run that this job does not write.
+        """
+        record = read_record(self.folder, name)
+        before, now = (_flatten(settings) for settings in (record.get('settings', {}), self._common_settings()))
+        changed = [key for key in now if before and before.get(key) != now[key]]
+        return changed, [key for key in record.get('formats', []) if changed and key not in self.formats]
+
     def run(self, image: ImageFile, name: str, plan: PredictionPlan, resume: bool = False,
             report: Report | None = None) -> Outcome:
         """Predicts an image and writes its outputs.
@@ -166,7 +178,7 @@ class ImageJob:
             parts = iter([self.predictor_for(image).predict(pixels, plan, self.min_score)])
         n_cells, notes = self._write(parts, image, pixels, name, plan)
         remove_journal(journal)
-        left_out = [f'too large for an {key}, which was left out; the other formats are complete'
+        left_out = [f'too large for the format {key}, which was left out; the other formats are complete'
                     for key in self.formats if key not in plan.formats]
         return Outcome('done', n_cells, (*notes, *self._notes_on_image(image, sample, pixels is not None), *left_out))
 
@@ -239,13 +251,16 @@ class ImageJob:
             yield selected.take(is_inside)
 
     def _make_record(self, image: ImageFile) -> dict:
-        settings = {**self.settings, **self.predictor_for(image).tile_settings, 'channel_order': self.channel_order,
-                    'percentiles': self.percentiles, 'mpp': self.mpp, 'neighbour_um': self.neighbour_um,
-                    'filters': self.filters, 'skips_glass': self.skips_glass, 'is_editable': self.is_editable,
-                    'allows_overlaps': self.allows_overlaps,
-                    'class_names': self.predictor.class_names, **self._roi_settings(image),
-                    'in_tiles': self.predictor.tile_px is not None}
+        settings = {**self._common_settings(), **self.predictor_for(image).tile_settings, **self._roi_settings(image)}
         return {**image.fingerprint, 'settings': json.loads(json.dumps(settings))}
+
+    def _common_settings(self) -> dict:
+        """Returns the settings that are the same for all images, in JSON's types."""
+        return json.loads(json.dumps({
+            **self.settings, 'channel_order': self.channel_order, 'percentiles': self.percentiles, 'mpp': self.mpp,
+            'neighbour_um': self.neighbour_um, 'filters': self.filters, 'skips_glass': self.skips_glass,
+            'is_editable': self.is_editable, 'allows_overlaps': self.allows_overlaps,
+            'class_names': self.predictor.class_names, 'in_tiles': self.predictor.tile_px is not None}))
 
     def _notes_on_image(self, image: ImageFile, sample: np.ndarray, is_whole: bool) -> Iterator[str]:
         """Yields remarks on an image, of which ``sample`` (h, w, 3) has some pixels, or all if ``is_whole``."""
@@ -270,3 +285,9 @@ class ImageJob:
         elif self.predictor_for(image) is not self.predictor:
             yield (f'was brought from {mpp:g} um per pixel to the {model_mpp:g} of the model for the prediction; cells '
                    'are in px of the image (--no-rescale predicts it as it is)')
+
+
+def _flatten(settings: dict) -> dict:
+    """Returns settings in which those of ``filters`` are keys of their own."""
+    filters = settings.get('filters', {})
+    return {**{key: value for key, value in settings.items() if key != 'filters'}, **filters}

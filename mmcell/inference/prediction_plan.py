@@ -20,6 +20,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from mmcell.writers.formats import PICTURE_FORMATS
+
 # Larger images are predicted in tiles to save memory: only the first features of a ResNet take 64 bytes per pixel and
 # view.
 WHOLE_PX = 4_000_000
@@ -39,7 +41,7 @@ class PredictionPlan:
         way: 'whole': at once. 'tiled': read as a whole, and predicted in overlapping tiles. 'streamed': read, predicted
             and written tile by tile, so that the image is never in memory as a whole.
         tile_px: Side of the tiles in px of the image; None if the image is predicted whole.
-        formats: Output formats that are possible in this way. Only the overlay needs an image in memory.
+        formats: Output formats that are possible in this way. Pictures need an image in memory.
         refusal: Why the image cannot be predicted, and what to do; None if it can.
     """
 
@@ -70,9 +72,9 @@ def prediction_plan(size: tuple[int, int], *, n_views: int = 1, tile_px: int | N
     tile_px = tile_side_px(n_views, tile_px, factor)
     if not is_streamed:
         return PredictionPlan('tiled', tile_px, tuple(formats))
-    possible, refusal = tuple(key for key in formats if key != 'overlay'), None
+    possible, refusal = tuple(key for key in formats if key not in PICTURE_FORMATS), None
     if formats and not possible:
-        refusal = 'is too large for an overlay: name another format with --formats'
+        refusal = f'is too large for {" and ".join(formats)}: name another format with --formats'
     elif not keeps_size:
         refusal = ('is too large to be predicted as a whole, and cannot be read in tiles either: the test pipeline of '
                    'the model changes images (resizes them, for example), and would change each tile in another way. '

@@ -138,16 +138,17 @@ def paint(picture: CellPicture) -> np.ndarray:
                     for panel in picture.panels], picture.legend)
 
 
-def class_legend(class_names: Sequence[str], labels: Sequence[int] | None = None,
-                 counts: Sequence[int] | None = None) -> list[LegendEntry]:
+def class_legend(class_names: Sequence[str], labels: Sequence[int] | None = None, counts: Sequence[int] | None = None,
+                 colors: Sequence[tuple[int, int, int]] | None = None) -> list[LegendEntry]:
     """Returns one entry per class, with its colour.
 
     Args:
         class_names: The names of all classes, by label.
         labels: The labels of the classes that get an entry; None: all classes.
         counts: The number of cells of each class, by label, which then follows the name.
+        colors: The RGB colours of all classes, by label; None: those of :func:`class_colors`.
     """
-    colors = class_colors(len(class_names))
+    colors = colors or class_colors(len(class_names))
     return [LegendEntry(class_names[label] + ('' if counts is None else f' {counts[label]:,}'), colors[label])
             for label in (range(len(class_names)) if labels is None else labels)]
 

@@ -19,6 +19,8 @@ _COLOR_BLINDNESS = np.array([
 _BACKGROUNDS = [(225, 170, 200), (255, 255, 255)]
 # Candidates darker than this CIELAB lightness disappear on the dark background of legends.
 _MIN_LIGHTNESS = 35
+# Whether an image is dark is found out from every so many-th pixel; a prime number, so that columns do not repeat.
+_LIGHTNESS_STEP = 17
 # Values per channel of the candidates: 12 ** 3 = 1,728 colours, of which some 1,450 are light enough.
 _LEVELS = 12
 
@@ -31,6 +33,20 @@ def class_colors(n_classes: int) -> list[tuple[int, int, int]]:
     """
     colors = _distinct_colors(n_classes)
     return [colors[i % len(colors)] for i in range(n_classes)]
+
+
+def colors_on(image: np.ndarray, n_classes: int) -> list[tuple[int, int, int]]:
+    """Returns the colours of classes for outlines on an image (H, W, 3) uint8 RGB: on a dark one, brighter ones.
+
+    An image is dark if half of its pixels have less than the CIELAB lightness 35. There, the colours of
+    :func:`class_colors` get the greatest brightness of their hue. More than seven could not be told apart any more, and
+    stay as they are.
+    """
+    colors = class_colors(n_classes)
+    is_dark = np.median(_to_lab(image.reshape(-1, 3)[::_LIGHTNESS_STEP])[0, :, 0]) < _MIN_LIGHTNESS
+    if n_classes > len(_OKABE_ITO) or not is_dark:
+        return colors
+    return [tuple((np.array(color) * 255 / max(color)).round().astype(int).tolist()) for color in colors]
 
 
 def to_hex(color: Sequence[int]) -> str:

@@ -120,6 +120,25 @@ def lay_out(panels: Sequence[Panel], legend: Sequence[LegendEntry], n_columns: i
     return pixels
 
 
+def write_in_places(picture: np.ndarray, texts: Sequence[str], places_xy: np.ndarray, size_px: int) -> np.ndarray:
+    """Writes short texts into a picture, in white with a black border.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        texts: N texts.
+        places_xy: (N, 2) the middle of each text, in px of the picture.
+        size_px: The size of the font.
+
+    Returns:
+        The picture with the texts, (H, W, 3) uint8 RGB.
+    """
+    image = Image.fromarray(picture)
+    draw = ImageDraw.Draw(image)
+    for text, place_xy in zip(texts, places_xy.tolist(), strict=True):
+        draw.text(place_xy, text, TEXT_COLOR, _font(size_px), anchor='mm', stroke_width=1, stroke_fill=(0, 0, 0))
+    return np.array(image)
+
+
 def arrange(headings: Sequence[str], sizes_px: Sequence[tuple[int, int]], legend: Sequence[LegendEntry],
             n_columns: int | None = None) -> Sheet:
     """Returns where the pictures of panels, their headings and a legend lie.

@@ -37,7 +37,11 @@ FORMATS = {
     'coco': OutputFormat('{0}_coco.json, annotations in the format of COCO', ('_coco.json',)),
     'csv': OutputFormat('{0}_cells.csv, measurements with one row per cell', ('_cells.csv',)),
     'overlay': OutputFormat('{0}_overlay.png, the cells drawn over the image', ('_overlay.png',)),
+    'numbers': OutputFormat('{0}_numbers.png, the same, larger and with the number of each cell', ('_numbers.png',)),
 }
+
+# The formats that need the whole image in memory.
+PICTURE_FORMATS = ('overlay', 'numbers')
 
 # The formats whose cells can be annotations of QuPath, which can be edited there.
 EDITABLE_FORMATS = ('geojson', 'geojson-gz')

@@ -14,7 +14,9 @@ from mmcell.cells.outlines import outline_cells
 from mmcell.visualization.colors import class_colors
 from mmcell.writers.base import ImageInfo, WriteCells, writing_json_list
 
-_MEASUREMENT_NAMES = {'area_px': 'Area px^2', 'area_um2': 'Area um^2', 'eccentricity': 'Eccentricity'}
+_MEASUREMENT_NAMES = {
+    'area_px': 'Area px^2', 'area_um2': 'Area um^2', 'major_axis_px': 'Major axis px', 'major_axis_um': 'Major axis um',
+    'minor_axis_px': 'Minor axis px', 'minor_axis_um': 'Minor axis um', 'eccentricity': 'Eccentricity'}
 
 
 def writing_geojson(paths: list[Path], image: ImageInfo,
@@ -24,7 +26,7 @@ def writing_geojson(paths: list[Path], image: ImageInfo,
     Geometries are the outlines of :func:`outline_cells`, in pixels of the image at full resolution, which QuPath
     expects; rasterised again, they give exactly the masks. The properties are those that QuPath reads
     (``QuPathTypeAdapters.java``): objectType 'detection' or 'annotation', name (the number of the cell), classification
-    with name and colour, and measurements (score, area, eccentricity). QuPath lets only annotations be reshaped.
+    with name and colour, and measurements (score, area, axes, eccentricity). QuPath lets only annotations be reshaped.
     With ``is_compressed``, the file is compressed with gzip.
     """
     return writing_json_list(paths[0], {'type': 'FeatureCollection'}, 'features', partial(_features, image=image),

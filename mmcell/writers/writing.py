@@ -25,7 +25,8 @@ from mmcell.writers.overlay_png import writing_overlay_png
 _WRITERS: dict[str, Callable[[list[Path], ImageInfo], AbstractContextManager[WriteCells]]] = {
     'labels': writing_label_tiff, 'class-labels': writing_class_label_tiffs, 'label-pyramid': writing_label_pyramid,
     'geojson': writing_geojson, 'geojson-gz': partial(writing_geojson, is_compressed=True),
-    'rois': writing_imagej_rois, 'coco': writing_coco, 'csv': writing_measurement_csv, 'overlay': writing_overlay_png}
+    'rois': writing_imagej_rois, 'coco': writing_coco, 'csv': writing_measurement_csv, 'overlay': writing_overlay_png,
+    'numbers': partial(writing_overlay_png, has_numbers=True)}
 
 
 @contextmanager

@@ -168,7 +168,14 @@ def test_models_that_mmcell_brings_are_listed_and_named(small, monkeypatch):
         find_checkpoint('large')
     listed = call('tools/predict.py', '--list-models')
     assert listed.returncode == 0
-    assert listed.stdout == 'small: a, trained at 0.25 µm per pixel\n  licence: CC0\n'
+    assert listed.stdout == 'small finds: a, at 0.25 µm per pixel\n  licence of the weights: CC0\n'
+
+
+def test_scores_of_a_model_are_explained(monkeypatch):
+    monkeypatch.setattr(starters, 'describe_starters', lambda: [
+        {'name': 'x', 'classes': ['a'], 'scores': {'own': .25, 'AP50': .5, 'PQ_pooled': .75}}])
+    lines = call('tools/predict.py', '--list-models').stdout.splitlines()
+    assert [line[:13].strip() for line in lines[2:]] == ['0.750  pa', '0.500  av', '0.250  ow']
 
 
 def test_the_models_that_mmcell_brings_are_whole_and_small():

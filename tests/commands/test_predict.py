@@ -127,7 +127,7 @@ def test_a_model_that_was_trained_on_swapped_colours_is_warned_of(tmp_path, monk
 
 def test_all_formats_are_written(tmp_path, command):
     assert command(write_image(tmp_path / 'a.tif', *THREE_CELLS), '--formats', *predict.FORMATS)[0] == 0
-    assert len(names_in(tmp_path / 'out')) == 12
+    assert len(names_in(tmp_path / 'out')) == 13
 
 
 def test_micrometres_come_from_the_file_or_the_command_line(tmp_path, command):
@@ -239,7 +239,7 @@ def test_a_name_that_is_not_utf_8_is_predicted_in_all_formats(tmp_path, command)
     image.rename(tmp_path / 'in' / 'zelle_\udce4.tif')
     status, output = command(tmp_path / 'in', '--formats', *predict.FORMATS)
     assert status == 0, output.err
-    assert len(names_in(tmp_path / 'out')) == 12
+    assert len(names_in(tmp_path / 'out')) == 13
     assert rows_of(tmp_path / 'out' / 'zelle_\udce4_cells.csv')[0]['image'] == r'zelle_\udce4.tif'
     document = json.loads((tmp_path / 'out' / 'zelle_\udce4_coco.json').read_text(encoding='utf-8'))
     root = (tmp_path / 'out' / document['info']['data_root']).resolve()
@@ -334,6 +334,20 @@ def test_resume_predicts_again_if_settings_changed(tmp_path, command, flags):
     command(image, '--formats', 'csv')
     assert 'in 1 images written' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
     assert '1 images were done before' in command(image, '--formats', 'csv', '--resume', *flags)[1].out
+
+
+@pytest.mark.parametrize('flags', [[], ['--resume']])
+def test_results_of_other_settings_are_not_replaced_in_silence(tmp_path, command, flags):
+    for name in 'ab':
+        write_image(tmp_path / 'images' / f'{name}.tif', *THREE_CELLS)
+    first = command(tmp_path / 'images' / 'a.tif', '--formats', 'csv', 'geojson')[1].err
+    changed = command(tmp_path / 'images', '--formats', 'csv', '--score-thr', .6, '--min-area', 2, *flags)[1].err
+    again = command(tmp_path / 'images', '--formats', 'csv', '--score-thr', .6, '--min-area', 2, *flags)[1].err
+    line, = (line for line in changed.splitlines() if 'replaced' in line)
+    assert line.startswith(f'note: the results of 1 of 2 images in {tmp_path / "out"} were made with other settings')
+    assert '(--score-thr, --min-area)' in line
+    assert line.endswith('their files of the formats geojson stay as they were, and do not fit to the new ones')
+    assert 'replaced' not in first + again
 
 
 def test_resume_predicts_again_in_another_precision(tmp_path, command, monkeypatch):
@@ -508,7 +522,7 @@ def test_a_model_that_reached_its_limit_of_detections_is_reported(tmp_path, monk
 def test_a_dark_image_is_reported(tmp_path, command):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS, scale=16, dtype=np.uint16)
     assert f'note: {image}: very dark' in command(image, '--formats', 'csv')[1].err
-    assert 'note: ' not in command(image, '--formats', 'csv', '--percentiles', 1, 99.8)[1].err
+    assert 'very dark' not in command(image, '--formats', 'csv', '--percentiles', 1, 99.8)[1].err
 
 
 def test_a_turned_image_is_reported_and_its_outputs_are_turned(command, tmp_path):
@@ -547,7 +561,7 @@ def test_two_processes_write_the_same_files_and_report_every_bad_image(tmp_path)
         assert log.count('in 5 images written') == 1
     one, two = ({file: (tmp_path / name / file).read_bytes() for file in names_in(tmp_path / name)}
                 for name in ('one', 'two'))
-    assert len(one) == 5 * 13 and one == two
+    assert len(one) == 5 * 14 and one == two
     assert all(len(rows_of(tmp_path / 'two' / name)) > 3 for name in two if name.endswith('_cells.csv'))
     bad = sorted(images.glob('*.tif'))[1]  # is predicted by the second process
     bad.write_bytes(b'II*\0broken')

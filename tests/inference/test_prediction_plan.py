@@ -38,7 +38,7 @@ def test_ways(size, options, way, tile_px):
 @pytest.mark.parametrize('size, options, formats, refusal', [
     ((5000, 5000), {}, ('csv', 'overlay'), None),
     ((5000, 5001), {}, ('csv',), None),
-    ((5000, 5001), dict(formats=['overlay']), (), 'too large for an overlay: name another format with --formats'),
+    ((5000, 5001), dict(formats=['overlay']), (), 'too large for overlay: name another format with --formats'),
     ((5000, 5001), dict(keeps_size=False), ('csv',), 'the test pipeline of the model changes images'),
     ((5000, 5001), dict(keeps_size=False, tile_px=512), ('csv',), 'the test pipeline of the model changes images'),
     ((5000, 5000), dict(keeps_size=False), ('csv', 'overlay'), None),

@@ -18,11 +18,12 @@ from support.cells import cells_from_label_map, rasterise
 from support.synthetic_data import discs
 
 from mmcell.cells.cells import Cells
+from mmcell.cells.measurements import centroids_of
 from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError, escape
 from mmcell.writers import label_tiff
 from mmcell.writers.base import ImageInfo
-from mmcell.writers.formats import EDITABLE_FORMATS, FORMATS, output_paths
+from mmcell.writers.formats import EDITABLE_FORMATS, FORMATS, PICTURE_FORMATS, output_paths
 from mmcell.writers.writing import writing_cells
 
 NAMES = ['epithelial', 'ß/class two']
@@ -225,12 +226,35 @@ def test_overlay(tmp_path, cells):
     assert (drawing[40:60, 120:] == 128).all()
 
 
+def test_outlines_on_dark_images_are_brighter(tmp_path, cells):
+    path, = write(tmp_path, cells, 'overlay', pixels=np.full((*SHAPE, 3), 10, np.uint8))
+    picture = cv2.imread(str(path))[:, :, ::-1]
+    for part in (picture[-120:, :160], picture[:-120]):  # the image and the legend
+        assert (part == (0, 255, 186)).all(2).any() and not (part == (0, 158, 115)).all(2).any()
+
+
+def test_the_number_of_a_cell_stands_at_its_centroid(tmp_path, cells):
+    numbers = np.array([7, 7, 8, 7, 7, 8])
+    image = ImageInfo(tmp_path / 'cell.tif', *SHAPE, NAMES, pixels=np.full((*SHAPE, 3), 128, np.uint8))
+    with writing_cells(['numbers'], tmp_path, 'cell', image) as add:
+        for part in (slice(0, 4), slice(4, 6)):
+            add(cells.take(np.arange(6)[part]), numbers[part])
+    picture = cv2.imread(str(tmp_path / 'cell_numbers.png'))[-3 * SHAPE[0]:, :3 * SHAPE[1]]
+    is_text = (picture > 200).all(2) | (picture < 60).all(2)
+    for x, y in (3 * centroids_of(cells)).round().astype(int).tolist():
+        assert is_text[max(y - 5, 0):y + 6, max(x - 4, 0):x + 5].sum() > 20
+        is_text[max(y - 9, 0):y + 10, max(x - 6, 0):x + 7] = False
+    assert not is_text.any()
+    # The inside of cells is not tinted.
+    assert (picture == 128).all(2).mean() > .5
+
+
 def test_true_cells_have_no_score_in_any_file(tmp_path, cells):
     formats = ['labels', 'geojson', 'rois', 'coco', 'csv']
     _, table, outlines, rois, coco, measurements = write(tmp_path, cells, *formats, has_scores=False)
     assert table.read_text(encoding='utf-8').splitlines()[:2] == ['label,class', '1,epithelial']
     assert list(json.loads(outlines.read_text(encoding='utf-8'))['features'][0]['properties']['measurements']) == [
-        'Area px^2', 'Eccentricity']
+        'Area px^2', 'Major axis px', 'Minor axis px', 'Eccentricity']
     assert {roi.props for roi in roifile.roiread(rois)} == {'', f'class: {NAMES[1]}\n'}
     assert 'score' not in json.loads(coco.read_text(encoding='utf-8'))['annotations'][0]
     assert measurements.read_text(encoding='utf-8').splitlines()[0].startswith('image,cell,class,area_px,')
@@ -240,7 +264,7 @@ def test_true_cells_have_no_score_in_any_file(tmp_path, cells):
 def test_cells_have_the_numbers_that_are_given_in_all_formats(tmp_path, label_map, cells):
     image = ImageInfo(tmp_path / 'cell.tif', *SHAPE, NAMES)
     numbers = np.array([12, 7, 70_000, 9, 100, 1])
-    with writing_cells(list(FORMATS)[:-1], tmp_path, 'cell', image) as add:
+    with writing_cells([key for key in FORMATS if key not in PICTURE_FORMATS], tmp_path, 'cell', image) as add:
         for part in (slice(0, 4), slice(4, 6)):
             add(cells.take(np.arange(6)[part]), numbers[part])
     expected = np.append(0, numbers)[label_map]
@@ -271,7 +295,7 @@ def test_cells_that_are_to_be_edited_are_annotations_for_qupath(tmp_path, cells)
 
 
 def test_an_overlay_of_an_image_that_is_not_in_memory_is_refused(tmp_path, cells):
-    with pytest.raises(MmcellError, match='leave overlay out of --formats'):
+    with pytest.raises(MmcellError, match='leave overlay and numbers out of --formats'):
         write(tmp_path, cells, 'csv', 'overlay')
     assert list(tmp_path.iterdir()) == []
 
@@ -279,7 +303,7 @@ def test_an_overlay_of_an_image_that_is_not_in_memory_is_refused(tmp_path, cells
 def test_no_cells_make_valid_files(tmp_path, cells):
     no_cells = cells.take(np.zeros(len(cells), bool))
     paths = write(tmp_path, no_cells, *FORMATS, pixels=np.zeros((*SHAPE, 3), np.uint8), mpp=1.)
-    assert all(path.exists() for path in paths) and len({path.name for path in paths}) == len(paths) == 11
+    assert all(path.exists() for path in paths) and len({path.name for path in paths}) == len(paths) == 12
     assert geojson.loads((tmp_path / 'cell.geojson').read_text()).is_valid
     assert geojson.loads(gzip.decompress((tmp_path / 'cell.geojson.gz').read_bytes())).is_valid
     assert json.loads((tmp_path / 'cell_coco.json').read_text())['annotations'] == []
@@ -288,7 +312,7 @@ def test_no_cells_make_valid_files(tmp_path, cells):
 
 
 def test_a_failure_leaves_the_old_files(tmp_path, cells):
-    formats = [key for key in FORMATS if key != 'overlay']
+    formats = [key for key in FORMATS if key not in PICTURE_FORMATS]
     paths = write(tmp_path, cells, *formats)
     before = [path.read_bytes() for path in paths]
     image = ImageInfo(tmp_path / 'cell.tif', *SHAPE, NAMES)
@@ -301,6 +325,6 @@ def test_a_failure_leaves_the_old_files(tmp_path, cells):
 
 
 def test_equal_cells_make_equal_files(tmp_path, cells):
-    formats = [key for key in FORMATS if key != 'overlay']
+    formats = [key for key in FORMATS if key not in PICTURE_FORMATS]
     first, second = (write(tmp_path / folder, cells, *formats) for folder in 'ab')
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
