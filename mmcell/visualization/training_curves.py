@@ -175,7 +175,7 @@ def _append(training: Training, records: Sequence[dict], first_step: int) -> Non
         is_training = 'loss' in record or 'iter' in record
         if is_training:
             last_step = record['step']
-            if 'epoch' in record:
+            if record.get('epoch'):  # epochs are counted from 1
                 training.epoch_ends[record['epoch']] = last_step
         else:
             training.validated.add(record['step'])
