@@ -13,7 +13,7 @@ FOUND = 'found-'
 
 @pytest.fixture(scope='module')
 def planted_worker():
-    worker = Worker('fuzzing.planted:TARGETS', Limits(cpu_seconds=1, memory_bytes=200 * MIB))
+    worker = Worker('fuzzing.planted:TARGETS', Limits(cpu_seconds=4, memory_bytes=200 * MIB))
     yield worker
     worker.close()
 
