@@ -38,6 +38,8 @@ EXAMPLE = """example:
 A study file is a config with the list configs: paths relative to the file, or dicts with the keys config, settings,
 name and final. It may also have question, seeds, folds, vary, submission, share_mib and settings, which all configs
 get. Flags replace seeds, folds, vary, submission and share_mib, and --cfg-options come after all settings of the file.
+
+Ctrl-C ends a study after its trainings have saved a checkpoint, and so do the signals SIGTERM and SIGHUP.
 """
 
 

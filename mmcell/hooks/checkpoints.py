@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from copy import copy
+from math import isfinite
 from pathlib import Path
 
 from mmdet.registry import HOOKS
@@ -249,6 +250,14 @@ class CellCheckpointHook(CheckpointHook):
             if key in runner.message_hub.runtime_info:
                 values[name] = dict(value=float(runner.message_hub.get_info(key)), rule=rule)
         return values
+
+    def lacks_best(self, runner: Runner, values: dict[str, float]) -> bool:
+        """Whether one of these values, by name, is better than that of the best checkpoint, which was not saved."""
+        best = self._best_values(runner)
+        return any(
+            isfinite(values[name]) and (name not in best or self.rule_map[rule](values[name], best[name]['value']))
+            for name, rule in (zip(self.key_indicators, self.rules, strict=True) if self.save_best else ())
+            if name in values)
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Restores the message hub's buffers of a checkpoint to resume from."""

@@ -97,11 +97,12 @@ def _is_any(is_true: bool) -> bool:
 
 @HOOKS.register_module()
 class MissedValidationHook(Hook):
-    """Validates first, if the training was ended between a checkpoint and the validation that belongs to it.
+    """Validates first, if the training was ended between a checkpoint and the end of the validation that belongs to it.
 
-    A checkpoint is saved at the end of an epoch, before the validation. If the process is killed in between, MMEngine
-    goes on with the next epoch, so that the curves miss a value and the best checkpoint may be another one than without
-    the interruption. The log of the work folder tells whether the validation was done.
+    A checkpoint is saved at the end of an epoch, before the validation, and the best checkpoint after it. If the
+    process is killed in between, or the disk is full, MMEngine goes on with the next epoch, so that the curves miss a
+    value and the best checkpoint may be another one than without the interruption. The log of the work folder tells
+    whether the validation was done, and whether its value is better than that of the best checkpoint.
     """
 
     # After the hooks that prepare folders and displays.
@@ -115,15 +116,19 @@ class MissedValidationHook(Hook):
         is_inside = by_epoch and steps_in_epoch(runner) > 0
         if not runner._resume or runner.val_loop is None or not done or is_inside or done < loop.val_begin:
             return
-        if (done % loop.val_interval == 0 or done == last) and done not in validated_in(runner.work_dir):
+        if (done % loop.val_interval == 0 or done == last) and _is_missing(runner, done):
             runner.logger.info('validates first: the training was interrupted before the validation of '
                                f'{"epoch" if by_epoch else "step"} {done}')
             runner.val_loop.run()
 
 
-def validated_in(work_dir: str) -> set[int]:
-    """Returns the epochs, or steps, after which the newest training of a folder was validated, as its logs tell."""
+def _is_missing(runner: Runner, done: int) -> bool:
+    """Whether the validation after an epoch, or step, was not done, or has left no best checkpoint, as logs tell."""
     try:
-        return read_trainings(work_dir)[-1].validated
+        training = read_trainings(runner.work_dir)[-1]
     except CurveError:
-        return set()
+        return True
+    step = training.epoch_ends.get(done, done)
+    values = {name: curve[step] for name, curve in training.scores.items() if step in curve}
+    return done not in training.validated or any(
+        hook.lacks_best(runner, values) for hook in runner.hooks if isinstance(hook, CellCheckpointHook))

@@ -1,11 +1,13 @@
 """Trainings that are asked to stop, or killed before a validation, in real training loops with a toy model."""
 
+import contextlib
 import json
 import multiprocessing
 import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,8 +16,8 @@ from mmengine.evaluator import BaseMetric
 from mmengine.hooks import Hook
 from support.toy_runner import train
 
-from mmcell.framework.safe_loading import load_tensors_only
-from mmcell.hooks.checkpoints import CellCheckpointHook
+from mmcell.framework.safe_loading import WeightsError, load_tensors_only
+from mmcell.hooks.checkpoints import CellCheckpointHook, WholeFileBackend
 from mmcell.hooks.stopping import TrainingStoppedError, _is_any
 
 STOP = dict(default_hooks__stop=dict(type='StopHook'))
@@ -163,6 +165,26 @@ def validation(ann_file):
         default_hooks__logger=dict(type='LoggerHook', interval=1),
         visualizer=dict(type='Visualizer', vis_backends=[dict(type='LocalVisBackend')]),
         default_hooks__missed_validation=dict(type='MissedValidationHook'))
+
+
+@pytest.mark.parametrize('failing', [1, 2, 3, None])
+def test_a_best_checkpoint_that_could_not_be_written_is_made_up_for(ann_file, tmp_path, monkeypatch, failing):
+    monkeypatch.setattr(KilledMetric, 'calls', 0)
+    settings = {**validation(ann_file), 'default_hooks__checkpoint': dict(
+        type='CellCheckpointHook', interval=1, save_best='score', rule='greater')}
+    run, put = tmp_path / 'run', WholeFileBackend.put
+
+    def put_or_fail(self, content, path):
+        if Path(path).name == f'best_score_epoch_{failing}.pth':
+            raise WeightsError('No space left on device')
+        put(self, content, path)
+
+    with monkeypatch.context() as patch, pytest.raises(WeightsError) if failing else contextlib.nullcontext():
+        patch.setattr(WholeFileBackend, 'put', put_or_fail)
+        train(ann_file, run, **settings)
+    train(ann_file, run, resume=True, load_from=str(run / f'epoch_{failing or 3}.pth'), **settings)
+    assert [path.name for path in run.glob('best_*.pth')] == ['best_score_epoch_3.pth']
+    assert KilledMetric.calls == (4 if failing else 3)
 
 
 @pytest.mark.parametrize(('failing', 'expected'), [((2,), 4), ((3,), 4), ((), 3)])

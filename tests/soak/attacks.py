@@ -222,7 +222,7 @@ class Trial:
     def judge_end(self, command, number):
         """Ctrl-C and a request to end lead to the documented exit status, without a traceback."""
         allowed = {None: {0}, signal.SIGKILL: {0, -signal.SIGKILL}, signal.SIGINT: {0, _INTERRUPTED},
-                   signal.SIGTERM: {0, -signal.SIGTERM, _ASKED_TO_STOP}}[number]
+                   signal.SIGTERM: {0, -signal.SIGTERM, _ASKED_TO_STOP, _INTERRUPTED}}[number]
         if self.subject.n_processes and number is not None:  # torchrun has exit statuses of its own
             return
         if command.status not in allowed or 'Traceback' in command.output:

@@ -1,5 +1,6 @@
 """The commands that are attacked, with small synthetic data."""
 
+import csv
 import hashlib
 import json
 import re
@@ -8,11 +9,13 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from pathlib import Path
 
+import numpy as np
 import torch
 from soak.processes import Command, Surroundings
 from support.paths import REPO
 
 from mmcell.framework.safe_loading import load_tensors_only
+from mmcell.predictions.dump_file import load_results
 
 # Where commands write, relative to their current folder: inside a folder on which a small disk can be mounted.
 DISK, OUT = 'disk', 'disk/out'
@@ -95,9 +98,9 @@ def _matches(name, patterns):
 
 def read_table(path):
     """The table of a study, without what the clock decides."""
-    document = json.loads(path.read_text())
-    rows = [{key: value for key, value in row.items() if key not in _MEASURED} for row in document['rows']]
-    return json.dumps(rows).encode()
+    rows = (json.loads(path.read_text())['rows'] if path.suffix == '.json'
+            else csv.DictReader(path.read_text().splitlines()))
+    return json.dumps([{key: value for key, value in row.items() if key not in _MEASURED} for row in rows]).encode()
 
 
 def read_values(path):
@@ -105,6 +108,11 @@ def read_values(path):
     document = json.loads(path.read_text())
     del document['software']
     return json.dumps(document).encode()
+
+
+def read_results(path):
+    """The predictions in a results file, whose bytes depend on addresses in memory."""
+    return b''.join(_flatten(load_results(path)))
 
 
 def read_checkpoint(path):
@@ -122,13 +130,13 @@ def read_checkpoint_record(path):
 
 def _flatten(value):
     """Yields the bytes of all tensors and the text of all other values."""
-    if isinstance(value, torch.Tensor):
+    if isinstance(value, torch.Tensor | np.ndarray):
         yield f'{value.dtype} {tuple(value.shape)} '.encode()
-        yield value.detach().numpy().tobytes()
+        yield np.asarray(value).tobytes()
     elif isinstance(value, dict):
-        for key, part in value.items():
+        for key in sorted(value):
             yield f'{key!r}: '.encode()
-            yield from _flatten(part)
+            yield from _flatten(value[key])
     elif isinstance(value, list | tuple):
         for part in value:
             yield from _flatten(part)
@@ -170,7 +178,8 @@ _TRAINING = dict(
     readers={'*.pth': read_checkpoint, '*.json': read_checkpoint_record})
 _TESTING = dict(
     script='tools/test.py', arguments=('DATA/narrow.py', _RUN, '--out', f'{OUT}/test.pkl', '--work-dir', f'{OUT}/work'),
-    ignored=('work/<time>/*.log', 'work/<time>/*.json', 'work/<time>/vis_data/*', 'work/*.py'))
+    ignored=('work/<time>/*.log', 'work/<time>/*.json', 'work/<time>/vis_data/*', 'work/*.py'),
+    readers={'*.pkl': read_results})
 # The record of an image, which says that it is not done yet.
 _RECORDS = ('.*.json',)
 _SMALL = dict(
@@ -215,8 +224,10 @@ SUBJECTS = {subject.name: subject for subject in (
     Subject('study', 'tools/study.py',
             ('DATA/narrow.py', 'DATA/wide.py', '--out', OUT, '--max-epochs', '1', '--resamples', '50', '--score-thr',
              '.05', '--jobs', '2'),
-            ignored=(*_LOGS, '*/effort.json', 'times.json', '*/narrow.py', '*/wide.py', '*.html', '*/trained.json'),
+            ignored=(*_LOGS, '*/effort.json', 'times.json', '*/narrow.py', '*/wide.py', '*.html', '*/trained.json',
+                     'table.md', 'table.tex'),
             changing=('table.*', '*/last_checkpoint', '*/best_*', '*/tested.json'),
-            readers={'table.json': read_table, '*.pth': read_checkpoint, '*/epoch_?.json': read_checkpoint_record,
+            readers={'table.*': read_table, '*.pkl': read_results, '*.pth': read_checkpoint,
+                     '*/epoch_?.json': read_checkpoint_record,
                      '*/best_*.json': read_checkpoint_record}),
 )}
