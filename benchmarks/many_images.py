@@ -9,6 +9,7 @@ result, printed as JSON, has means over the second and the last tenth of each co
 
 import argparse
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -35,6 +36,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
+    logging.disable(logging.INFO)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_images(folder / 'raw', args.images, args.side)

@@ -36,23 +36,19 @@ if TYPE_CHECKING:
 WHOLE, STREAMED = (f'{n_px / 1e6:g} million pixels' for n_px in (WHOLE_PX, STREAMED_PX))
 # What the scores of a model mean, for readers who do not know their names; the most telling ones first.
 MEANINGS_OF_SCORES = {
-    'detection_Jaccard@IoU.50_pooled': 'share of hits among all true and found cells (a hit shares half of its area '
-                                       'with a true cell: IoU >= .5)',
+    'detection_Jaccard@IoU.50_pooled': 'share of hits among all true and found cells (IoU >= .5: a hit and its true '
+                                       'cell have half of their joint area in common)',
     'F1@IoU.50_pooled': 'F1 of these hits: twice their number, divided by the true cells plus the found ones',
     'PQ_pooled': 'panoptic quality: F1 times the mean overlap of hits',
     'PQ_image_mean': 'panoptic quality, averaged over images',
     'AP50': 'average precision of hits over all scores (AP50)',
-    'AP50@100': 'the same with at most 100 cells per image (AP50@100)',
+    'AP50@100': 'average precision of hits among at most 100 cells per image (AP50@100)',
     'AP': 'average precision over the overlaps .50 to .95 (AP)'}
 FORMAT_TABLE = '\n'.join(f'  {name:<13} {output_format.description.format("scan")}'
                          for name, output_format in FORMATS.items())
-# The options that stand behind the settings in the record of an image.
-OPTIONS_OF_SETTINGS = {
-    'checkpoint': 'the checkpoint', 'class_names': 'the checkpoint', 'config': '--config',
-    'cfg_options': '--cfg-options', 'tta': '--tta', 'channel_order': '--channel-order', 'percentiles': '--percentiles',
-    'mpp': '--mpp', 'neighbour_um': '--neighbours-within', 'min_score': '--score-thr', 'labels': '--classes',
-    'min_area_px': '--min-area', 'drop_border': '--drop-border', 'skips_glass': '--skip-glass',
-    'is_editable': '--editable', 'allows_overlaps': '--allow-overlaps', 'in_tiles': '--tile'}
+# The options on which results depend, but for those that name files.
+OPTIONS = ('cfg_options', 'tta', 'tile', 'overlap', 'channel_order', 'percentiles', 'mpp', 'no_rescale', 'score_thr',
+           'classes', 'min_area', 'drop_border', 'allow_overlaps', 'skip_glass', 'neighbours_within', 'editable')
 EXAMPLE = f"""example:
   python tools/predict.py work_dirs/cell/mask-rcnn_r50 images/ --out cells
   python tools/predict.py model.pth 'slides/**/*.tif' scan.png --out cells --formats geojson csv --mpp 0.25
@@ -67,7 +63,8 @@ A cell has the same number in all of them.
 
 Images of more than {WHOLE} are predicted in tiles; with --tta, images of more than {WHOLE} divided by
 the number of views. TIFFs of more than {STREAMED} are also read tile by tile, all processes predict them
-together, and they get no overlay. If such a run is interrupted, --resume continues with the tiles that are missing.
+together, and they get neither overlay nor numbers. If such a run is interrupted, --resume continues with the tiles that
+are missing.
 
 The hidden file .scan.json in the folder records from which image file and with which settings the files were made. With
 --resume an image is predicted again if its file or a setting has changed. Files of another image are not overwritten.
@@ -250,12 +247,12 @@ def predict(args: argparse.Namespace) -> int:
     with processes(args.launcher, timedelta(days=30)) as (rank, n_processes):
         job = make_job(args, checkpoint, tiles, [path for path, _ in images])
         refuse_to_overwrite(images, job)
-        if rank == 0 and (note := describe_replaced(images, job)):
-            print(note, file=sys.stderr)
         if 'csv' in job.formats:
             refuse_foreign_tables(args.out, job.regions is not None, args.parquet)
         job, precision = with_precision(job, args.amp, [path for path, _ in images])
         if rank == 0:
+            if note := describe_replaced(images, job):
+                print(note, file=sys.stderr)
             print(f'images are read as {job.channel_order} (--channel-order)', file=sys.stderr)
             print(precision.describe(), file=sys.stderr)
             warn_of_swapped_training(job.predictor.config)
@@ -276,15 +273,15 @@ def predict(args: argparse.Namespace) -> int:
 
 def describe_replaced(images: list[tuple[Path, str]], job: 'ImageJob') -> str | None:
     """Returns a note on results of other settings in the folder that the job replaces; None if there are none."""
-    differences = [job.differences(name) for _, name in images]
-    n_replaced = sum(bool(changed) for changed, _ in differences)
-    if not n_replaced:
+    replaced = {name: changed for _, name in images if (changed := job.changed_options(name))}
+    if not replaced:
         return None
-    options = dict.fromkeys(OPTIONS_OF_SETTINGS.get(key, key) for changed, _ in differences for key in changed)
-    stale = dict.fromkeys(key for _, formats in differences for key in formats)
-    left = f'; their files of the formats {", ".join(stale)} stay as they were, and do not fit to the new ones'
-    return (f'note: the results of {n_replaced} of {len(images)} images in {escape(job.folder)} were made with other '
-            f'settings ({", ".join(options)}), and are replaced{left if stale else ""}')
+    options = dict.fromkeys(option for changed in replaced.values() for option in changed)
+    stale = [key for key in FORMATS if key not in job.formats
+             and any(path.exists() for name in replaced for path in job.output_paths(name, (key,)))]
+    left = f'; their files of the formats {", ".join(stale)} stay as they were, and do not match the new ones'
+    return (f'note: the results of {len(replaced)} of {len(images)} images in {escape(job.folder)} were made with '
+            f'other settings ({", ".join(options)}), and are replaced{left if stale else ""}')
 
 
 def write_tables(names: dict[Path, str], job: 'ImageJob', args: argparse.Namespace) -> None:
@@ -347,7 +344,10 @@ def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float],
         filters=dict(min_score=args.score_thr, labels=labels, min_area_px=args.min_area, drop_border=args.drop_border),
         regions=regions, skips_glass=args.skip_glass, is_editable=args.editable, allows_overlaps=args.allow_overlaps,
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
-                  'cfg_options': str(args.cfg_options), 'tta': args.tta})
+                  'cfg_options': str(args.cfg_options), 'tta': args.tta},
+        options={'the model': fingerprint(checkpoint), '--config': args.config and fingerprint(args.config),
+                 '--roi': args.roi and fingerprint(str(args.roi)),
+                 **{f'--{name.replace("_", "-")}': getattr(args, name) for name in OPTIONS}})
 
 
 def warn_of_swapped_training(config: 'Config') -> None:

@@ -12,6 +12,10 @@ from mmcell.errors import MmcellError, escape
 _CORRECTABLE = {getattr(errno, name) for name in (
     'ENOENT', 'EACCES', 'EPERM', 'EROFS', 'EISDIR', 'ENOTDIR', 'EEXIST', 'ENOTEMPTY', 'ENAMETOOLONG', 'ELOOP', 'ENOSPC',
     'EDQUOT', 'EFBIG', 'EIO', 'EMFILE', 'ENFILE', 'EBUSY', 'ETXTBSY', 'ESTALE') if hasattr(errno, name)}
+_TOO_MANY_FILES = (': raise the limit (ulimit -n). Workers of data loaders need some files for each sample, and a '
+                   'smaller num_workers needs less')
+_NO_MEMORY = ('. A worker that was killed lacked memory in most cases: a smaller num_workers of the data loader needs '
+              'less')
 # Longer lines are shortened. A path may have 4,096 characters, but hardly ever has 1,000.
 _MAX_LINE_CHARACTERS = 3000
 # The functions of MMEngine that build a part of a run without a registry, and the setting that each of them reads.
@@ -47,44 +51,45 @@ def _describe(error: Exception, log_file: str | None) -> str | None:
         return _original_message(error)
     if isinstance(error, OSError):
         return _describe_system_error(error)
-    if isinstance(error, RuntimeError) and (text := _system_error_of_torch(_original_message(error))):
+    if isinstance(error, RuntimeError) and (text := _describe_torch_error(_original_message(error))):
         return text
-    if isinstance(error, RuntimeError) and re.match(r'DataLoader worker \(pid', str(error)):
-        said = ' '.join(str(error).split()).rstrip('.')
-        return (f'{said}. A worker that was killed lacked memory in most cases: a smaller num_workers of the data '
-                'loader needs less')
     part = _part_being_built(error)
     return _describe_build_error(error, part, log_file) if part else None
 
 
 def _describe_system_error(error: OSError) -> str | None:
-    # Errors that Python code raises, mmcell's for example, have a message of their own instead of a number.
-    if error.errno is None and isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
-        return escape(_original_message(error))
-    # torch raises an error of a worker again with its text alone.
     text = _original_message(error)
-    if error.errno is None and (numbered := re.match(r'\[Errno (\d+)\] ', text)):
-        return escape(text[numbered.end():]) if int(numbered[1]) in _CORRECTABLE else None
-    if error.errno not in _CORRECTABLE:
-        return None
-    if error.filename is None:
-        return error.strerror
-    if error.errno == errno.ENOENT:
+    if error.errno is None:
+        # torch raises an error of a worker again with its text alone.
+        if numbered := re.match(r'\[Errno (\d{1,3})\] ', text):
+            return _describe_number(int(numbered[1]), escape(text[numbered.end():]))
+        # Errors that Python code raises, mmcell's for example, have a message of their own instead of a number.
+        is_of_code = isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
+        return escape(text) if is_of_code else None
+    if error.errno == errno.ENOENT and error.filename is not None:
         return f'no such file or folder: {escape(error.filename)}'
-    return f'{escape(error.filename)}: {error.strerror}'
+    return _describe_number(error.errno, error.strerror if error.filename is None else
+                            f'{escape(error.filename)}: {error.strerror}')
 
 
-def _system_error_of_torch(text: str) -> str | None:
-    """Returns the message of a RuntimeError that hides an error of the system; None if it hides none.
+def _describe_number(number: int, message: str) -> str | None:
+    """Returns the message about an error of the system with this number; None if users cannot correct it."""
+    if number not in _CORRECTABLE:
+        return None
+    return f'{message}{_TOO_MANY_FILES}' if number in (errno.EMFILE, errno.ENFILE) else message
 
-    Such errors come from the memory through which workers of data loaders send their samples, which counts as files.
-    """
-    if 'Too many open files' in text or 'received 0 items of ancdata' in text:
-        return ('too many open files: workers of data loaders need some for each sample. Raise the limit (ulimit -n), '
-                'or set a smaller num_workers of the data loader')
-    numbered = re.search(r': [^:]+ \((\d+)\)$', text.strip())
-    if numbered and text.strip().endswith(f': {os.strerror(int(numbered[1]))} ({numbered[1]})'):
-        return escape(text.strip()) if int(numbered[1]) in _CORRECTABLE else None
+
+def _describe_torch_error(text: str) -> str | None:
+    """Returns the message about a RuntimeError of torch that hides an error of the system; None for any other."""
+    said = ' '.join(text.split()).rstrip('.')
+    if said.startswith('DataLoader worker (pid'):
+        return f'{said}{_NO_MEMORY if "killed by signal" in said else "; what it said about the reason stands above"}'
+    if 'Too many open files' in said or 'received 0 items of ancdata' in said:
+        return f'too many open files{_TOO_MANY_FILES}'
+    # For example the memory through which workers send samples: '…: No space left on device (28)'.
+    numbered = re.search(r': [^:]+ \((\d{1,3})\)$', said)
+    if numbered and said.endswith(f': {os.strerror(int(numbered[1]))} ({numbered[1]})'):
+        return _describe_number(int(numbered[1]), escape(said))
     return None
 
 

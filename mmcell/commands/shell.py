@@ -1,7 +1,7 @@
 """How every command begins and ends: its parser, its exit status, and what it prints after an error."""
 
 import argparse
-import atexit
+import logging
 import os
 import signal
 import sys
@@ -11,9 +11,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from functools import cache
 from typing import IO
 
 from mmcell.commands.messages import describe_error
+from mmcell.errors import escape
 
 
 class ExitStatus(IntEnum):
@@ -74,7 +76,7 @@ def run_command(parse_args: Callable[[], argparse.Namespace], carry_out: Callabl
     # stream that stands in for standard output, for example in a notebook, may not have the method.
     if hasattr(sys.stdout, 'reconfigure'):
         sys.stdout.reconfigure(errors='backslashreplace')
-    with _noted_interrupts() as interrupts:
+    with _noted_interrupts() as interrupts, _log_errors_in_one_line():
         try:
             try:
                 status = carry_out(parse_args())
@@ -89,14 +91,16 @@ def run_command(parse_args: Callable[[], argparse.Namespace], carry_out: Callabl
             if not _report(error):
                 raise
             return ExitStatus.FAILED
-    atexit.register(_hide_late_interrupts)
+        finally:
+            _hide_late_interrupts()
     if isinstance(status, SystemExit):
         raise status
     return status or ExitStatus.DONE
 
 
+@cache
 def _hide_late_interrupts() -> None:
-    """Prevents tracebacks of Ctrl-C while Python ends, when the work is done and functions of packages still run."""
+    """Prevents tracebacks of Ctrl-C while Python ends, when the work is over and functions of packages still run."""
     show = sys.unraisablehook
     sys.unraisablehook = lambda ignored: None if issubclass(ignored.exc_type, KeyboardInterrupt) else show(ignored)
 
@@ -140,6 +144,30 @@ def _noted_interrupts() -> Iterator[list[int]]:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@contextmanager
+def _log_errors_in_one_line() -> Iterator[None]:
+    """Replaces the tracebacks that logging prints for each record that a log file does not take, on a full disk.
+
+    Each file is named once.
+    """
+    named, describe = set(), logging.FileHandler.handleError
+
+    def name_once(handler: logging.FileHandler, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            describe(handler, record)
+        elif handler.baseFilename not in named:
+            named.add(handler.baseFilename)
+            print(f'warning: the log {escape(handler.baseFilename)} cannot be written: {error.strerror}',
+                  file=sys.stderr)
+
+    logging.FileHandler.handleError = name_once
+    try:
+        yield
+    finally:
+        logging.FileHandler.handleError = describe
+
+
 def _drop_unwritable_output() -> None:
     """Drops the text in the buffer of standard output if it cannot be written, because of a closed pipe or a full disk.
 
@@ -156,8 +184,6 @@ def _write_to_log(error: Exception) -> str | None:
     # The loggers of MMEngine are not among those of the module logging, which lists loggers by name.
     if 'mmengine.logging' not in sys.modules:
         return None
-    import logging
-
     from mmengine.logging import MMLogger
     logger = MMLogger.get_current_instance()
     handlers = [handler for handler in logger.handlers if isinstance(handler, logging.FileHandler)]

@@ -1,16 +1,14 @@
 """Ends the workers of a data loader when nobody can receive their samples any more."""
 
-import functools
 import multiprocessing
 import os
 import sys
-import threading
-import time
 from multiprocessing.queues import Queue
 
 from torch.utils.data import get_worker_info
 
-_INTERVAL_S = 1.
+from mmcell.commands.messages import describe_error
+from mmcell.files.orphans import end_after_parent
 
 
 def end_with_parent() -> None:
@@ -26,23 +24,10 @@ def end_with_parent() -> None:
     if multiprocessing.parent_process() is not None and get_worker_info() is not None:
         Queue._on_queue_feeder_error = staticmethod(_end_without_sending)
         sys.excepthook = lambda _, error, __: _end_without_sending(error)
-        _start_watching(os.getpid())
+        end_after_parent()
 
 
-@functools.cache
-def _start_watching(own_pid: int) -> None:
-    """Starts a thread for a process, only in the first call: a forked process does not inherit threads."""
-    threading.Thread(target=_watch, args=(multiprocessing.parent_process(), os.getppid()), daemon=True).start()
-
-
-def _watch(parent: multiprocessing.process.BaseProcess, system_parent_pid: int) -> None:
-    # ``parent`` is the process that asked for this one. With forkserver, the system calls the fork server its parent,
-    # which lives on. With fork, workers hold one another's pipes open, so that ``parent`` seems alive for too long.
-    while os.getppid() == system_parent_pid and parent.is_alive():
-        time.sleep(_INTERVAL_S)
-    os._exit(1)
-
-
-def _end_without_sending(error: BaseException, sample: object = None) -> None:
-    print(f'a worker of a data loader cannot send a sample: {error}', file=sys.stderr, flush=True)
+def _end_without_sending(error: Exception, sample: object = None) -> None:
+    print(f'a worker of a data loader cannot send a sample: {describe_error(error) or repr(error)}', file=sys.stderr,
+          flush=True)
     os._exit(1)

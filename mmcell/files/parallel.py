@@ -1,13 +1,15 @@
 """Calls one function for many items, on several processes, with a progress bar."""
 
+import multiprocessing
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 
 from mmcell.errors import MmcellError
+from mmcell.files.orphans import end_after_parent
 
 
 def map_with_progress(function: Callable, items: Sequence, jobs: int, description: str,
@@ -36,15 +38,20 @@ def map_with_progress(function: Callable, items: Sequence, jobs: int, descriptio
     else:
         # Processes are spawned, not forked: the progress bar runs in a thread, and a forked copy of a process with
         # threads may hang.
-        with ProcessPoolExecutor(min(jobs, len(items)), mp_context=get_context('spawn')) as pool:
-            try:
-                # All processes are started here.
-                with _deaf_children():
-                    pending = pool.map(attempt, items)
-                results = list(bar(pending))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        pool = ProcessPoolExecutor(min(jobs, len(items)), get_context('spawn'), end_after_parent)
+        others = multiprocessing.active_children()
+        try:
+            # All processes are started here.
+            with _deaf_children():
+                pending = pool.map(attempt, items)
+            results = list(bar(pending))
+        except BaseException:
+            # Without this, they would finish the items that they have, and Python would wait for them.
+            for worker in set(multiprocessing.active_children()) - set(others):
+                worker.terminate()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
     return ([result for result in results if not isinstance(result, str)],
             [result for result in results if isinstance(result, str)])
 
@@ -58,6 +65,8 @@ def _deaf_children() -> Iterator[None]:
     if not hasattr(signal, 'pthread_sigmask'):  # on Windows
         yield
         return
+    # Python's tracker of shared resources would be started in the block, and that ends the block of the signal.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

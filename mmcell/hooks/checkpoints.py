@@ -130,6 +130,8 @@ class CellCheckpointHook(CheckpointHook):
         self.record: dict = {}
         # Whether the checkpoint that is being saved is one of a training that was asked to stop.
         self.is_stopping = False
+        # Checkpoints of stopped trainings, which the next checkpoint replaces.
+        self.stopped: list[str] = []
         # What the checkpoint says that the training continues from, and the end of the schedule that the config makes.
         self.resumed: dict | None = None
         self.own_end = 0
@@ -171,7 +173,7 @@ class CellCheckpointHook(CheckpointHook):
         self._adopt_best(runner, kept)
         for record in kept:
             if record.content.get('stopped'):
-                self.file_backend.remove(str(record.path))
+                self.stopped.append(str(record.path))
         barrier()
         if is_main_process():
             remove_leftovers(self.out_dir, lambda name: name.endswith(('.pth', '.json')))
@@ -252,12 +254,14 @@ class CellCheckpointHook(CheckpointHook):
         return values
 
     def lacks_best(self, runner: Runner, values: dict[str, float]) -> bool:
-        """Whether one of these values, by name, is better than that of the best checkpoint, which was not saved."""
-        best = self._best_values(runner)
-        return any(
-            isfinite(values[name]) and (name not in best or self.rule_map[rule](values[name], best[name]['value']))
-            for name, rule in (zip(self.key_indicators, self.rules, strict=True) if self.save_best else ())
-            if name in values)
+        """Whether one of these values, by name, is better than the best one that was saved: its checkpoint is missing.
+
+        Values of ``save_best='auto'``, which has no name before the first validation, are not looked at.
+        """
+        saved = {name: best['value'] for name, best in self._best_values(runner).items()}
+        names = [name for name in (self.key_indicators if self.save_best else ()) if name in values]
+        return any(name not in saved or self.is_better_than[name](values[name], saved[name])
+                   for name in names if isfinite(values[name]))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """Restores the message hub's buffers of a checkpoint to resume from."""
@@ -274,6 +278,9 @@ class CellCheckpointHook(CheckpointHook):
 
     def _save_checkpoint_with_step(self, runner: Runner, step: int, meta: dict) -> None:
         super()._save_checkpoint_with_step(runner, step, meta)
+        # Until now, the training could be continued from nowhere else.
+        while self.stopped:
+            self.file_backend.remove(self.stopped.pop())
         self._remove_outdated()
 
     def save_where_stopped(self, runner: Runner) -> None:

@@ -117,8 +117,8 @@ class MissedValidationHook(Hook):
         if not runner._resume or runner.val_loop is None or not done or is_inside or done < loop.val_begin:
             return
         if (done % loop.val_interval == 0 or done == last) and _is_missing(runner, done):
-            runner.logger.info('validates first: the training was interrupted before the validation of '
-                               f'{"epoch" if by_epoch else "step"} {done}')
+            runner.logger.info(f'validates first: the validation of {"epoch" if by_epoch else "step"} {done}, or the '
+                               'best checkpoint that it led to, is missing')
             runner.val_loop.run()
 
 
@@ -128,7 +128,9 @@ def _is_missing(runner: Runner, done: int) -> bool:
         training = read_trainings(runner.work_dir)[-1]
     except CurveError:
         return True
+    # Values stand at the last step that was logged before the validation.
     step = training.epoch_ends.get(done, done)
-    values = {name: curve[step] for name, curve in training.scores.items() if step in curve}
+    values = {name: curve[max(logged)] for name, curve in training.scores.items()
+              if (logged := [key for key in curve if key <= step])}
     return done not in training.validated or any(
         hook.lacks_best(runner, values) for hook in runner.hooks if isinstance(hook, CellCheckpointHook))

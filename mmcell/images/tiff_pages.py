@@ -17,8 +17,9 @@ _STREAMS = {1: 'none', 2: 'CCITT RLE', 3: 'CCITT Group 3', 4: 'CCITT Group 4', 5
 _PICTURES = {7: 'JPEG', 33004: 'JPEG 2000', 33005: 'JPEG 2000', 34712: 'JPEG 2000', 34887: 'LERC', 34927: 'WebP',
              34933: 'PNG', 50001: 'WebP', 50002: 'JPEG XL', 52546: 'JPEG XL'}
 _JPEG = 7
-# libtiff undoes differences between pixels (the predictor) after these compressions alone, tifffile after all but JPEG.
-_WITH_PREDICTOR = {5, 8, 32946, 50013, 34925, 34926, 50000}
+# After these compressions (none, PackBits and LERC), tifffile undoes differences between pixels (the predictor), and
+# libtiff does not.
+_DISPUTED_PREDICTOR = {1, 32773, 34887}
 
 
 class PageReader:
@@ -72,9 +73,9 @@ class PageReader:
         if page.predictor not in (1, 2, 3) or (page.predictor != 1 and page.bitspersample not in (8, 16, 32, 64)):
             raise ImageReadError(f'has the predictor {page.predictor} with {page.bitspersample} bits, which is not '
                                  'read: save it without a predictor')
-        if page.predictor != 1 and page.compression not in {*_WITH_PREDICTOR, _JPEG}:
-            raise ImageReadError('has a predictor with a compression that has none, which programs read in different '
-                                 'ways: save it without a predictor')
+        if page.predictor != 1 and page.compression in _DISPUTED_PREDICTOR:
+            raise ImageReadError('has a predictor with a compression for which programs read it in different ways: '
+                                 'save it without a predictor')
 
     def _check_segments(self, n_interleaved: int) -> None:
         """Checks number, size and place of the segments; all of them, because only the first read may be small."""

@@ -74,6 +74,7 @@ class ImageJob:
             belongs to one cell (:mod:`mmcell.cells.separation`), which may be of a class that is not kept.
         settings: Everything else on which the outputs depend (for example the checkpoint), in JSON's types. Outputs of
             earlier runs are reused only if these settings and the attributes above are the same.
+        options: The same by the names of options, as they were given, from which notes for users are made.
     """
 
     predictor: Predictor
@@ -90,6 +91,7 @@ class ImageJob:
     is_editable: bool = False
     allows_overlaps: bool = False
     settings: dict = field(default_factory=dict)
+    options: dict = field(default_factory=dict)
 
     @property
     def min_score(self) -> float:
@@ -134,20 +136,17 @@ class ImageJob:
         record = read_record(self.folder, name)
         written_formats = record.pop('formats', [])
         record.pop('facts', None)
+        record.pop('options', None)
         return (record == self._make_record(image) and set(plan.formats) <= set(written_formats)
                 and all(path.exists() for path in self.output_paths(name, plan.formats)))
 
-    def differences(self, name: str) -> tuple[list[str], list[str]]:
-        """Compares the outputs of an earlier run, which are called ``name``, with those of this job, before it begins.
+    def changed_options(self, name: str) -> list[str]:
+        """Returns the options that were others when an earlier run wrote the outputs that are called ``name``.
 
-        Returns:
-            The settings that were others, as keys of the record (not those that depend on the image: its file, its
-            tiles, its regions); and if there are any, the formats of the earlier run that this job does not write.
+        It is empty if there are no such outputs, or if versions of mmcell wrote them that did not record options.
         """
-        record = read_record(self.folder, name)
-        before, now = (_flatten(settings) for settings in (record.get('settings', {}), self._common_settings()))
-        changed = [key for key in now if before and before.get(key) != now[key]]
-        return changed, [key for key in record.get('formats', []) if changed and key not in self.formats]
+        before, now = read_record(self.folder, name).get('options'), self._recorded_options()
+        return [] if not isinstance(before, dict) else [key for key in now if before.get(key) != now[key]]
 
     def run(self, image: ImageFile, name: str, plan: PredictionPlan, resume: bool = False,
             report: Report | None = None) -> Outcome:
@@ -207,7 +206,8 @@ class ImageJob:
             facts['regions'] = dict(zip(info.regions.names, info.regions.areas_px(*size), strict=True))
             facts['regions_px'] = info.regions.total_area_px(*size)
         n_cells, at_limit = 0, []
-        record = {**self._make_record(image), 'formats': list(plan.formats), 'facts': facts}
+        record = {**self._make_record(image), 'formats': list(plan.formats), 'facts': facts,
+                  'options': self._recorded_options()}
         with (recording(self.folder, name, record),
               writing_cells(plan.formats, self.folder, name, info) as write):
             for cells in self._select(parts, info, at_limit):
@@ -251,16 +251,17 @@ class ImageJob:
             yield selected.take(is_inside)
 
     def _make_record(self, image: ImageFile) -> dict:
-        settings = {**self._common_settings(), **self.predictor_for(image).tile_settings, **self._roi_settings(image)}
+        settings = {**self.settings, **self.predictor_for(image).tile_settings, 'channel_order': self.channel_order,
+                    'percentiles': self.percentiles, 'mpp': self.mpp, 'neighbour_um': self.neighbour_um,
+                    'filters': self.filters, 'skips_glass': self.skips_glass, 'is_editable': self.is_editable,
+                    'allows_overlaps': self.allows_overlaps,
+                    'class_names': self.predictor.class_names, **self._roi_settings(image),
+                    'in_tiles': self.predictor.tile_px is not None}
         return {**image.fingerprint, 'settings': json.loads(json.dumps(settings))}
 
-    def _common_settings(self) -> dict:
-        """Returns the settings that are the same for all images, in JSON's types."""
-        return json.loads(json.dumps({
-            **self.settings, 'channel_order': self.channel_order, 'percentiles': self.percentiles, 'mpp': self.mpp,
-            'neighbour_um': self.neighbour_um, 'filters': self.filters, 'skips_glass': self.skips_glass,
-            'is_editable': self.is_editable, 'allows_overlaps': self.allows_overlaps,
-            'class_names': self.predictor.class_names, 'in_tiles': self.predictor.tile_px is not None}))
+    def _recorded_options(self) -> dict:
+        """Returns the options in JSON's types, with the precision, which may have been chosen automatically."""
+        return json.loads(json.dumps({**self.options, '--amp': self.settings.get('precision')}))
 
     def _notes_on_image(self, image: ImageFile, sample: np.ndarray, is_whole: bool) -> Iterator[str]:
         """Yields remarks on an image, of which ``sample`` (h, w, 3) has some pixels, or all if ``is_whole``."""
@@ -285,9 +286,3 @@ class ImageJob:
         elif self.predictor_for(image) is not self.predictor:
             yield (f'was brought from {mpp:g} um per pixel to the {model_mpp:g} of the model for the prediction; cells '
                    'are in px of the image (--no-rescale predicts it as it is)')
-
-
-def _flatten(settings: dict) -> dict:
-    """Returns settings in which those of ``filters`` are keys of their own."""
-    filters = settings.get('filters', {})
-    return {**{key: value for key, value in settings.items() if key != 'filters'}, **filters}

@@ -19,7 +19,7 @@ _COLOR_BLINDNESS = np.array([
 _BACKGROUNDS = [(225, 170, 200), (255, 255, 255)]
 # Candidates darker than this CIELAB lightness disappear on the dark background of legends.
 _MIN_LIGHTNESS = 35
-# Whether an image is dark is found out from every so many-th pixel; a prime number, so that columns do not repeat.
+# Whether an image is dark is found out from one of so many pixels.
 _LIGHTNESS_STEP = 17
 # Values per channel of the candidates: 12 ** 3 = 1,728 colours, of which some 1,450 are light enough.
 _LEVELS = 12

@@ -126,7 +126,7 @@ def write_in_places(picture: np.ndarray, texts: Sequence[str], places_xy: np.nda
     Args:
         picture: (H, W, 3) uint8 RGB.
         texts: N texts.
-        places_xy: (N, 2) the middle of each text, in px of the picture.
+        places_xy: (N, 2) the middle of each text, in px of the picture; texts that would be cut are moved inwards.
         size_px: The size of the font.
 
     Returns:
@@ -134,8 +134,12 @@ def write_in_places(picture: np.ndarray, texts: Sequence[str], places_xy: np.nda
     """
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)
-    for text, place_xy in zip(texts, places_xy.tolist(), strict=True):
-        draw.text(place_xy, text, TEXT_COLOR, _font(size_px), anchor='mm', stroke_width=1, stroke_fill=(0, 0, 0))
+    style = dict(font=_font(size_px), anchor='mm', stroke_width=1)
+    for text, (x, y) in zip(texts, places_xy.tolist(), strict=True):
+        left, top, right, bottom = draw.textbbox((x, y), text, **style)
+        x += max(-left, 0) - max(right - image.width, 0)
+        y += max(-top, 0) - max(bottom - image.height, 0)
+        draw.text((x, y), text, TEXT_COLOR, stroke_fill=(0, 0, 0), **style)
     return np.array(image)
 
 

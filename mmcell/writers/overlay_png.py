@@ -16,9 +16,9 @@ from mmcell.visualization.overlay import draw_instances
 from mmcell.visualization.panels import Panel, lay_out, write_in_places
 from mmcell.writers.base import ImageInfo, WriteCells
 
-# Images up to this size are enlarged, so that outlines do not hide small cells, and more so if cells have numbers.
-_MAX_ENLARGED_PX = 16_000_000
-_SCALE, _SCALE_WITH_NUMBERS = 2, 3
+# Images are enlarged up to this size, so that outlines do not hide small cells, and more so if cells have numbers.
+_MAX_PICTURE_PX = 64_000_000
+_SCALES, _SCALES_WITH_NUMBERS = (2, 1), (3, 2, 1)
 _NUMBER_PX = 11
 
 
@@ -47,8 +47,8 @@ def writing_overlay_png(paths: list[Path], image: ImageInfo, has_numbers: bool =
 
     yield write
     colors = colors_on(image.pixels, len(image.class_names))
-    scale = _SCALE_WITH_NUMBERS if has_numbers else _SCALE
-    scale = scale if image.height_px * image.width_px * scale ** 2 <= _MAX_ENLARGED_PX * _SCALE ** 2 else 1
+    scale = next(scale for scale in (_SCALES_WITH_NUMBERS if has_numbers else _SCALES)
+                 if scale == 1 or image.height_px * image.width_px * scale ** 2 <= _MAX_PICTURE_PX)
     picture = draw_instances(image.pixels, rles, [colors[label] for label in labels], scale,
                              fill=0. if has_numbers else .15, width_px=2 if has_numbers else 1)
     if has_numbers:

@@ -341,13 +341,28 @@ def test_results_of_other_settings_are_not_replaced_in_silence(tmp_path, command
     for name in 'ab':
         write_image(tmp_path / 'images' / f'{name}.tif', *THREE_CELLS)
     first = command(tmp_path / 'images' / 'a.tif', '--formats', 'csv', 'geojson')[1].err
+    first += command(tmp_path / 'images' / 'a.tif', '--formats', 'csv')[1].err
     changed = command(tmp_path / 'images', '--formats', 'csv', '--score-thr', .6, '--min-area', 2, *flags)[1].err
     again = command(tmp_path / 'images', '--formats', 'csv', '--score-thr', .6, '--min-area', 2, *flags)[1].err
     line, = (line for line in changed.splitlines() if 'replaced' in line)
     assert line.startswith(f'note: the results of 1 of 2 images in {tmp_path / "out"} were made with other settings')
     assert '(--score-thr, --min-area)' in line
-    assert line.endswith('their files of the formats geojson stay as they were, and do not fit to the new ones')
+    assert line.endswith('their files of the formats geojson stay as they were, and do not match the new ones')
     assert 'replaced' not in first + again
+
+
+@pytest.mark.parametrize('flags', [
+    ['--roi', 'roi.geojson'], ['--no-rescale'], ['--tile', 256], ['--drop-border'], ['--mpp', .5]])
+def test_every_option_on_which_results_depend_is_named_when_it_changes(tmp_path, command, monkeypatch, flags):
+    monkeypatch.chdir(tmp_path)
+    corners = [[0, 0], [40, 0], [40, 40], [0, 40], [0, 0]]
+    (tmp_path / 'roi.geojson').write_text(json.dumps({
+        'type': 'Feature', 'properties': {}, 'geometry': {'type': 'Polygon', 'coordinates': [corners]}}))
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    command(image, '--formats', 'csv')
+    changed = command(image, '--formats', 'csv', *flags)[1].err
+    assert f'other settings ({flags[0]}), and are replaced' in changed
+    assert 'are replaced' not in command(image, '--formats', 'csv', *flags)[1].err
 
 
 def test_resume_predicts_again_in_another_precision(tmp_path, command, monkeypatch):

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import errno
 import io
+import logging
 import multiprocessing
 import os
 import signal
@@ -58,6 +59,8 @@ def of_worker(error):
     (OSError(errno.ENOSPC, 'No space left on device'), 'No space left on device'),
     (OSError(errno.EROFS, 'Read-only file system', 'out'), 'out: Read-only file system'),
     (of_worker(FileNotFoundError('no image file a.tif')), 'no image file a.tif'),
+    (of_worker(FileNotFoundError(errno.ENOENT, 'No such file or directory', 'a.tif')),
+     "No such file or directory: 'a.tif'"),
     (of_worker(OSError(errno.EIO, 'Input/output error', 'a.tif')), "Input/output error: 'a.tif'"),
     (RuntimeError('unable to allocate shared memory(shm) for file </torch_12_34>: No space left on device (28)'),
      'unable to allocate shared memory(shm) for file </torch_12_34>: No space left on device (28)'),
@@ -78,17 +81,20 @@ SHARED_MEMORY = 'unable to open shared memory object </torch_12_34> in read-writ
 
 @pytest.mark.parametrize('error', [
     RuntimeError(SHARED_MEMORY), of_worker(RuntimeError(SHARED_MEMORY)), RuntimeError('received 0 items of ancdata'),
-    RuntimeError('Too many open files. Communication with the workers is no longer possible. Please increase')])
+    RuntimeError('Too many open files. Communication with the workers is no longer possible. Please increase'),
+    of_worker(OSError(errno.EMFILE, 'Too many open files', 'a.tif')), OSError(errno.EMFILE, 'Too many open files')])
 def test_too_many_open_files_of_workers(fail, error):
     status, message = fail(error)
-    assert status == ExitStatus.FAILED and message.startswith('error: too many open files: ') and 'ulimit -n' in message
+    assert status == ExitStatus.FAILED and message.lower().startswith('error: too many open files: ')
+    assert 'ulimit -n' in message
     assert message.count('\n') == 1
 
 
 @pytest.mark.parametrize('error', [
     ValueError('operands could not be broadcast together'), TypeError('set is not JSON serializable'),
     OSError(errno.EBADF, 'Bad file descriptor'), OSError('handle is closed'), RuntimeError('CUDA error'),
-    RuntimeError('wrong sizes: 3 and 4 (24)'), of_worker(OSError(errno.EBADF, 'Bad file descriptor'))])
+    RuntimeError('wrong sizes: 3 and 4 (24)'), RuntimeError('cannot reserve: bytes wanted (99999999999)'),
+    of_worker(OSError(errno.EBADF, 'Bad file descriptor'))])
 def test_unexpected_errors_keep_their_traceback(fail, error):
     with pytest.raises(type(error)):
         fail(error)
@@ -125,22 +131,44 @@ def test_ctrl_c_that_a_package_swallows(fail):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize('status', [0, 1])
-def test_ctrl_c_while_python_ends(status):
+# Python waits for threads before it calls other functions.
+WAIT = 'threading.Thread(target=lambda: (time.sleep(.5), signal.raise_signal(signal.SIGINT), time.sleep(.5))).start()'
+
+
+@pytest.mark.parametrize('before', ['', WAIT], ids=['function', 'thread'])
+@pytest.mark.parametrize('end, status, message', [
+    ('return 0', 0, ''), ('return 1', 1, ''), ('raise MmcellError("wrong")', 1, 'error: wrong\n'),
+    ('raise KeyboardInterrupt', 130, 'interrupted\n')])
+def test_ctrl_c_while_python_ends(before, end, status, message):
     program = textwrap.dedent(f"""
-        import argparse, atexit, signal, sys
+        import argparse, atexit, signal, sys, threading, time
         from mmcell.commands.shell import run_command
+        from mmcell.errors import MmcellError
 
         def work(args):
             atexit.register(signal.raise_signal, signal.SIGINT)
             atexit.register(print, 'the other functions run')
-            return {status}
+            {before}
+            {end}
 
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.exit(run_command(argparse.Namespace, work))
         """)
     ended = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True, cwd=REPO)
-    assert (ended.returncode, ended.stdout, ended.stderr) == (status, 'the other functions run\n', '')
+    assert (ended.returncode, ended.stdout, ended.stderr) == (status, 'the other functions run\n', message)
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='needs a device that is always full')
+def test_a_log_on_a_full_disk_is_named_once(capsys):
+    def work(_):
+        logger = logging.Logger('x')
+        logger.addHandler(logging.FileHandler('/dev/full'))
+        for _ in range(3):
+            logger.warning('a record')
+        raise MmcellError('no room')
+    assert run_command(argparse.Namespace, work) == ExitStatus.FAILED
+    assert capsys.readouterr().err == ('warning: the log /dev/full cannot be written: No space left on device\n'
+                                       'error: no room\n')
 
 
 @pytest.mark.parametrize('returned, status', [(None, 0), (ExitStatus.PARTLY, 3), (1, 1)])

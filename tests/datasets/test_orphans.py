@@ -4,7 +4,10 @@ import queue
 import re
 import resource
 import signal
+import sys
 import time
+from multiprocessing import resource_sharer
+from multiprocessing.queues import Queue
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +18,7 @@ import torch
 from mmcell.commands.messages import describe_error
 from mmcell.datasets import orphans
 from mmcell.datasets.orphans import end_with_parent
+from mmcell.files import orphans as file_orphans
 
 
 class LargeSamples(torch.utils.data.Dataset):
@@ -45,7 +49,7 @@ def is_running(pid):
 @pytest.mark.skipif(not Path('/proc').is_dir(), reason='looks at processes in /proc')
 @pytest.mark.parametrize('method', ['fork', pytest.param('forkserver', marks=pytest.mark.slow)])
 def test_workers_end_after_their_parent_was_killed(monkeypatch, method):
-    monkeypatch.setattr(orphans, '_INTERVAL_S', .05)
+    monkeypatch.setattr(file_orphans, '_INTERVAL_S', .05)
     # A forked process would have the fork server of this one.
     context = multiprocessing.get_context('fork' if method == 'fork' else 'spawn')
     receiver, sender = context.Pipe(duplex=False)
@@ -63,21 +67,24 @@ def test_workers_end_after_their_parent_was_killed(monkeypatch, method):
 
 def test_a_worker_of_a_fork_server_ends_after_the_process_that_asked_for_it(monkeypatch):
     exit_codes, alive = queue.SimpleQueue(), iter([True, True, False])
-    monkeypatch.setattr(orphans, '_INTERVAL_S', .01)
+    monkeypatch.setattr(file_orphans, '_INTERVAL_S', .01)
     monkeypatch.setattr(orphans, 'get_worker_info', object)
+    # What a worker sets, and this process must not keep.
+    monkeypatch.setattr(Queue, '_on_queue_feeder_error', Queue._on_queue_feeder_error)
+    monkeypatch.setattr(sys, 'excepthook', sys.excepthook)
     monkeypatch.setattr(os, '_exit', exit_codes.put)
     # The system's parent is another process, which lives on.
     parent = SimpleNamespace(pid=os.getppid() + 1, is_alive=lambda: next(alive))
     monkeypatch.setattr(multiprocessing, 'parent_process', lambda: parent)
-    orphans._start_watching.cache_clear()
+    file_orphans._start_watching.cache_clear()
     for _ in range(2):
         end_with_parent()
     assert exit_codes.get(timeout=10) == 1 and next(alive, None) is None
-    orphans._start_watching.cache_clear()
+    file_orphans._start_watching.cache_clear()
 
 
 def test_no_thread_starts_outside_of_workers(monkeypatch):
-    monkeypatch.setattr(orphans, '_start_watching', lambda pid: pytest.fail('a thread was started'))
+    monkeypatch.setattr(file_orphans, '_start_watching', lambda pid: pytest.fail('a thread was started'))
     end_with_parent()
 
 
@@ -111,7 +118,48 @@ def test_a_worker_that_cannot_send_a_sample_ends_the_command(capfd):
     sender.close()
     message = receiver.recv()
     process.join()
-    assert re.search(r'a worker of a data loader cannot send a sample: .*Too many open files', capfd.readouterr().err)
+    assert re.search(r'a worker of a data loader cannot send a sample: .*[Tt]oo many open files.*ulimit -n',
+                     capfd.readouterr().err)
     assert message.startswith('DataLoader worker (pid') and '\n' not in message
+    assert message.endswith('; what it said about the reason stands above')
     killed = describe_error(RuntimeError('DataLoader worker (pid 7) is killed by signal: Killed. '))
     assert killed.startswith('DataLoader worker (pid 7) is killed by signal: Killed. A worker')
+
+
+class UnsharableSamples(torch.utils.data.Dataset):
+    """Samples in shared memory, whose handles a thread of the worker cannot send."""
+
+    def __len__(self):
+        return 100
+
+    def __getitem__(self, index):
+        end_with_parent()
+        resource_sharer._resource_sharer.register = register_without_content
+        return torch.zeros(1000)
+
+
+def register_without_content(send, close):
+    """Registers a handle, and forgets it, so that the thread that sends it finds nothing."""
+    sharer = resource_sharer._resource_sharer
+    address, key = type(sharer).register(sharer, send, close)
+    del sharer._cache[key]
+    return address, key
+
+
+def load_unsharable(sender):
+    try:
+        next(iter(torch.utils.data.DataLoader(UnsharableSamples(), num_workers=1, timeout=60)))
+    except (RuntimeError, OSError, EOFError) as error:
+        sender.send(repr(error))
+
+
+def test_a_thread_that_cannot_send_a_handle_prints_no_traceback(capfd):
+    context = multiprocessing.get_context('fork')
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=load_unsharable, args=(sender,))
+    process.start()
+    sender.close()
+    assert receiver.recv()
+    process.join()
+    printed = capfd.readouterr().err
+    assert 'a worker of a data loader cannot send a sample: ' in printed and 'Traceback' not in printed

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -167,24 +168,51 @@ def validation(ann_file):
         default_hooks__missed_validation=dict(type='MissedValidationHook'))
 
 
-@pytest.mark.parametrize('failing', [1, 2, 3, None])
-def test_a_best_checkpoint_that_could_not_be_written_is_made_up_for(ann_file, tmp_path, monkeypatch, failing):
+BY_EPOCH = dict(
+    train_cfg=dict(type='EpochBasedTrainLoop', max_epochs=3, val_interval=1),
+    default_hooks__checkpoint=dict(type='CellCheckpointHook', interval=1, save_best='score', rule='greater'))
+# Validations are after the steps 4, 8 and 9, and logs after the steps 3, 6 and 9.
+BY_STEP = dict(
+    train_cfg=dict(type='IterBasedTrainLoop', max_iters=9, val_interval=4),
+    train_dataloader__sampler=dict(type='InfiniteSampler', shuffle=False),
+    default_hooks__logger=dict(type='LoggerHook', interval=3, log_metric_by_epoch=False),
+    default_hooks__checkpoint=dict(
+        type='CellCheckpointHook', interval=4, by_epoch=False, save_best='score', rule='greater'))
+
+
+@pytest.mark.parametrize(('schedule', 'failing', 'last'), [
+    (BY_EPOCH, 'epoch_1', 'epoch_3'), (BY_EPOCH, 'epoch_2', 'epoch_3'), (BY_EPOCH, 'epoch_3', 'epoch_3'),
+    (BY_EPOCH, None, 'epoch_3'), (BY_STEP, 'iter_4', 'iter_9'), (BY_STEP, 'iter_8', 'iter_9'),
+    (BY_STEP, 'iter_9', 'iter_9'), (BY_STEP, None, 'iter_9')])
+def test_a_best_checkpoint_that_was_not_written_is_made_up_for(ann_file, tmp_path, monkeypatch, schedule, failing, last):
     monkeypatch.setattr(KilledMetric, 'calls', 0)
-    settings = {**validation(ann_file), 'default_hooks__checkpoint': dict(
-        type='CellCheckpointHook', interval=1, save_best='score', rule='greater')}
+    settings = {**validation(ann_file), **schedule}
     run, put = tmp_path / 'run', WholeFileBackend.put
 
     def put_or_fail(self, content, path):
-        if Path(path).name == f'best_score_epoch_{failing}.pth':
+        if Path(path).name == f'best_score_{failing}.pth':
             raise WeightsError('No space left on device')
         put(self, content, path)
 
     with monkeypatch.context() as patch, pytest.raises(WeightsError) if failing else contextlib.nullcontext():
         patch.setattr(WholeFileBackend, 'put', put_or_fail)
         train(ann_file, run, **settings)
-    train(ann_file, run, resume=True, load_from=str(run / f'epoch_{failing or 3}.pth'), **settings)
-    assert [path.name for path in run.glob('best_*.pth')] == ['best_score_epoch_3.pth']
+    train(ann_file, run, resume=True, load_from=str(run / f'{failing or last}.pth'), **settings)
+    assert [path.name for path in run.glob('best_*.pth')] == [f'best_score_{last}.pth']
     assert KilledMetric.calls == (4 if failing else 3)
+
+
+def test_a_training_can_be_continued_until_its_next_checkpoint_is_there(ann_file, tmp_path, monkeypatch):
+    monkeypatch.setattr(KilledMetric, 'calls', 0)
+    run, settings = tmp_path / 'run', {**validation(ann_file), **BY_STEP}
+    settings['default_hooks__checkpoint'] = {**BY_STEP['default_hooks__checkpoint'], 'max_keep_ckpts': 1}
+    with pytest.raises(TrainingStoppedError):
+        train(ann_file, run, **settings, **STOP, custom_hooks=[dict(type='TerminateHook', step=4)])
+    assert not list(run.glob('best_*.pth'))
+    monkeypatch.setattr(CellCheckpointHook, 'before_train_iter', mock.Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        train(ann_file, run, resume=True, load_from=str(run / 'iter_4.pth'), **settings)
+    assert (run / 'best_score_iter_4.pth').exists() and (run / 'iter_4.pth').exists()
 
 
 @pytest.mark.parametrize(('failing', 'expected'), [((2,), 4), ((3,), 4), ((), 3)])

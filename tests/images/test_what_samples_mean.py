@@ -148,11 +148,11 @@ def test_codecs_without_loss(tmp_path, rgb, settings):
     np.testing.assert_array_equal(read_everywhere(tmp_path / 'a.tif'), rgb)
 
 
-@pytest.mark.parametrize('code', [1, 32773, 34933])
+@pytest.mark.parametrize('code', [1, 32773, 34887])
 def test_a_predictor_where_programs_disagree_on_it_is_refused(tmp_path, rgb, code):
     tifffile.imwrite(tmp_path / 'a.tif', rgb, photometric='rgb', compression='lzw', predictor=2)
     change_tag(tmp_path / 'a.tif', COMPRESSION, code)
-    with pytest.raises(ImageReadError, match='has a predictor with a compression that has none'):
+    with pytest.raises(ImageReadError, match='has a predictor with a compression for which'):
         read_everywhere(tmp_path / 'a.tif')
 
 

@@ -13,7 +13,6 @@ from soak.subjects import DISK, OUT
 # An undisturbed run may take so many times as long as the first one, on a machine that is busy.
 _MAX_SLOWDOWN = 10
 _INTERRUPTED = 130
-_ASKED_TO_STOP = 3
 
 
 @dataclass
@@ -222,7 +221,7 @@ class Trial:
     def judge_end(self, command, number):
         """Ctrl-C and a request to end lead to the documented exit status, without a traceback."""
         allowed = {None: {0}, signal.SIGKILL: {0, -signal.SIGKILL}, signal.SIGINT: {0, _INTERRUPTED},
-                   signal.SIGTERM: {0, -signal.SIGTERM, _ASKED_TO_STOP, _INTERRUPTED}}[number]
+                   signal.SIGTERM: {0, -signal.SIGTERM, self.subject.asked_to_stop}}[number]
         if self.subject.n_processes and number is not None:  # torchrun has exit statuses of its own
             return
         if command.status not in allowed or 'Traceback' in command.output:

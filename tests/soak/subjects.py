@@ -54,6 +54,7 @@ class Subject:
         ignored: Patterns of files that hold times or logs.
         changing: Patterns of files that a running command replaces by later ones.
         readers: What is compared of the files that match a pattern, in place of their bytes.
+        asked_to_stop: The exit status after SIGTERM, if the command handles it.
         n_processes: 0 for a process of its own, otherwise torchrun starts this number.
         patches: Values of variables in modules (see :class:`Surroundings`).
     """
@@ -66,6 +67,7 @@ class Subject:
     ignored: tuple[str, ...] = ()
     changing: tuple[str, ...] = ()
     readers: dict[str, Callable[[Path], bytes]] = field(default_factory=dict)
+    asked_to_stop: int = 0
     n_processes: int = 0
     patches: dict[str, object] = field(default_factory=dict)
 
@@ -89,7 +91,10 @@ class Subject:
 
     def _content(self, path, name):
         read = next((read for pattern, read in self.readers.items() if fnmatch(name, pattern)), Path.read_bytes)
-        return read(path)
+        try:
+            return read(path)
+        except Exception as error:  # a file that is not complete
+            return f'cannot be read: {error!r}'.encode() + path.read_bytes()
 
 
 def _matches(name, patterns):
@@ -173,7 +178,7 @@ _LARGE = 'DATA/large/test_release/*.tif'
 _LOGS = ('<time>/*', '*/<time>/*', '.lock*', '*/.lock*', '*.log')
 _PREDICT = ('--out', OUT, '--score-thr', '0', '--no-amp')
 _TRAINING = dict(
-    script='tools/train.py', arguments=('DATA/narrow.py', '--work-dir', OUT), resume=('--resume',),
+    script='tools/train.py', arguments=('DATA/narrow.py', '--work-dir', OUT), resume=('--resume',), asked_to_stop=3,
     ignored=(*_LOGS, 'narrow.py'), changing=('last_checkpoint', 'best_*'),
     readers={'*.pth': read_checkpoint, '*.json': read_checkpoint_record})
 _TESTING = dict(
@@ -223,7 +228,7 @@ SUBJECTS = {subject.name: subject for subject in (
             (_RUN, '--out', f'{OUT}/model.safetensors', '--mpp', '0.5', '--licence', 'CC0-1.0')),
     Subject('study', 'tools/study.py',
             ('DATA/narrow.py', 'DATA/wide.py', '--out', OUT, '--max-epochs', '1', '--resamples', '50', '--score-thr',
-             '.05', '--jobs', '2'),
+             '.05', '--jobs', '2'), asked_to_stop=130,
             ignored=(*_LOGS, '*/effort.json', 'times.json', '*/narrow.py', '*/wide.py', '*.html', '*/trained.json',
                      'table.md', 'table.tex'),
             changing=('table.*', '*/last_checkpoint', '*/best_*', '*/tested.json'),

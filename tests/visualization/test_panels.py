@@ -6,7 +6,7 @@ from mmcell.errors import MmcellError
 from mmcell.masks.rle import encode_label_map
 from mmcell.visualization.cell_panels import VERDICTS, CellSet, draw_cell_sets
 from mmcell.visualization.colors import class_colors
-from mmcell.visualization.panels import BACKGROUND, GAP_PX, LegendEntry, Panel, lay_out
+from mmcell.visualization.panels import BACKGROUND, GAP_PX, LegendEntry, Panel, lay_out, write_in_places
 
 VOC = ['aeroplane', 'bicycle', 'bird', 'boat', 'bottle', 'bus', 'car', 'cat', 'chair', 'cow', 'table', 'dog', 'horse',
        'motorbike', 'person', 'plant', 'sheep', 'sofa', 'train', 'tv']
@@ -18,6 +18,16 @@ def picture(width, height=30, value=100):
 
 def entries(names):
     return [LegendEntry(name, color) for name, color in zip(names, class_colors(len(names)), strict=True)]
+
+
+def test_texts_at_the_border_are_not_cut():
+    def columns_with_text(*place_xy):
+        picture = write_in_places(np.full((60, 90, 3), 128, np.uint8), ['123'], np.array([place_xy], float), 11)
+        return (picture != 128).any(2)
+
+    n_px = columns_with_text(45, 30).sum()
+    for place_xy in ((0, 30), (89, 30), (45, 0), (45, 59), (1, 1)):
+        assert columns_with_text(*place_xy).sum() == n_px
 
 
 def colors_in(image):

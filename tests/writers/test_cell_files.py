@@ -21,6 +21,7 @@ from mmcell.cells.cells import Cells
 from mmcell.cells.measurements import centroids_of
 from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError, escape
+from mmcell.visualization.panels import write_in_places
 from mmcell.writers import label_tiff
 from mmcell.writers.base import ImageInfo
 from mmcell.writers.formats import EDITABLE_FORMATS, FORMATS, PICTURE_FORMATS, output_paths
@@ -234,16 +235,20 @@ def test_outlines_on_dark_images_are_brighter(tmp_path, cells):
 
 
 def test_the_number_of_a_cell_stands_at_its_centroid(tmp_path, cells):
-    numbers = np.array([7, 7, 8, 7, 7, 8])
+    numbers = np.array([3, 14, 15, 9, 26, 5])
     image = ImageInfo(tmp_path / 'cell.tif', *SHAPE, NAMES, pixels=np.full((*SHAPE, 3), 128, np.uint8))
     with writing_cells(['numbers'], tmp_path, 'cell', image) as add:
         for part in (slice(0, 4), slice(4, 6)):
             add(cells.take(np.arange(6)[part]), numbers[part])
     picture = cv2.imread(str(tmp_path / 'cell_numbers.png'))[-3 * SHAPE[0]:, :3 * SHAPE[1]]
+    expected = write_in_places(np.full((3 * SHAPE[0], 3 * SHAPE[1], 3), 128, np.uint8), list(map(str, numbers)),
+                               3 * centroids_of(cells), 11)[:, :, ::-1]
+    is_expected = (expected == 255).all(2) | (expected == 0).all(2)
+    assert is_expected.sum() > 80 and np.array_equal(picture[is_expected], expected[is_expected])
     is_text = (picture > 200).all(2) | (picture < 60).all(2)
     for x, y in (3 * centroids_of(cells)).round().astype(int).tolist():
         assert is_text[max(y - 5, 0):y + 6, max(x - 4, 0):x + 5].sum() > 20
-        is_text[max(y - 9, 0):y + 10, max(x - 6, 0):x + 7] = False
+        is_text[max(y - 9, 0):y + 10, max(x - 10, 0):x + 11] = False
     assert not is_text.any()
     # The inside of cells is not tinted.
     assert (picture == 128).all(2).mean() > .5
