@@ -184,7 +184,7 @@ BY_STEP = dict(
     (BY_EPOCH, 'epoch_1', 'epoch_3'), (BY_EPOCH, 'epoch_2', 'epoch_3'), (BY_EPOCH, 'epoch_3', 'epoch_3'),
     (BY_EPOCH, None, 'epoch_3'), (BY_STEP, 'iter_4', 'iter_9'), (BY_STEP, 'iter_8', 'iter_9'),
     (BY_STEP, 'iter_9', 'iter_9'), (BY_STEP, None, 'iter_9')])
-def test_a_best_checkpoint_that_was_not_written_is_made_up_for(ann_file, tmp_path, monkeypatch, schedule, failing, last):
+def test_a_best_checkpoint_that_is_missing_is_made_up_for(ann_file, tmp_path, monkeypatch, schedule, failing, last):
     monkeypatch.setattr(KilledMetric, 'calls', 0)
     settings = {**validation(ann_file), **schedule}
     run, put = tmp_path / 'run', WholeFileBackend.put

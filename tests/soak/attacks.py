@@ -243,7 +243,7 @@ class Trial:
         for name, digest in self.subject.read_outputs(self.place.out).items():
             allowed = {self.reference.files.get(name), self.reference.older.get(name) if has_older else None}
             if name in self.reference.files and digest not in allowed and not self.subject.is_changing(name):
-                self.find(f'{name} has another content than it must have')
+                self.find(f'{name} has another content than it must have: {digest}, not {self.reference.files[name]}')
 
     def judge_result(self):
         """The files are those of the undisturbed run, byte by byte, and no others."""
@@ -251,7 +251,8 @@ class Trial:
         for name in sorted(files.keys() | self.reference.files.keys()):
             if files.get(name) != self.reference.files.get(name):
                 problem = ('is missing' if name not in files else 'is left over' if name not in self.reference.files
-                           else 'differs from that of the undisturbed run')
+                           else f'differs from that of the undisturbed run: {files[name]}, not '
+                                f'{self.reference.files[name]}')
                 self.find(f'{name} {problem}')
 
     def find(self, text):

@@ -83,11 +83,16 @@ class Subject:
         return _matches(name, self.changing)
 
     def read_outputs(self, folder):
-        """Returns a digest of each file below a folder, by its path there. <time> stands for the time in a name."""
+        """Returns a digest of each file below a folder, by its path there. <time> stands for the time in a name.
+
+        Short contents are their own digests, so that findings show them.
+        """
         files = sorted((path for path in folder.rglob('*') if path.is_file()), key=lambda path: path.parts)
         names = {path: _TIME.sub('<time>', str(path.relative_to(folder))) for path in files}
-        return {name: hashlib.sha256(self._content(path, name)).hexdigest() for path, name in names.items()
-                if not _matches(name, self.ignored)}
+        contents = ((name, self._content(path, name)) for path, name in names.items()
+                    if not _matches(name, self.ignored))
+        return {name: repr(content) if len(content) < 200 else hashlib.sha256(content).hexdigest()
+                for name, content in contents}
 
     def _content(self, path, name):
         read = next((read for pattern, read in self.readers.items() if fnmatch(name, pattern)), Path.read_bytes)

@@ -98,10 +98,10 @@ def test_a_command_that_loses_nothing_passes(make_trial):
 
 
 @pytest.mark.parametrize('source, chosen, finding', [
-    (IN_PARTS, 9, 'a.txt has another content than it must have'),
+    (IN_PARTS, 9, 'a.txt has another content than it must have: '),
     (LEAVES_A_PROCESS, 9, '1 of its processes have not ended'),
     (DEAF, 15, 'it has not ended after 4 s'),
-    (GROWS, 9, 'a.txt differs from that of the undisturbed run'),
+    (GROWS, 9, 'a.txt differs from that of the undisturbed run: '),
 ], ids=['written in parts', 'a process is left', 'deaf', 'another result'])
 def test_what_a_killed_command_spoils_is_found(make_trial, source, chosen, finding):
     trial = make_trial(source, chosen)
