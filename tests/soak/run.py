@@ -36,7 +36,7 @@ from mmcell.commands.shell import make_parser, run_command  # noqa: E402
 
 _NEED_DISKS = {'full disk', 'read-only disk', 'bad folder for temporary files'}
 # So many times as often as the others.
-_WEIGHTS = {'killed': 6}
+_WEIGHTS = {'killed': 30}
 _BEGIN, _END = '<!-- soak: begin -->', '<!-- soak: end -->'
 
 

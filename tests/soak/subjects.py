@@ -133,9 +133,13 @@ def read_checkpoint(path):
 
 
 def read_checkpoint_record(path):
-    """The step of a checkpoint and its best values."""
+    """The step of a checkpoint, and the best values of one that is the best.
+
+    MMEngine writes other checkpoints again when a validation has found a better value, and a resumed training does not.
+    """
     record = json.loads(path.read_text())
-    return json.dumps([record['epoch'], record['iter'], record.get('best')]).encode()
+    best = record.get('best') if path.name.startswith('best_') else None
+    return json.dumps([record['epoch'], record['iter'], best]).encode()
 
 
 def _flatten(value):
