@@ -17,7 +17,7 @@ IMAGE_SUFFIXES = ('.tif', '.tiff', '.png', '.jpg', '.jpeg', '.bmp', '.webp', '.j
 # Ends of the names of images whose files of cells do not have them: 000_img.png and 000_masks.png.
 _IMAGE_ENDS = ('_img', '_image')
 # Pictures of predictions, which are no images to learn from.
-_DRAWN = ('_overlay.png', '_outlines.png', '_flows.tif')
+_DRAWN = ('_overlay.png', '_numbers.png', '_outlines.png', '_flows.tif')
 # Ends of files that other programs, and tools/predict.py, make of an image. A file with the name of an image and one of
 # these ends is no image itself, unless it has a file of cells.
 _DERIVED = re.compile(r'(.+)[_-](masks?|labels?|class[0-9]*|classes|types?|seg|segmentation|instances?|inst|overlay|'

@@ -139,7 +139,7 @@ def test_scales_that_cannot_be_right_are_refused_and_may_be_ignored(tmp_path, at
     assert command(image, '--formats', 'csv', '--no-rescale')[0] == 0
     unknown = write_image(tmp_path / 'b.tif', *THREE_CELLS)
     assert 'does not state its scale' in command(unknown, '--formats', 'csv')[1].err
-    assert 'scale' not in command(unknown, '--formats', 'csv', '--mpp', .25)[1].err
+    assert 'does not state its scale' not in command(unknown, '--formats', 'csv', '--mpp', .25)[1].err
     assert command(unknown, '--mpp', 1000)[0] == 2
 
 
