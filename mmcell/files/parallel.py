@@ -43,15 +43,16 @@ def map_with_progress(function: Callable, items: Sequence, jobs: int, descriptio
         try:
             # All processes are started here.
             with _deaf_children():
-                pending = pool.map(attempt, items)
-            results = list(bar(pending))
+                futures = [pool.submit(attempt, item) for item in items]
+            results = [future.result() for future in bar(futures)]
         except BaseException:
-            # Without this, they would finish the items that they have, and Python would wait for them.
+            # Without this, they would finish the items that they have, and Python would wait for them. No future may be
+            # cancelled, as pool.map does: for those, Python 3.11 prints a traceback when the workers end.
             for worker in set(multiprocessing.active_children()) - set(others):
                 worker.terminate()
             raise
         finally:
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown()
     return ([result for result in results if not isinstance(result, str)],
             [result for result in results if isinstance(result, str)])
 
