@@ -12,7 +12,7 @@ from mmcell.files.output_names import name_outputs
 from mmcell.images.image_file import open_image
 from mmcell.predictions.result_files import read_predictions
 from mmcell.writers.base import ImageInfo
-from mmcell.writers.formats import PICTURE_FORMATS
+from mmcell.writers.formats import need_pixels
 from mmcell.writers.numbered_cells import NumberedCells, has_usable_ids, number_predicted_cells, number_true_cells
 
 
@@ -113,8 +113,8 @@ def check_image_files(images: list[ImageToWrite], args: Namespace) -> list[str]:
         FileNotFoundError: An image is missing whose pixels are needed.
         AnnotationError: An image cannot be read, or has another size.
     """
-    need_pixels = bool({*PICTURE_FORMATS} & {*args.formats}) or args.copy_images
-    present = [image for image in images if need_pixels or coco_json.is_file(image.source.path)]
+    are_needed = need_pixels(args.formats) or args.copy_images
+    present = [image for image in images if are_needed or coco_json.is_file(image.source.path)]
     for source in dict.fromkeys(image.cells.images.source for image in present):
         of_file = [image for image in present if image.cells.images.source == source]
         records = [dict(zip(('id', 'file_name', 'height', 'width'), (
@@ -132,7 +132,7 @@ def describe_image(image: ImageToWrite, args: Namespace) -> ImageInfo:
     if coco_json.is_file(source.path):
         with open_image(source.path, source.channel_order, source.percentiles) as file:
             mpp = file.mpp if mpp is None else mpp
-            pixels = file.read() if {*PICTURE_FORMATS} & {*args.formats} else None
+            pixels = file.read() if need_pixels(args.formats) else None
     height, width = images.sizes[image.place].tolist()
     return ImageInfo(source.path, height, width, images.class_names, mpp, pixels, images.channel_order,
                      image.cells.scores is not None, coco_json.is_file(source.path), is_editable=args.editable)

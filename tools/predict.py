@@ -46,9 +46,9 @@ MEANINGS_OF_SCORES = {
     'AP': 'average precision over the overlaps .50 to .95 (AP)'}
 FORMAT_TABLE = '\n'.join(f'  {name:<13} {output_format.description.format("scan")}'
                          for name, output_format in FORMATS.items())
-# The options on which results depend, but for those that name files.
-OPTIONS = ('cfg_options', 'tta', 'tile', 'overlap', 'channel_order', 'percentiles', 'mpp', 'no_rescale', 'score_thr',
-           'classes', 'min_area', 'drop_border', 'allow_overlaps', 'skip_glass', 'neighbours_within', 'editable')
+# Arguments on which the results of an image do not depend; and --amp, in whose place the precision is recorded.
+NOT_IN_RESULTS = {'images', 'out', 'formats', 'parquet', 'resume', 'tile_batch', 'device', 'launcher',
+                  'trust_checkpoint', 'amp'}
 EXAMPLE = f"""example:
   python tools/predict.py work_dirs/cell/mask-rcnn_r50 images/ --out cells
   python tools/predict.py model.pth 'slides/**/*.tif' scan.png --out cells --formats geojson csv --mpp 0.25
@@ -345,9 +345,20 @@ def make_job(args: argparse.Namespace, checkpoint: str, tiles: dict[str, float],
         regions=regions, skips_glass=args.skip_glass, is_editable=args.editable, allows_overlaps=args.allow_overlaps,
         settings={'checkpoint': fingerprint(checkpoint), 'config': args.config and fingerprint(args.config),
                   'cfg_options': str(args.cfg_options), 'tta': args.tta},
-        options={'the model': fingerprint(checkpoint), '--config': args.config and fingerprint(args.config),
-                 '--roi': args.roi and fingerprint(str(args.roi)),
-                 **{f'--{name.replace("_", "-")}': getattr(args, name) for name in OPTIONS}})
+        options=options_of_results(args, checkpoint))
+
+
+def options_of_results(args: argparse.Namespace, checkpoint: str) -> dict[str, object]:
+    """Returns the options on which results depend, by the names that users know; files are told apart by fingerprints.
+
+    Args:
+        args: The parsed command line.
+        checkpoint: The checkpoint file.
+    """
+    files = {'checkpoint': checkpoint, 'config': args.config, 'roi': args.roi and str(args.roi)}
+    values = {**vars(args), **{name: path and fingerprint(path) for name, path in files.items()}}
+    return {'the model' if name == 'checkpoint' else f'--{name.replace("_", "-")}': value
+            for name, value in values.items() if name not in NOT_IN_RESULTS}
 
 
 def warn_of_swapped_training(config: 'Config') -> None:

@@ -60,7 +60,7 @@ def _describe(error: Exception, log_file: str | None) -> str | None:
 def _describe_system_error(error: OSError) -> str | None:
     text = _original_message(error)
     if error.errno is None:
-        # torch raises an error of a worker again with its text alone.
+        # When torch raises an error of a worker again, only the text is left of it.
         if numbered := re.match(r'\[Errno (\d{1,3})\] ', text):
             return _describe_number(int(numbered[1]), escape(text[numbered.end():]))
         # Errors that Python code raises, mmcell's for example, have a message of their own instead of a number.

@@ -50,6 +50,11 @@ EDITABLE_FORMATS = ('geojson', 'geojson-gz')
 CALL_TABLES = ('cells.csv', 'images.csv', 'regions.csv', 'cells.parquet', 'images.parquet', 'regions.parquet')
 
 
+def need_pixels(formats: Sequence[str]) -> bool:
+    """Says whether one of these formats is drawn over the image."""
+    return any(key in PICTURE_FORMATS for key in formats)
+
+
 def output_paths(formats: Sequence[str], folder: Path, name: str, n_classes: int) -> list[Path]:
     """Returns the paths of the files of an image.
 

@@ -1,5 +1,6 @@
 """Draws cells on their image, as a PNG file."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,6 @@ from mmcell.writers.base import ImageInfo, WriteCells
 
 # Images are enlarged up to this size, so that outlines do not hide small cells, and more so if cells have numbers.
 _MAX_PICTURE_PX = 64_000_000
-_SCALES, _SCALES_WITH_NUMBERS = (2, 1), (3, 2, 1)
 _NUMBER_PX = 11
 
 
@@ -47,10 +47,10 @@ def writing_overlay_png(paths: list[Path], image: ImageInfo, has_numbers: bool =
 
     yield write
     colors = colors_on(image.pixels, len(image.class_names))
-    scale = next(scale for scale in (_SCALES_WITH_NUMBERS if has_numbers else _SCALES)
-                 if scale == 1 or image.height_px * image.width_px * scale ** 2 <= _MAX_PICTURE_PX)
-    picture = draw_instances(image.pixels, rles, [colors[label] for label in labels], scale,
-                             fill=0. if has_numbers else .15, width_px=2 if has_numbers else 1)
+    max_scale, fill, width_px = (3, 0., 2) if has_numbers else (2, .15, 1)
+    largest = math.isqrt(_MAX_PICTURE_PX // (image.height_px * image.width_px))
+    scale = min(max(largest, 1), max_scale)
+    picture = draw_instances(image.pixels, rles, [colors[label] for label in labels], scale, fill, width_px=width_px)
     if has_numbers:
         picture = write_in_places(picture, texts, np.concatenate(centroids_px) * scale, _NUMBER_PX)
     picture = lay_out([Panel(f'{len(rles)} cells', picture)], class_legend(image.class_names, colors=colors))

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from support.running_processes import is_running, wait_until_all_have_ended
 
 from mmcell.commands.messages import describe_error
 from mmcell.datasets import orphans
@@ -39,13 +40,6 @@ def load_one_sample(sender, method):
     time.sleep(100)
 
 
-def is_running(pid):
-    try:
-        return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
-    except OSError:
-        return False
-
-
 @pytest.mark.skipif(not Path('/proc').is_dir(), reason='looks at processes in /proc')
 @pytest.mark.parametrize('method', ['fork', pytest.param('forkserver', marks=pytest.mark.slow)])
 def test_workers_end_after_their_parent_was_killed(monkeypatch, method):
@@ -59,10 +53,7 @@ def test_workers_end_after_their_parent_was_killed(monkeypatch, method):
     assert all(map(is_running, workers))
     os.kill(process.pid, signal.SIGKILL)
     process.join()
-    start = time.monotonic()
-    while any(map(is_running, workers)):
-        assert time.monotonic() - start < 20
-        time.sleep(.02)
+    wait_until_all_have_ended(workers)
 
 
 def test_a_worker_of_a_fork_server_ends_after_the_process_that_asked_for_it(monkeypatch):
@@ -103,21 +94,29 @@ class UnsendableSamples(torch.utils.data.Dataset):
         return torch.zeros(1000)
 
 
-def load_unsendable(sender):
+def load_in_vain(dataset, options, sender):
     try:
-        next(iter(torch.utils.data.DataLoader(UnsendableSamples(), num_workers=1, timeout=60, collate_fn=list)))
-    except RuntimeError as error:
-        sender.send(describe_error(error))
+        next(iter(torch.utils.data.DataLoader(dataset, num_workers=1, timeout=60, **options)))
+    except (RuntimeError, OSError, EOFError) as error:
+        sender.send(error)
+
+
+def error_of_loading(dataset, **options):
+    """Loads a sample with one worker, which fails, in a process of its own; returns the error that it ends with."""
+    context = multiprocessing.get_context('fork')
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=load_in_vain, args=(dataset, options, sender))
+    process.start()
+    sender.close()
+    error = receiver.recv()
+    process.join()
+    return error
 
 
 def test_a_worker_that_cannot_send_a_sample_ends_the_command(capfd):
-    context = multiprocessing.get_context('fork')
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=load_unsendable, args=(sender,))
-    process.start()
-    sender.close()
-    message = receiver.recv()
-    process.join()
+    error = error_of_loading(UnsendableSamples(), collate_fn=list)
+    assert isinstance(error, RuntimeError)
+    message = describe_error(error)
     assert re.search(r'a worker of a data loader cannot send a sample: .*[Tt]oo many open files.*ulimit -n',
                      capfd.readouterr().err)
     assert message.startswith('DataLoader worker (pid') and '\n' not in message
@@ -146,20 +145,7 @@ def register_without_content(send, close):
     return address, key
 
 
-def load_unsharable(sender):
-    try:
-        next(iter(torch.utils.data.DataLoader(UnsharableSamples(), num_workers=1, timeout=60)))
-    except (RuntimeError, OSError, EOFError) as error:
-        sender.send(repr(error))
-
-
 def test_a_thread_that_cannot_send_a_handle_prints_no_traceback(capfd):
-    context = multiprocessing.get_context('fork')
-    receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=load_unsharable, args=(sender,))
-    process.start()
-    sender.close()
-    assert receiver.recv()
-    process.join()
+    error_of_loading(UnsharableSamples())
     printed = capfd.readouterr().err
     assert 'a worker of a data loader cannot send a sample: ' in printed and 'Traceback' not in printed

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.paths import REPO
+from support.running_processes import wait_until_all_have_ended
 
 from mmcell.files.parallel import map_with_progress
 
@@ -37,13 +38,6 @@ def test_only_the_main_process_hears_ctrl_c():
     assert signal.SIGINT not in blocked_signals([])
 
 
-def is_running(process_id):
-    try:
-        return Path(f'/proc/{process_id}/stat').read_text().rpartition(')')[2].split()[0] != 'Z'
-    except OSError:
-        return False
-
-
 @pytest.mark.skipif(not Path('/proc').is_dir(), reason='looks at processes in /proc')
 @pytest.mark.parametrize('number, status', [
     (signal.SIGINT, 130), (signal.SIGTERM, -signal.SIGTERM), (signal.SIGKILL, -signal.SIGKILL)])
@@ -58,9 +52,6 @@ def test_workers_end_soon_after_a_signal(tmp_path, number, status):
         time.sleep(.05)
     # Ctrl-C reaches all processes of a terminal.
     os.kill(-process.pid if number == signal.SIGINT else process.pid, number)
-    begin, workers = time.monotonic(), [int(name.read_text()) for name in names[:2]]
     assert process.wait(20) == status
-    while any(map(is_running, workers)):
-        assert time.monotonic() - begin < 20
-        time.sleep(.05)
+    wait_until_all_have_ended([int(name.read_text()) for name in names[:2]])
     assert not names[2].exists() and b'Traceback' not in process.stderr.read()
