@@ -14,7 +14,7 @@ from mmcell.files.parallel import map_with_progress
 
 # Two workers that write their process ids, and then have much to do.
 PROGRAM = """
-import os, sys, time
+import os, signal, sys, time
 from pathlib import Path
 from mmcell.files.parallel import map_with_progress
 
@@ -23,6 +23,8 @@ def work(name):
     time.sleep(100)
 
 if __name__ == '__main__':
+    # A shell that starts the tests in the background lets them ignore Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         map_with_progress(work, sys.argv[1:], 2, 'items', skip_bad=False)
     except KeyboardInterrupt:
