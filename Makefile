@@ -3,6 +3,7 @@
 # make test                     lint and the fast tests
 # make test-slow                lint and all tests
 # make fuzz                     thousands of damaged and odd files for all readers; FUZZ="--inputs 100000 --jobs 2"
+# make fuzz-guided              the same, with inputs that are kept if they reach new lines (Linux, x86-64)
 # make soak                     kills and disturbs commands at random for 20 minutes; SOAK="--seed 7 --minutes 5"
 # make test-lowest              the fast tests with the lowest versions that requirements.txt allows, in .venv-lowest
 # make sbom                     the installed packages with their licences, in the format CycloneDX: work_dirs/sbom.json
@@ -16,6 +17,7 @@ VENV ?= .venv
 CONSTRAINTS ?= constraints.txt
 WHEELS := wheels
 LOWEST := build/lowest.txt
+ATHERIS := build/atheris
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := $(VENV)/bin
@@ -35,7 +37,7 @@ FILES = $(if $(filter-out annotations,$(ANNOTATIONS)),--cfg-options $(foreach pa
 # Red and blue are swapped in the images of the challenge.
 CHANNEL_ORDER ?= bgr
 
-.PHONY: challenge demo fast-tests fuzz lint sbom soak test test-lowest test-slow try wheels
+.PHONY: challenge demo fast-tests fuzz fuzz-guided lint sbom soak test test-lowest test-slow try wheels
 
 # opencv-python and opencv-python-headless are both dependencies of other packages, and they write to the same folder.
 # The headless package is installed again at the end and overwrites the other's files, because it does not need the
@@ -59,6 +61,11 @@ test-slow: lint
 
 fuzz: $(READY)
 	$(BIN)/python tests/fuzzing/run.py $(FUZZ)
+
+# atheris (Apache-2.0) is installed into a folder of its own, because nothing else needs it.
+fuzz-guided: $(READY)
+	test -d $(ATHERIS) || $(BIN)/pip install --no-deps --target $(ATHERIS) atheris==3.0.0
+	PYTHONPATH=$(ATHERIS) $(BIN)/python tests/fuzzing/guided.py $(FUZZ)
 
 # The figures of the run replace those in the document.
 soak: $(READY)

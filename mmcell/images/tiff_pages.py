@@ -67,6 +67,9 @@ class PageReader:
                                  'save it as uint8 or uint16')
         if page.is_mdgel:
             raise ImageReadError('is a gel image, whose values have a scale of their own: save it as an ordinary TIFF')
+        for tag, value in (('PlanarConfiguration', page.planarconfig), ('FillOrder', page.fillorder)):
+            if value not in (1, 2):
+                raise ImageReadError(f'is damaged: its tag {tag} is {value}, but can be only 1 or 2')
         if page.is_subsampled and (page.compression != _JPEG or page.planarconfig != 1):
             raise ImageReadError('has colours of kind YCBCR that are stored at a lower resolution, which are only read '
                                  'from JPEG with interleaved channels: convert it')

@@ -28,7 +28,8 @@ def read_geojson(path: Path) -> object:
     content = path.read_bytes()
     with unpacking(path, LayoutError):
         if content.startswith(b'\x1f\x8b'):
-            content = _read_bounded(gzip.GzipFile(fileobj=io.BytesIO(content)), path)
+            with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+                content = _read_bounded(file, path)
         elif content.startswith(b'PK'):
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 names = [name for name in archive.namelist() if name.lower().endswith(('.geojson', '.json'))

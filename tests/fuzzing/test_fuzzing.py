@@ -3,9 +3,9 @@
 from unittest import mock
 
 import pytest
-from fuzzing import planted, run
+from fuzzing import guided, planted, run
 from fuzzing.mutations import BESIDE, CORPUS, make_input, seed_files
-from fuzzing.workers import MIB, Limits, Worker, load_targets
+from fuzzing.workers import MIB, Limits, Target, Worker, load_targets
 
 # Names of inputs that readers once neither read nor refused in one message.
 FOUND = 'found-'
@@ -57,6 +57,23 @@ def test_readers_without_a_fault_end_with_0(tmp_path, capsys):
     folder = tmp_path / 'found'
     assert call_run('--registry', 'fuzzing.planted:SOUND', '--inputs', 30, '--jobs', 2, '--out', folder) == 0
     assert not folder.exists() and '30 read' in capsys.readouterr().out
+
+
+def test_the_guided_search_reads_seeds_as_they_are_and_saves_each_fault_once(tmp_path):
+    read = []
+    reading = guided.Reading(Target('tiff', lambda path: read.append((path.suffix, path.read_bytes()))), tmp_path)
+    (tmp_path / 'corpus').mkdir()
+    reading.write_seeds(tmp_path / 'seeds')
+    for path in sorted((tmp_path / 'seeds').iterdir()):
+        reading.read(path.read_bytes())
+    assert sorted(read) == sorted((path.suffix, path.read_bytes()) for path in seed_files('tiff'))
+    assert reading.counts['read'] == len(read) and not (tmp_path / 'found').exists()
+    reading.target = planted.SOMETIMES['fails sometimes']
+    for n_bytes in (3, 5, 10, 12):
+        reading.read(bytes(1 + n_bytes))
+    assert (reading.counts['found'], reading.counts['refused']) == (2, 2)
+    saved, text = sorted((tmp_path / 'found').iterdir())
+    assert saved.read_bytes() == bytes(5) and text.read_text().startswith('TypeError: fuzzing/planted.py')
 
 
 @pytest.mark.parametrize('corpus', sorted(path.name for path in CORPUS.iterdir() if path != BESIDE))

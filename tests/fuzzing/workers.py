@@ -171,10 +171,10 @@ def _serve(pipe, targets, limits, beside, folder):
             # Another name each time, because readers may remember files by their names.
             path = inputs / f'input-{number}{suffix}'
             path.write_bytes(content)
-            pipe.send(_read_within(limits, targets[target].read, path, folder / 'printed'))
+            pipe.send(read_within(limits, targets[target].read, path, folder / 'printed'))
 
 
-def _read_within(limits, read, path, printed):
+def read_within(limits, read, path, printed):
     """Returns the outcome of reading a file within limits."""
     before = _memory('VmRSS')
     Path('/proc/self/clear_refs').write_text('5')  # the greatest memory so far is that of now

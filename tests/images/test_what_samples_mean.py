@@ -156,6 +156,18 @@ def test_a_predictor_where_programs_disagree_on_it_is_refused(tmp_path, rgb, cod
         read_everywhere(tmp_path / 'a.tif')
 
 
+@pytest.mark.parametrize('tag', [266, 284])  # FillOrder, PlanarConfiguration
+@pytest.mark.parametrize('value', [0, 3, 190])
+def test_tags_with_values_that_mean_nothing_are_refused(tmp_path, rgb, tag, value):
+    tifffile.imwrite(tmp_path / 'a.tif', rgb, photometric='rgb', compression='zlib',
+                     extratags=[(UNKNOWN_TAG, 'H', 1, 1, True)])
+    change_tag(tmp_path / 'a.tif', UNKNOWN_TAG, new_code=266)
+    np.testing.assert_array_equal(read_everywhere(tmp_path / 'a.tif'), rgb)
+    change_tag(tmp_path / 'a.tif', tag, value)
+    with pytest.raises(ImageReadError, match=f'tag .* is {value}, but can be only 1 or 2'):
+        read_everywhere(tmp_path / 'a.tif')
+
+
 @pytest.mark.parametrize('code', [6, 33003, 34892, 34934, 65000, 60000])
 def test_codecs_whose_colours_or_sizes_cannot_be_checked_are_refused(tmp_path, rgb, code):
     tifffile.imwrite(tmp_path / 'a.tif', rgb, photometric='rgb', compression='jpeg')

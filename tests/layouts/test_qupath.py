@@ -163,6 +163,8 @@ def test_a_file_that_would_fill_the_memory_ends_in_one_line(tmp_path, monkeypatc
             archive.writestr('a.geojson', content)
     else:
         path.write_bytes(gzip.compress(content.encode()) if path.suffix == '.gz' else content.encode())
+    # A buffer of 1 MB is more than such a small file needs to be read.
+    monkeypatch.setattr(geojson_files, '_CHUNK_BYTES', 2 ** 12)
     tracemalloc.start()
     value = geojson_files.read_geojson(path)
     _, most_bytes = tracemalloc.get_traced_memory()
