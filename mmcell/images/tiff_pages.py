@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 
+import imagecodecs
 import numpy as np
 import tifffile
 
 from mmcell.images.headers import Header, check_jpeg, read_header
 from mmcell.images.limits import LIMITS, ImageReadError, check_expansion, errors_about, refuse
+from mmcell.images.lzw import check_lzw
 from mmcell.images.segment_cache import SegmentCache
 
 # Compression schemes that are read. The sizes that pictures of the second list claim are compared with the size of
@@ -16,7 +18,7 @@ _STREAMS = {1: 'none', 2: 'CCITT RLE', 3: 'CCITT Group 3', 4: 'CCITT Group 4', 5
             50013: 'deflate'}
 _PICTURES = {7: 'JPEG', 33004: 'JPEG 2000', 33005: 'JPEG 2000', 34712: 'JPEG 2000', 34887: 'LERC', 34927: 'WebP',
              34933: 'PNG', 50001: 'WebP', 50002: 'JPEG XL', 52546: 'JPEG XL'}
-_JPEG = 7
+_LZW, _JPEG = 5, 7
 # After these compressions (none, PackBits and LERC), tifffile undoes differences between pixels (the predictor), and
 # libtiff does not.
 _DISPUTED_PREDICTOR = {1, 32773, 34887}
@@ -176,6 +178,8 @@ class PageReader:
             with errors_about(f'{name} '):
                 header = read_header(encoded)
             self._check_picture(header, name, height, width)
+        if encoded is not None and page.compression == _LZW:
+            check_lzw(imagecodecs.bitorder_decode(encoded) if page.fillorder == 2 else encoded)
         jpeg = {'jpegtables': page.jpegtables, 'jpegheader': page.jpegheader} if page.compression == _JPEG else {}
         decoded = page.decode(encoded, index, **jpeg)[0]
         segment = None if decoded is None else decoded[0]
