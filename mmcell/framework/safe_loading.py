@@ -142,6 +142,9 @@ def _find_damage(file: BinaryIO, digits: str) -> str | None:
             # torch.save compresses nothing, so that a file cannot unfold to more than its size.
             if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
                 return 'its parts are compressed, which torch.save never does'
+            # torch would reserve as much memory as a part claims to have.
+            if any(part.file_size != part.compress_size for part in parts):
+                return 'its parts have other sizes than it states'
             if sum(part.compress_size for part in parts) > size:
                 return 'its parts overlap'
             name = archive.testzip()

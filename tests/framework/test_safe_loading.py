@@ -232,6 +232,18 @@ def test_a_file_that_unfolds_is_not_opened(tmp_path, compression):
         load_tensors_only(tmp_path / 'small.pth')
 
 
+def test_a_part_that_claims_more_bytes_than_it_has_is_refused_before_memory_is_reserved(tmp_path):
+    path = tmp_path / 'net.pth'
+    torch.save({'weight': torch.zeros(1000)}, path)
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b'net/data/0') - 46  # the entry of the weights in the list at the end
+    assert content[place:place + 4] == b'PK\x01\x02'
+    content[place + 24:place + 28] = (2 ** 32 - 2).to_bytes(4, 'little')
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match='its parts have other sizes than it states'):
+        load_tensors_only(path)
+
+
 def test_parts_that_share_their_bytes_are_not_read_again_and_again(tmp_path):
     path = tmp_path / 'net.pth'
     with zipfile.ZipFile(path, 'w') as archive:
