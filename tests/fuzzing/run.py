@@ -23,7 +23,7 @@ sys.path[:0] = [str(REPO / 'tests'), str(REPO)]
 os.environ['OMP_NUM_THREADS'] = '1'
 
 from fuzzing.mutations import BESIDE, CORPUS, make_input, seed_files  # noqa: E402
-from fuzzing.workers import Limits, Worker, load_targets  # noqa: E402
+from fuzzing.workers import Limits, Worker, choose_targets  # noqa: E402
 
 from mmcell.commands.shell import make_parser, run_command  # noqa: E402
 
@@ -87,10 +87,11 @@ class Record:
     Args:
         folder: Where findings are saved.
         seed: The seed of the run.
+        output: The open file to which the names of what is found are printed; None: the standard output.
     """
 
-    def __init__(self, folder, seed):
-        self.folder, self.seed = folder, seed
+    def __init__(self, folder, seed, output=None):
+        self.folder, self.seed, self.output = folder, seed, output
         self.counts = defaultdict(Counter)
         self.names = Counter()
 
@@ -107,7 +108,7 @@ class Record:
         path.write_bytes(content)
         path.with_name(f'{path.name}.txt').write_text(
             f'{target}, seed {self.seed}, number {number}\n{outcome.text}\n', errors='backslashreplace')
-        print(f'found: {target}: {outcome.name}\n  {path}', flush=True)
+        print(f'found: {target}: {outcome.name}\n  {path}', file=self.output, flush=True)
 
     def table(self):
         """Returns one line per target."""
@@ -116,17 +117,14 @@ class Record:
 
 
 def carry_out(args):
-    targets = load_targets(args.registry)
-    names = args.targets or list(targets)
-    if unknown := set(names) - set(targets):
-        raise SystemExit(f'there is no target {", ".join(sorted(unknown))}; there are: {", ".join(targets)}')
+    targets = choose_targets(args.registry, args.targets)
     seed = secrets.randbelow(2 ** 31) if args.seed is None else args.seed
-    n_per_target = -(-args.inputs // len(names))
-    print(f'seed {seed}, {n_per_target} inputs for each of {len(names)} targets, from '
+    n_per_target = -(-args.inputs // len(targets))
+    print(f'seed {seed}, {n_per_target} inputs for each of {len(targets)} targets, from '
           f'{sum(len(seed_files(path.name)) for path in CORPUS.iterdir())} files', flush=True)
     begin, record = time.monotonic(), Record(args.out, seed)
     numbers = range(args.first, args.first + n_per_target)
-    search({name: targets[name].corpus for name in names}, numbers, seed, args.jobs, lambda: Worker(
+    search({name: target.corpus for name, target in targets.items()}, numbers, seed, args.jobs, lambda: Worker(
         args.registry, Limits(cpu_seconds=args.seconds), BESIDE), record.add)
     n_found = sum(counts['found'] for counts in record.counts.values())
     print(f'{record.table()}\n{n_found} found with seed {seed} in {time.monotonic() - begin:.0f} s')

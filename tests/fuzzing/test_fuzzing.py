@@ -1,11 +1,12 @@
 """The fuzzing finds planted faults; and no input that was ever found fails again."""
 
+import json
 from unittest import mock
 
 import pytest
 from fuzzing import guided, planted, run
 from fuzzing.mutations import BESIDE, CORPUS, make_input, seed_files
-from fuzzing.workers import MIB, Limits, Target, Worker, load_targets
+from fuzzing.workers import MIB, Limits, Target, Worker, judge, load_targets
 
 # Names of inputs that readers once neither read nor refused in one message.
 FOUND = 'found-'
@@ -59,21 +60,35 @@ def test_readers_without_a_fault_end_with_0(tmp_path, capsys):
     assert not folder.exists() and '30 read' in capsys.readouterr().out
 
 
-def test_the_guided_search_reads_seeds_as_they_are_and_saves_each_fault_once(tmp_path):
+class UnlimitedReader:
+    """Reads inputs in the process of the tests, whose output and limits stay as they are."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def read(self, target, suffix, content):
+        path = self.folder / f'input{suffix}'
+        path.write_bytes(content)
+        return judge(target.read, path)
+
+
+def test_the_guided_search_reads_seeds_as_they_are_and_saves_what_is_found(tmp_path):
     read = []
-    reading = guided.Reading(Target('tiff', lambda path: read.append((path.suffix, path.read_bytes()))), tmp_path)
-    (tmp_path / 'corpus').mkdir()
-    reading.write_seeds(tmp_path / 'seeds')
+    target = Target('tiff', lambda path: read.append((path.suffix, path.read_bytes())))
+    record = run.Record(tmp_path / 'found', 7)
+    fuzzer = guided.Fuzzer('TIFF image', target, UnlimitedReader(tmp_path), record)
+    fuzzer.write_seeds(tmp_path / 'seeds')
     for path in sorted((tmp_path / 'seeds').iterdir()):
-        reading.read(path.read_bytes())
+        fuzzer.read(path.read_bytes())
     assert sorted(read) == sorted((path.suffix, path.read_bytes()) for path in seed_files('tiff'))
-    assert reading.counts['read'] == len(read) and not (tmp_path / 'found').exists()
-    reading.target = planted.SOMETIMES['fails sometimes']
+    assert record.counts['TIFF image'] == {'read': len(read)} and not (tmp_path / 'found').exists()
+    fuzzer.target = planted.SOMETIMES['fails sometimes']
     for n_bytes in (3, 5, 10, 12):
-        reading.read(bytes(1 + n_bytes))
-    assert (reading.counts['found'], reading.counts['refused']) == (2, 2)
-    saved, text = sorted((tmp_path / 'found').iterdir())
-    assert saved.read_bytes() == bytes(5) and text.read_text().startswith('TypeError: fuzzing/planted.py')
+        fuzzer.read(bytes(1 + n_bytes))
+    assert json.loads((tmp_path / 'counts').read_text()) == {'read': len(read), 'found': 2, 'refused': 2}
+    saved, texts = sorted((tmp_path / 'found').glob('*.tif')), list((tmp_path / 'found').glob('*.txt'))
+    assert sorted(path.stat().st_size for path in saved) == [5, 10] and len(texts) == 2
+    assert all('TypeError: fuzzing/planted.py' in text.read_text() for text in texts)
 
 
 @pytest.mark.parametrize('corpus', sorted(path.name for path in CORPUS.iterdir() if path != BESIDE))

@@ -149,32 +149,58 @@ def load_targets(place):
     return getattr(import_module(module), name)
 
 
+def choose_targets(place, names):
+    """Returns those targets of a text MODULE:NAME that have the names; all of them if there are no names."""
+    targets = load_targets(place)
+    if unknown := set(names or ()) - set(targets):
+        raise SystemExit(f'there is no target {", ".join(sorted(unknown))}; there are: {", ".join(targets)}')
+    return {name: targets[name] for name in names or targets}
+
+
 def _serve(pipe, targets, limits, beside, folder):
     """Reads inputs until the other end of the pipe is closed."""
-    printed = os.open(folder / 'printed', os.O_RDWR | os.O_CREAT | os.O_TRUNC)
-    os.dup2(printed, 1)
-    os.dup2(printed, 2)
-    faulthandler.enable()
-    faulthandler.register(signal.SIGXCPU, chain=True)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    reader = InputReader(limits, beside, folder)
     targets = load_targets(targets)
     gc.freeze()
     pipe.send('ready')
     with suppress(EOFError):
-        for number in itertools.count():
+        while True:
             target, suffix, content = pipe.recv()
-            os.ftruncate(printed, 0)
-            os.lseek(printed, 0, os.SEEK_SET)
-            inputs = folder / 'inputs'
-            shutil.rmtree(inputs, ignore_errors=True)
-            inputs.mkdir() if beside is None else shutil.copytree(beside, inputs)
-            # Another name each time, because readers may remember files by their names.
-            path = inputs / f'input-{number}{suffix}'
-            path.write_bytes(content)
-            pipe.send(read_within(limits, targets[target].read, path, folder / 'printed'))
+            pipe.send(reader.read(targets[target], suffix, content))
 
 
-def read_within(limits, read, path, printed):
+class InputReader:
+    """Reads inputs in this process, whose output goes into the file ``printed`` from now on.
+
+    Args:
+        limits: What reading an input may take.
+        beside: A folder with files that inputs are read together with; None if there are none.
+        folder: Where ``printed`` and the folder ``inputs`` with the present input are written.
+    """
+
+    def __init__(self, limits, beside, folder):
+        self.limits, self.beside, self.folder, self._numbers = limits, beside, folder, itertools.count()
+        self._printed = os.open(folder / 'printed', os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        os.dup2(self._printed, 1)
+        os.dup2(self._printed, 2)
+        faulthandler.enable()
+        faulthandler.register(signal.SIGXCPU, chain=True)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+    def read(self, target, suffix, content):
+        """Returns the outcome of reading an input with a target."""
+        os.ftruncate(self._printed, 0)
+        os.lseek(self._printed, 0, os.SEEK_SET)
+        inputs = self.folder / 'inputs'
+        shutil.rmtree(inputs, ignore_errors=True)
+        inputs.mkdir() if self.beside is None else shutil.copytree(self.beside, inputs)
+        # Another name each time, because readers may remember files by their names.
+        path = inputs / f'input-{next(self._numbers)}{suffix}'
+        path.write_bytes(content)
+        return _read_within(self.limits, target.read, path, self.folder / 'printed')
+
+
+def _read_within(limits, read, path, printed):
     """Returns the outcome of reading a file within limits."""
     before = _memory('VmRSS')
     Path('/proc/self/clear_refs').write_text('5')  # the greatest memory so far is that of now
@@ -183,7 +209,7 @@ def read_within(limits, read, path, printed):
         int(used.ru_utime + used.ru_stime) + 1 + limits.cpu_seconds, resource.RLIM_INFINITY))
     resource.setrlimit(resource.RLIMIT_AS, (_memory('VmSize') + 2 * limits.memory_bytes, resource.RLIM_INFINITY))
     try:
-        outcome = _judge(read, path)
+        outcome = judge(read, path)
     finally:
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         resource.setrlimit(resource.RLIMIT_CPU, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
@@ -200,7 +226,8 @@ def _memory(key):
     return int(re.search(rf'{key}:\s+(\d+) kB', Path('/proc/self/status').read_text())[1]) * 1024
 
 
-def _judge(read, path):
+def judge(read, path):
+    """Returns the outcome of reading a file without limits."""
     from mmcell.commands.messages import describe_error
     try:
         read(path)

@@ -4,6 +4,7 @@ import pytest
 import tifffile
 from support.image_files import change_tag, read_everywhere
 
+from mmcell.images import lzw
 from mmcell.images.limits import ImageReadError
 from mmcell.images.lzw import check_lzw
 
@@ -41,6 +42,49 @@ def test_an_empty_stream_and_one_that_is_cut_short_are_left_to_the_decoder():
 def test_a_table_that_is_never_emptied_is_refused():
     with pytest.raises(ImageReadError, match='LZW codes have no meaning'):
         check_lzw(b'\0' * 6000)
+
+
+def is_sound(stream):
+    """Reads a stream code by code."""
+    bits, place = ''.join(f'{byte:08b}' for byte in stream), 0
+    while (width := 9 + (place >= 254) + (place >= 766) + (place >= 1790)) <= len(bits):
+        code, bits = int(bits[:width], 2), bits[width:]
+        if code == 257:
+            return True
+        if code != 256 and (place >= 3838 or code > (257 + place if place else 255)):
+            return False
+        place = 0 if code == 256 else place + 1
+    return True
+
+
+@pytest.mark.parametrize('kind', ['damaged', 'many tables', 'tables that just need wider codes'])
+def test_the_same_streams_are_refused_as_when_they_are_read_code_by_code(rng, kind):
+    outcomes = []
+    for _ in range(150):
+        if kind == 'damaged':
+            values = rng.integers(0, rng.choice([2, 256]), rng.choice([50, 900, 5000]), np.uint8)
+            stream = bytearray(imagecodecs.lzw_encode(values.tobytes()))
+            stream[rng.integers(len(stream))] = rng.integers(256)
+        elif kind == 'many tables':
+            stream = pack(*rng.choice([256, 256, 7, 65, 250, 258], 600, p=[.3, .2, .2, .2, .099, .001]).tolist())
+        else:
+            stream = b''.join([pack(256, *rng.integers(0, 256, rng.choice([253, 254, 255])).tolist())] * 2)
+        sound = is_sound(stream)
+        outcomes.append(sound)
+        if sound:
+            check_lzw(bytes(stream))
+        else:
+            with pytest.raises(ImageReadError, match='LZW codes have no meaning'):
+                check_lzw(bytes(stream))
+    assert {True, False} == set(outcomes)
+
+
+def test_clear_codes_that_follow_each_other_are_passed_over_together(monkeypatch):
+    calls = []
+    read_codes = lzw._read_codes
+    monkeypatch.setattr(lzw, '_read_codes', lambda *arguments: calls.append(1) or read_codes(*arguments))
+    check_lzw(pack(*[256, 7] * 10_000))
+    assert len(calls) < 200
 
 
 @pytest.mark.parametrize('fill_order', [1, 2])

@@ -81,7 +81,7 @@ def _calls_in(function: Callable) -> list[tuple[ast.Call, str, str]]:
     """Returns each call in the source of a function, with the text of the call and the name of what is called."""
     # Python 3.13 takes the text of python -c, with which workers of pytest are started, for the source of whatever was
     # evaluated from a text, for example of the methods of a named tuple.
-    if inspect.unwrap(function).__code__.co_filename.startswith('<'):
+    if function.__code__.co_filename.startswith('<'):
         return []
     try:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
