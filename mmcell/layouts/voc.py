@@ -1,5 +1,6 @@
 """Reading the layout of PASCAL VOC 2007–2012: JPEG images, masks as palette PNGs, and lists of image names."""
 
+import io
 from collections import Counter
 from pathlib import Path
 
@@ -108,7 +109,8 @@ def read_cells(source: Source, image: ImageFile, _: LayoutOptions) -> SourceCell
 def _read_palette_indices(path: Path, image: ImageFile) -> np.ndarray:
     """Reads the palette indices, or grey values, (H, W) uint8 of a mask, of which OpenCV would return the colours."""
     try:
-        with Image.open(path, formats=_MASK_FORMATS) as mask:
+        # From a file, Pillow would read as many bytes as a part claims to have, for which Python reserves memory.
+        with Image.open(io.BytesIO(path.read_bytes()), formats=_MASK_FORMATS) as mask:
             # Before it is decoded, because a small file can claim any size.
             if mask.size != (image.width, image.height):
                 raise LayoutError(f'{path}: has (height, width) {mask.size[::-1]}, but {image.path} has '

@@ -105,7 +105,14 @@ class Fuzzer:
         rng = random.Random(seed)
         if len(data) < 2 or rng.random() < .5:
             return atheris.Mutate(data, max_size)
-        return (data[:1] + MUTATORS.get(self._suffix_of(data), mutate_bytes)(data[1:], rng))[:max_size]
+        return self.mutate_by_format(data, rng)[:max_size]
+
+    def mutate_by_format(self, data, rng):
+        """Returns an input changed as its format allows, or as bytes if it has left its format."""
+        try:
+            return data[:1] + MUTATORS[self._suffix_of(data)](data[1:], rng)
+        except Exception:  # these changes expect files that were sound
+            return data[:1] + mutate_bytes(data[1:], rng)
 
     def _suffix_of(self, data):
         return self.suffixes[(data[0] if data else 0) % len(self.suffixes)]

@@ -1,6 +1,7 @@
 """The fuzzing finds planted faults; and no input that was ever found fails again."""
 
 import json
+import random
 from unittest import mock
 
 import pytest
@@ -89,6 +90,17 @@ def test_the_guided_search_reads_seeds_as_they_are_and_saves_what_is_found(tmp_p
     saved, texts = sorted((tmp_path / 'found').glob('*.tif')), list((tmp_path / 'found').glob('*.txt'))
     assert sorted(path.stat().st_size for path in saved) == [5, 10] and len(texts) == 2
     assert all('TypeError: fuzzing/planted.py' in text.read_text() for text in texts)
+
+
+@pytest.mark.parametrize('name', sorted(load_targets('fuzzing.targets:TARGETS')))
+def test_the_guided_search_changes_inputs_that_are_no_longer_of_their_format(tmp_path, name):
+    target = load_targets('fuzzing.targets:TARGETS')[name]
+    fuzzer = guided.Fuzzer(name, target, UnlimitedReader(tmp_path), run.Record(tmp_path, 7))
+    for number in range(20):
+        rng = random.Random(number)
+        garbage = bytes([number]) + rng.randbytes(50)
+        changed = fuzzer.mutate_by_format(garbage, rng)
+        assert changed[:1] == garbage[:1] and isinstance(changed, bytes)
 
 
 @pytest.mark.parametrize('corpus', sorted(path.name for path in CORPUS.iterdir() if path != BESIDE))
