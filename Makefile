@@ -3,7 +3,8 @@
 # make test                     lint and the fast tests
 # make test-slow                lint and all tests
 # make fuzz                     thousands of damaged and odd files for all readers; FUZZ="--inputs 100000 --jobs 2"
-# make fuzz-guided              the same, with inputs that are kept if they reach new lines (Linux, x86-64)
+# make fuzz-guided              the same, with inputs that are kept if they reach new lines (Linux, x86-64);
+#                               FUZZ_GUIDED="--targets QuPath ImageJ --seconds 300"
 # make soak                     kills and disturbs commands at random for 20 minutes; SOAK="--seed 7 --minutes 5"
 # make test-lowest              the fast tests with the lowest versions that requirements.txt allows, in .venv-lowest
 # make sbom                     the installed packages with their licences, in the format CycloneDX: work_dirs/sbom.json
@@ -30,6 +31,7 @@ WORK_DIR ?= work_dirs/$(patsubst configs/%,%,$(basename $(CONFIG)))
 SUBMISSION ?= submission.zip
 OPTIONS ?=
 FUZZ ?=
+FUZZ_GUIDED ?=
 SOAK ?=
 # The configs read annotations/. Another folder is named to them.
 FILES = $(if $(filter-out annotations,$(ANNOTATIONS)),--cfg-options $(foreach part,train val test,\
@@ -65,7 +67,7 @@ fuzz: $(READY)
 # atheris (Apache-2.0) is installed into a folder of its own, because nothing else needs it.
 fuzz-guided: $(READY)
 	test -d $(ATHERIS) || $(BIN)/pip install --no-deps --target $(ATHERIS) atheris==3.0.0
-	PYTHONPATH=$(ATHERIS) $(BIN)/python tests/fuzzing/guided.py $(FUZZ)
+	PYTHONPATH=$(ATHERIS) $(BIN)/python tests/fuzzing/guided.py $(FUZZ_GUIDED)
 
 # The figures of the run replace those in the document.
 soak: $(READY)

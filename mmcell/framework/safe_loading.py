@@ -25,7 +25,7 @@ from urllib.parse import urlparse
 import torch
 from mmengine.logging import print_log
 
-from mmcell.errors import in_one_line
+from mmcell.errors import in_one_line, quote
 from mmcell.framework.bounded_pickles import refuse_unbounded
 from mmcell.framework.model_files import SUFFIX, read_model
 from mmcell.framework.weights_errors import UntrustedCheckpointError, WeightsError
@@ -139,6 +139,11 @@ def _find_damage(file: BinaryIO, digits: str) -> str | None:
     try:
         with zipfile.ZipFile(file) as archive:
             parts = archive.infolist()
+            if not _has_one_table(file, size, archive):
+                return 'its table of contents is not at its end, where torch.save writes it'
+            # torch looks for a part without regard to case, and finds any one of several.
+            if len({part.filename.lower() for part in parts}) < len(parts):
+                return 'several of its parts have the same name'
             # torch.save compresses nothing, so that a file cannot unfold to more than its size.
             if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
                 return 'its parts are compressed, which torch.save never does'
@@ -148,17 +153,37 @@ def _find_damage(file: BinaryIO, digits: str) -> str | None:
             if sum(part.compress_size for part in parts) > size:
                 return 'its parts overlap'
             name = archive.testzip()
-            return None if name is None else f'the check sum of its part {name} is wrong'
+            return None if name is None else f'the check sum of its part {quote(name)} is wrong'
     # Damaged records make the module fail in many ways.
     except Exception as error:
         return in_one_line(error)
+
+
+def _has_one_table(file: BinaryIO, size: int, archive: zipfile.ZipFile) -> bool:
+    """Says whether torch reads the same table of contents as :mod:`zipfile`.
+
+    The two look for it in different ways: a file with bytes behind its end, or with positions that are not those in the
+    file, can show one table to the checks here and another to torch. Source of the layout: APPNOTE.TXT of PKWARE, 4.3.
+    """
+    file.seek(max(0, size - 42))
+    end = file.read()[-42:]
+    locator, end = end[:-22], end[-22:]
+    if end[:4] != b'PK\5\6' or end[20:] != bytes(2):
+        return False
+    # In a file with 64-bit positions, 56 bytes lie between the table and the locator that states where they begin.
+    if locator[:4] == b'PK\6\7' and int.from_bytes(locator[8:16], 'little') != size - 42 - 56:
+        return False
+    # zipfile adds to all positions what the one of the table is wrong by.
+    file.seek(archive.start_dir)
+    entry = file.read(46)
+    return not archive.infolist() or int.from_bytes(entry[42:46], 'little') == archive.infolist()[0].header_offset
 
 
 def _pickles_of(file: BinaryIO) -> Iterator[bytes]:
     """Yields the pickles in a checkpoint: small ones beside the tensors, or the whole file of torch before 1.6."""
     if _has_check_sums(file):
         with zipfile.ZipFile(file) as archive:
-            yield from (archive.read(name) for name in archive.namelist() if name.endswith('.pkl'))
+            yield from (archive.read(part) for part in archive.infolist() if part.filename.lower().endswith('.pkl'))
     else:
         file.seek(0)
         yield file.read()

@@ -1,6 +1,8 @@
 """Rectangles of a TIFF page, decoded from the tiles or strips that they touch."""
 
+import copy
 from collections.abc import Sequence
+from functools import cached_property
 
 import imagecodecs
 import numpy as np
@@ -8,7 +10,7 @@ import tifffile
 
 from mmcell.images.headers import Header, check_jpeg, read_header
 from mmcell.images.limits import LIMITS, ImageReadError, check_expansion, errors_about, refuse
-from mmcell.images.lzw import check_lzw
+from mmcell.images.lzw import decode_lzw
 from mmcell.images.segment_cache import SegmentCache
 
 # Compression schemes that are read. The sizes that pictures of the second list claim are compared with the size of
@@ -179,7 +181,9 @@ class PageReader:
                 header = read_header(encoded)
             self._check_picture(header, name, height, width)
         if encoded is not None and page.compression == _LZW:
-            check_lzw(imagecodecs.bitorder_decode(encoded) if page.fillorder == 2 else encoded)
+            n_bytes = self._stored_bytes(self.segment_height if page.is_tiled else height)
+            encoded = decode_lzw(imagecodecs.bitorder_decode(encoded) if page.fillorder == 2 else encoded, n_bytes)
+            page = self._without_codec
         jpeg = {'jpegtables': page.jpegtables, 'jpegheader': page.jpegheader} if page.compression == _JPEG else {}
         decoded = page.decode(encoded, index, **jpeg)[0]
         segment = None if decoded is None else decoded[0]
@@ -190,6 +194,22 @@ class PageReader:
                 check_jpeg(header, encoded, segment[:header.height, :header.width], page.jpegtables)
         self._cache.put(index, segment)
         return segment
+
+    @cached_property
+    def _without_codec(self) -> tifffile.TiffPage:
+        """The page with a method ``decode`` that expects what the codec has returned."""
+        page = copy.copy(self.page)
+        for key in ('hash', 'decode'):
+            page.__dict__.pop(key, None)
+        page.compression, page.fillorder = 1, 1
+        return page
+
+    def _stored_bytes(self, n_rows: int) -> int:
+        """Returns the number of bytes of rows of a segment; samples of fewer than 8 bits are packed row by row."""
+        n_samples, n_bits = self.n_samples // self.n_planes, 8 * self.page.dtype.itemsize
+        if isinstance(self.page.bitspersample, int):
+            n_bits = self.page.bitspersample
+        return n_rows * -(-self.segment_width * n_samples * n_bits // 8)
 
     def _check_picture(self, header: Header | None, name: str, height: int, width: int) -> None:
         """Compares what the picture in a segment claims with what the page says, before the picture is decoded."""

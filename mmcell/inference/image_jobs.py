@@ -135,8 +135,8 @@ class ImageJob:
         """Says whether all outputs of an image exist, and were made from the present file with the present settings."""
         record = read_record(self.folder, name)
         written_formats = record.pop('formats', [])
-        record.pop('facts', None)
-        record.pop('options', None)
+        for key in ('facts', 'options', 'written'):
+            record.pop(key, None)
         return (record == self._make_record(image) and set(plan.formats) <= set(written_formats)
                 and all(path.exists() for path in self.output_paths(name, plan.formats)))
 

@@ -25,6 +25,15 @@ def read_record(folder: Path, name: str) -> dict:
     return record if isinstance(record, dict) and isinstance(record.get('image'), str) else {}
 
 
+def own_formats(record: dict) -> set[str]:
+    """Returns the formats whose files beside a record of :func:`read_record` are outputs of this or earlier runs.
+
+    Records of earlier versions do not say it: then all formats count.
+    """
+    written = record.get('written', list(FORMATS) if record else [])
+    return {key for key in FORMATS if isinstance(written, list) and key in written}
+
+
 def recorded_outputs() -> Callable[[Path], bool]:
     """Returns a function that says whether a file is an output of an earlier run, according to the records beside it.
 
@@ -59,17 +68,20 @@ def _possible_suffixes(file_name: str) -> list[str]:
 def recording(folder: Path, name: str, record: dict) -> Iterator[None]:
     """Writes the record of an image after the block, which writes the outputs, has ended.
 
-    Before the block, a record that names only the image is written. If the block is interrupted, it shows that the
-    files belong to this image, but not with which settings they were made, so that a resumed run makes them again.
+    Before the block, a record is written that names only the image and, under the key 'written', the formats of this
+    and of earlier runs. If the block is interrupted, it shows that the files belong to this image, but not with which
+    settings they were made, so that a resumed run makes them again.
 
     Args:
         folder: Where the outputs are written.
         name: Name of the outputs.
-        record: The record, in JSON's types, with the path of the image under the key 'image'.
+        record: The record, in JSON's types, with the path of the image under the key 'image' and the formats of this
+            run under 'formats'.
     """
-    _write(folder, name, {'image': record['image']})
+    begun = {'image': record['image'], 'written': sorted(own_formats(read_record(folder, name)) | {*record['formats']})}
+    _write(folder, name, begun)
     yield
-    _write(folder, name, record)
+    _write(folder, name, {**record, **begun})
 
 
 def _write(folder: Path, name: str, record: dict) -> None:

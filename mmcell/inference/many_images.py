@@ -1,6 +1,7 @@
 """Predicts many image files, which are shared among processes."""
 
 import errno
+import os
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from mmcell.errors import MmcellError, escape
 from mmcell.images.image_file import open_image
 from mmcell.inference.image_jobs import ImageJob, Outcome
-from mmcell.inference.image_records import read_record, record_path
+from mmcell.inference.image_records import own_formats, read_record, record_path
 from mmcell.inference.processes import LostProcessError, gather
 from mmcell.inference.progress import Report, progress_bars
 
@@ -23,15 +24,15 @@ class ModelFailureError(MmcellError):
 
 
 def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> None:
-    """Checks that no output would overwrite an image, or an output of another image.
+    """Checks that no output would overwrite an image, an output of another image, or a file that mmcell did not write.
 
     Args:
         images: Each image file with the name of its outputs.
         job: Job that will be done for each image.
 
     Raises:
-        MmcellError: An output would overwrite one of the images, the regions of one, or an output that an earlier run
-            made from another image.
+        MmcellError: An output would overwrite one of the images, the regions of one, an output that an earlier run
+            made from another image, or a file beside which no record says that it is an output.
     """
     outputs = {output.resolve() for _, name in images for output in job.output_paths(name)}
     for regions in (job.regions or {}).values():
@@ -41,11 +42,18 @@ def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> No
     for path, name in images:
         if path.resolve() in outputs:
             raise MmcellError(f'the image {path} would be overwritten by an output: name another folder with --out')
-        other_image = read_record(job.folder, name).get('image')
-        if other_image not in (None, str(path.resolve())):
-            raise MmcellError(f'the outputs of {path} would replace the outputs of {other_image} in {job.folder}, '
-                              f'because both are called {name}: name another folder with --out, or delete '
-                              f'{record_path(job.folder, name)} if they may be replaced')
+        # Another process that predicts the same image writes its record before its first output.
+        present = [output for output in job.output_paths(name) if os.path.lexists(output)]
+        record = read_record(job.folder, name)
+        if record.get('image') not in (None, str(path.resolve())):
+            raise MmcellError(f"the outputs of {path} would replace the outputs of {record['image']} in {job.folder}, "
+                              f'because both are called {name}: name another folder with --out, or move them away with '
+                              f'{record_path(job.folder, name)}')
+        own = set(job.output_paths(name, tuple(own_formats(record))))
+        if foreign := [output for output in present if output not in own]:
+            raise MmcellError(f'{foreign[0]} would be overwritten, and no {record_path(job.folder, name)} '
+                              'says that it is a result of mmcell: name another folder with --out, or move that file '
+                              'away')
 
 
 def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bool, rank: int,

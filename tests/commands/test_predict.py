@@ -27,6 +27,7 @@ from mmcell.inference.image_records import read_record
 from mmcell.inference.predictor import DetectedCells, Predictor
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.models import precision
+from mmcell.writers.formats import FORMATS
 
 
 def test_the_images_of_a_folder_are_predicted(tmp_path, command):
@@ -401,8 +402,6 @@ def test_resume_predicts_again_if_image_checkpoint_or_formats_changed(tmp_path, 
     assert '2 cells in 1 images' in command(image, '--formats', 'csv', 'geojson', '--resume')[1].out
     save_checkpoint(checkpoint)
     assert '2 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
-    (tmp_path / 'out' / '.a.json').write_text('{"half')
-    assert '2 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
 
 
 @pytest.mark.parametrize('flags', [[], ['--resume']])
@@ -416,13 +415,53 @@ def test_outputs_of_another_image_are_not_overwritten(tmp_path, command, flags):
     assert command(first, '--formats', 'csv')[0] == 0
 
 
+@pytest.mark.parametrize('flags', [[], ['--resume']])
+@pytest.mark.parametrize('record', [None, '{"half', '{"image": 3}'])
+@pytest.mark.parametrize('name', ['a_labels.tif', 'a_class2.tif', 'a_cells.csv', 'a.geojson'])
+def test_files_that_are_no_outputs_are_not_overwritten(tmp_path, command, name, record, flags):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    foreign = tmp_path / 'out' / name
+    foreign.parent.mkdir()
+    foreign.write_text('drawn by hand')
+    if record is not None:
+        (tmp_path / 'out' / '.a.json').write_text(record)
+    status, output = command(image, '--formats', 'labels', 'class-labels', 'csv', 'geojson', *flags)
+    assert status == 1 and f'{foreign} would be overwritten' in output.err
+    assert foreign.read_text() == 'drawn by hand' and names_in(tmp_path / 'out') == [name]
+    # Outputs of other formats lie beside it, and their record does not make it an output.
+    assert command(image, '--formats', 'rois')[0] == command(image, '--formats', 'rois', 'coco')[0] == 0
+    assert command(image, '--formats', 'labels', 'class-labels', 'csv', 'geojson', *flags)[0] == 1
+    assert foreign.read_text() == 'drawn by hand'
+
+
+def test_outputs_of_earlier_formats_are_replaced(tmp_path, command):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    for key in ('csv', 'geojson', 'csv'):
+        assert command(image, '--formats', key)[0] == 0
+    # The records of earlier versions do not say which formats were written before.
+    path = tmp_path / 'out' / '.a.json'
+    record = json.loads(path.read_text())
+    del record['written']
+    path.write_text(json.dumps(record))
+    assert command(image, '--formats', 'csv', 'geojson')[0] == 0
+    assert json.loads(path.read_text())['written'] == sorted(FORMATS)
+
+
+def test_a_link_to_nothing_is_not_overwritten(tmp_path, command):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    (tmp_path / 'out').mkdir()
+    (tmp_path / 'out' / 'a_cells.csv').symlink_to('elsewhere.csv')
+    status, output = command(image, '--formats', 'csv')
+    assert status == 1 and 'would be overwritten' in output.err
+
+
 def test_outputs_whose_replacement_failed_have_a_record_without_settings(tmp_path, command, monkeypatch):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     command(image, '--formats', 'csv')
     monkeypatch.setattr(image_jobs, 'writing_cells', lambda *unused: 1 / 0)
     assert command(image, '--formats', 'csv')[0] == 1
     monkeypatch.undo()
-    assert read_record(tmp_path / 'out', 'a') == {'image': str(image.resolve())}
+    assert read_record(tmp_path / 'out', 'a') == {'image': str(image.resolve()), 'written': ['csv']}
     assert '3 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
 
 

@@ -152,6 +152,13 @@ SYSTEMS = {
     'cell/mask-rcnn_r50_light_consep_enlarged': LIGHT(test=(dict(type='Resize', scale_factor=1.5),), train=(
         dict(type='ScaleJitterCrop', crop_size=(512, 512), ratio_range=(1.125, 2.)), FILTER, FLIP, TURN,
         dict(type='StainJitter', alpha=.05, beta=.05))),
+    'cell/mask-rcnn_r50_light_consep_rare-paste': LIGHT(
+        test=(dict(type='Resize', scale_factor=1.5),), train=None, parts={
+            **RESNET, **ADAMW, 'model.backbone.num_stages': 3, 'train_dataloader.dataset.dataset.pipeline': [
+                *LOAD, dict(type='ScaleJitterCrop', crop_size=(512, 512), ratio_range=(1.125, 2.)), FILTER],
+            'train_dataloader.dataset.pipeline': [
+                {**PASTE, 'classes': ['class1']}, FLIP, TURN, dict(type='StainJitter', alpha=.05, beta=.05),
+                dict(type='PackCellInputs')]}),
     'cell/mask-rcnn_r50_light_nuclei': LIGHT(n_classes=1, train=(
         dict(type='ScaleJitterCrop', crop_size=(512, 512), ratio_range=(.5, 2.)), FILTER, FLIP, TURN,
         dict(type='GammaJitter', max_gamma=2.), dict(type='DefocusBlur', prob=.2), dict(type='ImageNoise', prob=.2),

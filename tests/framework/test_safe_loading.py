@@ -270,3 +270,86 @@ def test_files_without_check_sums_are_compared_with_their_name_or_open_with_a_wa
     published.write_bytes(flipped(published.read_bytes(), -30, 1))
     with pytest.raises(WeightsError, match=f'SHA-256 sum does not begin with {digits[:8]}'):
         load_tensors_only(published)
+
+
+def unfolding_pickle(depth=60):
+    """Returns a pickle of a dict with tuples that double in each of ``depth`` levels."""
+    doubled = b''.join(bytes([ord('q'), i, ord('h'), i, 0x86]) for i in range(depth))
+    return b'\x80\x02}K\x01\x85' + doubled + b'Ns.'
+
+
+def write_parts(path, *parts):
+    with zipfile.ZipFile(path, 'w') as archive:
+        for name, content in parts:
+            archive.writestr(name, content)
+    return path
+
+
+OTHER_PARTS = ('net/byteorder', b'little'), ('net/version', b'3\n')
+
+
+@pytest.mark.parametrize('name', ['data.pkl', 'data.PKL', 'Data.Pkl'])
+def test_no_name_hides_a_pickle_that_unfolds(tmp_path, name):
+    path = write_parts(tmp_path / 'net.pth', (f'net/{name}', unfolding_pickle()), *OTHER_PARTS)
+    with pytest.raises(WeightsError, match='as a key of a dict'):
+        load_tensors_only(path)
+
+
+@pytest.mark.filterwarnings('ignore:Duplicate name')
+@pytest.mark.parametrize('second', ['net/data.pkl', 'net/DATA.pkl'])
+def test_a_file_with_two_parts_of_one_name_is_refused(tmp_path, second):
+    parts = ('net/data.pkl', b'\x80\x02}.'), (second, unfolding_pickle()), *OTHER_PARTS
+    path = write_parts(tmp_path / 'net.pth', *parts)
+    with pytest.raises(WeightsError, match='several of its parts have the same name'):
+        load_tensors_only(path)
+
+
+def with_two_tables(tmp_path):
+    """Returns a file that torch reads as one checkpoint, and Python's zipfile as another one."""
+    files = []
+    for word in ('first', 'other'):
+        torch.save({'word': word}, tmp_path / 'net.pth')
+        content = (tmp_path / 'net.pth').read_bytes()
+        with zipfile.ZipFile(tmp_path / 'net.pth') as archive:
+            begin = archive.start_dir
+        end = content.index(b'PK\x06\x06')
+        files.append((content[:begin], content[begin:end], len(archive.infolist())))
+    (parts, table, n_parts), (other_parts, other_table, _) = files
+    moved, place = bytearray(other_table), 0
+    for _ in range(n_parts):
+        # zipfile will add the length of the first table to these positions, which lie behind the parts of the first.
+        position = int.from_bytes(moved[place + 42:place + 46], 'little') + len(parts) - len(table)
+        moved[place + 42:place + 46] = position.to_bytes(4, 'little')
+        place += 46 + sum(int.from_bytes(moved[place + i:place + i + 2], 'little') for i in (28, 30, 32))
+    end = (b'PK\x05\x06' + bytes(4) + 2 * n_parts.to_bytes(2, 'little') + len(table).to_bytes(4, 'little')
+           + len(parts + other_parts).to_bytes(4, 'little') + bytes(2))
+    (tmp_path / 'net.pth').write_bytes(parts + other_parts + table + moved + end)
+    return tmp_path / 'net.pth'
+
+
+def test_a_file_with_two_tables_of_contents_is_refused(tmp_path, monkeypatch):
+    path = with_two_tables(tmp_path)
+    with pytest.raises(WeightsError, match='its table of contents is not at its end'):
+        load_tensors_only(path)
+    # Otherwise, torch would load another pickle than the one that is checked.
+    monkeypatch.setattr(safe_loading, '_has_one_table', lambda *unused: True)
+    with open(path, 'rb') as file:
+        assert [b'other' in content for content in safe_loading._pickles_of(file)] == [True]
+    assert load_tensors_only(path) == {'word': 'first'}
+
+
+@pytest.mark.parametrize('end', [b'\0', b'PK\x05\x06' + bytes(16), bytes(100)])
+def test_bytes_behind_the_end_are_refused(tmp_path, end):
+    torch.save({'weight': torch.zeros(9)}, tmp_path / 'net.pth')
+    with open(tmp_path / 'net.pth', 'ab') as file:
+        file.write(end)
+    with pytest.raises(WeightsError, match='damaged, or not a checkpoint'):
+        load_tensors_only(tmp_path / 'net.pth')
+
+
+def test_a_name_in_a_file_adds_no_line_to_the_message(tmp_path):
+    path = write_parts(tmp_path / 'net.pth', ('net/data.pkl', b'\x80\x02}.'), ('net/x\nmmcell: all is well', b'hello'))
+    path.write_bytes(path.read_bytes().replace(b'hello', b'hallo'))
+    with pytest.raises(WeightsError, match=r'the check sum of its part .* is wrong') as caught:
+        load_tensors_only(path)
+    assert '\n' not in str(caught.value)

@@ -12,11 +12,11 @@ import zipfile
 import zlib
 
 from fuzzing.byte_mutations import border_below, mutate_bytes
-from fuzzing.text_mutations import change_tree, mutate_json, some_value
+from fuzzing.text_mutations import INJECTED, change_tree, mutate_json, some_value
 
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_NAMES = ('', '../a.roi', '/a.roi', 'a\\b.roi', 'ü.roi', 'a\n.roi', 'test-results.json', '__MACOSX/a.roi', 'x' * 300,
-          'a/')
+_NAMES = ('', '../a.roi', '/a.roi', 'a\\b.roi', 'ü.roi', f'a\n{INJECTED}', 'test-results.json', '__MACOSX/a.roi',
+          'x' * 300, 'a/')
 # Instructions of pickles that are short and dangerous: huge indices, counts and objects of other modules.
 _INSTRUCTIONS = (
     b'N', b'\x88', b']', b'}', b')', b'(', b'0', b'1', b'2', b'.', b'e', b'u', b's', b'a', b't', b'l', b'd', b'R', b'b',

@@ -12,6 +12,7 @@ import json
 import os
 import random
 import secrets
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,7 @@ os.environ['OMP_NUM_THREADS'] = '1'
 from fuzzing.byte_mutations import mutate_bytes  # noqa: E402
 from fuzzing.mutations import BESIDE, MUTATORS, seed_files  # noqa: E402
 from fuzzing.run import Record  # noqa: E402
-from fuzzing.workers import InputReader, Limits, Outcome, choose_targets  # noqa: E402
+from fuzzing.workers import InputReader, Limits, choose_targets, describe_death, read_printed  # noqa: E402
 
 from mmcell.commands.shell import make_parser, run_command  # noqa: E402
 
@@ -65,17 +66,17 @@ def search(name, args, record, folder):
     """Searches the faults of one target with processes, each of which is replaced when it has died of an input."""
     end, n_deaths = time.monotonic() + args.seconds, 0
     while (left := round(end - time.monotonic())) > 0 and n_deaths < _MOST_DEATHS:
+        shutil.rmtree(folder / 'inputs', ignore_errors=True)
         status = subprocess.run([sys.executable, __file__, '--serve', name, args.registry, args.out.absolute(),
                                  str(record.seed + n_deaths), str(left), folder]).returncode
-        printed = (folder / 'printed').read_text(errors='replace')[-6000:]
-        if not (folder / 'counts').exists():
-            raise SystemExit(f'the process of {name} cannot start:\n{printed}')
+        inputs = list((folder / 'inputs').glob('input-*'))
+        if status and not inputs:
+            raise SystemExit(f'the process of {name} cannot start:\n{read_printed(folder)}')
         record.counts[name].update(json.loads((folder / 'counts').read_text()))
         if status:
             n_deaths += 1
-            path = next((folder / 'inputs').glob('input-*'))
-            record.add(name, f'died-{n_deaths}', path.suffix, path.read_bytes(),
-                       Outcome('found', f'crash: exit status {status}\n{printed}'))
+            record.add(name, f'died-{n_deaths}', inputs[0].suffix, inputs[0].read_bytes(),
+                       describe_death(status, read_printed(folder)))
 
 
 class Fuzzer:
@@ -90,6 +91,7 @@ class Fuzzer:
 
     def __init__(self, name, target, reader, record):
         self.name, self.target, self.reader, self.record = name, target, reader, record
+        self.n_left_format = 0
         self.suffixes = sorted({path.suffix for path in seed_files(target.corpus)})
         self.write_counts()
 
@@ -110,9 +112,11 @@ class Fuzzer:
     def mutate_by_format(self, data, rng):
         """Returns an input changed as its format allows, or as bytes if it has left its format."""
         try:
-            return data[:1] + MUTATORS[self._suffix_of(data)](data[1:], rng)
+            changed = MUTATORS.get(self._suffix_of(data), mutate_bytes)(data[1:], rng)
         except Exception:  # these changes expect files that were sound
-            return data[:1] + mutate_bytes(data[1:], rng)
+            self.n_left_format += 1
+            changed = mutate_bytes(data[1:], rng)
+        return data[:1] + changed
 
     def _suffix_of(self, data):
         return self.suffixes[(data[0] if data else 0) % len(self.suffixes)]

@@ -72,7 +72,8 @@ def _fail_sometimes(path):
 # Each target with the beginning of the name of its fault; None for those that have no fault.
 FAULTS = {'dies': (_die, 'crash: SIGABRT'), 'sleeps': (_sleep, 'hang: '), 'computes': (_compute, 'time: SIGXCPU'),
           'fills the memory': (_fill_memory, 'memory'), 'reserves memory': (_reserve_memory, 'memory'),
-          'hides lack of memory': (_hide_lack_of_memory, 'memory'), 'fails': (_fail, 'KeyError: fuzzing/planted.py'),
+          'hides lack of memory': (_hide_lack_of_memory, 'memory'),
+          'fails': (_fail, 'KeyError: tests/fuzzing/planted.py'),
           'prints a traceback': (_print_traceback, 'a traceback is printed'),
           'is silent': (_say_nothing, 'message: empty'),
           'says too much': (_say_too_much, 'message: far too long'),

@@ -7,7 +7,7 @@ from unittest import mock
 import pytest
 from fuzzing import guided, planted, run
 from fuzzing.mutations import BESIDE, CORPUS, make_input, seed_files
-from fuzzing.workers import MIB, Limits, Target, Worker, judge, load_targets
+from fuzzing.workers import MIB, REPO, Limits, Target, Worker, describe_death, judge, load_targets
 
 # Names of inputs that readers once neither read nor refused in one message.
 FOUND = 'found-'
@@ -37,6 +37,72 @@ def test_a_reader_that_hangs_is_found():
         worker.close()
 
 
+def test_a_process_that_has_died_between_two_inputs_is_replaced():
+    worker = Worker('fuzzing.planted:TARGETS', Limits())
+    try:
+        assert worker.read('reads', '.json', b'[]').kind == 'read'
+        worker._process.kill()
+        worker._process.join()
+        assert worker.read('reads', '.json', b'[]' * 10 ** 6).name.startswith('crash: SIGKILL')
+        assert worker.read('reads', '.json', b'[]').kind == 'read'
+    finally:
+        worker.close()
+
+
+def test_faults_are_named_after_the_innermost_line_of_the_repository():
+    outcome = judge(lambda path: json.loads('{"a": 1}', object_hook=planted.FAULTS['fails'][0]), None)
+    assert outcome.name.startswith('KeyError: tests/fuzzing/planted.py')
+    # A fault of another package inside the repository's folder, which may be called mmcell, is that of its caller.
+    printed = ''.join(f'  File "{REPO}/{name}", line {line} in f\n' for name, line in (
+        ('.venv/lib/python3/site-packages/PIL/Image.py', 9), ('mmcell/images/image_file.py', 7), ('mmcell/a.py', 3)))
+    assert describe_death(-11, printed).name == 'crash: SIGSEGV mmcell/images/image_file.py:7'
+
+
+class FakeProcess:
+    """Stands for the processes of the guided search: each reads three inputs, and may die at the last.
+
+    Args:
+        statuses: The exit status of each.
+        reads: Whether each reads inputs before it ends.
+    """
+
+    def __init__(self, statuses, reads=True):
+        self.statuses, self.reads, self.seeds = list(statuses), reads, []
+
+    def __call__(self, arguments):
+        *_, seed, _, folder = arguments
+        self.seeds.append(int(seed))
+        (folder / 'printed').write_text('Fatal error' if self.reads else 'ImportError: atheris')
+        if self.reads:
+            (folder / 'inputs').mkdir()
+            (folder / 'inputs' / 'input-2.tif').write_bytes(b'deadly')
+            (folder / 'counts').write_text('{"read": 2}')
+        return mock.Mock(returncode=self.statuses.pop(0))
+
+
+@pytest.fixture
+def guided_args(tmp_path):
+    return mock.Mock(seconds=60, registry='fuzzing.planted:TARGETS', out=tmp_path / 'found')
+
+
+def test_the_guided_search_goes_on_after_a_death_and_ends_after_three(tmp_path, guided_args, monkeypatch):
+    process = FakeProcess([-11, -24, -6, 0])
+    monkeypatch.setattr(guided.subprocess, 'run', process)
+    record = run.Record(tmp_path / 'found', 7)
+    guided.search('reads', guided_args, record, tmp_path)
+    assert process.seeds == [7, 8, 9] and record.counts['reads'] == {'read': 6, 'found': 3}
+    assert [name for _, name in record.names] == ['crash: SIGSEGV ', 'time: SIGXCPU ', 'crash: SIGABRT ']
+    assert {path.read_bytes() for path in (tmp_path / 'found').glob('*.tif')} == {b'deadly'}
+
+
+def test_a_guided_search_that_cannot_start_says_why(tmp_path, guided_args, monkeypatch):
+    (tmp_path / 'inputs').mkdir()
+    (tmp_path / 'inputs' / 'input-9.tif').write_bytes(b'of the process before')
+    monkeypatch.setattr(guided.subprocess, 'run', FakeProcess([1], reads=False))
+    with pytest.raises(SystemExit, match='(?s)cannot start.*ImportError: atheris'):
+        guided.search('reads', guided_args, run.Record(tmp_path / 'found', 7), tmp_path)
+
+
 def call_run(*arguments):
     with mock.patch('sys.argv', ['run.py', *map(str, arguments)]):
         return run.main()
@@ -46,7 +112,7 @@ def test_what_is_found_is_saved_with_its_seed(tmp_path, capsys):
     arguments = ('--registry', 'fuzzing.planted:SOMETIMES', '--inputs', 120, '--seed', 3, '--out', tmp_path / 'found')
     assert call_run(*arguments) == 1
     printed = capsys.readouterr().out
-    assert 'seed 3' in printed and 'TypeError: fuzzing/planted.py' in printed and '120 inputs' in printed
+    assert 'seed 3' in printed and 'TypeError: tests/fuzzing/planted.py' in printed and '120 inputs' in printed
     saved = sorted((tmp_path / 'found').glob('*.json'))
     assert 1 <= len(saved) <= 3
     for path in saved:
@@ -89,7 +155,7 @@ def test_the_guided_search_reads_seeds_as_they_are_and_saves_what_is_found(tmp_p
     assert json.loads((tmp_path / 'counts').read_text()) == {'read': len(read), 'found': 2, 'refused': 2}
     saved, texts = sorted((tmp_path / 'found').glob('*.tif')), list((tmp_path / 'found').glob('*.txt'))
     assert sorted(path.stat().st_size for path in saved) == [5, 10] and len(texts) == 2
-    assert all('TypeError: fuzzing/planted.py' in text.read_text() for text in texts)
+    assert all('TypeError: tests/fuzzing/planted.py' in text.read_text() for text in texts)
 
 
 @pytest.mark.parametrize('name', sorted(load_targets('fuzzing.targets:TARGETS')))
@@ -101,6 +167,17 @@ def test_the_guided_search_changes_inputs_that_are_no_longer_of_their_format(tmp
         garbage = bytes([number]) + rng.randbytes(50)
         changed = fuzzer.mutate_by_format(garbage, rng)
         assert changed[:1] == garbage[:1] and isinstance(changed, bytes)
+
+
+@pytest.mark.parametrize('name', sorted(load_targets('fuzzing.targets:TARGETS')))
+def test_the_guided_search_changes_sound_files_as_their_format_allows(tmp_path, name):
+    target = load_targets('fuzzing.targets:TARGETS')[name]
+    fuzzer = guided.Fuzzer(name, target, UnlimitedReader(tmp_path), run.Record(tmp_path, 7))
+    fuzzer.write_seeds(tmp_path / 'seeds')
+    seeds = [path.read_bytes() for path in sorted((tmp_path / 'seeds').iterdir())]
+    changed = [fuzzer.mutate_by_format(seed, random.Random(number)) for seed in seeds for number in range(10)]
+    assert fuzzer.n_left_format == 0
+    assert len(set(changed) - set(seeds)) > len(changed) / 2
 
 
 @pytest.mark.parametrize('corpus', sorted(path.name for path in CORPUS.iterdir() if path != BESIDE))

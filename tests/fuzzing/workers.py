@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+REPO = Path(__file__).resolve().parents[2]
 MIB = 2 ** 20
 # What a message may have at most: the place of a file, and some values that were shortened.
 _MAX_MESSAGE_CHARACTERS = 4000
@@ -91,11 +92,11 @@ class Worker:
         """Returns the outcome of reading an input."""
         if self._process is None:
             self._start()
-        self._pipe.send((target, suffix, content))
         try:
+            self._pipe.send((target, suffix, content))
             if self._pipe.poll(self.limits.wall_seconds):
                 return self._pipe.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, ConnectionError):
             return self._describe_death()
         self._stop()
         return Outcome('found', f'hang: not done after {self.limits.wall_seconds:g} s\n{self._printed()}')
@@ -126,21 +127,45 @@ class Worker:
     def _describe_death(self):
         self._process.join()
         status = self._process.exitcode
-        name = signal.Signals(-status).name if status < 0 else f'exit status {status}'
         self._stop()
-        kind = 'time' if name == 'SIGXCPU' else 'crash'
-        return Outcome('found', f'{kind}: {name} {_last_own_line(self._printed())}\n{self._printed()}')
+        return describe_death(status, self._printed())
 
     def _printed(self):
-        with suppress(OSError):
-            return (self._folder / 'printed').read_text(errors='replace')[-6000:]
-        return ''
+        return read_printed(self._folder)
+
+
+def read_printed(folder):
+    """Returns the end of what an :class:`InputReader` with this folder has printed."""
+    with suppress(OSError):
+        return (folder / 'printed').read_text(errors='replace')[-6000:]
+    return ''
+
+
+def describe_death(status, printed):
+    """Returns the outcome of an input at which the process has ended.
+
+    Args:
+        status: The exit status of the process; that of a signal is negative.
+        printed: What the process has printed.
+    """
+    name = signal.Signals(-status).name if status < 0 else f'exit status {status}'
+    kind = 'time' if name == 'SIGXCPU' else 'crash'
+    return Outcome('found', f'{kind}: {name} {_last_own_line(printed)}\n{printed}')
 
 
 def _last_own_line(printed):
     """Returns the innermost line of mmcell in what faulthandler has printed."""
-    found = re.search(r'File "[^"]*/(mmcell/[^"]+)", line (\d+)', printed)
-    return f'{found[1]}:{found[2]}' if found else ''
+    for path, line in re.findall(r'File "([^"]+)", line (\d+)', printed):
+        if (name := _own_name(path)) is not None:
+            return f'{name}:{line}'
+    return ''
+
+
+def _own_name(path):
+    """Returns the name of a file of mmcell, or of a comparison of this folder, in the repository; None for others."""
+    path = Path(path)
+    is_own = path.is_relative_to(REPO / 'mmcell') or path.is_relative_to(REPO / 'tests')
+    return str(path.relative_to(REPO)) if is_own and path != Path(__file__) else None
 
 
 def load_targets(place):
@@ -257,11 +282,10 @@ def _trace(error):
 
 def _place_of(error):
     """Returns the innermost line of mmcell, or of a comparison of this folder, at which an error was raised."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if re.search(r'/(mmcell|tests)/', frame.filename)
-           and Path(frame.filename).name != Path(__file__).name] or frames
-    name = own[-1].filename.rpartition('/tests/' if '/tests/' in own[-1].filename else '/mmcell/')[2]
-    return f'{name}:{own[-1].lineno} in {own[-1].name}'
+    frames = [(_own_name(frame.filename), frame) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [(name, frame) for name, frame in frames if name is not None]
+    name, frame = own[-1] if own else (Path(frames[-1][1].filename).name, frames[-1][1])
+    return f'{name}:{frame.lineno} in {frame.name}'
 
 
 def _problem_of(message):

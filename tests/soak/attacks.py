@@ -13,6 +13,8 @@ from soak.subjects import DISK, OUT
 # An undisturbed run may take so many times as long as the first one, on a machine that is busy.
 _MAX_SLOWDOWN = 10
 _INTERRUPTED = 130
+# So often a command is started again if it has ended before a signal was sent.
+_MOST_STARTS = 6
 
 
 @dataclass
@@ -77,11 +79,22 @@ class Trial:
     def interrupt(self):
         """Ends the command at random times, one to three times, and lets it continue."""
         place, has_older = self.place, self.subject.older is not None and self.rng.random() < .5
-        if has_older:
-            self.run_to_end('the older run', older=True)
+        longest_seconds = self.reference.seconds
+        for _ in range(_MOST_STARTS):
+            if has_older:
+                self.run_to_end('the older run', older=True)
+            self._interrupt_until_it_ends(place, has_older, longest_seconds)
+            if self.n_kills:
+                break
+            longest_seconds /= 2
+            place.clear()
+        self.run_to_end('continued', resumed=True)
+        self.judge_result()
+
+    def _interrupt_until_it_ends(self, place, has_older, longest_seconds):
         for resumed in (False, True, True):
             number = self.rng.choice([signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
-            seconds = self.rng.uniform(0, self.reference.seconds)
+            seconds = self.rng.uniform(0, longest_seconds)
             command = self.subject.start(place, resumed)
             has_ended = command.ends_within(seconds)
             if not has_ended:
@@ -93,8 +106,6 @@ class Trial:
             self.judge_files(has_older)
             if has_ended or self.rng.random() < .5:
                 break
-        self.run_to_end('continued', resumed=True)
-        self.judge_result()
 
     def fill_the_disk(self):
         """Gives the command a disk that is too small for its files, then room."""
@@ -170,16 +181,22 @@ class Trial:
 
     def kill_a_rank(self):
         """Kills one of the processes that torchrun started; the others must end within a minute."""
-        command = self.subject.start(self.place)
-        end = time.monotonic() + 2 * MAX_SECONDS_TO_END
-        while len(ranks := command.ranks()) < self.subject.n_processes and time.monotonic() < end:
-            if command.ends_within(.1):
+        longest_seconds = self.reference.seconds
+        for _ in range(_MOST_STARTS):
+            begin = time.monotonic()
+            command = self.subject.start(self.place)
+            while len(command.ranks()) < self.subject.n_processes and time.monotonic() < begin + 2 * MAX_SECONDS_TO_END:
+                if command.ends_within(.1):
+                    break
+            # The processes that torchrun starts take part of the time of the undisturbed run to appear.
+            command.ends_within(self.rng.uniform(0, max(longest_seconds - (time.monotonic() - begin), 0)))
+            if ranks := command.ranks():
                 break
-        command.ends_within(self.rng.uniform(0, self.reference.seconds))
-        ranks = command.ranks()
-        if not ranks:
             self.story.append('ended before')
-        else:
+            self.wait_for(command)
+            longest_seconds /= 2
+            self.place.clear()
+        if ranks:
             rank = self.rng.choice(sorted(ranks))
             number = self.rng.choice([signal.SIGKILL, signal.SIGSEGV])
             self.story.append(f'{number.name} for rank {rank}')
@@ -268,3 +285,4 @@ ATTACKS = {
     'two at once': Trial.start_two,
     'dead process of several': Trial.kill_a_rank,
 }
+SIGNALS = {'killed', 'dead process of several'}

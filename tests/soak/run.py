@@ -27,7 +27,7 @@ sys.path[:0] = [str(REPO / 'tests'), str(REPO)]
 os.environ['PYTHONPATH'] = os.pathsep.join([str(REPO / 'tests'), str(REPO), os.environ.get('PYTHONPATH', '')])
 os.environ['OMP_NUM_THREADS'] = '1'
 
-from soak.attacks import ATTACKS, Place, Reference, Trial  # noqa: E402
+from soak.attacks import ATTACKS, SIGNALS, Place, Reference, Trial  # noqa: E402
 from soak.disks import can_mount  # noqa: E402
 from soak.processes import preload  # noqa: E402
 from soak.subjects import SUBJECTS, prepare  # noqa: E402
@@ -73,7 +73,8 @@ class Record:
         """Counts an attack that has ended."""
         with self.lock:
             key = task.subject, task.attack
-            self.tried[key] += 1
+            # A command that ended before each signal was not attacked.
+            self.tried[key] += trial.n_kills > 0 or task.attack not in SIGNALS
             self.kills[key] += trial.n_kills
             self.found[key] += bool(trial.findings)
             print(f'{task.number:4} {task.subject}, {task.attack}: {"; ".join(trial.story)}', flush=True)

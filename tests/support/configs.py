@@ -48,6 +48,7 @@ EXPERIMENTS = [
     'cell/mask-rcnn_r50_light',
     'cell/mask-rcnn_r50_light_consep',
     'cell/mask-rcnn_r50_light_consep_enlarged',
+    'cell/mask-rcnn_r50_light_consep_rare-paste',
     'cell/mask-rcnn_r50_light_nuclei',
     'cell/mask-rcnn_r50_mask-nms',
     'cell/mask-rcnn_r50_one-gpu',
