@@ -15,6 +15,7 @@ from mmcell.images.channel_order import other_order
 from mmcell.masks.rle import EncodedInstances
 
 TEST_JSON, TRAINVAL_JSON = 'test.json', 'trainval.json'
+FILE_NAMES = 'train.json', 'val.json', TRAINVAL_JSON, TEST_JSON
 # Annotation files list all classes up to the largest number, which therefore must not be, for example, a date.
 _NUMBERED = re.compile(r'class([1-9][0-9]{0,3})')
 

@@ -11,6 +11,7 @@ from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError, escape
 from mmcell.files.early_checks import refuse_missing, refuse_missing_annotations, refuse_unwritable_folder
 from mmcell.writers.formats import EDITABLE_FORMATS, FORMATS, output_paths
+from mmcell.writers.output_records import refuse_to_replace
 
 if TYPE_CHECKING:
     from _written_images import ImageToWrite
@@ -121,7 +122,8 @@ def refuse_to_overwrite(images: list['ImageToWrite'], args: argparse.Namespace) 
     """Checks that no output would replace an image, and that masks in the raw layout get a folder of their own.
 
     Raises:
-        MmcellError: An output would replace an image, or the folder ``train`` exists already.
+        MmcellError: An output would replace an image, outputs of another image or a file that mmcell did not write, or
+            the folder ``train`` exists already.
     """
     if CLASS_MAPS in args.formats and (args.out / 'train').exists():
         raise MmcellError(f"{args.out / 'train'} exists already, and {CLASS_MAPS} would mix with what is in it: name "
@@ -132,6 +134,8 @@ def refuse_to_overwrite(images: list['ImageToWrite'], args: argparse.Namespace) 
         if image.source.path.resolve() in outputs:
             raise MmcellError(f'the image {image.source.path} would be overwritten by an output: name another folder '
                               'with --out')
+        refuse_to_replace(args.out, image.name, image.source.path, flat_formats(args),
+                          len(image.cells.images.class_names))
 
 
 def flat_formats(args: argparse.Namespace) -> list[str]:
@@ -152,11 +156,15 @@ def write_image(image: 'ImageToWrite', args: argparse.Namespace, n_hidden: Count
 
     from mmcell.writers.class_maps import copy_image, write_class_maps
     from mmcell.writers.label_tiff import count_hidden_cells
+    from mmcell.writers.output_records import recording
     from mmcell.writers.writing import writing_cells
     cells, numbers = image.cells.in_image(image.place)
     info = describe_image(image, args)
-    with writing_cells(flat_formats(args), args.out, image.name, info) as write:
-        write(cells, numbers)
+    if formats := flat_formats(args):
+        record = {'image': str(image.source.path.resolve()), 'formats': formats}
+        with (recording(args.out, image.name, record),
+              writing_cells(formats, args.out, image.name, info) as write):
+            write(cells, numbers)
     if CLASS_MAPS in args.formats:
         folder = args.out / 'train' / image.name
         write_class_maps(folder, cells, numbers, info)

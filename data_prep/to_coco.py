@@ -1,6 +1,7 @@
 """Converts images with cells, in the layouts of laboratories and programs, to COCO annotation files."""
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from _conversion import add_pool_arguments, print_skipped, writing_at_the_end
 
 from mmcell.commands.shell import ExitStatus, make_parser, run_command
-from mmcell.errors import escape
+from mmcell.errors import MmcellError, escape
 from mmcell.files.early_checks import refuse_missing, refuse_unwritable_folder
 from mmcell.images.scale import parse_mpp
 
@@ -163,6 +164,7 @@ def convert(args: argparse.Namespace) -> ExitStatus:
         refuse_missing(args.data, args.images, args.masks, args.class_table, args.test_ids,
                        *(path for _, path in args.lists))
         refuse_unwritable_folder(args.out, '--out')
+        refuse_foreign_files(args.out)
     from _conversion_report import describe_missing_classes, find_warnings, print_folds, print_notes, print_table
     from _documents import (
         TEST_JSON,
@@ -213,6 +215,21 @@ def convert(args: argparse.Namespace) -> ExitStatus:
     if skipped:
         print(f'skipped {skipped}', file=sys.stderr)
     return ExitStatus.PARTLY if skipped else ExitStatus.DONE
+
+
+def refuse_foreign_files(folder: Path) -> None:
+    """Checks that no file would be overwritten or removed that is not of an earlier conversion.
+
+    Raises:
+        MmcellError: There is such a file in the folder.
+    """
+    from _documents import FILE_NAMES
+
+    from mmcell.annotations.file_sets import is_converted
+    for path in (folder / name for name in FILE_NAMES):
+        if os.path.lexists(path) and not is_converted(path):
+            raise MmcellError(f'{path}, which no conversion has written, would be overwritten: name another folder '
+                              'with --out, or move that file away')
 
 
 def choose_layout(args: argparse.Namespace) -> tuple['Layout', 'LayoutOptions']:

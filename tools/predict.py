@@ -219,7 +219,7 @@ def predict(args: argparse.Namespace) -> int:
     from mmcell.files.folders import file_problem
     from mmcell.files.output_names import name_outputs
     from mmcell.inference.image_files import find_images
-    from mmcell.inference.image_records import recorded_outputs
+    from mmcell.writers.output_records import recorded_outputs
     refuse_wrong_launcher(args.launcher)
     paths = find_images(args.images, recorded_outputs(),
                         report=lambda line: print(line, file=sys.stderr) if is_first_process() else None)
@@ -291,7 +291,7 @@ def write_tables(names: dict[Path, str], job: 'ImageJob', args: argparse.Namespa
         MmcellError: Another process has begun to predict one of the images into the same folder.
     """
     from mmcell.inference.call_tables import write_call_tables
-    from mmcell.inference.image_records import read_record
+    from mmcell.writers.output_records import read_record
     images = [(name, read_record(args.out, name).get('facts')) for name in names.values()]
     if taken := [name for name, facts in images if facts is None]:
         raise MmcellError(f'{args.out}: another process predicts {escape(taken[0])} into this folder at the same time, '

@@ -40,6 +40,11 @@ def info_of(document: object) -> dict:
     return info if isinstance(info, dict) else {}
 
 
+def is_converted(path: Path) -> bool:
+    """Says whether a file is an annotation file that a conversion has written."""
+    return _read_file_set(path) is not None
+
+
 def find_file_of_other_set(path: Path, document: dict) -> str | None:
     """Returns the first file that lies where a file of the same set should lie, but does not belong to the set.
 

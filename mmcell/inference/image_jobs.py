@@ -17,13 +17,13 @@ from mmcell.cells.separation import separate_cells
 from mmcell.errors import MmcellError
 from mmcell.images.channel_order import looks_swapped, other_order, read_samples
 from mmcell.images.image_file import ImageFile
-from mmcell.inference.image_records import read_record, recording
 from mmcell.inference.prediction_plan import PredictionPlan
 from mmcell.inference.predictor import DetectedCells, Predictor
 from mmcell.inference.progress import Report
 from mmcell.inference.tile_journal import remove_journal
 from mmcell.writers.base import ImageInfo
 from mmcell.writers.formats import output_paths
+from mmcell.writers.output_records import read_record, recording
 from mmcell.writers.writing import writing_cells
 
 # Images in which all values (0 to 255) are below this one are reported as dark. 12-bit data in a 16-bit file have

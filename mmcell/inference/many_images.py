@@ -1,7 +1,6 @@
 """Predicts many image files, which are shared among processes."""
 
 import errno
-import os
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,9 +10,9 @@ import torch
 from mmcell.errors import MmcellError, escape
 from mmcell.images.image_file import open_image
 from mmcell.inference.image_jobs import ImageJob, Outcome
-from mmcell.inference.image_records import own_formats, read_record, record_path
 from mmcell.inference.processes import LostProcessError, gather
 from mmcell.inference.progress import Report, progress_bars
+from mmcell.writers.output_records import refuse_to_replace
 
 # If so many images fail for the same reason before any image is done, the model is at fault, and the run stops.
 MAX_EQUAL_FAILURES = 3
@@ -42,18 +41,7 @@ def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> No
     for path, name in images:
         if path.resolve() in outputs:
             raise MmcellError(f'the image {path} would be overwritten by an output: name another folder with --out')
-        # Another process that predicts the same image writes its record before its first output.
-        present = [output for output in job.output_paths(name) if os.path.lexists(output)]
-        record = read_record(job.folder, name)
-        if record.get('image') not in (None, str(path.resolve())):
-            raise MmcellError(f"the outputs of {path} would replace the outputs of {record['image']} in {job.folder}, "
-                              f'because both are called {name}: name another folder with --out, or move them away with '
-                              f'{record_path(job.folder, name)}')
-        own = set(job.output_paths(name, tuple(own_formats(record))))
-        if foreign := [output for output in present if output not in own]:
-            raise MmcellError(f'{foreign[0]} would be overwritten, and no {record_path(job.folder, name)} '
-                              'says that it is a result of mmcell: name another folder with --out, or move that file '
-                              'away')
+        refuse_to_replace(job.folder, name, path, job.formats, len(job.predictor.class_names))
 
 
 def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bool, rank: int,

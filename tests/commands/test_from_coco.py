@@ -195,7 +195,8 @@ def test_predictions_of_a_dump(tmp_path, data):
     dump = write_dump(tmp_path / 'results.pkl', [(2, [.6, .4, .9], [0, 0, 1], cells)])
     write(tmp_path, '--predictions', dump, '--formats', 'labels', 'coco', 'geojson', '--editable')
     out = tmp_path / 'out'
-    assert sorted(path.name for path in out.iterdir()) == ['b.geojson', 'b_coco.json', 'b_labels.csv', 'b_labels.tif']
+    assert sorted(path.name for path in out.glob('[!.]*')) == [
+        'b.geojson', 'b_coco.json', 'b_labels.csv', 'b_labels.tif']
     assert (out / 'b_labels.csv').read_text().split() == ['label,class,score', '1,lymphocyte,0.6', '2,epithelial,0.9']
     records = json.loads((out / 'b_coco.json').read_text())['annotations']
     assert [record['segmentation'] for record in records] == [encode_label_map(cells).rles[place] for place in (0, 2)]
@@ -222,7 +223,7 @@ def test_predictions_of_a_submission(tmp_path, data):
 def test_only_some_images(tmp_path, data):
     for name in ('b', 'train/b/image.tif'):
         write(tmp_path, '--only', name, '--formats', 'coco')
-        assert [path.name for path in (tmp_path / 'out').iterdir()] == ['b_coco.json']
+        assert sorted(path.name for path in (tmp_path / 'out').iterdir()) == ['.b.json', 'b_coco.json']
     assert 'no image is called c; there are a, b' in refuse(
         tmp_path, tmp_path / 'annotations' / 'trainval.json', '--only', 'b', 'c')
 
@@ -253,6 +254,30 @@ def test_nothing_is_overwritten_that_is_no_output(tmp_path, data):
     assert ended.returncode == 1 and 'would be overwritten by an output' in ended.stderr
     assert all((data / 'a_class1.tif' if path.parent.name == 'a' and path.name == 'image.tif' else path).read_bytes()
                == content for path, content in masks.items())
+
+
+def test_files_that_mmcell_did_not_write_are_not_overwritten(tmp_path, data):
+    annotations = tmp_path / 'annotations' / 'trainval.json'
+    (tmp_path / 'out').mkdir()
+    drawn = tmp_path / 'out' / 'b_labels.tif'
+    drawn.write_text('drawn by hand')
+    assert f'{drawn} would be overwritten' in refuse(tmp_path, annotations, '--formats', 'labels')
+    assert drawn.read_text() == 'drawn by hand' and not (tmp_path / 'out' / 'a_labels.tif').exists()
+    # Outputs of other formats lie beside it, and are replaced by the next call.
+    for _ in range(2):
+        write(tmp_path, '--formats', 'coco', 'rois')
+    assert f'{drawn} would be overwritten' in refuse(tmp_path, annotations, '--formats', 'coco', 'labels')
+    assert drawn.read_text() == 'drawn by hand'
+
+
+def test_outputs_of_another_image_are_not_overwritten(tmp_path, data):
+    write(tmp_path, '--formats', 'coco')
+    before = (tmp_path / 'out' / 'a_coco.json').read_bytes()
+    data.rename(tmp_path / 'other')
+    to_coco(tmp_path / 'other', tmp_path / 'others')
+    assert 'would replace the outputs of' in refuse(
+        tmp_path, tmp_path / 'others' / 'trainval.json', '--formats', 'coco')
+    assert (tmp_path / 'out' / 'a_coco.json').read_bytes() == before
 
 
 def test_an_image_of_another_size_is_refused(tmp_path, data):

@@ -23,11 +23,11 @@ from mmcell.datasets import CellDataset
 from mmcell.errors import MmcellError
 from mmcell.inference import image_jobs, prediction_plan
 from mmcell.inference.detector import load_detector
-from mmcell.inference.image_records import read_record
 from mmcell.inference.predictor import DetectedCells, Predictor
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.models import precision
 from mmcell.writers.formats import FORMATS
+from mmcell.writers.output_records import read_record
 
 
 def test_the_images_of_a_folder_are_predicted(tmp_path, command):
@@ -467,7 +467,7 @@ def test_outputs_whose_replacement_failed_have_a_record_without_settings(tmp_pat
 
 def test_tables_are_not_made_of_an_image_that_another_process_has_begun(tmp_path, command, monkeypatch):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
-    monkeypatch.setattr('mmcell.inference.image_records.read_record', lambda folder, name: {'image': str(image)})
+    monkeypatch.setattr('mmcell.writers.output_records.read_record', lambda folder, name: {'image': str(image)})
     status, output = command(image, '--formats', 'csv')
     assert status == 1 and 'another process predicts a into this folder' in output.err
     assert not (tmp_path / 'out' / 'cells.csv').exists()

@@ -180,6 +180,28 @@ def test_images_lie_in_folders_that_the_files_name(tmp_path, names, folders):
         assert (record['file_name'], record['width']) == (f'{folder}/a.tif', width)
 
 
+@pytest.mark.parametrize('name', ['train.json', 'val.json', 'trainval.json', 'test.json'])
+def test_annotations_that_no_conversion_has_written_are_neither_overwritten_nor_removed(folder, tmp_path, name):
+    out = tmp_path / 'out'
+    write(folder / 'all.json', document(('a.tif', 'b.tif', 'c.tif')))
+    write(out / name, document())
+    before = (out / name).read_bytes()
+    ended = convert(folder, '--out', out)
+    assert ended.returncode == 1 and f'{out / name}, which no conversion has written' in ended.stderr
+    assert [path.name for path in out.iterdir()] == [name] and (out / name).read_bytes() == before
+    (out / name).rename(tmp_path / 'kept.json')
+    for _ in range(2):
+        assert convert(folder, '--out', out).returncode == 0
+
+
+def test_the_files_that_are_converted_are_not_overwritten(folder, tmp_path):
+    write(tmp_path / 'images' / 'train.json', document())
+    before = (tmp_path / 'images' / 'train.json').read_bytes()
+    ended = convert(tmp_path / 'images', '--out', tmp_path / 'images')
+    assert ended.returncode == 1 and 'would be overwritten' in ended.stderr
+    assert (tmp_path / 'images' / 'train.json').read_bytes() == before
+
+
 def test_files_of_an_earlier_conversion_in_the_same_folder_are_passed_over(folder, tmp_path):
     write(folder / 'export.json', document(('a.tif', 'b.tif')))
     for _ in range(2):

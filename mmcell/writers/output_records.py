@@ -2,13 +2,15 @@
 
 import functools
 import json
+import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
-from mmcell.writers.formats import CALL_TABLES, FORMATS
+from mmcell.writers.formats import CALL_TABLES, FORMATS, output_paths
 
 
 def record_path(folder: Path, name: str) -> Path:
@@ -25,13 +27,40 @@ def read_record(folder: Path, name: str) -> dict:
     return record if isinstance(record, dict) and isinstance(record.get('image'), str) else {}
 
 
-def own_formats(record: dict) -> set[str]:
+def refuse_to_replace(folder: Path, name: str, image: Path, formats: Sequence[str], n_classes: int) -> None:
+    """Checks that the outputs of an image would overwrite nothing but outputs of the same image.
+
+    Args:
+        folder: Where the outputs are written.
+        name: Name of the outputs.
+        image: The image file.
+        formats: Keys of ``FORMATS``.
+        n_classes: The number of classes.
+
+    Raises:
+        MmcellError: An output would overwrite one that an earlier run made from another image, or a file beside which
+            no record says that it is an output.
+    """
+    # Another process that writes outputs of the same image writes its record before the first of them.
+    present = [path for path in output_paths(formats, folder, name, n_classes) if os.path.lexists(path)]
+    record = read_record(folder, name)
+    if record.get('image') not in (None, str(image.resolve())):
+        raise MmcellError(f"the outputs of {image} would replace the outputs of {record['image']} in {folder}, because "
+                          f'both are called {name}: name another folder with --out, or move them away with '
+                          f'{record_path(folder, name)}')
+    own = set(output_paths(_own_formats(record), folder, name, n_classes))
+    if foreign := [path for path in present if path not in own]:
+        raise MmcellError(f'{foreign[0]} would be overwritten, and no {record_path(folder, name)} says that it is a '
+                          'result of mmcell: name another folder with --out, or move that file away')
+
+
+def _own_formats(record: dict) -> list[str]:
     """Returns the formats whose files beside a record of :func:`read_record` are outputs of this or earlier runs.
 
     Records of earlier versions do not say it: then all formats count.
     """
     written = record.get('written', list(FORMATS) if record else [])
-    return {key for key in FORMATS if isinstance(written, list) and key in written}
+    return [key for key in FORMATS if isinstance(written, list) and key in written]
 
 
 def recorded_outputs() -> Callable[[Path], bool]:
@@ -78,7 +107,8 @@ def recording(folder: Path, name: str, record: dict) -> Iterator[None]:
         record: The record, in JSON's types, with the path of the image under the key 'image' and the formats of this
             run under 'formats'.
     """
-    begun = {'image': record['image'], 'written': sorted(own_formats(read_record(folder, name)) | {*record['formats']})}
+    written = {*_own_formats(read_record(folder, name)), *record['formats']}
+    begun = {'image': record['image'], 'written': sorted(written)}
     _write(folder, name, begun)
     yield
     _write(folder, name, {**record, **begun})
