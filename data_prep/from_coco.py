@@ -11,7 +11,7 @@ from mmcell.commands.shell import make_parser, run_command
 from mmcell.errors import MmcellError, escape
 from mmcell.files.early_checks import refuse_missing, refuse_missing_annotations, refuse_unwritable_folder
 from mmcell.writers.formats import EDITABLE_FORMATS, FORMATS, output_paths
-from mmcell.writers.output_records import refuse_to_replace
+from mmcell.writers.output_records import refuse_changed, refuse_to_replace
 
 if TYPE_CHECKING:
     from _written_images import ImageToWrite
@@ -122,8 +122,8 @@ def refuse_to_overwrite(images: list['ImageToWrite'], args: argparse.Namespace) 
     """Checks that no output would replace an image, and that masks in the raw layout get a folder of their own.
 
     Raises:
-        MmcellError: An output would replace an image, outputs of another image or a file that mmcell did not write, or
-            the folder ``train`` exists already.
+        MmcellError: An output would replace an image, outputs of another image or a file that mmcell did not write or
+            that was changed since, or the folder ``train`` exists already.
     """
     if CLASS_MAPS in args.formats and (args.out / 'train').exists():
         raise MmcellError(f"{args.out / 'train'} exists already, and {CLASS_MAPS} would mix with what is in it: name "
@@ -134,8 +134,9 @@ def refuse_to_overwrite(images: list['ImageToWrite'], args: argparse.Namespace) 
         if image.source.path.resolve() in outputs:
             raise MmcellError(f'the image {image.source.path} would be overwritten by an output: name another folder '
                               'with --out')
-        refuse_to_replace(args.out, image.name, image.source.path, flat_formats(args),
-                          len(image.cells.images.class_names))
+        n_classes = len(image.cells.images.class_names)
+        refuse_to_replace(args.out, image.name, image.source.path, flat_formats(args), n_classes)
+        refuse_changed(args.out, image.name, output_paths(flat_formats(args), args.out, image.name, n_classes))
 
 
 def flat_formats(args: argparse.Namespace) -> list[str]:
@@ -162,7 +163,8 @@ def write_image(image: 'ImageToWrite', args: argparse.Namespace, n_hidden: Count
     info = describe_image(image, args)
     if formats := flat_formats(args):
         record = {'image': str(image.source.path.resolve()), 'formats': formats}
-        with (recording(args.out, image.name, record),
+        paths = output_paths(formats, args.out, image.name, len(info.class_names))
+        with (recording(args.out, image.name, record, paths),
               writing_cells(formats, args.out, image.name, info) as write):
             write(cells, numbers)
     if CLASS_MAPS in args.formats:

@@ -23,7 +23,7 @@ from mmcell.inference.progress import Report
 from mmcell.inference.tile_journal import remove_journal
 from mmcell.writers.base import ImageInfo
 from mmcell.writers.formats import output_paths
-from mmcell.writers.output_records import read_record, recording
+from mmcell.writers.output_records import read_record, recording, refuse_changed
 from mmcell.writers.writing import writing_cells
 
 # Images in which all values (0 to 255) are below this one are reported as dark. 12-bit data in a 16-bit file have
@@ -135,7 +135,7 @@ class ImageJob:
         """Says whether all outputs of an image exist, and were made from the present file with the present settings."""
         record = read_record(self.folder, name)
         written_formats = record.pop('formats', [])
-        for key in ('facts', 'options', 'written'):
+        for key in ('facts', 'options', 'written', 'sha256'):
             record.pop(key, None)
         return (record == self._make_record(image) and set(plan.formats) <= set(written_formats)
                 and all(path.exists() for path in self.output_paths(name, plan.formats)))
@@ -165,7 +165,9 @@ class ImageJob:
 
         Raises:
             ImageReadError: The image cannot be read. Errors of prediction and writing are passed on.
+            MmcellError: An output was changed after it was written.
         """
+        refuse_changed(self.folder, name, self.output_paths(name, plan.formats))
         journal = self.folder / f'.{name}.tiles'
         if plan.way == 'streamed':
             pixels, sample = None, read_samples(image)
@@ -208,7 +210,7 @@ class ImageJob:
         n_cells, at_limit = 0, []
         record = {**self._make_record(image), 'formats': list(plan.formats), 'facts': facts,
                   'options': self._recorded_options()}
-        with (recording(self.folder, name, record),
+        with (recording(self.folder, name, record, self.output_paths(name, plan.formats)),
               writing_cells(plan.formats, self.folder, name, info) as write):
             for cells in self._select(parts, info, at_limit):
                 write(cells)

@@ -1,6 +1,7 @@
 """Records from which image and with which settings outputs were made, in a hidden file beside the outputs."""
 
 import functools
+import hashlib
 import json
 import os
 import re
@@ -93,25 +94,56 @@ def _possible_suffixes(file_name: str) -> list[str]:
     return [suffix for output_format in FORMATS.values() for suffix in output_format.suffixes(n_classes)]
 
 
+def refuse_changed(folder: Path, name: str, paths: Sequence[Path]) -> None:
+    """Checks that outputs which will be replaced are as they were written: nobody has corrected cells in them.
+
+    Args:
+        folder: Where the outputs are.
+        name: Name of the outputs.
+        paths: The outputs that will be replaced.
+
+    Raises:
+        MmcellError: One of them has another content than the record says.
+    """
+    sums = _recorded_sums(read_record(folder, name))
+    for path in paths:
+        if path.name in sums and path.is_file() and _sum_of(path) != sums[path.name]:
+            raise MmcellError(f'{path} was changed after it was written, and the changes would be lost: name another '
+                              'folder with --out, or move that file away')
+
+
+def _recorded_sums(record: dict) -> dict[str, str]:
+    sums = record.get('sha256')
+    return sums if isinstance(sums, dict) else {}
+
+
+def _sum_of(path: Path) -> str:
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
 @contextmanager
-def recording(folder: Path, name: str, record: dict) -> Iterator[None]:
+def recording(folder: Path, name: str, record: dict, paths: Sequence[Path]) -> Iterator[None]:
     """Writes the record of an image after the block, which writes the outputs, has ended.
 
     Before the block, a record is written that names only the image and, under the key 'written', the formats of this
     and of earlier runs. If the block is interrupted, it shows that the files belong to this image, but not with which
-    settings they were made, so that a resumed run makes them again.
+    settings they were made, so that a resumed run makes them again. The SHA-256 sums of the outputs are under 'sha256'.
 
     Args:
         folder: Where the outputs are written.
         name: Name of the outputs.
         record: The record, in JSON's types, with the path of the image under the key 'image' and the formats of this
             run under 'formats'.
+        paths: The outputs that the block writes.
     """
-    written = {*_own_formats(read_record(folder, name)), *record['formats']}
-    begun = {'image': record['image'], 'written': sorted(written)}
+    before, names = read_record(folder, name), {path.name for path in paths}
+    begun = {'image': record['image'], 'written': sorted({*_own_formats(before), *record['formats']}),
+             'sha256': {key: value for key, value in _recorded_sums(before).items() if key not in names}}
     _write(folder, name, begun)
     yield
-    _write(folder, name, {**record, **begun})
+    sums = begun['sha256'] | {path.name: _sum_of(path) for path in paths}
+    _write(folder, name, {**record, **begun, 'sha256': sums})
 
 
 def _write(folder: Path, name: str, record: dict) -> None:

@@ -270,6 +270,17 @@ def test_files_that_mmcell_did_not_write_are_not_overwritten(tmp_path, data):
     assert drawn.read_text() == 'drawn by hand'
 
 
+def test_corrected_files_are_not_overwritten(tmp_path, data):
+    write(tmp_path, '--formats', 'geojson', 'labels')
+    corrected = tmp_path / 'out' / 'b.geojson'
+    corrected.write_text(corrected.read_text().replace('lymphocyte', 'epithelial'))
+    content = corrected.read_text()
+    assert f'{corrected} was changed after it was written' in refuse(
+        tmp_path, tmp_path / 'annotations' / 'trainval.json', '--formats', 'geojson')
+    assert corrected.read_text() == content
+    write(tmp_path, '--formats', 'labels')
+
+
 def test_outputs_of_another_image_are_not_overwritten(tmp_path, data):
     write(tmp_path, '--formats', 'coco')
     before = (tmp_path / 'out' / 'a_coco.json').read_bytes()

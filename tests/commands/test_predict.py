@@ -434,6 +434,34 @@ def test_files_that_are_no_outputs_are_not_overwritten(tmp_path, command, name, 
     assert foreign.read_text() == 'drawn by hand'
 
 
+def test_outputs_that_were_corrected_are_not_overwritten(tmp_path, command):
+    images = [write_image(tmp_path / f'{name}.tif', *THREE_CELLS) for name in 'ab']
+    assert command(*images, '--formats', 'labels', 'geojson')[0] == 0
+    corrected = tmp_path / 'out' / 'a.geojson'
+    corrected.write_text(corrected.read_text() + '\n')
+    # The other image is predicted again.
+    status, output = command(*images, '--formats', 'labels', 'geojson', '--score-thr', .1)
+    assert status == 3 and f'{corrected} was changed after it was written' in output.err and '3 cells' in output.out
+    assert corrected.read_text().endswith('\n')
+    # What is done is skipped, also if it was corrected since; other formats do not touch it.
+    status, output = command(images[0], '--formats', 'labels', 'geojson', '--resume')
+    assert status == 0 and '1 images were done before' in output.out
+    assert command(*images, '--formats', 'csv')[0] == 0
+    assert command(*images, '--formats', 'geojson')[0] == 3
+    corrected.unlink()
+    assert command(*images, '--formats', 'labels', 'geojson')[0] == 0
+
+
+@pytest.mark.parametrize('sums', [3, ['a_cells.csv'], {'a_cells.csv': 3}, {'../x': ''}])
+def test_damaged_sums_in_a_record_do_not_fail(tmp_path, command, sums):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    command(image, '--formats', 'csv')
+    path = tmp_path / 'out' / '.a.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'sha256': sums}))
+    status, output = command(image, '--formats', 'csv')
+    assert status == (1 if isinstance(sums, dict) and 'a_cells.csv' in sums else 0) and 'Traceback' not in output.err
+
+
 def test_outputs_of_earlier_formats_are_replaced(tmp_path, command):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     for key in ('csv', 'geojson', 'csv'):
@@ -461,7 +489,8 @@ def test_outputs_whose_replacement_failed_have_a_record_without_settings(tmp_pat
     monkeypatch.setattr(image_jobs, 'writing_cells', lambda *unused: 1 / 0)
     assert command(image, '--formats', 'csv')[0] == 1
     monkeypatch.undo()
-    assert read_record(tmp_path / 'out', 'a') == {'image': str(image.resolve()), 'written': ['csv']}
+    assert read_record(tmp_path / 'out', 'a') == {
+        'image': str(image.resolve()), 'written': ['csv'], 'sha256': {}}
     assert '3 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
 
 
