@@ -9,13 +9,12 @@ from _conversion import path_between
 
 from mmcell.annotations import coco_json
 from mmcell.annotations.annotated_image import AnnotatedImage, LayoutError
+from mmcell.annotations.file_sets import TEST_JSON, TRAIN_JSON, TRAINVAL_JSON, VAL_JSON
 from mmcell.annotations.splits import choose_folds, choose_validation_groups
 from mmcell.errors import list_some, quote
 from mmcell.images.channel_order import other_order
 from mmcell.masks.rle import EncodedInstances
 
-TEST_JSON, TRAINVAL_JSON = 'test.json', 'trainval.json'
-FILE_NAMES = 'train.json', 'val.json', TRAINVAL_JSON, TEST_JSON
 # Annotation files list all classes up to the largest number, which therefore must not be, for example, a date.
 _NUMBERED = re.compile(r'class([1-9][0-9]{0,3})')
 
@@ -224,9 +223,10 @@ def build_documents(images: list[AnnotatedImage], is_validation: np.ndarray, tes
     image_records, annotations = coco_json.to_records(images, names)
     ids = np.array([record['id'] for record in image_records], np.int64)
     documents = {}
-    for name, is_used in (('train', ~is_validation), ('val', is_validation), ('trainval', np.ones(len(ids), bool))):
+    for name, is_used in ((TRAIN_JSON, ~is_validation), (VAL_JSON, is_validation),
+                          (TRAINVAL_JSON, np.ones(len(ids), bool))):
         records, cells = coco_json.subset(image_records, annotations, set(ids[is_used].tolist()))
-        documents[out / f'{name}.json'] = _document(info, names, records, cells)
+        documents[out / name] = _document(info, names, records, cells)
     if folds is not None:
         document = documents[out / TRAINVAL_JSON]
         document['images'] = [{**record, 'fold': fold} for record, fold in zip(document['images'], folds, strict=True)]

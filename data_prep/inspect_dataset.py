@@ -86,7 +86,7 @@ def inspect(args: argparse.Namespace) -> ExitStatus:
     refuse_missing_annotations(*args.files)
     refuse_missing(args.predictions)
     for flag, path in (('--out', args.out), ('--page', args.page), ('--write-config', args.write_config)):
-        refuse_unwritable_files([path], flag)
+        refuse_unwritable_files([path], flag, [*args.files, args.predictions, args.config])
     refuse_unwritable_folder(args.errors_out, '--errors-out')
     from mmcell.inspection.advice import AdviceError, advise
     from mmcell.inspection.defects import find_defects

@@ -167,7 +167,6 @@ def convert(args: argparse.Namespace) -> ExitStatus:
         refuse_foreign_files(args.out)
     from _conversion_report import describe_missing_classes, find_warnings, print_folds, print_notes, print_table
     from _documents import (
-        TEST_JSON,
         build_documents,
         choose_class_names,
         choose_validation,
@@ -178,7 +177,7 @@ def convert(args: argparse.Namespace) -> ExitStatus:
     )
 
     from mmcell.annotations.coco_json import write_documents
-    from mmcell.annotations.file_sets import as_file_set
+    from mmcell.annotations.file_sets import TEST_JSON, as_file_set
     from mmcell.layouts.reading import find_root
     with writing_at_the_end():
         layout, options = choose_layout(args)
@@ -223,10 +222,8 @@ def refuse_foreign_files(folder: Path) -> None:
     Raises:
         MmcellError: There is such a file in the folder.
     """
-    from _documents import FILE_NAMES
-
-    from mmcell.annotations.file_sets import is_converted
-    for path in (folder / name for name in FILE_NAMES):
+    from mmcell.annotations.file_sets import TEST_JSON, TRAIN_JSON, TRAINVAL_JSON, VAL_JSON, is_converted
+    for path in (folder / name for name in (TRAIN_JSON, VAL_JSON, TRAINVAL_JSON, TEST_JSON)):
         if os.path.lexists(path) and not is_converted(path):
             raise MmcellError(f'{path}, which no conversion has written, would be overwritten: name another folder '
                               'with --out, or move that file away')

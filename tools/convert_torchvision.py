@@ -35,7 +35,7 @@ def main() -> int:
 
 def convert(args: argparse.Namespace) -> None:
     refuse_missing(args.weights)
-    refuse_unwritable_files([args.out], '--out')
+    refuse_unwritable_files([args.out], '--out', [args.weights])
     import torch
 
     from mmcell.checkpoints.torchvision_weights import TorchvisionWeightsError, convert_mask_rcnn

@@ -91,7 +91,7 @@ def main() -> int:
 def join_or_fuse(args: argparse.Namespace) -> None:
     refuse_missing(*args.results)
     refuse_missing_annotations(args.join, args.annotations)
-    refuse_unwritable_files([args.out], '--out')
+    refuse_unwritable_files([args.out], '--out', [*args.results, args.join, args.annotations])
     if args.join:
         from mmcell.predictions.folds import gather_folds
         print(f'wrote the predictions of {gather_folds(args.results, args.join, args.out)} images, joined from '

@@ -51,7 +51,7 @@ def main() -> int:
 def export(args: argparse.Namespace) -> None:
     from mmcell.checkpoints.records import find_checkpoint
     checkpoint = find_checkpoint(args.checkpoint)
-    refuse_unwritable_files([args.out], '--out')
+    refuse_unwritable_files([args.out], '--out', [checkpoint])
     refuse_other_json(args.out)
     facts = {key: value for key in ('mpp', 'licence', 'data', 'scope') if (value := getattr(args, key)) is not None}
     if args.scores is not None:

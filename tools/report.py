@@ -95,7 +95,7 @@ def report(args: argparse.Namespace) -> None:
     """
     refuse_missing_annotations(args.annotations)
     refuse_missing(*args.inputs, args.base)
-    refuse_unwritable_files([args.out], '--out')
+    refuse_unwritable_files([args.out], '--out', [*args.inputs, args.annotations, args.base])
     import shlex
 
     from mmcell.checkpoints.seeds import group_seeds

@@ -48,7 +48,7 @@ def submit_or_check(args: argparse.Namespace) -> int | None:
     refuse_missing(args.annotations, args.results, args.check)
     if args.check is not None:
         return check(args)
-    refuse_unwritable_files([args.out], '--out')
+    refuse_unwritable_files([args.out], '--out', [args.results, args.annotations])
     return submit(args)
 
 

@@ -16,6 +16,8 @@ from pathlib import Path
 
 from mmcell.files.names import is_bare_name
 
+# The files that a conversion writes.
+TRAIN_JSON, VAL_JSON, TRAINVAL_JSON, TEST_JSON = 'train.json', 'val.json', 'trainval.json', 'test.json'
 # The entry "info" stands at the beginning of the files that mmcell writes, and has fewer characters than this.
 _HEAD_BYTES = 16_384
 

@@ -66,19 +66,24 @@ def refuse_unwritable_folder(folder: str | Path | None, flag: str) -> None:
     raise MmcellError(f'cannot write to the folder {folder} ({os.strerror(reason)}): name another folder with {flag}')
 
 
-def refuse_unwritable_files(paths: Iterable[str | Path | None], flag: str) -> None:
+def refuse_unwritable_files(paths: Iterable[str | Path | None], flag: str,
+                            read: Iterable[str | Path | None] = ()) -> None:
     """Stops if files cannot be written, because a folder lies in the place of one, or its folder cannot be used.
 
     Args:
         paths: The files, which need not exist; None is passed over.
         flag: The flag of the command line that names them, for the message.
+        read: What the command reads, which no file may replace; None is passed over.
 
     Raises:
-        MmcellError: A file cannot be written.
+        MmcellError: A file cannot be written, or would replace what is read.
     """
+    inputs = {Path(path).resolve() for path in read if path is not None}
     for path in paths:
         if path is None:
             continue
         if Path(path).is_dir():
             raise MmcellError(f'{flag} must be a file, but {path} is a folder')
+        if Path(path).resolve() in inputs:
+            raise MmcellError(f'{flag} would overwrite {path}, which is read: name another file')
         refuse_unwritable_folder(Path(path).parent, flag)

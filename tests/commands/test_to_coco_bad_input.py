@@ -17,6 +17,9 @@ from support.paths import REPO
 from mmcell.images.limits import ImageReadError
 from mmcell.layouts.class_maps import read_train_image
 
+# A file of an earlier conversion.
+OLD = '{"info": {"file_set": {"id": "1", "files": ["train.json"]}}}'
+
 
 def remove_image(root):
     (root / 'train' / 'b' / 'image.tif').unlink()
@@ -147,11 +150,11 @@ def test_a_message_names_bad_input_and_nothing_is_written(raw_root, tmp_path, da
     expected = damage(root)
     out = tmp_path / 'ann'
     out.mkdir()
-    (out / 'train.json').write_text('old')
+    (out / 'train.json').write_text(OLD)
     run = convert(root, '--out', out)
     assert run.returncode == 1
     assert expected in run.stderr
-    assert {path.name: path.read_text() for path in out.iterdir()} == {'train.json': 'old'}
+    assert {path.name: path.read_text() for path in out.iterdir()} == {'train.json': OLD}
 
 
 def add_good_images(root):
@@ -315,12 +318,12 @@ def test_a_full_disk_leaves_the_old_files(raw_root, tmp_path):
     root, _ = raw_root
     out = tmp_path / 'ann'
     out.mkdir()
-    (out / 'train.json').write_text('old')
+    (out / 'train.json').write_text(OLD)
     command = [sys.executable, str(REPO / 'data_prep' / 'to_coco.py'), '--jobs', '1', str(root), '--out', str(out)]
     run = subprocess.run(['bash', '-c', 'trap "" XFSZ; ulimit -f 0; exec "$@"', 'bash', *command],
                          capture_output=True, text=True, check=False)
     assert run.returncode == 1 and 'nothing was written' in run.stderr
-    assert {path.name: path.read_text() for path in out.iterdir()} == {'train.json': 'old'}
+    assert {path.name: path.read_text() for path in out.iterdir()} == {'train.json': OLD}
 
 
 def test_a_message_names_a_file_without_read_permission(raw_root, monkeypatch):

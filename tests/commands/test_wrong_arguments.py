@@ -107,9 +107,22 @@ CASES = [
     ('data_prep/inspect_dataset.py cells.json --out a_file/x.json', 'name another folder with --out'),
     ('data_prep/inspect_dataset.py cells.json --page a_file/x.html', 'name another folder with --page'),
     ('data_prep/make_demo_data.py a_file/x', 'cannot write to the folder a_file/x'),
+    # Nothing that is read is overwritten, by whatever path it is named.
+    ('tools/convert_torchvision.py model.pth --out empty/../model.pth', '--out would overwrite empty/../model.pth'),
+    ('tools/ensemble.py results.pkl copy.pkl --out copy.pkl', '--out would overwrite copy.pkl, which is read'),
+    ('tools/submit.py results.pkl --annotations cells.json --out results.pkl', '--out would overwrite results.pkl'),
+    ('tools/submit.py results.pkl --annotations cells.json --out cells.json', '--out would overwrite cells.json'),
+    ('tools/evaluate.py results.pkl cells.json --out cells.json', '--out would overwrite cells.json'),
+    ('tools/report.py page.html --annotations cells.json --out page.html', '--out would overwrite page.html'),
+    ('tools/export_model.py model.safetensors --out model.safetensors', '--out would overwrite model.safetensors'),
+    ('data_prep/repair_coco.py cells.json --out ./cells.json', '--out must be another file than cells.json'),
+    ('data_prep/inspect_dataset.py cells.json --out cells.json', '--out would overwrite cells.json'),
+    ('data_prep/inspect_dataset.py cells.json --page cells.json', '--page would overwrite cells.json'),
+    ('data_prep/to_coco.py empty --out annotated', 'train.json, which no conversion has written'),
 ]
 FILES = {'a_file': 'text', 'broken.py': 'model = dict(\n', 'child.py': "_base_ = ['missing.py']\n", 'cells.json': '{}',
-         'image.tif': 'II', 'model.pth': 'PK', 'results.pkl': 'x'}
+         'image.tif': 'II', 'model.pth': 'PK', 'results.pkl': 'x', 'copy.pkl': 'x', 'page.html': 'x',
+         'model.safetensors': 'x', 'annotated/train.json': '{}'}
 RUN_ALL = '''
 import json, sys
 from support.commands import call
@@ -130,6 +143,7 @@ def endings(tmp_path_factory):
     folder = tmp_path_factory.mktemp('arguments')
     (folder / 'empty').mkdir()
     for name, text in FILES.items():
+        (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(text)
     commands = [[CONFIG if part == 'CONFIG' else part for part in command.split()] for command, _ in CASES]
     paths = [REPO, *(REPO / name for name in ('tests', 'tools', 'data_prep'))]
@@ -149,7 +163,7 @@ def test_a_wrong_argument_is_reported_before_the_imports(command, message, endin
 
 
 def test_nothing_is_written_before_the_arguments_are_checked(endings):
-    assert endings[1] == sorted([*FILES, 'empty'])
+    assert endings[1] == sorted({'empty', *(name.split('/')[0] for name in FILES)})
 
 
 def test_every_command_is_checked():
