@@ -208,7 +208,8 @@ _STREAMED = dict(
 SUBJECTS = {subject.name: subject for subject in (
     Subject('conversion', 'data_prep/to_coco.py', ('DATA/raw', '--out', OUT, '--val-ratio', '.3', '--jobs', '2'),
             older=('DATA/raw', '--out', OUT, '--val-ratio', '.5')),
-    Subject('conversion back', 'data_prep/from_coco.py', ('DATA/annotations/trainval.json', '--out', OUT)),
+    Subject('conversion back', 'data_prep/from_coco.py', ('DATA/annotations/trainval.json', '--out', OUT),
+            changing=_RECORDS),
     Subject('training', **_TRAINING),
     Subject('training by two processes', **_TRAINING, n_processes=2),
     Subject('test', **_TESTING),
