@@ -5,7 +5,8 @@
 
 Of the cells for training, 2 % belong to class1 (miscellaneous). Up to nine more of them are pasted into each crop, at
 places where no cell loses more than a fifth of its area. Everything else is as in
-mask-rcnn_r50_light_consep_enlarged.py. The training has 3,000 steps. Value here: not run yet.
+mask-rcnn_r50_light_consep_enlarged.py. The training has 3,000 steps. Value here: validation PQ .514
+after 1,000 steps from the weights of that recipe (benchmarks/consep).
 """
 
 _base_ = ['mask-rcnn_r50_light.py']
