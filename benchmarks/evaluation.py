@@ -126,7 +126,9 @@ def by_reference(coco: type, coco_eval: type, document: dict, detections: list[d
     names = ('image_id', 'category_id', 'score', key)
     results = [{name: detection[name] for name in names} for detection in detections]
     truth = coco()
-    truth.dataset = {**document, 'annotations': [dict(annotation) for annotation in document['annotations']]}
+    # pycocotools 2.0.10 copies the entry 'info'.
+    truth.dataset = {'info': {}, **document,
+                     'annotations': [dict(annotation) for annotation in document['annotations']]}
     with contextlib.redirect_stdout(io.StringIO()):
         truth.createIndex()
         evaluation = coco_eval(truth, truth.loadRes(results), kind)

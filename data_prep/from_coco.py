@@ -134,9 +134,9 @@ def refuse_to_overwrite(images: list['ImageToWrite'], args: argparse.Namespace) 
         if image.source.path.resolve() in outputs:
             raise MmcellError(f'the image {image.source.path} would be overwritten by an output: name another folder '
                               'with --out')
-        n_classes = len(image.cells.images.class_names)
-        refuse_to_replace(args.out, image.name, image.source.path, flat_formats(args), n_classes)
-        refuse_changed(args.out, image.name, output_paths(flat_formats(args), args.out, image.name, n_classes))
+        paths = output_paths(flat_formats(args), args.out, image.name, len(image.cells.images.class_names))
+        refuse_to_replace(args.out, image.name, image.source.path, paths)
+        refuse_changed(args.out, image.name, paths)
 
 
 def flat_formats(args: argparse.Namespace) -> list[str]:

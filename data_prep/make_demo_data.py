@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from mmcell.commands.shell import make_parser, run_command
+from mmcell.errors import MmcellError
 from mmcell.files.early_checks import refuse_unwritable_folder
 
 EXAMPLE = """example:
@@ -51,7 +52,9 @@ def make_data(args: argparse.Namespace) -> None:
     from _demo_cells import make_scene, write_image, write_train_folder
 
     from mmcell.annotations.id_list import TEST_FOLDER, TEST_IDS_FILE
+    from mmcell.files.whole_files import written_whole
     from mmcell.layouts.class_maps import TRAIN_FOLDER
+    refuse_other_data(args.out, TRAIN_FOLDER, TEST_FOLDER, TEST_IDS_FILE)
     seeds = np.random.SeedSequence(args.seed).spawn(args.images + args.test_images)
     scenes = (make_scene(np.random.default_rng(seed), args.size, args.density) for seed in seeds)
     for index in range(args.images):
@@ -63,8 +66,30 @@ def make_data(args: argparse.Namespace) -> None:
         name = f'demo_test_{image_id:03d}.tif'
         write_image(test_folder / name, image, args.channel_order)
         entries.append({'file_name': name, 'id': image_id, 'height': image.shape[0], 'width': image.shape[1]})
-    (args.out / TEST_IDS_FILE).write_text(json.dumps(entries, indent=1), encoding='utf-8')
+    with written_whole([args.out / TEST_IDS_FILE]) as (temporary,):
+        temporary.write_text(json.dumps(entries, indent=1), encoding='utf-8')
     print(f'wrote {args.images} training and {args.test_images} test images to {args.out}')
+
+
+def refuse_other_data(folder: Path, train_folder: str, test_folder: str, ids_file: str) -> None:
+    """Stops if a folder has images or an id list that are no demo data: they would be mixed with these or overwritten.
+
+    Raises:
+        MmcellError: There is such a file.
+    """
+    foreign = [path for name in (train_folder, test_folder) for path in sorted((folder / name).glob('*'))
+               if not path.name.startswith('demo_')]
+    ids = folder / ids_file
+    if ids.exists():
+        try:
+            names = [entry['file_name'] for entry in json.loads(ids.read_text(encoding='utf-8'))]
+        except (ValueError, TypeError, KeyError):
+            names = [None]
+        if not all(str(name).startswith('demo_') for name in names):
+            foreign.append(ids)
+    if foreign:
+        raise MmcellError(f'{foreign[0]} is no demo data, and would be mixed with it or overwritten: name another '
+                          'folder')
 
 
 if __name__ == '__main__':

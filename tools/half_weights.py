@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from mmcell.commands.shell import make_parser, run_command
+from mmcell.errors import MmcellError
 from mmcell.files.early_checks import refuse_unwritable_files
 
 EXAMPLE = """example:
@@ -65,6 +66,8 @@ def join(args: argparse.Namespace) -> None:
     from mmcell.files.whole_files import written_whole
     whole, content = join_parts(args.join)
     path = args.out or whole
+    if args.out is None and whole.exists() and whole.read_bytes() != content:
+        raise MmcellError(f'{whole} is there already, and is not what its parts give: name another file with --out')
     with written_whole([path]) as (temporary,):
         temporary.write_bytes(content)
     print(f'{path}: {len(content) / 2 ** 20:.1f} MiB, as its check sum says')

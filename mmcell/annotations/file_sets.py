@@ -43,8 +43,9 @@ def info_of(document: object) -> dict:
 
 
 def is_converted(path: Path) -> bool:
-    """Says whether a file is an annotation file that a conversion has written."""
-    return _read_file_set(path) is not None
+    """Says whether a file is an annotation file that a conversion has written under this name."""
+    file_set = _read_file_set(path)
+    return file_set is not None and path.name in file_set['files']
 
 
 def find_file_of_other_set(path: Path, document: dict) -> str | None:

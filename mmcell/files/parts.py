@@ -19,13 +19,15 @@ class PartsError(MmcellError):
     """A file cannot be joined from its parts; the message says which part is missing or damaged."""
 
 
-def write_parts(content: bytes, path: str | Path, part_bytes: int) -> list[Path]:
-    """Writes a file, in parts if it is larger than a part may be. Files of the same name from before are removed.
+def write_parts(content: bytes, path: str | Path, part_bytes: int, replaces: bool = False) -> list[Path]:
+    """Writes a file, in parts if it is larger than a part may be.
 
     Args:
         content: The content of the file.
         path: Its name; the first digits of its check sum are put before the suffix.
         part_bytes: The greatest number of bytes of a part.
+        replaces: Whether the files of the same name, with any digits, that lie beside it are removed: for folders in
+            which nobody else keeps files.
 
     Returns:
         The files that were written.
@@ -38,7 +40,7 @@ def write_parts(content: bytes, path: str | Path, part_bytes: int) -> list[Path]
     with written_whole(paths) as temporary:
         for number, part in enumerate(temporary):
             part.write_bytes(content[number * part_bytes:(number + 1) * part_bytes])
-    for old in find_written(path):
+    for old in find_written(path) if replaces else ():
         if old not in paths:
             old.unlink()
     return paths

@@ -141,6 +141,10 @@ def _find_damage(file: BinaryIO, digits: str) -> str | None:
             parts = archive.infolist()
             if not _has_one_table(file, size, archive):
                 return 'its table of contents is not at its end, where torch.save writes it'
+            # Newer versions of zipfile replace a name by one in an extra field, which torch does not know, and all cut
+            # it at a zero byte.
+            if any(part.filename != part.orig_filename for part in parts):
+                return 'one of its parts has two names'
             # torch looks for a part without regard to case, and finds any one of several.
             if len({part.filename.lower() for part in parts}) < len(parts):
                 return 'several of its parts have the same name'

@@ -135,7 +135,7 @@ class ImageJob:
         """Says whether all outputs of an image exist, and were made from the present file with the present settings."""
         record = read_record(self.folder, name)
         written_formats = record.pop('formats', [])
-        for key in ('facts', 'options', 'written', 'sha256'):
+        for key in ('facts', 'options', 'files'):
             record.pop(key, None)
         return (record == self._make_record(image) and set(plan.formats) <= set(written_formats)
                 and all(path.exists() for path in self.output_paths(name, plan.formats)))

@@ -41,7 +41,7 @@ def refuse_to_overwrite(images: Sequence[tuple[Path, str]], job: ImageJob) -> No
     for path, name in images:
         if path.resolve() in outputs:
             raise MmcellError(f'the image {path} would be overwritten by an output: name another folder with --out')
-        refuse_to_replace(job.folder, name, path, job.formats, len(job.predictor.class_names))
+        refuse_to_replace(job.folder, name, path, job.output_paths(name))
 
 
 def predict_images(images: Sequence[tuple[Path, str]], job: ImageJob, resume: bool, rank: int,

@@ -49,7 +49,7 @@ def share_weights(run: Run, folder: Path, max_bytes: int) -> None:
         return
     begun = time.monotonic()
     weights = to_half(load_tensors_only(find_checkpoint(folder / run.folder), 'cpu'))
-    write_parts(to_bytes(weights), weights_path(run, folder), max_bytes)
+    write_parts(to_bytes(weights), weights_path(run, folder), max_bytes, replaces=True)
     add_share(folder / run.folder, time.monotonic() - begun)
 
 
@@ -95,7 +95,7 @@ def share_results(folder: Path, max_bytes: int) -> list[Path]:
     content = buffer.getvalue()
     if len(content) > max_bytes:
         (share / RESULTS).unlink(missing_ok=True)
-        write_parts(content, share / RESULTS, max_bytes)
+        write_parts(content, share / RESULTS, max_bytes, replaces=True)
     else:
         for old in find_written(share / RESULTS):
             old.unlink()

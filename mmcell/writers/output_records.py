@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mmcell.errors import MmcellError
 from mmcell.files.whole_files import written_whole
-from mmcell.writers.formats import CALL_TABLES, FORMATS, output_paths
+from mmcell.writers.formats import CALL_TABLES, FORMATS
 
 
 def record_path(folder: Path, name: str) -> Path:
@@ -28,40 +28,41 @@ def read_record(folder: Path, name: str) -> dict:
     return record if isinstance(record, dict) and isinstance(record.get('image'), str) else {}
 
 
-def refuse_to_replace(folder: Path, name: str, image: Path, formats: Sequence[str], n_classes: int) -> None:
+def refuse_to_replace(folder: Path, name: str, image: Path, paths: Sequence[Path]) -> None:
     """Checks that the outputs of an image would overwrite nothing but outputs of the same image.
 
     Args:
         folder: Where the outputs are written.
         name: Name of the outputs.
         image: The image file.
-        formats: Keys of ``FORMATS``.
-        n_classes: The number of classes.
+        paths: The outputs that will be written; if there are none, nothing is checked.
 
     Raises:
         MmcellError: An output would overwrite one that an earlier run made from another image, or a file beside which
             no record says that it is an output.
     """
     # Another process that writes outputs of the same image writes its record before the first of them.
-    present = [path for path in output_paths(formats, folder, name, n_classes) if os.path.lexists(path)]
+    present = [path for path in paths if os.path.lexists(path)]
     record = read_record(folder, name)
-    if record.get('image') not in (None, str(image.resolve())):
+    if paths and record.get('image') not in (None, str(image.resolve())):
         raise MmcellError(f"the outputs of {image} would replace the outputs of {record['image']} in {folder}, because "
                           f'both are called {name}: name another folder with --out, or move them away with '
                           f'{record_path(folder, name)}')
-    own = set(output_paths(_own_formats(record), folder, name, n_classes))
-    if foreign := [path for path in present if path not in own]:
+    own = _recorded_files(record)
+    if record and own is None:  # the record of an earlier version, which does not name the files
+        return
+    if foreign := [path for path in present if path.name not in (own or {})]:
         raise MmcellError(f'{foreign[0]} would be overwritten, and no {record_path(folder, name)} says that it is a '
                           'result of mmcell: name another folder with --out, or move that file away')
 
 
-def _own_formats(record: dict) -> list[str]:
-    """Returns the formats whose files beside a record of :func:`read_record` are outputs of this or earlier runs.
+def _recorded_files(record: dict) -> dict[str, str | None] | None:
+    """Returns the SHA-256 sums of outputs by their names; None if the record does not have them.
 
-    Records of earlier versions do not say it: then all formats count.
+    The sum of a file that was being written when the run was interrupted is None.
     """
-    written = record.get('written', list(FORMATS) if record else [])
-    return [key for key in FORMATS if isinstance(written, list) and key in written]
+    files = record.get('files')
+    return files if isinstance(files, dict) else None
 
 
 def recorded_outputs() -> Callable[[Path], bool]:
@@ -105,16 +106,11 @@ def refuse_changed(folder: Path, name: str, paths: Sequence[Path]) -> None:
     Raises:
         MmcellError: One of them has another content than the record says.
     """
-    sums = _recorded_sums(read_record(folder, name))
+    files = _recorded_files(read_record(folder, name)) or {}
     for path in paths:
-        if path.name in sums and path.is_file() and _sum_of(path) != sums[path.name]:
+        if files.get(path.name) is not None and path.is_file() and _sum_of(path) != files[path.name]:
             raise MmcellError(f'{path} was changed after it was written, and the changes would be lost: name another '
                               'folder with --out, or move that file away')
-
-
-def _recorded_sums(record: dict) -> dict[str, str]:
-    sums = record.get('sha256')
-    return sums if isinstance(sums, dict) else {}
 
 
 def _sum_of(path: Path) -> str:
@@ -126,24 +122,23 @@ def _sum_of(path: Path) -> str:
 def recording(folder: Path, name: str, record: dict, paths: Sequence[Path]) -> Iterator[None]:
     """Writes the record of an image after the block, which writes the outputs, has ended.
 
-    Before the block, a record is written that names only the image and, under the key 'written', the formats of this
-    and of earlier runs. If the block is interrupted, it shows that the files belong to this image, but not with which
-    settings they were made, so that a resumed run makes them again. The SHA-256 sums of the outputs are under 'sha256'.
+    Before the block, a record is written that has only the image and, under the key 'files', the outputs of this and of
+    earlier runs with their SHA-256 sums. If the block is interrupted, it shows that the files belong to this image, but
+    not with which settings they were made, so that a resumed run makes them again.
 
     Args:
         folder: Where the outputs are written.
         name: Name of the outputs.
-        record: The record, in JSON's types, with the path of the image under the key 'image' and the formats of this
-            run under 'formats'.
+        record: The record, in JSON's types, with the path of the image under the key 'image'.
         paths: The outputs that the block writes.
     """
-    before, names = read_record(folder, name), {path.name for path in paths}
-    begun = {'image': record['image'], 'written': sorted({*_own_formats(before), *record['formats']}),
-             'sha256': {key: value for key, value in _recorded_sums(before).items() if key not in names}}
-    _write(folder, name, begun)
+    files = (_recorded_files(read_record(folder, name)) or {}) | {path.name: None for path in paths}
+    _write(folder, name, {'image': record['image'], 'files': files})
     yield
-    sums = begun['sha256'] | {path.name: _sum_of(path) for path in paths}
-    _write(folder, name, {**record, **begun, 'sha256': sums})
+    sums = {path.name: _sum_of(path) for path in paths}
+    # Meanwhile, another process may have written files of other formats.
+    files |= (_recorded_files(read_record(folder, name)) or {}) | sums
+    _write(folder, name, {**record, 'files': files})
 
 
 def _write(folder: Path, name: str, record: dict) -> None:

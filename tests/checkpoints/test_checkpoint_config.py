@@ -227,10 +227,10 @@ SWIN = dict(type='SwinTransformer', embed_dims=8, depths=(1, 1, 1, 1), num_heads
 def test_a_model_that_cannot_be_built_or_needs_more_than_the_file_holds_ends_at_once(model):
     if model.get('type') == 'AnchorGenerator':
         model = dict(type='RPNHead', num_classes=1, in_channels=8, feat_channels=8, anchor_generator=model)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(CheckpointConfigError, match=WAYS_OUT) as error:
         build(model)
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
     assert '\n' not in str(error.value) and len(str(error.value)) < 600
 
 

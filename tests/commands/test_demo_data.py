@@ -1,6 +1,8 @@
 import numpy as np
+import pytest
 from _demo_cells import KINDS, make_scene, write_train_folder
 from scipy import ndimage
+from support.commands import call
 
 from mmcell.images.image_file import read_image, read_label_map
 from mmcell.layouts import class_maps
@@ -56,6 +58,22 @@ def test_the_files_are_in_the_raw_layout(tmp_path):
     for number, path in files.items():
         assert tifffile.imread(path).dtype == np.float64
         np.testing.assert_array_equal(read_label_map(path), maps[number])
+
+
+@pytest.mark.parametrize('name', ['train/patient_1/image.tif', 'test_release/a.tif', 'test_image_name_to_ids.json'])
+def test_other_data_are_neither_mixed_with_it_nor_overwritten(tmp_path, name):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text('[{"file_name": "a.tif"}]')
+    ended = call('data_prep/make_demo_data.py', tmp_path, '--images', 1, '--test-images', 1, '--size', 48)
+    assert ended.returncode == 1 and 'is no demo data' in ended.stderr
+    assert [path.name for path in tmp_path.rglob('*') if path.is_file()] == [name.split('/')[-1]]
+    (tmp_path / name).unlink()
+    for part in ('train/patient_1', ):
+        if (tmp_path / part).exists():
+            (tmp_path / part).rmdir()
+    for _ in range(2):
+        assert call('data_prep/make_demo_data.py', tmp_path, '--images', 1, '--test-images', 1, '--size',
+                    48).returncode == 0
 
 
 def test_it_looks_like_haematoxylin_and_eosin():

@@ -26,8 +26,7 @@ from mmcell.inference.detector import load_detector
 from mmcell.inference.predictor import DetectedCells, Predictor
 from mmcell.masks.encoding import masks_to_rles
 from mmcell.models import precision
-from mmcell.writers.formats import FORMATS
-from mmcell.writers.output_records import read_record
+from mmcell.writers.output_records import read_record, recording
 
 
 def test_the_images_of_a_folder_are_predicted(tmp_path, command):
@@ -457,22 +456,41 @@ def test_damaged_sums_in_a_record_do_not_fail(tmp_path, command, sums):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     command(image, '--formats', 'csv')
     path = tmp_path / 'out' / '.a.json'
-    path.write_text(json.dumps(json.loads(path.read_text()) | {'sha256': sums}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'files': sums}))
     status, output = command(image, '--formats', 'csv')
-    assert status == (1 if isinstance(sums, dict) and 'a_cells.csv' in sums else 0) and 'Traceback' not in output.err
+    assert status == (1 if isinstance(sums, dict) else 0) and 'Traceback' not in output.err
 
 
 def test_outputs_of_earlier_formats_are_replaced(tmp_path, command):
     image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
     for key in ('csv', 'geojson', 'csv'):
         assert command(image, '--formats', key)[0] == 0
-    # The records of earlier versions do not say which formats were written before.
+    # The records of earlier versions do not name the files.
     path = tmp_path / 'out' / '.a.json'
     record = json.loads(path.read_text())
-    del record['written']
+    assert sorted(record.pop('files')) == ['a.geojson', 'a_cells.csv']
     path.write_text(json.dumps(record))
     assert command(image, '--formats', 'csv', 'geojson')[0] == 0
-    assert json.loads(path.read_text())['written'] == sorted(FORMATS)
+
+
+def test_processes_with_other_formats_do_not_lose_each_others_files(tmp_path):
+    image, csv, geojson = 'x.tif', tmp_path / 'a_cells.csv', tmp_path / 'a.geojson'
+    with recording(tmp_path, 'a', {'image': image}, [csv]):
+        csv.write_text('1')
+        with recording(tmp_path, 'a', {'image': image}, [geojson]):
+            geojson.write_text('{}')
+    files = read_record(tmp_path, 'a')['files']
+    assert sorted(files) == ['a.geojson', 'a_cells.csv'] and None not in files.values()
+
+
+def test_a_file_of_a_class_that_was_not_written_is_no_output(tmp_path, command):
+    image = write_image(tmp_path / 'a.tif', *THREE_CELLS)
+    assert command(image, '--formats', 'class-labels')[0] == 0
+    path = tmp_path / 'out' / '.a.json'
+    record = json.loads(path.read_text())
+    del record['files']['a_class3.tif']
+    path.write_text(json.dumps(record))
+    assert 'a_class3.tif would be overwritten' in command(image, '--formats', 'class-labels')[1].err
 
 
 def test_a_link_to_nothing_is_not_overwritten(tmp_path, command):
@@ -490,7 +508,7 @@ def test_outputs_whose_replacement_failed_have_a_record_without_settings(tmp_pat
     assert command(image, '--formats', 'csv')[0] == 1
     monkeypatch.undo()
     assert read_record(tmp_path / 'out', 'a') == {
-        'image': str(image.resolve()), 'written': ['csv'], 'sha256': {}}
+        'image': str(image.resolve()), 'files': {'a_cells.csv': None}}
     assert '3 cells in 1 images' in command(image, '--formats', 'csv', '--resume')[1].out
 
 

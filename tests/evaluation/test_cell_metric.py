@@ -82,7 +82,7 @@ def by_pycocotools(document, samples, max_dets):
                    *(sample['pred_instances'][key] for key in ('labels', 'scores', 'masks')), strict=True)]
     with contextlib.redirect_stdout(io.StringIO()):
         coco = COCO()
-        coco.dataset = document
+        coco.dataset = {'info': {}, **document}  # pycocotools 2.0.10 expects it
         coco.createIndex()
         evaluation = COCOeval(coco, coco.loadRes(results), 'segm')
         evaluation.params.maxDets = [1, 10, max_dets]

@@ -38,8 +38,16 @@ def test_a_file_that_is_small_enough_is_whole(tmp_path):
 def test_a_newer_file_replaces_the_parts_of_an_older_one(tmp_path):
     write_parts(CONTENT, tmp_path / 'net.pth', 1000)
     other = write_parts(CONTENT, tmp_path / 'net_other.pth', 1000)
-    newer = write_parts(CONTENT[1:], tmp_path / 'net.pth', 1500)
+    newer = write_parts(CONTENT[1:], tmp_path / 'net.pth', 1500, replaces=True)
     assert sorted(tmp_path.iterdir()) == sorted([*newer, *other])
+
+
+def test_files_of_others_with_such_names_stay(tmp_path):
+    published = tmp_path / 'net-19c8e357.pth'
+    published.write_bytes(b'weights of others')
+    written = write_parts(CONTENT, tmp_path / 'net.pth', 1500)
+    assert published.read_bytes() == b'weights of others'
+    assert sorted(tmp_path.iterdir()) == sorted([published, *written])
 
 
 def test_a_joined_file_beside_its_parts_stays(tmp_path):

@@ -82,7 +82,7 @@ def test_no_reader_runs_into_a_bomb(tmp_path, name):
     (tmp_path / 'r.pkl').write_bytes(content)
     save_zip(tmp_path / 'net.pth', content)
     save_old(tmp_path / 'old.pth', content)
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ResultsError) as error:
         load_results(tmp_path / 'r.pkl')
     assert '\n' not in str(error.value)
@@ -90,7 +90,7 @@ def test_no_reader_runs_into_a_bomb(tmp_path, name):
         with pytest.raises(WeightsError, match='not a checkpoint|holds .* beside tensors') as error:
             load_tensors_only(tmp_path / file)
         assert '\n' not in str(error.value)
-    assert time.perf_counter() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_values_that_nest_deeply_are_read_or_refused(tmp_path):

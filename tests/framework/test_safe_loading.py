@@ -304,6 +304,14 @@ def test_a_file_with_two_parts_of_one_name_is_refused(tmp_path, second):
         load_tensors_only(path)
 
 
+def test_a_part_with_two_names_is_refused(tmp_path):
+    # Newer versions of zipfile take the name from the extra field 0x7075; all cut names at a zero byte.
+    path = write_parts(tmp_path / 'net.pth', ('net/data.pklXX', unfolding_pickle()), *OTHER_PARTS)
+    path.write_bytes(path.read_bytes().replace(b'data.pklXX', b'data.pkl\0X'))
+    with pytest.raises(WeightsError, match='one of its parts has two names'):
+        load_tensors_only(path)
+
+
 def with_two_tables(tmp_path):
     """Returns a file that torch reads as one checkpoint, and Python's zipfile as another one."""
     files = []
