@@ -128,13 +128,12 @@ def refuse_to_overwrite(images: list['ImageToWrite'], args: argparse.Namespace) 
     if CLASS_MAPS in args.formats and (args.out / 'train').exists():
         raise MmcellError(f"{args.out / 'train'} exists already, and {CLASS_MAPS} would mix with what is in it: name "
                           'another folder with --out, or move it away')
-    outputs = {path.resolve() for image in images for path in output_paths(
-        flat_formats(args), args.out, image.name, len(image.cells.images.class_names))}
+    outputs = {path.resolve() for image in images for path in flat_paths(image, args)}
     for image in images:
         if image.source.path.resolve() in outputs:
             raise MmcellError(f'the image {image.source.path} would be overwritten by an output: name another folder '
                               'with --out')
-        paths = output_paths(flat_formats(args), args.out, image.name, len(image.cells.images.class_names))
+        paths = flat_paths(image, args)
         refuse_to_replace(args.out, image.name, image.source.path, paths)
         refuse_changed(args.out, image.name, paths)
 
@@ -142,6 +141,11 @@ def refuse_to_overwrite(images: list['ImageToWrite'], args: argparse.Namespace) 
 def flat_formats(args: argparse.Namespace) -> list[str]:
     """Returns the formats whose files lie directly in the folder."""
     return [key for key in args.formats if key != CLASS_MAPS]
+
+
+def flat_paths(image: 'ImageToWrite', args: argparse.Namespace) -> list[Path]:
+    """Returns the files of an image that lie directly in the folder."""
+    return output_paths(flat_formats(args), args.out, image.name, len(image.cells.images.class_names))
 
 
 def write_image(image: 'ImageToWrite', args: argparse.Namespace, n_hidden: Counter) -> int:
@@ -163,8 +167,7 @@ def write_image(image: 'ImageToWrite', args: argparse.Namespace, n_hidden: Count
     info = describe_image(image, args)
     if formats := flat_formats(args):
         record = {'image': str(image.source.path.resolve()), 'formats': formats}
-        paths = output_paths(formats, args.out, image.name, len(info.class_names))
-        with (recording(args.out, image.name, record, paths),
+        with (recording(args.out, image.name, record, flat_paths(image, args)),
               writing_cells(formats, args.out, image.name, info) as write):
             write(cells, numbers)
     if CLASS_MAPS in args.formats:

@@ -25,7 +25,7 @@ sys.path[:0] = [str(REPO / 'tests'), str(REPO)]
 os.environ['OMP_NUM_THREADS'] = '1'
 
 from fuzzing.byte_mutations import mutate_bytes  # noqa: E402
-from fuzzing.mutations import BESIDE, MUTATORS, seed_files  # noqa: E402
+from fuzzing.mutations import BESIDE, mutate_by_format, seed_files  # noqa: E402
 from fuzzing.run import Record  # noqa: E402
 from fuzzing.workers import InputReader, Limits, choose_targets, describe_death, read_printed  # noqa: E402
 
@@ -112,7 +112,7 @@ class Fuzzer:
     def mutate_by_format(self, data, rng):
         """Returns an input changed as its format allows, or as bytes if it has left its format."""
         try:
-            changed = MUTATORS.get(self._suffix_of(data), mutate_bytes)(data[1:], rng)
+            changed = mutate_by_format(self._suffix_of(data), data[1:], rng)
         except Exception:  # these changes expect files that were sound
             self.n_left_format += 1
             changed = mutate_bytes(data[1:], rng)

@@ -33,6 +33,11 @@ def seed_files(corpus):
     return sorted(path for path in (CORPUS / corpus).iterdir() if not path.name.startswith('.'))
 
 
+def mutate_by_format(suffix, content, rng):
+    """Returns the content of a file with this suffix, changed as its format allows, or as bytes if none is known."""
+    return MUTATORS.get(suffix, mutate_bytes)(content, rng)
+
+
 def make_input(corpus, seed, number):
     """Returns the suffix and the content of one input.
 
@@ -50,4 +55,4 @@ def make_input(corpus, seed, number):
         return path.suffix, content[:rng.randrange(len(content) + 1)] + other[rng.randrange(len(other) + 1):]
     if kind < _SHARE_JOINED + _SHARE_AS_BYTES:
         return path.suffix, mutate_bytes(content, rng)
-    return path.suffix, MUTATORS.get(path.suffix, mutate_bytes)(content, rng)
+    return path.suffix, mutate_by_format(path.suffix, content, rng)
